@@ -1,0 +1,154 @@
+"""Observers of training: floats in, nothing out. They never touch the model or the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan
+from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
+
+
+class Callback:
+    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time."""
+
+    def on_train_begin(self, plan: Plan) -> None:
+        """Before the first step."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch's first step; epochs count from 0."""
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        """After a step, once for every batch, in order."""
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        """After an epoch's evaluation."""
+
+    def on_train_end(self, outcome: Outcome) -> None:
+        """After the last step, also where training was stopped early."""
+
+
+class LossHistory(Callback):
+    """Collects the loss of every batch, as the tutorial's callback of that name does."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self.losses = []
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        self.losses.append(batch.loss)
+
+
+class RunWriter(Callback):
+    """Writes batches.csv and epochs.csv into a run directory, each row as it becomes known."""
+
+    def __init__(self, batches: TextIOWrapper, epochs: TextIOWrapper) -> None:
+        self._batches = batches
+        self._epochs = epochs
+
+    @classmethod
+    @contextmanager
+    def opened(cls, run: Run) -> Iterator[RunWriter]:
+        """A writer whose files are closed at the end of the block."""
+        batches, epochs = run.file("batches.csv"), run.file("epochs.csv")
+        # buffering=1 hands every finished line to the system: a kill loses at most the batch it interrupts
+        with (
+            batches.open("w", encoding="utf-8", buffering=1, newline="\n") as batch_file,
+            epochs.open("w", encoding="utf-8", buffering=1, newline="\n") as epoch_file,
+        ):
+            batch_file.write(",".join(BATCH_COLUMNS) + "\n")
+            epoch_file.write(",".join(EPOCH_COLUMNS) + "\n")
+            yield cls(batch_file, epoch_file)
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        self._batches.write(batch_row(batch))
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        self._epochs.write(epoch_row(epoch))
+
+
+class EpochLines(Callback):
+    """Says one plain line an epoch, like Keras's verbose=2."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._epochs = 0
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._epochs = plan.epochs
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        line = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  {epoch.seconds:.1f} s"
+        line += f"  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
+        watched = epoch.watched
+        if watched is not None:
+            part, score = watched
+            line += f"  {part} loss {score.loss:.4f} accuracy {score.accuracy:.4f}"
+        self._say(line)
+
+
+class ProgressBar(Callback):
+    """A live bar for a terminal: epoch, batch, loss, samples a second, time left."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._began = time.perf_counter()
+        self._samples = 0
+        self._plan: Plan | None = None
+
+    @classmethod
+    @contextmanager
+    def shown(cls, console: Console) -> Iterator[ProgressBar]:
+        """A bar that is drawn inside the block and leaves no trace after it."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield cls(progress, progress.add_task("training", total=None, facts=""))
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._plan = plan
+        self._began = time.perf_counter()
+        self._progress.update(self._task, total=plan.steps)
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        assert self._plan is not None
+        self._samples += batch.samples
+        rate = self._samples / max(time.perf_counter() - self._began, 1e-9)
+        self._progress.update(
+            self._task,
+            completed=batch.step + 1,
+            description=f"epoch {batch.epoch + 1}/{self._plan.epochs}",
+            facts=f"batch {batch.batch + 1}/{self._plan.batches}  loss {batch.loss:.4f}  {rate:,.0f} samples/s",
+        )
+
+
+class Checkpoint(Callback):
+    """Saves the training state after each epoch, and where training stopped inside one."""
+
+    def __init__(self, save: Callable[[int, int], None]) -> None:
+        self._save = save
+        self._saved_steps = 0
+        self._batches = 0
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._batches = plan.batches
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        self._saved_steps = (epoch.epoch + 1) * self._batches
+        self._save(epoch.epoch + 1, 0)
+
+    def on_train_end(self, outcome: Outcome) -> None:
+        if outcome.steps > self._saved_steps:
+            self._save(*divmod(outcome.steps, self._batches))

@@ -1,0 +1,100 @@
+"""Words to a command; errors to one line and an exit code. Each command is imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from typing import Any
+
+from mnist_ff.errors import ConfigError, MnistError
+
+COMMANDS = {
+    "train": "train a network; -m sweeps over values",
+    "evaluate": "score a run again, from its directory alone",
+    "data": "show the cached data sets; fetch one",
+}
+
+HELP = """usage: mnist-ff COMMAND ...
+
+Train, compare and understand small feed-forward networks on MNIST.
+
+commands
+{commands}
+
+mnist-ff COMMAND --help says more.  mnist-ff --version
+"""
+
+INTERRUPTED = 130
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
+    began = time.perf_counter()
+    try:
+        return _run(sys.argv[1:] if words is None else words, began)
+    except MnistError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        _complain("this is a bug in mnist-ff, or a callback's; the lines above say where")
+        return 1
+
+
+def _run(words: list[str], began: float) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        listed = "\n".join(f"  {name:<11}{meaning}" for name, meaning in COMMANDS.items())
+        sys.stdout.write(HELP.format(commands=listed))
+        return 0
+    name, *rest = words
+    if name == "--version":
+        sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
+        return 0
+    if name not in COMMANDS:
+        from mnist_ff.config import nearest
+
+        raise ConfigError(
+            f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}"
+        )
+    return _command(name, rest, began)
+
+
+def _command(name: str, words: list[str], began: float) -> int:
+    from rich.console import Console
+
+    console = Console()
+    if name == "train":
+        from mnist_ff.hydra_app.entry import main as train_main
+
+        return train_main(words, console, began)
+    parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
+    if name == "data":
+        from mnist_ff.commands import data
+        from mnist_ff.hydra_app.entry import compose_data
+
+        data.add_arguments(parser)
+        return data.main(parser.parse_args(words), console, compose_data)
+    command: Any = importlib.import_module(f"mnist_ff.commands.{name}")
+    command.add_arguments(parser)
+    code: int = command.main(parser.parse_args(words), console)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaint is one of ours."""
+
+    def error(self, message: str) -> Any:
+        raise ConfigError(f"{message}; {self.prog} --help shows what is understood")
+
+
+def _complain(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True, style="red")

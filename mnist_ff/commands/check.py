@@ -1,0 +1,30 @@
+"""What can be said of a config without loading data or importing torch. A sweep asks it of every job first."""
+
+from __future__ import annotations
+
+from mnist_ff.config import Config
+from mnist_ff.data.catalog import CLASSES, training_images, validation_images
+from mnist_ff.errors import ConfigError
+
+
+def check(config: Config) -> None:
+    """Compare keys with each other and with the machine.
+
+    Errors: ConfigError naming the key. Imports torch only to look for a device other than the CPU.
+    """
+    images = training_images(config.data)
+    if config.trainer.batch_size > images:
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
+            f"the training images of data={config.data.name}"
+        )
+    held_out = validation_images(config.data)
+    if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
+        raise ConfigError(
+            f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
+            f"{held_out} to validate; both need at least one a class"
+        )
+    if config.trainer.device not in ("auto", "cpu"):
+        from mnist_ff.device import resolve_device
+
+        resolve_device(config.trainer.device)

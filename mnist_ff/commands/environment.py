@@ -1,0 +1,70 @@
+"""The conditions of a run: all that its numbers depend on beyond the config."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnist_ff.config import Config
+from mnist_ff.data.cache import source_sums
+from mnist_ff.data.catalog import cache_file
+from mnist_ff.data.load import Data
+from mnist_ff.device import cpu_name, describe
+
+PACKAGES = (
+    "mnist-ff",
+    "torch",
+    "torchvision",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "safetensors",
+    "matplotlib",
+)
+
+
+def environment(config: Config, data: Data, device: torch.device, argv: list[str]) -> dict[str, Any]:
+    """What environment.json holds."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": argv,
+        "folder": os.fspath(Path.cwd()),
+        "seed": config.seed,
+        "device": str(device),
+        "device_name": describe(device),
+        "cpu": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cuda": torch.version.cuda,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "git": git_state(Path(__file__).parent),
+        "data": {
+            "name": data.name,
+            "instead_of": data.instead_of,
+            "sha256": source_sums(cache_file(config.data)),
+        },
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """The commit that `folder` is checked out at and whether it was changed since; None outside a checkout."""
+    try:
+        sha = _git(folder, "rev-parse", "HEAD")
+        dirty = bool(_git(folder, "status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"sha": sha, "dirty": dirty}
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,386 @@
+"""The typed configuration: its schema, its ranges, and one converter for fresh and for saved configs.
+
+The dataclasses hold types, meanings and ranges; every value stands in conf/**/*.yaml.
+omegaconf ends here: past this file there are only frozen dataclasses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+from mnist_ff.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a key accepts; None leaves a side open."""
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    def allows(self, value: float) -> bool:
+        """Whether the finite number `value` lies in the range."""
+        return (
+            (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+    def __str__(self) -> str:
+        words = [
+            f"{name.replace('_', ' ')} {value:g}" for name, value in vars(self).items() if value is not None
+        ]
+        return " and ".join(words)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set."""
+
+    name: Annotated[str, "data set; choose it with data=NAME"]
+    root: Annotated[str | None, "cache folder; null: the user's cache (MNIST_FF_DATA)"]
+    validation_split: Annotated[float, "share of the training images held out", Range(at_least=0, below=1)]
+
+
+@dataclass(frozen=True)
+class DownloadConfig(DataConfig):
+    """A data set that comes over the network."""
+
+    mirrors: Annotated[tuple[str, ...], "URLs or folders tried first (MNIST_FF_MIRROR adds one)"]
+
+
+@dataclass(frozen=True)
+class MNISTConfig(DownloadConfig):
+    """MNIST."""
+
+    fallback: Annotated[Literal["mnist_5k"] | None, "used when MNIST can be had from nowhere; null: an error"]
+
+
+@dataclass(frozen=True)
+class QMNISTConfig(DownloadConfig):
+    """QMNIST."""
+
+    test_part: Annotated[Literal["all", "extra"], "test images: all 60,000 or the extra 50,000"]
+
+
+@dataclass(frozen=True)
+class MNIST5kConfig(DataConfig):
+    """The part of MNIST that needs no network."""
+
+    instead_of: Annotated[Literal["mnist"] | None, "the data set that could not be had"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A feed-forward network."""
+
+    name: Annotated[Literal["mlp"], "kind of network"]
+    hidden: Annotated[tuple[Annotated[int, Range(at_least=1)], ...], "units of each hidden layer"]
+    dropout: Annotated[float, "probability that a hidden unit is dropped", Range(at_least=0, below=1)]
+    activation: Annotated[
+        Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"
+    ]
+    init: Annotated[
+        Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
+    ]
+
+
+LearningRate = Annotated[float, "learning rate", Range(above=0)]
+Decay = Annotated[float, "weight decay", Range(at_least=0)]
+Epsilon = Annotated[float, "keeps the denominator from zero", Range(above=0)]
+Average = Annotated[float, "decay of a moving average", Range(at_least=0, below=1)]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """An optimizer."""
+
+    name: Annotated[str, "update rule; choose it with optimizer=NAME"]
+    lr: LearningRate
+
+
+@dataclass(frozen=True)
+class RMSpropConfig(OptimizerConfig):
+    """The tutorial's rule: epsilon inside the root."""
+
+    rho: Average
+    eps: Epsilon
+
+
+@dataclass(frozen=True)
+class RMSpropTorchConfig(OptimizerConfig):
+    """torch.optim.RMSprop."""
+
+    alpha: Average
+    eps: Epsilon
+    momentum: Annotated[float, "momentum", Range(at_least=0)]
+    centered: Annotated[bool, "normalise by the variance instead of the second moment"]
+    weight_decay: Decay
+
+
+@dataclass(frozen=True)
+class SGDConfig(OptimizerConfig):
+    """torch.optim.SGD."""
+
+    momentum: Annotated[float, "momentum", Range(at_least=0)]
+    nesterov: Annotated[bool, "Nesterov's momentum"]
+    weight_decay: Decay
+
+
+@dataclass(frozen=True)
+class AdamConfig(OptimizerConfig):
+    """torch.optim.Adam and torch.optim.AdamW."""
+
+    beta1: Average
+    beta2: Average
+    eps: Epsilon
+    weight_decay: Decay
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The loop."""
+
+    epochs: Annotated[int, "passes over the training images", Range(at_least=1)]
+    batch_size: Annotated[int, "images a step", Range(at_least=1)]
+    shuffle: Annotated[bool, "a new row order each epoch"]
+    device: Annotated[str, "auto, cpu, cuda, cuda:N or mps"]
+    engine: Annotated[Literal["auto", "eager"], "how a step is run"]
+    sync_every: Annotated[
+        Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
+    ]
+    threads: Annotated[Annotated[int, Range(at_least=1)] | None, "CPU threads; null: torch's choice"]
+    plots: Annotated[bool, "pictures at the end of the run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole experiment: enough to run it again."""
+
+    seed: Annotated[
+        Annotated[int, Range(at_least=0, at_most=2**63 - 1)] | None, "decides all chance; null draws one"
+    ]
+    name: Annotated[str | None, "a label of your own for the run"]
+    data: DataConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+
+
+VARIANTS: dict[type, dict[str, type]] = {
+    DataConfig: {
+        "mnist": MNISTConfig,
+        "fashion_mnist": DownloadConfig,
+        "kmnist": DownloadConfig,
+        "qmnist": QMNISTConfig,
+        "mnist_5k": MNIST5kConfig,
+    },
+    ModelConfig: {"mlp": ModelConfig},
+    OptimizerConfig: {
+        "rmsprop": RMSpropConfig,
+        "rmsprop_torch": RMSpropTorchConfig,
+        "sgd": SGDConfig,
+        "adam": AdamConfig,
+        "adamw": AdamConfig,
+    },
+}
+"""The sections whose keys depend on their name."""
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def config_from(values: Mapping[str, Any], where: str = "") -> Config:
+    """Check plain values and make the configuration of them.
+
+    `where` names the file that the values come from, for the error's text.
+    Errors: ConfigError naming the key, the value, what is allowed and the nearest right name.
+    """
+    try:
+        config = _section(Config, values, "")
+        _check_between_keys(config)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+    return config
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Plain values, ready for YAML or JSON: the inverse of config_from."""
+    plain = dataclasses.asdict(config)
+    return {key: _plain(value) for key, value in plain.items()}
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file as plain values. Interpolations stay text: nothing in a file is looked up or run."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from None
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML text."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config)))
+
+
+def known_keys() -> dict[str, str]:
+    """Every dotted key of every variant, with its meaning."""
+    keys: dict[str, str] = {}
+    for key, hint in _hints(Config).items():
+        section = _bare(hint)
+        if not dataclasses.is_dataclass(section):
+            keys[key] = _meaning(hint)
+            continue
+        for variant in VARIANTS.get(section, {"": section}).values():
+            keys |= {f"{key}.{name}": _meaning(inner) for name, inner in _hints(variant).items()}
+    return keys
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """'; did you mean X?' for the closest of `words`, or nothing."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section, include_extras=True)
+
+
+def _bare(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def _meaning(hint: Any) -> str:
+    notes = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
+    return next((note for note in notes if isinstance(note, str)), "")
+
+
+def _section(section: type[T], values: Any, path: str) -> T:
+    """One dataclass from a mapping; `path` is its dotted key, empty for the whole."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path or 'config'}={values!r}: must be a group of keys")
+    variant = _variant(section, values, path)
+    hints = _hints(variant)
+    prefix = f"{path}." if path else ""
+    for key in values:
+        if key not in hints:
+            raise ConfigError(_unknown_key(section, variant, f"{prefix}{key}", str(key), values))
+    missing = [key for key in hints if key not in values]
+    if missing:
+        raise ConfigError(f"{prefix}{missing[0]}: is missing")
+    return variant(**{key: _value(hint, values[key], f"{prefix}{key}") for key, hint in hints.items()})
+
+
+def _variant(section: type[T], values: Mapping[str, Any], path: str) -> type[T]:
+    if section not in VARIANTS:
+        return section
+    variants = VARIANTS[section]
+    name = values.get("name")
+    if name not in variants:
+        allowed = ", ".join(variants)
+        raise ConfigError(f"{path}.name={name}: must be one of {allowed}{nearest(str(name), variants)}")
+    return variants[name]
+
+
+def _unknown_key(section: type, variant: type, path: str, key: str, values: Mapping[str, Any]) -> str:
+    owners = [name for name, other in VARIANTS.get(section, {}).items() if key in _hints(other)]
+    known = ", ".join(_hints(variant))
+    if owners:
+        group = path.split(".")[0]
+        return (
+            f"{path}: {group}={values['name']} does not use it (it has: {known})\n"
+            f"it belongs to: {', '.join(f'{group}={owner}' for owner in owners)}"
+        )
+    return f"{path}: no such key (there are: {known}){nearest(key, _hints(variant))}"
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    if typing.get_origin(hint) is Annotated:
+        checked = _value(_bare(hint), value, path)
+        for note in hint.__metadata__:
+            if isinstance(note, Range) and not note.allows(checked):
+                raise ConfigError(f"{path}={value}: must be {note}")
+        return checked
+    if dataclasses.is_dataclass(hint):
+        return _section(typing.cast(type, hint), value, path)
+    origin = typing.get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return _optional(hint, value, path)
+    if origin is Literal:
+        return _choice(typing.get_args(hint), value, path)
+    if origin is tuple:
+        return _items(typing.get_args(hint)[0], value, path)
+    return _scalar(hint, value, path)
+
+
+def _optional(hint: Any, value: Any, path: str) -> Any:
+    if value is None:
+        return None
+    inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    try:
+        return _value(inner, value, path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, or null") from None
+
+
+def _choice(allowed: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value in allowed:
+        return value
+    names = [str(name) for name in allowed]
+    raise ConfigError(f"{path}={value}: must be one of {', '.join(names)}{nearest(str(value), names)}")
+
+
+def _items(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{path}={value}: must be a list, such as {path}=[...]")
+    return tuple(_value(hint, item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+def _scalar(hint: Any, value: Any, path: str) -> Any:
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"{path}={value}: must be a finite number")
+        return float(value)
+    if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    raise ConfigError(f"{path}={'null' if value is None else value}: must be {words[hint]}")
+
+
+def _check_between_keys(config: Config) -> None:
+    optimizer = config.optimizer
+    if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
+        raise ConfigError("optimizer.nesterov=True: needs optimizer.momentum above 0, such as 0.9")

@@ -1,0 +1,1 @@
+"""Image files to checked uint8 tensors: catalog, fetch, cache, splits."""

@@ -1,0 +1,183 @@
+"""Source files from mirrors to a staging folder, checked; then decoded by torchvision.
+
+torchvision's own download() checks MD5 only, has no timeout and goes back from https to http, so the bytes are
+brought here by us, from its addresses, and only its decoder reads them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from mnist_ff.data.catalog import CLASSES, MNIST_SHA256, DataSet, SourceFile
+from mnist_ff.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+SILENCE_SECONDS = 30.0
+"""A server that sends nothing for so long is given up."""
+BLOCK = 1 << 16
+
+
+def fetch(
+    data_set: DataSet, mirrors: Sequence[str], scratch: Path
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """All images and labels of a data set as uint8 tensors, and the SHA-256 of each of its files.
+
+    The tensors are `train_images` (N, 28, 28), `train_labels` (N,), `test_images`, `test_labels`; bytes travel
+    through a temporary folder inside `scratch`.
+    Errors: DataError listing each mirror with its reason.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{data_set.name}.", dir=scratch) as folder:
+        root = Path(folder)
+        raw = root / data_set.torchvision_class / "raw"
+        raw.mkdir(parents=True)
+        reasons: list[str] = []
+        for mirror in [*mirrors, *_own_mirrors(data_set)]:
+            try:
+                sums = {file.name: _fetch_file(mirror, file, raw) for file in data_set.files}
+                return _decode(data_set, root), sums
+            except DataError as error:
+                reasons.append(str(error))
+    listed = "\n".join(f"  {reason}" for reason in reasons)
+    names = " ".join(file.name for file in data_set.files)
+    raise DataError(
+        f"{data_set.title} could not be had from any of {len(reasons)} places:\n{listed}\n"
+        f"To place it by hand, put {names} in a folder and set MNIST_FF_MIRROR to that folder."
+    )
+
+
+def _own_mirrors(data_set: DataSet) -> list[str]:
+    from torchvision import datasets
+
+    torchvision_class = getattr(datasets, data_set.torchvision_class)
+    if data_set.name == "qmnist":
+        url = torchvision_class.resources["train"][0][0]
+        return [url.rsplit("/", 1)[0] + "/"]
+    return list(torchvision_class.mirrors)
+
+
+def _fetch_file(mirror: str, file: SourceFile, raw: Path) -> str:
+    """Bring one file, check it, leave its decompressed form in `raw`, and return its SHA-256."""
+    place = mirror if mirror.endswith("/") else f"{mirror}/"
+    packed = raw / file.name
+    try:
+        with _opened(place, file.name) as source:
+            digest = _copy(source, packed, limit=file.size + (1 << 20))
+    except (OSError, HTTPException, ValueError) as error:
+        raise DataError(f"{place}{file.name}: {_reason(error)}") from None
+    if file.sha256 is None and digest in MNIST_SHA256:
+        raise DataError(f"{place}{file.name}: is MNIST's own file of that name")
+    if file.sha256 is not None and digest != file.sha256:
+        raise DataError(
+            f"{place}{file.name}: wrong content (SHA-256 {digest[:12]}..., not {file.sha256[:12]}...)"
+        )
+    try:
+        _unpack(packed, raw / file.name.removesuffix(".gz"), file)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{place}{file.name}: {error}") from None
+    packed.unlink()
+    return digest
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return str(error) or type(error).__name__
+
+
+class _SameSchemeOrSafer(urllib.request.HTTPRedirectHandler):
+    """Refuses a redirect from https to http."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise urllib.error.URLError("redirected from https to an address that is not")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@contextmanager
+def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
+    if "://" not in place:
+        with (Path(place).expanduser() / name).open("rb") as file:
+            yield file
+        return
+    if not place.startswith(("http://", "https://", "file://")):
+        raise ValueError("only http, https and file addresses are read")
+    opener = urllib.request.build_opener(_SameSchemeOrSafer)
+    request = urllib.request.Request(place + name, headers={"User-Agent": "mnist-ff"})
+    with opener.open(request, timeout=SILENCE_SECONDS) as answer:
+        yield answer
+
+
+def _copy(source: IO[bytes], target: Path, limit: int) -> str:
+    """Copy at most `limit` bytes and return their SHA-256."""
+    digest, total = hashlib.sha256(), 0
+    expected = getattr(source, "length", None)
+    with target.open("wb") as file:
+        while block := source.read(BLOCK):
+            total += len(block)
+            if total > limit:
+                raise ValueError(f"longer than the {limit} bytes it can have")
+            digest.update(block)
+            file.write(block)
+    if total == 0:
+        raise ValueError("is empty")
+    if expected is not None and total < expected:
+        raise ValueError(f"ended after {total} of {expected} bytes")
+    return digest.hexdigest()
+
+
+def _unpack(packed: Path, target: Path, file: SourceFile) -> None:
+    """Decompress an IDX file, never past the size that it must have."""
+    dimensions = len(file.shape)
+    with gzip.open(packed, "rb") as source, target.open("wb") as out:
+        header = source.read(4 * (1 + dimensions))
+        words = struct.unpack(f">{1 + dimensions}I", header) if len(header) == 4 * (1 + dimensions) else ()
+        if words != (file.magic, *file.shape):
+            raise ValueError(f"its IDX header is not that of {'x'.join(map(str, file.shape))} items")
+        out.write(header)
+        left = file.size - len(header)
+        while left and (block := source.read(min(BLOCK, left))):
+            out.write(block)
+            left -= len(block)
+        if left:
+            raise ValueError(f"ends {left} bytes early")
+        if source.read(1):
+            raise ValueError("is longer than its header says")
+
+
+def _decode(data_set: DataSet, root: Path) -> dict[str, torch.Tensor]:
+    import torch
+    from torchvision import datasets
+
+    torchvision_class = getattr(datasets, data_set.torchvision_class)
+    tensors: dict[str, torch.Tensor] = {}
+    for part, train in (("train", True), ("test", False)):
+        decoded = torchvision_class(os.fspath(root), train=train, download=False)
+        labels = decoded.targets
+        labels = (
+            labels[:, 0] if labels.ndim == 2 else labels
+        )  # QMNIST: the class is the first of eight columns
+        if int(labels.min()) < 0 or int(labels.max()) >= CLASSES:
+            raise DataError(
+                f"{data_set.title}: a {part} label is {int(labels.max())}, not in 0 to {CLASSES - 1}"
+            )
+        tensors[f"{part}_images"] = decoded.data.contiguous()
+        tensors[f"{part}_labels"] = labels.to(torch.uint8).contiguous()
+    return tensors

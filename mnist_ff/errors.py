@@ -1,0 +1,29 @@
+"""The errors a user can meet, as a tree. Each carries the exit code of the command that ends with it."""
+
+
+class MnistError(Exception):
+    """An expected failure: one line that says what, where and what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(MnistError):
+    """Bad input: a wrong key, value, option, path or argument."""
+
+    exit_code = 2
+
+
+class BadRunError(ConfigError):
+    """A path was given as a run directory and is not a readable one."""
+
+
+class DataError(MnistError):
+    """A data set could not be had, or is not what it should be."""
+
+
+class RunError(MnistError):
+    """A run could not go on."""
+
+
+class DivergedError(RunError):
+    """A loss was not finite."""

@@ -1,0 +1,1 @@
+"""Hydra to plain Python and back. Nothing outside this folder imports hydra."""

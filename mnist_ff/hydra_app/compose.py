@@ -1,0 +1,140 @@
+"""Override words to a typed config, with errors that name the key."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_ff.commands.check import check
+from mnist_ff.config import Config, conf_dir, config_from, known_keys, nearest
+from mnist_ff.errors import ConfigError
+
+CONFIG_NAME = "config"
+
+
+@contextmanager
+def hydra_session() -> Iterator[Hydra]:
+    """Hydra over our conf folder, cleared at the end so that a later one starts fresh."""
+    from mnist_ff.hydra_app.sweeper import CheckedSweeper
+
+    OmegaConf.register_new_resolver(
+        "mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True
+    )
+    GlobalHydra.instance().clear()
+    Plugins.instance().register(CheckedSweeper)
+    try:
+        yield Hydra.create_main_hydra2("mnist-ff", create_config_search_path(str(conf_dir())))
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The config of a single run: conf/config.yaml with these overrides, checked.
+
+    Errors: ConfigError naming the key.
+    """
+    with hydra_session() as hydra:
+        return typed(compose_run(hydra, list(overrides)))
+
+
+def compose_run(hydra: Hydra, overrides: list[str]) -> DictConfig:
+    """Hydra's config for a single run, job and hydra parts. Errors: ConfigError."""
+    check_overrides(hydra.config_loader, overrides)
+    with config_errors():
+        return hydra.compose_config(
+            config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN, with_log_configuration=True
+        )
+
+
+def typed(composed: DictConfig) -> Config:
+    """The job part of a composed config as our own, its keys checked with each other too. Errors: ConfigError."""
+    with config_errors():
+        values = {key: composed[key] for key in composed if key != "hydra"}
+        plain = OmegaConf.to_container(OmegaConf.create(values, flags={"allow_objects": True}), resolve=True)
+    assert isinstance(plain, dict)
+    config = config_from(plain)  # type: ignore[arg-type]
+    check(config)
+    return config
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """Turn Hydra's and omegaconf's own errors into one line of ours."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ConfigError("\n".join(lines[:2])) from None
+
+
+def check_overrides(loader: ConfigLoader, words: Sequence[str]) -> list[Override]:
+    """Parse override words and look for keys, groups and options that do not exist.
+
+    Errors: ConfigError with what there is and the nearest name.
+    """
+    try:
+        overrides: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+    except HydraException as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{first}\nan override is KEY=VALUE, such as optimizer.lr=0.003") from None
+    for override in overrides:
+        _check_override(loader, override)
+    return overrides
+
+
+def _check_override(loader: ConfigLoader, override: Override) -> None:
+    key = override.key_or_group
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return
+    if override.type == OverrideType.DEL:
+        raise ConfigError(f"~{key}: a key cannot be removed; every key has a value")
+    groups = config_groups(loader)
+    if key in groups:
+        _check_options(key, override, groups[key])
+        return
+    known = known_keys()
+    sections = {name.split(".")[0] for name in known if "." in name}
+    if key not in known and key not in sections:
+        raise ConfigError(
+            f"{override.input_line}: there is no key {key}{nearest(key, [*known, *groups])}\n"
+            "mnist-ff train --help lists the keys"
+        )
+
+
+def _check_options(group: str, override: Override, options: list[str]) -> None:
+    asked = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    for option in asked:
+        if option is None and group == "experiment":
+            continue
+        if str(option) not in options:
+            names = ", ".join(options) or "nothing yet"
+            raise ConfigError(f"{group}={option}: there is {names}{nearest(str(option), options)}")
+
+
+def config_groups(loader: ConfigLoader) -> dict[str, list[str]]:
+    """The groups of conf/ with their options; names that begin with _ are parts of others."""
+    names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
+    groups = {
+        name: [option for option in _options(loader, name) if not option.startswith("_")] for name in names
+    }
+    return groups | {"experiment": groups.get("experiment", [])}
+
+
+def _options(loader: ConfigLoader, group: str) -> list[str]:
+    options: Any = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
+    return list(options)

@@ -1,0 +1,34 @@
+"""What `mnist-ff train --help` shows: groups, options, keys. Read from conf/ and the schema, so it cannot lag behind."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from mnist_ff.config import known_keys
+from mnist_ff.hydra_app.compose import config_groups, hydra_session
+
+HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
+
+Train a network and leave everything about it in a new run directory.
+
+  mnist-ff train                                        the 2016 tutorial
+  mnist-ff train optimizer=adam model.hidden=[64]       other parts, other values
+  mnist-ff train -m optimizer.lr=0.001,0.003 seed=0,1   every combination, one after another
+  mnist-ff train --cfg job                              show the config and stop
+"""
+
+TAIL = """
+hydra.run.dir=FOLDER (hydra.sweep.dir for -m) puts the run elsewhere than in outputs/."""
+
+
+def train_help(console: Console) -> None:
+    """Print the help text."""
+    with hydra_session() as hydra:
+        groups = config_groups(hydra.config_loader)
+    lines = [HEAD, "groups"]
+    lines += [f"  {name + '=':<13}{' | '.join(options) or '(none yet)'}" for name, options in groups.items()]
+    lines += ["", "keys"]
+    keys = known_keys()
+    width = max(map(len, keys)) + 2
+    lines += [f"  {key:<{width}}{meaning}" for key, meaning in keys.items()]
+    console.print("\n".join([*lines, TAIL]), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,68 @@
+"""Hydra's grid sweeper, which here checks all jobs and decides on the data set before the first one starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import open_dict
+
+from mnist_ff.config import Config, DataConfig, MNIST5kConfig
+from mnist_ff.errors import ConfigError, RunError
+
+
+class CheckedSweeper(BasicSweeper):
+    """A grid of jobs, all of them valid, none of them on other data than the rest asked for."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Check every job, see that each data set can be had, then launch. Errors: ConfigError, DataError."""
+        from mnist_ff.hydra_app.compose import check_overrides, config_errors
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        check_overrides(self.hydra_context.config_loader, arguments)
+        with config_errors():
+            jobs = self._jobs(arguments)
+            configs = [self._job_config(job) for job in jobs]
+        directory = Path(str(self.config.hydra.sweep.dir))
+        if directory.exists():
+            raise RunError(f"{directory}: exists already; two sweeps never share a directory")
+        substitutes = self._ensure_data(configs)
+        return super().sweep([*arguments, *substitutes])
+
+    def _jobs(self, arguments: list[str]) -> list[list[str]]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        return [job for batch in self.split_arguments(overrides, None) for job in batch]
+
+    def _job_config(self, job: list[str]) -> Config:
+        from mnist_ff.hydra_app.compose import typed
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, job)
+        with open_dict(composed):
+            del composed["hydra"]
+        try:
+            return typed(composed)
+        except ConfigError as error:
+            raise ConfigError(f"{error}\nin the job {' '.join(job)}; no job was started") from None
+
+    def _ensure_data(self, configs: list[Config]) -> list[str]:
+        """Fetch every data set of the sweep; overrides that put mnist_5k in MNIST's place where it cannot be had."""
+        from mnist_ff.data.load import ensure
+
+        wanted: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
+        substituted = [
+            data for data in wanted if isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist"
+        ]
+        if not substituted:
+            return []
+        if {config.data.name for config in configs} != {"mnist"}:
+            raise ConfigError(
+                "MNIST could not be had, and this sweep compares data sets: see mnist-ff data mnist"
+            )
+        return ["data=mnist_5k", "data.instead_of=mnist"]

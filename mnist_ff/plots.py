@@ -1,0 +1,161 @@
+"""Numbers to pictures. Everything is drawn from a run directory's files; nothing is recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from mnist_ff.files import replacing
+from mnist_ff.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Drawing = Callable[[Run, str], "Figure"]
+
+RAW, SMOOTH, TRAIN, HELD = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
+WEIGHT_TILES = 100
+
+
+def draw_run(run: Run, title: str) -> list[Path]:
+    """Draw every picture of a run into its plots/ folder; `title` ends each picture's own title.
+
+    Errors: OSError, BadRunError where a file is missing or not as it should be.
+    """
+    folder = run.file("plots")
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, draw in DRAWINGS.items():
+        path = folder / f"{name}.png"
+        with replacing(path) as temporary:
+            draw(run, title).savefig(temporary, format="png", dpi=120)
+        paths.append(path)
+    return paths
+
+
+def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
+    """Every batch's loss with its moving average on a log axis."""
+    figure, axes = _figure(9, 5)
+    _title(axes, "Loss per batch", title)
+    steps = np.arange(1, len(losses) + 1)
+    axes.plot(steps, losses, color=RAW, linewidth=0.7, label="each batch")
+    width = max(1, len(losses) // 50)
+    if width > 1:
+        axes.plot(steps, smooth(losses, width), color=SMOOTH, linewidth=1.8, label=f"mean of {width} batches")
+    if losses and min(losses) > 0:
+        axes.set_yscale("log")
+    axes.set_xlabel("batch")
+    axes.set_ylabel("cross-entropy (nats)")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    return figure
+
+
+def smooth(losses: Sequence[float], width: int) -> np.ndarray:
+    """The mean of the `width` batches around each one; fewer at the ends."""
+    kernel = np.ones(width)
+    counts = np.convolve(np.ones(len(losses)), kernel, "same")
+    result: np.ndarray = np.convolve(np.asarray(losses), kernel, "same") / counts
+    return result[: len(losses)]
+
+
+def _loss(run: Run, title: str) -> Figure:
+    return losses_figure(run.losses(), title)
+
+
+def _epochs(run: Run, title: str) -> Figure:
+    rows = run.epochs()
+    figure, _ = _figure(11, 4.5, axes=False)
+    part = "validation" if rows and "validation_loss" in rows[0] else "test"
+    numbers = [int(row["epoch"]) + 1 for row in rows]
+    for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
+        axes = figure.add_subplot(1, 2, index + 1)
+        _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
+        axes.plot(
+            numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)"
+        )
+        axes.plot(numbers, [row[f"{part}_{what}"] for row in rows], "o-", color=HELD, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+    return figure
+
+
+def _confusion(run: Run, title: str) -> Figure:
+    answers = load_file(run.file("predictions.safetensors"))
+    counts = np.zeros((10, 10), dtype=int)
+    np.add.at(counts, (answers["labels"], answers["answers"]), 1)
+    figure, axes = _figure(7, 6.5)
+    _title(axes, "Confusion matrix, test images", title)
+    wrong = counts * (1 - np.eye(10, dtype=int))
+    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    for label in range(10):
+        for answer in range(10):
+            if counts[label, answer]:
+                weight = "bold" if label == answer else "normal"
+                axes.text(
+                    answer, label, str(counts[label, answer]), ha="center", va="center", fontweight=weight
+                )
+    axes.set_xticks(range(10))
+    axes.set_yticks(range(10))
+    axes.set_xlabel("answer")
+    axes.set_ylabel("label")
+    return figure
+
+
+def _mistakes(run: Run, title: str) -> Figure:
+    answers = load_file(run.file("predictions.safetensors"))
+    figure, _ = _figure(8, 9.2, axes=False)
+    figure.suptitle(_joined("The 25 worst mistakes, test images", title))
+    for place, (row, image) in enumerate(zip(answers["worst_rows"], answers["worst_images"], strict=True)):
+        label, answer = int(answers["labels"][row]), int(answers["answers"][row])
+        axes = figure.add_subplot(5, 5, place + 1)
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(f"{label}, answer {answer} ({answers['probabilities'][row, answer]:.0%})", fontsize=8)
+        axes.set_axis_off()
+    return figure
+
+
+def _weights(run: Run, title: str) -> Figure:
+    weights = load_file(run.file("model.safetensors"))["layers.0.weight"]
+    shown = weights[:WEIGHT_TILES]
+    figure, _ = _figure(8, 8.4, axes=False)
+    figure.suptitle(_joined(f"First-layer weights, {len(shown)} of {len(weights)} units", title))
+    limit = float(np.abs(shown).max()) or 1.0
+    for place, row in enumerate(shown):
+        axes = figure.add_subplot(10, 10, place + 1)
+        axes.imshow(row.reshape(28, 28), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axes.set_axis_off()
+    return figure
+
+
+DRAWINGS: dict[str, Drawing] = {
+    "loss": _loss,
+    "epochs": _epochs,
+    "confusion": _confusion,
+    "mistakes": _mistakes,
+    "weights": _weights,
+}
+
+
+def _figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:
+    """A figure without pyplot: no global state, no window, and half the import time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot() if axes else None  # type: ignore[return-value]
+
+
+def _title(axes: Axes, what: str, title: str) -> None:
+    axes.set_title(_joined(what, title))
+
+
+def _joined(what: str, title: str) -> str:
+    return f"{what}\n{title}" if title else what

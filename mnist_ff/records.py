@@ -1,0 +1,134 @@
+"""Every number that leaves training, as frozen records. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: `epochs` passes over `samples` rows in batches of `batch_size`."""
+
+    epochs: int
+    samples: int
+    batch_size: int
+    sync_every: int | None
+    learning_rate: float
+
+    @property
+    def batches(self) -> int:
+        """Batches in one epoch; the last may be smaller."""
+        return math.ceil(self.samples / self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches in the whole run."""
+        return self.epochs * self.batches
+
+    def chunks(self) -> Iterator[range]:
+        """The batch numbers of an epoch, cut where the host waits for the device."""
+        size = self.sync_every or self.batches
+        for start in range(0, self.batches, size):
+            yield range(start, min(start + size, self.batches))
+
+    def rows(self, batches: range) -> slice:
+        """Where the rows of these batches stand in an epoch's row order."""
+        return slice(batches.start * self.batch_size, min(batches.stop * self.batch_size, self.samples))
+
+    def samples_in(self, batch: int) -> int:
+        """Rows in this batch of an epoch."""
+        return min(self.batch_size, self.samples - batch * self.batch_size)
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """One training step. `step` counts from 0 through the run, `batch` from 0 within its epoch."""
+
+    step: int
+    epoch: int
+    batch: int
+    loss: float
+    """This batch's own mean cross-entropy in nats, dropout on."""
+    lr: float
+    samples: int
+    correct: int
+    """Right answers among the samples, dropout on."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy in nats and share of right answers over `samples` images, dropout off."""
+
+    loss: float
+    accuracy: float
+    correct: int
+    samples: int
+
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95 % Wilson interval (Wilson 1927): the noise of a finite set of images."""
+        z, n, p = 1.959963984540054, self.samples, self.accuracy
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return centre - half, centre + half
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch. Train figures are means over its batches as they were trained on, dropout on."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test: Score | None
+    """On the test images, or None where a validation split takes their place."""
+    validation: Score | None
+    seconds: float
+    """Training and evaluation of this epoch."""
+
+    @property
+    def watched(self) -> tuple[str, Score] | None:
+        """The figures that follow training: validation where there is a split, else test, if there is either."""
+        if self.validation is not None:
+            return "validation", self.validation
+        return None if self.test is None else ("test", self.test)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How fit() ended. `stopped` is the reason of an early stop, or None."""
+
+    steps: int
+    epochs: tuple[EpochRecord, ...]
+    seconds: float
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The end of a run; its file's presence means that the run ended."""
+
+    status: str
+    """finished, interrupted, diverged or failed."""
+    cause: str | None
+    score: Score | None
+    """On the test images, after the last step."""
+    epochs: int
+    """Whole epochs done."""
+    steps: int
+    parameters: int
+    seed: int
+    name: str | None
+    data: str
+    data_instead_of: str | None
+    """The data set that was asked for and could not be had."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """import, data, build, train and total."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Summary:
+        """The inverse of dataclasses.asdict."""
+        score = values["score"]
+        return cls(**{**values, "score": None if score is None else Score(**score)})

@@ -1,0 +1,114 @@
+"""The loop, nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from mnist_ff.callbacks import Callback
+from mnist_ff.engine import Step
+from mnist_ff.errors import DivergedError
+from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Score
+
+Evaluate = Callable[[], Mapping[str, Score]]
+"""Scores by part: 'validation' where there is a split, else 'test'."""
+Shuffle = Callable[[int], torch.Tensor]
+"""An epoch's number to its row order, (N,) int64 on the device."""
+
+
+def never() -> str | None:
+    """No reason to stop."""
+    return None
+
+
+def fit(
+    step: Step,
+    evaluate: Evaluate,
+    shuffle: Shuffle,
+    plan: Plan,
+    callbacks: Sequence[Callback] = (),
+    stopped: Callable[[], str | None] = never,
+) -> Outcome:
+    """Train through the plan, telling the callbacks every batch's own loss.
+
+    `stopped` is asked between chunks; its answer ends training there, with everything so far kept.
+    Errors: DivergedError at the first loss that is not finite.
+    """
+    epochs: list[EpochRecord] = []
+    began, steps, reason = time.perf_counter(), 0, None
+    for callback in callbacks:
+        callback.on_train_begin(plan)
+    for epoch in range(plan.epochs):
+        for callback in callbacks:
+            callback.on_epoch_begin(epoch)
+        epoch_began, batches = time.perf_counter(), []
+        order = shuffle(epoch)
+        for chunk in plan.chunks():
+            figures = _read(step(order[plan.rows(chunk)]))
+            for record in _records(plan, epoch, chunk, figures):
+                batches.append(record)
+                for callback in callbacks:
+                    callback.on_batch_end(record)
+            reason = stopped()
+            if reason is not None and chunk.stop < plan.batches:
+                break
+        steps += len(batches)
+        if len(batches) < plan.batches:
+            break
+        scores = evaluate()
+        epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
+        for callback in callbacks:
+            callback.on_epoch_end(epochs[-1])
+        reason = reason or stopped()
+        if reason is not None:
+            break
+    outcome = Outcome(
+        steps, tuple(epochs), time.perf_counter() - began, reason if steps < plan.steps else None
+    )
+    for callback in callbacks:
+        callback.on_train_end(outcome)
+    return outcome
+
+
+def _read(figures: torch.Tensor) -> list[tuple[float, float]]:
+    """The one place that waits for the device: a chunk's losses and counts cross to the host together."""
+    return [(loss, correct) for loss, correct in figures.tolist()]
+
+
+def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> list[BatchRecord]:
+    records = []
+    for batch, (loss, correct) in zip(chunk, figures, strict=True):
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.learning_rate:g}); "
+                "try a smaller optimizer.lr"
+            )
+        records.append(
+            BatchRecord(
+                step=epoch * plan.batches + batch,
+                epoch=epoch,
+                batch=batch,
+                loss=loss,
+                lr=plan.learning_rate,
+                samples=plan.samples_in(batch),
+                correct=int(correct),
+            )
+        )
+    return records
+
+
+def _epoch_record(
+    epoch: int, batches: Sequence[BatchRecord], scores: Mapping[str, Score], seconds: float
+) -> EpochRecord:
+    samples = sum(batch.samples for batch in batches)
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=sum(batch.loss * batch.samples for batch in batches) / samples,
+        train_accuracy=sum(batch.correct for batch in batches) / samples,
+        test=scores.get("test"),
+        validation=scores.get("validation"),
+        seconds=seconds,
+    )
