@@ -118,9 +118,7 @@ def _run(
     with ExitStack() as stack:
         heard: list[Callback] = [history, *callbacks]
         if verbose:
-            heard.append(
-                EpochLines(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True))
-            )
+            heard.append(EpochLines(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)))
             if console.is_terminal:
                 heard.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
@@ -128,9 +126,7 @@ def _run(
         fit(step, scorer(network, data), shuffle, plan_of(config, data), heard, stopped)
     if verbose:
         score = evaluate(network, data.test).score
-        console.print(
-            f"score [loss, accuracy]  {score_text(score)}", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"score [loss, accuracy]  {score_text(score)}", markup=False, highlight=False, soft_wrap=True)
     return network, history.losses
 
 
@@ -170,9 +166,7 @@ def _split(images: Any, labels: Any, where: str) -> Split:
         classes = classes.argmax(1)
     classes = classes.long()
     if tuple(pixels.shape[1:]) not in ((784,), (28, 28)) or classes.shape != pixels.shape[:1]:
-        raise DataError(
-            f"{where}: shapes {tuple(pixels.shape)} and {tuple(classes.shape)} are not (N, 784) and (N,)"
-        )
+        raise DataError(f"{where}: shapes {tuple(pixels.shape)} and {tuple(classes.shape)} are not (N, 784) and (N,)")
     if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) > 9:
         raise DataError(f"{where}: labels must be the classes 0 to 9, and there must be some")
     return Split(pixels, classes)

@@ -60,9 +60,7 @@ def _run(words: list[str], began: float) -> int:
     if name not in COMMANDS:
         from mnist_ff.config import nearest
 
-        raise ConfigError(
-            f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}"
-        )
+        raise ConfigError(f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}")
     return _command(name, rest, began)
 
 

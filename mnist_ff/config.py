@@ -40,9 +40,7 @@ class Range:
         )
 
     def __str__(self) -> str:
-        words = [
-            f"{name.replace('_', ' ')} {value:g}" for name, value in vars(self).items() if value is not None
-        ]
+        words = [f"{name.replace('_', ' ')} {value:g}" for name, value in vars(self).items() if value is not None]
         return " and ".join(words)
 
 
@@ -90,9 +88,7 @@ class ModelConfig:
     name: Annotated[Literal["mlp"], "kind of network"]
     hidden: Annotated[tuple[Annotated[int, Range(at_least=1)], ...], "units of each hidden layer"]
     dropout: Annotated[float, "probability that a hidden unit is dropped", Range(at_least=0, below=1)]
-    activation: Annotated[
-        Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"
-    ]
+    activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
     ]
@@ -170,9 +166,7 @@ class TrainerConfig:
 class Config:
     """A whole experiment: enough to run it again."""
 
-    seed: Annotated[
-        Annotated[int, Range(at_least=0, at_most=2**63 - 1)] | None, "decides all chance; null draws one"
-    ]
+    seed: Annotated[Annotated[int, Range(at_least=0, at_most=2**63 - 1)] | None, "decides all chance; null draws one"]
     name: Annotated[str | None, "a label of your own for the run"]
     data: DataConfig
     model: ModelConfig
@@ -250,7 +244,7 @@ def known_keys() -> dict[str, str]:
     """Every dotted key of every variant, with its meaning."""
     keys: dict[str, str] = {}
     for key, hint in _hints(Config).items():
-        section = _bare(hint)
+        section: type = _bare(hint)
         if not dataclasses.is_dataclass(section):
             keys[key] = _meaning(hint)
             continue

@@ -25,13 +25,9 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(_best())
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.device={name}: torch sees no CUDA device here; use trainer.device={_best()}"
-        )
+        raise ConfigError(f"trainer.device={name}: torch sees no CUDA device here; use trainer.device={_best()}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"trainer.device={name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0"
-        )
+        raise ConfigError(f"trainer.device={name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f"trainer.device=mps: torch sees no MPS device here; use trainer.device={_best()}")
     return device

@@ -36,7 +36,7 @@ class EagerSteps:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         self.model.train()
-        return torch.stack([self._step(batch) for batch in rows.split(self.batch_size)])
+        return torch.stack([self._step(batch) for batch in torch.split(rows, self.batch_size)])
 
     def _step(self, rows: torch.Tensor) -> torch.Tensor:
         """One update; returns (2,): the batch's mean loss and its count of right answers."""

@@ -40,9 +40,7 @@ def evaluate(model: nn.Module, split: Split) -> Evaluation:
                 for start in range(0, len(split), ROWS_AT_ONCE)
             ]
             logits = torch.cat(parts).float()
-            loss = F.cross_entropy(
-                logits.double(), split.labels
-            )  # float64: the mean of 10,000 to the last digit
+            loss = F.cross_entropy(logits.double(), split.labels)  # float64: the mean of 10,000 to the last digit
             answers = logits.argmax(1)
             correct = int((answers == split.labels).sum())
             probabilities = logits.softmax(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -53,9 +54,7 @@ class Dropout(nn.Module):
         for length in shape:
             count *= length
         words = torch.empty((count + 3) // 4, dtype=torch.int64, device=device)
-        words.random_(
-            -(2**63), None, generator=self.rng
-        )  # the whole range: the default leaves the top bit zero
+        words.random_(-(2**63), None, generator=self.rng)  # the whole range: the default leaves the top bit zero
         return (words.view(torch.int16)[:count] >= self.dropped - LEVELS // 2).view(*shape)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,9 +79,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs, *hidden, CLASSES]
-        self.layers = nn.ModuleList(
-            nn.Linear(fan_in, fan_out) for fan_in, fan_out in zip(sizes, sizes[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.activation = activation
         self.dropout = Dropout(dropout, rng)
 

@@ -69,6 +69,8 @@ def _loss(run: Run, title: str) -> Figure:
 
 
 def _epochs(run: Run, title: str) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     rows = run.epochs()
     figure, _ = _figure(11, 4.5, axes=False)
     part = "validation" if rows and "validation_loss" in rows[0] else "test"
@@ -76,13 +78,11 @@ def _epochs(run: Run, title: str) -> Figure:
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
-        axes.plot(
-            numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)"
-        )
+        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)")
         axes.plot(numbers, [row[f"{part}_{what}"] for row in rows], "o-", color=HELD, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     return figure
@@ -100,9 +100,7 @@ def _confusion(run: Run, title: str) -> Figure:
         for answer in range(10):
             if counts[label, answer]:
                 weight = "bold" if label == answer else "normal"
-                axes.text(
-                    answer, label, str(counts[label, answer]), ha="center", va="center", fontweight=weight
-                )
+                axes.text(answer, label, str(counts[label, answer]), ha="center", va="center", fontweight=weight)
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     axes.set_xlabel("answer")

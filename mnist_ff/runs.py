@@ -59,13 +59,9 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
             run.file("config.yaml").touch(exist_ok=False)
         except FileExistsError:
-            raise RunError(
-                f"{path}: there is already something here; two runs never share a directory"
-            ) from None
+            raise RunError(f"{path}: there is already something here; two runs never share a directory") from None
         except OSError as error:
-            raise RunError(
-                f"{path}: {error.strerror}; choose another place with hydra.run.dir=FOLDER"
-            ) from None
+            raise RunError(f"{path}: {error.strerror}; choose another place with hydra.run.dir=FOLDER") from None
         return run
 
     @classmethod

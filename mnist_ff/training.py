@@ -65,9 +65,7 @@ def fit(
         reason = reason or stopped()
         if reason is not None:
             break
-    outcome = Outcome(
-        steps, tuple(epochs), time.perf_counter() - began, reason if steps < plan.steps else None
-    )
+    outcome = Outcome(steps, tuple(epochs), time.perf_counter() - began, reason if steps < plan.steps else None)
     for callback in callbacks:
         callback.on_train_end(outcome)
     return outcome

@@ -17,9 +17,7 @@ ComposeData = Callable[[str, list[str]], DataConfig]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument(
-        "name", nargs="?", choices=list(VARIANTS[DataConfig]), help="fetch and verify this data set"
-    )
+    parser.add_argument("name", nargs="?", choices=list(VARIANTS[DataConfig]), help="fetch and verify this data set")
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -30,12 +30,8 @@ from mnist_ff.tables import accuracy_text, table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument(
-        "--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)"
-    )
-    parser.add_argument(
-        "--split", choices=("test", "train"), default="test", help="which images (default: test)"
-    )
+    parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)")
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 
 
@@ -43,9 +39,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print loss, accuracy and a row a class; write evaluation.json into the run directory."""
     run = Run.open(arguments.run)
     config = run.config()
-    data_config = (
-        config.data if arguments.data in (None, config.data.name) else _other(config.data, arguments.data)
-    )
+    data_config = config.data if arguments.data in (None, config.data.name) else _other(config.data, arguments.data)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
     values = _values(data, arguments.split, evaluation)

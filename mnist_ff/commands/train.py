@@ -111,9 +111,7 @@ def _train(config: Config, run: Run, argv: list[str], clock: Clock, console: Con
         optimizer = build_optimizer(config.optimizer, model.parameters())
         step = build_steps(model, optimizer, data.train, config.trainer.batch_size)
     warn_of_fallback(data, console)
-    say(
-        f"{data.title}: {len(data.train):,} images to train, {count_parameters(model):,} parameters, on {device}"
-    )
+    say(f"{data.title}: {len(data.train):,} images to train, {count_parameters(model):,} parameters, on {device}")
     plan = plan_of(config, data)
 
     with ExitStack() as stack:
@@ -217,9 +215,7 @@ def _draw(run: Run, data: Data, config: Config, console: Console) -> None:
         console.print(f"warning: no plots ({error})", style="yellow", markup=False, soft_wrap=True)
 
 
-def _summary(
-    config: Config, data: Data, outcome: Outcome, score: Score, model: nn.Module, clock: Clock
-) -> Summary:
+def _summary(config: Config, data: Data, outcome: Outcome, score: Score, model: nn.Module, clock: Clock) -> Summary:
     assert config.seed is not None
     return Summary(
         status="finished" if outcome.stopped is None else "interrupted",

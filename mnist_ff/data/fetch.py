@@ -31,9 +31,7 @@ SILENCE_SECONDS = 30.0
 BLOCK = 1 << 16
 
 
-def fetch(
-    data_set: DataSet, mirrors: Sequence[str], scratch: Path
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def fetch(data_set: DataSet, mirrors: Sequence[str], scratch: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """All images and labels of a data set as uint8 tensors, and the SHA-256 of each of its files.
 
     The tensors are `train_images` (N, 28, 28), `train_labels` (N,), `test_images`, `test_labels`; bytes travel
@@ -81,9 +79,7 @@ def _fetch_file(mirror: str, file: SourceFile, raw: Path) -> str:
     if file.sha256 is None and digest in MNIST_SHA256:
         raise DataError(f"{place}{file.name}: is MNIST's own file of that name")
     if file.sha256 is not None and digest != file.sha256:
-        raise DataError(
-            f"{place}{file.name}: wrong content (SHA-256 {digest[:12]}..., not {file.sha256[:12]}...)"
-        )
+        raise DataError(f"{place}{file.name}: wrong content (SHA-256 {digest[:12]}..., not {file.sha256[:12]}...)")
     try:
         _unpack(packed, raw / file.name.removesuffix(".gz"), file)
     except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -171,13 +167,9 @@ def _decode(data_set: DataSet, root: Path) -> dict[str, torch.Tensor]:
     for part, train in (("train", True), ("test", False)):
         decoded = torchvision_class(os.fspath(root), train=train, download=False)
         labels = decoded.targets
-        labels = (
-            labels[:, 0] if labels.ndim == 2 else labels
-        )  # QMNIST: the class is the first of eight columns
+        labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the class is the first of eight columns
         if int(labels.min()) < 0 or int(labels.max()) >= CLASSES:
-            raise DataError(
-                f"{data_set.title}: a {part} label is {int(labels.max())}, not in 0 to {CLASSES - 1}"
-            )
+            raise DataError(f"{data_set.title}: a {part} label is {int(labels.max())}, not in 0 to {CLASSES - 1}")
         tensors[f"{part}_images"] = decoded.data.contiguous()
         tensors[f"{part}_labels"] = labels.to(torch.uint8).contiguous()
     return tensors

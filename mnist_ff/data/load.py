@@ -124,9 +124,7 @@ def stratified_rows(labels: torch.Tensor, held_out: int, seed: int) -> tuple[tor
     takes[order[: held_out - int(takes.sum())]] += 1
     held = [
         rows[torch.randperm(len(rows), generator=rng)[: int(take)]]
-        for rows, take in (
-            (torch.nonzero(labels == label)[:, 0], takes[label]) for label in range(len(takes))
-        )
+        for rows, take in ((torch.nonzero(labels == label)[:, 0], takes[label]) for label in range(len(takes)))
     ]
     mask = torch.zeros(len(labels), dtype=torch.bool)
     mask[torch.cat(held)] = True
@@ -144,9 +142,7 @@ def _tensors(config: DataConfig) -> dict[str, torch.Tensor]:
         with FileLock(path.with_suffix(".lock")):
             return _cached(path) or _fetch_to(path, config)
     except OSError as error:
-        raise DataError(
-            f"{path.parent}: {error.strerror or error}; choose another folder with data.root="
-        ) from None
+        raise DataError(f"{path.parent}: {error.strerror or error}; choose another folder with data.root=") from None
 
 
 def _fetch_to(path: Path, config: DataConfig) -> dict[str, torch.Tensor]:
@@ -189,5 +185,5 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
     """SHA-256 over the four tensors in their fixed order."""
     digest = hashlib.sha256()
     for name in TENSORS:
-        digest.update(tensors[name].numpy())  # the buffer itself: no copy of 47 MB
+        digest.update(tensors[name].numpy().data)  # the buffer itself: no copy of 47 MB
     return digest.hexdigest()

