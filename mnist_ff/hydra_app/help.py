@@ -1,4 +1,4 @@
-"""What `mnist-ff train --help` shows: groups, options, keys. Read from conf/ and the schema, so it cannot lag behind."""
+"""What `mnist-ff train --help` shows, read from conf/ and the schema so that it cannot lag behind."""
 
 from __future__ import annotations
 

@@ -16,10 +16,11 @@ def register_plugins() -> None:
     """Give our sweeper a name in Hydra's namespace and register it; safe to repeat."""
     from mnist_ff.hydra_app import sweeper
 
+    plugins = Plugins.instance()  # first, because it searches the namespace when it is made
     try:
         namespace = importlib.import_module(NAMESPACE)
     except ModuleNotFoundError:  # no other plugin is installed
         namespace = sys.modules[NAMESPACE] = ModuleType(NAMESPACE)
     setattr(namespace, PACKAGE, sweeper)
     sys.modules[f"{NAMESPACE}.{PACKAGE}"] = sweeper
-    Plugins.instance().register(sweeper.CheckedSweeper)
+    plugins.register(sweeper.CheckedSweeper)
