@@ -14,9 +14,9 @@ PACKAGE = "mnist_ff"
 
 def register_plugins() -> None:
     """Give our sweeper a name in Hydra's namespace and register it; safe to repeat."""
+    plugins = Plugins.instance()  # first: when it is made it searches the namespace and loads Hydra's own classes anew
     from mnist_ff.hydra_app import sweeper
 
-    plugins = Plugins.instance()  # first, because it searches the namespace when it is made
     try:
         namespace = importlib.import_module(NAMESPACE)
     except ModuleNotFoundError:  # no other plugin is installed
