@@ -160,7 +160,7 @@ def _split(images: Any, labels: Any, where: str) -> Split:
         if not pixels.is_floating_point():
             raise DataError(f"{where}: images are {pixels.dtype}; give uint8, or floats in [0, 1]")
         pixels = pixels.float()
-        if len(pixels) and (float(pixels.min()) < 0 or float(pixels.max()) > 1):
+        if len(pixels) and not (0 <= float(pixels.min()) <= float(pixels.max()) <= 1):  # NaN is outside too
             raise DataError(f"{where}: float images must lie in [0, 1]; divide by 255")
     if classes.ndim == 2:
         classes = classes.argmax(1)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from mnist_ff.data.load import Split
+from mnist_ff.data.load import Split, as_input
 
 
 class Step(Protocol):
@@ -17,12 +17,6 @@ class Step(Protocol):
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, right answers."""
-
-
-def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images as the network's input, (B, 784) float32: uint8 pixels are scaled to [0, 1], floats stay."""
-    flat = images.flatten(1)
-    return flat.float().mul_(1 / 255) if flat.dtype == torch.uint8 else flat
 
 
 class EagerSteps:

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_ff.data.load import Split
-from mnist_ff.engine import as_input
+from mnist_ff.data.load import Split, as_input
 from mnist_ff.records import Score
 
 ROWS_AT_ONCE = 10_000

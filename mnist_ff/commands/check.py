@@ -13,16 +13,16 @@ def check(config: Config) -> None:
     Errors: ConfigError naming the key. Imports torch only to look for a device other than the CPU.
     """
     images = training_images(config.data)
-    if config.trainer.batch_size > images:
-        raise ConfigError(
-            f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
-            f"the training images of data={config.data.name}"
-        )
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
         raise ConfigError(
             f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
             f"{held_out} to validate; both need at least one a class"
+        )
+    if config.trainer.batch_size > images:
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
+            f"the training images of data={config.data.name}"
         )
     if config.trainer.device not in ("auto", "cpu"):
         from mnist_ff.device import resolve_device

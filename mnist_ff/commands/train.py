@@ -79,12 +79,11 @@ def settle(config: Config) -> Config:
     return settled
 
 
-def train(config: Config, path: Path, argv: list[str], clock: Clock, console: Console) -> Summary:
-    """Run a settled config in a new directory and return how it ended, which summary.json then holds too.
+def train(config: Config, run: Run, argv: list[str], clock: Clock, console: Console) -> Summary:
+    """Run a settled config in a directory made for it and return how it ended, which summary.json then holds too.
 
     Errors: MnistError and bugs alike, after a summary with status diverged or failed.
     """
-    run = Run.create(path)
     run.write_config(config)
     with _logging_to(run.file("train.log")):
 

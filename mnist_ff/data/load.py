@@ -44,6 +44,12 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device))
 
 
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """Images as the network's input, (B, 784) float32: uint8 pixels are scaled to [0, 1], floats stay."""
+    flat = images.flatten(1)
+    return flat.float().mul_(1 / 255) if flat.dtype == torch.uint8 else flat
+
+
 @dataclass(frozen=True)
 class Data:
     """A data set cut into what trains, what is watched, and what is scored."""

@@ -65,8 +65,12 @@ def composed_or_explained(load: Callable[[list[str]], DictConfig], overrides: li
             return load(overrides)
         except ConfigCompositionException:
             # Hydra says only that the key is not there; forced in, our own converter says whose key it is
-            typed(load([word if word.startswith(("+", "~")) else f"++{word}" for word in overrides]))
+            typed(load([word if word.startswith(("+", "~")) or _is_group(word) else f"++{word}" for word in overrides]))
             raise
+
+
+def _is_group(word: str) -> bool:
+    return (conf_dir() / word.split("=")[0]).is_dir()
 
 
 def typed(composed: DictConfig) -> Config:
@@ -95,14 +99,19 @@ def check_overrides(loader: ConfigLoader, words: Sequence[str]) -> list[Override
 
     Errors: ConfigError with what there is and the nearest name.
     """
-    try:
-        overrides: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-    except HydraException as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"{first}\nan override is KEY=VALUE, such as optimizer.lr=0.003") from None
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = [_parsed(parser, word) for word in words]
     for override in overrides:
         _check_override(loader, override)
     return overrides
+
+
+def _parsed(parser: OverridesParser, word: str) -> Override:
+    try:
+        return parser.parse_overrides([word])[0]
+    except HydraException as error:
+        reason = str(error).splitlines()[-1]
+        raise ConfigError(f"{word}: {reason}\nan override is KEY=VALUE, such as optimizer.lr=0.003") from None
 
 
 def _check_override(loader: ConfigLoader, override: Override) -> None:

@@ -26,6 +26,7 @@ from mnist_ff.hydra_app.compose import (
     typed,
 )
 from mnist_ff.hydra_app.help import train_help
+from mnist_ff.runs import Run
 
 INTERRUPTED = 130
 
@@ -93,10 +94,11 @@ def _single(hydra: Any, overrides: list[str], console: Console, began: float) ->
     if directory.exists():
         raise RunError(f"{directory}: exists already; two runs never share a directory")
     trainer = _Trainer(console, began)
-    settled = trainer.settle(config)  # before Hydra makes the directory: no data, no directory
+    settled = trainer.settle(config)  # before the directory is made: no data, no directory
+    run = Run.create(directory)
     done = run_job(
         hydra_context=_context(hydra, composed),
-        task_function=lambda task: trainer.train(settled),
+        task_function=lambda task: trainer.train(settled, run),
         config=composed,
         job_dir_key="hydra.run.dir",
         job_subdir_key=None,
@@ -114,7 +116,9 @@ def _context(hydra: Any, composed: DictConfig) -> HydraContext:
 def _sweep(hydra: Any, overrides: list[str], console: Console) -> int:
     def job(task: DictConfig) -> None:
         trainer = _Trainer(console, time.perf_counter())
-        if trainer.train(trainer.settle(typed(task))) == INTERRUPTED:
+        settled = trainer.settle(typed(task))
+        run = Run.create(Path(str(HydraConfig.get().runtime.output_dir)))
+        if trainer.train(settled, run) == INTERRUPTED:
             raise KeyboardInterrupt  # ends the sweep too; the job itself is saved
 
     with config_errors():
@@ -138,9 +142,9 @@ class _Trainer:
         with self._clock.part("data"):
             return self._commands.settle(config)
 
-    def train(self, config: Config) -> int:
+    def train(self, config: Config, run: Run) -> int:
         """Train, and return the exit code."""
-        directory = Path(str(HydraConfig.get().runtime.output_dir))
-        shown = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+        here = Path.cwd()
+        shown = Run(run.path.relative_to(here)) if run.path.is_relative_to(here) else run
         summary = self._commands.train(config, shown, sys.argv, self._clock, self._console)
         return INTERRUPTED if summary.status == "interrupted" else 0

@@ -28,9 +28,13 @@ class CheckedSweeper(BasicSweeper):
             jobs = self._jobs(arguments)
             configs = [self._job_config(job) for job in jobs]
         directory = Path(str(self.config.hydra.sweep.dir))
-        if directory.exists():
-            raise RunError(f"{directory}: exists already; two sweeps never share a directory")
         substitutes = self._ensure_data(configs)
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            raise RunError(f"{directory}: exists already; two sweeps never share a directory") from None
+        except OSError as error:
+            raise RunError(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
         return super().sweep([*arguments, *substitutes])
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:

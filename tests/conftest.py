@@ -1,0 +1,91 @@
+"""Shared fixtures: an isolated folder for every test, the real MNIST where there is a copy, a small offline set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_ff import cli
+from mnist_ff.data.load import Data, Split
+
+FOUR_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+def mirror_folder() -> Path | None:
+    """A folder with the real MNIST: MNIST_FF_MIRROR, or shared/mnist beside the checkout."""
+    named = os.environ.get("MNIST_FF_MIRROR")
+    beside = Path(__file__).resolve().parents[2] / "shared" / "mnist"
+    for folder in [Path(named)] if named else [beside]:
+        if all((folder / name).is_file() for name in FOUR_FILES):
+            return folder
+    return None
+
+
+MIRROR = mirror_folder()
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session, so that MNIST is decoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in its own empty folder, with the session's cache and no mirror of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_FF_DATA", str(data_root))
+    monkeypatch.delenv("MNIST_FF_MIRROR", raising=False)
+
+
+@pytest.fixture
+def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real MNIST through MNIST_FF_MIRROR, or a skip."""
+    if MIRROR is None:
+        pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
+    monkeypatch.setenv("MNIST_FF_MIRROR", str(MIRROR))
+    return MIRROR
+
+
+@pytest.fixture
+def mnist_ff(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process: words to (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli.main(list(words))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def make_split(samples: int, seed: int = 0) -> Split:
+    """Random images whose label is written into their pixels, so that a network can learn it."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(10, (samples,), generator=rng)
+    images = torch.randint(0, 128, (samples, 28, 28), generator=rng, dtype=torch.uint8)
+    images[torch.arange(samples), labels * 2, :] = 255
+    return Split(images, labels)
+
+
+@pytest.fixture
+def small_data() -> Data:
+    """600 learnable images to train on and 200 to test."""
+    return Data("small", make_split(600, 1), make_split(200, 2))
+
+
+def only_run(folder: str = "outputs") -> Path:
+    """The single run directory below `folder`."""
+    runs = [path for path in Path(folder).iterdir() if path.is_dir() and path.name != "sweeps"]
+    assert len(runs) == 1, runs
+    return runs[0]

@@ -1,0 +1,84 @@
+"""Imports go downward only; Hydra, torch and torchvision stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
+
+LAYERS = [
+    {"errors", "records", "files"},
+    {"config", "seeds"},
+    {"data", "model", "optimizer", "device", "interrupts", "runs"},
+    {"engine", "evaluation", "checkpoint"},
+    {"callbacks"},
+    {"training"},
+    {"plots", "tables"},
+    {"commands"},
+    {"hydra_app"},
+    {"cli", "api", "__main__", "__init__"},
+]
+
+
+def part_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def layer(part: str) -> int:
+    return next(index for index, parts in enumerate(LAYERS) if part in parts)
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downward(path: Path) -> None:
+    own = part_of(path)
+    for name in imported(path):
+        words = name.split(".")
+        if words[0] != "mnist_ff" or len(words) < 2 or words[1] in ("__version__",):
+            continue
+        other = words[1]
+        allowed = other == own or layer(other) < layer(own)
+        assert allowed or own in LAYERS[-1], f"{path.name} (layer {layer(own)}) imports {name} (layer {layer(other)})"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_hydra_app_imports_hydra(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imported(path)}
+    assert "hydra" not in tops or part_of(path) == "hydra_app"
+    if "omegaconf" in tops:
+        assert part_of(path) in ("hydra_app", "config")
+
+
+@pytest.mark.parametrize("name", ["errors", "records", "files", "interrupts"])
+def test_the_lowest_files_need_the_standard_library_only(name: str) -> None:
+    import sys
+
+    tops = {found.split(".")[0] for found in imported(PACKAGE / f"{name}.py")}
+    assert tops <= set(sys.stdlib_module_names) | {"mnist_ff"}
+
+
+def test_every_file_has_a_layer_and_a_docstring() -> None:
+    for path in FILES:
+        layer(part_of(path))
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_there_is_no_drawer_for_odds_and_ends() -> None:
+    assert not {path.stem for path in FILES} & {"utils", "helpers", "misc", "common"}

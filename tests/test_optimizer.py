@@ -1,0 +1,71 @@
+"""Optimizers against hand-written rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_ff.config import OptimizerConfig
+from mnist_ff.hydra_app.compose import compose
+from mnist_ff.optimizer import build_optimizer
+
+from . import reference
+
+
+def optimizer_config(*overrides: str) -> OptimizerConfig:
+    return compose(overrides).optimizer
+
+
+def steps(config: OptimizerConfig, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The parameter after `count` updates on fixed gradients (some tiny), in float64, and those gradients."""
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=(7, 5)) * 10.0 ** rng.integers(-8, 2) for _ in range(count)]
+    parameter = torch.nn.Parameter(torch.ones(7, 5, dtype=torch.float64))
+    optimizer = build_optimizer(config, [parameter])
+    for gradient in gradients:
+        parameter.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    return parameter.detach().numpy(), gradients
+
+
+def test_rmsprop_is_the_tutorials_rule_over_50_steps() -> None:
+    ours, gradients = steps(optimizer_config(), 50)
+    p, v = np.ones((7, 5)), np.zeros((7, 5))
+    for g in gradients:
+        p, v = reference.rmsprop(p, g, v, lr=0.001, rho=0.9, eps=1e-6)
+    np.testing.assert_allclose(ours, p, rtol=1e-6)
+
+
+def test_rmsprop_differs_from_torchs_where_gradients_are_small() -> None:
+    """The reference above would not notice epsilon outside the root if all gradients were large."""
+    tutorial, _ = steps(optimizer_config(), 50)
+    torchs, _ = steps(optimizer_config("optimizer=rmsprop_torch", "optimizer.lr=0.001", "optimizer.alpha=0.9"), 50)
+    assert np.abs(tutorial - torchs).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop_torch"])
+def test_the_others_are_torchs_with_torchs_defaults(name: str) -> None:
+    kinds = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.01),
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "rmsprop_torch": torch.optim.RMSprop,
+    }
+    ours, gradients = steps(optimizer_config(f"optimizer={name}"), 20)
+    parameter = torch.nn.Parameter(torch.ones(7, 5, dtype=torch.float64))
+    theirs = kinds[name]([parameter])
+    for gradient in gradients:
+        parameter.grad = torch.from_numpy(gradient)
+        theirs.step()
+    np.testing.assert_allclose(ours, parameter.detach().numpy(), rtol=1e-12)
+
+
+def test_momentum_and_decay_reach_the_optimizer() -> None:
+    plain, _ = steps(optimizer_config("optimizer=sgd"), 5)
+    for override in ("optimizer.momentum=0.9", "optimizer.weight_decay=0.1"):
+        changed, _ = steps(optimizer_config("optimizer=sgd", override), 5)
+        assert np.abs(changed - plain).max() > 1e-6
+    nesterov, _ = steps(optimizer_config("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"), 5)
+    momentum, _ = steps(optimizer_config("optimizer=sgd", "optimizer.momentum=0.9"), 5)
+    assert np.abs(nesterov - momentum).max() > 1e-6
