@@ -99,8 +99,15 @@ def _confusion(run: Run, title: str) -> Figure:
     for label in range(10):
         for answer in range(10):
             if counts[label, answer]:
-                weight = "bold" if label == answer else "normal"
-                axes.text(answer, label, str(counts[label, answer]), ha="center", va="center", fontweight=weight)
+                axes.text(
+                    answer,
+                    label,
+                    str(counts[label, answer]),
+                    ha="center",
+                    va="center",
+                    fontweight="bold" if label == answer else "normal",
+                    color="white" if wrong[label, answer] > 0.6 * wrong.max() else "black",
+                )
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     axes.set_xlabel("answer")
