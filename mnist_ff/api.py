@@ -18,15 +18,16 @@ from mnist_ff import device as devices
 from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.commands.train import plan_of, scorer, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config
-from mnist_ff.data.load import Data, Split
+from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.evaluation import evaluate
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.interrupts import interruptible
-from mnist_ff.model import MLP, build_model
+from mnist_ff.model import MLP, build_model, seed_dropout
 from mnist_ff.optimizer import build_optimizer
+from mnist_ff.records import CLASSES, INPUTS, SIDE
 from mnist_ff.tables import score_text
 from mnist_ff.training import fit
 
@@ -39,17 +40,28 @@ Arrays: TypeAlias = Sequence[Any]
 """[X_train, X_test, y_train, y_test], the tutorial's order."""
 
 
-def load_data(*overrides: str) -> Data:
-    """MNIST on the CPU, or what overrides such as 'data=fashion_mnist' name.
+OWN_ARGUMENT = {
+    "seed": "seed",
+    "trainer.epochs": "epochs",
+    "trainer.batch_size": "batch",
+    "trainer.shuffle": "shuffle",
+    "trainer.device": "device",
+}
+"""Keys that are arguments of run_network, so that no value can be given twice."""
 
-    Returns Data with `train` and `test` splits: images (N, 28, 28) uint8, labels (N,) int64.
+
+def load_data(*overrides: str, seed: int | None = 0) -> Data:
+    """MNIST on the CPU, or what overrides such as 'data=fashion_mnist' name; `seed` draws a validation split.
+
+    Returns Data with `train` and `test` splits: images (N, 28, 28) uint8, labels (N,) int64. They are copies of the
+    cache's, yours to change.
     Errors: ConfigError for a wrong override, DataError when the data can be had from nowhere.
     """
-    config = settle(compose(overrides))
+    config = settle(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
     assert config.seed is not None
-    data = load(config.data, config.seed)
-    warn_of_fallback(data, Console(stderr=True))
-    return data
+    loaded = load(config.data, config.seed)
+    warn_of_fallback(loaded, Console(stderr=True))
+    return dataclasses.replace(loaded, train=_copied(loaded.train), test=_copied(loaded.test))
 
 
 def init_model(*overrides: str, seed: int = 0) -> MLP:
@@ -57,7 +69,8 @@ def init_model(*overrides: str, seed: int = 0) -> MLP:
 
     Maps (B, 784) float32 in [0, 1] to (B, 10) logits. Errors: ConfigError.
     """
-    return build_model(compose(overrides).model, seed, torch.device("cpu"))
+    config = compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)])
+    return build_model(config.model, config.seed or 0, torch.device("cpu"))
 
 
 def run_network(
@@ -78,17 +91,26 @@ def run_network(
     data: from load_data(), or [X_train, X_test, y_train, y_test] as arrays or tensors: images (N, 784) floats in
     [0, 1] or (N, 28, 28) uint8, labels integer (N,) or one-hot (N, 10). model: any module from (B, 784) to (B, 10)
     logits; it is trained on from its present weights, in place. validation_data: (images, labels) to watch instead
-    of the test images. seed: decides weights, order and dropout; None draws one. overrides: such as 'optimizer=adam'.
+    of the test images. seed: decides weights, order and dropout; None draws one. overrides: other keys, such as
+    'optimizer=adam'.
     Errors: ConfigError for a wrong argument, DataError for arrays that do not fit, DivergedError.
     """
+    taken = [*OWN_ARGUMENT, *(["data"] if data is not None else []), *(["model"] if model is not None else [])]
     words = [f"trainer.epochs={epochs}", f"trainer.batch_size={batch}", f"trainer.shuffle={shuffle}"]
-    config = compose([*words, f"trainer.device={device}", *overrides])
-    config = dataclasses.replace(config, seed=secrets.randbelow(2**32) if seed is None else seed)
-    target = devices.prepare(config.trainer)
-    loaded = _data(data, overrides, validation_data)
+    config = compose([*words, f"trainer.device={device}", *_seed_word(seed), *_allowed(overrides, taken)])
+    if config.seed is None:
+        config = dataclasses.replace(config, seed=secrets.randbelow(2**32))
+    assert config.seed is not None
+    observers = _observers(callbacks)
+    loaded = _data(data, config, validation_data)
     if batch > len(loaded.train):
         raise ConfigError(f"batch={batch}: must be at most {len(loaded.train)}, the training images")
-    return _run(config, loaded.to(target), model, target, callbacks, verbose)
+    with devices.prepared(config.trainer, config.seed) as target:
+        network = _network(model, config, target)
+        losses = _train(config, loaded.to(target), network, target, observers, verbose)
+    if verbose:
+        warn_of_fallback(loaded, Console(stderr=True))
+    return network, losses
 
 
 def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figure:
@@ -101,50 +123,99 @@ def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figu
     return figure
 
 
-def _run(
+def _train(
     config: Config,
     data: Data,
-    model: nn.Module | None,
+    network: nn.Module,
     device: torch.device,
     callbacks: Sequence[Callback],
     verbose: bool,
-) -> tuple[nn.Module, list[float]]:
+) -> list[float]:
     assert config.seed is not None
-    torch.manual_seed(config.seed)  # a module of the user's draws its dropout from torch's own generator
-    network = build_model(config.model, config.seed, device) if model is None else model.to(device)
     optimizer = build_optimizer(config.optimizer, network.parameters())
     step = build_steps(network, optimizer, data.train, config.trainer.batch_size)
     history, console = LossHistory(), Console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     with ExitStack() as stack:
         heard: list[Callback] = [history, *callbacks]
         if verbose:
-            heard.append(EpochLines(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)))
+            heard.append(EpochLines(say))
             if console.is_terminal:
                 heard.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
         shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, device)
         fit(step, scorer(network, data), shuffle, plan_of(config, data), heard, stopped)
     if verbose:
-        score = evaluate(network, data.test).score
-        console.print(f"score [loss, accuracy]  {score_text(score)}", markup=False, highlight=False, soft_wrap=True)
-    return network, history.losses
+        say(f"score [loss, accuracy]  {score_text(evaluate(network, data.test).score)}")
+    return history.losses
 
 
-def _data(data: Data | Arrays | None, overrides: Sequence[str], validation: tuple[Any, Any] | None) -> Data:
+def _network(model: nn.Module | None, config: Config, device: torch.device) -> nn.Module:
+    """The model to train, on the device, its masks drawn from the seed. Errors: ConfigError for a wrong shape."""
+    assert config.seed is not None
+    if model is None:
+        return build_model(config.model, config.seed, device)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model: is a {type(model).__name__}, not a torch.nn.Module")
+    network = model.to(device)
+    if isinstance(network, MLP):
+        seed_dropout(network, config.seed, device)
+    was_training = network.training
+    with torch.inference_mode():
+        shape = tuple(network.train(False)(torch.zeros(2, INPUTS, device=device)).shape)
+    network.train(was_training)
+    if shape != (2, CLASSES):
+        raise ConfigError(f"model: maps (2, {INPUTS}) to {shape}, not to (2, {CLASSES}) logits")
+    return network
+
+
+def _allowed(overrides: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """The overrides, none of which may say what an argument says. Errors: ConfigError."""
+    for word in overrides:
+        key = word.lstrip("+~").split("=")[0]
+        for name in taken:
+            if key == name or key.startswith(f"{name}."):
+                argument = OWN_ARGUMENT.get(name, name)
+                raise ConfigError(f"overrides: {word} says what the argument {argument}= says")
+    return list(overrides)
+
+
+def _seed_word(seed: int | None) -> list[str]:
+    return ["seed=null" if seed is None else f"seed={seed}"]
+
+
+def _observers(callbacks: Sequence[Callback]) -> list[Callback]:
+    if isinstance(callbacks, Callback) or not all(isinstance(callback, Callback) for callback in callbacks):
+        raise ConfigError("callbacks: must be a list of mnist_ff.Callback")
+    return list(callbacks)
+
+
+def _copied(split: Split) -> Split:
+    return Split(split.images.clone(), split.labels.clone())
+
+
+def _data(data: Data | Arrays | None, config: Config, validation: tuple[Any, Any] | None) -> Data:
     if data is None:
-        loaded = load_data(*overrides)
+        assert config.seed is not None
+        loaded = load(ensure(config.data), config.seed)
+        warn_of_fallback(loaded, Console(stderr=True))
     elif isinstance(data, Data):
         loaded = data
     else:
         loaded = _from_arrays(data)
     if validation is None:
         return loaded
+    if not isinstance(validation, list | tuple) or len(validation) != 2:
+        raise DataError("validation_data: must be (images, labels)")
     return dataclasses.replace(loaded, validation=_split(*validation, "validation_data"))
 
 
 def _from_arrays(arrays: Arrays) -> Data:
-    if len(arrays) != 4:
-        raise DataError(f"data: has {len(arrays)} parts, not [X_train, X_test, y_train, y_test]")
+    if not isinstance(arrays, list | tuple) or len(arrays) != 4:
+        raise DataError("data: must be from load_data() or [X_train, X_test, y_train, y_test]")
     train_images, test_images, train_labels, test_labels = arrays
     return Data(
         "arrays",
@@ -154,19 +225,46 @@ def _from_arrays(arrays: Arrays) -> Data:
 
 
 def _split(images: Any, labels: Any, where: str) -> Split:
-    pixels = torch.as_tensor(np.asarray(images) if not isinstance(images, torch.Tensor) else images)
-    classes = torch.as_tensor(np.asarray(labels) if not isinstance(labels, torch.Tensor) else labels)
-    if pixels.dtype != torch.uint8:
-        if not pixels.is_floating_point():
-            raise DataError(f"{where}: images are {pixels.dtype}; give uint8, or floats in [0, 1]")
-        pixels = pixels.float()
-        if len(pixels) and not (0 <= float(pixels.min()) <= float(pixels.max()) <= 1):  # NaN is outside too
-            raise DataError(f"{where}: float images must lie in [0, 1]; divide by 255")
-    if classes.ndim == 2:
-        classes = classes.argmax(1)
-    classes = classes.long()
-    if tuple(pixels.shape[1:]) not in ((784,), (28, 28)) or classes.shape != pixels.shape[:1]:
+    pixels, classes = _pixels(images, where), _classes(labels, where)
+    if tuple(pixels.shape[1:]) not in ((INPUTS,), (SIDE, SIDE)) or classes.shape != pixels.shape[:1]:
         raise DataError(f"{where}: shapes {tuple(pixels.shape)} and {tuple(classes.shape)} are not (N, 784) and (N,)")
-    if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) > 9:
+    if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) >= CLASSES:
         raise DataError(f"{where}: labels must be the classes 0 to 9, and there must be some")
     return Split(pixels, classes)
+
+
+def _tensor(values: Any, where: str) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: not numbers ({error})") from None
+
+
+def _pixels(images: Any, where: str) -> torch.Tensor:
+    """uint8 pixels as they are, or floats in [0, 1] as float32. Errors: DataError."""
+    pixels = _tensor(images, where)
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise DataError(f"{where}: images are {pixels.dtype}; give uint8, or floats in [0, 1]")
+    pixels = pixels.float()
+    if pixels.numel() and not (0 <= float(pixels.min()) <= float(pixels.max()) <= 1):  # NaN is outside too
+        raise DataError(f"{where}: float images must lie in [0, 1]; divide by 255")
+    return pixels
+
+
+def _classes(labels: Any, where: str) -> torch.Tensor:
+    """Labels as (N,) int64, from integers (N,) or (N, 1), or one-hot rows (N, 10). Errors: DataError."""
+    classes = _tensor(labels, where)
+    if classes.ndim == 2 and classes.shape[1] == 1:
+        classes = classes[:, 0]
+    if classes.ndim == 2:
+        ones = (classes == 1).sum(1)
+        if classes.shape[1] != CLASSES or not bool(((ones == 1) & ((classes != 0).sum(1) == 1)).all()):
+            raise DataError(f"{where}: labels of shape {tuple(classes.shape)} are not one-hot rows of {CLASSES}")
+        return classes.argmax(1)
+    if classes.is_floating_point() and not bool((classes == classes.round()).all()):
+        raise DataError(f"{where}: labels must be whole numbers")
+    return classes.long()

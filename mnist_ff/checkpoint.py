@@ -22,7 +22,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write a model's weights as safetensors, by the names of its state_dict."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
         save_file(weights, temporary)
 
@@ -32,6 +32,6 @@ def load_weights(path: Path, model: nn.Module) -> None:
     try:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
-        raise BadRunError(f"{path.parent}: has no {path.name}; the run has not ended") from None
-    except (SafetensorError, OSError, RuntimeError) as error:
+        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end well") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise BadRunError(f"{path}: {str(error).splitlines()[0]}") from None

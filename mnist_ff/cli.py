@@ -10,7 +10,7 @@ import traceback
 from importlib.metadata import version
 from typing import Any
 
-from mnist_ff.errors import ConfigError, MnistError
+from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError
 
 COMMANDS = {
     "train": "train a network; -m sweeps over values",
@@ -27,8 +27,6 @@ commands
 
 mnist-ff COMMAND --help says more.  mnist-ff --version
 """
-
-INTERRUPTED = 130
 
 
 def main(words: list[str] | None = None) -> int:
@@ -54,7 +52,7 @@ def _run(words: list[str], began: float) -> int:
         sys.stdout.write(HELP.format(commands=listed))
         return 0
     name, *rest = words
-    if name == "--version":
+    if "--version" in words:
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
     if name not in COMMANDS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -42,6 +43,17 @@ class Range:
     def __str__(self) -> str:
         words = [f"{name.replace('_', ' ')} {value:g}" for name, value in vars(self).items() if value is not None]
         return " and ".join(words)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The texts that a key accepts, as a regular expression; the key's meaning says it in words."""
+
+    expression: str
+
+    def allows(self, value: str) -> bool:
+        """Whether the whole of `value` is of this form."""
+        return re.fullmatch(self.expression, value) is not None
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class ModelConfig:
     """A feed-forward network."""
 
     name: Annotated[Literal["mlp"], "kind of network"]
-    hidden: Annotated[tuple[Annotated[int, Range(at_least=1)], ...], "units of each hidden layer"]
+    hidden: Annotated[tuple[Annotated[int, Range(at_least=1, at_most=1_000_000)], ...], "units of each hidden layer"]
     dropout: Annotated[float, "probability that a hidden unit is dropped", Range(at_least=0, below=1)]
     activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"]
     init: Annotated[
@@ -153,12 +165,12 @@ class TrainerConfig:
     epochs: Annotated[int, "passes over the training images", Range(at_least=1)]
     batch_size: Annotated[int, "images a step", Range(at_least=1)]
     shuffle: Annotated[bool, "a new row order each epoch"]
-    device: Annotated[str, "auto, cpu, cuda, cuda:N or mps"]
+    device: Annotated[str, "auto, cpu, cuda, cuda:N or mps", Pattern(r"auto|cpu|mps|cuda(:\d{1,3})?")]
     engine: Annotated[Literal["auto", "eager"], "how a step is run"]
     sync_every: Annotated[
         Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
     ]
-    threads: Annotated[Annotated[int, Range(at_least=1)] | None, "CPU threads; null: torch's choice"]
+    threads: Annotated[Annotated[int, Range(at_least=1, at_most=1024)] | None, "CPU threads; null: torch's choice"]
     plots: Annotated[bool, "pictures at the end of the run"]
 
 
@@ -229,8 +241,9 @@ def read_yaml(path: Path) -> Any:
 
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError, OSError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from None
+    except (OmegaConfBaseException, YAMLError, ValueError, RecursionError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{path}: not readable as YAML ({first})") from None
 
 
 def to_yaml(config: Config) -> str:
@@ -323,6 +336,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         for note in hint.__metadata__:
             if isinstance(note, Range) and not note.allows(checked):
                 raise ConfigError(f"{path}={value}: must be {note}")
+            if isinstance(note, Pattern) and not note.allows(checked):
+                raise ConfigError(f"{path}={value}: must be {_meaning(hint)}")
         return checked
     if dataclasses.is_dataclass(hint):
         return _section(typing.cast(type, hint), value, path)
@@ -369,6 +384,8 @@ def _scalar(hint: Any, value: Any, path: str) -> Any:
             raise ConfigError(f"{path}={value}: must be a finite number")
         return float(value)
     if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+        if "\0" in str(value):
+            raise ConfigError(f"{path}: must be a text without NUL")
         return str(value)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     raise ConfigError(f"{path}={'null' if value is None else value}: must be {words[hint]}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import platform
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,15 +12,12 @@ import torch
 from mnist_ff.config import TrainerConfig
 from mnist_ff.errors import ConfigError
 
-NAMES = "auto, cpu, cuda, cuda:N or mps"
-
 
 def resolve_device(name: str) -> torch.device:
     """The device that a name means here; auto takes cuda, else mps, else cpu.
 
-    Errors: ConfigError when the name means nothing or this machine lacks the device.
+    Errors: ConfigError when this machine lacks the device.
     """
-    check_device_name(name)
     if name == "auto":
         return torch.device(_best())
     device = torch.device(name)
@@ -33,20 +30,23 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def check_device_name(name: str) -> None:
-    """Errors: ConfigError when `name` is no device name at all."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise ConfigError(f"trainer.device={name}: must be {NAMES}")
+@contextmanager
+def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
+    """The run's device, with this process's threads, chance and small numbers set for it, and given back after.
 
-
-def prepare(config: TrainerConfig) -> torch.device:
-    """Set threads and small-number handling for this process, and return the run's device.
-
-    A later job in the same process starts from the process's own thread count again.
+    A module of the user's may draw from torch's own generator, so that is seeded too.
     """
-    torch.set_num_threads(config.threads or _own_threads())
-    torch.set_flush_denormal(True)
-    return resolve_device(config.device)
+    device = resolve_device(config.device)
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        torch.set_num_threads(config.threads or threads)
+        torch.set_flush_denormal(True)
+        try:
+            yield device
+        finally:
+            torch.set_flush_denormal(False)
+            torch.set_num_threads(threads)
 
 
 def describe(device: torch.device) -> str:
@@ -64,11 +64,6 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-@functools.cache
-def _own_threads() -> int:
-    return torch.get_num_threads()
 
 
 def _best() -> str:

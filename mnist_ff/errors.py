@@ -1,5 +1,8 @@
 """The errors a user can meet, as a tree. Each carries the exit code of the command that ends with it."""
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
+
 
 class MnistError(Exception):
     """An expected failure: one line that says what, where and what to do."""

@@ -10,10 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mnist_ff.config import ModelConfig
+from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.seeds import generator
-
-INPUTS = 28 * 28
-CLASSES = 10
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -66,19 +64,18 @@ class Dropout(nn.Module):
 class MLP(nn.Module):
     """Fully connected layers with an activation and dropout after each hidden one.
 
-    Maps (B, inputs) float32 in [0, 1] to (B, 10) logits.
+    Maps (B, 784) float32 in [0, 1] to (B, 10) logits.
     """
 
     def __init__(
         self,
         hidden: Sequence[int],
-        activation: str = "relu",
-        dropout: float = 0.0,
-        inputs: int = INPUTS,
+        activation: str,
+        dropout: float,
         rng: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        sizes = [inputs, *hidden, CLASSES]
+        sizes = [INPUTS, *hidden, CLASSES]
         self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.activation = activation
         self.dropout = Dropout(dropout, rng)
@@ -97,10 +94,15 @@ def build_model(config: ModelConfig, seed: int, device: torch.device) -> MLP:
 
     Weights are drawn on the CPU: the same on every device.
     """
-    rng = generator(seed, "dropout", device=device)
-    model = MLP(config.hidden, config.activation, config.dropout, rng=rng)
+    model = MLP(config.hidden, config.activation, config.dropout)
     initialise(model, config.init, generator(seed, "weights"))
+    seed_dropout(model, seed, device)
     return model.to(device)
+
+
+def seed_dropout(model: MLP, seed: int, device: torch.device) -> None:
+    """Give the model's masks a fresh stream of their own on the device that it will train on."""
+    model.dropout.rng = generator(seed, "dropout", device=device)
 
 
 def initialise(model: MLP, init: str, rng: torch.Generator) -> None:

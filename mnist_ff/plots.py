@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,20 +22,22 @@ RAW, SMOOTH, TRAIN, HELD = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
 
 
-def draw_run(run: Run, title: str) -> list[Path]:
+def draw_run(run: Run, title: str) -> dict[str, Exception]:
     """Draw every picture of a run into its plots/ folder; `title` ends each picture's own title.
 
-    Errors: OSError, BadRunError where a file is missing or not as it should be.
+    Returns the pictures that could not be drawn, with the reason; the others are there. Errors: OSError.
     """
     folder = run.file("plots")
     folder.mkdir(exist_ok=True)
-    paths = []
+    failures: dict[str, Exception] = {}
     for name, draw in DRAWINGS.items():
-        path = folder / f"{name}.png"
-        with replacing(path) as temporary:
-            draw(run, title).savefig(temporary, format="png", dpi=120)
-        paths.append(path)
-    return paths
+        try:
+            with replacing(folder / f"{name}.png") as temporary, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a name with letters that the font lacks is drawn with boxes
+                draw(run, title).savefig(temporary, format="png", dpi=120)
+        except Exception as error:
+            failures[name] = error
+    return failures
 
 
 def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
@@ -47,7 +49,7 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     width = max(1, len(losses) // 50)
     if width > 1:
         axes.plot(steps, smooth(losses, width), color=SMOOTH, linewidth=1.8, label=f"mean of {width} batches")
-    if losses and min(losses) > 0:
+    if len(losses) and min(losses) > 0:
         axes.set_yscale("log")
     axes.set_xlabel("batch")
     axes.set_ylabel("cross-entropy (nats)")
@@ -118,7 +120,7 @@ def _confusion(run: Run, title: str) -> Figure:
 def _mistakes(run: Run, title: str) -> Figure:
     answers = load_file(run.file("predictions.safetensors"))
     figure, _ = _figure(8, 9.2, axes=False)
-    figure.suptitle(_joined("The 25 worst mistakes, test images", title))
+    figure.suptitle(_joined("The 25 worst mistakes, test images", title), parse_math=False)
     for place, (row, image) in enumerate(zip(answers["worst_rows"], answers["worst_images"], strict=True)):
         label, answer = int(answers["labels"][row]), int(answers["answers"][row])
         axes = figure.add_subplot(5, 5, place + 1)
@@ -132,7 +134,7 @@ def _weights(run: Run, title: str) -> Figure:
     weights = load_file(run.file("model.safetensors"))["layers.0.weight"]
     shown = weights[:WEIGHT_TILES]
     figure, _ = _figure(8, 8.4, axes=False)
-    figure.suptitle(_joined(f"First-layer weights, {len(shown)} of {len(weights)} units", title))
+    figure.suptitle(_joined(f"First-layer weights, {len(shown)} of {len(weights)} units", title), parse_math=False)
     limit = float(np.abs(shown).max()) or 1.0
     for place, row in enumerate(shown):
         axes = figure.add_subplot(10, 10, place + 1)
@@ -159,7 +161,7 @@ def _figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axe
 
 
 def _title(axes: Axes, what: str, title: str) -> None:
-    axes.set_title(_joined(what, title))
+    axes.set_title(_joined(what, title), parse_math=False)
 
 
 def _joined(what: str, title: str) -> str:

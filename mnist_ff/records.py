@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+CLASSES = 10
+SIDE = 28
+"""An image's height and width."""
+INPUTS = SIDE * SIDE
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -113,6 +118,7 @@ class Summary:
     status: str
     """finished, interrupted, diverged or failed."""
     cause: str | None
+    """Why the run ended early, or failed, or which signal came after its last step."""
     score: Score | None
     """On the test images, after the last step."""
     epochs: int

@@ -96,8 +96,12 @@ class Run:
         write_text(self.file("config.yaml"), to_yaml(config))
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
-        """Write a JSON file whole."""
-        write_text(self.file(name), json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        """Write a JSON file whole. Errors: RunError when it cannot be written, ValueError for NaN (JSON has none)."""
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+        try:
+            write_text(self.file(name), text)
+        except OSError as error:
+            raise RunError(f"{self.file(name)}: {error.strerror}") from None
 
     def write_summary(self, summary: Summary) -> None:
         """Write summary.json: the run has ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -59,6 +59,7 @@ def fit(
         if len(batches) < plan.batches:
             break
         scores = evaluate()
+        _check_finite(scores, epoch, plan)
         epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
         for callback in callbacks:
             callback.on_epoch_end(epochs[-1])
@@ -76,26 +77,31 @@ def _read(figures: torch.Tensor) -> list[tuple[float, float]]:
     return [(loss, correct) for loss, correct in figures.tolist()]
 
 
-def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> list[BatchRecord]:
-    records = []
+def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> Iterator[BatchRecord]:
     for batch, (loss, correct) in zip(chunk, figures, strict=True):
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.learning_rate:g}); "
                 "try a smaller optimizer.lr"
             )
-        records.append(
-            BatchRecord(
-                step=epoch * plan.batches + batch,
-                epoch=epoch,
-                batch=batch,
-                loss=loss,
-                lr=plan.learning_rate,
-                samples=plan.samples_in(batch),
-                correct=int(correct),
-            )
+        yield BatchRecord(
+            step=epoch * plan.batches + batch,
+            epoch=epoch,
+            batch=batch,
+            loss=loss,
+            lr=plan.learning_rate,
+            samples=plan.samples_in(batch),
+            correct=int(correct),
         )
-    return records
+
+
+def _check_finite(scores: Mapping[str, Score], epoch: int, plan: Plan) -> None:
+    for part, score in scores.items():
+        if not math.isfinite(score.loss):
+            raise DivergedError(
+                f"the {part} loss became {score.loss} after epoch {epoch + 1} (lr {plan.learning_rate:g}); "
+                "try a smaller optimizer.lr"
+            )
 
 
 def _epoch_record(

@@ -64,7 +64,7 @@ def test_arrays_of_every_accepted_shape_give_the_same_losses(small_data: Data) -
     flat = (images.reshape(600, 784).astype(np.float32) * np.float32(1 / 255), labels)
     one_hot = (images, np.eye(10)[labels])
     tensors = (train.images, train.labels)
-    wide = (images.reshape(600, 784), labels.astype(np.uint8))
+    wide = (images.reshape(600, 784), labels.astype(np.uint8)[:, None])
     _, expected = mnist_ff.run_network(data=small_data, **ONE)
     for x, y in (flat, one_hot, tensors, wide):
         _, losses = mnist_ff.run_network(data=[x, test.images.numpy(), y, test.labels.numpy()], **ONE)
@@ -128,7 +128,11 @@ def test_load_data_and_init_model() -> None:
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        (3, "has 3 parts"),
+        (3, r"must be from load_data\(\) or"),
+        ((np.zeros((5, 784)), np.zeros((5, 12))), "not one-hot"),
+        ((np.zeros((5, 784)), np.zeros((5, 10))), "not one-hot"),
+        ((np.zeros((5, 784)), np.full(5, 0.7)), "whole numbers"),
+        ((np.zeros((5, 784)), np.array(list("abcde"))), "not numbers"),
         ((np.zeros((5, 783)), np.zeros(5, int)), "shapes"),
         ((np.zeros((5, 784)), np.zeros(4, int)), "shapes"),
         ((np.full((5, 784), 255.0), np.zeros(5, int)), r"must lie in \[0, 1\]"),
@@ -148,6 +152,69 @@ def test_wrong_arguments_are_config_errors(small_data: Data) -> None:
     for wrong in ({"epochs": 0}, {"batch": 0}, {"batch": 601}, {"device": "gpu"}, {"overrides": ["optimizer.lr=-1"]}):
         with pytest.raises(ConfigError):
             mnist_ff.run_network(data=small_data, verbose=False, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"seed": 1.5},
+        {"callbacks": mnist_ff.LossHistory()},
+        {"callbacks": [3]},
+        {"model": torch.nn.Linear(784, 5)},
+        {"model": 3},
+        {"overrides": ["seed=5"]},
+        {"overrides": ["trainer.epochs=2"]},
+        {"overrides": ["data.validation_split=0.1"]},
+        {"model": torch.nn.Linear(784, 10), "overrides": ["model.dropout=0.1"]},
+    ],
+)
+def test_no_argument_is_ignored(small_data: Data, wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        mnist_ff.run_network(data=small_data, **{**ONE, **wrong})
+
+
+def test_own_data_is_measured_by_its_own_size() -> None:
+    rows = np.zeros((70_000, 784), np.uint8)
+    labels = np.zeros(70_000, int)
+    mnist_ff.run_network(data=[rows, rows[:10], labels, labels[:10]], **{**ONE, "batch": 65_000})
+
+
+def test_the_seed_decides_a_given_networks_dropout(small_data: Data) -> None:
+    first = mnist_ff.init_model()
+    second = mnist_ff.init_model()
+    mnist_ff.run_network(data=small_data, model=second, **ONE)
+    second.load_state_dict(first.state_dict())
+    losses = [mnist_ff.run_network(data=small_data, model=model, **ONE)[1] for model in (first, second)]
+    assert losses[0] == losses[1]
+
+
+def test_the_callers_process_is_left_as_it_was(small_data: Data) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    mnist_ff.run_network(data=small_data, overrides=["trainer.threads=2"], **ONE)
+    assert torch.get_num_threads() == 1
+    assert torch.equal(torch.rand(3), expected)
+    torch.set_num_threads(before)
+
+
+def test_loaded_data_is_the_callers_to_change() -> None:
+    data = mnist_ff.load_data("data=mnist_5k")
+    data.train.images.zero_()
+    assert mnist_ff.load_data("data=mnist_5k").train.images.any()
+
+
+def test_the_seed_draws_the_validation_split_too(capsys: pytest.CaptureFixture[str]) -> None:
+    from mnist_ff.cli import main
+    from mnist_ff.runs import Run
+
+    words = ["data=mnist_5k", "data.validation_split=0.5", "model.hidden=[8]"]
+    assert main(["train", *words, "seed=3", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]) == 0
+    _, losses = mnist_ff.run_network(epochs=1, seed=3, overrides=words, verbose=False)
+    assert [float(f"{loss:.9g}") for loss in losses] == Run.open("run").losses()
 
 
 def test_ctrl_c_returns_the_model_and_its_losses(small_data: Data) -> None:

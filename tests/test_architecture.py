@@ -38,7 +38,9 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}: imports are absolute"
+            assert node.level == 0, f"{path}: imports are absolute"
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
     return names
 
@@ -64,6 +66,11 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
     assert "hydra" not in tops or part_of(path) == "hydra_app"
     if "omegaconf" in tops:
         assert part_of(path) in ("hydra_app", "config")
+
+
+@pytest.mark.parametrize("part", ["config.py", "runs.py", "tables.py", "plots.py", "data/catalog.py", "data/cache.py"])
+def test_listing_runs_needs_no_torch(part: str) -> None:
+    assert "torch" not in {name.split(".")[0] for name in imported(PACKAGE / part)}
 
 
 @pytest.mark.parametrize("name", ["errors", "records", "files", "interrupts"])

@@ -141,9 +141,12 @@ def test_other_sets_are_checked_by_header_count_and_label(
     assert not catalog.cache_file(config).exists()
 
 
-def test_mnists_own_files_do_not_pass_for_another_set(real_mnist: Path, no_network: Path) -> None:
-    with pytest.raises(DataError, match="is MNIST's own file of that name"):
+def test_one_sets_files_do_not_pass_for_anothers(real_mnist: Path, no_network: Path) -> None:
+    with pytest.raises(DataError, match="is the file of that name of mnist"):
         load_data(data_config("data=kmnist", f"data.mirrors=['{real_mnist}']"), seed=0)
+    if DEBIAN_FASHION.is_dir():
+        with pytest.raises(DataError, match="is the file of that name of fashion_mnist"):
+            load_data(data_config("data=kmnist", f"data.mirrors=['{DEBIAN_FASHION}']"), seed=0)
 
 
 def test_qmnist_and_its_extra_test_digits(no_network: Path) -> None:
@@ -204,7 +207,7 @@ def test_the_fallback_stands_in_every_plot_title(no_network: Path, monkeypatch: 
     from mnist_ff.runs import Run
 
     titles: list[str] = []
-    monkeypatch.setattr(plots, "draw_run", lambda run, title: titles.append(title))
+    monkeypatch.setattr(plots, "draw_run", lambda run, title: titles.append(title) or {})
     assert main(["train", "trainer.epochs=1"]) == 0
     assert titles == ["5,000 images of MNIST instead of mnist"]
     (run,) = Path("outputs").iterdir()
@@ -228,6 +231,13 @@ def test_a_sweep_decides_once_which_data_it_has(no_network: Path, mnist_ff: Comm
     assert code == 0
     summaries = [json.loads(path.read_text()) for path in Path("outputs/sweeps").glob("*/*/summary.json")]
     assert [summary["data_instead_of"] for summary in summaries] == ["mnist", "mnist"]
+    words = ("trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]")
+    assert mnist_ff("train", "-m", "seed=0", "data.mirrors=[/nowhere]", "data.fallback=mnist_5k", *words)[0] == 0
+    found = len(list(Path("outputs/sweeps").iterdir()))
+    code, _, err = mnist_ff("train", "-m", "seed=0,1", "trainer.batch_size=5000")
+    assert code == 2
+    assert "at most 4000" in err
+    assert len(list(Path("outputs/sweeps").iterdir())) == found
     code, _, err = mnist_ff("train", "-m", "data=mnist,mnist_5k", "trainer.epochs=1")
     assert code == 2
     assert "this sweep compares data sets" in err
@@ -267,6 +277,13 @@ def test_the_data_command_shows_and_fetches(real_mnist: Path, no_network: Path, 
     code, out, _ = mnist_ff("data", "mnist")
     assert code == 0
     assert "60,000" in out
+    code, out, _ = mnist_ff("data", f"data.root={no_network}")
+    assert code == 0
+    assert out.count("not cached") == 4
+    code, _, err = mnist_ff("data", "fashon_mnist")
+    assert code == 2
+    assert "did you mean fashion_mnist?" in err
+    code, out, _ = mnist_ff("data")
     assert all(digest in out for digest in catalog.MNIST_SHA256)
     os.environ["MNIST_FF_MIRROR"] = str(no_network)
     code, out, err = mnist_ff("data", "kmnist")

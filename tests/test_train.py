@@ -129,7 +129,7 @@ def test_evaluate_repeats_the_runs_score_to_the_last_digit(hidden: str, mnist_ff
     code, out, err = mnist_ff("evaluate", str(run))
     assert code == 0, err
     score = json.loads((run / "summary.json").read_text())["score"]
-    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation = json.loads((run / "evaluation.json").read_text())["mnist_5k test"]
     assert {key: evaluation[key] for key in score} == score
     assert "95 % interval" in out
     low, high = evaluation["accuracy_interval_95"]
@@ -144,6 +144,7 @@ def test_evaluate_repeats_the_runs_score_to_the_last_digit(hidden: str, mnist_ff
     code, out, _ = mnist_ff("evaluate", str(run), "--split", "train")
     assert code == 0
     assert "of 4,000" in out
+    assert set(json.loads((run / "evaluation.json").read_text())) == {"mnist_5k test", "mnist_5k train"}
 
 
 def test_evaluate_on_another_data_set(real_mnist: Path, mnist_ff: Command) -> None:
@@ -151,7 +152,7 @@ def test_evaluate_on_another_data_set(real_mnist: Path, mnist_ff: Command) -> No
     code, out, _ = mnist_ff("evaluate", str(only_run()), "--data", "mnist")
     assert code == 0
     assert "of 10,000" in out
-    assert json.loads((only_run() / "evaluation.json").read_text())["accuracy"] > 0.7
+    assert json.loads((only_run() / "evaluation.json").read_text())["mnist test"]["accuracy"] > 0.7
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -197,7 +198,8 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
     monkeypatch.setitem(plots.DRAWINGS, "loss", broken)
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=broken")
     assert code == 0
-    assert "warning: no plots (no paint)" in out
+    assert "warning: no picture loss (no paint)" in out
+    assert {path.name for path in Path("broken/plots").iterdir()} >= {"epochs.png", "confusion.png"}
     assert json.loads(Path("broken/summary.json").read_text())["status"] == "finished"
     assert "RuntimeError: no paint" in Path("broken/train.log").read_text()
 
@@ -208,8 +210,15 @@ def test_any_figure_can_be_redrawn_from_the_directory_alone(mnist_ff: Command) -
     mnist_ff("train", *QUICK)
     drawn = {path.name: path.read_bytes() for path in (only_run() / "plots").iterdir()}
     moved = only_run().rename("elsewhere")
-    for path in draw_run(Run.open(moved), "5,000 images of MNIST"):
-        assert path.read_bytes() == drawn[path.name]
+    assert draw_run(Run.open(moved), "5,000 images of MNIST") == {}
+    assert {path.name: path.read_bytes() for path in (moved / "plots").iterdir()} == drawn
+
+
+def test_a_name_is_no_mathematics(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", *QUICK, r"name='$\frac$ 漢字'")
+    assert code == 0
+    assert "warning" not in (out + err).lower()
+    assert len(list((only_run() / "plots").iterdir())) == 5
 
 
 def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:
@@ -220,6 +229,20 @@ def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:
     summary = json.loads((only_run() / "summary.json").read_text())
     assert summary["status"] == "diverged"
     assert all(math.isfinite(float(row["loss"])) for row in rows(only_run() / "batches.csv"))
+
+
+@pytest.mark.parametrize("sync", ["1", "25", "null"])
+def test_divergence_keeps_every_finite_loss(sync: str, mnist_ff: Command) -> None:
+    words = ("optimizer=sgd", "optimizer.lr=1e36", f"trainer.sync_every={sync}", "data=mnist_5k", "model.hidden=[]")
+    assert mnist_ff("train", *words)[0] == 1
+    assert len(rows(only_run() / "batches.csv")) == json.loads((only_run() / "summary.json").read_text())["steps"] > 0
+
+
+def test_an_explosion_in_the_last_update_is_no_finished_run(mnist_ff: Command) -> None:
+    words = ("data=mnist_5k", "trainer.epochs=1", "trainer.batch_size=4000", "optimizer=sgd", "optimizer.lr=1e38")
+    code, _, err = mnist_ff("train", *words)
+    assert code == 1
+    assert "test loss became" in err
 
 
 def test_a_bug_keeps_its_traceback(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,8 +335,10 @@ def test_ctrl_c_keeps_model_losses_checkpoint_plots_and_summary() -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once_with_whole_files_or_none() -> None:
-    started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.sync_every=null")
+    words = ("trainer.epochs=100000", "trainer.sync_every=null", "trainer.batch_size=1", "model.hidden=[500,300]")
+    started = Started("train", "data=mnist_5k", *words)
     started.wait_for_rows(20)
+    time.sleep(0.3)  # into the second epoch, one chunk of 4,000 steps
     began = time.monotonic()
     started.process.send_signal(signal.SIGINT)
     time.sleep(0.01)
@@ -322,6 +347,7 @@ def test_a_second_ctrl_c_ends_at_once_with_whole_files_or_none() -> None:
     assert code == 130
     assert time.monotonic() - began < 20
     assert "Traceback" not in err
+    assert not (only_run() / "summary.json").exists(), "the second must not wait for the run's end"
     assert not list(only_run().glob(".*.tmp"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from mnist_ff.errors import DivergedError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
 from mnist_ff.optimizer import build_optimizer
-from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan
+from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Score
 from mnist_ff.training import fit
 
 from . import reference
 
 CPU = torch.device("cpu")
+SCORE = Score(1.0, 0.5, 1, 2)
 SMALL = ("model.hidden=[32,16]", "trainer.batch_size=64", "trainer.epochs=2")
 
 
@@ -94,7 +96,12 @@ def test_the_host_waits_once_a_chunk(small_data: Data, monkeypatch: pytest.Monke
         reads.append(len(self))
         return original(self)
 
+    def forbidden(self: torch.Tensor) -> float:
+        raise AssertionError("a tensor was read by itself")
+
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
+    monkeypatch.setattr("mnist_ff.commands.train.evaluate", lambda model, split: SimpleNamespace(score=SCORE))
+    monkeypatch.setattr(torch.Tensor, "item", forbidden)
     run(small_data, "trainer.sync_every=4", "trainer.epochs=1")
     assert reads == [4, 4, 2]
 

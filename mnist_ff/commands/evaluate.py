@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +22,13 @@ from mnist_ff.config import (
     MNISTConfig,
     QMNISTConfig,
 )
+from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data, load_data
-from mnist_ff.device import prepare
+from mnist_ff.device import prepared
+from mnist_ff.errors import BadRunError, RunError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.model import build_model
+from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run
 from mnist_ff.tables import accuracy_text, table
 
@@ -36,14 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print loss, accuracy and a row a class; write evaluation.json into the run directory."""
+    """Print loss, accuracy and a row a class; add an entry to evaluation.json in the run directory."""
     run = Run.open(arguments.run)
     config = run.config()
-    data_config = config.data if arguments.data in (None, config.data.name) else _other(config.data, arguments.data)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
+    data_config = _data_config(config.data, arguments.data)
+    _check_ended_well(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
-    values = _values(data, arguments.split, evaluation)
-    run.write_json("evaluation.json", values)
+    values = _values(evaluation)
+    key = f"{data.name} {arguments.split}"
+    run.write_json("evaluation.json", {**_earlier(run), key: values})
     console.print(
         f"{run.path} on {data.title}, {arguments.split} images", markup=False, highlight=False, soft_wrap=True
     )
@@ -57,13 +65,33 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _check_ended_well(run: Run) -> None:
+    summary = run.summary()
+    if summary is None and not run.file("model.safetensors").exists():
+        raise BadRunError(f"{run.path}: the run has not ended; it has no weights yet")
+    if summary is not None and summary.score is None:
+        raise BadRunError(f"{run.path}: the run ended as {summary.status}; it has no weights to evaluate")
+
+
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:
-    device = prepare(config.trainer)
-    model = build_model(config.model, config.seed or 0, device)
-    load_weights(run.file("model.safetensors"), model)
-    whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
-    data = load_data(whole, config.seed or 0).to(device)
-    return data, evaluate(model, getattr(data, split))
+    seed = config.seed or 0
+    with prepared(config.trainer, seed) as device:
+        try:
+            model = build_model(config.model, seed, device)
+        except RuntimeError as error:  # torch's word for no memory
+            raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
+        load_weights(run.file("model.safetensors"), model)
+        whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
+        data = load_data(whole, seed).to(device)
+        return data, evaluate(model, getattr(data, split))
+
+
+def _data_config(own: DataConfig, name: str | None) -> DataConfig:
+    """The data to read: the run's own or another set, in the run's cache or, where that is not here, in this user's."""
+    config = own if name in (None, own.name) else _other(own, str(name))
+    if config.root is None or cache_file(config).exists():
+        return config
+    return dataclasses.replace(config, root=os.environ.get("MNIST_FF_DATA"))
 
 
 def _other(own: DataConfig, name: str) -> DataConfig:
@@ -78,15 +106,22 @@ def _other(own: DataConfig, name: str) -> DataConfig:
     return DownloadConfig(**common, mirrors=())
 
 
-def _values(data: Data, split: str, evaluation: Evaluation) -> dict[str, Any]:
+def _earlier(run: Run) -> dict[str, Any]:
+    """What earlier evaluations left; nothing where the file is not one of ours."""
+    path: Path = run.file("evaluation.json")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _values(evaluation: Evaluation) -> dict[str, Any]:
     score = evaluation.score
     return {
-        "data": data.name,
-        "data_instead_of": data.instead_of,
-        "split": split,
         **dataclasses.asdict(score),
         "accuracy_interval_95": score.interval(),
-        "classes": [_class_row(label, evaluation) for label in range(evaluation.probabilities.shape[1])],
+        "classes": [_class_row(label, evaluation) for label in range(CLASSES)],
     }
 
 

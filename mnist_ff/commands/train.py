@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import secrets
+import shlex
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +17,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim import Optimizer
 
 from mnist_ff import device as devices
 from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, RunWriter
@@ -28,8 +29,8 @@ from mnist_ff.engine import build_steps
 from mnist_ff.errors import DivergedError, MnistError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.files import replacing
-from mnist_ff.interrupts import interruptible
-from mnist_ff.model import MLP, build_model, count_parameters
+from mnist_ff.interrupts import Interruption
+from mnist_ff.model import build_model, count_parameters
 from mnist_ff.optimizer import build_optimizer
 from mnist_ff.records import Outcome, Plan, Score, Summary
 from mnist_ff.runs import Run
@@ -41,8 +42,6 @@ log = logging.getLogger("mnist_ff")
 
 WORST = 25
 """Mistakes whose images a run keeps."""
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass
@@ -72,66 +71,148 @@ def settle(config: Config) -> Config:
 
     Errors: DataError when no data can be had; ConfigError when the fallback is too small for the config.
     """
-    settled = dataclasses.replace(config, data=ensure(config.data))
+    data = ensure(config.data)
+    if data.root is not None:  # a run directory may be read from another folder
+        data = dataclasses.replace(data, root=os.fspath(Path(data.root).expanduser().absolute()))
+    settled = dataclasses.replace(config, data=data)
     check(settled)
     if settled.seed is None:
         settled = dataclasses.replace(settled, seed=secrets.randbelow(2**32))
     return settled
 
 
-def train(config: Config, run: Run, argv: list[str], clock: Clock, console: Console) -> Summary:
+def train(config: Config, run: Run, argv: list[str], clock: Clock, console: Console, stopped: Interruption) -> Summary:
     """Run a settled config in a directory made for it and return how it ended, which summary.json then holds too.
 
     Errors: MnistError and bugs alike, after a summary with status diverged or failed.
     """
+    assert config.seed is not None
     run.write_config(config)
-    with _logging_to(run.file("train.log")):
-
-        def say(text: str) -> None:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-            log.info(text)
-
+    with _logging_to(run.file("train.log")), devices.prepared(config.trainer, config.seed) as device:
         try:
-            return _train(config, run, argv, clock, console, say)
+            return _Training(config, run, argv, clock, console, device, stopped).run_all()
         except Exception as error:
             _write_failure(run, config, error, clock)
             raise
 
 
-def _train(config: Config, run: Run, argv: list[str], clock: Clock, console: Console, say: Say) -> Summary:
-    assert config.seed is not None
-    device = devices.prepare(config.trainer)
-    torch.manual_seed(config.seed)
-    with clock.part("data"):
-        data = load_data(config.data, config.seed).to(device)
-    run.write_json("environment.json", environment(config, data, device, argv))
-    with clock.part("build"):
-        model = build_model(config.model, config.seed, device)
-        optimizer = build_optimizer(config.optimizer, model.parameters())
-        step = build_steps(model, optimizer, data.train, config.trainer.batch_size)
-    warn_of_fallback(data, console)
-    say(f"{data.title}: {len(data.train):,} images to train, {count_parameters(model):,} parameters, on {device}")
-    plan = plan_of(config, data)
+class _Training:
+    """One run from data to summary; it lives as long as the run's open files."""
 
-    with ExitStack() as stack:
-        callbacks: list[Callback] = [stack.enter_context(RunWriter.opened(run)), EpochLines(say)]
-        callbacks.append(Checkpoint(_saver(run, model, optimizer)))
-        if console.is_terminal:
-            callbacks.append(stack.enter_context(ProgressBar.shown(console)))
-        stopped = stack.enter_context(interruptible())
-        shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, device)
-        with clock.part("train"):
-            outcome = fit(step, scorer(model, data), shuffle, plan, callbacks, stopped)
-        final = evaluate(model, data.test)
-        save_weights(run.file("model.safetensors"), model)
-        save_predictions(run.file("predictions.safetensors"), final, data.test)
-        if config.trainer.plots:
-            _draw(run, data, config, console)
-        summary = _summary(config, data, outcome, final.score, model, clock)
-        run.write_summary(summary)
-    _report(summary, run, say)
-    warn_of_fallback(data, console)
-    return summary
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        argv: list[str],
+        clock: Clock,
+        console: Console,
+        device: torch.device,
+        stopped: Interruption,
+    ) -> None:
+        assert config.seed is not None
+        self.config, self.run, self.clock, self.console = config, run, clock, console
+        self.device, self.seed, self.stopped = device, config.seed, stopped
+        with clock.part("data"):
+            self.data = load_data(config.data, self.seed).to(device)
+        run.write_json("environment.json", environment(config, self.data, device, argv))
+        with clock.part("build"):
+            self.model = build_model(config.model, self.seed, device)
+            self.optimizer = build_optimizer(config.optimizer, self.model.parameters())
+            self.step = build_steps(self.model, self.optimizer, self.data.train, config.trainer.batch_size)
+
+    def run_all(self) -> Summary:
+        """Train, score, write, draw, report."""
+        warn_of_fallback(self.data, self.console)
+        parameters = count_parameters(self.model)
+        self._say(
+            f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, on {self.device}"
+        )
+        outcome = self._fit()
+        final = evaluate(self.model, self.data.test)
+        save_weights(self.run.file("model.safetensors"), self.model)
+        save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
+        if self.config.trainer.plots:
+            self._draw()
+        summary = self._summary(outcome, final.score)
+        self.run.write_summary(summary)
+        self._report(summary)
+        warn_of_fallback(self.data, self.console)
+        return summary
+
+    def _fit(self) -> Outcome:
+        config = self.config
+        with ExitStack() as stack:
+            callbacks: list[Callback] = [
+                stack.enter_context(RunWriter.opened(self.run)),
+                EpochLines(self._say),
+                Checkpoint(self._save),
+            ]
+            if self.console.is_terminal:
+                callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
+            shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
+            plan = plan_of(config, self.data)
+            with self.clock.part("train"):
+                return fit(self.step, scorer(self.model, self.data), shuffle, plan, callbacks, self.stopped)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        log.info(text)
+
+    def _save(self, epoch: int, batch: int) -> None:
+        rng = self.model.dropout.rng
+        state = {
+            "epoch": epoch,
+            "batch": batch,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "dropout": None if rng is None else rng.get_state(),
+        }
+        save_checkpoint(self.run.file("checkpoint.pt"), state)
+
+    def _draw(self) -> None:
+        """A picture that fails is a warning, never a lost run."""
+        try:
+            from mnist_ff.plots import draw_run
+
+            name = self.config.name
+            failures = draw_run(self.run, self.data.title if name is None else f"{name}: {self.data.title}")
+        except Exception as error:
+            failures = {"all": error}
+        for picture, failure in failures.items():
+            log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
+            text = f"warning: no picture {picture} ({failure})"
+            self.console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+    def _summary(self, outcome: Outcome, score: Score) -> Summary:
+        return Summary(
+            status="finished" if outcome.stopped is None else "interrupted",
+            cause=outcome.stopped or self.stopped(),
+            score=score,
+            epochs=len(outcome.epochs),
+            steps=outcome.steps,
+            parameters=count_parameters(self.model),
+            seed=self.seed,
+            name=self.config.name,
+            data=self.data.name,
+            data_instead_of=self.data.instead_of,
+            seconds=self.clock.total(),
+        )
+
+    def _report(self, summary: Summary) -> None:
+        assert summary.score is not None
+        seconds, path = summary.seconds, shown(self.run.path)
+        if summary.status != "finished":
+            self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
+        self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
+        self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
+        self._say(f"run directory  {path}")
+        self._say(f"look at it     mnist-ff evaluate {shlex.quote(str(path))}")
+
+
+def shown(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def plan_of(config: Config, data: Data) -> Plan:
@@ -187,50 +268,6 @@ def warn_of_fallback(data: Data, console: Console) -> None:
         log.warning(text)
 
 
-def _saver(run: Run, model: MLP, optimizer: Optimizer) -> Callable[[int, int], None]:
-    def save(epoch: int, batch: int) -> None:
-        rng = model.dropout.rng
-        state = {
-            "epoch": epoch,
-            "batch": batch,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "dropout": None if rng is None else rng.get_state(),
-        }
-        save_checkpoint(run.file("checkpoint.pt"), state)
-
-    return save
-
-
-def _draw(run: Run, data: Data, config: Config, console: Console) -> None:
-    """A picture that fails is a warning, never a lost run."""
-    try:
-        from mnist_ff.plots import draw_run
-
-        title = data.title if config.name is None else f"{config.name}: {data.title}"
-        draw_run(run, title)
-    except Exception as error:
-        log.warning("no plots:\n%s", traceback.format_exc())
-        console.print(f"warning: no plots ({error})", style="yellow", markup=False, soft_wrap=True)
-
-
-def _summary(config: Config, data: Data, outcome: Outcome, score: Score, model: nn.Module, clock: Clock) -> Summary:
-    assert config.seed is not None
-    return Summary(
-        status="finished" if outcome.stopped is None else "interrupted",
-        cause=outcome.stopped,
-        score=score,
-        epochs=len(outcome.epochs),
-        steps=outcome.steps,
-        parameters=count_parameters(model),
-        seed=config.seed,
-        name=config.name,
-        data=data.name,
-        data_instead_of=data.instead_of,
-        seconds=clock.total(),
-    )
-
-
 def _write_failure(run: Run, config: Config, error: Exception, clock: Clock) -> None:
     assert config.seed is not None
     bug = not isinstance(error, MnistError)
@@ -256,17 +293,6 @@ def _write_failure(run: Run, config: Config, error: Exception, clock: Clock) -> 
 def _rows_written(run: Run, name: str) -> Sequence[str]:
     path = run.file(name)
     return path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-
-
-def _report(summary: Summary, run: Run, say: Say) -> None:
-    assert summary.score is not None
-    seconds = summary.seconds
-    if summary.status != "finished":
-        say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
-    say(f"score [loss, accuracy]  {score_text(summary.score)}")
-    say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
-    say(f"run directory  {run.path}")
-    say(f"look at it     mnist-ff evaluate {run.path}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The header of a cache file: what it was decoded from. No torch."""
+"""What a cache file says of itself: counts, and what it was decoded from. No torch."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def source_sums(path: Path) -> dict[str, str]:
     """The SHA-256 of each file that a cache file was decoded from."""
     sums = read_header(path).get("sources", {})
     return sums if isinstance(sums, dict) else {}
+
+
+def read_counts(path: Path) -> tuple[int, int] | None:
+    """Training and test labels in a cache file, or None where it is not readable."""
+    try:
+        with safe_open(path, "np") as file:
+            train, test = (file.get_slice(f"{part}_labels").get_shape()[0] for part in ("train", "test"))
+    except (SafetensorError, OSError):
+        return None
+    return train, test

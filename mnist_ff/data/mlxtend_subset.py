@@ -7,8 +7,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_ff.data.catalog import CLASSES, SIDE
 from mnist_ff.errors import DataError
+from mnist_ff.records import CLASSES, SIDE
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -31,16 +31,18 @@ CONFIG_NAME = "config"
 def hydra_session() -> Iterator[Hydra]:
     """Hydra over our conf folder, cleared at the end so that a later one starts fresh."""
     OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
-    GlobalHydra.instance().clear()
+    instance = GlobalHydra.instance()
+    before = instance.hydra  # a notebook's own; ours must not take its place for longer than this
+    instance.clear()
     register_plugins()
     try:
         yield Hydra.create_main_hydra2("mnist-ff", create_config_search_path(str(conf_dir())))
     finally:
-        GlobalHydra.instance().clear()
+        instance.hydra = before
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """The config of a single run: conf/config.yaml with these overrides, checked.
+    """The config of a single run: conf/config.yaml with these overrides, each key checked by itself.
 
     Errors: ConfigError naming the key.
     """
@@ -65,21 +67,27 @@ def composed_or_explained(load: Callable[[list[str]], DictConfig], overrides: li
             return load(overrides)
         except ConfigCompositionException:
             # Hydra says only that the key is not there; forced in, our own converter says whose key it is
-            typed(load([word if word.startswith(("+", "~")) or _is_group(word) else f"++{word}" for word in overrides]))
+            with suppress(HydraException):
+                typed(load([f"++{word}" if _is_own_key(word) else word for word in overrides]))
             raise
 
 
-def _is_group(word: str) -> bool:
-    return (conf_dir() / word.split("=")[0]).is_dir()
+def _is_own_key(word: str) -> bool:
+    return word.split("=")[0] in known_keys()
 
 
 def typed(composed: DictConfig) -> Config:
-    """The job part of a composed config as our own, its keys checked with each other too. Errors: ConfigError."""
+    """The job part of a composed config as our own. Errors: ConfigError."""
     with config_errors():
         values = {key: composed[key] for key in composed if key != "hydra"}
         plain = OmegaConf.to_container(OmegaConf.create(values, flags={"allow_objects": True}), resolve=True)
     assert isinstance(plain, dict)
-    config = config_from(plain)  # type: ignore[arg-type]
+    return config_from(plain)  # type: ignore[arg-type]
+
+
+def checked(composed: DictConfig) -> Config:
+    """typed(), and its keys checked with each other and with the machine. Errors: ConfigError."""
+    config = typed(composed)
     check(config)
     return config
 
@@ -117,7 +125,10 @@ def _parsed(parser: OverridesParser, word: str) -> Override:
 def _check_override(loader: ConfigLoader, override: Override) -> None:
     key = override.key_or_group
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        _check_hydra_override(key, override)
         return
+    if key == "data.instead_of":
+        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST could not be had")
     if override.type == OverrideType.DEL:
         raise ConfigError(f"~{key}: a key cannot be removed; every key has a value")
     groups = config_groups(loader)
@@ -126,11 +137,26 @@ def _check_override(loader: ConfigLoader, override: Override) -> None:
         return
     known = known_keys()
     sections = {name.split(".")[0] for name in known if "." in name}
+    if key.endswith(".name") and key.removesuffix(".name") in groups:
+        group = key.removesuffix(".name")
+        raise ConfigError(f"{override.input_line}: choose it with {group}={override.value()}")
     if key not in known and key not in sections:
         raise ConfigError(
             f"{override.input_line}: there is no key {key}{nearest(key, [*known, *groups])}\n"
             "mnist-ff train --help lists the keys"
         )
+
+
+def _check_hydra_override(key: str, override: Override) -> None:
+    """Refuse what would undo a promise: every job checked first, no directory shared, paths that stay true."""
+    if key == "hydra/sweeper":
+        own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
+        if override.value() not in own:
+            raise ConfigError(f"{override.input_line}: there is {', '.join(own)}; others do not check all jobs first")
+    if key in ("hydra.mode", "hydra.job.chdir", "hydra.sweeper._target_", "hydra.output_subdir"):
+        raise ConfigError(f"{override.input_line}: cannot be changed here; -m makes a sweep")
+    if key == "hydra.sweep.subdir" and "hydra.job.num" not in str(override.value()):
+        raise ConfigError(f"{override.input_line}: must hold ${{hydra.job.num}}, or jobs would share a directory")
 
 
 def _check_options(group: str, override: Override, options: list[str]) -> None:

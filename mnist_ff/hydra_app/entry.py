@@ -15,20 +15,19 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from mnist_ff.config import Config, DataConfig
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.errors import INTERRUPTED, ConfigError, RunError
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
     check_overrides,
+    checked,
     compose,
     compose_run,
     config_errors,
     hydra_session,
-    typed,
 )
 from mnist_ff.hydra_app.help import train_help
+from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
-
-INTERRUPTED = 130
 
 
 def main(words: list[str], console: Console, began: float) -> int:
@@ -36,14 +35,15 @@ def main(words: list[str], console: Console, began: float) -> int:
 
     Errors: ConfigError before anything is written; DataError, RunError.
     """
-    if "--help" in words or "-h" in words:
+    if {"--help", "-h"} & set(words):
         train_help(console)
         return 0
     arguments = _parse(words)
     with hydra_session() as hydra:
         if arguments.cfg:
-            compose_run(hydra, arguments.overrides)
-            hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
+            checked(compose_run(hydra, arguments.overrides))
+            with config_errors():
+                hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
             return 0
         if arguments.multirun:
             return _sweep(hydra, arguments.overrides, console)
@@ -75,6 +75,10 @@ def _parse(words: list[str]) -> Any:
     for name in unsupported:
         if getattr(arguments, name, None):
             raise ConfigError(f"--{name.replace('_', '-')}: is not supported; mnist-ff train --help shows what is")
+    if (arguments.resolve or arguments.package) and not arguments.cfg:
+        raise ConfigError("--resolve and --package say how --cfg shows the config; alone they mean nothing")
+    if arguments.multirun and arguments.cfg:
+        raise ConfigError("--cfg shows one config; leave out -m")
     if arguments.hydra_help:
         raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
     return arguments
@@ -88,21 +92,22 @@ def _single(hydra: Any, overrides: list[str], console: Console, began: float) ->
     if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
         raise ConfigError("several values for one key make a sweep: mnist-ff train -m ...")
     composed = compose_run(hydra, overrides)
-    config = typed(composed)
+    config = checked(composed)
     with config_errors():
-        directory = Path(str(composed.hydra.run.dir))
+        directory = Path(str(composed.hydra.run.dir)).absolute()
     if directory.exists():
         raise RunError(f"{directory}: exists already; two runs never share a directory")
     trainer = _Trainer(console, began)
     settled = trainer.settle(config)  # before the directory is made: no data, no directory
-    run = Run.create(directory)
-    done = run_job(
-        hydra_context=_context(hydra, composed),
-        task_function=lambda task: trainer.train(settled, run),
-        config=composed,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-    )
+    with interruptible() as stopped:
+        run = Run.create(directory)
+        done = run_job(
+            hydra_context=_context(hydra, composed),
+            task_function=lambda task: trainer.train(settled, run, stopped),
+            config=composed,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
     code: int = done.return_value  # raises what the job raised
     return code
 
@@ -114,11 +119,15 @@ def _context(hydra: Any, composed: DictConfig) -> HydraContext:
 
 
 def _sweep(hydra: Any, overrides: list[str], console: Console) -> int:
+    check_overrides(hydra.config_loader, overrides)
+
     def job(task: DictConfig) -> None:
         trainer = _Trainer(console, time.perf_counter())
-        settled = trainer.settle(typed(task))
-        run = Run.create(Path(str(HydraConfig.get().runtime.output_dir)))
-        if trainer.train(settled, run) == INTERRUPTED:
+        settled = trainer.settle(checked(task))
+        with interruptible() as stopped:
+            run = Run.create(Path(str(HydraConfig.get().runtime.output_dir)))
+            code = trainer.train(settled, run, stopped)
+        if code == INTERRUPTED:
             raise KeyboardInterrupt  # ends the sweep too; the job itself is saved
 
     with config_errors():
@@ -142,9 +151,7 @@ class _Trainer:
         with self._clock.part("data"):
             return self._commands.settle(config)
 
-    def train(self, config: Config, run: Run) -> int:
-        """Train, and return the exit code."""
-        here = Path.cwd()
-        shown = Run(run.path.relative_to(here)) if run.path.is_relative_to(here) else run
-        summary = self._commands.train(config, shown, sys.argv, self._clock, self._console)
-        return INTERRUPTED if summary.status == "interrupted" else 0
+    def train(self, config: Config, run: Run, stopped: Interruption) -> int:
+        """Train, and return the exit code: also a Ctrl-C after the last step is one."""
+        self._commands.train(config, run, sys.argv, self._clock, self._console, stopped)
+        return 0 if stopped() is None else INTERRUPTED

@@ -25,17 +25,21 @@ class CheckedSweeper(BasicSweeper):
         assert self.hydra_context is not None
         check_overrides(self.hydra_context.config_loader, arguments)
         with config_errors():
-            jobs = self._jobs(arguments)
-            configs = [self._job_config(job) for job in jobs]
-        directory = Path(str(self.config.hydra.sweep.dir))
-        substitutes = self._ensure_data(configs)
+            configs = self._configs(arguments)
+            if self._needs_fallback(configs):
+                arguments = _on_subset(arguments)
+                self._configs(arguments)
+            directory = Path(str(self.config.hydra.sweep.dir))
         try:
             directory.mkdir(parents=True)
         except FileExistsError:
             raise RunError(f"{directory}: exists already; two sweeps never share a directory") from None
         except OSError as error:
             raise RunError(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
-        return super().sweep([*arguments, *substitutes])
+        return super().sweep(arguments)
+
+    def _configs(self, arguments: list[str]) -> list[Config]:
+        return [self._job_config(job) for job in self._jobs(arguments)]
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
         assert self.hydra_context is not None
@@ -44,24 +48,29 @@ class CheckedSweeper(BasicSweeper):
         return [job for batch in self.split_arguments(overrides, None) for job in batch]
 
     def _job_config(self, job: list[str]) -> Config:
-        from mnist_ff.hydra_app.compose import composed_or_explained, typed
+        from mnist_ff.hydra_app.compose import checked, composed_or_explained
 
         assert self.hydra_context is not None
         assert self.config is not None
         loader, master = self.hydra_context.config_loader, self.config
         try:
-            return typed(composed_or_explained(lambda words: loader.load_sweep_config(master, words), job))
+            return checked(composed_or_explained(lambda words: loader.load_sweep_config(master, words), job))
         except ConfigError as error:
             raise ConfigError(f"{error}\nin the job {' '.join(job)}; no job was started") from None
 
-    def _ensure_data(self, configs: list[Config]) -> list[str]:
-        """Fetch every data set of the sweep; overrides that put mnist_5k in MNIST's place where it cannot be had."""
+    def _needs_fallback(self, configs: list[Config]) -> bool:
+        """Fetch every data set of the sweep; whether MNIST could not be had and its subset must stand in."""
         from mnist_ff.data.load import ensure
 
         wanted: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
-        substituted = [data for data in wanted if isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist"]
-        if not substituted:
-            return []
-        if {config.data.name for config in configs} != {"mnist"}:
+        if not any(isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist" for data in wanted):
+            return False
+        if {data.name for data in wanted} != {"mnist"}:
             raise ConfigError("MNIST could not be had, and this sweep compares data sets: see mnist-ff data mnist")
-        return ["data=mnist_5k", "data.instead_of=mnist"]
+        return True
+
+
+def _on_subset(arguments: list[str]) -> list[str]:
+    """The same sweep on mnist_5k; keys that it does not have are left out."""
+    gone = ("data=", "data.mirrors=", "data.fallback=")
+    return [*(word for word in arguments if not word.startswith(gone)), "data=mnist_5k", "data.instead_of=mnist"]
