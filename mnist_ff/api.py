@@ -16,6 +16,7 @@ from torch import nn
 
 from mnist_ff import device as devices
 from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
+from mnist_ff.commands.check import check_trainer
 from mnist_ff.commands.train import plan_of, scorer, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config
 from mnist_ff.data.load import Data, Split, ensure
@@ -26,7 +27,6 @@ from mnist_ff.evaluation import evaluate
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.interrupts import interruptible
 from mnist_ff.model import MLP, build_model, seed_dropout
-from mnist_ff.optimizer import build_optimizer
 from mnist_ff.records import CLASSES, INPUTS, SIDE
 from mnist_ff.tables import score_text
 from mnist_ff.training import fit
@@ -98,6 +98,7 @@ def run_network(
     taken = [*OWN_ARGUMENT, *(["data"] if data is not None else []), *(["model"] if model is not None else [])]
     words = [f"trainer.epochs={epochs}", f"trainer.batch_size={batch}", f"trainer.shuffle={shuffle}"]
     config = compose([*words, f"trainer.device={device}", *_seed_word(seed), *_allowed(overrides, taken)])
+    check_trainer(config.trainer)
     if config.seed is None:
         config = dataclasses.replace(config, seed=secrets.randbelow(2**32))
     assert config.seed is not None
@@ -132,8 +133,7 @@ def _train(
     verbose: bool,
 ) -> list[float]:
     assert config.seed is not None
-    optimizer = build_optimizer(config.optimizer, network.parameters())
-    step = build_steps(network, optimizer, data.train, config.trainer.batch_size)
+    step, _ = build_steps(network, config.optimizer, config.trainer, data.train, device)
     history, console = LossHistory(), Console()
 
     def say(text: str) -> None:

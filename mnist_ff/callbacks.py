@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan
+from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Position
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
 
 
@@ -25,6 +25,9 @@ class Callback:
 
     def on_batch_end(self, batch: BatchRecord) -> None:
         """After a step, once for every batch, in order."""
+
+    def on_chunk_end(self, batch: BatchRecord) -> None:
+        """After the last batch of a chunk was heard: the model stands where this batch left it."""
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         """After an epoch's evaluation."""
@@ -49,22 +52,24 @@ class LossHistory(Callback):
 class RunWriter(Callback):
     """Writes batches.csv and epochs.csv into a run directory, each row as it becomes known."""
 
-    def __init__(self, batches: TextIOWrapper, epochs: TextIOWrapper) -> None:
+    def __init__(self, batches: IO[str], epochs: IO[str]) -> None:
         self._batches = batches
         self._epochs = epochs
 
     @classmethod
     @contextmanager
-    def opened(cls, run: Run) -> Iterator[RunWriter]:
-        """A writer whose files are closed at the end of the block."""
+    def opened(cls, run: Run, resumed: bool = False) -> Iterator[RunWriter]:
+        """A writer whose files are closed at the end of the block; new ones, or going on after what is there."""
         batches, epochs = run.file("batches.csv"), run.file("epochs.csv")
+        mode = "a" if resumed else "x"  # x: what stands in their place, a link for one, is never written through
         # buffering=1 hands every finished line to the system: a kill loses at most the batch it interrupts
         with (
-            batches.open("w", encoding="utf-8", buffering=1, newline="\n") as batch_file,
-            epochs.open("w", encoding="utf-8", buffering=1, newline="\n") as epoch_file,
+            batches.open(mode, encoding="utf-8", buffering=1, newline="\n") as batch_file,
+            epochs.open(mode, encoding="utf-8", buffering=1, newline="\n") as epoch_file,
         ):
-            batch_file.write(",".join(BATCH_COLUMNS) + "\n")
-            epoch_file.write(",".join(EPOCH_COLUMNS) + "\n")
+            if not resumed:
+                batch_file.write(",".join(BATCH_COLUMNS) + "\n")
+                epoch_file.write(",".join(EPOCH_COLUMNS) + "\n")
             yield cls(batch_file, epoch_file)
 
     def on_batch_end(self, batch: BatchRecord) -> None:
@@ -135,20 +140,46 @@ class ProgressBar(Callback):
 
 
 class Checkpoint(Callback):
-    """Saves the training state after each epoch, and where training stopped inside one."""
+    """Saves the training state at the start, after each epoch, every so many batches if asked, and where it stopped."""
 
-    def __init__(self, save: Callable[[int, int], None]) -> None:
+    def __init__(self, save: Callable[[Position], None]) -> None:
         self._save = save
-        self._saved_steps = 0
-        self._batches = 0
+        self._plan: Plan | None = None
+        self._epoch = 0
+        self._batches: list[BatchRecord] = []
+        self._saved = -1  # steps at the last save
 
     def on_train_begin(self, plan: Plan) -> None:
-        self._batches = plan.batches
+        self._plan = plan
+        self._epoch, self._batches = plan.start.epoch, list(plan.start.batches)
+        self._saved = plan.first_step
+        if plan.first_step == 0:
+            self._save_now()
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        assert self._plan is not None
+        self._epoch = epoch
+        self._batches = list(self._plan.start.batches) if epoch == self._plan.start.epoch else []
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        self._batches.append(batch)
+
+    def on_chunk_end(self, batch: BatchRecord) -> None:
+        assert self._plan is not None
+        every = self._plan.checkpoint_every
+        if every is not None and (batch.batch + 1) % every == 0:
+            self._save_now()
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        self._saved_steps = (epoch.epoch + 1) * self._batches
-        self._save(epoch.epoch + 1, 0)
+        self._epoch, self._batches = epoch.epoch + 1, []
+        self._saved = -1  # the same step, but the epoch's evaluation is behind it
+        self._save_now()
 
     def on_train_end(self, outcome: Outcome) -> None:
-        if outcome.steps > self._saved_steps:
-            self._save(*divmod(outcome.steps, self._batches))
+        if outcome.steps != self._saved:
+            self._save_now()
+
+    def _save_now(self) -> None:
+        assert self._plan is not None
+        self._save(Position(self._epoch, tuple(self._batches)))
+        self._saved = self._epoch * self._plan.batches + len(self._batches)

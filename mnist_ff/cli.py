@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 import traceback
 from importlib.metadata import version
 from typing import Any
 
-from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError
+from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped
 
 COMMANDS = {
     "train": "train a network; -m sweeps over values",
     "evaluate": "score a run again, from its directory alone",
     "data": "show the cached data sets; fetch one",
+    "bench": "time a step here, beside its matrix products and other libraries",
 }
 
 HELP = """usage: mnist-ff COMMAND ...
@@ -33,10 +35,14 @@ def main(words: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
     began = time.perf_counter()
     try:
-        return _run(sys.argv[1:] if words is None else words, began)
+        code = _run(sys.argv[1:] if words is None else words, began)
+        _flush()
+        return code
     except MnistError as error:
         _complain(str(error))
         return error.exit_code
+    except Stopped as stop:
+        return stop.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
@@ -44,6 +50,14 @@ def main(words: list[str] | None = None) -> int:
         traceback.print_exc()
         _complain("this is a bug in mnist-ff, or a callback's; the lines above say where")
         return 1
+
+
+def _flush() -> None:
+    """Empty stdout now: a reader that is gone is no reason for Python to end with an error later."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str], began: float) -> int:
@@ -77,6 +91,12 @@ def _command(name: str, words: list[str], began: float) -> int:
 
         data.add_arguments(parser)
         return data.main(parser.parse_args(words), console, compose_data)
+    if name == "bench":
+        from mnist_ff.commands import bench
+        from mnist_ff.hydra_app.compose import compose
+
+        bench.add_arguments(parser)
+        return bench.main(parser.parse_args(words), console, compose)
     command: Any = importlib.import_module(f"mnist_ff.commands.{name}")
     command.add_arguments(parser)
     code: int = command.main(parser.parse_args(words), console)

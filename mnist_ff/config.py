@@ -166,12 +166,18 @@ class TrainerConfig:
     batch_size: Annotated[int, "images a step", Range(at_least=1)]
     shuffle: Annotated[bool, "a new row order each epoch"]
     device: Annotated[str, "auto, cpu, cuda, cuda:N or mps", Pattern(r"auto|cpu|mps|cuda(:\d{1,3})?")]
-    engine: Annotated[Literal["auto", "eager"], "how a step is run"]
+    engine: Annotated[Literal["auto", "eager", "fused", "graph"], "how a step is run; auto says what it chose"]
+    precision: Annotated[Literal["fp32", "bf16", "tf32"], "of the matrix products; all else is fp32"]
+    compile: Annotated[bool, "torch.compile the eager step (minutes at first on a CPU)"]
     sync_every: Annotated[
         Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
     ]
     threads: Annotated[Annotated[int, Range(at_least=1, at_most=1024)] | None, "CPU threads; null: torch's choice"]
     plots: Annotated[bool, "pictures at the end of the run"]
+    checkpoint_every: Annotated[
+        Annotated[int, Range(at_least=1)] | None, "batches between two checkpoints; null: an epoch"
+    ]
+    deterministic: Annotated[bool, "refuse operations whose result may vary (CUDA; slower)"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,11 @@ class Config:
     """A whole experiment: enough to run it again."""
 
     seed: Annotated[Annotated[int, Range(at_least=0, at_most=2**63 - 1)] | None, "decides all chance; null draws one"]
-    name: Annotated[str | None, "a label of your own for the run"]
+    name: Annotated[
+        Annotated[str, "a label of up to 200 characters without line breaks", Pattern(r"[^\x00-\x1f\x7f]{1,200}")]
+        | None,
+        "a label of your own for the run",
+    ]
     data: DataConfig
     model: ModelConfig
     optimizer: OptimizerConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def check_precision(precision: str, device: torch.device) -> None:
+    """Errors: ConfigError when the device has no such products, saying which it has."""
+    modern = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    have = {"cpu": ("fp32", "bf16"), "mps": ("fp32",)}.get(
+        device.type, ("fp32", "bf16", "tf32") if modern else ("fp32",)
+    )
+    if precision not in have:
+        raise ConfigError(f"trainer.precision={precision}: {describe(device)} has {', '.join(have)}")
+
+
 @contextmanager
 def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     """The run's device, with this process's threads, chance and small numbers set for it, and given back after.
@@ -37,14 +48,23 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     A module of the user's may draw from torch's own generator, so that is seeded too.
     """
     device = resolve_device(config.device)
+    check_precision(config.precision, device)
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         torch.set_num_threads(config.threads or threads)
         torch.set_flush_denormal(True)
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS demands it before its first use
+        torch.use_deterministic_algorithms(config.deterministic)
+        tf32 = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = config.precision == "tf32"
         try:
             yield device
         finally:
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            torch.use_deterministic_algorithms(deterministic)
             torch.set_flush_denormal(False)
             torch.set_num_threads(threads)
 

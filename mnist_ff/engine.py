@@ -1,7 +1,13 @@
-"""Train on row numbers; return losses that are still on the device."""
+"""Train on row numbers; return losses that are still on the device.
+
+A *batch step* trains on one batch and leaves its log-probabilities in a place on the device. A *step* is what fit()
+calls: it trains on a chunk of batches, one after another or as replays of a CUDA graph, and works out the figures of
+all of them at once. Neither ever waits for the device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -9,42 +15,243 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from mnist_ff.config import OptimizerConfig, TrainerConfig
 from mnist_ff.data.load import Split, as_input
+from mnist_ff.errors import ConfigError
+from mnist_ff.fused import FlatParameters, FusedBatch
+from mnist_ff.model import MLP
+from mnist_ff.optimizer import build_optimizer
+from mnist_ff.records import CLASSES
+
+BatchStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""(rows (B,) int64, labels (B,) int64, logs (B, 10) float32): train on the rows, write the log-probabilities."""
+
+Capture = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]
+"""Record what a function does to the device, and return a function that does it again."""
 
 
 class Step(Protocol):
     """Trains on a chunk of batches."""
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, right answers."""
+    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = ...) -> torch.Tensor:
+        """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, right answers.
+
+        When `stopped` answers after a batch, that batch is the last one, and the figures are those of fewer.
+        """
 
 
-class EagerSteps:
-    """The plain loop, for any module: gather, forward, backward, update, one batch after another."""
+def never() -> None:
+    """No reason to stop."""
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, split: Split, batch_size: int) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.split = split
-        self.batch_size = batch_size
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        self.model.train()
-        return torch.stack([self._step(batch) for batch in torch.split(rows, self.batch_size)])
+class EagerBatch:
+    """One step of any module as PyTorch runs it: gather, forward, backward, update."""
 
-    def _step(self, rows: torch.Tensor) -> torch.Tensor:
-        """One update; returns (2,): the batch's mean loss and its count of right answers."""
-        images = self.split.images.index_select(0, rows)
-        labels = self.split.labels.index_select(0, rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        logits = self.model(as_input(images))
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, split: Split, precision: torch.dtype, compiled: bool
+    ) -> None:
+        self._model = model
+        self._forward = torch.compile(model) if compiled else model
+        self._optimizer = optimizer
+        self._images = split.images
+        self._precision = precision
+
+    def __call__(self, rows: torch.Tensor, labels: torch.Tensor, logs: torch.Tensor) -> None:
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
+        self._model.train()
+        images = self._images.index_select(0, rows)
+        self._optimizer.zero_grad(set_to_none=True)
+        low = self._precision != torch.float32
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=low):
+            logits = self._forward(as_input(images)).float()
+        normalised = F.log_softmax(logits, 1)
+        F.nll_loss(normalised, labels).backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        logs.copy_(normalised.detach())
+
+
+def figures_of(logs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Each batch's mean loss and count of right answers, (batches, 2), from a chunk's log-probabilities (R, 10)."""
+    losses = logs.gather(1, labels[:, None])[:, 0].neg_()
+    right = (logs.argmax(1) == labels).float()
+    whole, rest = divmod(len(labels), batch_size)
+    cut = whole * batch_size
+    figures = torch.empty(whole + (rest > 0), 2, device=logs.device)
+    if whole:
+        figures[:whole, 0] = losses[:cut].view(whole, batch_size).mean(1)
+        figures[:whole, 1] = right[:cut].view(whole, batch_size).sum(1)
+    if rest:
+        figures[whole, 0] = losses[cut:].mean()
+        figures[whole, 1] = right[cut:].sum()
+    return figures
+
+
+class Steps:
+    """Batch after batch."""
+
+    def __init__(self, batch_step: BatchStep, split: Split, batch_size: int) -> None:
+        self._batch_step = batch_step
+        self._labels = split.labels
+        self._batch_size = batch_size
+
+    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = never) -> torch.Tensor:
+        labels = self._labels.index_select(0, rows)
+        logs = torch.empty(len(rows), CLASSES, device=rows.device)
+        parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, logs))
+        done = 0
+        for batch in zip(*parts, strict=True):
+            self._batch_step(*batch)
+            done += len(batch[0])
+            if stopped() is not None:
+                break
+        return figures_of(logs[:done], labels[:done], self._batch_size)
+
+
+class GraphSteps:
+    """Batch after batch as replays of one captured step: the host only says 'again'.
+
+    The chunk's rows, labels and log-probabilities and the number of the batch stand in static buffers. Each replay
+    takes its own rows by the number, trains, writes its part and counts up. A short last batch has its own graph.
+    Warm-up and capture leave no trace in `state`, the tensors that training changes, nor in the generators.
+    """
+
+    WARM_UP = 3
+
+    def __init__(
+        self,
+        batch_step: BatchStep,
+        split: Split,
+        batch_size: int,
+        state: Callable[[], Sequence[torch.Tensor]],
+        generators: Sequence[torch.Generator],
+        capture: Capture,
+    ) -> None:
+        self._batch_step = batch_step
+        self._split = split
+        self._batch_size = batch_size
+        self._state = state
+        self._generators = generators
+        self._capture = capture
+        self._rows = torch.zeros_like(split.labels)
+        self._labels = torch.zeros_like(split.labels)
+        self._logs = torch.zeros(len(split), CLASSES, device=split.labels.device)
+        self._number = torch.zeros(1, dtype=torch.int64, device=split.labels.device)
+        self._replays: dict[int, Callable[[], None]] = {}
+
+    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = never) -> torch.Tensor:
+        whole, rest = divmod(len(rows), self._batch_size)
+        replays = [self._replay(self._batch_size)] * whole + ([self._replay(rest)] if rest else [])
+        labels = self._labels[: len(rows)]
+        self._rows[: len(rows)].copy_(rows)
+        torch.index_select(self._split.labels, 0, rows, out=labels)
+        self._number.zero_()
+        done = 0
+        for replay in replays:
+            replay()
+            done = min(done + self._batch_size, len(rows))
+            if stopped() is not None:
+                break
+        return figures_of(self._logs[:done], labels[:done], self._batch_size)
+
+    def _replay(self, batch: int) -> Callable[[], None]:
+        if batch not in self._replays:
+            self._replays[batch] = self._captured(batch)
+        return self._replays[batch]
+
+    def _captured(self, batch: int) -> Callable[[], None]:
+        offsets = torch.arange(batch, device=self._rows.device)
+        logs = torch.zeros(batch, CLASSES, device=self._rows.device)
+
+        def one() -> None:
+            places = self._number * self._batch_size + offsets
+            self._batch_step(self._rows.index_select(0, places), self._labels.index_select(0, places), logs)
+            self._logs.index_copy_(0, places, logs)
+            self._number.add_(1)
+
+        before = [(tensor, tensor.clone()) for tensor in self._state()]
+        states = [generator.get_state() for generator in self._generators]
+        for _ in range(self.WARM_UP):
+            self._number.zero_()
+            one()
+        self._number.zero_()
+        replay = self._capture(one, self._generators)
+        known = {tensor.data_ptr() for tensor, _ in before}
         with torch.no_grad():
-            return torch.stack([loss, (logits.argmax(1) == labels).sum().to(loss.dtype)])
+            for tensor, value in before:
+                tensor.copy_(value)
+            for tensor in self._state():  # made by the first update, as every optimizer here makes them: of zeros
+                if tensor.data_ptr() not in known:
+                    tensor.zero_()
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state)
+        return replay
 
 
-def build_steps(model: nn.Module, optimizer: Optimizer, split: Split, batch_size: int) -> Step:
-    """The step for these parts."""
-    return EagerSteps(model, optimizer, split, batch_size)
+def capture_cuda(one: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
+    """Record one step as a CUDA graph; masks differ between replays, because the generators are registered."""
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph):
+        one()
+    return graph.replay
+
+
+def choose_engine(model: nn.Module, trainer: TrainerConfig, device: torch.device) -> str:
+    """The engine that trainer.engine means here.
+
+    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for all else.
+    Errors: ConfigError for one that this model or device cannot have.
+    """
+    asked, own = trainer.engine, isinstance(model, MLP)
+    if asked == "graph" and device.type != "cuda":
+        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+    if asked == "fused" and not own:
+        raise ConfigError("trainer.engine=fused: is for the built-in network; use eager")
+    if asked != "auto":
+        return asked
+    if trainer.compile or not own or device.type not in ("cpu", "cuda"):
+        return "eager"
+    return "graph" if device.type == "cuda" else "fused"
+
+
+def build_steps(
+    model: nn.Module, config: OptimizerConfig, trainer: TrainerConfig, split: Split, device: torch.device
+) -> tuple[Step, Optimizer]:
+    """The step and its optimizer for a model on its device. Errors: ConfigError, as choose_engine."""
+    engine = choose_engine(model, trainer, device)
+    precision = torch.bfloat16 if trainer.precision == "bf16" else torch.float32
+    batch_step: BatchStep
+    if isinstance(model, MLP) and engine != "eager":
+        flat = FlatParameters(model)
+        parameters: list[nn.Parameter] = [flat.whole]
+        optimizer = build_optimizer(config, parameters, capturable=engine == "graph")
+        batch_step = FusedBatch(model, flat, optimizer, split, precision)
+    else:
+        parameters = list(model.parameters())
+        optimizer = build_optimizer(config, parameters, capturable=engine == "graph")
+        batch_step = EagerBatch(model, optimizer, split, precision, trainer.compile)
+    if engine != "graph":
+        return Steps(batch_step, split, trainer.batch_size), optimizer
+    graph = GraphSteps(
+        batch_step,
+        split,
+        trainer.batch_size,
+        lambda: training_state([*parameters, *model.buffers()], optimizer),
+        _generators(model, device),
+        capture_cuda,
+    )
+    return graph, optimizer
+
+
+def training_state(tensors: Sequence[torch.Tensor], optimizer: Optimizer) -> list[torch.Tensor]:
+    """Every tensor that a step changes: the model's parameters and buffers, and the optimizer's own."""
+    own = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    return [*(tensor.detach() for tensor in tensors), *own]
+
+
+def _generators(model: nn.Module, device: torch.device) -> list[torch.Generator]:
+    """What a step draws from: the network's own generator; for a foreign module torch's, which capture knows itself."""
+    if isinstance(model, MLP):
+        return [] if model.dropout.rng is None else [model.dropout.rng]
+    return [torch.cuda.default_generators[device.index or 0]]

@@ -4,6 +4,14 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
 
+class Stopped(BaseException):
+    """A signal ends the command: the second one a run, the first one a sweep. Carries the exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 class MnistError(Exception):
     """An expected failure: one line that says what, where and what to do."""
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     """A temporary path in the same folder; when the block ends well it becomes `path`, else it is removed.
+
+    What stood at `path` before is kept as `keep`, if that is given; at every moment one of the two is whole.
 
     Errors: OSError when the folder cannot be written or the disk is full; `path` is then as before.
     """
@@ -23,12 +25,21 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in `folder`."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

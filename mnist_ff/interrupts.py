@@ -1,4 +1,4 @@
-"""Ctrl-C as a question that the loop asks between chunks, instead of an exception anywhere. Standard library only."""
+"""Signals as a question that the loop asks between chunks, instead of an exception anywhere. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,35 +8,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mnist_ff.errors import Stopped
+
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+"""Ctrl-C, and what schedulers send before they kill."""
+
 
 class Interruption:
     """Whether someone asked to stop, and how."""
 
     def __init__(self) -> None:
-        self._reason: str | None = None
+        self._signal: signal.Signals | None = None
 
     def __call__(self) -> str | None:
         """The reason to stop, or None."""
-        return self._reason
+        return None if self._signal is None else f"stopped by {self._signal.name}"
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number, as shells have it; 0 without one."""
+        return 0 if self._signal is None else 128 + self._signal.value
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._reason is not None:  # asked twice: end at once
-            raise KeyboardInterrupt
-        self._reason = f"stopped by {signal.Signals(number).name}"
+        if self._signal is not None:  # asked twice: end at once
+            raise Stopped(128 + number)
+        self._signal = signal.Signals(number)
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Inside the block the first Ctrl-C is an answer to the loop's question, the second raises KeyboardInterrupt.
+    """Inside the block the first signal is an answer to the loop's question, the second raises Stopped.
 
-    Signals belong to the main thread; in another one Ctrl-C is left as it is.
+    Signals belong to the main thread; in another one they are left as they are.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = signal.signal(signal.SIGINT, interruption._on_signal)
+    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    before = [(number, signal.signal(number, interruption._on_signal)) for number in numbers]
     try:
         yield interruption
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)

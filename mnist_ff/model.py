@@ -43,6 +43,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float, rng: torch.Generator | None = None) -> None:
         super().__init__()
         self.dropped = min(round(p * LEVELS), LEVELS - 1)  # of the 65,536 values, those that drop
+        self.threshold = LEVELS // 2 - self.dropped  # as a signed 16-bit number: a draw below it keeps
         self.scale = LEVELS / (LEVELS - self.dropped)
         self.rng = rng
 
@@ -53,7 +54,7 @@ class Dropout(nn.Module):
             count *= length
         words = torch.empty((count + 3) // 4, dtype=torch.int64, device=device)
         words.random_(-(2**63), None, generator=self.rng)  # the whole range: the default leaves the top bit zero
-        return (words.view(torch.int16)[:count] >= self.dropped - LEVELS // 2).view(*shape)
+        return (words.view(torch.int16)[:count] < self.threshold).view(*shape)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.dropped == 0:

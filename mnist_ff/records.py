@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,41 +11,6 @@ CLASSES = 10
 SIDE = 28
 """An image's height and width."""
 INPUTS = SIDE * SIDE
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do: `epochs` passes over `samples` rows in batches of `batch_size`."""
-
-    epochs: int
-    samples: int
-    batch_size: int
-    sync_every: int | None
-    learning_rate: float
-
-    @property
-    def batches(self) -> int:
-        """Batches in one epoch; the last may be smaller."""
-        return math.ceil(self.samples / self.batch_size)
-
-    @property
-    def steps(self) -> int:
-        """Batches in the whole run."""
-        return self.epochs * self.batches
-
-    def chunks(self) -> Iterator[range]:
-        """The batch numbers of an epoch, cut where the host waits for the device."""
-        size = self.sync_every or self.batches
-        for start in range(0, self.batches, size):
-            yield range(start, min(start + size, self.batches))
-
-    def rows(self, batches: range) -> slice:
-        """Where the rows of these batches stand in an epoch's row order."""
-        return slice(batches.start * self.batch_size, min(batches.stop * self.batch_size, self.samples))
-
-    def samples_in(self, batch: int) -> int:
-        """Rows in this batch of an epoch."""
-        return min(self.batch_size, self.samples - batch * self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -61,6 +26,75 @@ class BatchRecord:
     samples: int
     correct: int
     """Right answers among the samples, dropout on."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in its training a run stands: whole epochs done, and the batches of the one that was begun."""
+
+    epoch: int = 0
+    batches: tuple[BatchRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: `epochs` passes over `samples` rows in batches of `batch_size`, from `start` on."""
+
+    epochs: int
+    samples: int
+    batch_size: int
+    sync_every: int | None
+    learning_rate: float
+    checkpoint_every: int | None = None
+    """Batches between two checkpoints within an epoch."""
+    start: Position = Position()
+
+    @property
+    def batches(self) -> int:
+        """Batches in one epoch; the last may be smaller."""
+        return math.ceil(self.samples / self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches in the whole run."""
+        return self.epochs * self.batches
+
+    @property
+    def first_step(self) -> int:
+        """Steps that were done before."""
+        return self.start.epoch * self.batches + len(self.start.batches)
+
+    def position(self, epoch: int, figures: Sequence[tuple[float, int, float]]) -> Position:
+        """Where a checkpoint stands, from its epoch and the (loss, right answers, rate) of the batches in it.
+
+        Errors: ValueError for what cannot be in this plan.
+        """
+        if not 0 <= epoch <= self.epochs or len(figures) > self.batches or (epoch == self.epochs and figures):
+            raise ValueError(f"epoch {epoch}, batch {len(figures)} is not in this plan")
+        records = (
+            BatchRecord(epoch * self.batches + batch, epoch, batch, loss, lr, self.samples_in(batch), correct)
+            for batch, (loss, correct, lr) in enumerate(figures)
+        )
+        return Position(epoch, tuple(records))
+
+    def chunks(self, first: int = 0) -> Iterator[range]:
+        """An epoch's batch numbers from `first` on, cut where the host waits and where a checkpoint is due."""
+        cuts = {self.batches}
+        for size in (self.sync_every, self.checkpoint_every):
+            if size is not None:
+                cuts |= set(range(size, self.batches, size))
+        start = first
+        for stop in sorted(cut for cut in cuts if cut > first):
+            yield range(start, stop)
+            start = stop
+
+    def rows(self, batches: range) -> slice:
+        """Where the rows of these batches stand in an epoch's row order."""
+        return slice(batches.start * self.batch_size, min(batches.stop * self.batch_size, self.samples))
+
+    def samples_in(self, batch: int) -> int:
+        """Rows in this batch of an epoch."""
+        return min(self.batch_size, self.samples - batch * self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -106,6 +140,7 @@ class Outcome:
     """How fit() ended. `stopped` is the reason of an early stop, or None."""
 
     steps: int
+    """Of the whole run, those before a resume too."""
     epochs: tuple[EpochRecord, ...]
     seconds: float
     stopped: str | None = None

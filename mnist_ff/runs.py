@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mnist_ff.config import Config, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
@@ -114,8 +118,60 @@ class Run:
             return None
         try:
             return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadRunError(f"{path}: not a run's summary ({error})") from None
+
+    def cut(self, steps: int, epochs: int) -> None:
+        """Cut batches.csv and epochs.csv to what a checkpoint knows: later rows and a torn last line go.
+
+        Errors: BadRunError when rows that the checkpoint knows are missing.
+        """
+        texts: dict[Path, str] = {}
+        for name, columns, count in (("batches.csv", BATCH_COLUMNS, steps), ("epochs.csv", EPOCH_COLUMNS, epochs)):
+            path = self.file(name)
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadRunError(f"{path}: not readable ({error})") from None
+            lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            numbers = [line.split(",", 1)[0] for line in lines[1 : count + 1]]
+            if lines[:1] != [",".join(columns) + "\n"] or numbers != [str(number) for number in range(count)]:
+                raise BadRunError(f"{path}: its rows are not those of a run's first {count} {name.split('.')[0]}")
+            texts[path] = "".join(lines[: count + 1])
+        for path, text in texts.items():
+            write_text(path, text)
+
+    def sync_numbers(self) -> None:
+        """See that the rows so far survive a power cut, before a checkpoint says that they are there."""
+        for name in ("batches.csv", "epochs.csv"):
+            with self.file(name).open("rb") as file:
+                os.fsync(file.fileno())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process. Errors: RunError when another one trains in it."""
+        lock = FileLock(self.file(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path}: another process is training in it") from None
+        except OSError as error:
+            raise RunError(f"{self.path}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def environment(self) -> dict[str, Any]:
+        """environment.json. Errors: BadRunError when it is not one of ours."""
+        path = self.file("environment.json")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise BadRunError(f"{path}: not readable ({error})") from None
+        if not isinstance(values, dict):
+            raise BadRunError(f"{path}: is not a run's environment")
+        return values
 
     def losses(self) -> list[float]:
         """Every batch's loss, in order."""

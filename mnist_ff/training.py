@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 
 from mnist_ff.callbacks import Callback
-from mnist_ff.engine import Step
+from mnist_ff.engine import Step, never
 from mnist_ff.errors import DivergedError
 from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Score
 
@@ -17,11 +17,6 @@ Evaluate = Callable[[], Mapping[str, Score]]
 """Scores by part: 'validation' where there is a split, else 'test'."""
 Shuffle = Callable[[int], torch.Tensor]
 """An epoch's number to its row order, (N,) int64 on the device."""
-
-
-def never() -> str | None:
-    """No reason to stop."""
-    return None
 
 
 def fit(
@@ -34,28 +29,18 @@ def fit(
 ) -> Outcome:
     """Train through the plan, telling the callbacks every batch's own loss.
 
-    `stopped` is asked between chunks; its answer ends training there, with everything so far kept.
+    `stopped` is asked after every batch; its answer ends training there, with everything so far kept.
     Errors: DivergedError at the first loss that is not finite.
     """
     epochs: list[EpochRecord] = []
-    began, steps, reason = time.perf_counter(), 0, None
+    began, steps, reason = time.perf_counter(), plan.first_step, None
     for callback in callbacks:
         callback.on_train_begin(plan)
-    for epoch in range(plan.epochs):
-        for callback in callbacks:
-            callback.on_epoch_begin(epoch)
-        epoch_began, batches = time.perf_counter(), []
-        order = shuffle(epoch)
-        for chunk in plan.chunks():
-            figures = _read(step(order[plan.rows(chunk)]))
-            for record in _records(plan, epoch, chunk, figures):
-                batches.append(record)
-                for callback in callbacks:
-                    callback.on_batch_end(record)
-            reason = stopped()
-            if reason is not None and chunk.stop < plan.batches:
-                break
-        steps += len(batches)
+    for epoch in range(plan.start.epoch, plan.epochs):
+        epoch_began = time.perf_counter()
+        earlier = plan.start.batches if epoch == plan.start.epoch else ()
+        batches, reason = _train_epoch(step, shuffle(epoch), epoch, earlier, plan, callbacks, stopped)
+        steps += len(batches) - len(earlier)
         if len(batches) < plan.batches:
             break
         scores = evaluate()
@@ -72,13 +57,40 @@ def fit(
     return outcome
 
 
+def _train_epoch(
+    step: Step,
+    order: torch.Tensor,
+    epoch: int,
+    earlier: Sequence[BatchRecord],
+    plan: Plan,
+    callbacks: Sequence[Callback],
+    stopped: Callable[[], str | None],
+) -> tuple[list[BatchRecord], str | None]:
+    """Train on the rest of an epoch after its `earlier` batches; return all its records, and why it stopped if so."""
+    for callback in callbacks:
+        callback.on_epoch_begin(epoch)
+    batches = list(earlier)
+    for chunk in plan.chunks(len(batches)):
+        figures = _read(step(order[plan.rows(chunk)], stopped))
+        for record in _records(plan, epoch, chunk, figures):
+            batches.append(record)
+            for callback in callbacks:
+                callback.on_batch_end(record)
+        for callback in callbacks:
+            callback.on_chunk_end(batches[-1])
+        reason = stopped()
+        if reason is not None:
+            return batches, reason
+    return batches, None
+
+
 def _read(figures: torch.Tensor) -> list[tuple[float, float]]:
     """The one place that waits for the device: a chunk's losses and counts cross to the host together."""
     return [(loss, correct) for loss, correct in figures.tolist()]
 
 
 def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> Iterator[BatchRecord]:
-    for batch, (loss, correct) in zip(chunk, figures, strict=True):
+    for batch, (loss, correct) in zip(chunk, figures, strict=False):  # fewer figures where it was stopped
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.learning_rate:g}); "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,3 +92,32 @@ def only_run(folder: str = "outputs") -> Path:
     runs = [path for path in Path(folder).iterdir() if path.is_dir() and path.name != "sweeps"]
     assert len(runs) == 1, runs
     return runs[0]
+
+
+class Started:
+    """mnist-ff in a process of its own, for signals and kills."""
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mnist_ff", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+
+    def wait_for_rows(self, count: int, folder: str = "outputs") -> None:
+        """Until batches.csv below `folder` has more than `count` lines."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            files = list(Path(folder).rglob("batches.csv"))
+            if files and files[0].read_text().count("\n") > count:
+                return
+            assert self.process.poll() is None, self.process.communicate()[1]
+            time.sleep(0.01)
+        raise AssertionError("no rows after a minute")
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr."""
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err

@@ -13,6 +13,7 @@ LAYERS = [
     {"errors", "records", "files"},
     {"config", "seeds"},
     {"data", "model", "optimizer", "device", "interrupts", "runs"},
+    {"fused"},
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
     {"training"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,11 +15,10 @@ import torch
 from mnist_ff.callbacks import Callback, LossHistory
 from mnist_ff.commands.train import plan_of, scorer, shuffler
 from mnist_ff.data.load import Data
-from mnist_ff.engine import EagerSteps, build_steps
+from mnist_ff.engine import build_steps
 from mnist_ff.errors import DivergedError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
-from mnist_ff.optimizer import build_optimizer
 from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Score
 from mnist_ff.training import fit
 
@@ -32,19 +33,20 @@ def run(data: Data, *overrides: str, callbacks: tuple[Callback, ...] = ()) -> tu
     config = compose([*SMALL, *overrides])
     assert config.seed is not None
     model = build_model(config.model, config.seed, CPU)
-    optimizer = build_optimizer(config.optimizer, model.parameters())
-    step = build_steps(model, optimizer, data.train, config.trainer.batch_size)
+    step, _ = build_steps(model, config.optimizer, config.trainer, data.train, CPU)
     history = LossHistory()
     shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, CPU)
     outcome = fit(step, scorer(model, data), shuffle, plan_of(config, data), [history, *callbacks])
     return model, outcome, history.losses
 
 
+@pytest.mark.parametrize("engine", ["eager", "fused"])
 @pytest.mark.parametrize("hidden", [[500, 300], [20], []])
-def test_training_steps_equal_an_independent_numpy_network(small_data: Data, hidden: list[int]) -> None:
-    config = compose(["model.dropout=0", f"model.hidden={hidden}"])
+def test_training_steps_equal_an_independent_numpy_network(small_data: Data, hidden: list[int], engine: str) -> None:
+    words = ["model.dropout=0", f"model.hidden={hidden}", "trainer.batch_size=32", f"trainer.engine={engine}"]
+    config = compose(words)
     model = build_model(config.model, 0, CPU)
-    layers = list(model.layers)
+    layers = list(model.layers)  # read before the fused step moves them into one buffer
     expected = reference.Network(
         [layer.weight.detach().numpy() for layer in layers],
         [layer.bias.detach().numpy() for layer in layers],
@@ -52,8 +54,7 @@ def test_training_steps_equal_an_independent_numpy_network(small_data: Data, hid
         rho=0.9,
         eps=1e-6,
     )
-    optimizer = build_optimizer(config.optimizer, model.parameters())
-    step = build_steps(model, optimizer, small_data.train, batch_size=32)
+    step, _ = build_steps(model, config.optimizer, config.trainer, small_data.train, CPU)
     rows = torch.randperm(600, generator=torch.Generator().manual_seed(5)).repeat(2)[: 20 * 32]
     losses = step(rows)[:, 0].tolist()
     pixels = small_data.train.images.numpy().reshape(600, 784) / 255.0
@@ -72,11 +73,15 @@ def test_losses_are_the_same_for_every_sync(small_data: Data) -> None:
     assert len(live) == 2 * math.ceil(600 / 64)
 
 
-def test_nothing_in_the_batch_loop_reads_the_device(small_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+def test_nothing_in_the_batch_loop_reads_the_device(
+    small_data: Data, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
     """Every way a tensor's value can reach Python is closed while a chunk of batches trains."""
     config = compose(SMALL)
     model = build_model(config.model, 0, CPU)
-    step = EagerSteps(model, build_optimizer(config.optimizer, model.parameters()), small_data.train, 64)
+    trainer = replace(config.trainer, engine=engine)
+    step, _ = build_steps(model, config.optimizer, trainer, small_data.train, CPU)
 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a tensor was read in the batch loop")
@@ -172,8 +177,9 @@ def test_stopping_keeps_what_was_done(small_data: Data) -> None:
     heard = Recorder()
     config = compose([*SMALL, "trainer.sync_every=4"])
     model = build_model(config.model, 0, CPU)
-    step = build_steps(model, build_optimizer(config.optimizer, model.parameters()), small_data.train, 64)
-    answers = iter([None, None, None, None, "asked to"])
+    step, _ = build_steps(model, config.optimizer, config.trainer, small_data.train, CPU)
+    # asked after each of 10 batches, 3 chunks and the epoch, then after 4 batches of the next
+    answers = chain([None] * 17, repeat("asked to"))
     shuffle = shuffler(True, 0, small_data.train, CPU)
     outcome = fit(step, scorer(model, small_data), shuffle, plan_of(config, small_data), [heard], lambda: next(answers))
     assert (outcome.steps, len(outcome.epochs), outcome.stopped) == (14, 1, "asked to")

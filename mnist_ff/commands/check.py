@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnist_ff.config import Config
+from mnist_ff.config import Config, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import ConfigError
 from mnist_ff.records import CLASSES
@@ -11,7 +11,7 @@ from mnist_ff.records import CLASSES
 def check(config: Config) -> None:
     """Compare keys with each other and with the machine.
 
-    Errors: ConfigError naming the key. Imports torch only to look for a device other than the CPU.
+    Errors: ConfigError naming the key. Imports torch only where the answer depends on the device.
     """
     images = training_images(config.data)
     held_out = validation_images(config.data)
@@ -25,7 +25,17 @@ def check(config: Config) -> None:
             f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
             f"the training images of data={config.data.name}"
         )
-    if config.trainer.device not in ("auto", "cpu"):
-        from mnist_ff.device import resolve_device
+    check_trainer(config.trainer)
 
-        resolve_device(config.trainer.device)
+
+def check_trainer(trainer: TrainerConfig) -> None:
+    """Compare the trainer's keys with each other and with the machine. Errors: ConfigError."""
+    if trainer.compile and trainer.engine in ("fused", "graph"):
+        raise ConfigError(f"trainer.compile=True: compiles the eager step, not trainer.engine={trainer.engine}")
+    if trainer.device not in ("auto", "cpu") or trainer.engine == "graph" or trainer.precision != "fp32":
+        from mnist_ff.device import check_precision, resolve_device
+
+        device = resolve_device(trainer.device)
+        check_precision(trainer.precision, device)
+        if trainer.engine == "graph" and device.type != "cuda":
+            raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")

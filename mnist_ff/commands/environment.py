@@ -30,7 +30,7 @@ PACKAGES = (
 )
 
 
-def environment(config: Config, data: Data, device: torch.device, argv: list[str]) -> dict[str, Any]:
+def environment(config: Config, data: Data, device: torch.device, engine: str, argv: list[str]) -> dict[str, Any]:
     """What environment.json holds."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -38,6 +38,7 @@ def environment(config: Config, data: Data, device: torch.device, argv: list[str
         "seed": config.seed,
         "device": str(device),
         "device_name": describe(device),
+        "engine": engine,
         "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),

@@ -10,8 +10,9 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,21 +21,21 @@ from torch import nn
 
 from mnist_ff import device as devices
 from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, RunWriter
-from mnist_ff.checkpoint import save_checkpoint, save_weights
+from mnist_ff.checkpoint import TrainingState, load_checkpoint, load_optimizer, save_checkpoint, save_weights
 from mnist_ff.commands.check import check
 from mnist_ff.commands.environment import environment
+from mnist_ff.commands.resume import recipe
 from mnist_ff.config import Config
 from mnist_ff.data.load import Data, Split, ensure, load_data
-from mnist_ff.engine import build_steps
-from mnist_ff.errors import DivergedError, MnistError
+from mnist_ff.engine import build_steps, choose_engine
+from mnist_ff.errors import BadRunError, DivergedError, MnistError, RunError
 from mnist_ff.evaluation import Evaluation, evaluate
-from mnist_ff.files import replacing
+from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.optimizer import build_optimizer
-from mnist_ff.records import Outcome, Plan, Score, Summary
+from mnist_ff.records import Outcome, Plan, Position, Score, Summary
 from mnist_ff.runs import Run
-from mnist_ff.seeds import row_order
+from mnist_ff.seeds import generator, row_order
 from mnist_ff.tables import score_text
 from mnist_ff.training import Shuffle, fit
 
@@ -67,7 +68,7 @@ class Clock:
 
 
 def settle(config: Config) -> Config:
-    """Decide what a config leaves open: the data set that can be had, and a seed for null.
+    """Decide what a config leaves open: the data set that can be had, and the threads and a seed for null.
 
     Errors: DataError when no data can be had; ConfigError when the fallback is too small for the config.
     """
@@ -76,24 +77,72 @@ def settle(config: Config) -> Config:
         data = dataclasses.replace(data, root=os.fspath(Path(data.root).expanduser().absolute()))
     settled = dataclasses.replace(config, data=data)
     check(settled)
+    trainer = settled.trainer
+    if trainer.threads is None:  # the last bits of a CPU's results depend on it
+        settled = dataclasses.replace(settled, trainer=dataclasses.replace(trainer, threads=torch.get_num_threads()))
     if settled.seed is None:
         settled = dataclasses.replace(settled, seed=secrets.randbelow(2**32))
     return settled
 
 
-def train(config: Config, run: Run, argv: list[str], clock: Clock, console: Console, stopped: Interruption) -> Summary:
+def train(
+    config: Config,
+    run: Run,
+    argv: list[str],
+    clock: Clock,
+    console: Console,
+    stopped: Interruption,
+    changes: Mapping[str, Any] | None = None,
+) -> Summary:
     """Run a settled config in a directory made for it and return how it ended, which summary.json then holds too.
 
+    `changes` are given when an earlier run in that directory is to go on: the keys that differ from its config.
     Errors: MnistError and bugs alike, after a summary with status diverged or failed.
     """
     assert config.seed is not None
-    run.write_config(config)
-    with _logging_to(run.file("train.log")), devices.prepared(config.trainer, config.seed) as device:
+    with run.locked(), _no_links(run), _logging_to(run.file("train.log")):
+        if changes is None:
+            run.write_config(config)
+        training = None
         try:
-            return _Training(config, run, argv, clock, console, device, stopped).run_all()
+            with _failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
+                training = _Training(config, run, argv, clock, console, device, stopped, changes)
+                return training.run_all()
         except Exception as error:
-            _write_failure(run, config, error, clock)
+            if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
+                with suppress(OSError, RunError):  # a full disk must not hide the reason
+                    _write_failure(run, config, error, clock)
             raise
+
+
+@contextmanager
+def _no_links(run: Run) -> Iterator[None]:
+    """Refuse links where output files belong: nothing outside the directory is written through them."""
+    links = [path for path in run.path.iterdir() if path.is_symlink()]
+    if links:
+        raise RunError(f"{links[0]}: is a link; a run's files are written into its own directory only")
+    yield
+
+
+@contextmanager
+def _failures_of_the_machine(run: Run) -> Iterator[None]:
+    """A full disk and too little memory in one line each; the files written before are whole."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or run.path
+        raise RunError(f"{where}: {error.strerror or error}; what was written before is kept") from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RunError(_no_memory(error)) from error
+    except RuntimeError as error:  # as the CPU's allocators report it
+        if any(words in str(error) for words in ("not enough memory", "out of memory", "allocate memory")):
+            raise RunError(_no_memory(error)) from error
+        raise
+
+
+def _no_memory(error: BaseException) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
 
 
 class _Training:
@@ -108,24 +157,36 @@ class _Training:
         console: Console,
         device: torch.device,
         stopped: Interruption,
+        changes: Mapping[str, Any] | None,
     ) -> None:
         assert config.seed is not None
         self.config, self.run, self.clock, self.console = config, run, clock, console
         self.device, self.seed, self.stopped = device, config.seed, stopped
+        self.resumed = changes is not None
+        saved = load_checkpoint(run, self._warn) if self.resumed else None
         with clock.part("data"):
             self.data = load_data(config.data, self.seed).to(device)
-        run.write_json("environment.json", environment(config, self.data, device, argv))
         with clock.part("build"):
             self.model = build_model(config.model, self.seed, device)
-            self.optimizer = build_optimizer(config.optimizer, self.model.parameters())
-            self.step = build_steps(self.model, self.optimizer, self.data.train, config.trainer.batch_size)
+            self.step, self.optimizer = build_steps(
+                self.model, config.optimizer, config.trainer, self.data.train, device
+            )
+        self.engine = choose_engine(self.model, config.trainer, device)
+        conditions = environment(config, self.data, device, self.engine, argv)
+        if saved is None:
+            self.position = Position()
+            run.write_json("environment.json", {**conditions, "history": []})
+        else:
+            self.position = self._restore(saved)
+            self._begin_again(conditions, changes or {})
 
     def run_all(self) -> Summary:
         """Train, score, write, draw, report."""
         warn_of_fallback(self.data, self.console)
         parameters = count_parameters(self.model)
         self._say(
-            f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, on {self.device}"
+            f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, "
+            f"on {self.device} ({self.engine}, {self.config.trainer.precision})"
         )
         outcome = self._fit()
         final = evaluate(self.model, self.data.test)
@@ -143,31 +204,81 @@ class _Training:
         config = self.config
         with ExitStack() as stack:
             callbacks: list[Callback] = [
-                stack.enter_context(RunWriter.opened(self.run)),
+                stack.enter_context(RunWriter.opened(self.run, self.resumed)),
                 EpochLines(self._say),
                 Checkpoint(self._save),
             ]
             if self.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
-            plan = plan_of(config, self.data)
+            plan = plan_of(config, self.data, self.position)
             with self.clock.part("train"):
                 return fit(self.step, scorer(self.model, self.data), shuffle, plan, callbacks, self.stopped)
 
-    def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _say(self, text: str, style: str | None = None) -> None:
+        """To the terminal and train.log. A terminal that is gone ends its part only."""
         log.info(text)
+        try:
+            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        except (OSError, SystemExit) as error:  # rich makes SystemExit of a broken pipe
+            log.warning("nothing is printed any more (%s)", error)
+            self.console = Console(quiet=True)
 
-    def _save(self, epoch: int, batch: int) -> None:
+    def _warn(self, text: str) -> None:
+        self._say(f"warning: {text}", style="yellow")
+
+    def _save(self, position: Position) -> None:
+        weights = self.model.state_dict()
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            raise DivergedError(
+                f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
+                f"(lr {self.config.optimizer.lr:g}); try a smaller optimizer.lr"
+            )
         rng = self.model.dropout.rng
-        state = {
-            "epoch": epoch,
-            "batch": batch,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "dropout": None if rng is None else rng.get_state(),
-        }
-        save_checkpoint(self.run.file("checkpoint.pt"), state)
+        self.run.sync_numbers()
+        state = TrainingState(
+            position,
+            weights,
+            self.optimizer.state_dict(),
+            None if rng is None else rng.get_state(),
+            self.device.type,
+            recipe(self.config),
+        )
+        save_checkpoint(self.run, state)
+
+    def _restore(self, saved: Mapping[str, Any]) -> Position:
+        """Put a checkpoint's state into the parts and return where it stands; no file is touched yet."""
+        if saved["recipe"] != recipe(self.config):
+            raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
+        plan = plan_of(self.config, self.data)
+        try:
+            self.model.load_state_dict(saved["model"])
+            load_optimizer(self.optimizer, saved["optimizer"])
+            position = plan.position(saved["epoch"], saved["batches"])
+            rng = self.model.dropout.rng
+            if saved["device"] != self.device.type:
+                self._warn(f"the masks' generator of {saved['device']} cannot go on on {self.device.type}: seeded anew")
+                step = position.epoch * plan.batches + len(position.batches)
+                self.model.dropout.rng = generator(self.seed, "dropout", step, device=self.device)
+            elif rng is not None and saved["dropout"] is not None:
+                rng.set_state(saved["dropout"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise BadRunError(f"{self.run.path}: its checkpoint does not fit its config ({first})") from None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.optimizer.lr
+        return position
+
+    def _begin_again(self, conditions: dict[str, Any], changes: Mapping[str, Any]) -> None:
+        """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""
+        before = self.run.environment()
+        batches = plan_of(self.config, self.data).batches
+        self.run.cut(self.position.epoch * batches + len(self.position.batches), self.position.epoch)
+        remove_leftovers(self.run.path)
+        at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
+        history = [*before["history"], {**at, **conditions}]
+        self.run.write_json("environment.json", {**before, "history": history})
+        self.run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
 
     def _draw(self) -> None:
         """A picture that fails is a warning, never a lost run."""
@@ -180,15 +291,14 @@ class _Training:
             failures = {"all": error}
         for picture, failure in failures.items():
             log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
-            text = f"warning: no picture {picture} ({failure})"
-            self.console.print(text, style="yellow", markup=False, soft_wrap=True)
+            self._warn(f"no picture {picture} ({failure})")
 
     def _summary(self, outcome: Outcome, score: Score) -> Summary:
         return Summary(
             status="finished" if outcome.stopped is None else "interrupted",
             cause=outcome.stopped or self.stopped(),
             score=score,
-            epochs=len(outcome.epochs),
+            epochs=self.position.epoch + len(outcome.epochs),
             steps=outcome.steps,
             parameters=count_parameters(self.model),
             seed=self.seed,
@@ -215,7 +325,7 @@ def shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def plan_of(config: Config, data: Data) -> Plan:
+def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
     """The loop's plan for this config and data."""
     trainer = config.trainer
     return Plan(
@@ -224,6 +334,8 @@ def plan_of(config: Config, data: Data) -> Plan:
         batch_size=trainer.batch_size,
         sync_every=trainer.sync_every,
         learning_rate=config.optimizer.lr,
+        checkpoint_every=trainer.checkpoint_every,
+        start=start,
     )
 
 

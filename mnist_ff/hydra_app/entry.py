@@ -9,13 +9,16 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import run_job
+from hydra.core.override_parser.types import OverrideType
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
-from mnist_ff.config import Config, DataConfig
-from mnist_ff.errors import INTERRUPTED, ConfigError, RunError
+from mnist_ff.commands.check import check
+from mnist_ff.commands.resume import changed, find_run, is_done, resumed_config, saved_config
+from mnist_ff.config import Config, DataConfig, known_keys
+from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
     check_overrides,
@@ -24,6 +27,7 @@ from mnist_ff.hydra_app.compose import (
     compose_run,
     config_errors,
     hydra_session,
+    typed,
 )
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
@@ -38,8 +42,19 @@ def main(words: list[str], console: Console, began: float) -> int:
     if {"--help", "-h"} & set(words):
         train_help(console)
         return 0
+    config_of, words = _taken(words, "--config-of")
     arguments = _parse(words)
+    resume = [word for word in arguments.overrides if word.startswith("resume=")]
+    if (resume or config_of is not None) and (arguments.multirun or arguments.cfg):
+        raise ConfigError("resume= and --config-of go on with, or repeat, one run; leave out -m and --cfg")
+    if len(resume) + (config_of is not None) > 1:
+        raise ConfigError("resume= and --config-of: only one of them, and once")
     with hydra_session() as hydra:
+        if resume:
+            others = [word for word in arguments.overrides if word not in resume]
+            return _resume(hydra, resume[-1].removeprefix("resume="), others, console, began)
+        if config_of is not None:
+            return _repeat(hydra, config_of, arguments.overrides, console, began)
         if arguments.cfg:
             checked(compose_run(hydra, arguments.overrides))
             with config_errors():
@@ -92,7 +107,12 @@ def _single(hydra: Any, overrides: list[str], console: Console, began: float) ->
     if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
         raise ConfigError("several values for one key make a sweep: mnist-ff train -m ...")
     composed = compose_run(hydra, overrides)
-    config = checked(composed)
+    return _train_new(hydra, composed, typed(composed), console, began)
+
+
+def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Console, began: float) -> int:
+    """Train in the new directory that `composed` names."""
+    check(config)
     with config_errors():
         directory = Path(str(composed.hydra.run.dir)).absolute()
     if directory.exists():
@@ -108,8 +128,60 @@ def _single(hydra: Any, overrides: list[str], console: Console, began: float) ->
             job_dir_key="hydra.run.dir",
             job_subdir_key=None,
         )
-    code: int = done.return_value  # raises what the job raised
+    if done.status is not JobStatus.COMPLETED:
+        raise done._return_value  # as return_value does, without Hydra's own words on stderr
+    code: int = done.return_value
     return code
+
+
+def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of a flag of ours that Hydra's parser does not know, and the other words. Errors: ConfigError."""
+    if flag not in words:
+        return None, words
+    place = words.index(flag)
+    if place + 1 == len(words):
+        raise ConfigError(f"{flag}: needs a run directory")
+    return words[place + 1], words[:place] + words[place + 2 :]
+
+
+def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
+    """Plain values of KEY=VALUE words. Errors: ConfigError for groups, sweeps, + and ~."""
+    values: dict[str, Any] = {}
+    for override in check_overrides(hydra.config_loader, words):
+        plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
+        if not plain or override.key_or_group not in known_keys():
+            raise ConfigError(f"{override.input_line}: only KEY=VALUE can change a saved config")
+        values[override.key_or_group] = override.value()
+    return values
+
+
+def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
+    """Go on with a run in its own directory."""
+    run = find_run(word, Path("outputs"))
+    config, changes, warnings = resumed_config(run, _values(hydra, words))
+    check(config)
+    if is_done(run, config):
+        console.print(f"{run.path}: has its {config.trainer.epochs} epochs; nothing to do", markup=False)
+        return 0
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    trainer = _Trainer(console, began)
+    with interruptible() as stopped:
+        return trainer.train(config, Run(run.path.absolute()), stopped, changes)
+
+
+def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
+    """Train a saved config again, in a new directory."""
+    own = [word for word in words if not word.startswith("hydra.")]
+    run = Run.open(source)
+    saved = saved_config(run)
+    if saved != run.config():
+        console.print("warning: that run was resumed with other values; these are its last", style="yellow")
+    config = changed(saved, _values(hydra, own))
+    composed = compose_run(hydra, [word for word in words if word.startswith("hydra.")])
+    with open_dict(composed):
+        composed.hydra.output_subdir = None  # it would hold the defaults, not what is trained
+    return _train_new(hydra, composed, config, console, began)
 
 
 def _context(hydra: Any, composed: DictConfig) -> HydraContext:
@@ -127,8 +199,8 @@ def _sweep(hydra: Any, overrides: list[str], console: Console) -> int:
         with interruptible() as stopped:
             run = Run.create(Path(str(HydraConfig.get().runtime.output_dir)))
             code = trainer.train(settled, run, stopped)
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt  # ends the sweep too; the job itself is saved
+        if code:
+            raise Stopped(code)  # ends the sweep too; the job itself is saved
 
     with config_errors():
         hydra.multirun(CONFIG_NAME, job, overrides)
@@ -151,7 +223,7 @@ class _Trainer:
         with self._clock.part("data"):
             return self._commands.settle(config)
 
-    def train(self, config: Config, run: Run, stopped: Interruption) -> int:
-        """Train, and return the exit code: also a Ctrl-C after the last step is one."""
-        self._commands.train(config, run, sys.argv, self._clock, self._console, stopped)
-        return 0 if stopped() is None else INTERRUPTED
+    def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
+        """Train, and return the exit code: a signal after the last step has its own too."""
+        self._commands.train(config, run, sys.argv, self._clock, self._console, stopped, changes)
+        return stopped.exit_code

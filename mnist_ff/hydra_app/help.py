@@ -14,6 +14,9 @@ Train a network and leave everything about it in a new run directory.
   mnist-ff train                                        the 2016 tutorial
   mnist-ff train optimizer=adam model.hidden=[64]       other parts, other values
   mnist-ff train -m optimizer.lr=0.001,0.003 seed=0,1   every combination, one after another
+  mnist-ff train resume=last                            go on with the newest run that did not finish
+  mnist-ff train resume=RUN trainer.epochs=30           give a finished run more epochs
+  mnist-ff train --config-of RUN                        train a past run's config again
   mnist-ff train --cfg job                              show the config and stop
 """
 

@@ -1,0 +1,374 @@
+"""How fast a step is here, beside the matrix products that it cannot avoid, plain PyTorch, and other libraries.
+
+Absolute times mean little on another machine; so all is timed in one process, interleaved in short rounds, and reported
+as medians and as ratios to the fp32 products of the same model and batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from mnist_ff.callbacks import LossHistory, RunWriter
+from mnist_ff.commands.bench_peers import PEERS
+from mnist_ff.commands.check import check
+from mnist_ff.config import Config, to_yaml
+from mnist_ff.data.load import Split
+from mnist_ff.device import check_precision, cpu_name, describe, prepared
+from mnist_ff.engine import build_steps
+from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.files import write_text
+from mnist_ff.model import build_model
+from mnist_ff.records import CLASSES, INPUTS, SIDE, Plan
+from mnist_ff.runs import Run
+from mnist_ff.tables import table
+from mnist_ff.training import fit
+
+Compose = Callable[[Sequence[str]], Config]
+Work = Callable[[int], None]
+"""Do so many steps, and be done with them on the device when it returns."""
+
+IMAGES = 60_000
+PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "tf32": torch.float32}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="times that each is measured (default: 15)")
+    parser.add_argument("--steps", type=int, default=20, help="steps in each measurement (default: 20)")
+    parser.add_argument("--peers", action="store_true", help="also Lightning and Keras, each in its own process")
+    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs that each peer trains (default: 20)")
+    parser.add_argument("--no-start-up", action="store_true", help="leave out the seconds to start")
+    parser.add_argument("--out", default="bench.json", help="where the numbers go (default: bench.json)")
+
+
+def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+    """Measure, print one table, write bench.json. Errors: ConfigError."""
+    if arguments.rounds < 1 or arguments.steps < 2 or arguments.peer_epochs < 1:
+        raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")
+    out = Path(arguments.out)
+    if not out.absolute().parent.is_dir() or out.is_dir():
+        raise ConfigError(f"--out {out}: is no place for a file")
+    if arguments.peers:
+        _check_peers_can_follow(arguments.overrides)
+    config = compose(arguments.overrides)
+    check(config)
+    with prepared(config.trainer, 0) as device, ExitStack() as stack:
+        result = _conditions(config, device)
+        works = _works(config, device, stack)
+        with console.status("measuring"):
+            result["milliseconds"] = _measure(works, arguments.rounds, arguments.steps)
+    if not arguments.no_start_up:
+        with console.status("starting up"):
+            result["start_up_seconds"] = _start_up(arguments.overrides)
+    if arguments.peers:
+        with console.status("whole trainings, ours and the peers'"):
+            result["training_seconds"] = _peers(config, arguments.overrides, arguments.peer_epochs)
+    _print(result, console)
+    write_text(out, json.dumps(result, indent=2) + "\n")
+    console.print(f"written to {arguments.out}", highlight=False)
+    return 0
+
+
+PEER_KEYS = ("model.hidden=", "model.dropout=", "trainer.batch_size=")
+
+
+def _check_peers_can_follow(overrides: Sequence[str]) -> None:
+    for word in overrides:
+        if not word.startswith(PEER_KEYS):
+            raise ConfigError(f"{word}: the peers of --peers cannot follow it (they can: {' '.join(PEER_KEYS)})")
+
+
+def _conditions(config: Config, device: torch.device) -> dict[str, Any]:
+    return {
+        "device": describe(device),
+        "cpu": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {"mnist-ff": version("mnist-ff"), "torch": torch.__version__},
+        "hidden": list(config.model.hidden),
+        "batch_size": config.trainer.batch_size,
+        "optimizer": config.optimizer.name,
+    }
+
+
+def _works(config: Config, device: torch.device, stack: ExitStack) -> dict[str, Work]:
+    """Everything that is timed, by its name in the table."""
+    split = _split(device)
+    works: dict[str, Work] = {}
+    for precision in _precisions(device):
+        works[f"products alone, {precision}"] = _floor(config, PRODUCTS[precision], device)
+    for precision in _precisions(device):
+        for engine in ("fused", "graph") if device.type == "cuda" else ("fused",):
+            works[f"{engine} step, {precision}"] = _ours(config, engine, precision, split, device)
+    for precision in _precisions(device):
+        works[f"fused step, {precision}, every batch logged"] = _logged(config, precision, split, device, stack)
+        works[f"eager step, {precision}"] = _ours(config, "eager", precision, split, device)
+    works["plain PyTorch loop on tensors"] = _plain(config, split, device)
+    works["DataLoader loop with .item()"] = _data_loader(config, split, device)
+    return works
+
+
+def _precisions(device: torch.device) -> list[str]:
+    found = []
+    for precision in PRODUCTS:
+        try:
+            check_precision(precision, device)
+        except ConfigError:
+            continue
+        found.append(precision)
+    return found
+
+
+def _split(device: torch.device) -> Split:
+    """Random images: a step takes the same time on any."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (IMAGES, SIDE, SIDE), generator=rng, dtype=torch.uint8)
+    return Split(images, torch.randint(CLASSES, (IMAGES,), generator=rng)).to(device)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _floor(config: Config, dtype: torch.dtype, device: torch.device) -> Work:
+    """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
+    batch = config.trainer.batch_size
+    sizes = [INPUTS, *config.model.hidden, CLASSES]
+
+    def room(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns, device=device).to(dtype)
+
+    inputs = [room(batch, size) for size in sizes[:-1]]
+    outputs = [room(batch, size) for size in sizes[1:]]
+    weights = [room(below, above) for above, below in pairwise(sizes)]
+    gradients = [torch.empty_like(weight) for weight in weights]
+    forward = [torch.empty_like(output) for output in outputs]
+    backward = [torch.empty_like(given) for given in inputs]
+
+    def work(steps: int) -> None:
+        for _ in range(steps):
+            for given, weight, out in zip(inputs, weights, forward, strict=True):
+                torch.mm(given, weight.t(), out=out)
+            for delta, given, out in zip(outputs, inputs, gradients, strict=True):
+                torch.mm(delta.t(), given, out=out)
+            for delta, weight, out in list(zip(outputs, weights, backward, strict=True))[1:]:
+                torch.mm(delta, weight, out=out)
+        _wait(device)
+
+    return work
+
+
+def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
+    return torch.arange(steps * batch, device=split.labels.device) % len(split)
+
+
+def _ours(config: Config, engine: str, precision: str, split: Split, device: torch.device) -> Work:
+    changes = {"engine": engine, "precision": precision}
+    trainer = dataclasses.replace(config.trainer, **changes)  # type: ignore[arg-type]
+    model = build_model(config.model, 0, device)
+    step, _ = build_steps(model, config.optimizer, trainer, split, device)
+
+    chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
+
+    def work(steps: int) -> None:
+        for rows in torch.split(_rows(split, trainer.batch_size, steps), chunk):
+            step(rows)
+        _wait(device)
+
+    return work
+
+
+def _logged(config: Config, precision: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
+    """The fused step inside fit(), with a loss history and files, waiting as often as the config says."""
+    trainer = dataclasses.replace(config.trainer, engine="fused", precision=precision)  # type: ignore[arg-type]
+    step, _ = build_steps(build_model(config.model, 0, device), config.optimizer, trainer, split, device)
+    writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
+
+    def work(steps: int) -> None:
+        plan = Plan(1, steps * trainer.batch_size, trainer.batch_size, trainer.sync_every, config.optimizer.lr)
+        order = _rows(split, trainer.batch_size, steps)
+        fit(step, dict, lambda epoch: order, plan, [LossHistory(), writer])
+
+    return work
+
+
+def _network(config: Config, device: torch.device) -> nn.Module:
+    """The same layers out of torch's own modules, as one would write them."""
+    parts: list[nn.Module] = []
+    sizes = [INPUTS, *config.model.hidden]
+    for above, below in pairwise(sizes):
+        parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(config.model.dropout)]
+    return nn.Sequential(*parts, nn.Linear(sizes[-1], CLASSES)).to(device)
+
+
+def _plain(config: Config, split: Split, device: torch.device) -> Work:
+    """The tight loop that a PyTorch user writes: tensors on the device, torch's RMSprop, no .item()."""
+    network = _network(config, device)
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
+    images = split.images.flatten(1).float() / 255
+
+    def work(steps: int) -> None:
+        for rows in torch.split(_rows(split, config.trainer.batch_size, steps), config.trainer.batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(network(images[rows]), split.labels[rows]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        _wait(device)
+
+    return work
+
+
+def _data_loader(config: Config, split: Split, device: torch.device) -> Work:
+    """The usual loop: a shuffling DataLoader, .to(device), loss.item() every batch."""
+    network = _network(config, device)
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
+    images = split.images.flatten(1).float().cpu() / 255
+    loader = DataLoader(TensorDataset(images, split.labels.cpu()), config.trainer.batch_size, shuffle=True)
+    batches = iter(loader)
+
+    def work(steps: int) -> None:
+        nonlocal batches
+        for _ in range(steps):
+            batch = next(batches, None)
+            if batch is None:
+                batches = iter(loader)
+                batch = next(batches)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(batch[0].to(device)), batch[1].to(device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            loss.item()
+
+    return work
+
+
+def _measure(works: dict[str, Work], rounds: int, steps: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a step of each, interleaved: the machine's other work falls on all alike."""
+    for work in works.values():
+        work(min(steps, 5))
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            began = time.perf_counter()
+            work(steps)
+            times[name].append((time.perf_counter() - began) / steps * 1e3)
+    base = statistics.median(times["products alone, fp32"])
+    return {
+        name: {
+            "median": statistics.median(values),
+            "fastest": min(values),
+            "ratio": statistics.median(values) / base,
+        }
+        for name, values in times.items()
+    }
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "mnist_ff", *words]
+
+
+def _start_up(overrides: Sequence[str]) -> dict[str, float]:
+    """Seconds of whole processes: --help, to the first batch of a training, a training of one epoch."""
+    helps = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(_command("--help"), stdout=subprocess.DEVNULL, check=True)
+        helps.append(time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        words = ["train", *overrides, "trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
+        began = time.perf_counter()
+        process = subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL)
+        first = _seconds_to_first_row(run / "batches.csv", began, process)
+        process.wait()
+        whole = time.perf_counter() - began
+        if process.returncode:
+            raise RunError(f"the training that start-up is measured with failed: mnist-ff {' '.join(words)}")
+    return {"--help": statistics.median(helps), "to the first batch": first, "one epoch, whole command": whole}
+
+
+def _seconds_to_first_row(path: Path, began: float, process: subprocess.Popen[bytes]) -> float:
+    while process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") > 1:
+            break
+        time.sleep(0.005)
+    return time.perf_counter() - began
+
+
+def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, float | str]:
+    """Seconds of training alone, ours by precision and each peer's, or why there are none."""
+    found: dict[str, float | str] = {}
+    for precision in ("fp32", "bf16"):
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            words = [*overrides, f"trainer.epochs={epochs}", f"trainer.precision={precision}", "trainer.plots=false"]
+            words += ["trainer.device=cpu", "data.fallback=null"]  # as the peers: on the CPU, 60,000 images
+            done = subprocess.run(_command("train", *words, f"hydra.run.dir='{run}'"), capture_output=True, text=True)
+            summary = Run(run).summary()
+            if summary is not None and summary.status == "finished":
+                found[f"mnist-ff, {precision}"] = summary.seconds["train"]
+            else:
+                found[f"mnist-ff, {precision}"] = f"failed: {done.stderr.strip()}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        write_text(path, to_yaml(config))
+        for name, peer in PEERS.items():
+            words = ["-m", "mnist_ff.commands.bench_peers", name, str(path), str(epochs)]
+            environment = {**os.environ, **peer.environment}
+            done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
+            found[name] = _answer(done)
+    return found
+
+
+def _answer(done: subprocess.CompletedProcess[str]) -> float | str:
+    """The last line of a peer's output: its seconds, or 'not installed'."""
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    try:
+        return float(last)
+    except ValueError:
+        return last or f"failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}"
+
+
+def _print(result: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}; hidden "
+        f"{result['hidden']}, batch {result['batch_size']}, {result['optimizer']}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    times = result["milliseconds"]
+    rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
+    console.print(table(("a step", "ms", "x fp32 products"), rows))
+    bare, logged = times["fused step, fp32"]["median"], times["fused step, fp32, every batch logged"]["median"]
+    console.print(f"logging every batch costs {(logged / bare - 1) * 100:+.1f} %", highlight=False)
+    for title, key in (("start-up", "start_up_seconds"), ("training", "training_seconds")):
+        if key in result:
+            shown = [(name, f"{v:.2f}" if isinstance(v, float) else v) for name, v in result[key].items()]
+            console.print(table((title, "seconds"), shown))

@@ -1,0 +1,128 @@
+"""Go on with a run, or repeat one: which run, which config, and what may change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mnist_ff.config import Config, config_from, config_to_dict, known_keys, nearest
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs import Run
+
+FREE = {
+    "data.mirrors",
+    "data.root",
+    "trainer.checkpoint_every",
+    "trainer.epochs",
+    "trainer.plots",
+    "trainer.sync_every",
+}
+"""Keys that do not change what was trained so far, nor the steps to come."""
+WARNED = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
+"""Keys that change the steps to come: allowed, said aloud and recorded."""
+
+
+def find_run(word: str, root: Path) -> Run:
+    """The run that a word names: a directory, or last: the newest in `root` that did not finish.
+
+    Errors: BadRunError.
+    """
+    if word != "last":
+        return Run.open(word)
+    configs = [*root.glob("*/config.yaml"), *root.glob("sweeps/*/*/config.yaml")]
+    for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True):
+        run = Run(path.parent)
+        with suppress(BadRunError):  # a broken directory is not the one that is meant
+            run.config()
+            summary = run.summary()
+            if summary is None or summary.status == "interrupted":
+                return run
+    raise BadRunError(f"resume=last: no run in {root}/ is unfinished")
+
+
+def recipe(config: Config) -> str:
+    """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
+    flat = _flat(config_to_dict(config))
+    kept = {key: value for key, value in flat.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def changed(base: Config, values: Mapping[str, Any]) -> Config:
+    """A config with some dotted keys set. Errors: ConfigError."""
+    plain = config_to_dict(base)
+    for key, value in values.items():
+        if key not in known_keys():
+            raise ConfigError(f"{key}: there is no such key{nearest(key, known_keys())}")
+        section, _, name = key.rpartition(".")
+        (plain[section] if section else plain)[name] = value
+    return config_from(plain)
+
+
+def earlier_changes(run: Run) -> dict[str, Any]:
+    """What the resumes before this one changed, taken together. Errors: BadRunError."""
+    merged: dict[str, Any] = {}
+    history = run.environment().get("history")
+    if not isinstance(history, list):
+        raise BadRunError(f"{run.file('environment.json')}: has no history of resumes")
+    for entry in history:
+        if not isinstance(entry, dict) or not isinstance(entry.get("changes"), dict):
+            raise BadRunError(f"{run.file('environment.json')}: its history is not one of ours")
+        merged |= entry["changes"]
+    return merged
+
+
+def saved_config(run: Run) -> Config:
+    """The config that the run was last trained with. Errors: BadRunError."""
+    config = run.config()
+    if not run.file("environment.json").exists():
+        return config
+    try:
+        return changed(config, earlier_changes(run))
+    except BadRunError:
+        raise
+    except ConfigError as error:
+        raise BadRunError(f"{run.file('environment.json')}: its history: {error}") from None
+
+
+def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:
+    """The config to go on with, the changes to record, and what to warn of.
+
+    Errors: ConfigError for a change that would make it another experiment.
+    """
+    saved = saved_config(run)
+    config = changed(saved, values)
+    old, new = _flat(config_to_dict(saved)), _flat(config_to_dict(config))
+    changes = {key: new[key] for key in new if new[key] != old[key]}
+    for key in changes:
+        if key not in FREE | WARNED:
+            raise ConfigError(
+                f"{key}={new[key]}: the run was trained with {old[key]}; a resume goes on, it does not begin anew\n"
+                f"mnist-ff train --config-of {run.path} {key}=... makes a new run of it"
+            )
+    warnings = [f"{key} goes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
+    summary = run.summary()
+    epochs = config.trainer.epochs
+    begun = 0 if summary is None else summary.epochs + (summary.status != "finished")
+    if epochs < begun:
+        raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
+    return config, changes, warnings
+
+
+def is_done(run: Run, config: Config) -> bool:
+    """Whether nothing is left to train."""
+    summary = run.summary()
+    return summary is not None and summary.status == "finished" and summary.epochs >= config.trainer.epochs
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,286 @@
+"""The network's training step written out: no autograd, no allocation, one buffer each for weights and gradients.
+
+The same arithmetic as the plain step on the same random bits. What is folded together (the scale of pixels and of
+dropout into the matrix products) moves the last digits only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from mnist_ff.data.load import Split
+from mnist_ff.model import MLP
+from mnist_ff.optimizer import RMSprop
+from mnist_ff.records import CLASSES, INPUTS
+
+aten = torch.ops.aten
+
+Derivative = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""(delta, before, after): multiply delta by the activation's derivative, in place."""
+
+
+def _relu(z: torch.Tensor, out: torch.Tensor) -> None:
+    torch.clamp_min(z, 0, out=out)
+
+
+def _relu_derivative(delta: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+    aten.threshold_backward.grad_input(delta, after, 0, grad_input=delta)
+
+
+def _tanh_derivative(delta: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+    aten.tanh_backward.grad_input(delta, after, grad_input=delta)
+
+
+def _sigmoid_derivative(delta: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+    aten.sigmoid_backward.grad_input(delta, after, grad_input=delta)
+
+
+def _gelu_derivative(delta: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+    aten.gelu_backward.grad_input(delta, before, grad_input=delta)
+
+
+def _silu_derivative(delta: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> None:
+    aten.silu_backward.grad_input(delta, before, grad_input=delta)
+
+
+def _gelu(z: torch.Tensor, out: torch.Tensor) -> None:
+    aten.gelu.out(z, out=out)
+
+
+def _silu(z: torch.Tensor, out: torch.Tensor) -> None:
+    aten.silu.out(z, out=out)
+
+
+def _tanh(z: torch.Tensor, out: torch.Tensor) -> None:
+    torch.tanh(z, out=out)
+
+
+def _sigmoid(z: torch.Tensor, out: torch.Tensor) -> None:
+    torch.sigmoid(z, out=out)
+
+
+Activation = Callable[[torch.Tensor, torch.Tensor], None]
+
+ACTIVATIONS: dict[str, tuple[Activation, Derivative]] = {
+    "relu": (_relu, _relu_derivative),
+    "tanh": (_tanh, _tanh_derivative),
+    "sigmoid": (_sigmoid, _sigmoid_derivative),
+    "gelu": (_gelu, _gelu_derivative),
+    "silu": (_silu, _silu_derivative),
+}
+NEEDS_INPUT = {"gelu", "silu"}
+"""Activations whose derivative is taken from their input, which must therefore survive them."""
+
+MASKS_ITSELF = {"relu"}
+"""Activations whose derivative is zero wherever their masked output is."""
+
+
+class FlatParameters:
+    """A model's parameters and gradients as views of one buffer each, so that an update is a few calls in all."""
+
+    def __init__(self, model: nn.Module) -> None:
+        parameters = list(model.parameters())
+        values = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self.whole = nn.Parameter(values)
+        self.gradient = torch.zeros_like(values)
+        self.whole.grad = self.gradient
+        self.sizes = [parameter.numel() for parameter in parameters]
+        self.shapes = [parameter.shape for parameter in parameters]
+        values_and_gradients = zip(self.views(values), self.views(self.gradient), strict=True)
+        for parameter, (value, gradient) in zip(parameters, values_and_gradients, strict=True):
+            parameter.data = value
+            parameter.grad = gradient
+
+    def views(self, buffer: torch.Tensor) -> list[torch.Tensor]:
+        """A buffer of the same length cut and shaped like the parameters."""
+        parts = torch.split(buffer, self.sizes)
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's static buffers for one batch size; weights and gradients are shared by all sizes."""
+
+    weight: torch.Tensor  # (out, in), in the precision of the products
+    weight_t: torch.Tensor  # the same, transposed
+    bias: torch.Tensor  # (out,), the same precision
+    weight_gradient: torch.Tensor
+    bias_gradient: torch.Tensor
+    before: torch.Tensor  # (B, out)
+    after: torch.Tensor  # (B, out), after activation and mask; may be the same memory as before
+    after_bits: torch.Tensor  # the same memory as integers, for the mask
+    delta: torch.Tensor  # (B, out), the loss's gradient by `before`
+    delta_t: torch.Tensor
+    delta_bits: torch.Tensor
+    words: torch.Tensor  # 64-bit random words, four units each
+    draws: torch.Tensor  # (B, out) int16, the same memory
+    keep: torch.Tensor  # (B, out) integers as wide as a unit: all ones keep, zero drops
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything a step of one batch size writes to."""
+
+    pixels: torch.Tensor  # (B, 784), as the images are stored
+    inputs: torch.Tensor  # (B, 784), unscaled, in the precision of the products
+    gradient: torch.Tensor  # (B, 10) float32
+    layers: tuple[Layer, ...]
+    minus_one: torch.Tensor  # (B, 1) float32
+    ones: torch.Tensor  # (1, B), in the precision of the products
+
+
+class FusedBatch:
+    """One training step of an MLP in a fixed set of buffers.
+
+    precision: torch.float32, or torch.bfloat16 for bf16 products (accumulated in fp32) with fp32 weights, loss,
+    softmax and update.
+    """
+
+    def __init__(
+        self, model: MLP, flat: FlatParameters, optimizer: Optimizer, split: Split, precision: torch.dtype
+    ) -> None:
+        self._model = model
+        self._update = optimizer.update if isinstance(optimizer, RMSprop) else optimizer.step
+        self._precision = precision
+        self._images = split.images.flatten(1)
+        self._pixel_scale = 1 / 255 if self._images.dtype == torch.uint8 else 1.0
+        self._activate, self._derivative = ACTIVATIONS[model.activation]
+        self._flat = flat
+        master = flat.whole.detach()
+        self._low = precision != torch.float32
+        self._weights = master.to(precision) if self._low else master
+        self._gradient = torch.zeros_like(self._weights) if self._low else flat.gradient
+        self._master = master
+        self._workspaces: dict[int, Workspace] = {}
+
+    @torch.no_grad()
+    def __call__(self, rows: torch.Tensor, labels: torch.Tensor, logs: torch.Tensor) -> None:
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
+        space = self.space(len(rows))
+        torch.index_select(self._images, 0, rows, out=space.pixels)
+        if space.inputs is not space.pixels:
+            space.inputs.copy_(space.pixels)
+        if self._low:
+            self._weights.copy_(self._master)
+        self._forward(space)
+        self._loss(space, labels, logs)
+        self._backward(space)
+        if self._low:
+            self._flat.gradient.copy_(self._gradient)
+        self._update()
+
+    def _forward(self, space: Workspace) -> None:
+        inputs, scale = space.inputs, self._pixel_scale
+        for layer in space.layers[:-1]:
+            torch.addmm(layer.bias, inputs, layer.weight_t, alpha=scale, out=layer.before)
+            self._activate(layer.before, layer.after)
+            inputs, scale = layer.after, 1.0
+            if self._model.dropout.dropped:
+                self._mask(layer)
+                scale = self._model.dropout.scale
+        last = space.layers[-1]
+        torch.addmm(last.bias, inputs, last.weight_t, alpha=scale, out=last.before)
+
+    def _mask(self, layer: Layer) -> None:
+        """Draw a mask and put zero where it drops, all in integers: bool and a product are three times as slow.
+
+        A draw is clamped to the threshold or one below it; minus the threshold that is 0 or -1, which is all ones.
+        """
+        dropout = self._model.dropout
+        layer.words.random_(-(2**63), None, generator=dropout.rng)
+        threshold = dropout.threshold
+        layer.draws.clamp_(threshold - 1, threshold).sub_(threshold)
+        if layer.keep is not layer.draws:
+            layer.keep.copy_(layer.draws)
+        layer.after_bits.bitwise_and_(layer.keep)
+
+    def _loss(self, space: Workspace, labels: torch.Tensor, logs: torch.Tensor) -> None:
+        """Log-probabilities in fp32, and the mean cross-entropy's gradient: (softmax - one-hot) / B."""
+        last = space.layers[-1]
+        torch.log_softmax(last.before, 1, dtype=torch.float32, out=logs)
+        torch.exp(logs, out=space.gradient).scatter_add_(1, labels[:, None], space.minus_one)
+        torch.mul(space.gradient, 1 / len(labels), out=last.delta)
+
+    def _backward(self, space: Workspace) -> None:
+        layers = space.layers
+        dropout = self._model.dropout
+        for index in range(len(layers) - 1, -1, -1):
+            layer = layers[index]
+            below = layers[index - 1] if index else None
+            inputs = space.inputs if below is None else below.after
+            scale = self._pixel_scale if below is None else (dropout.scale if dropout.dropped else 1.0)
+            torch.addmm(layer.weight_gradient, layer.delta_t, inputs, beta=0, alpha=scale, out=layer.weight_gradient)
+            torch.mm(space.ones, layer.delta, out=layer.bias_gradient)
+            if below is None:
+                return
+            torch.addmm(below.delta, layer.delta, layer.weight, beta=0, alpha=scale, out=below.delta)
+            self._derivative(below.delta, below.before, below.after)
+            if dropout.dropped and self._model.activation not in MASKS_ITSELF:
+                below.delta_bits.bitwise_and_(below.keep)
+
+    def space(self, batch: int) -> Workspace:
+        """The buffers for this batch size, made when first asked for."""
+        if batch not in self._workspaces:
+            self._workspaces[batch] = self._workspace(batch)
+        return self._workspaces[batch]
+
+    def _workspace(self, batch: int) -> Workspace:
+        device, precision = self._master.device, self._precision
+        weights = self._flat.views(self._weights)
+        gradients = self._flat.views(self._gradient)
+        layers = tuple(
+            self._layer(batch, weight, bias, weight_gradient, bias_gradient)
+            for weight, bias, weight_gradient, bias_gradient in zip(
+                weights[::2], weights[1::2], gradients[::2], gradients[1::2], strict=True
+            )
+        )
+        pixels = torch.empty(batch, INPUTS, dtype=self._images.dtype, device=device)
+        same = self._images.dtype == precision
+        return Workspace(
+            pixels=pixels,
+            inputs=pixels if same else torch.empty(batch, INPUTS, dtype=precision, device=device),
+            gradient=torch.empty(batch, CLASSES, device=device),
+            layers=layers,
+            minus_one=torch.full((batch, 1), -1.0, device=device),
+            ones=torch.ones(1, batch, dtype=precision, device=device),
+        )
+
+    def _layer(
+        self,
+        batch: int,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        weight_gradient: torch.Tensor,
+        bias_gradient: torch.Tensor,
+    ) -> Layer:
+        device, precision, units = weight.device, self._precision, len(bias)
+        whole = torch.int16 if precision.itemsize == 2 else torch.int32
+
+        def room(dtype: torch.dtype = precision) -> torch.Tensor:
+            return torch.empty(batch, units, dtype=dtype, device=device)
+
+        before, delta = room(), room()
+        after = room() if self._model.activation in NEEDS_INPUT else before
+        words = torch.empty((batch * units + 3) // 4, dtype=torch.int64, device=device)
+        draws = words.view(torch.int16)[: batch * units].view(batch, units)
+        return Layer(
+            weight=weight,
+            weight_t=weight.t(),
+            bias=bias,
+            weight_gradient=weight_gradient,
+            bias_gradient=bias_gradient[None, :],
+            before=before,
+            after=after,
+            after_bits=after.view(whole),
+            delta=delta,
+            delta_t=delta.t(),
+            delta_bits=delta.view(whole),
+            words=words,
+            draws=draws,
+            keep=draws if whole == torch.int16 else room(whole),
+        )

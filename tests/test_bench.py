@@ -1,0 +1,82 @@
+"""`mnist-ff bench` measures what it says and writes it down. How fast anything is, no test says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., tuple[int, str, str]]
+
+SMALL = ("model.hidden=[16]", "trainer.batch_size=32", "trainer.device=cpu", "data=mnist_5k")
+QUICK = ("--rounds", "2", "--steps", "2")
+
+
+def test_the_table_and_the_file(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("bench", *SMALL, *QUICK, "--no-start-up")
+    assert code == 0, err
+    result = json.loads(Path("bench.json").read_text())
+    assert result["hidden"] == [16]
+    assert result["batch_size"] == 32
+    times = result["milliseconds"]
+    assert list(times) == [
+        "products alone, fp32",
+        "products alone, bf16",
+        "fused step, fp32",
+        "fused step, bf16",
+        "fused step, fp32, every batch logged",
+        "eager step, fp32",
+        "fused step, bf16, every batch logged",
+        "eager step, bf16",
+        "plain PyTorch loop on tensors",
+        "DataLoader loop with .item()",
+    ]
+    for name, row in times.items():
+        assert name in out
+        assert 0 < row["fastest"] <= row["median"]
+        assert row["ratio"] == pytest.approx(row["median"] / times["products alone, fp32"]["median"])
+    assert "logging every batch costs" in out
+
+
+def test_start_up_is_measured_on_whole_processes(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("bench", *SMALL, *QUICK, "--out", "other.json")
+    assert code == 0, err
+    seconds = json.loads(Path("other.json").read_text())["start_up_seconds"]
+    assert 0 < seconds["--help"] < seconds["to the first batch"] < seconds["one epoch, whole command"]
+    assert "to the first batch" in out
+
+
+def test_peers_are_measured_or_reported_as_not_installed(real_mnist: Path, mnist_ff: Command) -> None:
+    words = ("model.hidden=[16]", "trainer.batch_size=512")
+    code, out, err = mnist_ff("bench", *words, *QUICK, "--no-start-up", "--peers", "--peer-epochs", "1")
+    assert code == 0, err
+    seconds = json.loads(Path("bench.json").read_text())["training_seconds"]
+    assert seconds["mnist-ff, fp32"] > 0
+    assert seconds["mnist-ff, bf16"] > 0
+    for name, module in (("Keras on JAX", "keras"), ("Lightning with tensors", "lightning")):
+        assert name in out
+        if importlib.util.find_spec(module) is None:
+            assert "not installed" in seconds[name]
+        else:
+            assert seconds[name] > 0
+
+
+BAD = [
+    ["--rounds", "0"],
+    ["--steps", "1"],
+    ["model.hiden=[3]"],
+    ["trainer.batch_size=0"],
+    ["--out", "/no/such/folder/x.json"],
+    ["--peers", "optimizer=adam"],
+]
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_words(words: list[str], mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("bench", *words)
+    assert code == 2
+    assert "Traceback" not in err
+    assert not Path("bench.json").exists()

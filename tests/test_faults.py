@@ -1,0 +1,403 @@
+"""Faults of the machine and of the network: one line that says what and what to do, and earlier files intact."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.data import catalog, fetch
+from mnist_ff.data.load import load_data
+from mnist_ff.errors import DataError
+from mnist_ff.hydra_app.compose import compose
+from tests.conftest import FOUR_FILES, Started, only_run
+
+Command = Callable[..., tuple[int, str, str]]
+
+WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.plots=false"]
+
+MODES = {
+    "403": "HTTP 403",
+    "404": "HTTP 404",
+    "html": "wrong content",
+    "truncated": "ended after",
+    "reset": "",
+    "stall": "timed out",
+    "wrong bytes": "wrong content",
+    "empty": "is empty",
+    "redirect to http": "",
+    "endless": "longer than",
+}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves MNIST's files well, or badly in the way that the path's first part names."""
+
+    folder: Path
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        mode, name = self.path.strip("/").rsplit("/", 1)
+        mode = mode.replace("%20", " ")
+        content = (self.folder / name).read_bytes()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.answer(mode, content)
+
+    def answer(self, mode: str, content: bytes) -> None:
+        if mode in ("403", "404"):
+            self.send_error(int(mode))
+            return
+        self.send_response(200)
+        body = {
+            "html": b"<html><body>log in first</body></html>",
+            "wrong bytes": bytes(len(content)),
+            "empty": b"",
+            "endless": content,
+        }.get(mode, content)
+        self.send_header("Content-Length", str(len(body) if mode != "endless" else 1 << 40))
+        self.end_headers()
+        if mode == "endless":
+            while True:
+                self.wfile.write(bytes(1 << 20))
+        if mode in ("truncated", "reset", "stall"):
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            if mode == "stall":
+                time.sleep(3)
+            if mode == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.connection.close()
+            return
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server(real_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A server on the loopback; an empty cache; no mirror but those that a test names; a patience of one second."""
+    from torchvision import datasets
+
+    handler = type("MnistHandler", (Handler,), {"folder": real_mnist})
+    web = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=web.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [])
+    monkeypatch.delenv("MNIST_FF_MIRROR")
+    monkeypatch.setenv("MNIST_FF_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetch, "SILENCE_SECONDS", 1.0)
+    yield f"http://127.0.0.1:{web.server_address[1]}"
+    web.shutdown()
+    web.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "redirect to http"])
+def test_a_bad_server_is_named_and_a_good_one_behind_it_is_used(mode: str, server: str) -> None:
+    bad, good = f"{server}/{mode.replace(' ', '%20')}", f"{server}/good"
+    with pytest.raises(DataError) as caught:
+        load_data(compose([f"data.mirrors=['{bad}']", "data.fallback=null"]).data, 0)
+    assert f"{bad}/{FOUR_FILES[0]}: " in str(caught.value)
+    assert MODES[mode] in str(caught.value)
+    cache = catalog.cache_file(compose([]).data)
+    assert [path.name for path in cache.parent.iterdir() if path.suffix != ".lock"] == []
+    assert len(load_data(compose([f"data.mirrors=['{bad}','{good}']"]).data, 0).train) == 60_000
+
+
+def test_no_way_from_https_to_http() -> None:
+    """The redirect handler itself: a server with a certificate would need one that is trusted."""
+    import urllib.error
+    import urllib.request
+    from email.message import Message
+
+    handler = fetch._SameSchemeOrSafer()
+    secure = urllib.request.Request("https://example.org/x")
+    with pytest.raises(urllib.error.URLError, match="redirected from https"):
+        handler.redirect_request(secure, None, 302, "Found", Message(), "http://example.org/x")
+    assert handler.redirect_request(secure, None, 302, "Found", Message(), "https://example.org/y") is not None
+
+
+def test_with_no_good_mirror_each_is_listed_and_the_exit_code_is_1(server: str, mnist_ff: Command) -> None:
+    mirrors = ",".join(f"'{server}/{mode}'" for mode in ("403", "html", "empty"))
+    code, _, err = mnist_ff("train", f"data.mirrors=[{mirrors}]", "data.fallback=null")
+    assert code == 1
+    for word in ("/403/", "HTTP 403", "/html/", "wrong content", "/empty/", "is empty"):
+        assert word in err
+    assert not Path("outputs").exists()
+
+
+def test_a_gzip_bomb_stops_at_the_known_size(tmp_path: Path, server: str) -> None:
+    folder = tmp_path / "bomb"
+    folder.mkdir()
+    file = catalog.DATA_SETS["kmnist"].files[0]
+    header = b"\0\0\x08\x03" + b"".join(length.to_bytes(4, "big") for length in file.shape)
+    (folder / file.name).write_bytes(gzip.compress(header + bytes(200_000_000), compresslevel=1))
+    with pytest.raises(DataError, match="is longer than its header says"):
+        load_data(compose(["data=kmnist", f"data.mirrors=['{folder}']"]).data, 0)
+
+
+def corrupt(path: Path, how: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from mnist_ff.data.cache import METADATA_KEY, read_header
+
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "bit-flipped":
+        path.write_bytes(content[:-1000] + bytes([content[-1000] ^ 4]) + content[-999:])
+    else:
+        tensors, header = load_file(path), json.dumps(read_header(path))
+        if how == "label 37":
+            tensors["train_labels"][5] = 37
+        else:
+            tensors["train_images"], tensors["test_images"] = tensors["test_images"], tensors["train_images"]
+            tensors["train_labels"], tensors["test_labels"] = tensors["test_labels"], tensors["train_labels"]
+        save_file(tensors, path, metadata={METADATA_KEY: header})
+
+
+@pytest.mark.parametrize("how", ["truncated", "bit-flipped", "label 37", "train and test swapped"])
+def test_a_spoilt_cache_is_fetched_again(how: str, server: str) -> None:
+    config = compose([f"data.mirrors=['{server}/good']"]).data
+    before = load_data(config, 0)
+    corrupt(catalog.cache_file(config), how)
+    after = load_data(config, 0)
+    assert len(after.train) == 60_000
+    assert before.train.labels.equal(after.train.labels)
+    assert before.test.images.equal(after.test.images)
+
+
+def start_eight(server: str, root: Path) -> None:
+    code = (
+        "import sys\nfrom mnist_ff.hydra_app.compose import compose\nfrom mnist_ff.data.load import load_data\n"
+        f"data = load_data(compose([\"data.mirrors=['{server}/good']\", 'data.fallback=null']).data, 0)\n"
+        "assert len(data.train) == 60000"
+    )
+    environment = {**os.environ, "MNIST_FF_DATA": str(root)}
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(8)]
+    assert [process.wait(timeout=300) for process in processes] == [0] * 8
+
+
+def counted(server_handler: type[Handler]) -> list[str]:
+    asked: list[str] = []
+    original = server_handler.do_GET
+
+    def do_get(self: Handler) -> None:
+        asked.append(self.path)
+        original(self)
+
+    server_handler.do_GET = do_get  # type: ignore[method-assign]
+    return asked
+
+
+@pytest.mark.parametrize("repeats", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_eight_processes_make_one_download(
+    repeats: int, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "do_GET", Handler.do_GET)  # so that the count below is undone
+    asked = counted(Handler)
+    for repeat in range(repeats):
+        asked.clear()
+        start_eight(server, tmp_path / f"shared {repeat}")
+        assert len(asked) == 4, asked
+
+
+def test_a_read_only_cache_with_good_data_works(real_mnist: Path, tmp_path: Path) -> None:
+    root = tmp_path / "read only"
+    load_data(compose([f"data.root='{root}'"]).data, 0)
+    for path in root.iterdir():
+        path.chmod(0o444)
+    root.chmod(0o555)
+    try:
+        os.environ["MNIST_FF_MIRROR"] = "/nowhere"
+        assert len(load_data(compose([f"data.root='{root}'", "data.fallback=null"]).data, 0).test) == 10_000
+    finally:
+        root.chmod(0o755)
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_ends_a_run_within_five_seconds_with_its_own_exit_code(number: str) -> None:
+    started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.plots=false")
+    started.wait_for_rows(30)
+    began = time.monotonic()
+    started.process.send_signal(getattr(signal, number))
+    code, _, err = started.end()
+    assert time.monotonic() - began < 5
+    assert code == 128 + getattr(signal, number).value, err
+    summary = json.loads((only_run() / "summary.json").read_text())
+    assert (summary["status"], summary["cause"]) == ("interrupted", f"stopped by {number}")
+    assert summary["steps"] == (only_run() / "batches.csv").read_text().count("\n") - 1
+
+
+def test_a_signal_is_heard_within_a_long_chunk() -> None:
+    words = ("trainer.sync_every=null", "model.hidden=[3000,3000]", "trainer.batch_size=16", "trainer.plots=false")
+    started = Started("train", "data=mnist_5k", *words)
+    deadline = time.monotonic() + 60
+    while not list(Path("outputs").rglob("checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    began = time.monotonic()
+    started.process.send_signal(signal.SIGTERM)
+    code, _, err = started.end()
+    assert code == 143, err
+    assert time.monotonic() - began < 5
+    steps = json.loads((only_run() / "summary.json").read_text())["steps"]
+    assert 0 < steps == (only_run() / "batches.csv").read_text().count("\n") - 1
+
+
+def test_a_reader_that_is_gone_does_not_end_training(mnist_ff: Command) -> None:
+    command = f"{sys.executable} -m mnist_ff train {' '.join(WORDS)} hydra.run.dir=run".replace("[", "\\[")
+    for sink in ("| head -c 1 > /dev/null", "> /dev/full"):
+        done = subprocess.run(["bash", "-c", f"set -o pipefail; {command} {sink}"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
+        shutil.rmtree("run")
+
+
+def test_a_signal_while_plotting_keeps_a_finished_run() -> None:
+    started = Started("train", "data=mnist_5k", "trainer.epochs=1", "model.hidden=[16]")
+    deadline = time.monotonic() + 60
+    while not list(Path("outputs").rglob("plots")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    started.process.send_signal(signal.SIGTERM)
+    code, _, _ = started.end()
+    assert code == 143
+    summary = json.loads((only_run() / "summary.json").read_text())
+    assert (summary["status"], summary["cause"]) == ("finished", "stopped by SIGTERM")
+
+
+def limited(words: list[str], kind: int, value: int) -> subprocess.CompletedProcess[str]:
+    """mnist-ff under a resource limit."""
+
+    def limit() -> None:
+        resource.setrlimit(kind, (value, value))
+
+    command = [sys.executable, "-m", "mnist_ff", *words]
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+
+
+def test_no_room_for_a_file(mnist_ff: Command) -> None:
+    assert mnist_ff("train", *WORDS, "hydra.run.dir=first")[0] == 0
+    kept = {path: path.read_bytes() for path in Path("first").rglob("*") if path.is_file()}
+    done = limited(["train", *WORDS, "model.hidden=[500]", "hydra.run.dir=second"], resource.RLIMIT_FSIZE, 200_000)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not list(Path("second").glob("*.tmp"))
+
+
+def test_a_small_disk(mnist_ff: Command, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here (needs root), the limit of a file's size is tested above")
+    try:
+        code, _, err = mnist_ff("train", *WORDS, "model.hidden=[500]", f"hydra.run.dir='{disk}/run'")
+        assert code == 1
+        assert "No space left on device" in err
+        assert "Traceback" not in err
+        assert (disk / "run" / "batches.csv").read_text().startswith("step,epoch,batch,loss,lr,samples\n")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_too_little_memory(mnist_ff: Command) -> None:
+    done = limited(["train", *WORDS, "model.hidden=[200000,20000]", "hydra.run.dir=big"], resource.RLIMIT_AS, 12 << 30)
+    assert done.returncode == 1, done.stderr[-500:]
+    assert "not enough memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(Path("big/summary.json").read_text())["status"] == "failed"
+
+
+def test_a_read_only_or_missing_output_folder_and_a_path_that_is_a_file(mnist_ff: Command) -> None:
+    Path("file").write_text("")
+    for place in ("file", "file/below", "/proc/nothing/run"):
+        code, _, err = mnist_ff("train", *WORDS, f"hydra.run.dir={place}")
+        assert code == 1, err
+        assert place.split("/")[0] in err
+        assert "Traceback" not in err
+
+
+def test_no_home_and_an_unreadable_cache(real_mnist: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "MNIST_FF_DATA")}
+    environment["XDG_CACHE_HOME"] = str(Path("xdg").absolute())
+    command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, "hydra.run.dir=run"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    Path("cache").mkdir()
+    Path("cache/mnist.safetensors").mkdir()
+    command = [sys.executable, "-m", "mnist_ff", "train", "data.root=cache", "trainer.epochs=1", "hydra.run.dir=two"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "cache" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["with spaces", "日本 é", "a=b", "a,b", "a[b", "x" * 200])
+def test_paths_of_every_kind(name: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", *WORDS, f"hydra.run.dir='{name}'")
+    assert code == 0, err
+    assert mnist_ff("evaluate", name)[0] == 0
+    assert mnist_ff("train", f"resume={name}", "trainer.epochs=3")[0] == 0
+
+
+def run_bytes(place: str, *words: str, **environment: str) -> tuple[bytes, bytes]:
+    command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, *words, f"hydra.run.dir='{place}'"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    return Path(place, "batches.csv").read_bytes(), Path(place, "model.safetensors").read_bytes()
+
+
+def test_the_same_bytes_whatever_is_around(mnist_ff: Command) -> None:
+    expected = run_bytes("base")
+    assert run_bytes("hash", PYTHONHASHSEED="77", LC_ALL="C", TZ="Asia/Tokyo", COLUMNS="40") == expected
+    assert run_bytes("sync", "trainer.sync_every=1") == expected
+    assert run_bytes("checkpoints", "trainer.checkpoint_every=3") == expected
+    assert run_bytes("strict", "trainer.deterministic=true") == expected
+    Path("elsewhere").mkdir()
+    os.chdir("elsewhere")
+    assert run_bytes("there") == expected
+    os.chdir("..")
+    assert mnist_ff("train", "-m", *WORDS, "seed=0")[0] == 0
+    (job,) = Path("outputs/sweeps").glob("*/0")
+    assert ((job / "batches.csv").read_bytes(), (job / "model.safetensors").read_bytes()) == expected
+
+
+def test_one_thread_and_two_are_close(mnist_ff: Command) -> None:
+    from mnist_ff.runs import Run
+
+    for threads in ("1", "2"):
+        assert mnist_ff("train", *WORDS, f"trainer.threads={threads}", f"hydra.run.dir=t{threads}")[0] == 0
+    one, two = Run.open("t1").losses(), Run.open("t2").losses()
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-4
+
+
+def test_a_weight_that_is_not_finite_reaches_no_checkpoint(mnist_ff: Command) -> None:
+    import torch
+
+    words = ["data=mnist_5k", "model.hidden=[]", "optimizer=sgd", "optimizer.lr=1e36", "trainer.checkpoint_every=1"]
+    code, _, err = mnist_ff("train", *words, "hydra.run.dir=run")
+    assert code == 1
+    assert "optimizer.lr" in err
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "diverged"
+    for path in Path("run").glob("checkpoint*.pt"):
+        state = torch.load(path, weights_only=True)
+        assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
