@@ -366,6 +366,7 @@ def run_bytes(place: str, *words: str, **environment: str) -> tuple[bytes, bytes
     return Path(place, "batches.csv").read_bytes(), Path(place, "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_whatever_is_around(mnist_ff: Command) -> None:
     expected = run_bytes("base")
     assert run_bytes("hash", PYTHONHASHSEED="77", LC_ALL="C", TZ="Asia/Tokyo", COLUMNS="40") == expected
