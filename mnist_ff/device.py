@@ -47,6 +47,7 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
 
     A module of the user's may draw from torch's own generator, so that is seeded too.
     """
+    os.environ.setdefault("MKL_CBWR", "AUTO")  # read at MKL's first product: without it, equal runs may differ in a bit
     device = resolve_device(config.device)
     check_precision(config.precision, device)
     threads = torch.get_num_threads()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+
+os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
 
 from mnist_ff import cli
 from mnist_ff.data.load import Data, Split
@@ -92,6 +96,21 @@ def only_run(folder: str = "outputs") -> Path:
     runs = [path for path in Path(folder).iterdir() if path.is_dir() and path.name != "sweeps"]
     assert len(runs) == 1, runs
     return runs[0]
+
+
+def in_a_terminal(*words: str) -> tuple[int, str]:
+    """mnist-ff in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140"}
+    command = [sys.executable, "-m", "mnist_ff", *words]
+    process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment, close_fds=True)
+    os.close(slave)
+    seen = b""
+    with suppress(OSError):  # the other end was closed
+        while block := os.read(master, 65536):
+            seen += block
+    os.close(master)
+    return process.wait(timeout=60), seen.decode("utf-8", "replace")
 
 
 class Started:

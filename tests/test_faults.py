@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import json
 import os
 import resource
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,12 +21,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 from mnist_ff.data import catalog, fetch
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import DataError
 from mnist_ff.hydra_app.compose import compose
-from tests.conftest import FOUR_FILES, Started, only_run
+from tests.conftest import FOUR_FILES, Started, in_a_terminal, only_run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -280,6 +283,69 @@ def test_a_signal_while_plotting_keeps_a_finished_run() -> None:
     assert (summary["status"], summary["cause"]) == ("finished", "stopped by SIGTERM")
 
 
+def patched(name: str, body: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """mnist-ff train in a process where `name` does `body` instead: `real` is the original, `given` its arguments."""
+    script = f"""
+import os, signal, sys
+from mnist_ff import cli
+from mnist_ff.commands import train
+real, calls = {name}, []
+def instead(*given):
+{textwrap.indent(body, "    ")}
+{name} = instead
+sys.exit(cli.main(["train", *sys.argv[1:]]))
+"""
+    command = [sys.executable, "-c", script, *WORDS, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def kill(number: str) -> str:
+    return f"os.kill(os.getpid(), signal.{number})\n"
+
+
+WITHIN_THE_SECOND_EPOCHS_CHECKPOINT = """
+if ".checkpoint.pt." in os.readlink(f"/proc/self/fd/{given[0]}"):
+    calls.append(given)
+    if len(calls) == 3:
+        """
+
+MOMENTS = {
+    "evaluation": ("train.evaluate", "calls.append(given)\nif len(calls) == 1:\n    "),
+    "a checkpoint's write": ("os.fsync", WITHIN_THE_SECOND_EPOCHS_CHECKPOINT),
+    "the last files": ("train.save_predictions", ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [*itertools.product(MOMENTS, ["SIGTERM"]), *itertools.product(["evaluation"], ["SIGINT", "SIGUSR1", "SIGUSR2"])],
+)
+def test_a_signal_within_something_else_waits_for_its_end(moment: str, number: str, mnist_ff: Command) -> None:
+    name, condition = MOMENTS[moment]
+    done = patched(name, f"{condition}{kill(number)}return real(*given)", "trainer.epochs=3", "hydra.run.dir=run")
+    assert done.returncode == 128 + getattr(signal, number).value, done.stderr
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["cause"] == f"stopped by {number}"
+    assert summary["status"] == ("finished" if moment == "the last files" else "interrupted")
+    assert not list(Path("run").glob(".*.tmp"))
+    assert_goes_on_as_if_nothing_had_happened(mnist_ff)
+
+
+def test_a_second_signal_ends_at_once_and_leaves_whole_files(mnist_ff: Command) -> None:
+    again = "calls.append(given)\nif len(calls) == 2:\n    "
+    twice = f"{again}{kill('SIGTERM')}    {kill('SIGINT')}return real(*given)"
+    done = patched("train.evaluate", twice, "trainer.epochs=3", "hydra.run.dir=run")
+    assert done.returncode == 130, done.stderr
+    assert not Path("run/summary.json").exists()
+    assert_goes_on_as_if_nothing_had_happened(mnist_ff)
+
+
+def assert_goes_on_as_if_nothing_had_happened(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "resume=run")[0] == 0
+    assert mnist_ff("train", *WORDS, "trainer.epochs=3", "hydra.run.dir=whole")[0] == 0
+    assert bytes_of(Path("run")) == bytes_of(Path("whole"))
+
+
 def limited(words: list[str], kind: int, value: int) -> subprocess.CompletedProcess[str]:
     """mnist-ff under a resource limit."""
 
@@ -363,23 +429,51 @@ def run_bytes(place: str, *words: str, **environment: str) -> tuple[bytes, bytes
     command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, *words, f"hydra.run.dir='{place}'"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
-    return Path(place, "batches.csv").read_bytes(), Path(place, "model.safetensors").read_bytes()
+    return bytes_of(Path(place))
 
 
-@pytest.mark.slow
+def bytes_of(run: Path) -> tuple[bytes, bytes]:
+    return (run / "batches.csv").read_bytes(), (run / "model.safetensors").read_bytes()
+
+
 def test_the_same_bytes_whatever_is_around(mnist_ff: Command) -> None:
     expected = run_bytes("base")
     assert run_bytes("hash", PYTHONHASHSEED="77", LC_ALL="C", TZ="Asia/Tokyo", COLUMNS="40") == expected
     assert run_bytes("sync", "trainer.sync_every=1") == expected
     assert run_bytes("checkpoints", "trainer.checkpoint_every=3") == expected
     assert run_bytes("strict", "trainer.deterministic=true") == expected
+    assert run_bytes("plots", "trainer.plots=true", "name=x", "hydra.verbose=true") == expected
     Path("elsewhere").mkdir()
     os.chdir("elsewhere")
     assert run_bytes("there") == expected
     os.chdir("..")
     assert mnist_ff("train", "-m", *WORDS, "seed=0")[0] == 0
     (job,) = Path("outputs/sweeps").glob("*/0")
-    assert ((job / "batches.csv").read_bytes(), (job / "model.safetensors").read_bytes()) == expected
+    assert bytes_of(job) == expected
+
+
+def test_the_same_bytes_with_a_progress_bar_and_with_more_evaluations(mnist_ff: Command) -> None:
+    assert mnist_ff("train", *WORDS, "hydra.run.dir=base")[0] == 0
+    code, seen = in_a_terminal("train", *WORDS, "hydra.run.dir=bar")
+    assert code == 0
+    assert "\x1b[" in seen
+    assert bytes_of(Path("bar")) == bytes_of(Path("base"))
+    more = patched("train.evaluate", "return [real(*given) for _ in range(3)][0]", "hydra.run.dir=more")
+    assert more.returncode == 0, more.stderr
+    assert bytes_of(Path("more")) == bytes_of(Path("base"))
+
+
+def test_every_product_is_made_in_the_mode_that_repeats_itself() -> None:
+    """MKL says of each call whether its conditional numerical reproducibility is on."""
+    if not torch.backends.mkl.is_available():
+        pytest.skip("this torch has no MKL")
+    environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, "hydra.run.dir=run"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**environment, "MKL_VERBOSE": "1"})
+    calls = [line for line in done.stdout.splitlines() if line.startswith("MKL_VERBOSE SGEMM")]
+    assert len(calls) > 10
+    assert all("CNR:AUTO" in line for line in calls)
+    assert json.loads(Path("run/environment.json").read_text())["mkl_cbwr"] == "AUTO"
 
 
 def test_one_thread_and_two_are_close(mnist_ff: Command) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from mnist_ff.runs import Run
-from tests.conftest import Started, only_run
+from tests.conftest import Started, in_a_terminal, only_run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -340,28 +337,8 @@ def test_ctrl_c_ends_a_sweep_and_keeps_its_jobs() -> None:
 
 
 def test_a_terminal_gets_a_bar_and_the_log_does_not() -> None:
-    """A real pseudo-terminal, read to its end."""
-    import pty
-
-    master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140"}
-    words = ["train", "data=mnist_5k", "trainer.epochs=3", "trainer.plots=false"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mnist_ff", *words], stdout=slave, stderr=slave, env=environment, close_fds=True
-    )
-    os.close(slave)
-    seen = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # the other end was closed
-            break
-        if not block:
-            break
-        seen += block
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    text = seen.decode("utf-8", "replace")
+    code, text = in_a_terminal("train", "data=mnist_5k", "trainer.epochs=3", "trainer.plots=false")
+    assert code == 0
     assert "\x1b[" in text
     for word in ("epoch 1/3", "batch ", "/16", "loss ", "samples/s", "0:00"):
         assert word in text

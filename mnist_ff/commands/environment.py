@@ -42,6 +42,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda,
