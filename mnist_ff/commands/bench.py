@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import platform
@@ -25,17 +26,16 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.callbacks import LossHistory, RunWriter
-from mnist_ff.commands.bench_peers import PEERS
+from mnist_ff.commands.bench_peers import PEERS, torch_network
 from mnist_ff.commands.check import check
 from mnist_ff.config import Config, to_yaml
 from mnist_ff.data.load import Split
 from mnist_ff.device import check_precision, cpu_name, describe, prepared
-from mnist_ff.engine import build_steps
+from mnist_ff.engine import build_steps, capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.model import build_model
@@ -76,11 +76,11 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
         _check_peers_can_follow(arguments.overrides)
     config = compose(arguments.overrides)
     check(config)
-    with prepared(config.trainer, 0) as device, ExitStack() as stack:
-        result = _conditions(config, device)
-        works = _works(config, device, stack)
+    with prepared(config.trainer, 0) as device:
+        result = _conditions(config, device, arguments.peers)
         with console.status("measuring"):
-            result["milliseconds"] = _measure(works, arguments.rounds, arguments.steps)
+            result["milliseconds"] = _measure(_works(config, device), arguments.rounds, arguments.steps)
+            result["logging_percent"] = _logging_cost(config, 2 * arguments.rounds, 4 * arguments.steps, device)
     if not arguments.no_start_up:
         with console.status("starting up"):
             result["start_up_seconds"] = _start_up(arguments.overrides)
@@ -102,7 +102,9 @@ def _check_peers_can_follow(overrides: Sequence[str]) -> None:
             raise ConfigError(f"{word}: the peers of --peers cannot follow it (they can: {' '.join(PEER_KEYS)})")
 
 
-def _conditions(config: Config, device: torch.device) -> dict[str, Any]:
+def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, Any]:
+    libraries = {module for peer in PEERS.values() for module in peer.modules} if peers else set()
+    found = sorted(name for name in libraries if importlib.util.find_spec(name) is not None)
     return {
         "device": describe(device),
         "cpu": cpu_name(),
@@ -110,28 +112,31 @@ def _conditions(config: Config, device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {"mnist-ff": version("mnist-ff"), "torch": torch.__version__},
+        "versions": {name: version(name) for name in ("mnist-ff", "torch", *found)},
         "hidden": list(config.model.hidden),
         "batch_size": config.trainer.batch_size,
         "optimizer": config.optimizer.name,
     }
 
 
-def _works(config: Config, device: torch.device, stack: ExitStack) -> dict[str, Work]:
+def _works(config: Config, device: torch.device) -> dict[str, Work]:
     """Everything that is timed, by its name in the table."""
     split = _split(device)
     works: dict[str, Work] = {}
-    for precision in _precisions(device):
-        works[f"products alone, {precision}"] = _floor(config, PRODUCTS[precision], device)
-    for precision in _precisions(device):
-        for engine in ("fused", "graph") if device.type == "cuda" else ("fused",):
+    engines = ("fused", "graph") if device.type == "cuda" else ("fused",)
+    precisions = _precisions(device)
+    for precision in precisions:
+        works[f"products alone, {precision}"] = _repeated(_products(config, PRODUCTS[precision], device), device)
+    if device.type == "cuda":
+        counter = torch.zeros(1, device=device)
+        works["products alone, fp32, as a graph"] = _as_graph(_products(config, torch.float32, device), device)
+        works["a graph's launch alone"] = _as_graph(lambda: counter.add_(1), device)
+    for precision in precisions:
+        for engine in (*engines, "eager"):
             works[f"{engine} step, {precision}"] = _ours(config, engine, precision, split, device)
-    for precision in _precisions(device):
-        works[f"fused step, {precision}, every batch logged"] = _logged(config, precision, split, device, stack)
-        works[f"eager step, {precision}"] = _ours(config, "eager", precision, split, device)
     works["plain PyTorch loop on tensors"] = _plain(config, split, device)
     works["DataLoader loop with .item()"] = _data_loader(config, split, device)
-    return works
+    return {name: _in_tf32(work) if "tf32" in name else work for name, work in works.items()}
 
 
 def _precisions(device: torch.device) -> list[str]:
@@ -157,7 +162,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _floor(config: Config, dtype: torch.dtype, device: torch.device) -> Work:
+def _products(config: Config, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
     """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
     batch = config.trainer.batch_size
     sizes = [INPUTS, *config.model.hidden, CLASSES]
@@ -172,17 +177,43 @@ def _floor(config: Config, dtype: torch.dtype, device: torch.device) -> Work:
     forward = [torch.empty_like(output) for output in outputs]
     backward = [torch.empty_like(given) for given in inputs]
 
+    def products() -> None:
+        for given, weight, out in zip(inputs, weights, forward, strict=True):
+            torch.mm(given, weight.t(), out=out)
+        for delta, given, out in zip(outputs, inputs, gradients, strict=True):
+            torch.mm(delta.t(), given, out=out)
+        for delta, weight, out in list(zip(outputs, weights, backward, strict=True))[1:]:
+            torch.mm(delta, weight, out=out)
+
+    return products
+
+
+def _repeated(once: Callable[[], object], device: torch.device) -> Work:
     def work(steps: int) -> None:
         for _ in range(steps):
-            for given, weight, out in zip(inputs, weights, forward, strict=True):
-                torch.mm(given, weight.t(), out=out)
-            for delta, given, out in zip(outputs, inputs, gradients, strict=True):
-                torch.mm(delta.t(), given, out=out)
-            for delta, weight, out in list(zip(outputs, weights, backward, strict=True))[1:]:
-                torch.mm(delta, weight, out=out)
+            once()
         _wait(device)
 
     return work
+
+
+def _as_graph(once: Callable[[], object], device: torch.device) -> Work:
+    once()  # what is set up at a first call cannot be captured
+    _wait(device)
+    return _repeated(capture_cuda(lambda: (once(), None)[1], []), device)
+
+
+def _in_tf32(work: Work) -> Work:
+    """The same with fp32 products in tf32, as trainer.precision=tf32 has them."""
+
+    def switched(steps: int) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            work(steps)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    return switched
 
 
 def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
@@ -205,9 +236,9 @@ def _ours(config: Config, engine: str, precision: str, split: Split, device: tor
     return work
 
 
-def _logged(config: Config, precision: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
-    """The fused step inside fit(), with a loss history and files, waiting as often as the config says."""
-    trainer = dataclasses.replace(config.trainer, engine="fused", precision=precision)  # type: ignore[arg-type]
+def _logged(config: Config, engine: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
+    """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
+    trainer = dataclasses.replace(config.trainer, engine=engine, precision="fp32")  # type: ignore[arg-type]
     step, _ = build_steps(build_model(config.model, 0, device), config.optimizer, trainer, split, device)
     writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
 
@@ -219,18 +250,30 @@ def _logged(config: Config, precision: str, split: Split, device: torch.device, 
     return work
 
 
-def _network(config: Config, device: torch.device) -> nn.Module:
-    """The same layers out of torch's own modules, as one would write them."""
-    parts: list[nn.Module] = []
-    sizes = [INPUTS, *config.model.hidden]
-    for above, below in pairwise(sizes):
-        parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(config.model.dropout)]
-    return nn.Sequential(*parts, nn.Linear(sizes[-1], CLASSES)).to(device)
+def _logging_cost(config: Config, rounds: int, steps: int, device: torch.device) -> float:
+    """What recording every batch adds to a step, in percent: the median over pairs measured one after the other."""
+    split, engine = _split(device), "graph" if device.type == "cuda" else "fused"
+    with ExitStack() as stack:
+        pair = (_ours(config, engine, "fp32", split, device), _logged(config, engine, split, device, stack))
+        for work in pair:
+            work(steps)
+        ratios = []
+        for number in range(rounds):
+            order = pair if number % 2 else pair[::-1]  # neither always runs on the warmer caches
+            seconds = {work: _seconds(work, steps) for work in order}
+            ratios.append(seconds[pair[1]] / seconds[pair[0]])
+    return (statistics.median(ratios) - 1) * 100
+
+
+def _seconds(work: Work, steps: int) -> float:
+    began = time.perf_counter()
+    work(steps)
+    return time.perf_counter() - began
 
 
 def _plain(config: Config, split: Split, device: torch.device) -> Work:
     """The tight loop that a PyTorch user writes: tensors on the device, torch's RMSprop, no .item()."""
-    network = _network(config, device)
+    network = torch_network(config).to(device)
     optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
     images = split.images.flatten(1).float() / 255
 
@@ -246,7 +289,7 @@ def _plain(config: Config, split: Split, device: torch.device) -> Work:
 
 def _data_loader(config: Config, split: Split, device: torch.device) -> Work:
     """The usual loop: a shuffling DataLoader, .to(device), loss.item() every batch."""
-    network = _network(config, device)
+    network = torch_network(config).to(device)
     optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
     images = split.images.flatten(1).float().cpu() / 255
     loader = DataLoader(TensorDataset(images, split.labels.cpu()), config.trainer.batch_size, shuffle=True)
@@ -275,9 +318,7 @@ def _measure(works: dict[str, Work], rounds: int, steps: int) -> dict[str, dict[
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            began = time.perf_counter()
-            work(steps)
-            times[name].append((time.perf_counter() - began) / steps * 1e3)
+            times[name].append(_seconds(work, steps) / steps * 1e3)
     base = statistics.median(times["products alone, fp32"])
     return {
         name: {
@@ -366,8 +407,7 @@ def _print(result: dict[str, Any], console: Console) -> None:
     times = result["milliseconds"]
     rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
     console.print(table(("a step", "ms", "x fp32 products"), rows))
-    bare, logged = times["fused step, fp32"]["median"], times["fused step, fp32, every batch logged"]["median"]
-    console.print(f"logging every batch costs {(logged / bare - 1) * 100:+.1f} %", highlight=False)
+    console.print(f"logging every batch costs {result['logging_percent']:+.1f} %", highlight=False)
     for title, key in (("start-up", "start_up_seconds"), ("training", "training_seconds")):
         if key in result:
             shown = [(name, f"{v:.2f}" if isinstance(v, float) else v) for name, v in result[key].items()]

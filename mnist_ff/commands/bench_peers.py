@@ -13,12 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnist_ff.config import Config, config_from, read_yaml
 from mnist_ff.records import CLASSES, INPUTS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TRAIN, TEST = 60_000, 10_000
 
@@ -35,6 +38,17 @@ class Peer:
 def _data(part: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(part)
     return rng.random((part, INPUTS), dtype=np.float32), rng.integers(CLASSES, size=part)
+
+
+def torch_network(config: Config) -> nn.Sequential:
+    """The configured layers out of torch's own modules, as one would write them."""
+    from torch import nn
+
+    parts: list[nn.Module] = []
+    sizes = [INPUTS, *config.model.hidden]
+    for above, below in pairwise(sizes):
+        parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(config.model.dropout)]
+    return nn.Sequential(*parts, nn.Linear(sizes[-1], CLASSES))
 
 
 def _keras(config: Config, epochs: int) -> float:
@@ -55,15 +69,10 @@ def _keras(config: Config, epochs: int) -> float:
 def _lightning(config: Config, epochs: int) -> float:
     import lightning
     import torch
-    from torch import nn
     from torch.nn import functional as F
     from torch.utils.data import DataLoader, TensorDataset
 
-    parts: list[nn.Module] = []
-    sizes = [INPUTS, *config.model.hidden]
-    for above, below in pairwise(sizes):
-        parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(config.model.dropout)]
-    network = nn.Sequential(*parts, nn.Linear(sizes[-1], CLASSES))
+    network = torch_network(config)
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
