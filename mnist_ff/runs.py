@@ -20,6 +20,8 @@ from mnist_ff.files import write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
+LONGEST_NAME = 255
+"""Bytes in a file's name, as Linux and macOS have it."""
 EPOCH_COLUMNS = (
     "epoch",
     "train_loss",
@@ -30,6 +32,25 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+
+
+def output_directory(key: str, text: str) -> Path:
+    """Where the value of hydra.run.dir or hydra.sweep.dir means, as an absolute path.
+
+    An absolute one may be anywhere, since someone wrote it out; a relative one stays below the working folder.
+    Errors: ConfigError for what would be another place, or a name that other programs misread.
+    """
+    path = Path(text)
+    if ".." in path.parts:
+        raise ConfigError(f"{key}={text}: leads out of the working folder; write the absolute path if that is meant")
+    if any(part.startswith("-") for part in path.parts):
+        raise ConfigError(f"{key}={text}: a name in it begins with -, which commands take for an option")
+    if not text.isprintable():
+        raise ConfigError(f"{key}={text!r}: holds a character that cannot be printed")
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > LONGEST_NAME:
+        raise ConfigError(f"{key}: a name in it has {longest} bytes; folders have at most {LONGEST_NAME}")
+    return path.absolute()
 
 
 def batch_row(record: BatchRecord) -> str:

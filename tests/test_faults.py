@@ -476,6 +476,15 @@ def test_every_product_is_made_in_the_mode_that_repeats_itself() -> None:
     assert json.loads(Path("run/environment.json").read_text())["mkl_cbwr"] == "AUTO"
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["eager", "fused", "graph"])
+def test_the_same_bytes_on_cuda_when_deterministic(engine: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    words = ("trainer.device=cuda", f"trainer.engine={engine}", "trainer.deterministic=true")
+    assert run_bytes("first", *words) == run_bytes("second", *words)
+
+
 def test_one_thread_and_two_are_close(mnist_ff: Command) -> None:
     from mnist_ff.runs import Run
 

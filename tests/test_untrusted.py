@@ -200,3 +200,16 @@ def test_a_label_is_one_short_line(name: str, mnist_ff: Command) -> None:
     assert code == 2
     assert "name=" in err
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["../x", "runs/../../x", "-x", "'a\nb'", "'a\tb'", "a\0b", "x" * 300, "/tmp/../x", "runs/-rf"]
+)
+def test_a_path_leads_nowhere_else_and_is_one_plain_name(place: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff(
+        "train", *(word for word in WORDS if not word.startswith("hydra")), f"hydra.run.dir={place}"
+    )
+    assert code == 2, err
+    assert "hydra.run.dir" in err
+    assert "Traceback" not in err
+    assert not list(Path().iterdir())

@@ -31,7 +31,7 @@ from mnist_ff.hydra_app.compose import (
 )
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
-from mnist_ff.runs import Run
+from mnist_ff.runs import Run, output_directory
 
 
 def main(words: list[str], console: Console, began: float) -> int:
@@ -114,7 +114,7 @@ def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Consol
     """Train in the new directory that `composed` names."""
     check(config)
     with config_errors():
-        directory = Path(str(composed.hydra.run.dir)).absolute()
+        directory = output_directory("hydra.run.dir", str(composed.hydra.run.dir))
     if directory.exists():
         raise RunError(f"{directory}: exists already; two runs never share a directory")
     trainer = _Trainer(console, began)
