@@ -80,6 +80,10 @@ def _request(
     """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
     with config_errors():
         directory = Path(str(composed.hydra.sweep.dir) if resume is None else resume).absolute()
+        if "${" in os.fspath(directory):
+            raise ConfigError(
+                f"{directory}: a sweep's directory cannot have ${{ in its path, which Hydra would look up"
+            )
         pin = f"hydra.sweep.dir={quoted(os.fspath(directory))}"
         with open_dict(composed):
             composed.hydra.sweep.dir = os.fspath(directory)

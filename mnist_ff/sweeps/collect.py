@@ -157,10 +157,12 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
 
 
 def one_line(reason: str) -> str:
-    """A reason in one line of limited length: of a traceback its last line, which names the error."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["no reason was given"]
-    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    line = "".join(letter if letter.isprintable() else " " for letter in line)
+    """A reason in one line of limited length: of a traceback the line that names the error."""
+    lines = [line for line in reason.splitlines() if line.strip()] or ["no reason was given"]
+    if lines[0].startswith("Traceback"):
+        frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+        lines = [line for line in lines[frames[-1] if frames else 1 :] if not line.startswith(" ")] or lines[-1:]
+    line = "".join(letter if letter.isprintable() else " " for letter in lines[0].strip())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
 
 
