@@ -291,6 +291,8 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     assert code == 0
     assert json.loads(out)["keys"] == ["seed"]
     assert not list(SWEEP.glob("sweep.*")), "single runs are compared without writing anywhere"
+    assert mnist_ff("compare", ".")[0] == 0
+    assert not list(Path().glob("sweep.*")), "a folder that no sweep made is only read"
     code, out, _ = mnist_ff("compare", "sweep", "--csv", "--sort", "seconds")
     assert len(out.splitlines()) == 10
     code, _, err = mnist_ff("compare", "sweep", "--sort", "nonsense")

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.errors import ConfigError
-from mnist_ff.sweeps.collect import Row, collect, is_sweep
+from mnist_ff.runs import shown
+from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
 
@@ -38,8 +39,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
     paths = [Path(path) for path in arguments.paths]
     answer = summarise(collect_shown(paths, console))
-    alone = len(paths) == 1 and is_sweep(paths[0])
-    if alone and os.access(paths[0], os.W_OK):
+    if len(paths) == 1 and was_swept(paths[0]) and os.access(paths[0], os.W_OK):
         save(answer, paths[0], console)
     if arguments.sort is not None:
         try:
@@ -126,12 +126,6 @@ def _table(columns: list[str], rows: list[list[str]]) -> Table:
     for row in rows:
         made.add_row(*map(Text, row))
     return made
-
-
-def shown(path: Path) -> Path:
-    """A path as people type it: relative where it lies below the working folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _print(console: Console, text: str, style: str | None = None) -> None:

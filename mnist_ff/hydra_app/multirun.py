@@ -43,14 +43,16 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     if dry_run == "true":
         from mnist_ff.commands.estimate import show_jobs
 
-        show_jobs(sweeper.planned(arguments), Path("outputs"), console)
+        plan = sweeper.planned(arguments)
+        show_jobs(plan.jobs if saved is None else sweeper.unfinished(plan), Path("outputs"), console)
         return 0
-    code = 0
+    stopped = 0
     try:
         sweeper.sweep(arguments)
     except Stopped as stop:
-        code = stop.exit_code
-    return conclude(request.directory, console) if code == 0 else conclude(request.directory, console) and code
+        stopped = stop.exit_code
+    failed = conclude(request.directory, console)
+    return stopped or failed
 
 
 def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:

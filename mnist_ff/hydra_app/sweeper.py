@@ -25,6 +25,7 @@ from rich.console import Console
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
 from mnist_ff.interrupts import interruptible
+from mnist_ff.runs import shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, state_of, write_plan
 from mnist_ff.sweeps.progress import Watch
 from mnist_ff.sweeps.stopping import ask_to_stop, go_on, reason_to_stop, signal_named
@@ -65,7 +66,12 @@ class CheckedSweeper(BasicSweeper):
         if self.request.saved is None:
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
-            self.launch(self.unfinished(plan), plan)
+            left = self.unfinished(plan)
+            done = len(plan.jobs) - len(left)
+            before = f", {done} of them finished before" if done else ""
+            self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
+            if left:
+                self.launch(left, plan)
 
     def planned(self, arguments: Sequence[str]) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the words. Nothing is written. Errors: ConfigError."""
@@ -175,11 +181,6 @@ class CheckedSweeper(BasicSweeper):
         How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
-        done = len(plan.jobs) - len(jobs)
-        before = f", {done} of them finished before" if done else ""
-        self.say(f"{len(plan.jobs)} jobs in {_shown(self.request.directory)}{before}")
-        if not jobs:
-            return
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
             end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
@@ -315,11 +316,6 @@ def _held(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _shown(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _on_subset(arguments: Sequence[str]) -> list[str]:
