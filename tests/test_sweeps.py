@@ -16,9 +16,10 @@ import pytest
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.sweeps.collect import collect, one_line, read_row
 from mnist_ff.sweeps.pages import to_csv, to_json, to_markdown, write_files
+from mnist_ff.sweeps.picture import draw_sweep, importance, spaced_by_factors, sweep_figure
 from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_plan, same_experiment, state_of, write_plan
 from mnist_ff.sweeps.statistics import Sample, differ, sample, t_975
-from mnist_ff.sweeps.summarise import differing, sorted_by, summarise, text
+from mnist_ff.sweeps.summarise import Answer, differing, sorted_by, summarise, text
 from tests.sweep_maker import jobs_of, make_sweep, product, write_run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -274,6 +275,79 @@ def test_sorting_by_another_column() -> None:
     assert [group.values["optimizer.lr"] for group in sorted_by(answer, "test_loss").groups] == [0.001, 0.01, 0.1]
     with pytest.raises(KeyError, match="test_accuracy"):
         sorted_by(answer, "nonsense")
+
+
+def answer_of(grid: list[dict], accuracy: Callable[[dict], float]) -> Answer:
+    make_sweep(SWEEP, grid, accuracy)
+    return summarise(collect([SWEEP]))
+
+
+def test_one_numeric_key_is_a_curve_with_a_band_on_a_log_axis_where_it_is_spaced_so() -> None:
+    axes = sweep_figure(answer_of(GRID, score), "x").axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "optimizer.lr"
+    means = next(line for line in axes.lines if line.get_label() == "mean")
+    assert list(means.get_ydata()) == pytest.approx([95.0, 94.95, 60.0])
+    assert len(axes.collections) == 1, "the band"
+    assert "best: 0.001" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_even_steps_are_a_linear_axis() -> None:
+    answer = answer_of(list(product(model__dropout=[0.0, 0.2, 0.4, 0.6])), lambda values: 0.9)
+    assert sweep_figure(answer, "x").axes[0].get_xscale() == "linear"
+    assert spaced_by_factors([1e-4, 2e-4, 5e-4, 1e-3])
+    assert not spaced_by_factors([0.0, 0.1, 1.0])
+    assert not spaced_by_factors(range(10, 110, 10))
+
+
+def test_one_categorical_key_is_dots_with_bars_the_best_on_top() -> None:
+    answer = answer_of(
+        list(product(model__activation=["tanh", "relu", "gelu"], seed=[0, 1])),
+        lambda values: {"tanh": 0.8, "relu": 0.9, "gelu": 0.7}[values["model.activation"]] + values["seed"] / 1000,
+    )
+    axes = sweep_figure(answer, "x").axes[0]
+    names = {place: label.get_text() for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
+    assert [names[place] for place in sorted(names, reverse=True)] == ["relu", "tanh", "gelu"]
+
+
+def test_two_keys_are_a_heat_map() -> None:
+    grid = list(product(optimizer__lr=[0.001, 0.01, 0.1], model__hidden=[[300], [300, 100]]))
+    axes = sweep_figure(answer_of(grid, lambda values: 0.9 + values["optimizer.lr"] / 2), "x").axes[0]
+    assert axes.get_xlabel() == "optimizer.lr"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["[300]", "[300,100]"]
+    assert axes.images[0].get_array().round(2).tolist() == [[90.05, 90.5, 95.0]] * 2
+
+
+def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
+    grid = list(product(optimizer__lr=[0.001, 0.01], model__dropout=[0.1, 0.2], trainer__batch_size=[64, 128]))
+    answer = answer_of(grid, lambda v: 0.9 + 3 * v["optimizer.lr"] + 0.1 * v["model.dropout"])
+    shares = importance(answer)
+    assert list(shares) == ["optimizer.lr", "model.dropout", "trainer.batch_size"]
+    assert shares["optimizer.lr"] == pytest.approx(0.027**2 / (0.027**2 + 0.01**2))
+    assert sum(shares.values()) == pytest.approx(1)
+    figure = sweep_figure(answer, "x")
+    assert [axes.get_title() for axes in figure.axes if axes.get_title() == "importance"] == ["importance"]
+
+
+@pytest.mark.parametrize("grid", [[{}], [{"name": "$\\frac$"}, {"name": "漢"}], list(product(seed=[0, 1]))], ids=str)
+def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
+    assert draw_sweep(answer_of(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
+    assert Path("sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.sweeps import picture
+
+    def broken(*words: object) -> None:
+        raise RuntimeError("no paint")
+
+    monkeypatch.setattr(picture, "sweep_figure", broken)
+    make_sweep(SWEEP, GRID, score)
+    code, out, _ = mnist_ff("compare", "sweep")
+    assert code == 0
+    assert "warning: no picture of the sweep (no paint)" in out
+    assert "sweep.png" not in (SWEEP / "sweep.md").read_text()
+    assert (SWEEP / "sweep.csv").exists()
 
 
 def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:

@@ -154,15 +154,13 @@ class CheckedSweeper(BasicSweeper):
             yield
 
     def save(self, plan: SweepPlan) -> None:
-        """Write the jobs, and the config that they were made of for people. Errors: RunError, ConfigError."""
+        """Write the jobs, and the config that they were made of for people. Errors: RunError."""
         assert self.config is not None
         try:
             write_plan(self.request.directory, plan)
             OmegaConf.save(self.config, self.request.directory / "multirun.yaml")
         except OSError as error:
             raise RunError(f"{self.request.directory}: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(f"hydra.sweep.subdir: {error}; it must hold ${{hydra.job.num}}") from None
 
     def unfinished(self, plan: SweepPlan) -> list[Job]:
         """The jobs with something left to do. One whose directory is not ours to touch is left out; its row says so."""
@@ -238,7 +236,14 @@ def word(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(word, value))}]"
-    return str(value) if re.fullmatch(r"[A-Za-z_]\w*", str(value)) else quoted(str(value))
+    plain = re.fullmatch(r"[A-Za-z_]\w*", str(value)) and str(value).lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    )
+    return str(value) if plain else quoted(str(value))
 
 
 def quoted(text: str) -> str:
@@ -256,8 +261,10 @@ def _crossed(job: Sequence[str], row: Sequence[str]) -> list[str]:
 
 
 def _check_different(jobs: Sequence[Job]) -> None:
-    """Refuse the same experiment twice. Errors: ConfigError."""
+    """Refuse the same experiment twice, and two in one directory. Errors: ConfigError."""
     seen: dict[str, Job] = {}
+    if len({job.subdir for job in jobs}) < len(jobs):
+        raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must hold ${hydra.job.num}")
     for job in jobs:
         twin = seen.setdefault(job.digest, job)
         if twin is not job and job.config.seed is not None:
