@@ -46,11 +46,14 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         plan = sweeper.planned(arguments)
         show_jobs(plan.jobs if saved is None else sweeper.unfinished(plan), Path("outputs"), console)
         return 0
-    stopped = 0
+    stopped, callbacks = 0, Callbacks(composed)
+    callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
     try:
         sweeper.sweep(arguments)
     except Stopped as stop:
         stopped = stop.exit_code
+    finally:
+        callbacks.on_multirun_end(config=composed, config_name=CONFIG_NAME)
     failed = conclude(request.directory, console)
     return stopped or failed
 
@@ -101,9 +104,7 @@ def _sweeper(hydra: Any, composed: DictConfig, request: Request) -> CheckedSweep
         stop_on_error=request.options.on_error == "stop",
         parent=os.getpid(),
     )
-    callbacks = Callbacks(composed)
-    callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
     with config_errors():
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=job, config=composed)
     assert isinstance(sweeper, CheckedSweeper)

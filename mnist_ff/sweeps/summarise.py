@@ -104,7 +104,9 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str
             seen.setdefault(key, {})[text(value)] = value
     keys = [key for key, values in seen.items() if len(values) > 1 and key not in ASIDE]
     keys = [key for key in keys if not _follows(key, keys, configs)]
-    common = {key: next(iter(values.values())) for key, values in seen.items() if len(values) == 1}
+    read = [values for values in configs if values]
+    shared = [key for key, values in seen.items() if len(values) == 1 and all(key in config for config in read)]
+    common = {key: next(iter(seen[key].values())) for key in shared if key not in ASIDE}
     return sorted(keys, key=lambda key: key == SEED), common
 
 
