@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from mnist_ff.config import Config, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.files import write_text
+from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
@@ -32,6 +32,17 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+NUMBERS = (
+    "environment.json",
+    "batches.csv",
+    "epochs.csv",
+    "model.safetensors",
+    "predictions.safetensors",
+    "evaluation.json",
+    "summary.json",
+    "config.yaml",
+)
+"""The files that starting over writes again."""
 
 
 def output_directory(key: str, text: str) -> Path:
@@ -65,6 +76,12 @@ def epoch_row(record: EpochRecord) -> str:
     for score in (record.test, record.validation):
         figures += ["", ""] if score is None else [f"{score.loss:.9g}", f"{score.accuracy:.9g}"]
     return f"{record.epoch},{','.join(figures)},{record.seconds:.4f}\n"
+
+
+def shown(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,18 @@ class Run:
             return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadRunError(f"{path}: not a run's summary ({error})") from None
+
+    def start_over(self) -> None:
+        """Remove what a run left that ended before its first checkpoint, so that it can be made again.
+
+        The log stays. Errors: RunError.
+        """
+        try:
+            for name in NUMBERS:  # config.yaml last: it is what claims the directory
+                self.file(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{error.filename}: {error.strerror}") from None
+        remove_leftovers(self.path)
 
     def cut(self, steps: int, epochs: int) -> None:
         """Cut batches.csv and epochs.csv to what a checkpoint knows: later rows and a torn last line go.

@@ -34,7 +34,7 @@ from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import Outcome, Plan, Position, Score, Summary
-from mnist_ff.runs import Run
+from mnist_ff.runs import Run, shown
 from mnist_ff.seeds import generator, row_order
 from mnist_ff.tables import score_text
 from mnist_ff.training import Shuffle, fit
@@ -108,10 +108,10 @@ def train(
             with _failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
                 training = _Training(config, run, argv, clock, console, device, stopped, changes)
                 return training.run_all()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C does not come as an exception here
             if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
-                    _write_failure(run, config, error, clock)
+                    write_failure(run, config, error, clock)
             raise
 
 
@@ -319,12 +319,6 @@ class _Training:
         self._say(f"look at it     mnist-ff evaluate {shlex.quote(str(path))}")
 
 
-def shown(path: Path) -> Path:
-    """A path as people type it: relative where it lies below the working folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
 def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
     """The loop's plan for this config and data."""
     trainer = config.trainer
@@ -380,8 +374,8 @@ def warn_of_fallback(data: Data, console: Console) -> None:
         log.warning(text)
 
 
-def _write_failure(run: Run, config: Config, error: Exception, clock: Clock) -> None:
-    assert config.seed is not None
+def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) -> None:
+    """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
     bug = not isinstance(error, MnistError)
     if bug:
         log.error("failed:\n%s", traceback.format_exc())
@@ -393,7 +387,7 @@ def _write_failure(run: Run, config: Config, error: Exception, clock: Clock) -> 
             epochs=len(_rows_written(run, "epochs.csv")),
             steps=len(_rows_written(run, "batches.csv")),
             parameters=0,
-            seed=config.seed,
+            seed=config.seed or 0,
             name=config.name,
             data=config.data.name,
             data_instead_of=getattr(config.data, "instead_of", None),

@@ -1,0 +1,152 @@
+"""Compare runs: the ranked table of sweeps and run directories, rebuilt from the directories alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from mnist_ff.errors import ConfigError
+from mnist_ff.runs import shown
+from mnist_ff.sweeps.collect import Row, collect, was_swept
+from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
+from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
+
+MANY = 200
+"""Directories from which on reading them gets a progress bar."""
+SHOWN = 100
+"""Rows of a table in a terminal; the files hold all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    parser.add_argument("paths", nargs="+", metavar="RUN|SWEEP_DIR", help="run directories, sweep directories, or both")
+    parser.add_argument("--sort", metavar="KEY", help="order by a key that differs, or by a figure such as seconds")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as JSON")
+    form.add_argument("--csv", action="store_true", help="print one line a run as CSV")
+
+
+def main(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
+    paths = [Path(path) for path in arguments.paths]
+    answer = summarise(collect_shown(paths, console))
+    if len(paths) == 1 and was_swept(paths[0]) and os.access(paths[0], os.W_OK):
+        save(answer, paths[0], console)
+    if arguments.sort is not None:
+        try:
+            answer = sorted_by(answer, arguments.sort)
+        except KeyError as error:
+            raise ConfigError(f"--sort {arguments.sort}: there is {error.args[0]}") from None
+    if arguments.json:
+        sys.stdout.write(json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
+    elif arguments.csv:
+        sys.stdout.write(to_csv(answer))
+    else:
+        show(answer, console)
+    return 0
+
+
+def conclude(directory: Path, console: Console) -> int:
+    """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
+    well, else 0."""
+    answer = summarise(collect_shown([directory], console))
+    save(answer, directory, console)
+    show(answer, console)
+    if not answer.bad:
+        return 0
+    again = shlex.quote(str(shown(directory)))
+    _print(console, f"run only those again  mnist-ff train -m resume={again}")
+    return 1
+
+
+def collect_shown(paths: list[Path], console: Console) -> list[Row]:
+    """collect(), with a bar where it takes a while and somebody looks."""
+    if not console.is_terminal:
+        return collect(paths)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading runs", visible=False)
+
+        def step(done: int, of: int) -> None:
+            if done % 50 == 0 or done == of:
+                progress.update(task, completed=done, total=of, visible=of >= MANY)
+
+        return collect(paths, step)
+
+
+def save(answer: Answer, directory: Path, console: Console) -> None:
+    """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
+    drawn = False
+    try:
+        from mnist_ff.sweeps.picture import draw_sweep
+
+        drawn = draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+    except Exception as error:
+        _print(console, f"warning: no picture of the sweep ({error})", style="yellow")
+    try:
+        write_files(answer, directory, drawn)
+    except OSError as error:
+        _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
+
+
+def show(answer: Answer, console: Console) -> None:
+    """Print the ranked table, then every run that did not finish with its reason."""
+    made = page(answer)
+    if made.ranked:
+        wide = console if console.is_terminal else Console(file=console.file, width=250)
+        left_out = _print_table(wide, made.columns, made.ranked[:SHOWN])
+        if left_out:
+            _print(
+                console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
+            )
+        if len(made.ranked) > SHOWN:
+            _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
+        for line in legend(answer):
+            _print(console, line, style="dim")
+    for status, reason, keys, path in made.bad[:SHOWN]:
+        _print(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
+    if len(made.bad) > SHOWN:
+        _print(console, f"and {len(made.bad) - SHOWN} more")
+    _print(console, counted(answer))
+
+
+LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path")
+"""Columns that a narrow terminal does without, the first ones first."""
+
+
+def _print_table(console: Console, columns: list[str], rows: list[list[str]]) -> list[str]:
+    """Print as many columns as there is room for. Returns the names of those left out."""
+    left_out: list[str] = []
+    while True:
+        kept = [place for place, column in enumerate(columns) if column not in left_out]
+        made = _table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+        more = [column for column in LEFT_OUT if column in columns and column not in left_out]
+        if not more or Measurement.get(console, console.options.update(max_width=1000), made).maximum <= console.width:
+            console.print(made)
+            return left_out
+        left_out.append(more[0])
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> Table:
+    """Names in several lines make it narrow."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        name = column.replace(".", ".\n").replace(" ", "\n")
+        left = column in ("path", "rank")
+        made.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return made
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
