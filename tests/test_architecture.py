@@ -17,7 +17,7 @@ LAYERS = [
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
     {"training"},
-    {"plots", "tables"},
+    {"plots", "tables", "sweeps"},
     {"commands"},
     {"hydra_app"},
     {"cli", "api", "__main__", "__init__"},

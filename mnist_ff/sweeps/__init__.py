@@ -1,0 +1,1 @@
+"""What is true of many runs, without Hydra and without torch."""
