@@ -28,6 +28,7 @@ from mnist_ff.sweeps.search import (
     Pruner,
     Search,
     SearchPlan,
+    StudyLink,
     Trial,
     Verdict,
     check_plan,
@@ -61,6 +62,10 @@ def plan(where: Path | str = "search.journal", **changes: Any) -> SearchPlan:
         space=SPACE,
     )
     return replace(plain, **changes)
+
+
+def link() -> StudyLink:
+    return StudyLink(str(Path("search.journal").absolute()), "test")
 
 
 def worth(trial: Trial) -> float:
@@ -394,7 +399,7 @@ def test_a_hopeless_trial_is_pruned_and_a_good_one_is_not(pruner: str, objective
     for quality in (0.9, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.95):
         trial = search.claim()
         assert trial is not None
-        report = reporter(search.link(trial.number))
+        report = reporter(link(), trial.number)
         for epoch in range(1, 10):
             reason = report(epoch, Score(1 - quality, quality, 1, 1))
             if reason is not None:
@@ -414,7 +419,7 @@ def test_the_reason_says_what_was_too_little() -> None:
     for quality in (0.9, 0.1):
         trial = search.claim()
         assert trial is not None
-        reasons.append(reporter(search.link(trial.number))(1, Score(0.5, quality, 1, 1)))
+        reasons.append(reporter(link(), trial.number)(1, Score(0.5, quality, 1, 1)))
     assert reasons == [None, "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
@@ -422,7 +427,7 @@ def test_a_storage_that_goes_away_stops_no_run(caplog: pytest.LogCaptureFixture)
     search = Search(plan())
     trial = search.claim()
     assert trial is not None
-    report = reporter(search.link(trial.number))
+    report = reporter(link(), trial.number)
     search.settle(trial.number, Verdict("failed"))
     assert report(1, Score(0.5, 0.1, 1, 10)) is None
     assert "could not be reported" in caplog.text

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.collect import collect, is_sweep
+from mnist_ff.sweeps.finding import Finding, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
 from mnist_ff.tables import table
@@ -52,7 +53,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     elif arguments.csv:
         sys.stdout.write(to_csv(answer))
     else:
-        show(answer, console)
+        show(answer, console, read_finding(paths[0]) if alone else None)
     return 0
 
 
@@ -60,13 +61,15 @@ def conclude(directory: Path, console: Console) -> int:
     """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
     well, else 0."""
     answer = summarise(collect_shown([directory], console))
+    finding = read_finding(directory)
     save(answer, directory, console)
-    show(answer, console)
-    if not answer.bad:
-        return 0
-    again = shlex.quote(str(shown(directory)))
-    _print(console, f"run only those again  mnist-ff train -m resume={again}")
-    return 1
+    show(answer, console, finding)
+    again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
+    if finding is not None:
+        _print(console, f"search on  {again} hydra.sweeper.n_trials={2 * finding.n_trials}")
+    elif answer.bad:
+        _print(console, f"run only those again  {again}")
+    return 1 if answer.bad else 0
 
 
 def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[type-arg]
@@ -85,7 +88,7 @@ def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[
 
 def save(answer: Answer, directory: Path, console: Console) -> None:
     """Write the sweep's files. One that cannot be written is a warning: the runs are what counts."""
-    steps: list[Callable[[], object]] = [lambda: write_files(answer, directory)]
+    steps: list[Callable[[], object]] = [lambda: write_files(answer, directory, read_finding(directory))]
     for write in steps:
         try:
             write()
@@ -93,8 +96,8 @@ def save(answer: Answer, directory: Path, console: Console) -> None:
             _print(console, f"warning: the sweep's files: {error}", style="yellow")
 
 
-def show(answer: Answer, console: Console) -> None:
-    """Print the ranked table, then every run that did not finish with its reason."""
+def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:
+    """Print the ranked table, every run that did not finish with its reason, and what a search found."""
     made = page(answer)
     if made.ranked:
         rows = [[Text(cell) for cell in row] for row in made.ranked[:SHOWN]]
@@ -108,6 +111,8 @@ def show(answer: Answer, console: Console) -> None:
     if len(made.bad) > SHOWN:
         _print(console, f"and {len(made.bad) - SHOWN} more")
     _print(console, counted(answer))
+    for line in [] if finding is None else lines(finding):
+        _print(console, line)
 
 
 def shown(path: Path) -> Path:

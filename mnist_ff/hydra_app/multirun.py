@@ -17,6 +17,7 @@ from mnist_ff.commands.compare import conclude
 from mnist_ff.errors import ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
+from mnist_ff.hydra_app.searcher import CHOSEN
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
 from mnist_ff.sweeps.plan import SweepPlan, read_plan
 
@@ -65,12 +66,25 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
     for word in words:
         if word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{word}: a resumed sweep stays in its directories")
+    if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
+        if any(not word.startswith(("hydra.", "sweep.on_error=")) for word in words):
+            raise ConfigError(
+                "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
+            )
+        kept = [word for word in saved.words if not word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
+        return [*kept, *words]
     kept = [word for word in saved.words if word.startswith(KEPT)]
     return [*kept, *(word for word in words if word.startswith(("hydra", "sweep.on_error=")))]
 
 
 def _composed(hydra: Any, words: list[str]) -> DictConfig:
+    """Hydra's config for these words. A preset that counts trials is a search, and brings the sweeper for it.
+
+    It cannot choose the sweeper itself: config.yaml's choice stands above that of a group's file.
+    """
     composed: DictConfig = hydra.compose_config(CONFIG_NAME, words, run_mode=RunMode.MULTIRUN)
+    if "n_trials" in composed.hydra.sweeper and composed.hydra.runtime.choices["hydra/sweeper"] == "checked":
+        return _composed(hydra, [CHOSEN, *words])
     return composed
 
 

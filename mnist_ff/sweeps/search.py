@@ -21,6 +21,7 @@ from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.records import Score
 from mnist_ff.runs import Run
+from mnist_ff.sweeps.finding import Finding
 from mnist_ff.sweeps.processes import Process, lives, own_process
 from mnist_ff.sweeps.space import Choices, Dimension, Integers, Space, check_dimension, grid_of, word_of
 
@@ -34,6 +35,7 @@ PRUNERS = ("none", "asha", "hyperband")
 OBJECTIVES = ("validation_accuracy", "validation_loss")
 
 EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
+KILLED = "its process was killed, or its machine was lost"
 UNCLAIMED = 60.0
 """Seconds after which a running trial without an owner is a dead one, where no lock guards a claim."""
 
@@ -80,14 +82,11 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class TrialLink:
-    """What a job in another process needs to report to its trial: plain values, to be pickled."""
+class StudyLink:
+    """Where a job in another process reports to: plain values, to be pickled."""
 
     storage: str
     study: str
-    number: int
-    objective: str
-    pruner: Pruner
 
 
 @dataclass(frozen=True)
@@ -97,23 +96,6 @@ class Verdict:
     state: Literal["complete", "pruned", "failed", "interrupted"]
     value: float | None = None
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a study knows: its best trial, what mattered, and how many trials ended how."""
-
-    study: str
-    storage: str
-    objective: str
-    n_trials: int
-    counts: Mapping[str, int]
-    """complete, pruned, failed, running and waiting trials."""
-    best_trial: int | None
-    best_value: float | None
-    best_words: Mapping[str, str]
-    importance: Mapping[str, float]
-    """Share of each key in the spread of the objective (PED-ANOVA, Watanabe et al. 2023); empty below two results."""
 
 
 def require_optuna() -> None:
@@ -201,6 +183,7 @@ class Search:
             )
             self._study_id = self._storage.get_study_id_from_name(plan.study)
             self._check_same_search()
+            self._storage.set_study_user_attr(self._study_id, "pruner", asdict(plan.pruner))
 
     def _check_same_search(self) -> None:
         own = {
@@ -269,10 +252,6 @@ class Search:
         """Note where a trial's run lives, so that another process can find how it ended."""
         self._storage.set_trial_user_attr(self._id(number), "directory", str(directory.absolute()))
 
-    def link(self, number: int) -> TrialLink:
-        """What the trial's job needs to report."""
-        return TrialLink(self.plan.storage, self.plan.study, number, self.plan.objective, self.plan.pruner)
-
     def settle(self, number: int, verdict: Verdict) -> None:
         """Tell the study how a trial ended. An interrupted one waits again, to go on where it was."""
         import optuna
@@ -324,7 +303,7 @@ class Search:
             return [f"trial {trial.number} may be running on {_host_of(trial)}; it is left as it is"]
         if alive:
             return []
-        verdict = Verdict("failed", reason="its process was killed")
+        verdict = Verdict("failed", reason=KILLED)
         if directory is not None:
             verdict = verdict_of(directory, self.plan.objective)
         self.settle(trial.number, verdict)
@@ -339,7 +318,14 @@ class Search:
             return not guarded and age < UNCLAIMED
         return lives(owner)
 
-    def answer(self) -> Answer:
+    def failed(self) -> set[int]:
+        """The numbers of the trials that failed."""
+        import optuna
+
+        states = (optuna.trial.TrialState.FAIL,)
+        return {trial.number for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)}
+
+    def answer(self) -> Finding:
         """The best trial so far, what mattered, and the counts."""
         import optuna
 
@@ -350,7 +336,7 @@ class Search:
         complete = [trial for trial in trials if trial.state is optuna.trial.TrialState.COMPLETE]
         sign = 1 if _direction(self.plan.objective) == "minimize" else -1
         best = min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
-        return Answer(
+        return Finding(
             study=self.plan.study,
             storage=shown_storage(self.plan.storage),
             objective=self.plan.objective,
@@ -376,34 +362,48 @@ class Search:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
-def reporter(link: TrialLink) -> Callable[[int, Score], str | None]:
+def reporter(link: StudyLink, number: int) -> Callable[[int, Score], str | None]:
     """A function of (whole epochs done, validation score) that reports to the trial and answers why to stop, or None.
 
     A storage that fails is a warning: the run goes on without pruning.
     """
-    require_optuna()
-    import optuna
-
-    storage = open_storage(link.storage)
-    study = optuna.load_study(study_name=link.study, storage=storage, pruner=build_pruner(link.pruner))
-    study_id = storage.get_study_id_from_name(link.study)
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, link.number)
+    opened: list[_Reports] = []
 
     def report(epoch: int, score: Score) -> str | None:
-        value = score.accuracy if link.objective == "validation_accuracy" else score.loss
         try:
-            storage.set_trial_intermediate_value(trial_id, epoch, value)
-            if not study.pruner.prune(study, storage.get_trial(trial_id)):
-                return None
-        except Exception as error:
-            log.warning("trial %d: epoch %d could not be reported (%s)", link.number, epoch, error)
+            if not opened:
+                opened.append(_Reports(link, number))
+            return opened[0].reason_to_stop(epoch, score)
+        except Exception as error:  # whatever Optuna, SQLAlchemy or a driver has to say
+            log.warning("trial %d: epoch %d could not be reported (%s)", number, epoch, error)
             return None
-        what = link.objective.replace("_", " ")
-        return (
-            f"{link.pruner.name}: {what} {value:.4f} after epoch {epoch} is not among the best 1/{link.pruner.factor}"
-        )
 
     return report
+
+
+class _Reports:
+    """One trial's reports, over one connection to the storage."""
+
+    def __init__(self, link: StudyLink, number: int) -> None:
+        require_optuna()
+        import optuna
+
+        self._storage = open_storage(link.storage)
+        study_id = self._storage.get_study_id_from_name(link.study)
+        kept = self._storage.get_study_user_attrs(study_id)
+        self._objective = str(json.loads(kept["search"])["objective"])
+        self._pruner = Pruner(**kept["pruner"])
+        self._study = optuna.load_study(study_name=link.study, storage=self._storage, pruner=build_pruner(self._pruner))
+        self._study.get_trials(deepcopy=False)  # a database's cache must have met a trial before it changes it
+        self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def reason_to_stop(self, epoch: int, score: Score) -> str | None:
+        value = score.accuracy if self._objective == "validation_accuracy" else score.loss
+        self._storage.set_trial_intermediate_value(self._trial_id, epoch, value)
+        if not self._study.pruner.prune(self._study, self._storage.get_trial(self._trial_id)):
+            return None
+        what, place = self._objective.replace("_", " "), f"not among the best 1/{self._pruner.factor}"
+        return f"{self._pruner.name}: {what} {value:.4f} after epoch {epoch} is {place}"
 
 
 def verdict_of(directory: Path, objective: str) -> Verdict:
@@ -412,7 +412,7 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
     try:
         summary = run.summary()
         if summary is None:
-            return Verdict("failed", reason="its process was killed")
+            return Verdict("failed", reason=KILLED)
         if summary.status in ("diverged", "failed", "interrupted"):
             reason = (summary.cause or summary.status).strip().splitlines()[-1]
             return Verdict("interrupted" if summary.status == "interrupted" else "failed", reason=reason)

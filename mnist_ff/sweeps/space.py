@@ -100,7 +100,10 @@ def _ends(dimension: Dimension) -> list[str]:
 
 
 def word_of(dimension: Dimension, value: Any) -> str:
-    """A suggested value as it stands on a command line."""
+    """A suggested value as it stands on a command line: of a number's digits as many as people can use."""
     if isinstance(dimension, Choices):
         return str(value)
-    return str(int(value)) if isinstance(dimension, Integers) else repr(float(value))
+    if isinstance(dimension, Integers):
+        return str(int(value))
+    short = f"{value:.6g}"
+    return short if dimension.low <= float(short) <= dimension.high else repr(float(value))
