@@ -358,7 +358,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@functools.cache
+@functools.cache  # a summary checks thousands of configs
 def _hints(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section, include_extras=True)
 
@@ -377,7 +377,7 @@ def _section(section: type[T], values: Any, path: str) -> T:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path or 'config'}={values!r}: must be a group of keys")
     variant = _variant(section, values, path)
-    hints = _hints(variant)
+    hints = _hints(typing.cast(Any, variant))
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in hints:

@@ -7,19 +7,19 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.errors import ConfigError
-from mnist_ff.sweeps.collect import collect, is_sweep
+from mnist_ff.runs import shown
+from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.finding import Finding, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
-from mnist_ff.tables import table
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -40,8 +40,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
     paths = [Path(path) for path in arguments.paths]
     answer = summarise(collect_shown(paths, console))
-    alone = len(paths) == 1 and is_sweep(paths[0])
-    if alone and os.access(paths[0], os.W_OK):
+    swept = len(paths) == 1 and was_swept(paths[0])
+    if swept and os.access(paths[0], os.W_OK):
         save(answer, paths[0], console)
     if arguments.sort is not None:
         try:
@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     elif arguments.csv:
         sys.stdout.write(to_csv(answer))
     else:
-        show(answer, console, read_finding(paths[0]) if alone else None)
+        show(answer, console, read_finding(paths[0]) if swept else None)
     return 0
 
 
@@ -72,7 +72,7 @@ def conclude(directory: Path, console: Console) -> int:
     return 1 if answer.bad else 0
 
 
-def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[type-arg]
+def collect_shown(paths: list[Path], console: Console) -> list[Row]:
     """collect(), with a bar where it takes a while and somebody looks."""
     if not console.is_terminal:
         return collect(paths)
@@ -87,21 +87,26 @@ def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[
 
 
 def save(answer: Answer, directory: Path, console: Console) -> None:
-    """Write the sweep's files. One that cannot be written is a warning: the runs are what counts."""
-    steps: list[Callable[[], object]] = [lambda: write_files(answer, directory, read_finding(directory))]
-    for write in steps:
-        try:
-            write()
-        except Exception as error:
-            _print(console, f"warning: the sweep's files: {error}", style="yellow")
+    """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
+    drawn = False
+    try:
+        from mnist_ff.sweeps.picture import draw_sweep
+
+        drawn = draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+    except Exception as error:
+        _print(console, f"warning: no picture of the sweep ({error})", style="yellow")
+    try:
+        write_files(answer, directory, drawn, read_finding(directory))
+    except OSError as error:
+        _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
 
 
 def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:
     """Print the ranked table, every run that did not finish with its reason, and what a search found."""
     made = page(answer)
     if made.ranked:
-        rows = [[Text(cell) for cell in row] for row in made.ranked[:SHOWN]]
-        console.print(table(made.columns, rows), soft_wrap=not console.is_terminal)
+        wide = console if console.is_terminal else Console(file=console.file, width=250)
+        wide.print(_table(made.columns, made.ranked[:SHOWN]))
         if len(made.ranked) > SHOWN:
             _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
         for line in legend(answer):
@@ -115,10 +120,18 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
         _print(console, line)
 
 
-def shown(path: Path) -> Path:
-    """A path as people type it: relative where it lies below the working folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+def _table(columns: list[str], rows: list[list[str]]) -> Table:
+    """Narrow: names in several lines, and only the path is folded."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        name = column.replace(".", ".\n").replace(" ", "\n")
+        path = column == "path"
+        made.add_column(
+            name, justify="left" if path or column == "rank" else "right", no_wrap=not path, overflow="fold"
+        )
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return made
 
 
 def _print(console: Console, text: str, style: str | None = None) -> None:

@@ -31,6 +31,7 @@ from mnist_ff.hydra_app.compose import (
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
+from mnist_ff.sweeps.plan import JOBS
 
 
 def main(words: list[str], console: Console, began: float) -> int:
@@ -44,7 +45,7 @@ def main(words: list[str], console: Console, began: float) -> int:
     config_of, words = _taken(words, "--config-of")
     arguments = _parse(words)
     resume = [word for word in arguments.overrides if word.startswith("resume=")]
-    if config_of is not None and (arguments.multirun or arguments.cfg) or resume and arguments.cfg:
+    if (config_of is not None and (arguments.multirun or arguments.cfg)) or (resume and arguments.cfg):
         raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
     if len(resume) + (config_of is not None) > 1:
         raise ConfigError("resume= and --config-of: only one of them, and once")
@@ -162,6 +163,8 @@ def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
 
 def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
     """Go on with a run in its own directory."""
+    if (Path(word) / JOBS).is_file():
+        raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
     run = find_run(word, Path("outputs"))
     config, changes, warnings = resumed_config(run, _values(hydra, words))
     check(config)

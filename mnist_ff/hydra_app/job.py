@@ -67,7 +67,7 @@ class SweepJob:
             return JobResult("not started", None)
         with interruptible(StopSign(self.sweep)) as stopped:
             try:
-                self._settle_with_failures(run, stopped)
+                self._attempt(run, stopped)
             except Stopped:  # a second signal: at once
                 if inside:
                     raise
@@ -79,7 +79,8 @@ class SweepJob:
             ask_to_stop(self.sweep, AFTER_AN_ERROR)
         return JobResult(row.status, None if row.watched is None else row.watched.accuracy)
 
-    def _settle_with_failures(self, run: Run, stopped: Interruption) -> None:
+    def _attempt(self, run: Run, stopped: Interruption) -> None:
+        """Go on or start, and leave a summary in any case. Errors: Stopped."""
         began, before = time.perf_counter(), _ending(run)
         config = None
         try:
@@ -133,7 +134,7 @@ def go_on_or_start(
 
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:
-    """Say why in the directory, if nobody else is at work there. Errors that this meets are let go: a full disk, say."""
+    """Say why in the directory, if nobody else is at work there and the disk allows it."""
     from mnist_ff.commands.train import Clock, write_failure
 
     with suppress(MnistError, OSError):

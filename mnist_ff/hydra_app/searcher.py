@@ -12,13 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from mnist_ff.commands.compare import shown
 from mnist_ff.config import Config, known_keys
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.job import SweepJob, write_reason
 from mnist_ff.hydra_app.space import split_words
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset
-from mnist_ff.runs import Run
+from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.finding import write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
 from mnist_ff.sweeps.progress import Tally
@@ -88,7 +87,7 @@ class OptunaSweeper(CheckedSweeper):
 
         Errors: ConfigError before anything is written; DataError, RunError; Stopped after a signal.
         """
-        asked = self._checked(arguments)
+        asked = self._checked(arguments, fetch=True)
         saved = self.request.saved
         words = self.request.words
         plan = saved or SweepPlan((), words if CHOSEN in words else (CHOSEN, *words))
@@ -102,13 +101,17 @@ class OptunaSweeper(CheckedSweeper):
             finally:
                 write_finding(self.request.directory, search.answer())
 
-    def planned(self, arguments: Sequence[str]) -> SweepPlan:
-        """The jobs so far; a search makes the others as it goes. Errors: ConfigError for a search that cannot be."""
-        self._checked(list(arguments))
-        return self.request.saved or SweepPlan((), self.request.words)
+    def describe(self, arguments: Sequence[str]) -> None:
+        """Say what would be searched, as a dry run has it: the jobs are not known before. Errors: ConfigError."""
+        asked = self._checked(arguments, fetch=False)
+        for key, dimension in asked.space.items():
+            self.say(f"{key}  {dimension}")
+        self.say(
+            f"up to {self._n_trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
+        )
 
-    def _checked(self, arguments: list[str]) -> _Asked:
-        """The search, with the corners of its space tried as configs, and its data fetched. Errors: ConfigError."""
+    def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
+        """The search, with the corners of its space tried as configs and its data had if asked. Errors: ConfigError."""
         from mnist_ff.hydra_app.compose import check_overrides, config_errors
 
         assert self.hydra_context is not None
@@ -123,7 +126,7 @@ class OptunaSweeper(CheckedSweeper):
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
-        if self.needs_fallback(configs):
+        if fetch and self.needs_fallback(configs):
             fixed = on_subset(fixed)
             configs = self._corners(fixed, space)
         epochs = max(config.trainer.epochs for config in configs)
@@ -215,7 +218,7 @@ class OptunaSweeper(CheckedSweeper):
         return verdict_of(run.path, self._objective)
 
     def _mark_killed(self, search: Search, jobs: Sequence[Job]) -> None:
-        """Give the runs of trials that failed without a word a summary, so that the table has them as the study does."""
+        """Give the runs of trials that failed without a word a summary: the table then says what the study does."""
         failed = search.failed()
         for job in jobs:
             run = Run(self.request.directory / job.subdir)

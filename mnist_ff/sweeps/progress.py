@@ -10,25 +10,21 @@ from pathlib import Path
 from mnist_ff.config import config_to_dict, flat
 from mnist_ff.sweeps.collect import Row, read_row
 from mnist_ff.sweeps.plan import Job
-from mnist_ff.sweeps.summarise import SEED, text
+from mnist_ff.sweeps.summarise import brief, differing
 
 LOOK_EVERY = 0.3
 """Seconds between two looks at all directories."""
 
 
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
-    """The keys whose values differ between jobs, in the config's order."""
-    seen: dict[str, set[str]] = {}
-    for job in jobs:
-        for key, value in flat(config_to_dict(job.config)).items():
-            seen.setdefault(key, set()).add(text(value))
-    return sorted((key for key, values in seen.items() if len(values) > 1), key=lambda key: key == SEED)
+    """The keys that tell jobs apart."""
+    return differing([flat(config_to_dict(job.config)) for job in jobs])[0]
 
 
 def named(job: Job, keys: Sequence[str]) -> str:
     """A job by its values of these keys."""
     values = flat(config_to_dict(job.config))
-    return "  ".join(f"{key}={text(values[key])}" for key in keys if key in values)
+    return "  ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 
 class Tally:
@@ -60,7 +56,7 @@ class Watch:
         """`jobs` are launched, named by their `keys` and counted in `tally`; `look` is called at each look too."""
         self._sweep, self._say, self._look = sweep, say, look
         self._keys, self._tally = keys, tally
-        self._waiting = {job: self._ending(job) for job in jobs}
+        self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
 
@@ -74,16 +70,21 @@ class Watch:
         self.look()
 
     def _run(self) -> None:
-        while not self._end.wait(LOOK_EVERY):
+        pause = LOOK_EVERY
+        while not self._end.wait(pause):
+            began = time.monotonic()
             self.look()
+            pause = max(
+                LOOK_EVERY, 20 * (time.monotonic() - began)
+            )  # ten thousand directories are looked at less often
 
     def look(self) -> None:
         """Say a line for each job that has ended since the last look."""
         self._look()
-        for job, before in list(self._waiting.items()):
+        for job, before in list(self._waiting.values()):
             found = self._ending(job)
             if found is not None and found != before:
-                del self._waiting[job]
+                del self._waiting[job.subdir]
                 self._tally.ended += 1
                 self._say(self._line(job, read_row(self._sweep / job.subdir, job.subdir, job)))
 

@@ -18,6 +18,9 @@ class Choices:
 
     words: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return "one of " + ", ".join(self.words)
+
 
 @dataclass(frozen=True)
 class Floats:
@@ -28,6 +31,9 @@ class Floats:
     log: bool = False
     step: float | None = None
 
+    def __str__(self) -> str:
+        return _range_text(self)
+
 
 @dataclass(frozen=True)
 class Integers:
@@ -37,6 +43,14 @@ class Integers:
     high: int
     log: bool = False
     step: int = 1
+
+    def __str__(self) -> str:
+        return f"whole numbers {_range_text(self)}"
+
+
+def _range_text(numbers: Floats | Integers) -> str:
+    step = f" in steps of {numbers.step:g}" if numbers.step not in (None, 1) else ""
+    return f"{numbers.low:g} to {numbers.high:g}{step}{', logarithmic' if numbers.log else ''}"
 
 
 Dimension = Choices | Floats | Integers
