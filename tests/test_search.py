@@ -192,7 +192,7 @@ def test_corners_hold_every_end() -> None:
     rows = list(corners(wide))
     assert len(rows) == 7
     assert {row["c"] for row in rows} == set("abcdefg")
-    assert {row["k3"] for row in rows} == {"0.0", "1.0"}
+    assert {row["k3"] for row in rows} == {"0", "1"}
 
 
 @pytest.mark.parametrize("storage", ["search.journal", "sqlite:///search.db"])
@@ -481,3 +481,277 @@ def test_a_pruned_run_is_whole() -> None:
     assert {"model.safetensors", "predictions.safetensors", "checkpoint.pt"} <= {
         path.name for path in run.path.iterdir()
     }
+
+
+WORDS = ("hydra/sweeper=optuna", "data=mnist_5k", "model.hidden=[16]", "trainer.epochs=3", "trainer.plots=false")
+SPLIT = "data.validation_split=0.2"
+LR = "optimizer.lr=tag(log,interval(1e-5,1e-1))"
+
+
+@pytest.mark.parametrize(
+    ("word", "dimension"),
+    [
+        ("optimizer.lr=interval(0.1,0.5)", Floats(0.1, 0.5)),
+        ("optimizer.lr=tag(log,interval(1e-4,1e-2))", Floats(1e-4, 1e-2, log=True)),
+        ("optimizer.lr=interval(1,2)", Floats(1.0, 2.0)),
+        ("trainer.sync_every=tag(log,interval(1,235))", Integers(1, 235, log=True)),
+        ("trainer.batch_size=interval(16,64)", Integers(16, 64)),
+        ("trainer.batch_size=int(interval(16.0,64.0))", Integers(16, 64)),
+        ("trainer.batch_size=tag(log,interval(16,64))", Integers(16, 64, log=True)),
+        ("trainer.batch_size=tag(int,log,interval(16,64))", Integers(16, 64, log=True)),
+        ("trainer.epochs=range(1,4)", Integers(1, 3)),
+        ("trainer.epochs=range(5)", Integers(0, 4)),
+        ("trainer.batch_size=range(32,129,32)", Integers(32, 128, step=32)),
+        ("model.dropout=range(0,0.7,0.1)", Floats(0.0, 0.6, step=0.1)),
+        ("optimizer=adam,sgd", Choices(("adam", "sgd"))),
+        ("optimizer=choice(adam,sgd)", Choices(("adam", "sgd"))),
+        ("optimizer=glob(*,exclude=[a*,r*])", Choices(("sgd",))),
+        ("model.hidden=[500,300],[300],[]", Choices(("[500,300]", "[300]", "[]"))),
+        ("trainer.shuffle=true,false", Choices(("True", "False"))),
+        ("trainer.sync_every=25,null", Choices(("25", "null"))),
+        ("name='a b','c=d'", Choices(("'a b'", "'c=d'"))),
+    ],
+)
+def test_every_form_of_hydras_sweep_syntax(word: str, dimension: object) -> None:
+    assert parsed(word) == ([], {word.split("=")[0]: dimension})
+
+
+def parsed(*words: str) -> tuple[list[str], Space]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from mnist_ff.hydra_app.compose import hydra_session
+    from mnist_ff.hydra_app.space import split_words
+
+    with hydra_session() as hydra:
+        return split_words(OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words)))
+
+
+def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
+    fixed, space = parsed("optimizer.lr=0.1,0.2", "seed=3", "optimizer.lr=interval(0.1,0.2)", "seed=4")
+    assert fixed == ["seed=4"]
+    assert space == {"optimizer.lr": Floats(0.1, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("optimizer.lr=interval(2,1)",), "optimizer.lr: goes from 2 to 1; the first must be the smaller"),
+        (("optimizer.lr=tag(log,interval(0,1))",), "optimizer.lr: begins at 0; a logarithm needs numbers above 0"),
+        (("optimizer.lr=tag(lin,interval(0,1))",), "tag lin: there is float, int, log"),
+        (("optimizer.lr=tag(log,choice(0.1,0.2))",), "a list of values has no tag log; use interval or range"),
+        (("trainer.epochs=tag(int,interval(0.5,2))",), "the ends of an interval of whole numbers must be whole"),
+        (("trainer.epochs=range(1,2)",), "holds 1 values; a search needs two"),
+        (("trainer.epochs=range(3,1,-1)",), "the step must be above 0"),
+        (("model.dropout=tag(log,range(0.1,0.5,0.1))",), "has a step and a logarithm; use tag(log,interval(...))"),
+        (("optimizer=shuffle(adam,sgd)",), "shuffle means nothing here: the sampler chooses the order"),
+        (("optimizer.lr=0.1,0.1",), "optimizer.lr: has a value twice"),
+        (("optimizer.lrr=interval(0,1)",), "there is no key optimizer.lrr; did you mean optimizer.lr?"),
+        (("optimizer.lr=interval(0.1",), "optimizer.lr=interval(0.1: "),
+        (("optimizer.lr=0.1",), "hydra/sweeper=optuna: nothing to search"),
+        ((LR, "model.dropout=interval(0.5,1.5)"), "model.dropout=1.5: must be at least 0 and below 1"),
+        ((LR, "optimizer.momentum=interval(0.1,0.9)"), "optimizer.momentum: optimizer=rmsprop does not use it"),
+        ((LR, "hydra.sweeper.objective=test_accuracy"), "a search that looks at the test images fits itself to them"),
+        ((LR, "data.validation_split=0"), "data.validation_split=0: a search is judged by held-out training images"),
+        ((LR, "data.validation_split=0,0.1"), "data.validation_split=0: a search is judged by held-out"),
+        ((LR, "hydra.sweeper.sampler=tpee"), "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes"),
+        ((LR, "hydra.sweeper.sampler=grid"), "optimizer.lr: sampler=grid needs values that can be counted"),
+        ((LR, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0: must be a whole number of at least 1"),
+        ((LR, "hydra.sweeper.n_trials=many"), "hydra.sweeper.n_trials=many: must be a whole number"),
+        ((LR, "hydra.sweeper.n_trails=4"), "n_trails"),
+        ((LR, "sweep.rows=[{seed:1}]"), "sweep.rows: rows are fixed jobs; a search makes its own"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_anything_is_written(
+    words: tuple[str, ...], complaint: str, mnist_ff: Command
+) -> None:
+    code, _, err = mnist_ff("train", "-m", *WORDS, *([] if "split" in str(words) else [SPLIT]), *words)
+    assert code == 2
+    assert complaint in " ".join(err.split()) or complaint in err
+    assert "Traceback" not in err
+    assert err.count("\n") <= 4
+    assert not Path("outputs").exists()
+
+
+def test_without_the_extra_one_line_names_it(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR)
+    assert code == 2
+    assert err == "error: a search needs the extra of that name: pip install 'mnist-ff[search]'\n"
+    assert not Path("outputs").exists()
+
+
+def sweep_dir() -> Path:
+    (found,) = Path("outputs/sweeps").iterdir()
+    return found
+
+
+def statuses(directory: Path) -> list[str]:
+    summaries = [json.loads((directory / str(job) / "summary.json").read_text()) for job in range(runs_in(directory))]
+    return [summary["status"] for summary in summaries]
+
+
+def runs_in(directory: Path) -> int:
+    return sum(path.is_dir() for path in directory.iterdir())
+
+
+def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, "hydra.sweeper.n_trials=6")
+    assert code == 0, err
+    directory = sweep_dir()
+    found = statuses(directory)
+    assert len(found) == 6
+    assert set(found) == {"finished", "pruned"}
+    finding = json.loads((directory / "search.json").read_text())
+    assert finding["counts"] == {
+        "complete": found.count("finished"),
+        "pruned": found.count("pruned"),
+        "failed": 0,
+        "running": 0,
+        "waiting": 0,
+    }
+    accuracies = {}
+    for job, status in enumerate(found):
+        rows = (directory / str(job) / "epochs.csv").read_text().splitlines()[1:]
+        summary = json.loads((directory / str(job) / "summary.json").read_text())
+        assert len(rows) == summary["epochs"] == (3 if status == "finished" else summary["epochs"])
+        if status == "pruned":
+            assert len(rows) < 3
+            assert summary["cause"].startswith("asha: validation accuracy 0.")
+            assert (directory / str(job) / "model.safetensors").is_file()
+        else:
+            accuracies[job] = float(rows[-1].split(",")[6])
+    best = max(accuracies, key=lambda job: accuracies[job])
+    assert (finding["best_trial"], finding["best_value"]) == (best, accuracies[best])
+    assert f"best trial {best}: validation accuracy {accuracies[best]:.4f}  optimizer.lr=" in out
+    assert json.loads((directory / "sweep.json").read_text())["search"] == finding
+    assert f"best trial {best}" in (directory / "sweep.md").read_text()
+    assert out.count("  job ") == 6
+    code, out, _ = mnist_ff("compare", str(directory))
+    assert f"best trial {best}" in out
+    # and on: more trials in the same directory and study
+    code, out, err = mnist_ff("train", "-m", f"resume={directory}", "hydra.sweeper.n_trials=8")
+    assert code == 0, err
+    assert "8 trials of study mnist-ff" in out
+    assert "6 of them done before" in out
+    assert runs_in(directory) == 8
+    code, out, _ = mnist_ff("train", "-m", f"resume={directory}", "hydra.sweeper.n_trials=8")
+    assert runs_in(directory) == 8, "nothing is done twice"
+    code, _, err = mnist_ff("train", "-m", f"resume={directory}", "seed=3")
+    assert code == 2
+    assert "a search keeps its space and its fixed values" in err
+
+
+def test_the_same_search_suggests_the_same_trials(mnist_ff: Command) -> None:
+    words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_startup_trials=2")
+    found = []
+    for place in "ab":
+        assert mnist_ff("train", "-m", *words, f"hydra.sweep.dir={place}")[0] == 0
+        jobs = json.loads(Path(place, "jobs.json").read_text())["jobs"]
+        found.append([job["overrides"] for job in jobs])
+    assert found[0] == found[1]
+
+
+def test_diverged_and_impossible_trials_are_failed_trials(mnist_ff: Command) -> None:
+    words = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "trainer.epochs=1", "hydra.sweeper.sampler=grid")
+    code, out, err = mnist_ff("train", "-m", *WORDS, SPLIT, *words, "seed=1,2", "hydra.sweeper.n_trials=4")
+    assert code == 1, err
+    directory = sweep_dir()
+    assert sorted(statuses(directory)) == ["diverged", "diverged", "finished", "finished"]
+    counts = json.loads((directory / "search.json").read_text())["counts"]
+    assert (counts["complete"], counts["failed"]) == (2, 2)
+    assert out.count("try a smaller optimizer.lr") >= 2
+
+
+def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
+    from tests.conftest import Started
+
+    words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
+    started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
+    deadline = time.monotonic() + 60
+    while not Path("s/1/epochs.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    started.process.kill()
+    started.end()
+    again = Started("train", "-m", "resume=s")
+    code, out, err = again.end()
+    assert code == 1, err
+    assert "trial 1 was left running by a process that is gone: failed" in out
+    assert states("s/search.journal", "mnist-ff") == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert statuses(Path("s")) == ["finished", "failed", "finished", "finished"]
+    assert "its process was killed" in out
+    assert json.loads(Path("s/search.json").read_text())["counts"]["complete"] == 3
+
+
+def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> None:
+    from tests.conftest import Started
+
+    words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
+    started = Started("train", "-m", *words, "trainer.epochs=150", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
+    started.wait_for_rows(40, "s")
+    started.process.send_signal(signal.SIGINT)
+    assert started.end()[0] == 130
+    assert statuses(Path("s")) == ["interrupted"]
+    assert states("s/search.journal", "mnist-ff")[0] == "WAITING"
+    code, _, err = Started("train", "-m", "resume=s").end()
+    assert code == 0, err
+    assert statuses(Path("s")) == ["finished", "finished"]
+    assert states("s/search.journal", "mnist-ff") == ["COMPLETE", "COMPLETE"]
+    history = json.loads(Path("s/0/environment.json").read_text())["history"]
+    assert len(history) == 1, "it went on"
+
+
+def test_two_searches_share_a_storage() -> None:
+    from tests.conftest import Started
+
+    words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=7", "hydra.sweeper.storage=shared.journal")
+    pair = [Started("train", "-m", *words, f"hydra.sweep.dir={place}") for place in "ab"]
+    for started in pair:
+        code, _, err = started.end()
+        assert code == 0, err
+    runs = [int(path.name) for place in "ab" for path in Path(place).iterdir() if path.is_dir()]
+    assert sorted(runs) == list(range(7))
+    assert set(states("shared.journal", "mnist-ff")) <= {"COMPLETE", "PRUNED"}
+    assert len(states("shared.journal", "mnist-ff")) == 7
+
+
+def test_a_dry_run_says_the_space_and_writes_nothing(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", "-m", "dry_run=true", "sweep=search")
+    assert code == 0, err
+    assert "optimizer.lr  0.0001 to 0.01, logarithmic" in out
+    assert "model.dropout  0 to 0.6 in steps of 0.1" in out
+    assert "model.activation  one of relu, gelu, silu" in out
+    assert "up to 30 trials by tpe, pruned by asha; nothing was written" in out
+    assert not Path("outputs").exists()
+
+
+def test_the_preset_is_a_search_and_typed_keys_replace_its_own(mnist_ff: Command) -> None:
+    words = (
+        "data=mnist_5k",
+        "model.hidden=[16]",
+        "trainer.epochs=1",
+        "trainer.plots=false",
+        "hydra.sweeper.n_trials=2",
+    )
+    code, _, err = mnist_ff("train", "-m", "sweep=search", *words, "model.activation=relu", "hydra.sweeper.n_jobs=2")
+    assert code == 0, err
+    jobs = json.loads((sweep_dir() / "jobs.json").read_text())["jobs"]
+    assert len(jobs) == 2
+    assert all("model.activation=relu" in job["overrides"] for job in jobs)
+    assert len({job["config"]["optimizer"]["rho"] for job in jobs}) == 2
+
+
+def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
+    from mnist_ff.sweeps.finding import lines, read_finding
+
+    path = tmp_path / "search.json"
+    for text in ("", "[]", "{", "{}", "[" * 100_000, '{"study": 3}'):
+        path.write_text(text)
+        assert read_finding(tmp_path) is None
+    whole = {
+        "study": "s\x1b[31m\n", "storage": "x", "objective": "o", "n_trials": 1, "counts": {"complete": 1},
+        "best_trial": 0, "best_value": 0.5, "best_words": {}, "importance": {},
+    }  # fmt: skip
+    path.write_text(json.dumps(whole))
+    found = read_finding(tmp_path)
+    assert found is not None
+    assert "\x1b" not in "".join(lines(found))

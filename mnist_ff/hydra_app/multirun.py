@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
+from mnist_ff.config import conf_dir, flat, read_yaml
 from mnist_ff.errors import ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
@@ -88,12 +89,19 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
 def _composed(hydra: Any, words: list[str]) -> DictConfig:
     """Hydra's config for these words. A preset that counts trials is a search, and brings the sweeper for it.
 
-    It cannot choose the sweeper itself: config.yaml's choice stands above that of a group's file.
+    Its file cannot choose the sweeper itself: config.yaml's choice stands above that of a group's file.
     """
+    if _searching_preset(words) and not any(word.startswith("hydra/sweeper=") for word in words):
+        words = [CHOSEN, *words]
     composed: DictConfig = hydra.compose_config(CONFIG_NAME, words, run_mode=RunMode.MULTIRUN)
-    if "n_trials" in composed.hydra.sweeper and composed.hydra.runtime.choices["hydra/sweeper"] == "checked":
-        return _composed(hydra, [CHOSEN, *words])
     return composed
+
+
+def _searching_preset(words: list[str]) -> bool:
+    files = [
+        conf_dir() / "sweep" / f"{word.removeprefix('sweep=')}.yaml" for word in words if word.startswith("sweep=")
+    ]
+    return any("hydra.sweeper.n_trials" in flat(read_yaml(file)) for file in files if file.is_file())
 
 
 def _request(

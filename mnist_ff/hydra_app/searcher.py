@@ -111,7 +111,7 @@ class OptunaSweeper(CheckedSweeper):
         )
 
     def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
-        """The search, with the corners of its space tried as configs and its data had if asked. Errors: ConfigError."""
+        """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
         from mnist_ff.hydra_app.compose import check_overrides, config_errors
 
         assert self.hydra_context is not None

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, OverrideType, RangeSweep
 
+from mnist_ff.config import whole_keys
 from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.space import Choices, Dimension, Floats, Integers, Space, check_dimension
 
@@ -48,12 +49,12 @@ def dimension_of(override: Override) -> Dimension:
 
 
 def _interval(override: Override, value: IntervalSweep) -> Dimension:
-    """interval(a,b): whole numbers where both ends are, else any number; both ends included."""
+    """interval(a,b), both included: whole numbers where the key holds such, else any number between."""
     low, high = value.start, value.end
     assert low is not None
     assert high is not None
-    whole = isinstance(low, int) and isinstance(high, int) and "float" not in value.tags
-    if "int" in value.tags or whole:
+    whole = override.key_or_group in whole_keys() or isinstance(low, int)  # int(interval(...)); Hydra makes floats
+    if whole or "int" in value.tags:
         if low != int(low) or high != int(high):
             raise ConfigError(f"{override.input_line}: the ends of an interval of whole numbers must be whole")
         return Integers(int(low), int(high), log="log" in value.tags)

@@ -67,11 +67,11 @@ def check_dimension(key: str, dimension: Dimension) -> None:
             raise ConfigError(f"{key}: has no values")
         return
     if not (math.isfinite(dimension.low) and math.isfinite(dimension.high)) or dimension.low >= dimension.high:
-        raise ConfigError(f"{key}: goes from {dimension.low} to {dimension.high}; the first must be the smaller")
+        raise ConfigError(f"{key}: goes from {dimension.low:g} to {dimension.high:g}; the first must be the smaller")
     if dimension.log and dimension.low <= 0:
-        raise ConfigError(f"{key}: begins at {dimension.low}; a logarithm needs numbers above 0")
+        raise ConfigError(f"{key}: begins at {dimension.low:g}; a logarithm needs numbers above 0")
     if dimension.step is not None and dimension.step <= 0:
-        raise ConfigError(f"{key}: has the step {dimension.step}; it must be above 0")
+        raise ConfigError(f"{key}: has the step {dimension.step:g}; it must be above 0")
     if dimension.log and dimension.step not in (None, 1):
         raise ConfigError(f"{key}: has a step and a logarithm; only one of them")
 
