@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.sweeps.collect import collect, one_line, read_row
@@ -374,6 +376,19 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     assert "there is optimizer.lr, validation_accuracy" in err
     code, _, err = mnist_ff("compare", "nowhere")
     assert (code, "does not exist" in err) == (2, True)
+
+
+def test_a_narrow_terminal_gets_whole_columns() -> None:
+    from mnist_ff.commands.compare import show
+
+    answer = answer_of(GRID, score)
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    show(answer, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "95.00 ± 0.50 %" in lines[2]
+    assert max(map(len, lines[:5])) <= 60
+    assert any(line.startswith("No room here for test loss") for line in lines)
 
 
 MEASURE = """

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -106,7 +107,11 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
     made = page(answer)
     if made.ranked:
         wide = console if console.is_terminal else Console(file=console.file, width=250)
-        wide.print(_table(made.columns, made.ranked[:SHOWN]))
+        left_out = _print_table(wide, made.columns, made.ranked[:SHOWN])
+        if left_out:
+            _print(
+                console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
+            )
         if len(made.ranked) > SHOWN:
             _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
         for line in legend(answer):
@@ -120,15 +125,30 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
         _print(console, line)
 
 
+LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path")
+"""Columns that a narrow terminal does without, the first ones first."""
+
+
+def _print_table(console: Console, columns: list[str], rows: list[list[str]]) -> list[str]:
+    """Print as many columns as there is room for. Returns the names of those left out."""
+    left_out: list[str] = []
+    while True:
+        kept = [place for place, column in enumerate(columns) if column not in left_out]
+        made = _table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+        more = [column for column in LEFT_OUT if column in columns and column not in left_out]
+        if not more or Measurement.get(console, console.options.update(max_width=1000), made).maximum <= console.width:
+            console.print(made)
+            return left_out
+        left_out.append(more[0])
+
+
 def _table(columns: list[str], rows: list[list[str]]) -> Table:
-    """Narrow: names in several lines, and only the path is folded."""
+    """Names in several lines make it narrow."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         name = column.replace(".", ".\n").replace(" ", "\n")
-        path = column == "path"
-        made.add_column(
-            name, justify="left" if path or column == "rank" else "right", no_wrap=not path, overflow="fold"
-        )
+        left = column in ("path", "rank")
+        made.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
     for row in rows:
         made.add_row(*map(Text, row))
     return made
