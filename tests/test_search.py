@@ -210,13 +210,14 @@ def test_n_trials_counts_failures_and_resumes(storage: str) -> None:
     assert [trial.number for trial in run_all(more)] == [6, 7]
 
 
-def test_an_interrupted_trial_goes_on_under_its_number() -> None:
-    search = Search(plan())
+@pytest.mark.parametrize("storage", ["search.journal", "sqlite:///search.db"])
+def test_an_interrupted_trial_goes_on_under_its_number(storage: str) -> None:
+    search = Search(plan(storage))
     first = search.claim()
     assert first is not None
     search.settle(first.number, Verdict("interrupted", reason="stopped by SIGINT"))
-    assert Search(plan()).claim() == first
-    assert states() == ["RUNNING"]
+    assert Search(plan(storage)).claim() == first
+    assert states(storage) == ["RUNNING"]
 
 
 def test_the_answer_names_the_best_trial_and_what_mattered() -> None:
@@ -755,3 +756,46 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     found = read_finding(tmp_path)
     assert found is not None
     assert "\x1b" not in "".join(lines(found))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hydra.launcher.n_jobs={_target_:os.system,_args_:[touch pwned]}",
+        "+hydra.callbacks.x._target_=os.system",
+        "name=${oc.env:HOME}",
+        "hydra.job.name=x",
+    ],
+)
+def test_the_words_of_a_saved_search_call_nothing(word: str, mnist_ff: Command) -> None:
+    from mnist_ff.sweeps.plan import SweepPlan, write_plan
+
+    Path("s").mkdir()
+    write_plan(Path("s"), SweepPlan((), (*WORDS, SPLIT, LR, word)))
+    code, _, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 2
+    assert "would call or look up something" in err
+    assert sorted(path.name for path in Path().iterdir()) == ["s"]
+
+
+def test_a_search_whose_journal_is_gone_mixes_nothing(mnist_ff: Command) -> None:
+    words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=s")
+    assert mnist_ff("train", "-m", *words)[0] == 0
+    Path("s/search.journal").unlink()
+    code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.seed=7")
+    assert code == 1
+    assert "its job 0 is not trial 0 of study mnist-ff" in err
+
+
+def test_a_shared_study_of_another_space_is_refused_before_anything_is_written(mnist_ff: Command) -> None:
+    words = (*WORDS, SPLIT, "trainer.epochs=1", "hydra.sweeper.n_trials=1", "hydra.sweeper.storage=shared.journal")
+    assert mnist_ff("train", "-m", *words, LR, "hydra.sweep.dir=a")[0] == 0
+    code, _, err = mnist_ff("train", "-m", *words, "model.dropout=interval(0.1,0.2)", "hydra.sweep.dir=b")
+    assert code == 2
+    assert "holds a study of that name with another space" in err
+    assert not Path("b").exists()
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+    code, out, err = mnist_ff("train", "-m", "resume=../a", "hydra.sweeper.n_trials=2")
+    assert code == 0, err
+    assert "1 of them done before" in out

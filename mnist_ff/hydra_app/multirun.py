@@ -15,12 +15,12 @@ from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
 from mnist_ff.config import conf_dir, flat, read_yaml
-from mnist_ff.errors import ConfigError, Stopped
+from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
-from mnist_ff.sweeps.plan import SweepPlan, read_plan
+from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 
 KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "sweep.on_error")
 """Beginnings of the saved words that a resumed sweep takes over; later words of the same key win."""
@@ -80,10 +80,23 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
             raise ConfigError(
                 "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
             )
-        kept = [word for word in saved.words if not word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
-        return [*kept, *words]
-    kept = [word for word in saved.words if word.startswith(KEPT)]
+        kept = [word for word in saved.words if not word.startswith("hydra.sweep.dir=")]
+        return [*_harmless(kept), *words]
+    kept = _harmless([word for word in saved.words if word.startswith(KEPT)])
     return [*kept, *(word for word in words if word.startswith(("hydra", "sweep.on_error=")))]
+
+
+def _harmless(words: list[str]) -> list[str]:
+    """Saved words as they are. A sweep's directory is data: none of its words may call or look up anything.
+
+    Errors: BadRunError.
+    """
+    for word in words:
+        plain = word.replace("${hydra.job.num}", "")
+        known = not word.lstrip("+~").startswith("hydra") or word.startswith((*KEPT, "hydra.sweep.subdir="))
+        if "_target_" in plain or "${" in plain or not known:
+            raise BadRunError(f"{JOBS}: the saved word {word} would call or look up something; start a new sweep")
+    return words
 
 
 def _composed(hydra: Any, words: list[str]) -> DictConfig:
@@ -109,7 +122,8 @@ def _request(
 ) -> Request:
     """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
     with config_errors():
-        directory = Path(str(composed.hydra.sweep.dir) if resume is None else resume).absolute()
+        # as Hydra makes its jobs' directories absolute: without ..
+        directory = Path(os.path.abspath(str(composed.hydra.sweep.dir) if resume is None else resume))
         if "${" in os.fspath(directory):
             raise ConfigError(
                 f"{directory}: a sweep's directory cannot have ${{ in its path, which Hydra would look up"

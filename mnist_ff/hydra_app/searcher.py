@@ -16,7 +16,8 @@ from mnist_ff.config import Config, known_keys
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.job import SweepJob, write_reason
 from mnist_ff.hydra_app.space import split_words
-from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset
+from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
+from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.finding import write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
@@ -39,6 +40,7 @@ from mnist_ff.sweeps.space import Space, corners
 from mnist_ff.sweeps.stopping import reason_to_stop
 
 JOURNAL = "search.journal"
+SQLITE = "sqlite:///"
 CHOSEN = "hydra/sweeper=optuna"
 
 
@@ -80,6 +82,8 @@ class OptunaSweeper(CheckedSweeper):
     def _storage_in(self, directory: Path) -> str:
         if self._named_storage is None:
             return str(directory / JOURNAL)
+        if self._named_storage.startswith(SQLITE):
+            return SQLITE + str(Path(self._named_storage.removeprefix(SQLITE)).absolute())
         return self._named_storage if "://" in self._named_storage else str(Path(self._named_storage).absolute())
 
     def sweep(self, arguments: list[str]) -> None:
@@ -88,18 +92,27 @@ class OptunaSweeper(CheckedSweeper):
         Errors: ConfigError before anything is written; DataError, RunError; Stopped after a signal.
         """
         asked = self._checked(arguments, fetch=True)
-        saved = self.request.saved
-        words = self.request.words
-        plan = saved or SweepPlan((), words if CHOSEN in words else (CHOSEN, *words))
-        with self.opened(plan):
-            search = Search(asked.plan)
+        plan = self.request.saved or SweepPlan((), self._words())
+        shared = None if self._named_storage is None else Search(asked.plan)  # one that fails, before the directory
+        with self.opened(plan), interruptible() as stopped:
+            search = shared or Search(asked.plan)
             for line in search.recover(own=self.request.directory):
                 self.say(f"warning: {line}", style="yellow")
             self._mark_killed(search, plan.jobs)
             try:
-                self._run(search, asked, plan)
+                self._run(search, asked, plan, stopped)
             finally:
                 write_finding(self.request.directory, search.answer())
+            if stopped.exit_code:  # a signal between two batches
+                raise Stopped(stopped.exit_code)
+
+    def _words(self) -> tuple[str, ...]:
+        """What a resume goes by: it may start in another folder, and must know that this is a search."""
+        storage = "hydra.sweeper.storage="
+        words = self.request.words
+        if not any("${" in word for word in words if word.startswith(storage)):
+            words = tuple(f"{storage}{quoted(self._storage)}" if w.startswith(storage) else w for w in words)
+        return words if CHOSEN in words else (CHOSEN, *words)
 
     def describe(self, arguments: Sequence[str]) -> None:
         """Say what would be searched, as a dry run has it: the jobs are not known before. Errors: ConfigError."""
@@ -153,7 +166,7 @@ class OptunaSweeper(CheckedSweeper):
             check_searchable(config)
         return configs
 
-    def _run(self, search: Search, asked: _Asked, plan: SweepPlan) -> None:
+    def _run(self, search: Search, asked: _Asked, plan: SweepPlan, stopped: Interruption) -> None:
         """Claim, run and settle batch after batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
         counts = search.answer().counts
@@ -162,7 +175,7 @@ class OptunaSweeper(CheckedSweeper):
         before = f", {ended} of them done before" if ended else ""
         where = shown_storage(search.plan.storage)
         self.say(f"{self._n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
-        while reason_to_stop(directory) is None:
+        while reason_to_stop(directory) is None and stopped() is None:
             batch = self._claimed(search)
             if not batch:
                 return
@@ -183,10 +196,17 @@ class OptunaSweeper(CheckedSweeper):
         known = {job.number: job for job in plan.jobs}
         jobs = []
         for trial in batch:
+            words = [*asked.fixed, *trial.overrides()]
+            job = known.get(trial.number)
+            if job is not None and list(job.overrides) != words:
+                search.settle(trial.number, Verdict("interrupted"))
+                raise RunError(
+                    f"{self.request.directory}: its job {job.number} is not trial {job.number} of study {self._study} "
+                    f"in {shown_storage(self._storage)}; a search keeps its storage, or begins in a new directory"
+                )
             try:
-                job = known.get(trial.number)
                 if job is None:
-                    (job,) = self.checked_jobs([[*asked.fixed, *trial.overrides()]], first=trial.number)
+                    (job,) = self.checked_jobs([words], first=trial.number)
                     check_searchable(job.config)
             except ConfigError as error:
                 reason = str(error).splitlines()[0]
