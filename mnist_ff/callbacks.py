@@ -10,7 +10,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Position
+from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
 
 
@@ -183,3 +183,28 @@ class Checkpoint(Callback):
         assert self._plan is not None
         self._save(Position(self._epoch, tuple(self._batches)))
         self._saved = self._epoch * self._plan.batches + len(self._batches)
+
+
+class Pruning(Callback):
+    """Reports each epoch's validation score to a search, and keeps its answer for whoever asks whether to stop.
+
+    It answers the loop's question as an Interruption does: an observer itself stops nothing.
+    """
+
+    def __init__(self, report: Callable[[int, Score], str | None]) -> None:
+        self._report = report
+        self._reason: str | None = None
+        self._epochs = 0
+
+    def __call__(self) -> str | None:
+        """The reason to stop, or None."""
+        return self._reason
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._epochs = plan.epochs
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        done = epoch.epoch + 1
+        reason = None if epoch.validation is None else self._report(done, epoch.validation)
+        if done < self._epochs:  # after the last one there is nothing left to save
+            self._reason = reason

@@ -341,6 +341,26 @@ def known_keys() -> dict[str, str]:
     return keys
 
 
+def whole_keys() -> set[str]:
+    """The dotted keys that hold whole numbers."""
+    found: set[str] = set()
+    for key, hint in _hints(Config).items():
+        section: type = _bare(hint)
+        if not dataclasses.is_dataclass(section):
+            found |= {key} if _holds_whole(hint) else set()
+            continue
+        for variant in VARIANTS.get(section, {"": section}).values():
+            found |= {f"{key}.{name}" for name, inner in _hints(variant).items() if _holds_whole(inner)}
+    return found
+
+
+def _holds_whole(hint: Any) -> bool:
+    bare = _bare(hint)
+    if typing.get_origin(bare) in (Union, types.UnionType):
+        return any(_holds_whole(option) for option in typing.get_args(bare))
+    return bare is int
+
+
 def sweep_keys() -> dict[str, str]:
     """Every dotted key that only a sweep has, with its meaning."""
     return {f"sweep.{key}": _meaning(hint) for key, hint in _hints(SweepConfig).items()}

@@ -151,7 +151,7 @@ class Summary:
     """The end of a run; its file's presence means that the run ended."""
 
     status: str
-    """finished, interrupted, diverged or failed."""
+    """finished, pruned (stopped early by a search), interrupted, diverged or failed."""
     cause: str | None
     """Why the run ended early, or failed, or which signal came after its last step."""
     score: Score | None

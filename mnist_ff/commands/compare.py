@@ -18,6 +18,7 @@ from rich.text import Text
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs import shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
+from mnist_ff.sweeps.finding import Finding, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
 
@@ -40,7 +41,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
     paths = [Path(path) for path in arguments.paths]
     answer = summarise(collect_shown(paths, console))
-    if len(paths) == 1 and was_swept(paths[0]) and os.access(paths[0], os.W_OK):
+    swept = len(paths) == 1 and was_swept(paths[0])
+    if swept and os.access(paths[0], os.W_OK):
         save(answer, paths[0], console)
     if arguments.sort is not None:
         try:
@@ -52,7 +54,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     elif arguments.csv:
         sys.stdout.write(to_csv(answer))
     else:
-        show(answer, console)
+        show(answer, console, read_finding(paths[0]) if swept else None)
     return 0
 
 
@@ -60,13 +62,15 @@ def conclude(directory: Path, console: Console) -> int:
     """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
     well, else 0."""
     answer = summarise(collect_shown([directory], console))
+    finding = read_finding(directory)
     save(answer, directory, console)
-    show(answer, console)
-    if not answer.bad:
-        return 0
-    again = shlex.quote(str(shown(directory)))
-    _print(console, f"run only those again  mnist-ff train -m resume={again}")
-    return 1
+    show(answer, console, finding)
+    again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
+    if finding is not None:
+        _print(console, f"search on  {again} hydra.sweeper.n_trials={2 * finding.n_trials}")
+    elif answer.bad:
+        _print(console, f"run only those again  {again}")
+    return 1 if answer.bad else 0
 
 
 def collect_shown(paths: list[Path], console: Console) -> list[Row]:
@@ -93,13 +97,13 @@ def save(answer: Answer, directory: Path, console: Console) -> None:
     except Exception as error:
         _print(console, f"warning: no picture of the sweep ({error})", style="yellow")
     try:
-        write_files(answer, directory, drawn)
+        write_files(answer, directory, drawn, read_finding(directory))
     except OSError as error:
         _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
 
 
-def show(answer: Answer, console: Console) -> None:
-    """Print the ranked table, then every run that did not finish with its reason."""
+def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:
+    """Print the ranked table, every run that did not finish with its reason, and what a search found."""
     made = page(answer)
     if made.ranked:
         wide = console if console.is_terminal else Console(file=console.file, width=250)
@@ -117,6 +121,8 @@ def show(answer: Answer, console: Console) -> None:
     if len(made.bad) > SHOWN:
         _print(console, f"and {len(made.bad) - SHOWN} more")
     _print(console, counted(answer))
+    for line in [] if finding is None else lines(finding):
+        _print(console, line)
 
 
 LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path")

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff import device as devices
-from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, RunWriter
+from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, Pruning, RunWriter
 from mnist_ff.checkpoint import TrainingState, load_checkpoint, load_optimizer, save_checkpoint, save_weights
 from mnist_ff.commands.check import check
 from mnist_ff.commands.environment import environment
@@ -93,10 +93,12 @@ def train(
     console: Console,
     stopped: Interruption,
     changes: Mapping[str, Any] | None = None,
+    pruning: Pruning | None = None,
 ) -> Summary:
     """Run a settled config in a directory made for it and return how it ended, which summary.json then holds too.
 
     `changes` are given when an earlier run in that directory is to go on: the keys that differ from its config.
+    `pruning` is given when the run is a search's trial, which may end early.
     Errors: MnistError and bugs alike, after a summary with status diverged or failed.
     """
     assert config.seed is not None
@@ -106,7 +108,7 @@ def train(
         training = None
         try:
             with _failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
-                training = _Training(config, run, argv, clock, console, device, stopped, changes)
+                training = _Training(config, run, argv, clock, console, device, stopped, changes, pruning)
                 return training.run_all()
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C does not come as an exception here
             if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
@@ -158,10 +160,11 @@ class _Training:
         device: torch.device,
         stopped: Interruption,
         changes: Mapping[str, Any] | None,
+        pruning: Pruning | None,
     ) -> None:
         assert config.seed is not None
         self.config, self.run, self.clock, self.console = config, run, clock, console
-        self.device, self.seed, self.stopped = device, config.seed, stopped
+        self.device, self.seed, self.stopped, self.pruning = device, config.seed, stopped, pruning
         self.resumed = changes is not None
         saved = load_checkpoint(run, self._warn) if self.resumed else None
         with clock.part("data"):
@@ -208,12 +211,20 @@ class _Training:
                 EpochLines(self._say),
                 Checkpoint(self._save),
             ]
+            if self.pruning is not None:
+                callbacks.append(self.pruning)
             if self.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
             plan = plan_of(config, self.data, self.position)
             with self.clock.part("train"):
-                return fit(self.step, scorer(self.model, self.data), shuffle, plan, callbacks, self.stopped)
+                return fit(self.step, scorer(self.model, self.data), shuffle, plan, callbacks, self._reason_to_stop)
+
+    def _reason_to_stop(self) -> str | None:
+        return self.stopped() or self._pruned()
+
+    def _pruned(self) -> str | None:
+        return None if self.pruning is None else self.pruning()
 
     def _say(self, text: str, style: str | None = None) -> None:
         """To the terminal and train.log. A terminal that is gone ends its part only."""
@@ -293,9 +304,14 @@ class _Training:
             log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
             self._warn(f"no picture {picture} ({failure})")
 
+    def _status(self, outcome: Outcome) -> str:
+        if outcome.stopped is None:
+            return "finished"
+        return "pruned" if outcome.stopped == self._pruned() else "interrupted"
+
     def _summary(self, outcome: Outcome, score: Score) -> Summary:
         return Summary(
-            status="finished" if outcome.stopped is None else "interrupted",
+            status=self._status(outcome),
             cause=outcome.stopped or self.stopped(),
             score=score,
             epochs=self.position.epoch + len(outcome.epochs),

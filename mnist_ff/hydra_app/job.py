@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from mnist_ff.callbacks import Pruning
 from mnist_ff.commands.check import check
 from mnist_ff.commands.resume import resumed_config
 from mnist_ff.config import Config
@@ -21,6 +22,7 @@ from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.collect import GOOD, read_row
 from mnist_ff.sweeps.plan import read_plan, same_experiment, state_of
+from mnist_ff.sweeps.search import StudyLink, reporter
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, StopSign, ask_to_stop, reason_to_stop, signal_named
 
 
@@ -50,6 +52,8 @@ class SweepJob:
     stop_on_error: bool
     parent: int
     """The process that launches: a job there raises Stopped to end the launcher's loop."""
+    study: StudyLink | None = None
+    """Where a search's trial reports each epoch; the trial's number is the job's."""
 
     def __call__(self, task: DictConfig) -> JobResult:
         """Train the job that Hydra made a directory for. Errors: Stopped, in the sweep's own process only."""
@@ -83,12 +87,13 @@ class SweepJob:
             job = read_plan(self.sweep, only=run.path.relative_to(self.sweep).as_posix()).jobs[0]
             if state_of(self.sweep, job) != "finished":
                 config = job.config
-                go_on_or_start(config, run, list(self.argv), stopped, began)
+                pruning = None if self.study is None else Pruning(reporter(self.study, job.number))
+                go_on_or_start(config, run, list(self.argv), stopped, began, pruning)
         except Stopped:
             raise
         except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made
             if config is not None and _ending(run) == before:
-                _write_failure(run, config, error, began)
+                write_reason(run, config, error, began)
 
 
 def _ending(run: Run) -> tuple[int, int] | None:
@@ -100,8 +105,10 @@ def _ending(run: Run) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def go_on_or_start(config: Config, run: Run, argv: list[str], stopped: Interruption, began: float) -> None:
-    """Train in a run's directory, from its checkpoint if it has one.
+def go_on_or_start(
+    config: Config, run: Run, argv: list[str], stopped: Interruption, began: float, pruning: Pruning | None = None
+) -> None:
+    """Train in a run's directory, from its checkpoint if it has one. `pruning` may end a search's trial early.
 
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
@@ -114,7 +121,7 @@ def go_on_or_start(config: Config, run: Run, argv: list[str], stopped: Interrupt
     if any(run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)):
         saved, changes, _ = resumed_config(run, {})
         check(saved)
-        train(saved, run, argv, clock, quiet, stopped, changes)
+        train(saved, run, argv, clock, quiet, stopped, changes, pruning)
         return
     with clock.part("data"):
         settled = settle(config)
@@ -123,10 +130,10 @@ def go_on_or_start(config: Config, run: Run, argv: list[str], stopped: Interrupt
     if run.file("config.yaml").exists():
         with run.locked():
             run.start_over()
-    train(settled, Run.create(run.path), argv, clock, quiet, stopped)
+    train(settled, Run.create(run.path), argv, clock, quiet, stopped, pruning=pruning)
 
 
-def _write_failure(run: Run, config: Config, error: BaseException, began: float) -> None:
+def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:
     """Say why in the directory, if nobody else is at work there and the disk allows it."""
     from mnist_ff.commands.train import Clock, write_failure
 

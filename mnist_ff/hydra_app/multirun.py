@@ -14,11 +14,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
-from mnist_ff.errors import ConfigError, Stopped
+from mnist_ff.config import conf_dir, flat, read_yaml
+from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
+from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
-from mnist_ff.sweeps.plan import SweepPlan, read_plan
+from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 
 KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "sweep.on_error")
 """Beginnings of the saved words that a resumed sweep takes over; later words of the same key win."""
@@ -40,6 +42,9 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     request = _request(composed, console, words, saved, resume)
     sweeper = _sweeper(hydra, composed, request)
     arguments = list(OmegaConf.to_container(composed.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    if dry_run == "true" and isinstance(sweeper, OptunaSweeper):
+        sweeper.describe(arguments)
+        return 0
     if dry_run == "true":
         from mnist_ff.commands.estimate import show_jobs
 
@@ -70,13 +75,46 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
     for word in words:
         if word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{word}: a resumed sweep stays in its directories")
-    kept = [word for word in saved.words if word.startswith(KEPT)]
+    if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
+        if any(not word.startswith(("hydra.", "sweep.on_error=")) for word in words):
+            raise ConfigError(
+                "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
+            )
+        kept = [word for word in saved.words if not word.startswith("hydra.sweep.dir=")]
+        return [*_harmless(kept), *words]
+    kept = _harmless([word for word in saved.words if word.startswith(KEPT)])
     return [*kept, *(word for word in words if word.startswith(("hydra", "sweep.on_error=")))]
 
 
+def _harmless(words: list[str]) -> list[str]:
+    """Saved words as they are. A sweep's directory is data: none of its words may call or look up anything.
+
+    Errors: BadRunError.
+    """
+    for word in words:
+        plain = word.replace("${hydra.job.num}", "")
+        known = not word.lstrip("+~").startswith("hydra") or word.startswith((*KEPT, "hydra.sweep.subdir="))
+        if "_target_" in plain or "${" in plain or not known:
+            raise BadRunError(f"{JOBS}: the saved word {word} would call or look up something; start a new sweep")
+    return words
+
+
 def _composed(hydra: Any, words: list[str]) -> DictConfig:
+    """Hydra's config for these words. A preset that counts trials is a search, and brings the sweeper for it.
+
+    Its file cannot choose the sweeper itself: config.yaml's choice stands above that of a group's file.
+    """
+    if _searching_preset(words) and not any(word.startswith("hydra/sweeper=") for word in words):
+        words = [CHOSEN, *words]
     composed: DictConfig = hydra.compose_config(CONFIG_NAME, words, run_mode=RunMode.MULTIRUN)
     return composed
+
+
+def _searching_preset(words: list[str]) -> bool:
+    files = [
+        conf_dir() / "sweep" / f"{word.removeprefix('sweep=')}.yaml" for word in words if word.startswith("sweep=")
+    ]
+    return any("hydra.sweeper.n_trials" in flat(read_yaml(file)) for file in files if file.is_file())
 
 
 def _request(
@@ -84,7 +122,8 @@ def _request(
 ) -> Request:
     """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
     with config_errors():
-        directory = Path(str(composed.hydra.sweep.dir) if resume is None else resume).absolute()
+        # as Hydra makes its jobs' directories absolute: without ..
+        directory = Path(os.path.abspath(str(composed.hydra.sweep.dir) if resume is None else resume))
         if "${" in os.fspath(directory):
             raise ConfigError(
                 f"{directory}: a sweep's directory cannot have ${{ in its path, which Hydra would look up"

@@ -8,12 +8,14 @@ NAMESPACE = "hydra_plugins.mnist_ff"
 
 
 def register_plugins() -> None:
-    """Give our sweeper a name in Hydra's namespace; safe to repeat.
+    """Give our sweepers a name in Hydra's namespace; safe to repeat.
 
-    The name stands in Hydra's table alone. The class keeps its true module, so that a pickle that holds it can be
+    The name stands in Hydra's table alone. A class keeps its true module, so that a pickle that holds it can be
     read by any process that has mnist_ff, and there is no module that only this process knows.
     """
     plugins = Plugins.instance()  # first: when it is made, it loads Hydra's own classes anew
+    from mnist_ff.hydra_app.searcher import OptunaSweeper
     from mnist_ff.hydra_app.sweeper import CheckedSweeper
 
-    plugins.class_name_to_class[f"{NAMESPACE}.{CheckedSweeper.__name__}"] = CheckedSweeper
+    for sweeper in (CheckedSweeper, OptunaSweeper):
+        plugins.class_name_to_class[f"{NAMESPACE}.{sweeper.__name__}"] = sweeper

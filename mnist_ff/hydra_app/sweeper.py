@@ -27,7 +27,7 @@ from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, state_of, write_plan
-from mnist_ff.sweeps.progress import Watch
+from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
 from mnist_ff.sweeps.stopping import ask_to_stop, go_on, reason_to_stop, signal_named
 
 GRACE = 4.0
@@ -70,8 +70,7 @@ class CheckedSweeper(BasicSweeper):
             done = len(plan.jobs) - len(left)
             before = f", {done} of them finished before" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
-            if left:
-                self.launch(left, plan)
+            self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done))
 
     def planned(self, arguments: Sequence[str]) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the words. Nothing is written. Errors: ConfigError."""
@@ -123,11 +122,12 @@ class CheckedSweeper(BasicSweeper):
 
     def _on_data_that_can_be_had(self, plan: SweepPlan, arguments: Sequence[str]) -> SweepPlan:
         """Fetch every data set of the sweep. Where MNIST cannot be had, the same sweep on its subset."""
-        if not self._needs_fallback([job.config for job in plan.jobs]):
+        if not self.needs_fallback([job.config for job in plan.jobs]):
             return plan
-        return SweepPlan(tuple(self.checked_jobs(self._grid(_on_subset(arguments)))), plan.words)
+        return SweepPlan(tuple(self.checked_jobs(self._grid(on_subset(arguments)))), plan.words)
 
-    def _needs_fallback(self, configs: list[Config]) -> bool:
+    def needs_fallback(self, configs: list[Config]) -> bool:
+        """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
         from mnist_ff.data.load import ensure
 
         wanted: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
@@ -173,16 +173,18 @@ class CheckedSweeper(BasicSweeper):
                 self.say(f"warning: {error}; it is left alone", style="yellow")
         return jobs
 
-    def launch(self, jobs: Sequence[Job], plan: SweepPlan) -> None:
-        """Run jobs of the plan with the launcher that was chosen, and return when they have ended, in whatever way.
+    def launch(self, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
+        """Run saved jobs with the launcher that was chosen, and return when they have ended, in whatever way.
 
-        How they ended is in their directories. Errors: Stopped after a signal.
+        `keys` name a job to people. How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
+        if not jobs:
+            return
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
             end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
-            with Watch(self.request.directory, jobs, plan.jobs, self.say, end.look):
+            with Watch(self.request.directory, jobs, keys, tally, self.say, end.look):
                 try:
                     self.launcher.launch(batch, initial_job_idx=jobs[0].number)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
@@ -325,7 +327,7 @@ def _held(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _on_subset(arguments: Sequence[str]) -> list[str]:
+def on_subset(arguments: Sequence[str]) -> list[str]:
     """The same sweep on mnist_5k; keys that it does not have are left out."""
     gone = ("data=", "data.mirrors=", "data.fallback=")
     return [*(given for given in arguments if not given.startswith(gone)), "data=mnist_5k", "data.instead_of=mnist"]

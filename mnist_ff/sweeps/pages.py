@@ -6,12 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mnist_ff.files import write_text
 from mnist_ff.records import Score
+from mnist_ff.sweeps.finding import Finding
+from mnist_ff.sweeps.finding import lines as finding_lines
 from mnist_ff.sweeps.statistics import Sample
 from mnist_ff.sweeps.summarise import WITHIN_NOISE, Answer, Group, brief, text
 
@@ -102,11 +104,12 @@ def counted(answer: Answer) -> str:
     return ", ".join(f"{count} {status}" for status, count in answer.counts.items()) or "no runs"
 
 
-def write_files(answer: Answer, directory: Path, drawn: bool) -> None:
-    """Write sweep.csv, sweep.json and sweep.md, whole; the page shows sweep.png if it was drawn. Errors: OSError."""
+def write_files(answer: Answer, directory: Path, drawn: bool, finding: Finding | None = None) -> None:
+    """Write sweep.csv, sweep.json and sweep.md, whole, with what a search found; the page shows sweep.png if it was
+    drawn. Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(answer))
-    write_text(directory / "sweep.json", json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
-    write_text(directory / "sweep.md", to_markdown(answer, directory.resolve().name, drawn))
+    write_text(directory / "sweep.json", json.dumps(to_json(answer, finding), indent=1, allow_nan=False) + "\n")
+    write_text(directory / "sweep.md", to_markdown(answer, directory.resolve().name, drawn, finding))
 
 
 def to_csv(answer: Answer) -> str:
@@ -145,9 +148,10 @@ def _ranked_rows(answer: Answer) -> list[tuple[int | None, Any]]:
     return sorted(ranked, key=lambda pair: pair[0] or len(ranked) + 1)
 
 
-def to_json(answer: Answer) -> dict[str, Any]:
+def to_json(answer: Answer, finding: Finding | None = None) -> dict[str, Any]:
     """Everything, for programs."""
     return {
+        **({} if finding is None else {"search": asdict(finding)}),
         "ranked_by": answer.ranked_by,
         "keys": list(answer.keys),
         "counts": answer.counts,
@@ -191,10 +195,12 @@ def _score_json(score: Score | None) -> dict[str, Any] | None:
     return None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "samples": score.samples}
 
 
-def to_markdown(answer: Answer, title: str, drawn: bool) -> str:
-    """The ranked table, those that did not finish, what all runs share."""
+def to_markdown(answer: Answer, title: str, drawn: bool, finding: Finding | None = None) -> str:
+    """What a search found, the ranked table, those that did not finish, what all runs share."""
     made = page(answer)
     lines = [f"# {_escaped(title)}", "", f"{len(answer.rows)} runs: {counted(answer)}. {' '.join(legend(answer))}", ""]
+    if finding is not None:
+        lines += [*(f"- {_escaped(line)}" for line in finding_lines(finding)), ""]
     if made.ranked:
         lines += [*_markdown_table(made.columns, made.ranked), ""]
     lines += ["![sweep](sweep.png)", ""] if drawn else []

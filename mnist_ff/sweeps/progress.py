@@ -27,6 +27,20 @@ def named(job: Job, keys: Sequence[str]) -> str:
     return "  ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 
+class Tally:
+    """How far a sweep is, over all its launches: a search has many."""
+
+    def __init__(self, of: int, ended: int) -> None:
+        self.of, self.ended = of, ended
+        self._before, self._began = ended, time.monotonic()
+
+    def seconds_left(self) -> float | None:
+        """By the pace so far; None at the end, and before the first."""
+        done = self.ended - self._before
+        left = self.of - self.ended
+        return (time.monotonic() - self._began) / done * left if done > 0 and left > 0 else None
+
+
 class Watch:
     """Says when jobs end; a context, inside which the jobs run."""
 
@@ -34,17 +48,15 @@ class Watch:
         self,
         sweep: Path,
         jobs: Sequence[Job],
-        every: Sequence[Job],
+        keys: Sequence[str],
+        tally: Tally,
         say: Callable[[str], None],
         look: Callable[[], None],
     ) -> None:
-        """`jobs` of `every` job of the sweep are launched; `look` is called at each look too."""
+        """`jobs` are launched, named by their `keys` and counted in `tally`; `look` is called at each look too."""
         self._sweep, self._say, self._look = sweep, say, look
-        self._keys = varied_keys(every)
-        self._of, self._ended = len(every), len(every) - len(jobs)
-        self._jobs = len(jobs)
+        self._keys, self._tally = keys, tally
         self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
-        self._began = time.monotonic()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
 
@@ -73,7 +85,7 @@ class Watch:
             found = self._ending(job)
             if found is not None and found != before:
                 del self._waiting[job.subdir]
-                self._ended += 1
+                self._tally.ended += 1
                 self._say(self._line(job, read_row(self._sweep / job.subdir, job.subdir, job)))
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
@@ -85,7 +97,8 @@ class Watch:
         return found.st_ino, found.st_mtime_ns
 
     def _line(self, job: Job, row: Row) -> str:
-        parts = [f"{self._ended:>{len(str(self._of))}}/{self._of}", f"job {job.subdir}"]
+        of = self._tally.of
+        parts = [f"{self._tally.ended:>{len(str(of))}}/{of}", f"job {job.subdir}"]
         name = named(job, self._keys)
         parts += [name] if name else []
         if row.status == "finished" and row.watched is not None:
@@ -93,9 +106,8 @@ class Watch:
         else:
             parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
         parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
-        if self._waiting:
-            done = self._jobs - len(self._waiting)
-            parts.append(f"ETA {duration((time.monotonic() - self._began) / done * len(self._waiting))}")
+        left = self._tally.seconds_left()
+        parts += [] if left is None else [f"ETA {duration(left)}"]
         return "  ".join(parts)
 
 

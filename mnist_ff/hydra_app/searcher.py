@@ -1,0 +1,263 @@
+"""hydra/sweeper=optuna: a sweep whose jobs are a search's trials, made as the results of earlier ones come in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from mnist_ff.config import Config, known_keys
+from mnist_ff.errors import ConfigError, RunError, Stopped
+from mnist_ff.hydra_app.job import SweepJob, write_reason
+from mnist_ff.hydra_app.space import split_words
+from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
+from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.runs import Run, shown
+from mnist_ff.sweeps.finding import write_finding
+from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
+from mnist_ff.sweeps.progress import Tally
+from mnist_ff.sweeps.search import (
+    KILLED,
+    Pruner,
+    Search,
+    SearchPlan,
+    StudyLink,
+    Trial,
+    Verdict,
+    check_plan,
+    check_searchable,
+    require_optuna,
+    shown_storage,
+    verdict_of,
+)
+from mnist_ff.sweeps.space import Space, corners
+from mnist_ff.sweeps.stopping import reason_to_stop
+
+JOURNAL = "search.journal"
+SQLITE = "sqlite:///"
+CHOSEN = "hydra/sweeper=optuna"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A checked search: what its trials share, what they vary, and the study."""
+
+    fixed: tuple[str, ...]
+    space: Space
+    plan: SearchPlan
+
+
+class OptunaSweeper(CheckedSweeper):
+    """Asks Optuna for trials, runs each as a job, tells how it ended. The numbers of trials and jobs are the same."""
+
+    def __init__(self, params: Any, **keys: Any) -> None:
+        """The keys of conf/hydra/sweeper/optuna.yaml, which setup() looks at: Hydra hides errors of this function."""
+        super().__init__(max_batch_size=None, params=params)
+        self._keys = keys
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra calls it; the jobs learn where to report before a launcher holds them.
+
+        Errors: ConfigError for the extra that is missing, and for a key's value.
+        """
+        assert isinstance(task_function, SweepJob)
+        require_optuna()
+        keys = self._keys
+        self._n_trials, self._n_jobs = _whole(keys, "n_trials", 1), _whole(keys, "n_jobs", 1)
+        self._seed, self._startup = _whole(keys, "seed", 0), _whole(keys, "n_startup_trials", 1)
+        self._sampler, self._objective = str(keys["sampler"]), str(keys["objective"])
+        self._pruner = Pruner(str(keys["pruner"]), _whole(keys, "min_epochs", 1), _whole(keys, "factor", 2), 1)
+        self._named_storage = None if keys["storage"] is None else str(keys["storage"])
+        self._study = str(keys["study_name"])
+        self._storage = self._storage_in(Path(str(config.hydra.sweep.dir)))
+        job = replace(task_function, study=StudyLink(self._storage, self._study))
+        super().setup(hydra_context=hydra_context, task_function=job, config=config)
+
+    def _storage_in(self, directory: Path) -> str:
+        if self._named_storage is None:
+            return str(directory / JOURNAL)
+        if self._named_storage.startswith(SQLITE):
+            return SQLITE + str(Path(self._named_storage.removeprefix(SQLITE)).absolute())
+        return self._named_storage if "://" in self._named_storage else str(Path(self._named_storage).absolute())
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Search until n_trials are done in all.
+
+        Errors: ConfigError before anything is written; DataError, RunError; Stopped after a signal.
+        """
+        asked = self._checked(arguments, fetch=True)
+        plan = self.request.saved or SweepPlan((), self._words())
+        shared = None if self._named_storage is None else Search(asked.plan)  # one that fails, before the directory
+        with self.opened(plan), interruptible() as stopped:
+            search = shared or Search(asked.plan)
+            for line in search.recover(own=self.request.directory):
+                self.say(f"warning: {line}", style="yellow")
+            self._mark_killed(search, plan.jobs)
+            try:
+                self._run(search, asked, plan, stopped)
+            finally:
+                write_finding(self.request.directory, search.answer())
+            if stopped.exit_code:  # a signal between two batches
+                raise Stopped(stopped.exit_code)
+
+    def _words(self) -> tuple[str, ...]:
+        """What a resume goes by: it may start in another folder, and must know that this is a search."""
+        storage = "hydra.sweeper.storage="
+        words = self.request.words
+        if not any("${" in word for word in words if word.startswith(storage)):
+            words = tuple(f"{storage}{quoted(self._storage)}" if w.startswith(storage) else w for w in words)
+        return words if CHOSEN in words else (CHOSEN, *words)
+
+    def describe(self, arguments: Sequence[str]) -> None:
+        """Say what would be searched, as a dry run has it: the jobs are not known before. Errors: ConfigError."""
+        asked = self._checked(arguments, fetch=False)
+        for key, dimension in asked.space.items():
+            self.say(f"{key}  {dimension}")
+        self.say(
+            f"up to {self._n_trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
+        )
+
+    def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
+        """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
+        from mnist_ff.hydra_app.compose import check_overrides, config_errors
+
+        assert self.hydra_context is not None
+        if self.request.options.rows is not None:
+            raise ConfigError("sweep.rows: rows are fixed jobs; a search makes its own: hydra.sweeper.params")
+        loader = self.hydra_context.config_loader
+        with config_errors():
+            words = [*self._parse_config(), *arguments]
+            check_overrides(loader, words)
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
+        fixed, space = split_words(parsed)
+        plan = self._search_plan(fixed, space, epochs=1)
+        check_plan(plan)
+        configs = self._corners(fixed, space)
+        if fetch and self.needs_fallback(configs):
+            fixed = on_subset(fixed)
+            configs = self._corners(fixed, space)
+        epochs = max(config.trainer.epochs for config in configs)
+        return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs))
+
+    def _search_plan(self, fixed: Sequence[str], space: Space, epochs: int) -> SearchPlan:
+        return SearchPlan(
+            study=self._study,
+            storage=self._storage,
+            n_trials=self._n_trials,
+            objective=self._objective,
+            sampler=self._sampler,
+            n_startup_trials=self._startup,
+            seed=self._seed,
+            pruner=replace(self._pruner, max_epochs=epochs),
+            space=space,
+            fixed=tuple(fixed),
+        )
+
+    def _corners(self, fixed: Sequence[str], space: Space) -> list[Config]:
+        rows = [[*fixed, *(f"{key}={word}" for key, word in row.items())] for row in corners(space)]
+        configs = [job.config for job in self.checked_jobs(rows)]
+        for config in configs:
+            check_searchable(config)
+        return configs
+
+    def _run(self, search: Search, asked: _Asked, plan: SweepPlan, stopped: Interruption) -> None:
+        """Claim, run and settle batch after batch, until no trial is left or something asks to stop."""
+        directory = self.request.directory
+        counts = search.answer().counts
+        ended = counts["complete"] + counts["pruned"] + counts["failed"]
+        tally = Tally(self._n_trials, ended)
+        before = f", {ended} of them done before" if ended else ""
+        where = shown_storage(search.plan.storage)
+        self.say(f"{self._n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        while reason_to_stop(directory) is None and stopped() is None:
+            batch = self._claimed(search)
+            if not batch:
+                return
+            jobs = self._jobs_of(search, asked, plan, batch)
+            plan = replace(plan, jobs=_merged(plan.jobs, jobs))
+            write_plan(directory, plan)
+            self._run_batch(search, jobs, _config_keys(asked.space), tally)
+            write_finding(directory, search.answer())
+
+    def _claimed(self, search: Search) -> list[Trial]:
+        batch: list[Trial] = []
+        while len(batch) < self._n_jobs and (trial := search.claim()) is not None:
+            batch.append(trial)
+        return batch
+
+    def _jobs_of(self, search: Search, asked: _Asked, plan: SweepPlan, batch: Sequence[Trial]) -> list[Job]:
+        """A job for each trial: the one that it had before an interruption, or a new one. An impossible one fails."""
+        known = {job.number: job for job in plan.jobs}
+        jobs = []
+        for trial in batch:
+            words = [*asked.fixed, *trial.overrides()]
+            job = known.get(trial.number)
+            if job is not None and list(job.overrides) != words:
+                search.settle(trial.number, Verdict("interrupted"))
+                raise RunError(
+                    f"{self.request.directory}: its job {job.number} is not trial {job.number} of study {self._study} "
+                    f"in {shown_storage(self._storage)}; a search keeps its storage, or begins in a new directory"
+                )
+            try:
+                if job is None:
+                    (job,) = self.checked_jobs([words], first=trial.number)
+                    check_searchable(job.config)
+            except ConfigError as error:
+                reason = str(error).splitlines()[0]
+                self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
+                search.settle(trial.number, Verdict("failed", reason=reason))
+                continue
+            search.started(trial.number, self.request.directory / job.subdir)
+            jobs.append(job)
+        return jobs
+
+    def _run_batch(self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
+        at_once = False
+        try:
+            self.launch(jobs, keys, tally)
+        except Stopped:
+            at_once = True
+            raise
+        finally:
+            stopping = at_once or reason_to_stop(self.request.directory) is not None
+            for job in jobs:
+                search.settle(job.number, self._verdict(job, stopping))
+            self._mark_killed(search, jobs)
+
+    def _verdict(self, job: Job, stopping: bool) -> Verdict:
+        """How a trial ended. What a stop kept from starting, or ended without a word, waits to go on."""
+        run = Run(self.request.directory / job.subdir)
+        if stopping and not run.file("summary.json").exists():
+            return Verdict("interrupted", reason="stopped")
+        return verdict_of(run.path, self._objective)
+
+    def _mark_killed(self, search: Search, jobs: Sequence[Job]) -> None:
+        """Give the runs of trials that failed without a word a summary: the table then says what the study does."""
+        failed = search.failed()
+        for job in jobs:
+            run = Run(self.request.directory / job.subdir)
+            if job.number in failed and run.file("config.yaml").exists() and not run.file("summary.json").exists():
+                write_reason(run, job.config, RunError(KILLED), time.perf_counter())
+
+
+def _whole(keys: Mapping[str, Any], name: str, least: int) -> int:
+    value = keys[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"hydra.sweeper.{name}={value}: must be a whole number of at least {least}")
+    return value
+
+
+def _merged(old: Sequence[Job], new: Sequence[Job]) -> tuple[Job, ...]:
+    """All jobs by number."""
+    return tuple(sorted({job.number: job for job in (*old, *new)}.values(), key=lambda job: job.number))
+
+
+def _config_keys(space: Space) -> list[str]:
+    """The dotted config keys that the space varies; a group's choice is its name."""
+    return [key if key in known_keys() else f"{key}.name" for key in space]

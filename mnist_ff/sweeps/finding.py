@@ -1,0 +1,89 @@
+"""What a search has found so far: a file of its sweep directory, to be shown without Optuna."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_ff.files import write_text
+
+SEARCH = "search.json"
+LARGEST = 1 << 20
+"""Bytes of a search.json that is read."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study knows: its best trial, what mattered, and how many trials ended how."""
+
+    study: str
+    storage: str
+    """Without a password."""
+    objective: str
+    n_trials: int
+    counts: Mapping[str, int]
+    """complete, pruned, failed, running and waiting trials."""
+    best_trial: int | None
+    best_value: float | None
+    best_words: Mapping[str, str]
+    importance: Mapping[str, float]
+    """Share of each key in the spread of the objective (PED-ANOVA, Watanabe et al. 2023); empty below two results."""
+
+
+def write_finding(directory: Path, finding: Finding) -> None:
+    """Put search.json into the sweep's directory, whole. Errors: OSError."""
+    write_text(directory / SEARCH, json.dumps(asdict(finding), indent=1, allow_nan=False) + "\n")
+
+
+def read_finding(directory: Path) -> Finding | None:
+    """What the search in this sweep directory found; None where there is none, or none of ours."""
+    path = directory / SEARCH
+    try:
+        if path.stat().st_size > LARGEST:
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Finding(
+            study=_text(values["study"]),
+            storage=_text(values["storage"]),
+            objective=_text(values["objective"]),
+            n_trials=int(values["n_trials"]),
+            counts={_text(name): int(count) for name, count in values["counts"].items()},
+            best_trial=None if values["best_trial"] is None else int(values["best_trial"]),
+            best_value=None if values["best_value"] is None else _number(values["best_value"]),
+            best_words={_text(key): _text(word) for key, word in values["best_words"].items()},
+            importance={_text(key): _number(share) for key, share in values["importance"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return None
+
+
+def _text(value: Any) -> str:
+    """A text of one line that a terminal shows as it is."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return "".join(letter if letter.isprintable() else " " for letter in value)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a finite number")
+    return number
+
+
+def lines(finding: Finding) -> list[str]:
+    """The finding for people, a fact a line."""
+    counted = ", ".join(f"{count} {name}" for name, count in finding.counts.items() if count)
+    said = [f"study {finding.study} in {finding.storage}: {finding.n_trials} trials in all, {counted}"]
+    if finding.best_trial is not None and finding.best_value is not None:
+        words = " ".join(f"{key}={word}" for key, word in finding.best_words.items())
+        what = finding.objective.replace("_", " ")
+        said.append(f"best trial {finding.best_trial}: {what} {finding.best_value:.4f}  {words}")
+    if finding.importance:
+        shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in finding.importance.items())
+        said.append(f"importance (PED-ANOVA): {shares}")
+    return said

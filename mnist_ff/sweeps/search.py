@@ -1,0 +1,541 @@
+"""A search: an Optuna study that processes share, one trial a claim and none twice. No Hydra, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock
+
+from mnist_ff.config import Config
+from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.records import Score
+from mnist_ff.runs import Run
+from mnist_ff.sweeps.finding import Finding
+from mnist_ff.sweeps.processes import Process, lives, own_process
+from mnist_ff.sweeps.space import Choices, Dimension, Integers, Space, check_dimension, grid_of, word_of
+
+if TYPE_CHECKING:
+    import optuna
+
+log = logging.getLogger("mnist_ff")
+
+SAMPLERS = ("tpe", "random", "grid", "cmaes")
+PRUNERS = ("none", "asha", "hyperband")
+OBJECTIVES = ("validation_accuracy", "validation_loss")
+
+EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
+KILLED = "its process was killed, or its machine was lost"
+UNCLAIMED = 60.0
+"""Seconds after which a running trial without an owner is a dead one, where no lock guards a claim."""
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """When a trial is hopeless. `max_epochs` is the length of the longest trial, which Hyperband divides."""
+
+    name: str
+    min_epochs: int
+    factor: int
+    max_epochs: int
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """All that a search is. `fixed` are the words that every trial shares; with the space they tell searches apart."""
+
+    study: str
+    storage: str
+    """A journal file's path, or an Optuna storage URL."""
+    n_trials: int
+    """Trials in all: of every process and every resume, those that fail too."""
+    objective: str
+    sampler: str
+    n_startup_trials: int
+    """Random trials before tpe and cmaes look at the results."""
+    seed: int
+    pruner: Pruner
+    space: Space
+    fixed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One claimed trial: its number in the study and the word for each key."""
+
+    number: int
+    words: Mapping[str, str]
+
+    def overrides(self) -> list[str]:
+        """The words of a job."""
+        return [f"{key}={word}" for key, word in self.words.items()]
+
+
+@dataclass(frozen=True)
+class StudyLink:
+    """Where a job in another process reports to: plain values, to be pickled."""
+
+    storage: str
+    study: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial's run ended, from its directory."""
+
+    state: Literal["complete", "pruned", "failed", "interrupted"]
+    value: float | None = None
+    reason: str | None = None
+
+
+def require_optuna() -> None:
+    """Errors: ConfigError that names the extra."""
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError(EXTRA) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def check_plan(plan: SearchPlan) -> None:
+    """Compare the plan's parts with each other. Errors: ConfigError naming the key."""
+    _check_objective(plan.objective)
+    for name, value, allowed in (
+        ("sampler", plan.sampler, SAMPLERS),
+        ("pruner", plan.pruner.name, PRUNERS),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"hydra.sweeper.{name}={value}: must be one of {', '.join(allowed)}")
+    for name, number, least in (
+        ("n_trials", plan.n_trials, 1),
+        ("n_startup_trials", plan.n_startup_trials, 1),
+        ("min_epochs", plan.pruner.min_epochs, 1),
+        ("factor", plan.pruner.factor, 2),
+    ):
+        if number < least:
+            raise ConfigError(f"hydra.sweeper.{name}={number}: must be at least {least}")
+    if not plan.space:
+        raise ConfigError(
+            "hydra/sweeper=optuna: nothing to search; give a key several values, "
+            "such as optimizer.lr=tag(log,interval(1e-4,1e-2))"
+        )
+    for key, dimension in plan.space.items():
+        check_dimension(key, dimension)
+    if plan.sampler == "grid":
+        grid_of(plan.space)
+    numbers = [key for key, dimension in plan.space.items() if not isinstance(dimension, Choices)]
+    if plan.sampler == "cmaes" and not numbers:
+        raise ConfigError("hydra.sweeper.sampler=cmaes: no key has an interval or a range of numbers; use tpe")
+
+
+def _check_objective(objective: str) -> None:
+    if objective.startswith("test"):
+        raise ConfigError(
+            f"hydra.sweeper.objective={objective}: a search that looks at the test images fits itself to them, and its "
+            f"best score would be of no unseen image; there is {', '.join(OBJECTIVES)}"
+        )
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"hydra.sweeper.objective={objective}: must be one of {', '.join(OBJECTIVES)}")
+
+
+def check_searchable(config: Config) -> None:
+    """A search is judged by held-out training images. Errors: ConfigError."""
+    if config.data.validation_split == 0:
+        raise ConfigError(
+            "data.validation_split=0: a search is judged by held-out training images, never by the test images, "
+            "which would then be no unseen images any more; set data.validation_split=0.1666 or so"
+        )
+
+
+class Search:
+    """An open study; it lives as long as its connection to the storage.
+
+    A trial is one record of the storage with a dense number. It is made waiting, and whoever turns it to running owns
+    it: every Optuna storage does that turn for one process only. Only numbers below n_trials are ever run, so there
+    are never more, however many processes count at the same time.
+    """
+
+    def __init__(self, plan: SearchPlan) -> None:
+        """Open the study, or make it. Errors: ConfigError for another search's study or a storage that fails."""
+        require_optuna()
+        check_plan(plan)
+        import optuna
+
+        self.plan = plan
+        self._lock = _claims_lock(plan.storage)
+        with self._lock:
+            self._storage = open_storage(plan.storage)
+            optuna.create_study(
+                study_name=plan.study,
+                storage=self._storage,
+                direction=_direction(plan.objective),
+                load_if_exists=True,
+            )
+            self._study_id = self._storage.get_study_id_from_name(plan.study)
+            self._check_same_search()
+            self._storage.set_study_user_attr(self._study_id, "pruner", asdict(plan.pruner))
+
+    def _check_same_search(self) -> None:
+        own = {
+            "objective": self.plan.objective,
+            "space": {key: [type(part).__name__, asdict(part)] for key, part in self.plan.space.items()},
+            "fixed": sorted(self.plan.fixed),
+        }
+        text = json.dumps(own, sort_keys=True)
+        there = self._storage.get_study_user_attrs(self._study_id).get("search")
+        if there is None:
+            self._storage.set_study_user_attr(self._study_id, "search", text)
+        elif there != text:
+            raise ConfigError(
+                f"hydra.sweeper.study_name={self.plan.study}: {shown_storage(self.plan.storage)} holds a study of that "
+                "name with another space, objective or fixed values; choose another name"
+            )
+
+    def claim(self) -> Trial | None:
+        """A trial for this process to run, or None when all have been given out."""
+        import optuna
+
+        with self._lock:
+            trial_id = self._claimed()
+            if trial_id is None:
+                return None
+            self._storage.set_trial_user_attr(trial_id, "owner", asdict(own_process()))
+        number = self._storage.get_trial(trial_id).number
+        study = self._study(build_sampler(self.plan, number))
+        trial = optuna.trial.Trial(study, trial_id)
+        words = {key: word_of(part, _suggest(trial, key, part)) for key, part in self.plan.space.items()}
+        return Trial(number, words)
+
+    def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+        """The study as it stands now: a Study keeps the trials that it has seen, so each question has its own."""
+        import optuna
+
+        study = optuna.load_study(
+            study_name=self.plan.study, storage=self._storage, sampler=sampler, pruner=build_pruner(self.plan.pruner)
+        )
+        study.get_trials(deepcopy=False)  # a database's cache must have met a trial before it changes it
+        return study
+
+    def _claimed(self) -> int | None:
+        """The id of a trial that this process turned from waiting to running."""
+        import optuna
+
+        while True:
+            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+            for trial in trials[: self.plan.n_trials]:
+                if trial.state is optuna.trial.TrialState.WAITING and self._turned(trial._trial_id):
+                    return trial._trial_id
+            if len(trials) >= self.plan.n_trials:
+                return None
+            waiting = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)
+            self._storage.create_new_trial(self._study_id, template_trial=waiting)
+
+    def _turned(self, trial_id: int) -> bool:
+        import optuna
+
+        try:
+            return self._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.RUNNING)
+        except optuna.exceptions.UpdateFinishedTrialError:  # another process was quicker, and has even finished it
+            return False
+
+    def started(self, number: int, directory: Path) -> None:
+        """Note where a trial's run lives, so that another process can find how it ended."""
+        self._storage.set_trial_user_attr(self._id(number), "directory", str(directory.absolute()))
+
+    def settle(self, number: int, verdict: Verdict) -> None:
+        """Tell the study how a trial ended. An interrupted one waits again, to go on where it was."""
+        import optuna
+
+        states = {
+            "complete": optuna.trial.TrialState.COMPLETE,
+            "pruned": optuna.trial.TrialState.PRUNED,
+            "failed": optuna.trial.TrialState.FAIL,
+        }
+        trial_id = self._id(number)
+        try:
+            if verdict.reason is not None:
+                self._storage.set_trial_user_attr(trial_id, "reason", verdict.reason)
+            if verdict.state == "interrupted":
+                self._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.WAITING)
+            else:
+                values = None if verdict.value is None else [verdict.value]
+                self._storage.set_trial_state_values(trial_id, states[verdict.state], values)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            log.warning("trial %d had ended already", number)
+
+    def recover(self, own: Path | None = None) -> list[str]:
+        """Settle the running trials whose process is dead, and say what became of each.
+
+        A trial whose run has ended counts with its result; any other is a failed trial. `own` is a sweep directory
+        that no other process works in: its trials are dead whatever their owner.
+        A process on another machine cannot be seen from here: its trials stay as they are, and are named.
+        """
+        said: list[str] = []
+        with self._lock:
+            for trial in self._running():
+                said += self._recover_one(trial, own)
+        return said
+
+    def _running(self) -> Sequence[optuna.trial.FrozenTrial]:
+        import optuna
+
+        return self._storage.get_all_trials(self._study_id, deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+
+    def _recover_one(self, trial: optuna.trial.FrozenTrial, own: Path | None) -> list[str]:
+        place = trial.user_attrs.get("directory")
+        directory = None if place is None else Path(str(place))
+        if directory is not None and _is_locked(directory):
+            return []
+        alive = self._owner_lives(trial)
+        if own is not None and directory is not None and directory.is_relative_to(own.absolute()):
+            alive = False
+        if alive is None:
+            return [f"trial {trial.number} may be running on {_host_of(trial)}; it is left as it is"]
+        if alive:
+            return []
+        verdict = Verdict("failed", reason=KILLED)
+        if directory is not None:
+            verdict = verdict_of(directory, self.plan.objective)
+        self.settle(trial.number, verdict)
+        return [f"trial {trial.number} was left running by a process that is gone: {verdict.state}"]
+
+    def _owner_lives(self, trial: optuna.trial.FrozenTrial) -> bool | None:
+        try:
+            owner = Process(**trial.user_attrs["owner"])
+        except (KeyError, TypeError):  # within a claim, or not one of ours
+            guarded = not isinstance(self._lock, nullcontext)
+            age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
+            return not guarded and age < UNCLAIMED
+        return lives(owner)
+
+    def failed(self) -> set[int]:
+        """The numbers of the trials that failed."""
+        import optuna
+
+        states = (optuna.trial.TrialState.FAIL,)
+        return {trial.number for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)}
+
+    def answer(self) -> Finding:
+        """The best trial so far, what mattered, and the counts."""
+        import optuna
+
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)[: self.plan.n_trials]
+        names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
+        counts = {name: sum(trial.state.name == state for trial in trials) for name, state in names.items()}
+        counts["waiting"] = self.plan.n_trials - sum(counts.values())
+        complete = [trial for trial in trials if trial.state is optuna.trial.TrialState.COMPLETE]
+        sign = 1 if _direction(self.plan.objective) == "minimize" else -1
+        best = min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
+        return Finding(
+            study=self.plan.study,
+            storage=shown_storage(self.plan.storage),
+            objective=self.plan.objective,
+            n_trials=self.plan.n_trials,
+            counts=counts,
+            best_trial=None if best is None else best.number,
+            best_value=None if best is None else best.value,
+            best_words={} if best is None else {k: word_of(self.plan.space[k], v) for k, v in best.params.items()},
+            importance=self._importance(len(complete)),
+        )
+
+    def _importance(self, complete: int) -> dict[str, float]:
+        import optuna
+
+        if complete < 2:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(self._study())
+        return {key: round(float(share), 4) for key, share in found.items() if math.isfinite(share)}
+
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def reporter(link: StudyLink, number: int) -> Callable[[int, Score], str | None]:
+    """A function of (whole epochs done, validation score) that reports to the trial and answers why to stop, or None.
+
+    A storage that fails is a warning: the run goes on without pruning.
+    """
+    opened: list[_Reports] = []
+
+    def report(epoch: int, score: Score) -> str | None:
+        try:
+            if not opened:
+                opened.append(_Reports(link, number))
+            return opened[0].reason_to_stop(epoch, score)
+        except Exception as error:  # whatever Optuna, SQLAlchemy or a driver has to say
+            log.warning("trial %d: epoch %d could not be reported (%s)", number, epoch, error)
+            return None
+
+    return report
+
+
+class _Reports:
+    """One trial's reports, over one connection to the storage."""
+
+    def __init__(self, link: StudyLink, number: int) -> None:
+        require_optuna()
+        import optuna
+
+        self._storage = open_storage(link.storage)
+        study_id = self._storage.get_study_id_from_name(link.study)
+        kept = self._storage.get_study_user_attrs(study_id)
+        self._objective = str(json.loads(kept["search"])["objective"])
+        self._pruner = Pruner(**kept["pruner"])
+        self._study = optuna.load_study(study_name=link.study, storage=self._storage, pruner=build_pruner(self._pruner))
+        self._study.get_trials(deepcopy=False)  # a database's cache must have met a trial before it changes it
+        self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def reason_to_stop(self, epoch: int, score: Score) -> str | None:
+        value = score.accuracy if self._objective == "validation_accuracy" else score.loss
+        self._storage.set_trial_intermediate_value(self._trial_id, epoch, value)
+        if not self._study.pruner.prune(self._study, self._storage.get_trial(self._trial_id)):
+            return None
+        what, place = self._objective.replace("_", " "), f"not among the best 1/{self._pruner.factor}"
+        return f"{self._pruner.name}: {what} {value:.4f} after epoch {epoch} is {place}"
+
+
+def verdict_of(directory: Path, objective: str) -> Verdict:
+    """How the run in `directory` ended, from its files alone; without a summary it was killed."""
+    run = Run(directory)
+    try:
+        summary = run.summary()
+        if summary is None:
+            return Verdict("failed", reason=KILLED)
+        if summary.status in ("diverged", "failed", "interrupted"):
+            reason = (summary.cause or summary.status).strip().splitlines()[-1]
+            return Verdict("interrupted" if summary.status == "interrupted" else "failed", reason=reason)
+        value = run.epochs()[-1][objective]
+    except (BadRunError, IndexError, KeyError, ValueError) as error:
+        return Verdict("failed", reason=f"its run directory is not readable ({error})")
+    if not math.isfinite(value):
+        return Verdict("failed", reason=f"its {objective} is {value}")
+    return Verdict("pruned" if summary.status == "pruned" else "complete", value, summary.cause)
+
+
+def shown_storage(storage: str) -> str:
+    """A storage as it may be printed and saved: without a password."""
+    if "://" not in storage:
+        return storage
+    scheme, _, rest = storage.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def open_storage(storage: str) -> optuna.storages.BaseStorage:
+    """The storage behind a journal file's path or an Optuna URL. Errors: ConfigError, without the URL's password."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    try:
+        if "://" not in storage:
+            _mend(Path(storage))
+            return optuna.storages.JournalStorage(JournalFileBackend(storage))
+        patient = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+        return optuna.storages.RDBStorage(storage, engine_kwargs=patient)
+    except Exception as error:  # SQLAlchemy's and the drivers' own families
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, shown_storage(storage))
+        raise ConfigError(f"hydra.sweeper.storage={shown_storage(storage)}: cannot be opened ({reason})") from None
+
+
+def _mend(path: Path) -> None:
+    """Cut a last line that a power cut tore: with another one behind it Optuna could not read the journal again."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not path.exists():
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        with path.open("rb+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end == 0:
+                return
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _claims_lock(storage: str) -> AbstractContextManager[Any]:
+    """Held while trials are counted and claimed, where the storage is a file; a database server has none.
+
+    Without it a race can leave a waiting record too many behind, which is never run.
+    """
+    if "://" not in storage:
+        return FileLock(f"{storage}.claims")
+    if storage.startswith("sqlite:///") and ":memory:" not in storage:
+        return FileLock(f"{storage.removeprefix('sqlite:///').split('?')[0]}.claims")
+    return nullcontext()
+
+
+def _direction(objective: str) -> Literal["maximize", "minimize"]:
+    return "maximize" if objective == "validation_accuracy" else "minimize"
+
+
+def _suggest(trial: optuna.trial.Trial, key: str, dimension: Dimension) -> Any:
+    if isinstance(dimension, Choices):
+        return trial.suggest_categorical(key, dimension.words)
+    if isinstance(dimension, Integers):
+        return trial.suggest_int(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+    return trial.suggest_float(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+
+
+def build_sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler of one trial. Its seed is a function of the plan's and of the trial's number, so that a trial is the
+    same in whatever process it is sampled, and no two processes draw the same numbers."""
+    import optuna
+
+    seed = int.from_bytes(hashlib.sha256(f"{plan.seed}/{number}".encode()).digest()[:4], "big")
+    if plan.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if plan.sampler == "grid":
+        return optuna.samplers.GridSampler(grid_of(plan.space), seed=plan.seed)
+    if plan.sampler == "cmaes":
+        from mnist_ff.sweeps.cmaes import CmaSampler
+
+        return CmaSampler(plan.n_startup_trials, seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=plan.n_startup_trials)
+
+
+def build_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
+    """asha: successive halving without waiting for others (Li et al. 2020); hyperband: several of them side by side."""
+    import optuna
+
+    if pruner.name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.factor)
+    if pruner.name == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=pruner.min_epochs,
+            max_resource=max(pruner.max_epochs, pruner.min_epochs),
+            reduction_factor=pruner.factor,
+        )
+    return optuna.pruners.NopPruner()
+
+
+def _is_locked(directory: Path) -> bool:
+    """Whether a process trains in this run directory right now."""
+    if not directory.is_dir():
+        return False
+    try:
+        with Run(directory).locked():
+            return False
+    except RunError:
+        return True
+
+
+def _host_of(trial: optuna.trial.FrozenTrial) -> str:
+    owner = trial.user_attrs.get("owner")
+    return str(owner.get("host")) if isinstance(owner, dict) else "another machine"
