@@ -1,6 +1,6 @@
 """A real Slurm of one node, this machine, for tests: munged, slurmctld and slurmd on the loopback.
 
-Needs root and Debian's packages `slurm-wlm` and `munge`; installs nothing and writes nothing outside a temporary folder:
+Needs root and Debian's packages slurm-wlm and munge. It installs nothing and writes only to a temporary folder:
 the daemons have their own key, socket, ports and state. For a person:
 
     python tests/slurm_cluster.py
