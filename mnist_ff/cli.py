@@ -16,6 +16,7 @@ from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped
 COMMANDS = {
     "train": "train a network; -m sweeps over values",
     "evaluate": "score a run again, from its directory alone",
+    "compare": "rank runs and sweeps; only what differs, noise marked",
     "data": "show the cached data sets; fetch one",
     "bench": "time a step here, beside its matrix products and other libraries",
 }

@@ -25,6 +25,11 @@ class Interruption:
         return None if self._signal is None else f"stopped by {self._signal.name}"
 
     @property
+    def signal_name(self) -> str | None:
+        """The signal's name, or None."""
+        return None if self._signal is None else self._signal.name
+
+    @property
     def exit_code(self) -> int:
         """128 and the signal's number, as shells have it; 0 without one."""
         return 0 if self._signal is None else 128 + self._signal.value
@@ -36,12 +41,12 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible(interruption: Interruption | None = None) -> Iterator[Interruption]:
     """Inside the block the first signal is an answer to the loop's question, the second raises Stopped.
 
     Signals belong to the main thread; in another one they are left as they are.
     """
-    interruption = Interruption()
+    interruption = interruption or Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return

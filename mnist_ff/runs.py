@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from mnist_ff.config import Config, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.files import write_text
+from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
@@ -30,6 +30,17 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+NUMBERS = (
+    "environment.json",
+    "batches.csv",
+    "epochs.csv",
+    "model.safetensors",
+    "predictions.safetensors",
+    "evaluation.json",
+    "summary.json",
+    "config.yaml",
+)
+"""The files that starting over writes again."""
 
 
 def batch_row(record: BatchRecord) -> str:
@@ -120,6 +131,18 @@ class Run:
             return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadRunError(f"{path}: not a run's summary ({error})") from None
+
+    def start_over(self) -> None:
+        """Remove what a run left that ended before its first checkpoint, so that it can be made again.
+
+        The log stays. Errors: RunError.
+        """
+        try:
+            for name in NUMBERS:  # config.yaml last: it is what claims the directory
+                self.file(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{error.filename}: {error.strerror}") from None
+        remove_leftovers(self.path)
 
     def cut(self, steps: int, epochs: int) -> None:
         """Cut batches.csv and epochs.csv to what a checkpoint knows: later rows and a torn last line go.

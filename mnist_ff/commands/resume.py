@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config import Config, config_from, config_to_dict, known_keys, nearest
+from mnist_ff.config import Config, config_from, config_to_dict, flat, known_keys, nearest
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs import Run
 
@@ -46,8 +46,8 @@ def find_run(word: str, root: Path) -> Run:
 
 def recipe(config: Config) -> str:
     """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
-    flat = _flat(config_to_dict(config))
-    kept = {key: value for key, value in flat.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
+    values = flat(config_to_dict(config))
+    kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -95,7 +95,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     """
     saved = saved_config(run)
     config = changed(saved, values)
-    old, new = _flat(config_to_dict(saved)), _flat(config_to_dict(config))
+    old, new = flat(config_to_dict(saved)), flat(config_to_dict(config))
     changes = {key: new[key] for key in new if new[key] != old[key]}
     for key in changes:
         if key not in FREE | WARNED:
@@ -107,7 +107,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     summary = run.summary()
     epochs = config.trainer.epochs
     begun = 0 if summary is None else summary.epochs + (summary.status != "finished")
-    if epochs < begun:
+    if "trainer.epochs" in changes and epochs < begun:
         raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
     return config, changes, warnings
 
@@ -116,13 +116,3 @@ def is_done(run: Run, config: Config) -> bool:
     """Whether nothing is left to train."""
     summary = run.summary()
     return summary is not None and summary.status == "finished" and summary.epochs >= config.trainer.epochs
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -108,10 +108,10 @@ def train(
             with _failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
                 training = _Training(config, run, argv, clock, console, device, stopped, changes)
                 return training.run_all()
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C does not come as an exception here
             if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
-                    _write_failure(run, config, error, clock)
+                    write_failure(run, config, error, clock)
             raise
 
 
@@ -380,8 +380,8 @@ def warn_of_fallback(data: Data, console: Console) -> None:
         log.warning(text)
 
 
-def _write_failure(run: Run, config: Config, error: Exception, clock: Clock) -> None:
-    assert config.seed is not None
+def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) -> None:
+    """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
     bug = not isinstance(error, MnistError)
     if bug:
         log.error("failed:\n%s", traceback.format_exc())
@@ -393,7 +393,7 @@ def _write_failure(run: Run, config: Config, error: Exception, clock: Clock) -> 
             epochs=len(_rows_written(run, "epochs.csv")),
             steps=len(_rows_written(run, "batches.csv")),
             parameters=0,
-            seed=config.seed,
+            seed=config.seed or 0,
             name=config.name,
             data=config.data.name,
             data_instead_of=getattr(config.data, "instead_of", None),

@@ -20,7 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_ff.commands.check import check
-from mnist_ff.config import Config, conf_dir, config_from, known_keys, nearest
+from mnist_ff.config import (
+    Config,
+    SweepConfig,
+    conf_dir,
+    config_from,
+    known_keys,
+    nearest,
+    sweep_from,
+    sweep_keys,
+)
 from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.plugins import register_plugins
 
@@ -78,11 +87,20 @@ def _is_own_key(word: str) -> bool:
 
 def typed(composed: DictConfig) -> Config:
     """The job part of a composed config as our own. Errors: ConfigError."""
+    return config_from(_plain(composed, [key for key in composed if key not in ("hydra", "sweep")]))
+
+
+def sweep_options(composed: DictConfig) -> SweepConfig:
+    """The section `sweep` of a composed config as our own. Errors: ConfigError."""
+    return sweep_from(_plain(composed, ["sweep"])["sweep"])
+
+
+def _plain(composed: DictConfig, keys: Sequence[Any]) -> dict[str, Any]:
     with config_errors():
-        values = {key: composed[key] for key in composed if key != "hydra"}
+        values = {key: composed[key] for key in keys}
         plain = OmegaConf.to_container(OmegaConf.create(values, flags={"allow_objects": True}), resolve=True)
     assert isinstance(plain, dict)
-    return config_from(plain)  # type: ignore[arg-type]
+    return plain  # type: ignore[return-value]
 
 
 def checked(composed: DictConfig) -> Config:
@@ -135,7 +153,7 @@ def _check_override(loader: ConfigLoader, override: Override) -> None:
     if key in groups:
         _check_options(key, override, groups[key])
         return
-    known = known_keys()
+    known = {**known_keys(), **sweep_keys()}
     sections = {name.split(".")[0] for name in known if "." in name}
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         group = key.removesuffix(".name")
@@ -162,7 +180,7 @@ def _check_hydra_override(key: str, override: Override) -> None:
 def _check_options(group: str, override: Override, options: list[str]) -> None:
     asked = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
     for option in asked:
-        if option is None and group == "experiment":
+        if option is None and group in ("experiment", "sweep"):
             continue
         if str(option) not in options:
             names = ", ".join(options) or "nothing yet"

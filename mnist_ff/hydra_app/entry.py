@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import OverrideType
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext
@@ -17,8 +16,8 @@ from rich.console import Console
 
 from mnist_ff.commands.check import check
 from mnist_ff.commands.resume import changed, find_run, is_done, resumed_config, saved_config
-from mnist_ff.config import Config, DataConfig, known_keys
-from mnist_ff.errors import ConfigError, RunError, Stopped
+from mnist_ff.config import Config, DataConfig, known_keys, sweep_keys
+from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
     check_overrides,
@@ -45,10 +44,18 @@ def main(words: list[str], console: Console, began: float) -> int:
     config_of, words = _taken(words, "--config-of")
     arguments = _parse(words)
     resume = [word for word in arguments.overrides if word.startswith("resume=")]
-    if (resume or config_of is not None) and (arguments.multirun or arguments.cfg):
-        raise ConfigError("resume= and --config-of go on with, or repeat, one run; leave out -m and --cfg")
+    if config_of is not None and (arguments.multirun or arguments.cfg) or resume and arguments.cfg:
+        raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
     if len(resume) + (config_of is not None) > 1:
         raise ConfigError("resume= and --config-of: only one of them, and once")
+    if arguments.multirun:
+        with hydra_session() as hydra:
+            from mnist_ff.hydra_app.multirun import sweep  # after Hydra has found its plugins, see plugins.py
+
+            return sweep(hydra, arguments.overrides, console)
+    for word in arguments.overrides:
+        if word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
+            raise ConfigError(f"{word}: belongs to a sweep: mnist-ff train -m ...")
     with hydra_session() as hydra:
         if resume:
             others = [word for word in arguments.overrides if word not in resume]
@@ -60,8 +67,6 @@ def main(words: list[str], console: Console, began: float) -> int:
             with config_errors():
                 hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
             return 0
-        if arguments.multirun:
-            return _sweep(hydra, arguments.overrides, console)
         return _single(hydra, arguments.overrides, console, began)
 
 
@@ -188,23 +193,6 @@ def _context(hydra: Any, composed: DictConfig) -> HydraContext:
     from hydra._internal.callbacks import Callbacks
 
     return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
-
-
-def _sweep(hydra: Any, overrides: list[str], console: Console) -> int:
-    check_overrides(hydra.config_loader, overrides)
-
-    def job(task: DictConfig) -> None:
-        trainer = _Trainer(console, time.perf_counter())
-        settled = trainer.settle(checked(task))
-        with interruptible() as stopped:
-            run = Run.create(Path(str(HydraConfig.get().runtime.output_dir)))
-            code = trainer.train(settled, run, stopped)
-        if code:
-            raise Stopped(code)  # ends the sweep too; the job itself is saved
-
-    with config_errors():
-        hydra.multirun(CONFIG_NAME, job, overrides)
-    return 0
 
 
 class _Trainer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from mnist_ff.config import known_keys
+from mnist_ff.config import known_keys, sweep_keys
 from mnist_ff.hydra_app.compose import config_groups, hydra_session
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
@@ -13,7 +13,10 @@ Train a network and leave everything about it in a new run directory.
 
   mnist-ff train                                        the 2016 tutorial
   mnist-ff train optimizer=adam model.hidden=[64]       other parts, other values
-  mnist-ff train -m optimizer.lr=0.001,0.003 seed=0,1   every combination, one after another
+  mnist-ff train -m optimizer.lr=0.001,0.003 seed=0,1   every combination, and a ranked table of them
+  mnist-ff train -m sweep=lr                            a sweep from conf/sweep/
+  mnist-ff train -m dry_run=true sweep=lr               what that would run, and how long; nothing is written
+  mnist-ff train -m resume=SWEEP_DIR                    a sweep's failed, interrupted and missing jobs
   mnist-ff train resume=last                            go on with the newest run that did not finish
   mnist-ff train resume=RUN trainer.epochs=30           give a finished run more epochs
   mnist-ff train --config-of RUN                        train a past run's config again
@@ -31,7 +34,7 @@ def train_help(console: Console) -> None:
     lines = [HEAD, "groups"]
     lines += [f"  {name + '=':<13}{' | '.join(options) or '(none yet)'}" for name, options in groups.items()]
     lines += ["", "keys"]
-    keys = known_keys()
+    keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
     lines += [f"  {key:<{width}}{meaning}" for key, meaning in keys.items()]
     console.print("\n".join([*lines, TAIL]), markup=False, highlight=False, soft_wrap=True)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-
 from hydra.core.plugins import Plugins
 
-NAMESPACE = "hydra_plugins"
-PACKAGE = "mnist_ff"
+NAMESPACE = "hydra_plugins.mnist_ff"
 
 
 def register_plugins() -> None:
-    """Give our sweeper a name in Hydra's namespace and register it; safe to repeat."""
-    plugins = Plugins.instance()  # first: when it is made it searches the namespace and loads Hydra's own classes anew
-    from mnist_ff.hydra_app import sweeper
+    """Give our sweeper a name in Hydra's namespace; safe to repeat.
 
-    try:
-        namespace = importlib.import_module(NAMESPACE)
-    except ModuleNotFoundError:  # no other plugin is installed
-        namespace = sys.modules[NAMESPACE] = ModuleType(NAMESPACE)
-    setattr(namespace, PACKAGE, sweeper)
-    sys.modules[f"{NAMESPACE}.{PACKAGE}"] = sweeper
-    plugins.register(sweeper.CheckedSweeper)
+    The name stands in Hydra's table alone. The class keeps its true module, so that a pickle that holds it can be
+    read by any process that has mnist_ff, and there is no module that only this process knows.
+    """
+    plugins = Plugins.instance()  # first: when it is made, it loads Hydra's own classes anew
+    from mnist_ff.hydra_app.sweeper import CheckedSweeper
+
+    plugins.class_name_to_class[f"{NAMESPACE}.{CheckedSweeper.__name__}"] = CheckedSweeper

@@ -1,0 +1,120 @@
+"""Compare runs: the ranked table of sweeps and run directories, rebuilt from the directories alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from mnist_ff.errors import ConfigError
+from mnist_ff.sweeps.collect import collect, is_sweep
+from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
+from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
+from mnist_ff.tables import table
+
+MANY = 200
+"""Directories from which on reading them gets a progress bar."""
+SHOWN = 100
+"""Rows of a table in a terminal; the files hold all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's words."""
+    parser.add_argument("paths", nargs="+", metavar="RUN|SWEEP_DIR", help="run directories, sweep directories, or both")
+    parser.add_argument("--sort", metavar="KEY", help="order by a key that differs, or by a figure such as seconds")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as JSON")
+    form.add_argument("--csv", action="store_true", help="print one line a run as CSV")
+
+
+def main(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
+    paths = [Path(path) for path in arguments.paths]
+    answer = summarise(collect_shown(paths, console))
+    alone = len(paths) == 1 and is_sweep(paths[0])
+    if alone and os.access(paths[0], os.W_OK):
+        save(answer, paths[0], console)
+    if arguments.sort is not None:
+        try:
+            answer = sorted_by(answer, arguments.sort)
+        except KeyError as error:
+            raise ConfigError(f"--sort {arguments.sort}: there is {error.args[0]}") from None
+    if arguments.json:
+        sys.stdout.write(json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
+    elif arguments.csv:
+        sys.stdout.write(to_csv(answer))
+    else:
+        show(answer, console)
+    return 0
+
+
+def conclude(directory: Path, console: Console) -> int:
+    """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
+    well, else 0."""
+    answer = summarise(collect_shown([directory], console))
+    save(answer, directory, console)
+    show(answer, console)
+    if not answer.bad:
+        return 0
+    again = shlex.quote(str(shown(directory)))
+    _print(console, f"run only those again  mnist-ff train -m resume={again}")
+    return 1
+
+
+def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[type-arg]
+    """collect(), with a bar where it takes a while and somebody looks."""
+    if not console.is_terminal:
+        return collect(paths)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading runs", visible=False)
+
+        def step(done: int, of: int) -> None:
+            if done % 50 == 0 or done == of:
+                progress.update(task, completed=done, total=of, visible=of >= MANY)
+
+        return collect(paths, step)
+
+
+def save(answer: Answer, directory: Path, console: Console) -> None:
+    """Write the sweep's files. One that cannot be written is a warning: the runs are what counts."""
+    steps: list[Callable[[], object]] = [lambda: write_files(answer, directory)]
+    for write in steps:
+        try:
+            write()
+        except Exception as error:
+            _print(console, f"warning: the sweep's files: {error}", style="yellow")
+
+
+def show(answer: Answer, console: Console) -> None:
+    """Print the ranked table, then every run that did not finish with its reason."""
+    made = page(answer)
+    if made.ranked:
+        rows = [[Text(cell) for cell in row] for row in made.ranked[:SHOWN]]
+        console.print(table(made.columns, rows), soft_wrap=not console.is_terminal)
+        if len(made.ranked) > SHOWN:
+            _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
+        for line in legend(answer):
+            _print(console, line, style="dim")
+    for status, reason, keys, path in made.bad[:SHOWN]:
+        _print(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
+    if len(made.bad) > SHOWN:
+        _print(console, f"and {len(made.bad) - SHOWN} more")
+    _print(console, counted(answer))
+
+
+def shown(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,139 @@
+"""One job of a sweep: go on or start in its directory. Launchers send this to other processes and machines."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from mnist_ff.commands.check import check
+from mnist_ff.commands.resume import resumed_config
+from mnist_ff.config import Config
+from mnist_ff.errors import BadRunError, DataError, MnistError, Stopped
+from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.runs import Run
+from mnist_ff.sweeps.collect import GOOD, read_row
+from mnist_ff.sweeps.plan import read_plan, same_experiment, state_of
+from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, StopSign, ask_to_stop, reason_to_stop, signal_named
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job tells its launcher; all else is in its run directory."""
+
+    status: str
+    """As a row of the sweep's table has it."""
+    accuracy: float | None
+    """Of the validation split where there is one, else of the test images."""
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """The task that Hydra's launchers run. Plain values only: it is pickled.
+
+    It may be called again at any time for the same job: a finished one is left alone, one with a checkpoint goes on
+    from there, one without has nothing to lose and starts over. No exception of the job's own leaves it, whatever
+    kind it is; the outcome is in the run directory.
+    """
+
+    sweep: Path
+    """The sweep's directory, absolute."""
+    argv: tuple[str, ...]
+    """The command that the sweep was started with, for environment.json."""
+    stop_on_error: bool
+    parent: int
+    """The process that launches: a job there raises Stopped to end the launcher's loop."""
+
+    def __call__(self, task: DictConfig) -> JobResult:
+        """Train the job that Hydra made a directory for. Errors: Stopped, in the sweep's own process only."""
+        run = Run(Path(str(HydraConfig.get().runtime.output_dir)))
+        inside = os.getpid() == self.parent
+        reason = reason_to_stop(self.sweep)
+        if reason is not None:
+            if inside:
+                named = signal_named(reason)
+                raise Stopped(1 if named is None else 128 + named.value)
+            return JobResult("not started", None)
+        with interruptible(StopSign(self.sweep)) as stopped:
+            try:
+                self._settle_with_failures(run, stopped)
+            except Stopped:  # a second signal: at once
+                if inside:
+                    raise
+                return JobResult("interrupted", None)
+        if inside and stopped.signal_name is not None:
+            ask_to_stop(self.sweep, stopped.signal_name)
+        row = read_row(run.path)
+        if self.stop_on_error and row.status not in (*GOOD, "interrupted", "running"):
+            ask_to_stop(self.sweep, AFTER_AN_ERROR)
+        return JobResult(row.status, None if row.watched is None else row.watched.accuracy)
+
+    def _settle_with_failures(self, run: Run, stopped: Interruption) -> None:
+        began, before = time.perf_counter(), _ending(run)
+        config = None
+        try:
+            job = read_plan(self.sweep, only=run.path.relative_to(self.sweep).as_posix()).jobs[0]
+            if state_of(self.sweep, job) != "finished":
+                config = job.config
+                go_on_or_start(config, run, list(self.argv), stopped, began)
+        except Stopped:
+            raise
+        except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made
+            if config is not None and _ending(run) == before:
+                _write_failure(run, config, error, began)
+
+
+def _ending(run: Run) -> tuple[int, int] | None:
+    """Which summary.json is there: a new one is another file."""
+    try:
+        found = run.file("summary.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def go_on_or_start(config: Config, run: Run, argv: list[str], stopped: Interruption, began: float) -> None:
+    """Train in a run's directory, from its checkpoint if it has one.
+
+    Errors: MnistError and bugs alike; a summary says so only if training had begun.
+    """
+    start = time.perf_counter()
+    from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
+    from mnist_ff.commands.train import Clock, settle, train
+
+    clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
+    quiet = Console(file=io.StringIO(), quiet=True)
+    if any(run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)):
+        saved, changes, _ = resumed_config(run, {})
+        check(saved)
+        train(saved, run, argv, clock, quiet, stopped, changes)
+        return
+    with clock.part("data"):
+        settled = settle(config)
+    if not same_experiment(config, settled):
+        raise DataError(f"data={config.data.name}: could not be had for this job; see mnist-ff data {config.data.name}")
+    if run.file("config.yaml").exists():
+        with run.locked():
+            run.start_over()
+    train(settled, Run.create(run.path), argv, clock, quiet, stopped)
+
+
+def _write_failure(run: Run, config: Config, error: BaseException, began: float) -> None:
+    """Say why in the directory, if nobody else is at work there. Errors that this meets are let go: a full disk, say."""
+    from mnist_ff.commands.train import Clock, write_failure
+
+    with suppress(MnistError, OSError):
+        run.path.mkdir(parents=True, exist_ok=True)
+        with run.locked():
+            if not run.file("config.yaml").exists():
+                run.write_config(config)
+            with suppress(BadRunError):
+                config = run.config()
+            write_failure(run, config, error, Clock(began))

@@ -1,0 +1,105 @@
+"""`mnist-ff train -m ...`: a sweep from words to its answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+
+from mnist_ff.commands.compare import conclude
+from mnist_ff.errors import ConfigError, Stopped
+from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
+from mnist_ff.hydra_app.job import SweepJob
+from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
+from mnist_ff.sweeps.plan import SweepPlan, read_plan
+
+KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "sweep.on_error")
+"""Beginnings of the saved words that a resumed sweep takes over; later words of the same key win."""
+
+
+def sweep(hydra: Any, words: list[str], console: Console) -> int:
+    """Run the jobs that the words ask for, or what is left of a sweep's, or list them. Returns the exit code.
+
+    Errors: ConfigError before anything is written; DataError, RunError.
+    """
+    resume, words = _taken(words, "resume")
+    dry_run, words = _taken(words, "dry_run")
+    if dry_run not in (None, "true", "false"):
+        raise ConfigError(f"dry_run={dry_run}: must be true or false")
+    saved = None if resume is None else read_plan(Path(resume))
+    overrides = words if saved is None else _resumed_words(saved, words)
+    check_overrides(hydra.config_loader, overrides)
+    composed = composed_or_explained(lambda given: _composed(hydra, given), overrides)
+    request = _request(composed, console, words, saved, resume)
+    sweeper = _sweeper(hydra, composed, request)
+    arguments = list(OmegaConf.to_container(composed.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    if dry_run == "true":
+        from mnist_ff.commands.estimate import show_jobs
+
+        show_jobs(sweeper.planned(arguments), Path("outputs"), console)
+        return 0
+    code = 0
+    try:
+        sweeper.sweep(arguments)
+    except Stopped as stop:
+        code = stop.exit_code
+    return conclude(request.directory, console) if code == 0 else conclude(request.directory, console) and code
+
+
+def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:
+    """The value of a word that Hydra does not know, and the other words. Errors: ConfigError when it is given twice."""
+    found = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
+    if len(found) > 1:
+        raise ConfigError(f"{key}=: only once")
+    return found[0] if found else None, [word for word in words if not word.startswith(f"{key}=")]
+
+
+def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
+    for word in words:
+        if word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
+            raise ConfigError(f"{word}: a resumed sweep stays in its directories")
+    kept = [word for word in saved.words if word.startswith(KEPT)]
+    return [*kept, *(word for word in words if word.startswith(("hydra", "sweep.on_error=")))]
+
+
+def _composed(hydra: Any, words: list[str]) -> DictConfig:
+    composed: DictConfig = hydra.compose_config(CONFIG_NAME, words, run_mode=RunMode.MULTIRUN)
+    return composed
+
+
+def _request(
+    composed: DictConfig, console: Console, words: list[str], saved: SweepPlan | None, resume: str | None
+) -> Request:
+    """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
+    with config_errors():
+        directory = Path(str(composed.hydra.sweep.dir) if resume is None else resume).absolute()
+        pin = f"hydra.sweep.dir={quoted(os.fspath(directory))}"
+        with open_dict(composed):
+            composed.hydra.sweep.dir = os.fspath(directory)
+            composed.hydra.overrides.hydra.append(pin)
+    asked = () if saved is None else tuple(word for word in words if not word.startswith(("hydra", "sweep.on_error=")))
+    return Request(directory, tuple(words), sweep_options(composed), console, saved, asked)
+
+
+def _sweeper(hydra: Any, composed: DictConfig, request: Request) -> CheckedSweeper:
+    job = SweepJob(
+        sweep=request.directory,
+        argv=tuple(sys.argv),
+        stop_on_error=request.options.on_error == "stop",
+        parent=os.getpid(),
+    )
+    callbacks = Callbacks(composed)
+    callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    with config_errors():
+        sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=job, config=composed)
+    assert isinstance(sweeper, CheckedSweeper)
+    sweeper.request = request
+    return sweeper

@@ -1,0 +1,222 @@
+"""Run directories to rows: what every run was, how it ended and what it scored. Read from the directories alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mnist_ff.config import Config, config_to_dict, flat
+from mnist_ff.data.catalog import validation_images
+from mnist_ff.errors import BadRunError
+from mnist_ff.records import Score
+from mnist_ff.runs import EPOCH_COLUMNS, Run
+from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan
+
+ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
+"""What a run's own summary may say."""
+GOOD = ("finished", "pruned")
+"""Nothing is left to do there."""
+STATUSES = (*ENDED, "running", "not started", "broken")
+LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, or one job that has not become a run yet."""
+
+    label: str
+    """Its directory below the sweep's, or its path."""
+    path: Path
+    status: str
+    """One of STATUSES."""
+    reason: str | None = None
+    """Why it did not finish, in one line."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """The resolved config by dotted key; empty for a broken directory."""
+    test: Score | None = None
+    validation: Score | None = None
+    """Of the last epoch, where there is a validation split."""
+    epochs: int = 0
+    seconds: float | None = None
+    """Of the whole job."""
+
+    @property
+    def watched(self) -> Score | None:
+        """What choosing goes by: the validation score where there is a split, else the test score."""
+        return self.test if self.validation is None else self.validation
+
+
+def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda done, of: None) -> list[Row]:
+    """A row for each run below `paths`, each a run directory or a sweep directory; `step` hears how far it is.
+
+    The jobs of a sweep come in its order, with those that have no directory yet.
+    Errors: BadRunError for a path that is neither.
+    """
+    found = [entry for path in paths for entry in _entries(path, alone=len(paths) == 1)]
+    rows = []
+    for number, (label, path, job) in enumerate(found):
+        rows.append(read_row(path, label, job))
+        step(number + 1, len(found))
+    return rows
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a path is a sweep directory: it has saved jobs, or runs below it and is none itself."""
+    return (path / JOBS).is_file() or (
+        not (path / "config.yaml").exists() and next(_runs_below(path), None) is not None
+    )
+
+
+def _entries(path: Path, alone: bool) -> Iterable[tuple[str, Path, Job | None]]:
+    """Labels and paths of the runs of one argument, and the jobs they belong to."""
+    if not path.is_dir():
+        what = "is not a directory" if path.exists() else "does not exist"
+        raise BadRunError(f"{path}: {what}; give run or sweep directories, such as those in outputs/")
+    if not is_sweep(path):
+        Run.open(path)
+        return [(str(path), path, None)]
+    jobs = _saved_jobs(path)
+    planned = {path / job.subdir for job in jobs.jobs}
+    entries: list[tuple[str, Path, Job | None]] = [(job.subdir, path / job.subdir, job) for job in jobs.jobs]
+    others = sorted((run for run in _runs_below(path) if run not in planned), key=_natural)
+    entries += [(run.relative_to(path).as_posix(), run, None) for run in others]
+    return entries if alone else [(str(run), run, job) for _, run, job in entries]
+
+
+def _saved_jobs(path: Path) -> SweepPlan:
+    """The sweep's jobs; none where they were not saved or cannot be read, as the runs themselves are what counts."""
+    with suppress(BadRunError):
+        return read_plan(path)
+    return SweepPlan(())
+
+
+def _runs_below(path: Path, depth: int = 4) -> Iterator[Path]:
+    """Directories with a config.yaml, at any of the first levels: a subdirectory's name may hold a slash."""
+    try:
+        folders = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return
+    for folder in folders:
+        if (folder / "config.yaml").exists():
+            yield folder
+        elif depth > 1 and not (folder.is_symlink()):
+            yield from _runs_below(folder, depth - 1)
+
+
+def _natural(path: Path) -> tuple[tuple[int, str], ...]:
+    """2 before 10."""
+    return tuple((int(part), "") if part.isdecimal() else (1 << 62, part) for part in path.parts)
+
+
+def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Row:
+    """The row of one run directory. What cannot be read makes a row with status broken, never an error."""
+    run, label = Run(path), str(path) if label is None else label
+    planned = {} if job is None else flat(config_to_dict(job.config))
+    config_file = run.file("config.yaml")
+    if not config_file.is_file():
+        return Row(label, path, "not started", "no job has begun it yet", planned)
+    running = not run.file("summary.json").is_file() and _is_held(run)
+    if config_file.stat().st_size == 0:  # claimed a moment ago
+        reason = None if running else "ended before it could save its config"
+        return Row(label, path, "running" if running else "interrupted", reason, planned)
+    try:
+        config = run.config()
+    except BadRunError as error:
+        return Row(label, path, "broken", one_line(str(error)), planned)
+    values = flat(config_to_dict(config))
+    try:
+        summary = _summary(run)
+        epochs, validation = _last_epoch(run, config)
+    except (BadRunError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return Row(label, path, "broken", one_line(str(error)), values)
+    if summary is None:
+        status = "running" if running else "interrupted"
+        reason = None if running else "ended without a summary: it was killed, or its machine was lost"
+        return Row(label, path, status, reason, values, validation=validation, epochs=epochs)
+    status, reason = summary["status"], summary["cause"]
+    return Row(
+        label,
+        path,
+        status,
+        one_line(reason) if reason and status != "finished" else None,
+        values,
+        test=_score(summary["score"]),
+        validation=validation,
+        epochs=epochs,
+        seconds=_number(summary["seconds"].get("total", 0)),
+    )
+
+
+def one_line(reason: str) -> str:
+    """A reason in one line of limited length: of a traceback its last line, which names the error."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["no reason was given"]
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    line = "".join(letter if letter.isprintable() else " " for letter in line)
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+
+
+def _is_held(run: Run) -> bool:
+    """Whether a live process trains in the directory."""
+    if not run.file(".lock").exists():
+        return False
+    lock = FileLock(run.file(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
+def _summary(run: Run) -> dict[str, Any] | None:
+    path = run.file("summary.json")
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if not isinstance(values, dict) or values.get("status") not in ENDED:
+        raise ValueError(f"{path}: not a run's summary")
+    if not isinstance(values.get("cause"), str | None) or not isinstance(values.get("seconds"), dict):
+        raise ValueError(f"{path}: not a run's summary")
+    return {"score": None, "cause": None, **values}
+
+
+def _score(values: Any) -> Score | None:
+    if values is None:
+        return None
+    return Score(
+        _number(values["loss"]), _number(values["accuracy"]), int(values["correct"]), max(1, int(values["samples"]))
+    )
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a finite number")
+    return number
+
+
+def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
+    """Whole epochs done, and the last one's validation score, from the last line of epochs.csv."""
+    try:
+        lines = run.file("epochs.csv").read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return 0, None
+    rows = [line for line in lines[:-1] if line]  # what follows the last line's end is a torn row
+    if len(rows) < 2:
+        return 0, None
+    cells = dict(zip(EPOCH_COLUMNS, rows[-1].split(","), strict=True))
+    if not cells["validation_loss"]:
+        return len(rows) - 1, None
+    images = validation_images(config.data)
+    accuracy = _number(cells["validation_accuracy"])
+    return len(rows) - 1, Score(_number(cells["validation_loss"]), accuracy, round(accuracy * images), max(1, images))

@@ -1,0 +1,184 @@
+"""A sweep's jobs, saved before the first one starts: what resuming goes by."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from mnist_ff.config import Config, config_from, config_to_dict
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.files import write_text
+from mnist_ff.runs import Run
+
+JOBS = "jobs.json"
+LARGEST = 256 << 20
+"""Bytes of a jobs.json that is read; 10,000 jobs take 10 MB."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep."""
+
+    number: int
+    overrides: tuple[str, ...]
+    """The words that make it this job, as Hydra reads them."""
+    subdir: str
+    """Its directory below the sweep's, with / between parts."""
+    config: Config
+    """The resolved config, before seed=null and trainer.threads=null are decided."""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the resolved config."""
+        return digest(self.config)
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """All jobs of a sweep directory, in order."""
+
+    jobs: tuple[Job, ...]
+    words: tuple[str, ...] = ()
+    """The words that the sweep was started with, those of Hydra's own too."""
+
+    def find(self, subdir: str) -> Job:
+        """The job of this directory. Errors: KeyError."""
+        for job in self.jobs:
+            if job.subdir == subdir:
+                return job
+        raise KeyError(subdir)
+
+
+def digest(config: Config) -> str:
+    """The SHA-256 of a resolved config."""
+    return hashlib.sha256(json.dumps(config_to_dict(config), sort_keys=True).encode()).hexdigest()
+
+
+def write_plan(directory: Path, plan: SweepPlan) -> None:
+    """Put jobs.json into the sweep's directory, whole. Errors: OSError; ValueError when two jobs share a directory."""
+    subdirs = {job.subdir for job in plan.jobs}
+    if len(subdirs) < len(plan.jobs):
+        raise ValueError("two jobs share a directory")
+    jobs = [
+        {
+            "number": job.number,
+            "overrides": list(job.overrides),
+            "subdir": job.subdir,
+            "digest": job.digest,
+            "config": config_to_dict(job.config),
+        }
+        for job in plan.jobs
+    ]
+    # a job a line: small, and still to be read by people
+    lines = ",\n".join(json.dumps(job, allow_nan=False) for job in jobs)
+    write_text(directory / JOBS, f'{{"words": {json.dumps(list(plan.words))},\n"jobs": [\n{lines}\n]}}\n')
+
+
+def read_plan(directory: Path, only: str | None = None) -> SweepPlan:
+    """The jobs of a sweep directory; with `only`, the one of that subdirectory, which is quicker.
+
+    Nothing in the file is trusted: configs are checked, and no subdirectory leads out of the sweep's.
+    Errors: BadRunError naming the file.
+    """
+    path = directory / JOBS
+    if not path.is_file():
+        raise BadRunError(f"{directory}: is not a sweep directory (it has no {JOBS})")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        words, jobs = values["words"], values["jobs"]
+        if not isinstance(jobs, list):
+            raise TypeError("its jobs are not a list")
+        read = [_job(job, path) for job in jobs if only is None or job["subdir"] == only]
+        if len({job.subdir for job in read}) < len(read):
+            raise ValueError("two jobs share a directory")
+        return SweepPlan(tuple(read), _words(words))
+    except ConfigError as error:
+        raise BadRunError(str(error)) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BadRunError(f"{path}: not a sweep's jobs ({what})") from None
+
+
+def _job(values: Mapping[str, Any], path: Path) -> Job:
+    number, subdir = values["number"], values["subdir"]
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise TypeError(f"a job's number is {number!r}")
+    check_subdir(subdir)
+    job = Job(number, _words(values["overrides"]), subdir, config_from(values["config"], where=str(path)))
+    if job.digest != values["digest"]:
+        raise ValueError(f"job {number}'s config is not the one that was saved")
+    return job
+
+
+def _words(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(word, str) for word in values):
+        raise TypeError("words are not a list of texts")
+    return tuple(values)
+
+
+def check_subdir(subdir: Any) -> None:
+    """See that a job's directory lies below the sweep's, under a plain name. Errors: ValueError."""
+    if not isinstance(subdir, str) or not subdir or any(letter in subdir for letter in "\0\n\r\\"):
+        raise ValueError(f"{subdir!r} is no name of a directory")
+    parts = PurePosixPath(subdir).parts
+    if PurePosixPath(subdir).is_absolute() or ".." in parts or not parts or parts[0].startswith("."):
+        raise ValueError(f"{subdir!r} leads out of the sweep's directory")
+
+
+State = Literal["finished", "begun", "new"]
+
+
+def state_of(directory: Path, job: Job) -> State:
+    """How far a job is, from its run directory: finished with this config, begun in some way, or nothing there.
+
+    Errors: BadRunError when another experiment lives in its directory, or a file there is not one of ours.
+    """
+    run = Run(directory / job.subdir)
+    config = run.file("config.yaml")
+    if not config.is_file():
+        return "new"
+    if config.stat().st_size == 0:  # claimed, and killed before anything else
+        return "begun"
+    if not same_experiment(job.config, run.config()):
+        raise BadRunError(f"{run.path}: holds another experiment than the sweep's job {job.number}")
+    summary = run.summary()
+    return "finished" if summary is not None and summary.status in ("finished", "pruned") else "begun"
+
+
+def same_experiment(planned: Config, found: Config) -> bool:
+    """Whether a run's config is a job's, with what was open there decided: seed, threads and the place of the data."""
+    seed = found.seed if planned.seed is None else planned.seed
+    threads = found.trainer.threads if planned.trainer.threads is None else planned.trainer.threads
+    settled = dataclasses.replace(
+        planned,
+        seed=seed,
+        data=dataclasses.replace(planned.data, root=found.data.root),
+        trainer=dataclasses.replace(planned.trainer, threads=threads),
+    )
+    return settled == found
+
+
+def check_same_grid(saved: SweepPlan, asked: Sequence[Job]) -> None:
+    """Refuse other jobs than the saved ones. Errors: ConfigError with the first difference."""
+    for old, new in zip(saved.jobs, asked, strict=False):
+        if old.digest != new.digest:
+            raise ConfigError(
+                f"resume=: job {new.number} would be {_named(new)}, but this sweep's is {_named(old)}; "
+                "a sweep's directory keeps its jobs: leave the keys out, or start a new sweep"
+            )
+    if len(saved.jobs) != len(asked):
+        raise ConfigError(
+            f"resume=: these are {len(asked)} jobs, and this sweep has {len(saved.jobs)}; "
+            "a sweep's directory keeps its jobs: leave the keys out, or start a new sweep"
+        )
+
+
+def _named(job: Job) -> str:
+    return " ".join(job.overrides) or "the defaults"

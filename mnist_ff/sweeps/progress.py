@@ -1,0 +1,105 @@
+"""One line for each job that ends, for every launcher: a thread looks at the run directories."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mnist_ff.config import config_to_dict, flat
+from mnist_ff.sweeps.collect import Row, read_row
+from mnist_ff.sweeps.plan import Job
+from mnist_ff.sweeps.summarise import SEED, text
+
+LOOK_EVERY = 0.3
+"""Seconds between two looks at all directories."""
+
+
+def varied_keys(jobs: Sequence[Job]) -> list[str]:
+    """The keys whose values differ between jobs, in the config's order."""
+    seen: dict[str, set[str]] = {}
+    for job in jobs:
+        for key, value in flat(config_to_dict(job.config)).items():
+            seen.setdefault(key, set()).add(text(value))
+    return sorted((key for key, values in seen.items() if len(values) > 1), key=lambda key: key == SEED)
+
+
+def named(job: Job, keys: Sequence[str]) -> str:
+    """A job by its values of these keys."""
+    values = flat(config_to_dict(job.config))
+    return "  ".join(f"{key}={text(values[key])}" for key in keys if key in values)
+
+
+class Watch:
+    """Says when jobs end; a context, inside which the jobs run."""
+
+    def __init__(
+        self,
+        sweep: Path,
+        jobs: Sequence[Job],
+        every: Sequence[Job],
+        say: Callable[[str], None],
+        look: Callable[[], None],
+    ) -> None:
+        """`jobs` of `every` job of the sweep are launched; `look` is called at each look too."""
+        self._sweep, self._say, self._look = sweep, say, look
+        self._keys = varied_keys(every)
+        self._of, self._ended = len(every), len(every) - len(jobs)
+        self._jobs = len(jobs)
+        self._waiting = {job: self._ending(job) for job in jobs}
+        self._began = time.monotonic()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self._thread.join()
+        self.look()
+
+    def _run(self) -> None:
+        while not self._end.wait(LOOK_EVERY):
+            self.look()
+
+    def look(self) -> None:
+        """Say a line for each job that has ended since the last look."""
+        self._look()
+        for job, before in list(self._waiting.items()):
+            found = self._ending(job)
+            if found is not None and found != before:
+                del self._waiting[job]
+                self._ended += 1
+                self._say(self._line(job, read_row(self._sweep / job.subdir, job.subdir, job)))
+
+    def _ending(self, job: Job) -> tuple[int, int] | None:
+        """Which summary.json is there; one of before a resume does not count."""
+        try:
+            found = (self._sweep / job.subdir / "summary.json").stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _line(self, job: Job, row: Row) -> str:
+        parts = [f"{self._ended:>{len(str(self._of))}}/{self._of}", f"job {job.subdir}"]
+        name = named(job, self._keys)
+        parts += [name] if name else []
+        if row.status == "finished" and row.watched is not None:
+            parts.append(f"{100 * row.watched.accuracy:.2f} %")
+        else:
+            parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
+        parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
+        if self._waiting:
+            done = self._jobs - len(self._waiting)
+            parts.append(f"ETA {duration((time.monotonic() - self._began) / done * len(self._waiting))}")
+        return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """0:05, 12:34, 1:02:03."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -1,0 +1,191 @@
+"""Rows to an answer: what differs, runs grouped over their seeds, ranked, with the noise marked."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mnist_ff.records import Score
+from mnist_ff.sweeps.collect import GOOD, Row
+from mnist_ff.sweeps.statistics import Sample, differ, sample
+
+SEED = "seed"
+ASIDE = ("data.root", "data.mirrors", "data.fallback")
+"""Where the data came from: the same numbers whatever they say."""
+WITHIN_NOISE = "≈"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ only in their seed."""
+
+    values: dict[str, Any]
+    """The keys that differ in the sweep, without the seed."""
+    rows: tuple[Row, ...]
+    """Those that finished, or were pruned."""
+    accuracy: Sample
+    """Of what the ranking goes by."""
+    test_accuracy: Sample | None
+    test_loss: Sample | None
+    validation_accuracy: Sample | None
+    validation_loss: Sample | None
+    seconds: Sample | None
+    images: int
+    """That an accuracy of the ranking is a share of."""
+    like_the_one_before: bool = False
+    """Whether the distance to the group ranked just before lies within the noise."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep found."""
+
+    keys: tuple[str, ...]
+    """The keys that differ between its runs, the seed among them where it does."""
+    ranked_by: str
+    """validation accuracy or test accuracy."""
+    groups: tuple[Group, ...]
+    """The best first."""
+    rows: tuple[Row, ...]
+    """Every run, in the sweep's order."""
+    common: dict[str, Any]
+    """The values that all runs share."""
+
+    @property
+    def bad(self) -> tuple[Row, ...]:
+        """The rows that did not finish."""
+        return tuple(row for row in self.rows if row.status not in GOOD)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by status."""
+        return dict(Counter(row.status for row in self.rows))
+
+    def rank_of(self, row: Row) -> int | None:
+        """The place of a row's group, from 1; None for a run without a score."""
+        return self._places().get(row.path)
+
+    def _places(self) -> dict[Any, int]:
+        return {row.path: place + 1 for place, group in enumerate(self.groups) for row in group.rows}
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The keys that differ, without the seed."""
+        return tuple(key for key in self.keys if key != SEED)
+
+
+def summarise(rows: Sequence[Row]) -> Answer:
+    """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's."""
+    keys, common = differing(rows)
+    scored = [row for row in rows if row.status in GOOD and row.watched is not None]
+    by_validation = bool(scored) and all(row.validation is not None for row in scored)
+    watched = _validation if by_validation else _test
+    scored = [row for row in scored if watched(row) is not None]
+    members: dict[str, list[Row]] = {}
+    for row in scored:
+        label = json.dumps({key: row.values.get(key) for key in keys if key != SEED}, default=str)
+        members.setdefault(label, []).append(row)
+    groups = [_group(found, keys, watched) for found in members.values()]
+    groups.sort(key=lambda group: -group.accuracy.mean)
+    ranked_by = "validation accuracy" if by_validation else "test accuracy"
+    return Answer(tuple(keys), ranked_by, tuple(_compared(groups)), tuple(rows), common)
+
+
+def differing(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
+    """The keys whose values differ, in the config's order, and the values that are shared.
+
+    A key that only some runs have (optimizer.rho, say) differs if its values do among those.
+    """
+    seen: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        for key, value in row.values.items():
+            seen.setdefault(key, {})[json.dumps(value, default=str)] = value
+    keys = [key for key, values in seen.items() if len(values) > 1 and key not in ASIDE]
+    common = {key: next(iter(values.values())) for key, values in seen.items() if len(values) == 1}
+    return sorted(keys, key=lambda key: key == SEED), common
+
+
+def _test(row: Row) -> Score | None:
+    return row.test
+
+
+def _validation(row: Row) -> Score | None:
+    return row.validation
+
+
+def _group(rows: list[Row], keys: Sequence[str], watched: Callable[[Row], Score | None]) -> Group:
+    scores = [score for score in map(watched, rows) if score is not None]
+    return Group(
+        values={key: rows[0].values[key] for key in keys if key != SEED and key in rows[0].values},
+        rows=tuple(rows),
+        accuracy=sample([score.accuracy for score in scores]),
+        test_accuracy=_sample_of([row.test.accuracy for row in rows if row.test]),
+        test_loss=_sample_of([row.test.loss for row in rows if row.test]),
+        validation_accuracy=_sample_of([row.validation.accuracy for row in rows if row.validation]),
+        validation_loss=_sample_of([row.validation.loss for row in rows if row.validation]),
+        seconds=_sample_of([row.seconds for row in rows if row.seconds is not None]),
+        images=min(score.samples for score in scores),
+    )
+
+
+def _sample_of(numbers: list[float]) -> Sample | None:
+    return sample(numbers) if numbers else None
+
+
+def _compared(groups: Sequence[Group]) -> list[Group]:
+    """The groups with the mark of those that are not told apart from the one before."""
+    marked = list(groups[:1])
+    for before, group in zip(groups, groups[1:], strict=False):
+        alike = not differ(before.accuracy, group.accuracy, min(before.images, group.images))
+        marked.append(replace(group, like_the_one_before=alike))
+    return marked
+
+
+def sorted_by(answer: Answer, key: str) -> Answer:
+    """The same answer with its groups in the order of one column: a varied key, accuracy, loss or seconds.
+
+    Errors: KeyError.
+    """
+    columns: dict[str, Callable[[Group], Sample | None]] = {
+        "validation_accuracy": lambda group: group.validation_accuracy,
+        "test_accuracy": lambda group: group.test_accuracy,
+        "validation_loss": lambda group: group.validation_loss,
+        "test_loss": lambda group: group.test_loss,
+        "seconds": lambda group: group.seconds,
+    }
+    if key in columns:
+        column, sign = columns[key], -1 if key.endswith("accuracy") else 1
+
+        def figure(group: Group) -> tuple[bool, float]:
+            found = column(group)
+            return found is None, 0.0 if found is None else sign * found.mean
+
+        return replace(answer, groups=tuple(_compared(sorted(answer.groups, key=figure))))
+    if key in answer.varied:
+        return replace(
+            answer, groups=tuple(_compared(sorted(answer.groups, key=lambda group: order(group.values.get(key)))))
+        )
+    raise KeyError(", ".join([*answer.varied, *columns]))
+
+
+def order(value: Any) -> tuple[int, float, str]:
+    """A key to sort any config values by: numbers by size, before all else by its text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return 0, float(value), ""
+    return (1, 0.0, text(value)) if value is not None else (2, 0.0, "")
+
+
+def text(value: Any) -> str:
+    """A config value as people type it: [500,300], 1e-05, true, null."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(text, value))}]"
+    return str(value)
