@@ -41,8 +41,13 @@ class Watch:
         every: Sequence[Job],
         say: Callable[[str], None],
         look: Callable[[], None],
+        comes_back: bool = False,
     ) -> None:
-        """`jobs` of `every` job of the sweep are launched; `look` is called at each look too."""
+        """`jobs` of `every` job of the sweep are launched; `look` is called at each look too.
+
+        `comes_back`: a job that was stopped by SIGUSR2 has not ended.
+        """
+        self._comes_back = comes_back
         self._sweep, self._say, self._look = sweep, say, look
         self._keys = varied_keys(every)
         self._of, self._ended = len(every), len(every) - len(jobs)
@@ -70,10 +75,16 @@ class Watch:
         self._look()
         for job, before in list(self._waiting.items()):
             found = self._ending(job)
-            if found is not None and found != before:
-                del self._waiting[job]
-                self._ended += 1
-                self._say(self._line(job, read_row(self._sweep / job.subdir, job.subdir, job)))
+            if found is None or found == before:
+                continue
+            row = read_row(self._sweep / job.subdir, job.subdir, job)
+            if self._comes_back and row.status == "interrupted" and "SIGUSR2" in (row.reason or ""):
+                self._waiting[job] = found
+                self._say(f"job {job.subdir} was stopped by SIGUSR2; it goes on when its turn comes")
+                continue
+            del self._waiting[job]
+            self._ended += 1
+            self._say(self._line(job, row))
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
         """Which summary.json is there; one of before a resume does not count."""
