@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -358,8 +358,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@functools.cache
-def _hints(section: type) -> dict[str, Any]:
+@functools.cache  # a summary checks thousands of configs
+def _hints(section: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(section, include_extras=True)
 
 

@@ -42,7 +42,7 @@ def draw_run(run: Run, title: str) -> dict[str, Exception]:
 
 def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     """Every batch's loss with its moving average on a log axis."""
-    figure, axes = _figure(9, 5)
+    figure, axes = new_figure(9, 5)
     _title(axes, "Loss per batch", title)
     steps = np.arange(1, len(losses) + 1)
     axes.plot(steps, losses, color=RAW, linewidth=0.7, label="each batch")
@@ -74,7 +74,7 @@ def _epochs(run: Run, title: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     rows = run.epochs()
-    figure, _ = _figure(11, 4.5, axes=False)
+    figure, _ = new_figure(11, 4.5, axes=False)
     part = "validation" if rows and "validation_loss" in rows[0] else "test"
     numbers = [int(row["epoch"]) + 1 for row in rows]
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
@@ -94,7 +94,7 @@ def _confusion(run: Run, title: str) -> Figure:
     answers = load_file(run.file("predictions.safetensors"))
     counts = np.zeros((10, 10), dtype=int)
     np.add.at(counts, (answers["labels"], answers["answers"]), 1)
-    figure, axes = _figure(7, 6.5)
+    figure, axes = new_figure(7, 6.5)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(10, dtype=int))
     axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
@@ -119,7 +119,7 @@ def _confusion(run: Run, title: str) -> Figure:
 
 def _mistakes(run: Run, title: str) -> Figure:
     answers = load_file(run.file("predictions.safetensors"))
-    figure, _ = _figure(8, 9.2, axes=False)
+    figure, _ = new_figure(8, 9.2, axes=False)
     figure.suptitle(_joined("The 25 worst mistakes, test images", title), parse_math=False)
     for place, (row, image) in enumerate(zip(answers["worst_rows"], answers["worst_images"], strict=True)):
         label, answer = int(answers["labels"][row]), int(answers["answers"][row])
@@ -133,7 +133,7 @@ def _mistakes(run: Run, title: str) -> Figure:
 def _weights(run: Run, title: str) -> Figure:
     weights = load_file(run.file("model.safetensors"))["layers.0.weight"]
     shown = weights[:WEIGHT_TILES]
-    figure, _ = _figure(8, 8.4, axes=False)
+    figure, _ = new_figure(8, 8.4, axes=False)
     figure.suptitle(_joined(f"First-layer weights, {len(shown)} of {len(weights)} units", title), parse_math=False)
     limit = float(np.abs(shown).max()) or 1.0
     for place, row in enumerate(shown):
@@ -152,7 +152,7 @@ DRAWINGS: dict[str, Drawing] = {
 }
 
 
-def _figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:
     """A figure without pyplot: no global state, no window, and half the import time."""
     from matplotlib.figure import Figure
 

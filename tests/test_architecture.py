@@ -18,6 +18,7 @@ LAYERS = [
     {"callbacks"},
     {"training"},
     {"plots", "tables"},
+    {"sweeps"},
     {"commands"},
     {"hydra_app"},
     {"cli", "api", "__main__", "__init__"},
@@ -69,7 +70,11 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
         assert part_of(path) in ("hydra_app", "config")
 
 
-@pytest.mark.parametrize("part", ["config.py", "runs.py", "tables.py", "plots.py", "data/catalog.py", "data/cache.py"])
+WITHOUT_TORCH = ["config.py", "runs.py", "tables.py", "plots.py", "data/catalog.py", "data/cache.py"]
+WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
+
+
+@pytest.mark.parametrize("part", WITHOUT_TORCH)
 def test_listing_runs_needs_no_torch(part: str) -> None:
     assert "torch" not in {name.split(".")[0] for name in imported(PACKAGE / part)}
 

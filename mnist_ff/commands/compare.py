@@ -7,18 +7,17 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.errors import ConfigError
-from mnist_ff.sweeps.collect import collect, is_sweep
+from mnist_ff.sweeps.collect import Row, collect, is_sweep
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
-from mnist_ff.tables import table
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -69,7 +68,7 @@ def conclude(directory: Path, console: Console) -> int:
     return 1
 
 
-def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[type-arg]
+def collect_shown(paths: list[Path], console: Console) -> list[Row]:
     """collect(), with a bar where it takes a while and somebody looks."""
     if not console.is_terminal:
         return collect(paths)
@@ -84,21 +83,26 @@ def collect_shown(paths: list[Path], console: Console) -> list:  # type: ignore[
 
 
 def save(answer: Answer, directory: Path, console: Console) -> None:
-    """Write the sweep's files. One that cannot be written is a warning: the runs are what counts."""
-    steps: list[Callable[[], object]] = [lambda: write_files(answer, directory)]
-    for write in steps:
-        try:
-            write()
-        except Exception as error:
-            _print(console, f"warning: the sweep's files: {error}", style="yellow")
+    """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
+    drawn = False
+    try:
+        from mnist_ff.sweeps.picture import draw_sweep
+
+        drawn = draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+    except Exception as error:
+        _print(console, f"warning: no picture of the sweep ({error})", style="yellow")
+    try:
+        write_files(answer, directory, drawn)
+    except OSError as error:
+        _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
 
 
 def show(answer: Answer, console: Console) -> None:
     """Print the ranked table, then every run that did not finish with its reason."""
     made = page(answer)
     if made.ranked:
-        rows = [[Text(cell) for cell in row] for row in made.ranked[:SHOWN]]
-        console.print(table(made.columns, rows), soft_wrap=not console.is_terminal)
+        wide = console if console.is_terminal else Console(file=console.file, width=250)
+        wide.print(_table(made.columns, made.ranked[:SHOWN]))
         if len(made.ranked) > SHOWN:
             _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
         for line in legend(answer):
@@ -108,6 +112,20 @@ def show(answer: Answer, console: Console) -> None:
     if len(made.bad) > SHOWN:
         _print(console, f"and {len(made.bad) - SHOWN} more")
     _print(console, counted(answer))
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> Table:
+    """Narrow: names in several lines, and only the path is folded."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        name = column.replace(".", ".\n").replace(" ", "\n")
+        path = column == "path"
+        made.add_column(
+            name, justify="left" if path or column == "rank" else "right", no_wrap=not path, overflow="fold"
+        )
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return made
 
 
 def shown(path: Path) -> Path:

@@ -44,7 +44,7 @@ def main(words: list[str], console: Console, began: float) -> int:
     config_of, words = _taken(words, "--config-of")
     arguments = _parse(words)
     resume = [word for word in arguments.overrides if word.startswith("resume=")]
-    if config_of is not None and (arguments.multirun or arguments.cfg) or resume and arguments.cfg:
+    if (config_of is not None and (arguments.multirun or arguments.cfg)) or (resume and arguments.cfg):
         raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
     if len(resume) + (config_of is not None) > 1:
         raise ConfigError("resume= and --config-of: only one of them, and once")

@@ -144,7 +144,7 @@ def go_on_or_start(config: Config, run: Run, argv: list[str], stopped: Interrupt
 
 
 def _write_failure(run: Run, config: Config, error: BaseException, began: float) -> None:
-    """Say why in the directory, if nobody else is at work there. Errors that this meets are let go: a full disk, say."""
+    """Say why in the directory, if nobody else is at work there and the disk allows it."""
     from mnist_ff.commands.train import Clock, write_failure
 
     with suppress(MnistError, OSError):

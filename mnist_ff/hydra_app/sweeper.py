@@ -1,4 +1,4 @@
-"""Hydra's grid sweeper, which here checks and saves all jobs before the first one starts, and goes on with saved ones."""
+"""Hydra's grid sweeper, which here checks and saves all jobs before the first starts, and goes on with saved ones."""
 
 from __future__ import annotations
 

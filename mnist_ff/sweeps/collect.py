@@ -17,7 +17,7 @@ from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.records import Score
 from mnist_ff.runs import EPOCH_COLUMNS, Run
-from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan
+from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
 
 ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
 """What a run's own summary may say."""
@@ -130,6 +130,8 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         config = run.config()
     except BadRunError as error:
         return Row(label, path, "broken", one_line(str(error)), planned)
+    if job is not None and not same_experiment(job.config, config):
+        return Row(label, path, "broken", f"holds another experiment than job {job.number}", planned)
     values = flat(config_to_dict(config))
     try:
         summary = _summary(run)
@@ -183,6 +185,8 @@ def _summary(run: Run) -> dict[str, Any] | None:
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a run's summary ({error})") from None
     if not isinstance(values, dict) or values.get("status") not in ENDED:
         raise ValueError(f"{path}: not a run's summary")
     if not isinstance(values.get("cause"), str | None) or not isinstance(values.get("seconds"), dict):

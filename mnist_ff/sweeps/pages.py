@@ -13,7 +13,7 @@ from typing import Any
 from mnist_ff.files import write_text
 from mnist_ff.records import Score
 from mnist_ff.sweeps.statistics import Sample
-from mnist_ff.sweeps.summarise import WITHIN_NOISE, Answer, Group, text
+from mnist_ff.sweeps.summarise import WITHIN_NOISE, Answer, Group, brief, text
 
 FIGURES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 
@@ -46,12 +46,12 @@ def page(answer: Answer) -> Page:
 
 def _titles(name: str, seeds: bool) -> list[str]:
     words = name.replace("_", " ")
-    return [words, "std", "95 %"] if seeds and name.endswith("accuracy") else [words]
+    return [words, "std"] if seeds and name.endswith("accuracy") else [words]
 
 
 def _cells(rank: int, group: Group, answer: Answer, figures: Sequence[str], seeds: bool) -> list[str]:
     mark = f" {WITHIN_NOISE}" if group.like_the_one_before else ""
-    cells = [f"{rank}{mark}", *(text(group.values[key]) if key in group.values else "-" for key in answer.varied)]
+    cells = [f"{rank}{mark}", *(brief(group.values[key]) if key in group.values else "-" for key in answer.varied)]
     cells += [str(group.accuracy.n)] if seeds else []
     for name in figures:
         found: Sample | None = getattr(group, name)
@@ -67,13 +67,13 @@ def _cells(rank: int, group: Group, answer: Answer, figures: Sequence[str], seed
 
 def _accuracy(found: Sample | None, seeds: bool) -> list[str]:
     if found is None:
-        return ["-"] * (3 if seeds else 1)
+        return ["-"] * (2 if seeds else 1)
     mean = f"{100 * found.mean:.2f} %"
     if not seeds:
         return [mean]
     if found.std is None or found.half is None:
-        return [mean, "-", "-"]
-    return [mean, f"{100 * found.std:.2f}", f"± {100 * found.half:.2f}"]
+        return [mean, "-"]
+    return [f"{100 * found.mean:.2f} ± {100 * found.half:.2f} %", f"{100 * found.std:.2f}"]
 
 
 def _shortened(labels: Sequence[str]) -> str:
@@ -82,14 +82,16 @@ def _shortened(labels: Sequence[str]) -> str:
 
 
 def _named(values: dict[str, Any], keys: Sequence[str]) -> str:
-    return " ".join(f"{key}={text(values[key])}" for key in keys if key in values)
+    return " ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 
 def legend(answer: Answer) -> list[str]:
     """What must be known to read the table, in sentences."""
     said = [f"Ranked by {answer.ranked_by}."]
     if any(group.accuracy.n > 1 for group in answer.groups):
-        said.append("Runs that differ only in their seed are one row: mean, standard deviation, 95 % interval (t).")
+        said.append(
+            "Runs that differ only in their seed are one row: mean ± half its 95 % interval (t), std over seeds."
+        )
     if any(group.like_the_one_before for group in answer.groups):
         said.append(f"{WITHIN_NOISE}: not told apart from the row above; the difference lies within the noise.")
     return said
@@ -100,11 +102,11 @@ def counted(answer: Answer) -> str:
     return ", ".join(f"{count} {status}" for status, count in answer.counts.items()) or "no runs"
 
 
-def write_files(answer: Answer, directory: Path) -> None:
-    """Write sweep.csv, sweep.json and sweep.md, each whole. Errors: OSError."""
+def write_files(answer: Answer, directory: Path, drawn: bool) -> None:
+    """Write sweep.csv, sweep.json and sweep.md, each whole; the page shows sweep.png if it was drawn. Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(answer))
     write_text(directory / "sweep.json", json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
-    write_text(directory / "sweep.md", to_markdown(answer, directory.name))
+    write_text(directory / "sweep.md", to_markdown(answer, directory.resolve().name, drawn))
 
 
 def to_csv(answer: Answer) -> str:
@@ -138,7 +140,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _ranked_rows(answer: Answer) -> list[tuple[int | None, Any]]:
-    places = {row.path: place + 1 for place, group in enumerate(answer.groups) for row in group.rows}
+    places = answer.places
     ranked = [(places.get(row.path), row) for row in answer.rows]
     return sorted(ranked, key=lambda pair: pair[0] or len(ranked) + 1)
 
@@ -189,12 +191,13 @@ def _score_json(score: Score | None) -> dict[str, Any] | None:
     return None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "samples": score.samples}
 
 
-def to_markdown(answer: Answer, title: str) -> str:
+def to_markdown(answer: Answer, title: str, drawn: bool) -> str:
     """The ranked table, those that did not finish, what all runs share."""
     made = page(answer)
     lines = [f"# {_escaped(title)}", "", f"{len(answer.rows)} runs: {counted(answer)}. {' '.join(legend(answer))}", ""]
     if made.ranked:
-        lines += [*_markdown_table(made.columns, made.ranked), "", "![sweep](sweep.png)", ""]
+        lines += [*_markdown_table(made.columns, made.ranked), ""]
+    lines += ["![sweep](sweep.png)", ""] if drawn else []
     if made.bad:
         lines += ["## Not finished", ""]
         lines += [*_markdown_table(["status", "reason", "keys", "path"], made.bad), ""]

@@ -10,25 +10,21 @@ from pathlib import Path
 from mnist_ff.config import config_to_dict, flat
 from mnist_ff.sweeps.collect import Row, read_row
 from mnist_ff.sweeps.plan import Job
-from mnist_ff.sweeps.summarise import SEED, text
+from mnist_ff.sweeps.summarise import brief, differing
 
 LOOK_EVERY = 0.3
 """Seconds between two looks at all directories."""
 
 
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
-    """The keys whose values differ between jobs, in the config's order."""
-    seen: dict[str, set[str]] = {}
-    for job in jobs:
-        for key, value in flat(config_to_dict(job.config)).items():
-            seen.setdefault(key, set()).add(text(value))
-    return sorted((key for key, values in seen.items() if len(values) > 1), key=lambda key: key == SEED)
+    """The keys that tell jobs apart."""
+    return differing([flat(config_to_dict(job.config)) for job in jobs])[0]
 
 
 def named(job: Job, keys: Sequence[str]) -> str:
     """A job by its values of these keys."""
     values = flat(config_to_dict(job.config))
-    return "  ".join(f"{key}={text(values[key])}" for key in keys if key in values)
+    return "  ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 
 class Watch:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from mnist_ff.records import Score
@@ -64,11 +65,9 @@ class Answer:
         """Rows by status."""
         return dict(Counter(row.status for row in self.rows))
 
-    def rank_of(self, row: Row) -> int | None:
-        """The place of a row's group, from 1; None for a run without a score."""
-        return self._places().get(row.path)
-
-    def _places(self) -> dict[Any, int]:
+    @property
+    def places(self) -> dict[Path, int]:
+        """The place of each scored run's group, from 1."""
         return {row.path: place + 1 for place, group in enumerate(self.groups) for row in group.rows}
 
     @property
@@ -79,7 +78,7 @@ class Answer:
 
 def summarise(rows: Sequence[Row]) -> Answer:
     """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's."""
-    keys, common = differing(rows)
+    keys, common = differing([row.values for row in rows])
     scored = [row for row in rows if row.status in GOOD and row.watched is not None]
     by_validation = bool(scored) and all(row.validation is not None for row in scored)
     watched = _validation if by_validation else _test
@@ -94,18 +93,30 @@ def summarise(rows: Sequence[Row]) -> Answer:
     return Answer(tuple(keys), ranked_by, tuple(_compared(groups)), tuple(rows), common)
 
 
-def differing(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
-    """The keys whose values differ, in the config's order, and the values that are shared.
+def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+    """The dotted keys whose values differ, in the config's order with the seed last, and the values that are shared.
 
-    A key that only some runs have (optimizer.rho, say) differs if its values do among those.
+    Left out are keys that follow from the choice of their group, as each optimizer's own defaults do.
     """
     seen: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        for key, value in row.values.items():
-            seen.setdefault(key, {})[json.dumps(value, default=str)] = value
+    for values in configs:
+        for key, value in values.items():
+            seen.setdefault(key, {})[text(value)] = value
     keys = [key for key, values in seen.items() if len(values) > 1 and key not in ASIDE]
+    keys = [key for key in keys if not _follows(key, keys, configs)]
     common = {key: next(iter(values.values())) for key, values in seen.items() if len(values) == 1}
     return sorted(keys, key=lambda key: key == SEED), common
+
+
+def _follows(key: str, keys: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a key's value is told by the name of its group, which differs too."""
+    name = f"{key.rpartition('.')[0]}.name"
+    if name == key or name not in keys:
+        return False
+    told: dict[str, str] = {}
+    return all(
+        told.setdefault(values[name], text(values[key])) == text(values[key]) for values in configs if key in values
+    )
 
 
 def _test(row: Row) -> Score | None:
@@ -172,10 +183,17 @@ def sorted_by(answer: Answer, key: str) -> Answer:
 
 
 def order(value: Any) -> tuple[int, float, str]:
-    """A key to sort any config values by: numbers by size, before all else by its text."""
+    """A key to sort any config values by: numbers by size, then lists by their numbers, all else by its text."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0, float(value), ""
+    if isinstance(value, list | tuple):
+        return 1, 0.0, ",".join(f"{text(item):>20}" for item in value)
     return (1, 0.0, text(value)) if value is not None else (2, 0.0, "")
+
+
+def brief(value: Any) -> str:
+    """A config value for tables and pictures: floats to four digits, as a search draws them with sixteen."""
+    return f"{value:.4g}" if isinstance(value, float) else text(value)
 
 
 def text(value: Any) -> str:

@@ -1,0 +1,83 @@
+"""What a sweep would run, and how long that might take by runs that were made here before. Writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mnist_ff.config import Config
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs import Run
+from mnist_ff.sweeps.plan import SweepPlan
+from mnist_ff.sweeps.progress import duration, named, varied_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """A run that finished here: its directory, config and seconds in all."""
+
+    run: Run
+    config: Config
+    seconds: float
+
+
+def show_jobs(plan: SweepPlan, root: Path, console: Console) -> None:
+    """List a sweep's jobs with the time of the newest comparable run in `root`, and the estimate for all."""
+    earlier = sorted(finished_here(root), key=lambda found: -found.run.file("summary.json").stat().st_mtime)
+    keys = varied_keys(plan.jobs)
+    known: list[float] = []
+    for job in plan.jobs:
+        like = comparable(job.config, earlier)
+        known += [] if like is None else [like.seconds]
+        time = "no comparable run yet" if like is None else f"{like.seconds:.1f} s as {like.run.path}"
+        _print(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
+    _print(console, _estimate(len(plan.jobs), known, root))
+
+
+def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
+    if not known:
+        return f"{jobs} jobs; no run in {root}/ had this device, data, model and trainer: how long is not known"
+    total = duration(sum(known) / len(known) * jobs)
+    guess = "" if len(known) == jobs else f" (a guess: {jobs - len(known)} of them have no comparable run)"
+    return f"{jobs} jobs, about {total} one after another{guess}; nothing was written"
+
+
+def comparable(config: Config, earlier: Sequence[Earlier]) -> Earlier | None:
+    """The first of the earlier runs with the same data, model and trainer keys, as far as they take time."""
+    return next((found for found in earlier if _load(found.config) == _load(config)), None)
+
+
+def _load(config: Config) -> tuple[Any, ...]:
+    """What decides a run's time, beside its machine."""
+    trainer = dataclasses.replace(config.trainer, threads=None, checkpoint_every=None)
+    return config.data.name, config.data.validation_split, config.model, config.optimizer.name, trainer
+
+
+def finished_here(root: Path) -> Iterator[Earlier]:
+    """The finished runs below `root` that were made on a CPU and device like this machine's."""
+    for path in [*root.glob("*/summary.json"), *root.glob("sweeps/*/*/summary.json")]:
+        run = Run(path.parent)
+        with suppress(BadRunError, KeyError, TypeError, ValueError):  # what is no run of ours tells nothing
+            summary = json.loads(path.read_bytes())
+            config = run.config()
+            if summary["status"] == "finished" and _made_here(run.environment(), config):
+                yield Earlier(run, config, float(summary["seconds"]["total"]))
+
+
+def _made_here(environment: dict[str, Any], config: Config) -> bool:
+    from mnist_ff.device import cpu_name, describe, resolve_device  # torch: only where there is a run to compare with
+
+    with suppress(ConfigError):  # a device that is not here
+        device = describe(resolve_device(config.trainer.device))
+        return bool(environment["cpu"] == cpu_name() and environment["device_name"] == device)
+    return False
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,329 @@
+"""sweep.png: the picture that suits what was varied."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mnist_ff.files import replacing
+from mnist_ff.plots import HELD, RAW, TRAIN, new_figure
+from mnist_ff.records import Score
+from mnist_ff.sweeps.collect import Row
+from mnist_ff.sweeps.summarise import Answer, Group, brief, order, text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = "viridis"
+MOST_LEVELS = 30
+"""Of a heat map's side; more are drawn as parallel coordinates."""
+MOST_LINES = 2000
+MOST_DOTS = 40
+LABEL: dict[str, Any] = {
+    "ha": "right",
+    "va": "center",
+    "fontsize": 8,
+    "parse_math": False,
+    "bbox": {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
+}
+
+
+def draw_sweep(answer: Answer, path: Path, title: str) -> bool:
+    """Draw the answer into a PNG file, if there is anything to draw. Errors: OSError, and whatever a figure raises."""
+    if not answer.groups:
+        return False
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that the font lacks are drawn as boxes
+        sweep_figure(answer, title).savefig(temporary, format="png", dpi=120)
+    return True
+
+
+def sweep_figure(answer: Answer, title: str) -> Figure:
+    """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots."""
+    keys = answer.varied
+    levels = {key: sorted({text(group.values.get(key)) for group in answer.groups}) for key in keys}
+    if len(keys) == 1 and _numeric(answer, keys[0]) and len(answer.groups) > 1:
+        return _curve(answer, keys[0], title)
+    if len(keys) == 2 and _is_grid(answer, levels):
+        return _heat_map(answer, keys[0], keys[1], title)
+    if len(keys) >= 2 and len(answer.groups) > 3:
+        return _parallel(answer, title)
+    return _dots(answer, title)
+
+
+def _is_grid(answer: Answer, levels: Mapping[str, Sequence[str]]) -> bool:
+    """Whether two keys were crossed: at least two values each, and at least half of the cells filled."""
+    sizes = [len(found) for found in levels.values()]
+    return min(sizes) >= 2 and max(sizes) <= MOST_LEVELS and len(answer.groups) >= 0.5 * math.prod(sizes)
+
+
+def _numeric(answer: Answer, key: str) -> bool:
+    return all(order(group.values.get(key))[0] == 0 for group in answer.groups)
+
+
+def spaced_by_factors(numbers: Sequence[float]) -> bool:
+    """Whether positive numbers lie more evenly on a log axis: those over a decade or more whose ratios vary less than
+    their differences do."""
+    ordered = np.array(sorted(set(numbers)), dtype=float)
+    if len(ordered) < 3:
+        return bool(len(ordered) == 2 and ordered[0] > 0 and ordered[1] >= 10 * ordered[0])
+    if ordered[0] <= 0:
+        return False
+    ratios, steps = np.diff(np.log(ordered)), np.diff(ordered)
+    return bool(ordered[-1] >= 8 * ordered[0] and np.std(ratios) / np.mean(ratios) < np.std(steps) / np.mean(steps))
+
+
+def _percent(answer: Answer) -> str:
+    return f"{answer.ranked_by} (%)"
+
+
+def _half(group: Group) -> float:
+    """Half of the 95 % interval in percent: over seeds by Student's t; of one run over the images it was scored on."""
+    half = group.accuracy.half
+    if half is None:
+        share, n = group.accuracy.mean, group.images
+        low, high = Score(0.0, share, round(share * n), n).interval()
+        half = (high - low) / 2
+    return 100 * half
+
+
+def _interval_text(groups: Sequence[Group]) -> str:
+    if all(group.accuracy.n > 1 for group in groups):
+        return "95 % interval over seeds (t)"
+    return "95 % interval (one run: over its images)"
+
+
+def _scores(rows: Sequence[Row], answer: Answer) -> list[float]:
+    by_validation = answer.ranked_by.startswith("validation")
+    found = [row.validation if by_validation else row.test for row in rows]
+    return [100 * score.accuracy for score in found if score is not None]
+
+
+def _curve(answer: Answer, key: str, title: str) -> Figure:
+    """Mean over one numeric key, a band for its error, a dot for each run."""
+    figure, axes = new_figure(9, 5)
+    groups = sorted(answer.groups, key=lambda group: group.values[key])
+    xs = [float(group.values[key]) for group in groups]
+    means = np.array([100 * group.accuracy.mean for group in groups])
+    halves = np.array([_half(group) for group in groups])
+    for x, group in zip(xs, groups, strict=True):
+        if group.accuracy.n > 1:
+            axes.plot([x] * group.accuracy.n, _scores(group.rows, answer), "o", color=RAW, markersize=4, zorder=2)
+    axes.fill_between(
+        xs, means - halves, means + halves, color=TRAIN, alpha=0.15, linewidth=0, label=_interval_text(groups)
+    )
+    several = any(group.accuracy.n > 1 for group in groups)
+    axes.plot(xs, means, "o-", color=TRAIN, zorder=3, label="mean" if several else "one run each")
+    best = int(np.argmax(means))
+    axes.plot(
+        xs[best], means[best], "o", color=HELD, markersize=9, zorder=4, label=f"best: {brief(groups[best].values[key])}"
+    )
+    if spaced_by_factors(xs):
+        axes.set_xscale("log")
+    axes.set_xlabel(key)
+    _accuracy_axis(axes, means, halves)
+    axes.set_ylabel(_percent(answer))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=9)
+    _titled(axes, title, answer)
+    return figure
+
+
+def _accuracy_axis(axes: Axes, means: np.ndarray, halves: np.ndarray) -> None:
+    """Limits that show the means; an interval wider than all of them is cut at the picture's edge."""
+    low, high = float(means.min()), float(means.max())
+    room = max(high - low, 0.05) * 0.35 + float(np.median(halves))
+    axes.set_ylim(max(-1.0, low - room), min(101.0, high + room))
+
+
+def _dots(answer: Answer, title: str) -> Figure:
+    """A line for each setting, the best on top: mean with its interval, a dot for each run."""
+    groups = answer.groups[:MOST_DOTS]
+    figure, axes = new_figure(9, max(2.6, 0.36 * len(groups) + 1.6))
+    names = [_name(group) for group in groups]
+    places = np.arange(len(groups))[::-1]
+    means = np.array([100 * group.accuracy.mean for group in groups])
+    halves = np.array([_half(group) for group in groups])
+    for place, group in zip(places, groups, strict=True):
+        if group.accuracy.n > 1:
+            axes.plot(_scores(group.rows, answer), [place] * group.accuracy.n, "o", color=RAW, markersize=4)
+    axes.errorbar(means, places, xerr=halves, fmt="o", color=TRAIN, capsize=3, label=_interval_text(groups))
+    axes.set_yticks(places, names, parse_math=False)
+    axes.set_ylim(-0.7, len(groups) - 0.3)
+    axes.set_xlabel(_percent(answer))
+    axes.grid(alpha=0.25, axis="x")
+    axes.legend(frameon=False, fontsize=9, loc="best")
+    _titled(axes, title, answer)
+    return figure
+
+
+def _name(group: Group) -> str:
+    words = [brief(value) if len(group.values) == 1 else f"{key}={brief(value)}" for key, value in group.values.items()]
+    name = "  ".join(words) or "all seeds"
+    return name if len(name) <= 60 else name[:57] + "..."
+
+
+def _heat_map(answer: Answer, first: str, second: str, title: str) -> Figure:
+    """The mean for each pair of values; the key with more values goes to the right."""
+    values = {
+        key: sorted({text(g.values.get(key)): g.values.get(key) for g in answer.groups}.values(), key=order)
+        for key in (first, second)
+    }
+    across, down = sorted((first, second), key=lambda key: -len(values[key]))
+    columns = {text(value): place for place, value in enumerate(values[across])}
+    lines = {text(value): place for place, value in enumerate(values[down])}
+    cells = np.full((len(lines), len(columns)), np.nan)
+    for group in answer.groups:
+        cells[lines[text(group.values.get(down))], columns[text(group.values.get(across))]] = 100 * group.accuracy.mean
+    figure, axes = new_figure(max(6.0, 0.85 * len(columns) + 3), max(3.2, 0.6 * len(lines) + 2))
+    image = axes.imshow(cells, cmap=COLORS, aspect="auto", origin="lower", vmin=_floor(cells))
+    axes.set_facecolor("#eeeeee")
+    small = len(columns) * len(lines) <= 150
+    middle = (np.nanmin([*cells[np.isfinite(cells)]]) if _floor(cells) is None else _floor(cells), np.nanmax(cells))
+    best = np.unravel_index(np.nanargmax(cells), cells.shape)
+    for line, column in np.ndindex(*cells.shape) if small else []:
+        if np.isfinite(cells[line, column]):
+            dark = cells[line, column] < middle[0] + 0.6 * (middle[1] - middle[0])
+            weight = "bold" if (line, column) == best else "normal"
+            color = "white" if dark else "black"
+            axes.text(
+                column,
+                line,
+                f"{cells[line, column]:.2f}",
+                ha="center",
+                va="center",
+                color=color,
+                fontsize=9,
+                fontweight=weight,
+            )
+    axes.set_xticks(range(len(columns)), list(columns), parse_math=False, rotation=45 if len(columns) > 12 else 0)
+    axes.set_yticks(range(len(lines)), list(lines), parse_math=False)
+    axes.set_xlabel(across)
+    axes.set_ylabel(down)
+    figure.colorbar(image, ax=axes, label=_percent(answer), extend="min" if _floor(cells) is not None else "neither")
+    _titled(axes, title, answer)
+    return figure
+
+
+def _floor(cells: np.ndarray) -> float | None:
+    """Where the colours end: a few cells that learned nothing must not make all others look alike."""
+    found = np.sort(cells[np.isfinite(cells)])
+    middle, best = float(np.median(found)), float(found[-1])
+    low = best - 4 * max(best - middle, 0.05)
+    return low if found[0] < low else None
+
+
+def importance(answer: Answer) -> dict[str, float]:
+    """How much each varied key explains of the accuracies' spread between settings, from 0 to 1, the largest first.
+
+    The share of variance between the key's levels (eta squared, Fisher 1925): sum of n (mean of level - mean)^2 over
+    the total sum of squares. A numeric key with more than eight values is cut into five levels of equal size first.
+    Interactions count for no key, and keys that were varied together share what they explain.
+    """
+    accuracies = np.array([group.accuracy.mean for group in answer.groups])
+    total = float(((accuracies - accuracies.mean()) ** 2).sum())
+    shares = {}
+    for key in answer.varied:
+        levels = _levels([group.values.get(key) for group in answer.groups])
+        between = sum(
+            (levels == level).sum() * (accuracies[levels == level].mean() - accuracies.mean()) ** 2
+            for level in np.unique(levels)
+        )
+        shares[key] = float(between) / total if total else 0.0
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _levels(values: Sequence[Any]) -> np.ndarray:
+    names = sorted({text(value) for value in values})
+    numeric = all(order(value)[0] == 0 for value in values)
+    if numeric and len(names) > 8:
+        ranks = np.argsort(np.argsort(np.array(values, dtype=float)))
+        levels: np.ndarray = ranks * 5 // len(values)
+        return levels
+    return np.array([names.index(text(value)) for value in values])
+
+
+def _parallel(answer: Answer, title: str) -> Figure:
+    """A line for each setting through its values, coloured by accuracy; beside it each key's importance."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    shares = importance(answer)
+    keys = list(shares)[:9]
+    figure, _ = new_figure(max(10.0, 1.7 * len(keys) + 6), 5.5, axes=False)
+    axes, bars = figure.subplots(1, 2, width_ratios=[max(2.0, 0.55 * len(keys) + 1.2), 1])
+    groups = list(answer.groups[:MOST_LINES])[::-1]
+    accuracies = np.array([100 * group.accuracy.mean for group in groups])
+    low = _floor(accuracies)
+    norm = Normalize(float(accuracies.min()) if low is None else low, float(accuracies.max()))
+    places = {key: _places([group.values.get(key) for group in groups]) for key in keys}
+    heights = np.array([places[key][0] for key in keys]).T
+    final = np.clip((accuracies - norm.vmin) / max(norm.vmax - norm.vmin, 1e-9), 0, 1)  # type: ignore[operator]
+    spread = (
+        np.linspace(-0.012, 0.012, len(groups)) if len(groups) > 1 else np.zeros(1)
+    )  # lines on one value stay apart
+    for number, (row, accuracy) in enumerate(zip(heights, accuracies, strict=True)):
+        color = colormaps[COLORS](norm(accuracy))
+        ys = [*(row + spread[number]), final[number]]
+        best = number == len(groups) - 1
+        axes.plot(
+            range(len(keys) + 1),
+            ys,
+            color=HELD if best else color,
+            alpha=1 if best else 0.65,
+            linewidth=2.2 if best else 1.1,
+        )
+    for place, key in enumerate(keys):
+        axes.axvline(place, color="#555555", linewidth=0.8)
+        for height, label in places[key][1]:
+            axes.annotate(label, (place, height), xytext=(-5, 0), textcoords="offset points", **LABEL)
+    axes.set_xticks(range(len(keys) + 1), [*(_broken(key) for key in keys), answer.ranked_by.replace(" ", "\n")])
+    axes.set_yticks([])
+    axes.set_xlim(-0.45, len(keys) + 0.05)
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    figure.colorbar(
+        ScalarMappable(norm, COLORS), ax=axes, label=_percent(answer), extend="neither" if low is None else "min"
+    )
+    _titled(axes, title, answer, best=_name(groups[-1]))
+    bars.barh([_broken(key) for key in keys][::-1], [100 * shares[key] for key in keys][::-1], color=TRAIN)
+    bars.set_title("importance")
+    bars.set_xlabel("share of variance between\nthe key's values (%)")
+    bars.grid(alpha=0.25, axis="x")
+    return figure
+
+
+def _broken(key: str) -> str:
+    return key.replace(".", ".\n")
+
+
+def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Each value's height from 0 to 1, and the heights to label."""
+    levels = sorted({text(value): value for value in values}.values(), key=order)
+    if len(levels) > 8 and all(order(value)[0] == 0 for value in levels):
+        numbers = np.array(values, dtype=float)
+        log = spaced_by_factors(list(numbers)) or (numbers.min() > 0 and numbers.max() / numbers.min() > 30)
+        scaled = np.log(numbers) if log else numbers
+        low, high = scaled.min(), scaled.max()
+        marks = np.linspace(low, high, 5)
+        labels = [f"{math.exp(mark) if log else mark:.3g}" for mark in marks]
+        return (scaled - low) / (high - low), list(zip((marks - low) / (high - low), labels, strict=True))
+    names = [text(value) for value in levels]
+    heights = np.linspace(0, 1, len(names)) if len(names) > 1 else np.array([0.5])
+    place = dict(zip(names, heights, strict=True))
+    found = np.array([place[text(value)] for value in values])
+    return found, [(float(height), name) for name, height in place.items()][:: max(1, len(names) // 12)]
+
+
+def _titled(axes: Axes, title: str, answer: Answer, best: str | None = None) -> None:
+    runs = sum(group.accuracy.n for group in answer.groups)
+    bad = f", {len(answer.bad)} not finished" if answer.bad else ""
+    first = f"{title}: {runs} runs{bad}"
+    axes.set_title(first if best is None else f"{first}\nbest (orange): {best}", parse_math=False, fontsize=11)

@@ -1,0 +1,342 @@
+"""What is known of many runs: plans, rows, groups, rankings, files; from directories that a generator makes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.sweeps.collect import collect, one_line, read_row
+from mnist_ff.sweeps.pages import to_csv, to_json, to_markdown, write_files
+from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_plan, same_experiment, state_of, write_plan
+from mnist_ff.sweeps.statistics import Sample, differ, sample, t_975
+from mnist_ff.sweeps.summarise import differing, sorted_by, summarise, text
+from tests.sweep_maker import jobs_of, make_sweep, product, write_run
+
+Command = Callable[..., tuple[int, str, str]]
+
+GRID = list(product(optimizer__lr=[0.001, 0.01, 0.1], seed=[0, 1, 2]))
+SWEEP = Path("sweep")
+
+
+def score(values: dict) -> float:
+    """0.001 is best, 0.01 nearly as good, 0.1 bad; seeds move it by 0.2 %."""
+    return {0.001: 0.950, 0.01: 0.9495, 0.1: 0.60}[values["optimizer.lr"]] + 0.002 * (values["seed"] - 1)
+
+
+def test_a_plan_reads_back_as_it_was() -> None:
+    plan = make_sweep(SWEEP, GRID, score, "seed=null", "model.hidden=[3,4]", "name='a: b #c'")
+    assert read_plan(SWEEP) == plan
+    assert read_plan(SWEEP, only="4").jobs == (plan.jobs[4],)
+    assert all(state_of(SWEEP, job) == "finished" for job in plan.jobs)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda jobs: jobs[0].update(subdir="../out"), "leads out of the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir="/tmp/out"), "leads out of the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir="a/../../out"), "leads out of the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir=".hydra"), "leads out of the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir="a\0b"), "no name of a directory"),
+        (lambda jobs: jobs[0].update(subdir=7), "no name of a directory"),
+        (lambda jobs: jobs[1].update(subdir="0"), "two jobs share a directory"),
+        (lambda jobs: jobs[0].update(number="x"), "number is 'x'"),
+        (lambda jobs: jobs[0].update(overrides="seed=0"), "not a list of texts"),
+        (lambda jobs: jobs[0]["config"].update(seed=5), "is not the one that was saved"),
+        (lambda jobs: jobs[0]["config"].update(_target_="os.system"), "no such key"),
+        (lambda jobs: jobs[0]["config"]["optimizer"].update(lr=-1), "optimizer.lr=-1"),
+        (lambda jobs: jobs[0].pop("digest"), "digest"),
+        (lambda jobs: jobs.__setitem__(0, 3), "jobs.json"),
+    ],
+)
+def test_a_plan_is_not_trusted(change: Callable[[list], None], reason: str) -> None:
+    make_sweep(SWEEP, GRID[:3], score)
+    values = json.loads((SWEEP / "jobs.json").read_text())
+    change(values["jobs"])
+    (SWEEP / "jobs.json").write_text(json.dumps(values))
+    with pytest.raises(BadRunError, match=r"jobs\.json") as error:
+        read_plan(SWEEP)
+    assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", "{}", '{"words": [], "jobs": 3}', "[" * 100_000, "\0", "null"])
+def test_a_plan_that_is_none_is_named(text: str) -> None:
+    SWEEP.mkdir()
+    (SWEEP / "jobs.json").write_text(text)
+    with pytest.raises(BadRunError, match=r"sweep/jobs\.json"):
+        read_plan(SWEEP)
+
+
+def test_another_grid_is_refused_with_the_first_difference() -> None:
+    jobs = jobs_of(GRID)
+    plan = SweepPlan(tuple(jobs))
+    check_same_grid(plan, jobs)
+    with pytest.raises(ConfigError, match=r"these are 8 jobs, and this sweep has 9"):
+        check_same_grid(plan, jobs[:-1])
+    other = jobs_of([*GRID[:5], {"optimizer.lr": 0.5, "seed": 0}, *GRID[6:]])
+    with pytest.raises(ConfigError, match=r"job 5 would be optimizer.lr=0.5 seed=0, but this sweep's is"):
+        check_same_grid(plan, other)
+
+
+def test_what_was_open_in_a_job_is_decided_in_its_run() -> None:
+    (job,) = jobs_of([{}], "seed=null")
+    settled = replace(job.config, seed=77, trainer=replace(job.config.trainer, threads=2))
+    settled = replace(settled, data=replace(settled.data, root="/elsewhere"))
+    assert same_experiment(job.config, settled)
+    assert not same_experiment(job.config, replace(settled, model=replace(settled.model, dropout=0.1)))
+    (fixed,) = jobs_of([{"seed": 3}])
+    assert not same_experiment(fixed.config, settled)
+
+
+def test_states_of_a_job() -> None:
+    jobs = jobs_of(GRID[:4])
+    SWEEP.mkdir()
+    assert state_of(SWEEP, jobs[0]) == "new"
+    (SWEEP / "0" / ".hydra").mkdir(parents=True)
+    assert state_of(SWEEP, jobs[0]) == "new"
+    (SWEEP / "0" / "config.yaml").touch()
+    assert state_of(SWEEP, jobs[0]) == "begun"
+    for job, status in zip(jobs[1:], ("finished", "failed", "interrupted"), strict=True):
+        write_run(SWEEP / job.subdir, job.config, 0.9, status)
+    assert [state_of(SWEEP, job) for job in jobs[1:]] == ["finished", "begun", "begun"]
+    with pytest.raises(BadRunError, match="another experiment"):
+        state_of(SWEEP, replace(jobs[1], config=jobs[2].config))
+
+
+def test_every_status_is_a_row_with_its_reason() -> None:
+    jobs = jobs_of([{"seed": seed} for seed in range(9)])
+    SWEEP.mkdir()
+    write_plan(SWEEP, SweepPlan(tuple(jobs)))
+    write_run(SWEEP / "0", jobs[0].config, 0.9)
+    write_run(SWEEP / "1", jobs[1].config, 0.0, "diverged", "the loss became nan\nsecond line")
+    write_run(SWEEP / "2", jobs[2].config, 0.0, "failed", "Traceback (most recent call last):\n  x\nValueError: bad\n")
+    write_run(SWEEP / "3", jobs[3].config, 0.0)
+    (SWEEP / "3" / "summary.json").unlink()
+    write_run(SWEEP / "4", jobs[4].config, 0.9)
+    (SWEEP / "4" / "summary.json").write_text("[")
+    write_run(SWEEP / "5", jobs[5].config, 0.9)
+    (SWEEP / "5" / "config.yaml").write_text("!!python/object/apply:os.system ['touch pwned']")
+    write_run(SWEEP / "6", jobs[0].config, 0.9)
+    (SWEEP / "7").mkdir()
+    (SWEEP / "7" / "config.yaml").touch()
+    rows = collect([SWEEP])
+    assert [(row.label, row.status) for row in rows] == [
+        ("0", "finished"),
+        ("1", "diverged"),
+        ("2", "failed"),
+        ("3", "interrupted"),
+        ("4", "broken"),
+        ("5", "broken"),
+        ("6", "broken"),
+        ("7", "interrupted"),
+        ("8", "not started"),
+    ]
+    reasons = [row.reason for row in rows]
+    assert reasons[:3] == [None, "the loss became nan", "ValueError: bad"]
+    assert "summary.json" in (reasons[4] or "")
+    assert "config.yaml" in (reasons[5] or "")
+    assert "another experiment" in (reasons[6] or "")
+    assert not Path("pwned").exists()
+    answer = summarise(rows)
+    assert [row.label for row in answer.bad] == list("12345678")
+    write_files(answer, SWEEP, drawn=False)
+    assert all(row.reason in (SWEEP / "sweep.csv").read_text() for row in rows if row.status in ("failed", "diverged"))
+
+
+def test_a_run_in_training_is_running() -> None:
+    from mnist_ff.runs import Run
+
+    (job,) = jobs_of([{}])
+    write_run(SWEEP / "0", job.config, 0.9)
+    (SWEEP / "0" / "summary.json").unlink()
+    with Run(SWEEP / "0").locked():
+        assert read_row(SWEEP / "0").status == "running"
+    assert read_row(SWEEP / "0").status == "interrupted"
+
+
+def test_runs_without_saved_jobs_and_single_runs_are_read_too() -> None:
+    make_sweep(SWEEP, GRID[:2], score)
+    (SWEEP / "jobs.json").unlink()
+    assert [row.label for row in collect([SWEEP])] == ["0", "1"]
+    assert [row.label for row in collect([SWEEP / "1", SWEEP / "0"])] == ["sweep/1", "sweep/0"]
+    assert len(collect([SWEEP, SWEEP / "0"])) == 3
+    Path("empty").mkdir()
+    with pytest.raises(BadRunError, match="does not exist"):
+        collect([Path("nowhere")])
+    with pytest.raises(BadRunError, match="not a run directory"):
+        collect([Path("empty")])
+
+
+def test_only_keys_that_differ_and_no_defaults_of_a_group() -> None:
+    values = [("adam", 1e-8, 0.1, 0, "a"), ("adam", 1e-8, 0.2, 1, "b"), ("sgd", 1, 0.1, 0, "a")]
+    names = ("optimizer.name", "optimizer.eps", "optimizer.lr", "seed", "data.root")
+    configs = [dict(zip(names, row, strict=True)) for row in values]
+    keys, common = differing(configs)
+    assert keys == ["optimizer.name", "optimizer.lr", "seed"]
+    assert common == {}
+    keys, common = differing(configs[:2])
+    assert keys == ["optimizer.lr", "seed"]
+    assert common == {"optimizer.name": "adam", "optimizer.eps": 1e-8}
+
+
+def test_seeds_are_grouped_and_groups_ranked_with_the_noise_marked() -> None:
+    make_sweep(SWEEP, GRID, score)
+    answer = summarise(collect([SWEEP]))
+    assert answer.ranked_by == "test accuracy"
+    assert answer.keys == ("optimizer.lr", "seed")
+    assert [group.values for group in answer.groups] == [{"optimizer.lr": lr} for lr in (0.001, 0.01, 0.1)]
+    best = answer.groups[0].accuracy
+    assert (best.n, best.mean, best.std) == (3, pytest.approx(0.95), pytest.approx(0.002))
+    assert best.half == pytest.approx(4.302653 * 0.002 / math.sqrt(3), rel=1e-4)
+    assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
+
+
+def test_validation_decides_where_there_is_a_split() -> None:
+    make_sweep(SWEEP, GRID, score, "data.validation_split=0.1")
+    answer = summarise(collect([SWEEP]))
+    assert answer.ranked_by == "validation accuracy"
+    assert answer.groups[0].accuracy.mean == pytest.approx(0.955)
+    assert answer.groups[0].test_accuracy is not None
+    assert answer.groups[0].images == 400
+
+
+def test_t_and_welch_are_the_books() -> None:
+    """Student's table, and Welch's example worked out by hand with R's t.test."""
+    for degrees, point in ((1, 12.7062), (4, 2.7764), (30, 2.0423), (31, 2.03951), (60, 2.00030), (1000, 1.96234)):
+        assert t_975(degrees) == pytest.approx(point, abs=1e-4)
+    first, second = Sample(5, 0.90, 0.01), Sample(5, 0.885, 0.01)  # t = 2.37 with 8 degrees, whose point is 2.306
+    assert differ(first, second, 1000)
+    assert not differ(first, replace(second, mean=0.886), 1000)  # t = 2.21
+    assert not differ(sample([0.98]), sample([0.975]), 1000)
+    assert differ(sample([0.98]), sample([0.975]), 100_000)
+    assert not differ(sample([1.0]), sample([1.0]), 1000)
+    assert differ(sample([0.9, 0.9]), sample([0.8, 0.8]), 1000)
+
+
+def test_the_files_hold_the_answer() -> None:
+    make_sweep(SWEEP, GRID, score)
+    answer = summarise(collect([SWEEP]))
+    write_files(answer, SWEEP, drawn=False)
+    with (SWEEP / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    assert [row["rank"] for row in rows] == ["1"] * 3 + ["2"] * 3 + ["3"] * 3
+    assert float(rows[0]["test_accuracy"]) == pytest.approx(score(GRID[int(rows[0]["run"])]))
+    values = json.loads((SWEEP / "sweep.json").read_text())
+    assert values["groups"][0]["values"] == {"optimizer.lr": 0.001}
+    assert values["groups"][0]["test_accuracy"]["n"] == 3
+    assert values["groups"][1]["within_noise_of_the_one_before"] is True
+    assert len(values["runs"]) == 9
+    markdown = (SWEEP / "sweep.md").read_text()
+    assert "| 1 | 0.001 | 3 | 95.00 ± 0.50 % | 0.20 |" in markdown
+    assert "| 2 ≈ | 0.01 |" in markdown
+    assert not list(SWEEP.glob(".*.tmp"))
+
+
+def test_names_are_defused_and_escaped() -> None:
+    make_sweep(SWEEP, [{"name": "=cmd()|<script>"}, {"name": "@SUM(1)"}, {"name": "-1"}], lambda values: 0.9)
+    answer = summarise(collect([SWEEP]))
+    cells = [row["name"] for row in csv.DictReader(to_csv(answer).splitlines())]
+    assert sorted(cells) == ["'=cmd()|<script>", "'@SUM(1)", "-1"]
+    markdown = to_markdown(answer, "x", drawn=True)
+    assert "<script>" not in markdown
+    assert "=cmd()\\|&lt;script&gt;" in markdown
+    json.dumps(to_json(answer), allow_nan=False)
+
+
+def test_a_reason_is_one_short_line() -> None:
+    assert one_line("Traceback (most recent call last):\n  File x\nKeyError: 'a'") == "KeyError: 'a'"
+    assert one_line("a\x1b[31mred\nb") == "a [31mred"
+    assert len(one_line("x" * 1000)) == 200
+    assert one_line("\n") == "no reason was given"
+
+
+def test_values_as_people_type_them() -> None:
+    values = [None, True, 1e-05, 0.1 + 0.2, [500, 300], "a b", 1000000]
+    assert list(map(text, values)) == ["null", "true", "1e-05", "0.30000000000000004", "[500,300]", "a b", "1000000"]
+
+
+def test_sorting_by_another_column() -> None:
+    make_sweep(SWEEP, GRID, score)
+    answer = summarise(collect([SWEEP]))
+    assert [group.values["optimizer.lr"] for group in sorted_by(answer, "optimizer.lr").groups] == [0.001, 0.01, 0.1]
+    assert [group.values["optimizer.lr"] for group in sorted_by(answer, "test_loss").groups] == [0.001, 0.01, 0.1]
+    with pytest.raises(KeyError, match="test_accuracy"):
+        sorted_by(answer, "nonsense")
+
+
+def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
+    make_sweep(SWEEP, GRID, score)
+    (SWEEP / "8" / "summary.json").unlink()
+    code, out, err = mnist_ff("compare", "sweep")
+    assert code == 0, err
+    assert "95.00 ± 0.50 %" in out
+    assert "interrupted  8  optimizer.lr=0.1 seed=2  ended without a summary" in out
+    assert "8 finished, 1 interrupted" in out
+    assert {path.name for path in SWEEP.glob("sweep.*")} == {"sweep.csv", "sweep.json", "sweep.md", "sweep.png"}
+    for path in SWEEP.glob("sweep.*"):
+        path.unlink()
+    code, out, _ = mnist_ff("compare", "sweep/0", "sweep/1", "--json")
+    assert code == 0
+    assert json.loads(out)["keys"] == ["seed"]
+    assert not list(SWEEP.glob("sweep.*")), "single runs are compared without writing anywhere"
+    code, out, _ = mnist_ff("compare", "sweep", "--csv", "--sort", "seconds")
+    assert len(out.splitlines()) == 10
+    code, _, err = mnist_ff("compare", "sweep", "--sort", "nonsense")
+    assert code == 2
+    assert "there is optimizer.lr, validation_accuracy" in err
+    code, _, err = mnist_ff("compare", "nowhere")
+    assert (code, "does not exist" in err) == (2, True)
+
+
+MEASURE = """
+import sys, time
+began = time.perf_counter()
+from mnist_ff.cli import main
+code = main(["compare", sys.argv[1]])
+assert code == 0
+assert "torch" not in sys.modules and "hydra" not in sys.modules
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("MEASURED", time.perf_counter() - began, int(peak) / 1024)
+"""
+
+
+def measured(count: int) -> tuple[float, float]:
+    """Seconds and MiB of `mnist-ff compare` in a new process over so many runs."""
+    (base,) = jobs_of([{}])
+    jobs = []
+    for number in range(count):
+        lr = 10 ** (-4 + 3 * (number // 10) / count)
+        config = replace(base.config, seed=number % 10, optimizer=replace(base.config.optimizer, lr=lr))
+        jobs.append(replace(base, number=number, subdir=str(number), config=config))
+    SWEEP.mkdir()
+    write_plan(SWEEP, SweepPlan(tuple(jobs)))
+    for job in jobs:
+        write_run(SWEEP / job.subdir, job.config, 0.9 + 0.00001 * (job.number % 1000))
+    done = subprocess.run([sys.executable, "-c", MEASURE, "sweep"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, seconds, memory = done.stdout.splitlines()[-1].split()
+    assert f"{count} finished" in done.stdout
+    return float(seconds), float(memory)
+
+
+def test_a_thousand_runs_in_two_seconds() -> None:
+    seconds, memory = measured(1000)
+    assert seconds < 2
+    assert memory < 300
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs_in_ten_seconds_and_half_a_gigabyte() -> None:
+    seconds, memory = measured(10_000)
+    assert seconds < 10
+    assert memory < 500
