@@ -144,7 +144,7 @@ class JoblibLauncher(ProcessLauncher):
 
 
 def _work(task: Task, folder: str, environment: Mapping[str, str]) -> None:
-    """In the job's own process, forked from one that may be older: be like the launching one, end with it, do the task."""
+    """In the job's own process, forked from an older one: be where the launching one is, end with it, do the task."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
