@@ -13,7 +13,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -359,7 +359,7 @@ def _plain(value: Any) -> Any:
 
 
 @functools.cache  # a summary checks thousands of configs
-def _hints(section: Hashable) -> dict[str, Any]:
+def _hints(section: type) -> dict[str, Any]:
     return typing.get_type_hints(section, include_extras=True)
 
 
@@ -377,7 +377,7 @@ def _section(section: type[T], values: Any, path: str) -> T:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path or 'config'}={values!r}: must be a group of keys")
     variant = _variant(section, values, path)
-    hints = _hints(variant)
+    hints = _hints(typing.cast(Any, variant))
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in hints:

@@ -57,6 +57,12 @@ def epoch_row(record: EpochRecord) -> str:
     return f"{record.epoch},{','.join(figures)},{record.seconds:.4f}\n"
 
 
+def shown(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory."""

@@ -36,13 +36,14 @@ def launcher(request: pytest.FixtureRequest) -> str:
 
 
 def statuses(sweep: str = "sweep") -> list[str]:
-    """The rows' statuses as the table has them, in the sweep's order."""
+    """How the jobs ended, as the table has it."""
     return [row["status"] for row in table(sweep)]
 
 
 def table(sweep: str = "sweep") -> list[dict[str, Any]]:
+    """The rows by job, in the sweep's order."""
     rows: list[dict[str, Any]] = json.loads(Path(sweep, "sweep.json").read_text())["runs"]
-    return rows
+    return sorted(rows, key=lambda row: int(row["run"]))
 
 
 def wait_for(happened: Callable[[], Any], seconds: float = 60) -> Any:
@@ -233,7 +234,7 @@ def test_jobs_end_with_the_process_that_launched_them() -> None:
     sweep = Sweep("hydra/launcher=joblib", f"trainer.epochs={LONG},{LONG + 1}")
     sweep.wait_for_training("0", "1")
     sweep.process.kill()
-    sweep.process.wait()
+    sweep.end()
     wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, 10)
     assert [Run(Path("sweep", job)).summary().cause for job in "01"] == ["stopped by SIGTERM"] * 2  # type: ignore[union-attr]
 

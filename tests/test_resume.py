@@ -300,7 +300,7 @@ def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
     [
         (["resume=nowhere"], "does not exist"),
         (["resume=last"], "no run in outputs/ is unfinished"),
-        (["-m", "resume=x", "seed=0,1"], "leave out -m"),
+        (["-m", "resume=x", "seed=0,1"], "x: is not a sweep directory"),
         (["--config-of", ""], "config.yaml"),
         (["resume=a", "--config-of", "b"], "only one of them"),
         (["resume=a", "resume=b"], "only one of them"),

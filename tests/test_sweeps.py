@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import subprocess
@@ -12,19 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.sweeps.collect import collect, one_line, read_row
 from mnist_ff.sweeps.pages import to_csv, to_json, to_markdown, write_files
+from mnist_ff.sweeps.picture import draw_sweep, importance, spaced_by_factors, sweep_figure
 from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_plan, same_experiment, state_of, write_plan
 from mnist_ff.sweeps.statistics import Sample, differ, sample, t_975
-from mnist_ff.sweeps.summarise import differing, sorted_by, summarise, text
+from mnist_ff.sweeps.summarise import Answer, differing, sorted_by, summarise, text
 from tests.sweep_maker import jobs_of, make_sweep, product, write_run
 
 Command = Callable[..., tuple[int, str, str]]
 
 GRID = list(product(optimizer__lr=[0.001, 0.01, 0.1], seed=[0, 1, 2]))
 SWEEP = Path("sweep")
+TRACEBACK = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nValueError: bad\n  and more\n'
 
 
 def score(values: dict) -> float:
@@ -118,7 +122,7 @@ def test_every_status_is_a_row_with_its_reason() -> None:
     write_plan(SWEEP, SweepPlan(tuple(jobs)))
     write_run(SWEEP / "0", jobs[0].config, 0.9)
     write_run(SWEEP / "1", jobs[1].config, 0.0, "diverged", "the loss became nan\nsecond line")
-    write_run(SWEEP / "2", jobs[2].config, 0.0, "failed", "Traceback (most recent call last):\n  x\nValueError: bad\n")
+    write_run(SWEEP / "2", jobs[2].config, 0.0, "failed", TRACEBACK)
     write_run(SWEEP / "3", jobs[3].config, 0.0)
     (SWEEP / "3" / "summary.json").unlink()
     write_run(SWEEP / "4", jobs[4].config, 0.9)
@@ -177,15 +181,16 @@ def test_runs_without_saved_jobs_and_single_runs_are_read_too() -> None:
 
 
 def test_only_keys_that_differ_and_no_defaults_of_a_group() -> None:
-    values = [("adam", 1e-8, 0.1, 0, "a"), ("adam", 1e-8, 0.2, 1, "b"), ("sgd", 1, 0.1, 0, "a")]
-    names = ("optimizer.name", "optimizer.eps", "optimizer.lr", "seed", "data.root")
+    values = [("adam", 1e-8, 0.1, 0, "a"), ("adam", 1e-8, 0.2, 1, "b"), ("sgd", 0.9, 0.1, 0, "a")]
+    names = ("optimizer.name", "optimizer.beta", "optimizer.lr", "seed", "data.root")
     configs = [dict(zip(names, row, strict=True)) for row in values]
+    configs.append({"optimizer.name": "rmsprop", "optimizer.lr": 0.1, "seed": 0, "data.root": "a"})
     keys, common = differing(configs)
     assert keys == ["optimizer.name", "optimizer.lr", "seed"]
     assert common == {}
     keys, common = differing(configs[:2])
     assert keys == ["optimizer.lr", "seed"]
-    assert common == {"optimizer.name": "adam", "optimizer.eps": 1e-8}
+    assert common == {"optimizer.name": "adam", "optimizer.beta": 1e-8}
 
 
 def test_seeds_are_grouped_and_groups_ranked_with_the_noise_marked() -> None:
@@ -254,7 +259,7 @@ def test_names_are_defused_and_escaped() -> None:
 
 
 def test_a_reason_is_one_short_line() -> None:
-    assert one_line("Traceback (most recent call last):\n  File x\nKeyError: 'a'") == "KeyError: 'a'"
+    assert one_line(TRACEBACK) == "ValueError: bad"
     assert one_line("a\x1b[31mred\nb") == "a [31mred"
     assert len(one_line("x" * 1000)) == 200
     assert one_line("\n") == "no reason was given"
@@ -274,6 +279,79 @@ def test_sorting_by_another_column() -> None:
         sorted_by(answer, "nonsense")
 
 
+def answer_of(grid: list[dict], accuracy: Callable[[dict], float]) -> Answer:
+    make_sweep(SWEEP, grid, accuracy)
+    return summarise(collect([SWEEP]))
+
+
+def test_one_numeric_key_is_a_curve_with_a_band_on_a_log_axis_where_it_is_spaced_so() -> None:
+    axes = sweep_figure(answer_of(GRID, score), "x").axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "optimizer.lr"
+    means = next(line for line in axes.lines if line.get_label() == "mean")
+    assert list(means.get_ydata()) == pytest.approx([95.0, 94.95, 60.0])
+    assert len(axes.collections) == 1, "the band"
+    assert "best: 0.001" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_even_steps_are_a_linear_axis() -> None:
+    answer = answer_of(list(product(model__dropout=[0.0, 0.2, 0.4, 0.6])), lambda values: 0.9)
+    assert sweep_figure(answer, "x").axes[0].get_xscale() == "linear"
+    assert spaced_by_factors([1e-4, 2e-4, 5e-4, 1e-3])
+    assert not spaced_by_factors([0.0, 0.1, 1.0])
+    assert not spaced_by_factors(range(10, 110, 10))
+
+
+def test_one_categorical_key_is_dots_with_bars_the_best_on_top() -> None:
+    answer = answer_of(
+        list(product(model__activation=["tanh", "relu", "gelu"], seed=[0, 1])),
+        lambda values: {"tanh": 0.8, "relu": 0.9, "gelu": 0.7}[values["model.activation"]] + values["seed"] / 1000,
+    )
+    axes = sweep_figure(answer, "x").axes[0]
+    names = {place: label.get_text() for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
+    assert [names[place] for place in sorted(names, reverse=True)] == ["relu", "tanh", "gelu"]
+
+
+def test_two_keys_are_a_heat_map() -> None:
+    grid = list(product(optimizer__lr=[0.001, 0.01, 0.1], model__hidden=[[300], [300, 100]]))
+    axes = sweep_figure(answer_of(grid, lambda values: 0.9 + values["optimizer.lr"] / 2), "x").axes[0]
+    assert axes.get_xlabel() == "optimizer.lr"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["[300]", "[300,100]"]
+    assert axes.images[0].get_array().round(2).tolist() == [[90.05, 90.5, 95.0]] * 2
+
+
+def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
+    grid = list(product(optimizer__lr=[0.001, 0.01], model__dropout=[0.1, 0.2], trainer__batch_size=[64, 128]))
+    answer = answer_of(grid, lambda v: 0.9 + 3 * v["optimizer.lr"] + 0.1 * v["model.dropout"])
+    shares = importance(answer)
+    assert list(shares) == ["optimizer.lr", "model.dropout", "trainer.batch_size"]
+    assert shares["optimizer.lr"] == pytest.approx(0.027**2 / (0.027**2 + 0.01**2))
+    assert sum(shares.values()) == pytest.approx(1)
+    figure = sweep_figure(answer, "x")
+    assert [axes.get_title() for axes in figure.axes if axes.get_title() == "importance"] == ["importance"]
+
+
+@pytest.mark.parametrize("grid", [[{}], [{"name": "$\\frac$"}, {"name": "漢"}], list(product(seed=[0, 1]))], ids=str)
+def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
+    assert draw_sweep(answer_of(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
+    assert Path("sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.sweeps import picture
+
+    def broken(*words: object) -> None:
+        raise RuntimeError("no paint")
+
+    monkeypatch.setattr(picture, "sweep_figure", broken)
+    make_sweep(SWEEP, GRID, score)
+    code, out, _ = mnist_ff("compare", "sweep")
+    assert code == 0
+    assert "warning: no picture of the sweep (no paint)" in out
+    assert "sweep.png" not in (SWEEP / "sweep.md").read_text()
+    assert (SWEEP / "sweep.csv").exists()
+
+
 def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     make_sweep(SWEEP, GRID, score)
     (SWEEP / "8" / "summary.json").unlink()
@@ -289,6 +367,8 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     assert code == 0
     assert json.loads(out)["keys"] == ["seed"]
     assert not list(SWEEP.glob("sweep.*")), "single runs are compared without writing anywhere"
+    assert mnist_ff("compare", ".")[0] == 0
+    assert not list(Path().glob("sweep.*")), "a folder that no sweep made is only read"
     code, out, _ = mnist_ff("compare", "sweep", "--csv", "--sort", "seconds")
     assert len(out.splitlines()) == 10
     code, _, err = mnist_ff("compare", "sweep", "--sort", "nonsense")
@@ -296,6 +376,19 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     assert "there is optimizer.lr, validation_accuracy" in err
     code, _, err = mnist_ff("compare", "nowhere")
     assert (code, "does not exist" in err) == (2, True)
+
+
+def test_a_narrow_terminal_gets_whole_columns() -> None:
+    from mnist_ff.commands.compare import show
+
+    answer = answer_of(GRID, score)
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    show(answer, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "95.00 ± 0.50 %" in lines[2]
+    assert max(map(len, lines[:5])) <= 60
+    assert any(line.startswith("No room here for test loss") for line in lines)
 
 
 MEASURE = """

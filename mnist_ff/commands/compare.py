@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.errors import ConfigError
-from mnist_ff.sweeps.collect import Row, collect, is_sweep
+from mnist_ff.runs import shown
+from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
 
@@ -38,8 +40,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
     paths = [Path(path) for path in arguments.paths]
     answer = summarise(collect_shown(paths, console))
-    alone = len(paths) == 1 and is_sweep(paths[0])
-    if alone and os.access(paths[0], os.W_OK):
+    if len(paths) == 1 and was_swept(paths[0]) and os.access(paths[0], os.W_OK):
         save(answer, paths[0], console)
     if arguments.sort is not None:
         try:
@@ -102,7 +103,11 @@ def show(answer: Answer, console: Console) -> None:
     made = page(answer)
     if made.ranked:
         wide = console if console.is_terminal else Console(file=console.file, width=250)
-        wide.print(_table(made.columns, made.ranked[:SHOWN]))
+        left_out = _print_table(wide, made.columns, made.ranked[:SHOWN])
+        if left_out:
+            _print(
+                console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
+            )
         if len(made.ranked) > SHOWN:
             _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
         for line in legend(answer):
@@ -114,24 +119,33 @@ def show(answer: Answer, console: Console) -> None:
     _print(console, counted(answer))
 
 
+LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path")
+"""Columns that a narrow terminal does without, the first ones first."""
+
+
+def _print_table(console: Console, columns: list[str], rows: list[list[str]]) -> list[str]:
+    """Print as many columns as there is room for. Returns the names of those left out."""
+    left_out: list[str] = []
+    while True:
+        kept = [place for place, column in enumerate(columns) if column not in left_out]
+        made = _table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
+        more = [column for column in LEFT_OUT if column in columns and column not in left_out]
+        if not more or Measurement.get(console, console.options.update(max_width=1000), made).maximum <= console.width:
+            console.print(made)
+            return left_out
+        left_out.append(more[0])
+
+
 def _table(columns: list[str], rows: list[list[str]]) -> Table:
-    """Narrow: names in several lines, and only the path is folded."""
+    """Names in several lines make it narrow."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         name = column.replace(".", ".\n").replace(" ", "\n")
-        path = column == "path"
-        made.add_column(
-            name, justify="left" if path or column == "rank" else "right", no_wrap=not path, overflow="fold"
-        )
+        left = column in ("path", "rank")
+        made.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
     for row in rows:
         made.add_row(*map(Text, row))
     return made
-
-
-def shown(path: Path) -> Path:
-    """A path as people type it: relative where it lies below the working folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _print(console: Console, text: str, style: str | None = None) -> None:

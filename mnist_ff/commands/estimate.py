@@ -14,7 +14,7 @@ from rich.console import Console
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs import Run
-from mnist_ff.sweeps.plan import SweepPlan
+from mnist_ff.sweeps.plan import Job
 from mnist_ff.sweeps.progress import duration, named, varied_keys
 
 
@@ -27,17 +27,17 @@ class Earlier:
     seconds: float
 
 
-def show_jobs(plan: SweepPlan, root: Path, console: Console) -> None:
-    """List a sweep's jobs with the time of the newest comparable run in `root`, and the estimate for all."""
+def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
+    """List jobs with the time of the newest comparable run in `root`, and the estimate for all."""
     earlier = sorted(finished_here(root), key=lambda found: -found.run.file("summary.json").stat().st_mtime)
-    keys = varied_keys(plan.jobs)
+    keys = varied_keys(jobs)
     known: list[float] = []
-    for job in plan.jobs:
+    for job in jobs:
         like = comparable(job.config, earlier)
         known += [] if like is None else [like.seconds]
         time = "no comparable run yet" if like is None else f"{like.seconds:.1f} s as {like.run.path}"
         _print(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
-    _print(console, _estimate(len(plan.jobs), known, root))
+    _print(console, _estimate(len(jobs), known, root))
 
 
 def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:

@@ -34,7 +34,7 @@ from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import Outcome, Plan, Position, Score, Summary
-from mnist_ff.runs import Run
+from mnist_ff.runs import Run, shown
 from mnist_ff.seeds import generator, row_order
 from mnist_ff.tables import score_text
 from mnist_ff.training import Shuffle, fit
@@ -317,12 +317,6 @@ class _Training:
         self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
         self._say(f"run directory  {path}")
         self._say(f"look at it     mnist-ff evaluate {shlex.quote(str(path))}")
-
-
-def shown(path: Path) -> Path:
-    """A path as people type it: relative where it lies below the working folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)

@@ -31,6 +31,7 @@ from mnist_ff.hydra_app.compose import (
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
+from mnist_ff.sweeps.plan import JOBS
 
 
 def main(words: list[str], console: Console, began: float) -> int:
@@ -54,7 +55,8 @@ def main(words: list[str], console: Console, began: float) -> int:
 
             return sweep(hydra, arguments.overrides, console)
     for word in arguments.overrides:
-        if word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
+        own = word.startswith(("hydra/launcher=", "hydra.launcher.")) and not arguments.cfg
+        if own or word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
             raise ConfigError(f"{word}: belongs to a sweep: mnist-ff train -m ...")
     with hydra_session() as hydra:
         if resume:
@@ -162,6 +164,8 @@ def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
 
 def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
     """Go on with a run in its own directory."""
+    if (Path(word) / JOBS).is_file():
+        raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
     run = find_run(word, Path("outputs"))
     config, changes, warnings = resumed_config(run, _values(hydra, words))
     check(config)

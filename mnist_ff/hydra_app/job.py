@@ -65,7 +65,7 @@ class SweepJob:
             return JobResult("not started", None)
         with interruptible(StopSign(self.sweep)) as stopped:
             try:
-                self._settle_with_failures(run, stopped)
+                self._attempt(run, stopped)
             except Stopped:  # a second signal: at once
                 if inside:
                     raise
@@ -77,7 +77,8 @@ class SweepJob:
             ask_to_stop(self.sweep, AFTER_AN_ERROR)
         return JobResult(row.status, None if row.watched is None else row.watched.accuracy, stopped.received)
 
-    def _settle_with_failures(self, run: Run, stopped: Interruption) -> None:
+    def _attempt(self, run: Run, stopped: Interruption) -> None:
+        """Go on or start, and leave a summary in any case. Errors: Stopped."""
         began, before = time.perf_counter(), _ending(run)
         config = None
         try:

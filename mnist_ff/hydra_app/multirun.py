@@ -43,14 +43,19 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     if dry_run == "true":
         from mnist_ff.commands.estimate import show_jobs
 
-        show_jobs(sweeper.planned(arguments), Path("outputs"), console)
+        plan = sweeper.planned(arguments)
+        show_jobs(plan.jobs if saved is None else sweeper.unfinished(plan), Path("outputs"), console)
         return 0
-    code = 0
+    stopped, callbacks = 0, Callbacks(composed)
+    callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
     try:
         sweeper.sweep(arguments)
     except Stopped as stop:
-        code = stop.exit_code
-    return conclude(request.directory, console) if code == 0 else conclude(request.directory, console) and code
+        stopped = stop.exit_code
+    finally:
+        callbacks.on_multirun_end(config=composed, config_name=CONFIG_NAME)
+    failed = conclude(request.directory, console)
+    return stopped or failed
 
 
 def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:
@@ -80,6 +85,10 @@ def _request(
     """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
     with config_errors():
         directory = Path(str(composed.hydra.sweep.dir) if resume is None else resume).absolute()
+        if "${" in os.fspath(directory):
+            raise ConfigError(
+                f"{directory}: a sweep's directory cannot have ${{ in its path, which Hydra would look up"
+            )
         pin = f"hydra.sweep.dir={quoted(os.fspath(directory))}"
         with open_dict(composed):
             composed.hydra.sweep.dir = os.fspath(directory)
@@ -95,9 +104,7 @@ def _sweeper(hydra: Any, composed: DictConfig, request: Request) -> CheckedSweep
         stop_on_error=request.options.on_error == "stop",
         parent=os.getpid(),
     )
-    callbacks = Callbacks(composed)
-    callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
     with config_errors():
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=job, config=composed)
     assert isinstance(sweeper, CheckedSweeper)

@@ -26,6 +26,7 @@ from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.interrupts import interruptible
+from mnist_ff.runs import shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, state_of, write_plan
 from mnist_ff.sweeps.progress import Watch
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
@@ -66,7 +67,12 @@ class CheckedSweeper(BasicSweeper):
         if self.request.saved is None:
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
-            self.launch(self.unfinished(plan), plan)
+            left = self.unfinished(plan)
+            done = len(plan.jobs) - len(left)
+            before = f", {done} of them finished before" if done else ""
+            self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
+            if left:
+                self.launch(left, plan)
 
     def planned(self, arguments: Sequence[str]) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the words. Nothing is written. Errors: ConfigError."""
@@ -149,15 +155,13 @@ class CheckedSweeper(BasicSweeper):
             yield
 
     def save(self, plan: SweepPlan) -> None:
-        """Write the jobs, and the config that they were made of for people. Errors: RunError, ConfigError."""
+        """Write the jobs, and the config that they were made of for people. Errors: RunError."""
         assert self.config is not None
         try:
             write_plan(self.request.directory, plan)
             OmegaConf.save(self.config, self.request.directory / "multirun.yaml")
         except OSError as error:
             raise RunError(f"{self.request.directory}: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(f"hydra.sweep.subdir: {error}; it must hold ${{hydra.job.num}}") from None
 
     def unfinished(self, plan: SweepPlan) -> list[Job]:
         """The jobs with something left to do. One whose directory is not ours to touch is left out; its row says so."""
@@ -176,11 +180,6 @@ class CheckedSweeper(BasicSweeper):
         How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
-        done = len(plan.jobs) - len(jobs)
-        before = f", {done} of them finished before" if done else ""
-        self.say(f"{len(plan.jobs)} jobs in {_shown(self.request.directory)}{before}")
-        if not jobs:
-            return
         if isinstance(self.launcher, ProcessLauncher):
             self.launcher.say = self.say
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
@@ -241,7 +240,14 @@ def word(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(word, value))}]"
-    return str(value) if re.fullmatch(r"[A-Za-z_]\w*", str(value)) else quoted(str(value))
+    plain = re.fullmatch(r"[A-Za-z_]\w*", str(value)) and str(value).lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    )
+    return str(value) if plain else quoted(str(value))
 
 
 def quoted(text: str) -> str:
@@ -259,8 +265,10 @@ def _crossed(job: Sequence[str], row: Sequence[str]) -> list[str]:
 
 
 def _check_different(jobs: Sequence[Job]) -> None:
-    """Refuse the same experiment twice. Errors: ConfigError."""
+    """Refuse the same experiment twice, and two in one directory. Errors: ConfigError."""
     seen: dict[str, Job] = {}
+    if len({job.subdir for job in jobs}) < len(jobs):
+        raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must hold ${hydra.job.num}")
     for job in jobs:
         twin = seen.setdefault(job.digest, job)
         if twin is not job and job.config.seed is not None:
@@ -319,11 +327,6 @@ def _held(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _shown(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _on_subset(arguments: Sequence[str]) -> list[str]:

@@ -67,8 +67,13 @@ def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda don
     return rows
 
 
-def is_sweep(path: Path) -> bool:
-    """Whether a path is a sweep directory: it has saved jobs, or runs below it and is none itself."""
+def was_swept(path: Path) -> bool:
+    """Whether a sweep made this directory, so that its files belong there; runs may lie below any folder."""
+    return any((path / name).is_file() for name in (JOBS, "multirun.yaml"))
+
+
+def _holds_runs(path: Path) -> bool:
+    """Whether a path has saved jobs, or runs below it and is none itself."""
     return (path / JOBS).is_file() or (
         not (path / "config.yaml").exists() and next(_runs_below(path), None) is not None
     )
@@ -79,7 +84,7 @@ def _entries(path: Path, alone: bool) -> Iterable[tuple[str, Path, Job | None]]:
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
         raise BadRunError(f"{path}: {what}; give run or sweep directories, such as those in outputs/")
-    if not is_sweep(path):
+    if not _holds_runs(path):
         Run.open(path)
         return [(str(path), path, None)]
     jobs = _saved_jobs(path)
@@ -157,10 +162,12 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
 
 
 def one_line(reason: str) -> str:
-    """A reason in one line of limited length: of a traceback its last line, which names the error."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["no reason was given"]
-    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    line = "".join(letter if letter.isprintable() else " " for letter in line)
+    """A reason in one line of limited length: of a traceback the line that names the error."""
+    lines = [line for line in reason.splitlines() if line.strip()] or ["no reason was given"]
+    if lines[0].startswith("Traceback"):
+        frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+        lines = [line for line in lines[frames[-1] if frames else 1 :] if not line.startswith(" ")] or lines[-1:]
+    line = "".join(letter if letter.isprintable() else " " for letter in lines[0].strip())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
 
 

@@ -103,7 +103,7 @@ def counted(answer: Answer) -> str:
 
 
 def write_files(answer: Answer, directory: Path, drawn: bool) -> None:
-    """Write sweep.csv, sweep.json and sweep.md, each whole; the page shows sweep.png if it was drawn. Errors: OSError."""
+    """Write sweep.csv, sweep.json and sweep.md, whole; the page shows sweep.png if it was drawn. Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(answer))
     write_text(directory / "sweep.json", json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
     write_text(directory / "sweep.md", to_markdown(answer, directory.resolve().name, drawn))

@@ -47,7 +47,7 @@ def draw_sweep(answer: Answer, path: Path, title: str) -> bool:
 def sweep_figure(answer: Answer, title: str) -> Figure:
     """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots."""
     keys = answer.varied
-    levels = {key: sorted({text(group.values.get(key)) for group in answer.groups}) for key in keys}
+    levels = {key: sorted({text(_value(group, key)) for group in answer.groups}) for key in keys}
     if len(keys) == 1 and _numeric(answer, keys[0]) and len(answer.groups) > 1:
         return _curve(answer, keys[0], title)
     if len(keys) == 2 and _is_grid(answer, levels):
@@ -57,6 +57,11 @@ def sweep_figure(answer: Answer, title: str) -> Figure:
     return _dots(answer, title)
 
 
+def _value(group: Group, key: str) -> Any:
+    """A group's value of a varied key, or a dash where its optimizer, say, has none."""
+    return group.values.get(key, "-")
+
+
 def _is_grid(answer: Answer, levels: Mapping[str, Sequence[str]]) -> bool:
     """Whether two keys were crossed: at least two values each, and at least half of the cells filled."""
     sizes = [len(found) for found in levels.values()]
@@ -64,7 +69,7 @@ def _is_grid(answer: Answer, levels: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _numeric(answer: Answer, key: str) -> bool:
-    return all(order(group.values.get(key))[0] == 0 for group in answer.groups)
+    return all(order(_value(group, key))[0] == 0 for group in answer.groups)
 
 
 def spaced_by_factors(numbers: Sequence[float]) -> bool:
@@ -153,12 +158,11 @@ def _dots(answer: Answer, title: str) -> Figure:
     for place, group in zip(places, groups, strict=True):
         if group.accuracy.n > 1:
             axes.plot(_scores(group.rows, answer), [place] * group.accuracy.n, "o", color=RAW, markersize=4)
-    axes.errorbar(means, places, xerr=halves, fmt="o", color=TRAIN, capsize=3, label=_interval_text(groups))
+    axes.errorbar(means, places, xerr=halves, fmt="o", color=TRAIN, capsize=3)
     axes.set_yticks(places, names, parse_math=False)
     axes.set_ylim(-0.7, len(groups) - 0.3)
-    axes.set_xlabel(_percent(answer))
+    axes.set_xlabel(f"{_percent(answer)}, {_interval_text(groups)}")
     axes.grid(alpha=0.25, axis="x")
-    axes.legend(frameon=False, fontsize=9, loc="best")
     _titled(axes, title, answer)
     return figure
 
@@ -172,7 +176,7 @@ def _name(group: Group) -> str:
 def _heat_map(answer: Answer, first: str, second: str, title: str) -> Figure:
     """The mean for each pair of values; the key with more values goes to the right."""
     values = {
-        key: sorted({text(g.values.get(key)): g.values.get(key) for g in answer.groups}.values(), key=order)
+        key: sorted({text(_value(g, key)): _value(g, key) for g in answer.groups}.values(), key=order)
         for key in (first, second)
     }
     across, down = sorted((first, second), key=lambda key: -len(values[key]))
@@ -180,7 +184,7 @@ def _heat_map(answer: Answer, first: str, second: str, title: str) -> Figure:
     lines = {text(value): place for place, value in enumerate(values[down])}
     cells = np.full((len(lines), len(columns)), np.nan)
     for group in answer.groups:
-        cells[lines[text(group.values.get(down))], columns[text(group.values.get(across))]] = 100 * group.accuracy.mean
+        cells[lines[text(_value(group, down))], columns[text(_value(group, across))]] = 100 * group.accuracy.mean
     figure, axes = new_figure(max(6.0, 0.85 * len(columns) + 3), max(3.2, 0.6 * len(lines) + 2))
     image = axes.imshow(cells, cmap=COLORS, aspect="auto", origin="lower", vmin=_floor(cells))
     axes.set_facecolor("#eeeeee")
@@ -230,7 +234,7 @@ def importance(answer: Answer) -> dict[str, float]:
     total = float(((accuracies - accuracies.mean()) ** 2).sum())
     shares = {}
     for key in answer.varied:
-        levels = _levels([group.values.get(key) for group in answer.groups])
+        levels = _levels([_value(group, key) for group in answer.groups])
         between = sum(
             (levels == level).sum() * (accuracies[levels == level].mean() - accuracies.mean()) ** 2
             for level in np.unique(levels)
@@ -263,7 +267,7 @@ def _parallel(answer: Answer, title: str) -> Figure:
     accuracies = np.array([100 * group.accuracy.mean for group in groups])
     low = _floor(accuracies)
     norm = Normalize(float(accuracies.min()) if low is None else low, float(accuracies.max()))
-    places = {key: _places([group.values.get(key) for group in groups]) for key in keys}
+    places = {key: _places([_value(group, key) for group in groups]) for key in keys}
     heights = np.array([places[key][0] for key in keys]).T
     final = np.clip((accuracies - norm.vmin) / max(norm.vmax - norm.vmin, 1e-9), 0, 1)  # type: ignore[operator]
     spread = (
@@ -296,6 +300,7 @@ def _parallel(answer: Answer, title: str) -> Figure:
     bars.barh([_broken(key) for key in keys][::-1], [100 * shares[key] for key in keys][::-1], color=TRAIN)
     bars.set_title("importance")
     bars.set_xlabel("share of variance between\nthe key's values (%)")
+    bars.set_xlim(0, 100)
     bars.grid(alpha=0.25, axis="x")
     return figure
 

@@ -48,7 +48,7 @@ class Watch:
         self._keys = varied_keys(every)
         self._of, self._ended = len(every), len(every) - len(jobs)
         self._jobs = len(jobs)
-        self._waiting = {job: self._ending(job) for job in jobs}
+        self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
         self._began = time.monotonic()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
@@ -63,22 +63,27 @@ class Watch:
         self.look()
 
     def _run(self) -> None:
-        while not self._end.wait(LOOK_EVERY):
+        pause = LOOK_EVERY
+        while not self._end.wait(pause):
+            began = time.monotonic()
             self.look()
+            pause = max(
+                LOOK_EVERY, 20 * (time.monotonic() - began)
+            )  # ten thousand directories are looked at less often
 
     def look(self) -> None:
         """Say a line for each job that has ended since the last look."""
         self._look()
-        for job, before in list(self._waiting.items()):
+        for job, before in list(self._waiting.values()):
             found = self._ending(job)
             if found is None or found == before:
                 continue
             row = read_row(self._sweep / job.subdir, job.subdir, job)
             if self._comes_back and row.status == "interrupted" and "SIGUSR2" in (row.reason or ""):
-                self._waiting[job] = found
+                self._waiting[job.subdir] = job, found
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it goes on when its turn comes")
                 continue
-            del self._waiting[job]
+            del self._waiting[job.subdir]
             self._ended += 1
             self._say(self._line(job, row))
 

@@ -96,7 +96,7 @@ def summarise(rows: Sequence[Row]) -> Answer:
 def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
     """The dotted keys whose values differ, in the config's order with the seed last, and the values that are shared.
 
-    Left out are keys that follow from the choice of their group, as each optimizer's own defaults do.
+    Left out are keys that only some have and that follow from the choice of their group, as sgd's momentum of 0 does.
     """
     seen: dict[str, dict[str, Any]] = {}
     for values in configs:
@@ -104,14 +104,16 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str
             seen.setdefault(key, {})[text(value)] = value
     keys = [key for key, values in seen.items() if len(values) > 1 and key not in ASIDE]
     keys = [key for key in keys if not _follows(key, keys, configs)]
-    common = {key: next(iter(values.values())) for key, values in seen.items() if len(values) == 1}
+    read = [values for values in configs if values]
+    shared = [key for key, values in seen.items() if len(values) == 1 and all(key in config for config in read)]
+    common = {key: next(iter(seen[key].values())) for key in shared if key not in ASIDE}
     return sorted(keys, key=lambda key: key == SEED), common
 
 
 def _follows(key: str, keys: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a key's value is told by the name of its group, which differs too."""
+    """Whether only some have a key, and its value is told by the name of its group, which differs too."""
     name = f"{key.rpartition('.')[0]}.name"
-    if name == key or name not in keys:
+    if name == key or name not in keys or all(key in values for values in configs if values):
         return False
     told: dict[str, str] = {}
     return all(
