@@ -58,16 +58,21 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
         deterministic = torch.are_deterministic_algorithms_enabled()
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS demands it before its first use
-        torch.use_deterministic_algorithms(config.deterministic)
+        _use_deterministic(config.deterministic)
         tf32 = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = config.precision == "tf32"
         try:
             yield device
         finally:
             torch.backends.cuda.matmul.allow_tf32 = tf32
-            torch.use_deterministic_algorithms(deterministic)
+            _use_deterministic(deterministic)
             torch.set_flush_denormal(False)
             torch.set_num_threads(threads)
+
+
+def _use_deterministic(wanted: bool) -> None:
+    if wanted != torch.are_deterministic_algorithms_enabled():  # even to set what is set, it imports a compiler for 1 s
+        torch.use_deterministic_algorithms(wanted)
 
 
 def describe(device: torch.device) -> str:

@@ -36,5 +36,9 @@ class RunError(MnistError):
     """A run could not go on."""
 
 
+class LostError(RunError):
+    """The process that trained is gone, and could not say why itself."""
+
+
 class DivergedError(RunError):
     """A loss was not finite."""

@@ -19,6 +19,8 @@ class Interruption:
 
     def __init__(self) -> None:
         self._signal: signal.Signals | None = None
+        self.received: tuple[str, ...] = ()
+        """Names of the signals that this process got, in order."""
 
     def __call__(self) -> str | None:
         """The reason to stop, or None."""
@@ -35,9 +37,11 @@ class Interruption:
         return 0 if self._signal is None else 128 + self._signal.value
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:  # asked twice: end at once
+        # Asked twice: end at once. Schedulers send SIGTERM and SIGUSR2 as a pair, which is asking once.
+        if self._signal is not None and (number == signal.SIGINT or signal.Signals(number).name in self.received):
             raise Stopped(128 + number)
-        self._signal = signal.Signals(number)
+        self._signal = self._signal or signal.Signals(number)
+        self.received += (signal.Signals(number).name,)
 
 
 @contextmanager

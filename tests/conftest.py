@@ -7,8 +7,8 @@ import pty
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process,
 
 from mnist_ff import cli
 from mnist_ff.data.load import Data, Split
+from tests import slurm_cluster
 
 FOUR_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -61,6 +62,28 @@ def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
     monkeypatch.setenv("MNIST_FF_MIRROR", str(MIRROR))
     return MIRROR
+
+
+@pytest.fixture(scope="session")
+def slurm_session() -> Iterator[Path]:
+    """One Slurm for the whole session, or a skip with the reason."""
+    reason = slurm_cluster.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(slurm_cluster.slurm_cluster())
+        except slurm_cluster.ClusterError as error:
+            print(error)
+            pytest.skip(f"no Slurm: {str(error).splitlines()[0]}")
+        yield folder / "slurm.conf"
+
+
+@pytest.fixture
+def slurm(slurm_session: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real Slurm with this machine as its node; SLURM_CONF names it."""
+    monkeypatch.setenv("SLURM_CONF", str(slurm_session))
+    return slurm_session
 
 
 @pytest.fixture

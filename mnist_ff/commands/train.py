@@ -28,7 +28,7 @@ from mnist_ff.commands.resume import recipe
 from mnist_ff.config import Config
 from mnist_ff.data.load import Data, Split, ensure, load_data
 from mnist_ff.engine import build_steps, choose_engine
-from mnist_ff.errors import BadRunError, DivergedError, MnistError, RunError
+from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
@@ -395,9 +395,10 @@ def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) 
     bug = not isinstance(error, MnistError)
     if bug:
         log.error("failed:\n%s", traceback.format_exc())
+    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted"}
     run.write_summary(
         Summary(
-            status="diverged" if isinstance(error, DivergedError) else "failed",
+            status=statuses.get(type(error), "failed"),
             cause="".join(traceback.format_exception(error)) if bug else str(error),
             score=None,
             epochs=len(_rows_written(run, "epochs.csv")),

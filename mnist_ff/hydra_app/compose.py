@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -34,6 +36,13 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.plugins import register_plugins
 
 CONFIG_NAME = "config"
+
+LAUNCHERS = {
+    "joblib": ("joblib", "parallel"),
+    "submitit_local": ("submitit", "slurm"),
+    "submitit_slurm": ("submitit", "slurm"),
+}
+"""Our launchers' options with the module each needs and the extra that brings it."""
 
 
 @contextmanager
@@ -171,10 +180,31 @@ def _check_hydra_override(key: str, override: Override) -> None:
         own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
         if override.value() not in own:
             raise ConfigError(f"{override.input_line}: there is {', '.join(own)}; others do not check all jobs first")
-    if key in ("hydra.mode", "hydra.job.chdir", "hydra.sweeper._target_", "hydra.output_subdir"):
+    if key == "hydra/launcher":
+        _check_launcher(str(override.value()))
+    if key in (
+        "hydra.mode",
+        "hydra.job.chdir",
+        "hydra.sweeper._target_",
+        "hydra.launcher._target_",
+        "hydra.output_subdir",
+    ):
         raise ConfigError(f"{override.input_line}: cannot be changed here; -m makes a sweep")
     if key == "hydra.sweep.subdir" and "hydra.job.num" not in str(override.value()):
         raise ConfigError(f"{override.input_line}: must hold ${{hydra.job.num}}, or jobs would share a directory")
+
+
+def _check_launcher(name: str) -> None:
+    """See that what a launcher of ours needs is here. Errors: ConfigError naming the extra."""
+    if name not in LAUNCHERS:
+        return  # Hydra's own says if there is none
+    module, extra = LAUNCHERS[name]
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(
+            f"hydra/launcher={name}: needs {module}, which is not installed: pip install 'mnist-ff[{extra}]'"
+        )
+    if name == "submitit_slurm" and shutil.which("sbatch") is None:
+        raise ConfigError(f"hydra/launcher={name}: sbatch is not here; submit from a machine of the cluster")
 
 
 def _check_options(group: str, override: Override, options: list[str]) -> None:

@@ -55,7 +55,8 @@ def main(words: list[str], console: Console, began: float) -> int:
 
             return sweep(hydra, arguments.overrides, console)
     for word in arguments.overrides:
-        if word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
+        own = word.startswith(("hydra/launcher=", "hydra.launcher.")) and not arguments.cfg
+        if own or word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
             raise ConfigError(f"{word}: belongs to a sweep: mnist-ff train -m ...")
     with hydra_session() as hydra:
         if resume:

@@ -17,7 +17,7 @@ from mnist_ff.callbacks import Pruning
 from mnist_ff.commands.check import check
 from mnist_ff.commands.resume import resumed_config
 from mnist_ff.config import Config
-from mnist_ff.errors import BadRunError, DataError, MnistError, Stopped
+from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.collect import GOOD, read_row
@@ -34,6 +34,8 @@ class JobResult:
     """As a row of the sweep's table has it."""
     accuracy: float | None
     """Of the validation split where there is one, else of the test images."""
+    signals: tuple[str, ...] = ()
+    """Names of the signals that the job's process got while it trained."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class SweepJob:
         row = read_row(run.path)
         if self.stop_on_error and row.status not in (*GOOD, "interrupted", "running"):
             ask_to_stop(self.sweep, AFTER_AN_ERROR)
-        return JobResult(row.status, None if row.watched is None else row.watched.accuracy)
+        return JobResult(row.status, None if row.watched is None else row.watched.accuracy, stopped.received)
 
     def _attempt(self, run: Run, stopped: Interruption) -> None:
         """Go on or start, and leave a summary in any case. Errors: Stopped."""
@@ -94,6 +96,22 @@ class SweepJob:
         except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made
             if config is not None and _ending(run) == before:
                 write_reason(run, config, error, began)
+
+
+def result_of(sweep: Path, subdir: str) -> JobResult:
+    """What the job of this directory would tell its launcher."""
+    row = read_row(sweep / subdir)
+    return JobResult(row.status, None if row.watched is None else row.watched.accuracy)
+
+
+def record_lost(sweep: Path, subdir: str, reason: str) -> None:
+    """Say in a job's directory why its process is gone, unless that did so itself or another one is at work there."""
+    run = Run(sweep / subdir)
+    with suppress(FileNotFoundError):
+        if "summary.json" in os.listdir(run.path):  # unlike stat, a listing is never an old one on a network's disk
+            return
+    with suppress(BadRunError):
+        _write_failure(run, read_plan(sweep, only=subdir).jobs[0].config, LostError(reason), time.perf_counter())
 
 
 def _ending(run: Run) -> tuple[int, int] | None:

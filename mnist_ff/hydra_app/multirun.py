@@ -20,6 +20,7 @@ from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or
 from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
+from mnist_ff.runs import output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 
 KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "sweep.on_error")
@@ -123,7 +124,8 @@ def _request(
     """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
     with config_errors():
         # as Hydra makes its jobs' directories absolute: without ..
-        directory = Path(os.path.abspath(str(composed.hydra.sweep.dir) if resume is None else resume))
+        text = str(composed.hydra.sweep.dir) if resume is None else resume
+        directory = Path(os.path.abspath(output_directory("hydra.sweep.dir", text) if resume is None else text))
         if "${" in os.fspath(directory):
             raise ConfigError(
                 f"{directory}: a sweep's directory cannot have ${{ in its path, which Hydra would look up"

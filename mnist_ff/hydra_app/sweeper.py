@@ -24,11 +24,17 @@ from rich.console import Console
 
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
+from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, state_of, write_plan
+<<<<<<< HEAD
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
 from mnist_ff.sweeps.stopping import ask_to_stop, go_on, reason_to_stop, signal_named
+=======
+from mnist_ff.sweeps.progress import Watch
+from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
+>>>>>>> slurm
 
 GRACE = 4.0
 """Seconds that jobs in other processes have after a signal to end by themselves."""
@@ -179,19 +185,29 @@ class CheckedSweeper(BasicSweeper):
         `keys` name a job to people. How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
+<<<<<<< HEAD
         if not jobs:
             return
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
             end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
             with Watch(self.request.directory, jobs, keys, tally, self.say, end.look):
+=======
+        if isinstance(self.launcher, ProcessLauncher):
+            self.launcher.say = self.say
+        batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
+        with interruptible() as stopped:
+            end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
+            comes_back = isinstance(self.launcher, ProcessLauncher) and self.launcher.requeues
+            with Watch(self.request.directory, jobs, plan.jobs, self.say, end.look, comes_back):
+>>>>>>> slurm
                 try:
                     self.launcher.launch(batch, initial_job_idx=jobs[0].number)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
                     self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
                 except Stopped:
-                    if signal_named(reason_to_stop(self.request.directory)) is None and not stopped.exit_code:
-                        return  # sweep.on_error=stop
+                    if reason_to_stop(self.request.directory) == AFTER_AN_ERROR and not stopped.exit_code:
+                        return
                     raise
             named = signal_named(reason_to_stop(self.request.directory))
             if named is not None:

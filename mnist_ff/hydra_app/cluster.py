@@ -1,0 +1,235 @@
+"""Hydra launchers over submitit: a Slurm cluster, or the same processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mnist_ff.errors import Stopped
+from mnist_ff.hydra_app.job import JobResult, record_lost, result_of
+from mnist_ff.hydra_app.launchers import FAREWELL, ProcessLauncher, cores_here, shared
+from mnist_ff.hydra_app.task import Task
+from mnist_ff.interrupts import interruptible
+from mnist_ff.sweeps.stopping import reason_to_stop
+
+FOLDER = ".submitit"
+"""In the sweep's directory: what submitit sends and gets, and the jobs' logs."""
+LARGEST_ARRAY = 1000
+"""Tasks; Slurm's MaxArraySize is 1001 unless a cluster says otherwise."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks at the files of jobs."""
+ASK_FIRST, ASK_AT_MOST = 1.0, 30.0
+"""Seconds between two questions to Slurm's controller: they grow from the one to the other."""
+ANSWER = 60
+"""Seconds that the controller may take."""
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+"""States that a Slurm job does not leave any more; every other one goes on, or will again."""
+
+
+@dataclass(frozen=True)
+class Requeueable:
+    """A task that submitit puts into the queue again when its time is up or its place is needed."""
+
+    task: Task
+
+    def __call__(self) -> JobResult:
+        """Do the task. submitit's signal is the task's own while it trains: afterwards submitit gets it, to requeue."""
+        result = self.task()
+        if result.status == "interrupted" and signal.SIGUSR2.name in result.signals:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return result
+
+    def checkpoint(self) -> Any:
+        """Called by submitit: what to submit again. All that it needs is in the run's directory."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class SubmititLauncher(ProcessLauncher):
+    """What the launchers over submitit share. The keys are submitit's; see conf/hydra/launcher/."""
+
+    requeues = True
+
+    def __init__(
+        self, array_parallelism: int | None, cpus_per_task: int | None, max_num_timeout: int, **keys: Any
+    ) -> None:
+        self._at_once, self._cpus, self._timeouts = array_parallelism, cpus_per_task, max_num_timeout
+        plain = {
+            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in keys.items()
+        }
+        self._keys: dict[str, Any] = {key: value for key, value in plain.items() if value is not None}
+
+    def _folder(self) -> Path:
+        return self._job.sweep / FOLDER / "%j"
+
+    def _log_of(self, job: Any) -> str:
+        return os.path.relpath(job.paths.stderr, self._job.sweep)
+
+
+class SlurmLauncher(SubmititLauncher):
+    """A Slurm cluster. The jobs do not need the process that launched them."""
+
+    detached = True
+
+    def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
+        """The array's tasks at a time, and the cores of each."""
+        fixed = max((threads for threads in asked if threads is not None), default=1)
+        assert self._at_once is not None
+        return self._at_once, self._cpus or fixed
+
+    def run(self, tasks: Sequence[Task], at_once: int) -> None:
+        """Submit the tasks as job arrays and wait for them. Errors: Stopped, with all of them left to Slurm."""
+        executor = self._executor(at_once, tasks[0].threads)
+        jobs: dict[Any, Task] = {}
+        for first in range(0, len(tasks), LARGEST_ARRAY):
+            some = tasks[first : first + LARGEST_ARRAY]
+            with executor.batch():
+                submitted = [executor.submit(Requeueable(task)) for task in some]
+            jobs |= zip(submitted, some, strict=True)
+        numbers = sorted({job.job_id.split("_")[0] for job in jobs}, key=int)
+        self.say(f"Slurm's jobs {', '.join(numbers)}; Ctrl-C leaves them to Slurm, scancel ends them")
+        with interruptible() as stopped:
+            for states in _states_now_and_then(numbers):
+                jobs = {job: task for job, task in jobs.items() if self._goes_on(job, task, states)}
+                if not jobs:
+                    return
+                if stopped() is not None:
+                    self.say(
+                        f"left: {len(jobs)} jobs go on in Slurm (scancel {' '.join(numbers)} ends them)\n"
+                        f"mnist-ff compare {self._job.sweep} shows how far they are"
+                    )
+                    raise Stopped(stopped.exit_code)
+
+    def _executor(self, at_once: int, cpus: int) -> Any:
+        """submitit's, with the launcher's keys. Errors: submitit's own, for values that it refuses."""
+        from submitit import AutoExecutor
+
+        executor = AutoExecutor(self._folder(), cluster="slurm", slurm_max_num_timeout=self._timeouts)
+        keys = {
+            **self._keys,
+            "array_parallelism": at_once,
+            "cpus_per_task": cpus,
+            "srun_args": [f"--cpus-per-task={cpus}"],  # since 22.05 srun does not take it from sbatch
+            "additional_parameters": {"requeue": True, **self._keys["additional_parameters"]},
+        }
+        for_all = executor._valid_parameters()
+        executor.update_parameters(**{key if key in for_all else f"slurm_{key}": value for key, value in keys.items()})
+        return executor
+
+    def _goes_on(self, job: Any, task: Task, states: Mapping[str, str] | None) -> bool:
+        """Whether a job has not ended; `states` is None between two questions to Slurm."""
+        if job.paths.result_pickle.exists() and result_of(task.job.sweep, task.subdir).status != "interrupted":
+            return False
+        if states is None:
+            return True
+        state = states.get(job.job_id, "gone")
+        if state not in (*ENDED, "gone"):
+            return True
+        if state == "CANCELLED":
+            record_lost(task.job.sweep, task.subdir, f"cancelled in Slurm (job {job.job_id})")
+        elif state != "COMPLETED":
+            reason = f"Slurm's job {job.job_id} ended as {state}; its log: {self._log_of(job)}"
+            record_lost(task.job.sweep, task.subdir, reason)
+        return False
+
+
+def _states_now_and_then(numbers: Sequence[str]) -> Iterator[Mapping[str, str] | None]:
+    """What Slurm says of its jobs, and None in between, several times a second."""
+    pause, ask_at = ASK_FIRST, time.monotonic()
+    while True:
+        if time.monotonic() < ask_at:
+            yield None
+        else:
+            yield _states(numbers)
+            pause = min(1.2 * pause, ASK_AT_MOST)
+            ask_at = time.monotonic() + pause
+        time.sleep(LOOK_EVERY)
+
+
+def _states(numbers: Sequence[str]) -> Mapping[str, str] | None:
+    """The states of jobs and array tasks that Slurm still knows of, by number; None when it does not answer.
+
+    squeue knows jobs for some minutes after their end, and needs no accounting database, which sacct does.
+    """
+    words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(numbers)}"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None
+    return dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+
+
+class LocalLauncher(SubmititLauncher):
+    """submitit's processes on this machine, no more of them at a time than the cores hold."""
+
+    def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
+        """As on one machine; cpus_per_task stands for trainer.threads=null."""
+        at_once, threads = shared(cores_here(), self._at_once, [given or self._cpus for given in asked])
+        return at_once, self._cpus or threads
+
+    def run(self, tasks: Sequence[Task], at_once: int) -> None:
+        """Run the tasks, `at_once` at a time."""
+        from submitit import LocalExecutor
+
+        executor = LocalExecutor(self._folder(), max_num_timeout=self._timeouts)
+        executor.update_parameters(**self._keys)
+        waiting, running = deque(tasks), dict[Any, Task]()
+        try:
+            while waiting or running:
+                if reason_to_stop(self._job.sweep) is not None:
+                    waiting.clear()
+                while waiting and len(running) < at_once:
+                    task = waiting.popleft()
+                    with _deaf_to_ctrl_c():
+                        running[executor.submit(Requeueable(task))] = task
+                running = {job: task for job, task in running.items() if self._goes_on(job, task)}
+                time.sleep(LOOK_EVERY)
+        except BaseException:
+            _end_all(list(running))
+            raise
+
+    def _goes_on(self, job: Any, task: Task) -> bool:
+        if job._process.poll() is None:
+            return True
+        if not job.paths.result_pickle.exists():
+            reason = f"its process was killed, or ended before it could say why; its log: {self._log_of(job)}"
+            record_lost(task.job.sweep, task.subdir, reason)
+        return False
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What starts inside the block ignores SIGINT until it says otherwise.
+
+    A terminal's Ctrl-C reaches all processes. submitit's, which look after the tasks, would kill these before they
+    can save; the tasks listen while they train.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_all(jobs: Sequence[Any]) -> None:
+    """At once: these were asked before. submitit's processes pass SIGTERM on."""
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+        alive = [job._process for job in jobs if job._process.poll() is None]
+        for process in alive:
+            process.send_signal(number)
+        end = time.monotonic() + FAREWELL
+        while time.monotonic() < end and any(process.poll() is None for process in alive):
+            time.sleep(0.05)

@@ -1,0 +1,300 @@
+"""Sweeps in many processes and on a real Slurm: the same numbers, nothing lost with a lost job, and a row for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file
+
+from mnist_ff.hydra_app import compose
+from mnist_ff.hydra_app.launchers import ended_with, shared
+from mnist_ff.runs import Run
+
+Command = Callable[..., tuple[int, str, str]]
+
+SMALL = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=1", "trainer.plots=false")
+LONG = 1_000_000
+"""Epochs that nobody waits for."""
+
+
+@pytest.fixture(params=["joblib", "submitit_local", "submitit_slurm"])
+def launcher(request: pytest.FixtureRequest) -> str:
+    """The word that chooses each launcher, with a Slurm where it needs one."""
+    if request.param == "submitit_slurm":
+        request.getfixturevalue("slurm")
+    return f"hydra/launcher={request.param}"
+
+
+def statuses(sweep: str = "sweep") -> list[str]:
+    """How the jobs ended, as the table has it."""
+    return [row["status"] for row in table(sweep)]
+
+
+def table(sweep: str = "sweep") -> list[dict[str, Any]]:
+    """The rows by job, in the sweep's order."""
+    rows: list[dict[str, Any]] = json.loads(Path(sweep, "sweep.json").read_text())["runs"]
+    return sorted(rows, key=lambda row: int(row["run"]))
+
+
+def wait_for(happened: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+class Sweep:
+    """A sweep in a process and process group of its own."""
+
+    def __init__(self, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mnist_ff", "train", "-m", *SMALL, "hydra.sweep.dir=sweep", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_for_training(self, *jobs: str, batches: int = 1) -> None:
+        """Until these jobs have written so many batches."""
+        files = [Path("sweep", job, "batches.csv") for job in jobs]
+
+        def trains() -> bool:
+            assert self.process.poll() is None, self.end()
+            return all(file.exists() and file.read_text().count("\n") > batches for file in files)
+
+        wait_for(trains)
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and what was said."""
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out
+
+
+def workers_of(sweep: Path) -> dict[str, int]:
+    """The process that trains in each of the sweep's directories, by its lock."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            open_files = [os.readlink(file) for file in (process / "fd").iterdir()]
+        except OSError:  # it has just ended
+            continue
+        for name in open_files:
+            path = Path(name)
+            if path.name == ".lock" and path.parent.parent == sweep:
+                found[path.parent.name] = int(process.name)
+    return found
+
+
+def test_three_of_six_fail_and_the_others_do_not(launcher: str, mnist_ff: Command) -> None:
+    words = ("optimizer=sgd", "optimizer.lr=0.01,1e30", "seed=0,1,2", "hydra.sweep.dir=sweep", launcher)
+    code, out, _ = mnist_ff("train", "-m", *SMALL, *words)
+    assert code == 1
+    assert statuses() == ["finished"] * 3 + ["diverged"] * 3
+    for job in ("3", "4", "5"):
+        assert re.search(rf"diverged +{job} +optimizer.lr=1e\+30 seed=. +the loss became nan", out), out
+    assert "3 finished" in out
+    assert "resume=sweep" in out
+
+
+def test_joblib_gives_the_bytes_of_one_job_after_another(mnist_ff: Command) -> None:
+    words = (*SMALL, "trainer.epochs=2", "trainer.threads=1", "seed=0,1", "optimizer=rmsprop,adam")
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=serial")[0] == 0
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep", "hydra/launcher=joblib")[0] == 0
+    for job in "0123":
+        for name in (
+            "config.yaml",
+            "batches.csv",
+            "model.safetensors",
+            "predictions.safetensors",
+            ".hydra/config.yaml",
+        ):
+            one, other = (Path(sweep, job, name).read_bytes() for sweep in ("serial", "sweep"))
+            assert one == other, f"{job}/{name}"
+        one, other = (without_seconds(Path(sweep, job, "epochs.csv")) for sweep in ("serial", "sweep"))
+        assert one == other
+    assert load_file("sweep/0/model.safetensors").keys()
+
+
+def without_seconds(path: Path) -> list[str]:
+    return [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("cores", "at_once", "asked", "jobs", "threads"),
+    [
+        (2, None, [None] * 6, 2, 1),
+        (8, None, [None] * 3, 3, 2),
+        (8, None, [None], 1, 8),
+        (8, None, [2] * 6, 4, 2),
+        (8, None, [None, 4, 2], 2, 4),
+        (2, None, [16], 1, 2),
+        (2, 4, [None] * 6, 4, 1),
+        (8, 4, [None] * 6, 4, 2),
+        (8, 2, [8] * 6, 2, 4),
+    ],
+)
+def test_jobs_times_threads_stay_within_the_cores(
+    cores: int, at_once: int | None, asked: list[int | None], jobs: int, threads: int
+) -> None:
+    assert shared(cores, at_once, asked) == (jobs, threads)
+
+
+def test_the_threads_that_jobs_get_are_said_and_recorded(mnist_ff: Command) -> None:
+    words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "hydra.sweep.dir=sweep")
+    _, out, _ = mnist_ff("train", "-m", *SMALL, *words)
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert out.count("trainer.threads") == 1
+    assert f"trainer.threads={threads} for each job, at most 2 at a time" in out
+    assert {Run(Path("sweep", job)).config().trainer.threads for job in "01"} == {threads}
+
+
+def test_nothing_is_said_of_threads_that_were_asked_for(mnist_ff: Command) -> None:
+    words = ("hydra/launcher=joblib", "trainer.threads=1", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert "trainer.threads" not in mnist_ff("train", "-m", *SMALL, *words)[1]
+
+
+@pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm"])
+def test_without_its_extra_a_launcher_says_which_one(
+    name: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose.importlib.util, "find_spec", lambda name: None)
+    code, out, err = mnist_ff("train", "-m", *SMALL, f"hydra/launcher={name}", "seed=0,1")
+    extra = "parallel" if name == "joblib" else "slurm"
+    assert code == 2
+    assert err.count("\n") == 1
+    assert f"pip install 'mnist-ff[{extra}]'" in err
+    assert out == ""
+    assert not Path("outputs").exists()
+
+
+def test_without_sbatch_slurm_is_refused_at_once(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose.shutil, "which", lambda name: None)
+    code, _, err = mnist_ff("train", "-m", *SMALL, "hydra/launcher=submitit_slurm", "seed=0,1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "sbatch is not here" in err
+
+
+def test_a_launcher_without_a_sweep_is_refused(mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", *SMALL, "hydra/launcher=joblib")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "train -m" in err
+
+
+def test_how_a_process_ended_is_said() -> None:
+    assert "SIGKILL" in ended_with(-9)
+    assert "SIGSEGV" in ended_with(-11)
+    assert "exit code 3" in ended_with(3)
+
+
+@pytest.mark.parametrize("name", ["joblib", "submitit_local"])
+def test_a_killed_job_is_a_row_and_loses_nothing_else(name: str) -> None:
+    sweep = Sweep(f"hydra/launcher={name}", f"trainer.epochs={LONG},1,2")
+    sweep.wait_for_training("0")
+    os.kill(workers_of(Path("sweep").absolute())["0"], signal.SIGKILL)
+    code, out = sweep.end()
+    assert code == 1
+    assert statuses() == ["interrupted", "finished", "finished"]
+    assert "its process was killed" in out
+    assert "its process was killed" in table()[0]["reason"]
+
+
+@pytest.mark.parametrize("to_the_group", [True, False], ids=["ctrl_c", "parent_alone"])
+@pytest.mark.parametrize("name", ["joblib", "submitit_local"])
+def test_ctrl_c_ends_all_within_five_seconds_and_a_resume_goes_on(name: str, to_the_group: bool) -> None:
+    sweep = Sweep(f"hydra/launcher={name}", f"trainer.epochs=1,{LONG},{LONG + 1},2")
+    sweep.wait_for_training("0", "1", "2")
+    workers = workers_of(Path("sweep").absolute())
+    asked = time.monotonic()
+    if to_the_group:
+        os.killpg(sweep.process.pid, signal.SIGINT)
+    else:
+        sweep.process.send_signal(signal.SIGINT)
+    code, out = sweep.end()
+    assert time.monotonic() - asked < 5
+    assert code == 130
+    assert statuses() == ["finished", "interrupted", "interrupted", "not started"]
+    assert "Traceback" not in out
+    assert not any(Path("/proc", str(pid)).exists() for pid in workers.values())
+    assert [Run(Path("sweep", job)).file("checkpoint.pt").exists() for job in "12"] == [True, True]
+
+
+def test_jobs_end_with_the_process_that_launched_them() -> None:
+    sweep = Sweep("hydra/launcher=joblib", f"trainer.epochs={LONG},{LONG + 1}")
+    sweep.wait_for_training("0", "1")
+    sweep.process.kill()
+    sweep.end()
+    wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, 10)
+    assert [Run(Path("sweep", job)).summary().cause for job in "01"] == ["stopped by SIGTERM"] * 2  # type: ignore[union-attr]
+
+
+def test_on_slurm_a_killed_task_and_a_cancelled_job_are_rows(slurm: Path) -> None:
+    sweep = Sweep("hydra/launcher=submitit_slurm", f"trainer.epochs={LONG},{LONG + 1},1,2,{LONG + 2}")
+    sweep.wait_for_training("0", "1")
+    (number,) = {line.split("_")[0] for line in squeue("%i").splitlines()}
+    os.kill(workers_of(Path("sweep").absolute())["0"], signal.SIGKILL)
+    subprocess.run(["scancel", f"{number}_1", f"{number}_4"], check=True)
+    code, out = sweep.end()
+    assert code == 1
+    assert statuses() == ["interrupted", "interrupted", "finished", "finished", "interrupted"]
+    killed, cancelled, _, _, never = [row["reason"] for row in table()]
+    assert killed == f"Slurm's job {number}_0 ended as FAILED; its log: .submitit/{number}_0/{number}_0_0_log.err"
+    assert cancelled in ("stopped by SIGTERM", f"cancelled in Slurm (job {number}_1)")
+    assert never == f"cancelled in Slurm (job {number}_4)"
+    assert "2 finished" in out
+    assert "3 interrupted" in out
+
+
+def squeue(format: str) -> str:
+    words = ["squeue", "--noheader", "--array", f"--format={format}"]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff: Command) -> None:
+    sweep = Sweep("hydra/launcher=submitit_slurm", "trainer.epochs=100,101")
+    sweep.wait_for_training("0", "1")
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    code, out = sweep.end()
+    assert code == 130
+    assert "left: 2 jobs go on in Slurm" in out
+    assert statuses() == ["running", "running"]
+    wait_for(lambda: squeue("%i") == "")
+    assert mnist_ff("compare", "sweep")[0] == 0
+    assert statuses() == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
+def test_a_requeued_job_goes_on_from_its_checkpoint(
+    name: str, mnist_ff: Command, request: pytest.FixtureRequest
+) -> None:
+    if name == "submitit_slurm":
+        request.getfixturevalue("slurm")
+    words = ("trainer.epochs=60", "trainer.threads=1", "seed=0,1")
+    sweep = Sweep(f"hydra/launcher={name}", *words)
+    sweep.wait_for_training("0", batches=50)
+    if name == "submitit_slurm":
+        (number,) = {line.split("_")[0] for line in squeue("%i").splitlines()}
+        subprocess.run(["scancel", "--signal=USR2", f"{number}_0"], check=True)
+    else:
+        os.kill(workers_of(Path("sweep").absolute())["0"], signal.SIGUSR2)
+    code, out = sweep.end()
+    assert code == 0, out
+    assert statuses() == ["finished", "finished"]
+    assert "job 0 was stopped by SIGUSR2; it goes on when its turn comes" in out
+    (resumed,) = Run(Path("sweep/0")).environment()["history"]
+    assert 0 < resumed["epoch"] < 60
+    assert Run(Path("sweep/1")).environment()["history"] == []
+    assert mnist_ff("train", "-m", *SMALL, *words, "hydra.sweep.dir=whole")[0] == 0
+    for job in "01":
+        assert Path("sweep", job, "batches.csv").read_bytes() == Path("whole", job, "batches.csv").read_bytes()
