@@ -8,20 +8,7 @@ NAMESPACE = "hydra_plugins.mnist_ff"
 
 
 def register_plugins() -> None:
-<<<<<<< HEAD
-    """Give our sweepers a name in Hydra's namespace; safe to repeat.
-
-    The name stands in Hydra's table alone. A class keeps its true module, so that a pickle that holds it can be
-    read by any process that has mnist_ff, and there is no module that only this process knows.
-    """
-    plugins = Plugins.instance()  # first: when it is made, it loads Hydra's own classes anew
-    from mnist_ff.hydra_app.searcher import OptunaSweeper
-    from mnist_ff.hydra_app.sweeper import CheckedSweeper
-
-    for sweeper in (CheckedSweeper, OptunaSweeper):
-        plugins.class_name_to_class[f"{NAMESPACE}.{sweeper.__name__}"] = sweeper
-=======
-    """Give our sweeper and launchers names in Hydra's namespace; safe to repeat.
+    """Give our sweepers and launchers names in Hydra's namespace; safe to repeat.
 
     The names stand in Hydra's table alone. The classes keep their true modules, so that a pickle that holds one can
     be read by any process that has mnist_ff, and there is no module that only this process knows.
@@ -29,8 +16,8 @@ def register_plugins() -> None:
     plugins = Plugins.instance()  # first: when it is made, it loads Hydra's own classes anew
     from mnist_ff.hydra_app.cluster import LocalLauncher, SlurmLauncher
     from mnist_ff.hydra_app.launchers import JoblibLauncher
+    from mnist_ff.hydra_app.searcher import OptunaSweeper
     from mnist_ff.hydra_app.sweeper import CheckedSweeper
 
-    for plugin in (CheckedSweeper, JoblibLauncher, LocalLauncher, SlurmLauncher):
+    for plugin in (CheckedSweeper, OptunaSweeper, JoblibLauncher, LocalLauncher, SlurmLauncher):
         plugins.class_name_to_class[f"{NAMESPACE}.{plugin.__name__}"] = plugin
->>>>>>> slurm

@@ -28,13 +28,8 @@ from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, state_of, write_plan
-<<<<<<< HEAD
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
-from mnist_ff.sweeps.stopping import ask_to_stop, go_on, reason_to_stop, signal_named
-=======
-from mnist_ff.sweeps.progress import Watch
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
->>>>>>> slurm
 
 GRACE = 4.0
 """Seconds that jobs in other processes have after a signal to end by themselves."""
@@ -185,22 +180,15 @@ class CheckedSweeper(BasicSweeper):
         `keys` name a job to people. How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
-<<<<<<< HEAD
         if not jobs:
             return
-        batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
-        with interruptible() as stopped:
-            end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
-            with Watch(self.request.directory, jobs, keys, tally, self.say, end.look):
-=======
         if isinstance(self.launcher, ProcessLauncher):
             self.launcher.say = self.say
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
             end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
             comes_back = isinstance(self.launcher, ProcessLauncher) and self.launcher.requeues
-            with Watch(self.request.directory, jobs, plan.jobs, self.say, end.look, comes_back):
->>>>>>> slurm
+            with Watch(self.request.directory, jobs, keys, tally, self.say, end.look, comes_back):
                 try:
                     self.launcher.launch(batch, initial_job_idx=jobs[0].number)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no

@@ -54,15 +54,11 @@ class Watch:
         look: Callable[[], None],
         comes_back: bool = False,
     ) -> None:
-<<<<<<< HEAD
-        """`jobs` are launched, named by their `keys` and counted in `tally`; `look` is called at each look too."""
-=======
-        """`jobs` of `every` job of the sweep are launched; `look` is called at each look too.
+        """`jobs` are launched, named by their `keys` and counted in `tally`; `look` is called at each look too.
 
         `comes_back`: a job that was stopped by SIGUSR2 has not ended.
         """
         self._comes_back = comes_back
->>>>>>> slurm
         self._sweep, self._say, self._look = sweep, say, look
         self._keys, self._tally = keys, tally
         self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
@@ -92,12 +88,6 @@ class Watch:
         self._look()
         for job, before in list(self._waiting.values()):
             found = self._ending(job)
-<<<<<<< HEAD
-            if found is not None and found != before:
-                del self._waiting[job.subdir]
-                self._tally.ended += 1
-                self._say(self._line(job, read_row(self._sweep / job.subdir, job.subdir, job)))
-=======
             if found is None or found == before:
                 continue
             row = read_row(self._sweep / job.subdir, job.subdir, job)
@@ -106,9 +96,8 @@ class Watch:
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it goes on when its turn comes")
                 continue
             del self._waiting[job.subdir]
-            self._ended += 1
+            self._tally.ended += 1
             self._say(self._line(job, row))
->>>>>>> slurm
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
         """Which summary.json is there; one of before a resume does not count."""
