@@ -111,7 +111,7 @@ def record_lost(sweep: Path, subdir: str, reason: str) -> None:
         if "summary.json" in os.listdir(run.path):  # unlike stat, a listing is never an old one on a network's disk
             return
     with suppress(BadRunError):
-        _write_failure(run, read_plan(sweep, only=subdir).jobs[0].config, LostError(reason), time.perf_counter())
+        write_reason(run, read_plan(sweep, only=subdir).jobs[0].config, LostError(reason), time.perf_counter())
 
 
 def _ending(run: Run) -> tuple[int, int] | None:

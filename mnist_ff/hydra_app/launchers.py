@@ -28,7 +28,7 @@ from mnist_ff.hydra_app.task import Task
 from mnist_ff.sweeps.plan import read_plan
 from mnist_ff.sweeps.stopping import reason_to_stop
 
-FAREWELL = 0.5
+FAREWELL = 0.3
 """Seconds that a process has between the two signals that ask it to end, and then until it is killed."""
 
 
@@ -46,16 +46,19 @@ class ProcessLauncher(Launcher):
         """Called by Hydra."""
         assert isinstance(task_function, SweepJob)
         self._job, self._config = task_function, config
+        self._shared: tuple[int, int] | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run every job and return when the last has ended, in whatever way. Errors: Stopped; the engine's own."""
         parser = OverridesParser.create()
-        plan = read_plan(self._job.sweep)
-        jobs = [plan.find(str(parser.parse_override(words[-1]).value())) for words in job_overrides]
-        asked = [job.config.trainer.threads for job in jobs]
-        at_once, threads = self.share(asked)
-        if None in asked:
-            self.say(f"trainer.threads={threads} for each job, at most {at_once} at a time")
+        by_subdir = {job.subdir: job for job in read_plan(self._job.sweep).jobs}
+        jobs = [by_subdir[str(parser.parse_override(words[-1]).value())] for words in job_overrides]
+        if self._shared is None:  # by all jobs: what is left of a sweep gets the same threads as the whole
+            asked = [job.config.trainer.threads for job in by_subdir.values()]
+            self._shared = self.share(asked)
+            if None in asked:
+                self.say(f"trainer.threads={self._shared[1]} for each job, at most {self._shared[0]} at a time")
+        at_once, threads = self._shared
         elsewhere = replace(self._job, parent=0)  # a process id means nothing on another machine
         self.run(
             [
