@@ -136,7 +136,8 @@ class SlurmLauncher(SubmititLauncher):
         state = states.get(job.job_id, "gone")
         if state not in (*ENDED, "gone"):
             return True
-        if state == "CANCELLED":
+        never_began = state == "gone" and not job.paths.stderr.exists()  # of a cancelled waiting task nothing may be left
+        if state == "CANCELLED" or never_began:
             record_lost(task.job.sweep, task.subdir, f"cancelled in Slurm (job {job.job_id})")
         elif state != "COMPLETED":
             reason = f"Slurm's job {job.job_id} ended as {state}; its log: {self._log_of(job)}"
