@@ -23,12 +23,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.job import SweepJob, record_lost, result_of
 from mnist_ff.hydra_app.task import Task
 from mnist_ff.sweeps.plan import read_plan
 from mnist_ff.sweeps.stopping import reason_to_stop
 
-FAREWELL = 0.5
+FAREWELL = 0.3
 """Seconds that a process has between the two signals that ask it to end, and then until it is killed."""
 
 
@@ -43,19 +44,27 @@ class ProcessLauncher(Launcher):
     """Where a line for people goes."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+        """Called by Hydra, before anything is written. Errors: ConfigError for a key's value."""
         assert isinstance(task_function, SweepJob)
         self._job, self._config = task_function, config
+        self._shared: tuple[int, int] | None = None
+        self.check()
+
+    @abstractmethod
+    def check(self) -> None:
+        """See that the launcher's keys can be meant. Errors: ConfigError."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run every job and return when the last has ended, in whatever way. Errors: Stopped; the engine's own."""
         parser = OverridesParser.create()
-        plan = read_plan(self._job.sweep)
-        jobs = [plan.find(str(parser.parse_override(words[-1]).value())) for words in job_overrides]
-        asked = [job.config.trainer.threads for job in jobs]
-        at_once, threads = self.share(asked)
-        if None in asked:
-            self.say(f"trainer.threads={threads} for each job, at most {at_once} at a time")
+        by_subdir = {job.subdir: job for job in read_plan(self._job.sweep).jobs}
+        jobs = [by_subdir[str(parser.parse_override(words[-1]).value())] for words in job_overrides]
+        if self._shared is None:  # by all jobs: what is left of a sweep gets the same threads as the whole
+            asked = [job.config.trainer.threads for job in by_subdir.values()]
+            self._shared = self.share(asked)
+            if None in asked:
+                self.say(f"trainer.threads={self._shared[1]} for each job, at most {self._shared[0]} at a time")
+        at_once, threads = self._shared
         elsewhere = replace(self._job, parent=0)  # a process id means nothing on another machine
         self.run(
             [
@@ -73,6 +82,12 @@ class ProcessLauncher(Launcher):
     @abstractmethod
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
         """Run the tasks, and record those whose process could not say itself how it ended."""
+
+
+def check_whole(key: str, value: Any, least: int = 1) -> None:
+    """See that a key of the launcher's is a whole number or null. Errors: ConfigError."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise ConfigError(f"hydra.launcher.{key}={value}: must be a whole number from {least}, or null")
 
 
 def _returned(result: Any) -> JobReturn:
@@ -102,6 +117,12 @@ class JoblibLauncher(ProcessLauncher):
     def __init__(self, n_jobs: int | None) -> None:
         self._n_jobs = n_jobs
         self._processes: list[BaseProcess] = []
+
+    def check(self) -> None:
+        """n_jobs is joblib's."""
+        check_whole("n_jobs", self._n_jobs, least=-1)
+        if self._n_jobs == 0:
+            raise ConfigError("hydra.launcher.n_jobs=0: must be a number of jobs, -1 for one a core, or null")
 
     def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
         """joblib counts the cores: it knows of containers and affinity."""

@@ -31,7 +31,7 @@ from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, 
 from mnist_ff.sweeps.progress import Watch
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
 
-GRACE = 4.0
+GRACE = 3.5
 """Seconds that jobs in other processes have after a signal to end by themselves."""
 
 
