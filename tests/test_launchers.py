@@ -186,6 +186,28 @@ def test_without_sbatch_slurm_is_refused_at_once(mnist_ff: Command, monkeypatch:
     assert "sbatch is not here" in err
 
 
+@pytest.mark.parametrize(
+    ("launcher", "word"),
+    [
+        ("joblib", "n_jobs=0"),
+        ("joblib", "n_jobs=two"),
+        ("joblib", "njobs=2"),
+        ("joblib", "_target_=os.system"),
+        ("submitit_local", "cpus_per_task=0"),
+        ("submitit_local", "timeout_min=soon"),
+        ("submitit_local", "signal_delay_s=3600"),
+        ("submitit_local", "max_num_timeout=-1"),
+    ],
+)
+def test_a_wrong_key_or_value_of_a_launcher_writes_nothing(launcher: str, word: str, mnist_ff: Command) -> None:
+    words = (f"hydra/launcher={launcher}", f"hydra.launcher.{word}", "seed=0,1")
+    code, out, err = mnist_ff("train", "-m", *SMALL, *words)
+    assert (code, out) == (2, "")
+    assert word.partition("=")[0] in err
+    assert err.count("\n") <= 2
+    assert not Path("outputs").exists()
+
+
 def test_a_launcher_without_a_sweep_is_refused(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", *SMALL, "hydra/launcher=joblib")
     assert (code, err.count("\n")) == (2, 1)
@@ -249,9 +271,9 @@ def test_on_slurm_a_killed_task_and_a_cancelled_job_are_rows(slurm: Path) -> Non
     assert code == 1
     assert statuses() == ["interrupted", "interrupted", "finished", "finished", "interrupted"]
     killed, cancelled, _, _, never = [row["reason"] for row in table()]
-    assert killed == f"Slurm's job {number}_0 ended as FAILED; its log: .submitit/{number}_0/{number}_0_0_log.err"
+    assert killed == f"its job {number}_0 ended in Slurm as FAILED; its log: .submitit/{number}_0/{number}_0_0_log.err"
     assert cancelled in ("stopped by SIGTERM", f"cancelled in Slurm (job {number}_1)")
-    assert never == f"cancelled in Slurm (job {number}_4)"
+    assert never == f"cancelled in Slurm before it began (job {number}_4)"
     assert "2 finished" in out
     assert "3 interrupted" in out
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from mnist_ff.errors import Stopped
+from mnist_ff.errors import ConfigError, Stopped
 from mnist_ff.hydra_app.job import JobResult, record_lost, result_of
-from mnist_ff.hydra_app.launchers import FAREWELL, ProcessLauncher, cores_here, shared
+from mnist_ff.hydra_app.launchers import FAREWELL, ProcessLauncher, check_whole, cores_here, shared
 from mnist_ff.hydra_app.task import Task
 from mnist_ff.interrupts import interruptible
 from mnist_ff.sweeps.stopping import reason_to_stop
@@ -69,6 +69,19 @@ class SubmititLauncher(ProcessLauncher):
             key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in keys.items()
         }
         self._keys: dict[str, Any] = {key: value for key, value in plain.items() if value is not None}
+
+    def check(self) -> None:
+        """The rest of the keys is sbatch's business, which says what it does not like."""
+        for key, value in (("array_parallelism", self._at_once), ("cpus_per_task", self._cpus)):
+            check_whole(key, value)
+        for key in ("timeout_min", "signal_delay_s", "gpus_per_node", "mem_gb"):
+            check_whole(key, self._keys.get(key))
+        check_whole("max_num_timeout", self._timeouts, least=0)
+        if self._keys["signal_delay_s"] >= 60 * self._keys["timeout_min"]:
+            raise ConfigError(
+                f"hydra.launcher.signal_delay_s={self._keys['signal_delay_s']}: must be less than the "
+                f"{self._keys['timeout_min']} minutes of timeout_min"
+            )
 
     def _folder(self) -> Path:
         return self._job.sweep / FOLDER / "%j"
@@ -133,16 +146,20 @@ class SlurmLauncher(SubmititLauncher):
             return False
         if states is None:
             return True
-        state = states.get(job.job_id, "gone")
-        if state not in (*ENDED, "gone"):
+        state = states.get(job.job_id)
+        if state is not None and state not in ENDED:
             return True
-        never_began = state == "gone" and not job.paths.stderr.exists()  # of a cancelled waiting task nothing may be left
-        if state == "CANCELLED" or never_began:
-            record_lost(task.job.sweep, task.subdir, f"cancelled in Slurm (job {job.job_id})")
-        elif state != "COMPLETED":
-            reason = f"Slurm's job {job.job_id} ended as {state}; its log: {self._log_of(job)}"
-            record_lost(task.job.sweep, task.subdir, reason)
+        if state != "COMPLETED":
+            record_lost(task.job.sweep, task.subdir, self._end_of(job, state))
         return False
+
+    def _end_of(self, job: Any, state: str | None) -> str:
+        if state == "CANCELLED":
+            return f"cancelled in Slurm (job {job.job_id})"
+        if state is None and not job.paths.stderr.exists():  # Slurm keeps nothing of such a task of an array
+            return f"cancelled in Slurm before it began (job {job.job_id})"
+        ended = "is not known to Slurm any more" if state is None else f"ended in Slurm as {state}"
+        return f"its job {job.job_id} {ended}; its log: {self._log_of(job)}"
 
 
 def _states_now_and_then(numbers: Sequence[str]) -> Iterator[Mapping[str, str] | None]:

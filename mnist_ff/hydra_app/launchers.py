@@ -23,6 +23,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.job import SweepJob, record_lost, result_of
 from mnist_ff.hydra_app.task import Task
 from mnist_ff.sweeps.plan import read_plan
@@ -43,10 +44,15 @@ class ProcessLauncher(Launcher):
     """Where a line for people goes."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+        """Called by Hydra, before anything is written. Errors: ConfigError for a key's value."""
         assert isinstance(task_function, SweepJob)
         self._job, self._config = task_function, config
         self._shared: tuple[int, int] | None = None
+        self.check()
+
+    @abstractmethod
+    def check(self) -> None:
+        """See that the launcher's keys can be meant. Errors: ConfigError."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run every job and return when the last has ended, in whatever way. Errors: Stopped; the engine's own."""
@@ -78,6 +84,12 @@ class ProcessLauncher(Launcher):
         """Run the tasks, and record those whose process could not say itself how it ended."""
 
 
+def check_whole(key: str, value: Any, least: int = 1) -> None:
+    """See that a key of the launcher's is a whole number or null. Errors: ConfigError."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise ConfigError(f"hydra.launcher.{key}={value}: must be a whole number from {least}, or null")
+
+
 def _returned(result: Any) -> JobReturn:
     returned = JobReturn(status=JobStatus.COMPLETED)
     returned.return_value = result
@@ -105,6 +117,12 @@ class JoblibLauncher(ProcessLauncher):
     def __init__(self, n_jobs: int | None) -> None:
         self._n_jobs = n_jobs
         self._processes: list[BaseProcess] = []
+
+    def check(self) -> None:
+        """n_jobs is joblib's."""
+        check_whole("n_jobs", self._n_jobs, least=-1)
+        if self._n_jobs == 0:
+            raise ConfigError("hydra.launcher.n_jobs=0: must be a number of jobs, -1 for one a core, or null")
 
     def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
         """joblib counts the cores: it knows of containers and affinity."""
