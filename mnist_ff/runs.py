@@ -20,6 +20,8 @@ from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
+HELD = 1.0
+"""Seconds to wait for a directory: one that only looks at it holds it for a moment."""
 LONGEST_NAME = 255
 """Bytes in a file's name, as Linux and macOS have it."""
 EPOCH_COLUMNS = (
@@ -202,7 +204,7 @@ class Run:
         """Hold the directory for this process. Errors: RunError when another one trains in it."""
         lock = FileLock(self.file(".lock"))
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=HELD)
         except Timeout:
             raise RunError(f"{self.path}: another process is training in it") from None
         except OSError as error:

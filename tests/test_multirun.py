@@ -141,6 +141,17 @@ def test_a_changed_grid_is_refused(mnist_ff: Command) -> None:
     assert "mnist-ff train -m resume=sweep goes on with its jobs" in err
 
 
+def test_the_words_of_a_sweep_with_rows_go_on_with_it(mnist_ff: Command) -> None:
+    words = (*SMALL, "sweep.rows=[{seed:1},{seed:2}]", "sweep.on_error=stop")
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 0
+    code, out, err = mnist_ff("train", "-m", "resume=sweep", *words)
+    assert code == 0, err
+    assert "2 of them finished before" in out
+    code, _, err = mnist_ff("train", "-m", "resume=sweep", *SMALL, "sweep.rows=[{seed:1},{seed:3}]")
+    assert code == 2
+    assert "job 1 would be" in err
+
+
 def test_a_killed_parent_loses_nothing(mnist_ff: Command) -> None:
     """kill -9 in the fourth of six jobs, then a resume: six directories, and the table of a whole sweep."""
     words = (*SMALL, "trainer.epochs=20", "trainer.sync_every=1", "seed=range(6)")
@@ -185,6 +196,14 @@ def test_a_signal_ends_the_whole_sweep(number: signal.Signals, code: int, mnist_
     assert f"stopped by {number.name}" in table()[1]["reason"]
     assert "run only those again  mnist-ff train -m resume=sweep" in out
     assert "Traceback" not in err
+
+
+def test_a_sweep_of_nothing_is_refused(mnist_ff: Command) -> None:
+    for words in (["seed=range(0,0)"], ["hydra.sweeper.params=5"]):
+        code, _, err = mnist_ff("train", "-m", *SMALL, *words)
+        assert code == 2, words
+        assert "Traceback" not in err
+    assert not Path("outputs").exists()
 
 
 def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:

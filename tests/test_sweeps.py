@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -205,6 +206,41 @@ def test_seeds_are_grouped_and_groups_ranked_with_the_noise_marked() -> None:
     assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
 
 
+def test_the_same_seed_again_is_no_second_sample() -> None:
+    make_sweep(SWEEP, GRID, score)
+    shutil.copytree(SWEEP / "0", "copy")
+    rows = collect([SWEEP / "0", Path("copy"), SWEEP / "1"])
+    (group,) = summarise(rows).groups
+    assert group.accuracy.n == 2
+
+
+def test_threads_that_were_left_open_are_no_difference() -> None:
+    plan = make_sweep(SWEEP, GRID, score)
+    for job, threads in zip(plan.jobs[:8], (1, 1, 1, 1, 2, 2, 2, 2), strict=True):
+        text = (SWEEP / job.subdir / "config.yaml").read_text()
+        (SWEEP / job.subdir / "config.yaml").write_text(text.replace("threads: null", f"threads: {threads}"))
+    shutil.rmtree(SWEEP / "8")
+    answer = summarise(collect([SWEEP]))
+    assert answer.keys == ("optimizer.lr", "seed")
+    assert [group.accuracy.n for group in answer.groups] == [3, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": {"total": 10**400}},
+        {"score": {"loss": 0.1, "accuracy": 7.0, "correct": 1, "samples": 2}},
+        {"score": {"loss": 0.1, "accuracy": 0.5, "correct": math.inf, "samples": 2}},
+        {"score": {"loss": 0.1, "accuracy": 0.5, "correct": 1, "samples": 10**400}},
+    ],
+)
+def test_impossible_numbers_break_their_row_only(change: dict) -> None:
+    make_sweep(SWEEP, GRID[:2], score)
+    path = SWEEP / "0" / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert [row.status for row in collect([SWEEP])] == ["broken", "finished"]
+
+
 def test_validation_decides_where_there_is_a_split() -> None:
     make_sweep(SWEEP, GRID, score, "data.validation_split=0.1")
     answer = summarise(collect([SWEEP]))
@@ -225,6 +261,7 @@ def test_t_and_welch_are_the_books() -> None:
     assert differ(sample([0.98]), sample([0.975]), 100_000)
     assert not differ(sample([1.0]), sample([1.0]), 1000)
     assert differ(sample([0.9, 0.9]), sample([0.8, 0.8]), 1000)
+    assert not differ(sample([0.95, 0.95]), sample([0.949, 0.949]), 1000), "equal counts are not without error"
 
 
 def test_the_files_hold_the_answer() -> None:

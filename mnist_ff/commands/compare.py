@@ -100,6 +100,8 @@ def save(answer: Answer, directory: Path, console: Console) -> None:
         write_files(answer, directory, drawn, read_finding(directory))
     except OSError as error:
         _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
+    except UnicodeError as error:  # a directory's name that is no text
+        _print(console, f"warning: no files of the sweep ({error})", style="yellow")
 
 
 def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:

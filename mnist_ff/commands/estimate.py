@@ -63,7 +63,9 @@ def finished_here(root: Path) -> Iterator[Earlier]:
     """The finished runs below `root` that were made on a CPU and device like this machine's."""
     for path in [*root.glob("*/summary.json"), *root.glob("sweeps/*/*/summary.json")]:
         run = Run(path.parent)
-        with suppress(BadRunError, KeyError, TypeError, ValueError):  # what is no run of ours tells nothing
+        with suppress(
+            BadRunError, OSError, KeyError, TypeError, ValueError, RecursionError
+        ):  # what is no run of ours tells nothing
             summary = json.loads(path.read_bytes())
             config = run.config()
             if summary["status"] == "finished" and _made_here(run.environment(), config):

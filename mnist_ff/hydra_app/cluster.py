@@ -74,9 +74,16 @@ class SubmititLauncher(ProcessLauncher):
         """The rest of the keys is sbatch's business, which says what it does not like."""
         for key, value in (("array_parallelism", self._at_once), ("cpus_per_task", self._cpus)):
             check_whole(key, value)
-        for key in ("timeout_min", "signal_delay_s", "gpus_per_node", "mem_gb"):
+        for key in ("gpus_per_node", "mem_gb"):
             check_whole(key, self._keys.get(key))
-        check_whole("max_num_timeout", self._timeouts, least=0)
+        for key, least in (("timeout_min", 1), ("signal_delay_s", 1), ("max_num_timeout", 0)):
+            value = self._timeouts if key == "max_num_timeout" else self._keys.get(key)
+            check_whole(key, value, least)
+            if value is None:
+                raise ConfigError(f"hydra.launcher.{key}=null: must be a whole number from {least}")
+        for key, kind in (("setup", list), ("additional_parameters", dict)):
+            if not isinstance(self._keys.get(key, kind()), kind):
+                raise ConfigError(f"hydra.launcher.{key}={self._keys[key]}: must be a {kind.__name__}")
         if self._keys["signal_delay_s"] >= 60 * self._keys["timeout_min"]:
             raise ConfigError(
                 f"hydra.launcher.signal_delay_s={self._keys['signal_delay_s']}: must be less than the "
@@ -98,8 +105,7 @@ class SlurmLauncher(SubmititLauncher):
     def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
         """The array's tasks at a time, and the cores of each."""
         fixed = max((threads for threads in asked if threads is not None), default=1)
-        assert self._at_once is not None
-        return self._at_once, self._cpus or fixed
+        return self._at_once or LARGEST_ARRAY, self._cpus or fixed
 
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
         """Submit the tasks as job arrays and wait for them. Errors: Stopped, with all of them left to Slurm."""
@@ -134,7 +140,7 @@ class SlurmLauncher(SubmititLauncher):
             "array_parallelism": at_once,
             "cpus_per_task": cpus,
             "srun_args": [f"--cpus-per-task={cpus}"],  # since 22.05 srun does not take it from sbatch
-            "additional_parameters": {"requeue": True, **self._keys["additional_parameters"]},
+            "additional_parameters": {"requeue": True, **self._keys.get("additional_parameters", {})},
         }
         for_all = executor._valid_parameters()
         executor.update_parameters(**{key if key in for_all else f"slurm_{key}": value for key, value in keys.items()})

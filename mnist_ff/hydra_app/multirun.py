@@ -23,7 +23,9 @@ from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
 from mnist_ff.runs import output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 
-KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", "sweep.on_error")
+OF_THE_SWEEP = ("sweep=", "sweep.rows=", "sweep.on_error=")
+"""Beginnings of the words that say how a sweep makes and treats its jobs."""
+KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", *OF_THE_SWEEP)
 """Beginnings of the saved words that a resumed sweep takes over; later words of the same key win."""
 
 
@@ -83,8 +85,8 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
             )
         kept = [word for word in saved.words if not word.startswith("hydra.sweep.dir=")]
         return [*_harmless(kept), *words]
-    kept = _harmless([word for word in saved.words if word.startswith(KEPT)])
-    return [*kept, *(word for word in words if word.startswith(("hydra", "sweep.on_error=")))]
+    kept = _harmless([word for word in saved.words if word.startswith(KEPT) and word not in words])
+    return [*kept, *(word for word in words if word.startswith(("hydra", *OF_THE_SWEEP)))]
 
 
 def _harmless(words: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class CheckedSweeper(BasicSweeper):
         check_overrides(self.hydra_context.config_loader, asked)
         if saved is None:
             jobs = self.checked_jobs(self._grid(arguments))
+            if not jobs:
+                raise ConfigError("these values make no job at all")
             _check_different(jobs)
             return SweepPlan(tuple(jobs), self.request.words)
         if asked:
@@ -95,6 +97,9 @@ class CheckedSweeper(BasicSweeper):
 
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
+        params = OmegaConf.select(self.config, "hydra.sweeper.params") if self.config is not None else None
+        if params is not None and not OmegaConf.is_dict(params):
+            raise ConfigError(f"hydra.sweeper.params={params}: must be keys with their values, {{seed: '0,1'}}")
         with config_errors():
             parser = OverridesParser.create(config_loader=loader)
             overrides = parser.parse_overrides([*self._parse_config(), *arguments])
@@ -203,7 +208,8 @@ class CheckedSweeper(BasicSweeper):
 
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
-        self.request.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError, SystemExit):  # a terminal that is gone ends no sweep; rich makes SystemExit of it
+            self.request.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class _EndAfterSignal:

@@ -25,6 +25,17 @@ GOOD = ("finished", "pruned")
 """Nothing is left to do there."""
 STATUSES = (*ENDED, "running", "not started", "broken")
 LONGEST_REASON = 200
+UNREADABLE = (
+    BadRunError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What files that are none of ours make of reading them."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +149,14 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds another experiment than job {job.number}", planned)
     values = flat(config_to_dict(config))
+    if planned and planned["trainer.threads"] is None:  # left to each machine: no difference that anyone asked for
+        values["trainer.threads"] = None
     try:
         summary = _summary(run)
         epochs, validation = _last_epoch(run, config)
-    except (BadRunError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        test = None if summary is None else _score(summary["score"])
+        seconds = None if summary is None else _number(summary["seconds"].get("total", 0))
+    except UNREADABLE as error:
         return Row(label, path, "broken", one_line(str(error)), values)
     if summary is None:
         status = "running" if running else "interrupted"
@@ -154,10 +169,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         status,
         one_line(reason) if reason and status != "finished" else None,
         values,
-        test=_score(summary["score"]),
+        test=test,
         validation=validation,
         epochs=epochs,
-        seconds=_number(summary["seconds"].get("total", 0)),
+        seconds=seconds,
     )
 
 
@@ -204,9 +219,10 @@ def _summary(run: Run) -> dict[str, Any] | None:
 def _score(values: Any) -> Score | None:
     if values is None:
         return None
-    return Score(
-        _number(values["loss"]), _number(values["accuracy"]), int(values["correct"]), max(1, int(values["samples"]))
-    )
+    accuracy, correct, samples = _number(values["accuracy"]), int(values["correct"]), int(values["samples"])
+    if not 0 <= correct <= samples or not 0 <= accuracy <= 1 or not 0 < samples < 1 << 31:
+        raise ValueError("its score is none that images can give")
+    return Score(_number(values["loss"]), accuracy, correct, samples)
 
 
 def _number(value: Any) -> float:

@@ -125,7 +125,7 @@ def _words(values: Any) -> tuple[str, ...]:
 
 def check_subdir(subdir: Any) -> None:
     """See that a job's directory lies below the sweep's, under a plain name. Errors: ValueError."""
-    if not isinstance(subdir, str) or not subdir or any(letter in subdir for letter in "\0\n\r\\"):
+    if not isinstance(subdir, str) or not subdir or not subdir.isprintable() or "\\" in subdir:
         raise ValueError(f"{subdir!r} is no name of a directory")
     parts = PurePosixPath(subdir).parts
     if PurePosixPath(subdir).is_absolute() or ".." in parts or not parts or parts[0].startswith("."):

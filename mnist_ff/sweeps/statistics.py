@@ -71,7 +71,7 @@ def differ(first: Sample, second: Sample, images: int) -> bool:
 
 
 def _squared_error(one: Sample, images: int) -> float:
-    if one.std is not None:
-        return one.std**2 / one.n
+    if one.std is not None:  # equal counts are not without error: an accuracy is rounded to a whole image
+        return max(one.std**2, 1 / (12 * images**2)) / one.n
     share = min(max(one.mean, 0.5 / images), 1 - 0.5 / images)  # 0 and 1 are not without error
     return share * (1 - share) / images

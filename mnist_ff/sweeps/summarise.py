@@ -83,11 +83,11 @@ def summarise(rows: Sequence[Row]) -> Answer:
     by_validation = bool(scored) and all(row.validation is not None for row in scored)
     watched = _validation if by_validation else _test
     scored = [row for row in scored if watched(row) is not None]
-    members: dict[str, list[Row]] = {}
+    members: dict[str, dict[Any, Row]] = {}
     for row in scored:
         label = json.dumps({key: row.values.get(key) for key in keys if key != SEED}, default=str)
-        members.setdefault(label, []).append(row)
-    groups = [_group(found, keys, watched) for found in members.values()]
+        members.setdefault(label, {}).setdefault(row.values.get(SEED), row)  # the same seed again is no second sample
+    groups = [_group(list(found.values()), keys, watched) for found in members.values()]
     groups.sort(key=lambda group: -group.accuracy.mean)
     ranked_by = "validation accuracy" if by_validation else "test accuracy"
     return Answer(tuple(keys), ranked_by, tuple(_compared(groups)), tuple(rows), common)
