@@ -424,6 +424,38 @@ def test_the_reason_says_what_was_too_little() -> None:
     assert reasons == [None, "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
+REPORTER = """
+import pickle, sys
+from mnist_ff.records import Score
+from mnist_ff.sweeps.search import reporter
+report = reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
+print(report(1, Score(0.5, float(sys.argv[3]), 1, 1)))
+"""
+
+
+@pytest.mark.parametrize("storage", ["search.journal", "sqlite:///search.db"])
+def test_a_trial_is_pruned_from_another_process(storage: str) -> None:
+    import pickle
+
+    search = Search(plan(storage))
+    where = StudyLink(search.plan.storage, "test")
+    said = []
+    for quality in ("0.9", "0.1"):
+        trial = search.claim()
+        assert trial is not None
+        words = [pickle.dumps(where).hex(), str(trial.number), quality]
+        root = Path(__file__).resolve().parents[1]
+        done = subprocess.run(
+            [sys.executable, "-c", REPORTER, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        )
+        said.append(done.stdout.strip())
+    assert said == ["None", "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
+
+
 def test_a_storage_that_goes_away_stops_no_run(caplog: pytest.LogCaptureFixture) -> None:
     search = Search(plan())
     trial = search.claim()
