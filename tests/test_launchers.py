@@ -20,6 +20,8 @@ from mnist_ff.hydra_app import compose
 from mnist_ff.hydra_app.launchers import ended_with, shared
 from mnist_ff.runs import Run
 
+pytestmark = pytest.mark.slow  # three minutes of processes that start, die and wait; .ci/run runs them by name
+
 Command = Callable[..., tuple[int, str, str]]
 
 SMALL = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=1", "trainer.plots=false")
@@ -220,7 +222,6 @@ def test_how_a_process_ended_is_said() -> None:
     assert "exit code 3" in ended_with(3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_a_killed_job_is_a_row_and_loses_nothing_else(name: str) -> None:
     sweep = Sweep(f"hydra/launcher={name}", f"trainer.epochs={LONG},1,2")
@@ -233,7 +234,6 @@ def test_a_killed_job_is_a_row_and_loses_nothing_else(name: str) -> None:
     assert "its process was killed" in table()[0]["reason"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("to_the_group", [True, False], ids=["ctrl_c", "parent_alone"])
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_ctrl_c_ends_all_within_five_seconds_and_a_resume_goes_on(name: str, to_the_group: bool) -> None:
