@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 LAYERS = [
     {"errors", "records", "files"},
     {"config", "seeds"},
-    {"data", "model", "optimizer", "device", "interrupts", "runs"},
+    {"data", "digits", "model", "optimizer", "device", "interrupts", "runs"},
     {"fused"},
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
