@@ -173,6 +173,7 @@ class TrainerConfig:
     sync_every: Annotated[
         Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
     ]
+    score_train: Annotated[int, "training images scored after every epoch, dropout off; 0: none", Range(at_least=0)]
     threads: Annotated[Annotated[int, Range(at_least=1, at_most=1024)] | None, "CPU threads; null: torch's choice"]
     plots: Annotated[bool, "pictures at the end of the run"]
     checkpoint_every: Annotated[

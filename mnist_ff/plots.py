@@ -81,6 +81,9 @@ def _epochs(run: Run, title: str) -> Figure:
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
         axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)")
+        if rows and f"train_eval_{what}" in rows[0]:
+            same = [row[f"train_eval_{what}"] for row in rows]
+            axes.plot(numbers, same, "o--", color=TRAIN, fillstyle="none", label="train (dropout off)")
         axes.plot(numbers, [row[f"{part}_{what}"] for row in rows], "o-", color=HELD, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)

@@ -126,6 +126,8 @@ class EpochRecord:
     validation: Score | None
     seconds: float
     """Training and evaluation of this epoch."""
+    train: Score | None = None
+    """On some of the training images, dropout off, after the epoch's last step: what compares with the other scores."""
 
     @property
     def watched(self) -> tuple[str, Score] | None:

@@ -28,6 +28,8 @@ EPOCH_COLUMNS = (
     "epoch",
     "train_loss",
     "train_accuracy",
+    "train_eval_loss",
+    "train_eval_accuracy",
     "test_loss",
     "test_accuracy",
     "validation_loss",
@@ -75,7 +77,7 @@ def batch_row(record: BatchRecord) -> str:
 def epoch_row(record: EpochRecord) -> str:
     """A line of epochs.csv; the columns of an absent score are empty."""
     figures = [f"{record.train_loss:.9g}", f"{record.train_accuracy:.9g}"]
-    for score in (record.test, record.validation):
+    for score in (record.train, record.test, record.validation):
         figures += ["", ""] if score is None else [f"{score.loss:.9g}", f"{score.accuracy:.9g}"]
     return f"{record.epoch},{','.join(figures)},{record.seconds:.4f}\n"
 

@@ -14,7 +14,7 @@ from mnist_ff.errors import DivergedError
 from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Score
 
 Evaluate = Callable[[], Mapping[str, Score]]
-"""Scores by part: 'validation' where there is a split, else 'test'."""
+"""Scores by part: 'validation' where there is a split, else 'test'; 'train' where training images are scored too."""
 Shuffle = Callable[[int], torch.Tensor]
 """An epoch's number to its row order, (N,) int64 on the device."""
 
@@ -127,4 +127,5 @@ def _epoch_record(
         test=scores.get("test"),
         validation=scores.get("validation"),
         seconds=seconds,
+        train=scores.get("train"),
     )

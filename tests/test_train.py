@@ -203,6 +203,30 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
     assert "RuntimeError: no paint" in Path("broken/train.log").read_text()
 
 
+def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
+    """The last epoch's figure is that of the saved weights; scoring changes no loss, and 0 scores none."""
+    from mnist_ff.checkpoint import load_weights
+    from mnist_ff.commands.train import scorer
+    from mnist_ff.data.load import load_data
+    from mnist_ff.model import build_model
+
+    words = (*QUICK, "trainer.plots=false")
+    for images in (0, 300):
+        assert mnist_ff("train", *words, f"trainer.score_train={images}", f"hydra.run.dir=with{images}")[0] == 0
+    assert Path("with0/batches.csv").read_bytes() == Path("with300/batches.csv").read_bytes()
+    assert all("train_eval_loss" not in row for row in Run.open("with0").epochs())
+    run = Run.open("with300")
+    config = run.config()
+    model = build_model(config.model, 0, torch.device("cpu"))
+    load_weights(run.file("model.safetensors"), model)
+    expected = scorer(model, load_data(config.data, 0), 300)()["train"]
+    assert expected.samples == 300
+    last = run.epochs()[-1]
+    assert last["train_eval_loss"] == pytest.approx(expected.loss, rel=1e-6)
+    assert last["train_eval_accuracy"] == pytest.approx(expected.accuracy)
+    assert last["train_eval_loss"] < last["train_loss"]
+
+
 def test_any_figure_can_be_redrawn_from_the_directory_alone(mnist_ff: Command) -> None:
     from mnist_ff.plots import draw_run
 

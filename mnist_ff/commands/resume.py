@@ -19,6 +19,7 @@ FREE = {
     "trainer.checkpoint_every",
     "trainer.epochs",
     "trainer.plots",
+    "trainer.score_train",
     "trainer.sync_every",
 }
 """Keys that do not change what was trained so far, nor the steps to come."""

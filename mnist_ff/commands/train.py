@@ -218,7 +218,8 @@ class _Training:
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
             plan = plan_of(config, self.data, self.position)
             with self.clock.part("train"):
-                return fit(self.step, scorer(self.model, self.data), shuffle, plan, callbacks, self._reason_to_stop)
+                evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train)
+                return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
 
     def _reason_to_stop(self) -> str | None:
         return self.stopped() or self._pruned()
@@ -349,10 +350,15 @@ def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  
     )
 
 
-def scorer(model: nn.Module, data: Data) -> Callable[[], Mapping[str, Score]]:
-    """What fit() asks after each epoch: the validation split's score where there is one, else the test images'."""
-    part, split = ("test", data.test) if data.validation is None else ("validation", data.validation)
-    return lambda: {part: evaluate(model, split).score}
+def scorer(model: nn.Module, data: Data, train: int = 0) -> Callable[[], Mapping[str, Score]]:
+    """What fit() asks after each epoch: the validation split's score where there is one, else the test images'.
+
+    The first `train` training images are scored beside it.
+    """
+    parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
+    if train:
+        parts["train"] = Split(data.train.images[:train], data.train.labels[:train])
+    return lambda: {part: evaluate(model, split).score for part, split in parts.items()}
 
 
 def shuffler(shuffled: bool, seed: int, split: Split, device: torch.device) -> Shuffle:
