@@ -67,7 +67,7 @@ def _check(found: Answers) -> None:
     if shapes != [(count, CLASSES), (count,), (len(found.images),), (len(found.images), SIDE, SIDE)] or not count:
         raise ValueError("its tensors do not fit each other")
     for values, limit in ((found.answers, CLASSES), (found.labels, CLASSES), (found.rows, count)):
-        if values.size and not (0 <= values.min() and values.max() < limit):
+        if values.size and not (values.min() >= 0 and values.max() < limit):
             raise ValueError("it holds classes or images that are not there")
 
 

@@ -68,7 +68,7 @@ def _tensor(run: Run, name: str, shape: Sequence[int], rows: int | None = None) 
             part = file.get_slice(name)
             if list(part.get_shape()) != list(shape) or part.get_dtype() not in ("F32", "F64", "F16"):
                 raise BadRunError(f"{path}: {name} is not the {' x '.join(map(str, shape))} of the run's config")
-            values: NDArray[np.floating[Any]] = part[:rows]
+            values: NDArray[np.floating[Any]] = part[: min(shape[0], rows or shape[0])]
             return values
     except (SafetensorError, OSError, ValueError) as error:
         raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None

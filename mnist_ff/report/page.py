@@ -25,16 +25,14 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], facts
     from markupsafe import Markup
 
     loader = FileSystemLoader(ASSETS)
-    jinja = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     style = _asset("style.css")
     script = "\n".join(['"use strict";', *map(_asset, scripts)])
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "data": Markup(json_text(data))}  # noqa: S704
+    inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "data": Markup(json_text(data))}
     text = jinja.get_template(template).render({**facts, **inlined})
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may hold bytes that are no text
 

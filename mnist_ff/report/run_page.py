@@ -149,20 +149,20 @@ def _score_tiles(part: str, score: Score | None) -> list[Tile]:
         return []
     low, high = score.interval()
     interval = f"{score.correct:,} of {score.samples:,} right; 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
-    return [Tile(f"{part} accuracy", f"{100 * score.accuracy:.2f} %", interval)] + [
-        Tile(f"{part} loss", f"{score.loss:.4f}", "cross-entropy in nats")
+    return [
+        Tile(f"{part} accuracy", f"{100 * score.accuracy:.2f} %", interval),
+        Tile(f"{part} loss", f"{score.loss:.4f}", "cross-entropy in nats"),
     ]
 
 
 def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
     """One sentence on why the curves of an epoch differ."""
-    part = (epochs or {}).get("part") or "test"
-    if config.model.dropout == 0 and not (epochs or {}).get("columns", {}).get("train_eval_loss"):
-        return "The train curve is the mean over the epoch's batches while the weights change, the other one follows it."
+    columns = {} if epochs is None else epochs["columns"]
+    part = (None if epochs is None else epochs["part"]) or "test"
     units = f"{100 * config.model.dropout:g} % of the hidden units switched off and " if config.model.dropout else ""
-    sentence = f"While training, each batch is answered with {units}weights that still change, which makes its loss higher"
-    if (epochs or {}).get("columns", {}).get("train_eval_loss") is None:
-        return f"{sentence}; the {part} images are answered by the whole network after the epoch, so the two do not compare."
+    sentence = f"While training, a batch is answered with {units}weights that still change, which makes its loss higher"
+    if "train_eval_loss" not in columns:
+        return f"{sentence}; the {part} images are answered by the whole network after the epoch: these do not compare."
     return (
         f"{sentence}; “dropout off” are {config.trainer.score_train:,} training images answered as the {part} images "
         f"are, by the whole network after the epoch, so that only its distance from the {part} curve is overfitting."

@@ -14,15 +14,15 @@ from urllib.parse import quote
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
-from mnist_ff.report.curves import BATCH_COLUMNS, epoch_curves, means, read_batches
+from mnist_ff.report.curves import epoch_curves, means, read_batches
 from mnist_ff.report.page import render
 from mnist_ff.report.run_page import REPORT
-from mnist_ff.runs import Run, shown
+from mnist_ff.runs import BATCH_COLUMNS, Run, shown
 from mnist_ff.sweeps.collect import Row, was_swept
 from mnist_ff.sweeps.finding import lines as finding_lines
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.pages import counted, legend, page
-from mnist_ff.sweeps.summarise import Answer, Group, brief, text
+from mnist_ff.sweeps.summarise import Answer, brief, text
 
 SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
 MOST_CURVES = 60
@@ -34,6 +34,8 @@ MOST_ROWS = 1_000
 MOST_LINKS = 8
 """Of a row over several seeds."""
 MOST_EPOCHS = 200
+MOST_KEYS = 3
+"""Of a curve's name."""
 LARGEST_PICTURE = 1_000_000
 """Bytes of a sweep.png that goes into the page."""
 
@@ -98,7 +100,7 @@ def _page(answer: Answer, target: Path, facts: dict[str, Any]) -> str:
         for cells, group in zip(made.ranked[:MOST_ROWS], answer.groups, strict=False)
     ]
     bad = sorted(answer.bad, key=lambda row: row.status)
-    curves = _curves(answer, target)
+    curves = _curves(answer)
     scored = sum(len(group.rows) for group in answer.groups)
     return render(
         "sweep.html",
@@ -135,22 +137,19 @@ def _named(row: Row, answer: Answer) -> str:
     return " ".join(f"{key}={brief(row.values[key])}" for key in answer.keys if key in row.values)
 
 
-def _curves(answer: Answer, target: Path) -> list[dict[str, Any]]:
+def _curves(answer: Answer) -> list[dict[str, Any]]:
     """The curves of the best runs, the best first, then of those that did not finish but have some."""
-    ranked = [(place + 1, row, group) for place, group in enumerate(answer.groups) for row in group.rows]
-    others = [(None, row, None) for row in answer.bad]
-    found = []
-    for rank, row, group in [*ranked, *others][:MOST_CURVES]:
-        curves = _curves_of(Run(row.path))
-        if curves is not None:
-            link = _link(row, target)
-            found.append({"name": _label(row, group, answer), "href": link.href, "rank": rank, **curves})
-    return found
+    ranked = [row for group in answer.groups for row in group.rows]
+    drawn = [(row, _curves_of(Run(row.path))) for row in [*ranked, *answer.bad][:MOST_CURVES]]
+    return [{"name": _label(row, answer), **curves} for row, curves in drawn if curves is not None]
 
 
-def _label(row: Row, group: Group | None, answer: Answer) -> str:
-    values = _named(row, answer)
-    return f"{values} ({row.label})" if values and group is None else values or row.label
+def _label(row: Row, answer: Answer) -> str:
+    """A short name for a curve: its values where few keys differ, else the run's own name or place."""
+    if 0 < len(answer.keys) <= MOST_KEYS:
+        return _named(row, answer)
+    name = row.values.get("name")
+    return row.label if name is None else str(name)
 
 
 def _curves_of(run: Run) -> dict[str, Any] | None:
@@ -158,7 +157,7 @@ def _curves_of(run: Run) -> dict[str, Any] | None:
     curves: dict[str, Any] = {}
     try:
         epochs = epoch_curves(run)
-        if epochs is not None:
+        if epochs is not None and epochs["part"] is not None:
             columns, part = epochs["columns"], epochs["part"]
             step = math.ceil(len(columns["epoch"]) / MOST_EPOCHS)
             names = {"epoch": "epoch", "loss": f"{part}_loss", "accuracy": f"{part}_accuracy"}
