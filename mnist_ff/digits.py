@@ -11,6 +11,9 @@ SIDE = 28
 """Pixels of a side of an image."""
 BOX = 20
 """Pixels of the longer side of the digit in it."""
+TIE = 1e-9
+"""Added before a number is rounded down. Sums of products differ in their last bits from one matrix library to the next
+and from the page's script, and the middle between two greys or two places is common: it goes up everywhere."""
 
 
 def centred(ink: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -37,7 +40,7 @@ def centred(ink: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     small = _averages(digit.shape[0], height) @ digit @ _averages(digit.shape[1], width).T
     top = _offset(small.sum(axis=1))
     left = _offset(small.sum(axis=0))
-    field[top : top + height, left : left + width] = np.floor(np.clip(small, 0, 1) * 255 + 0.5)
+    field[top : top + height, left : left + width] = np.floor(np.clip(small, 0, 1) * 255 + 0.5 + TIE)
     return field
 
 
@@ -57,4 +60,4 @@ def _offset(mass: NDArray[np.float64]) -> int:
     MNIST's own images, measured: nearly all have theirs in [13.5, 14.5), half a pixel right of and below the field's.
     """
     centre = float((mass * np.arange(mass.size)).sum() / mass.sum())
-    return int(min(max(np.floor(SIDE / 2 - centre + 0.5), 0), SIDE - mass.size))
+    return int(min(max(np.floor(SIDE / 2 - centre + 0.5 + TIE), 0), SIDE - mass.size))

@@ -43,6 +43,7 @@ NUMBERS = (
     "model.safetensors",
     "predictions.safetensors",
     "evaluation.json",
+    "report.html",
     "summary.json",
     "config.yaml",
 )

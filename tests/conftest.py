@@ -18,6 +18,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process,
 
 from mnist_ff import cli
 from mnist_ff.data.load import Data, Split
+from tests import browser as chromium
 from tests import slurm_cluster
 
 FOUR_FILES = (
@@ -39,6 +40,8 @@ def mirror_folder() -> Path | None:
 
 
 MIRROR = mirror_folder()
+MARKUP = "</script><script>window.pwned=1</script><b>&amp;"
+"""A run's name that must stay text."""
 
 
 @pytest.fixture(scope="session")
@@ -163,3 +166,27 @@ class Started:
         """Exit code, stdout, stderr."""
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
+    """One real browser for the whole session, or a skip with the reason."""
+    reason = chromium.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    with chromium.started(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def reported(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tutorial's network after one epoch on the real MNIST, under a name that would be markup; with its report."""
+    if MIRROR is None:
+        pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
+    run = tmp_path_factory.mktemp("reported") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_FF_DATA", str(data_root))
+        patch.setenv("MNIST_FF_MIRROR", str(MIRROR))
+        words = [f"name='{MARKUP}'", "trainer.epochs=1", "trainer.device=cpu", f"hydra.run.dir={run}"]
+        assert cli.main(["train", *words]) == 0
+    return run

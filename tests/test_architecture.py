@@ -19,6 +19,7 @@ LAYERS = [
     {"training"},
     {"plots", "tables"},
     {"sweeps"},
+    {"report"},
     {"commands"},
     {"hydra_app"},
     {"cli", "api", "__main__", "__init__"},
@@ -72,6 +73,7 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
 
 WITHOUT_TORCH = ["config.py", "runs.py", "tables.py", "plots.py", "data/catalog.py", "data/cache.py"]
 WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
+WITHOUT_TORCH += ["commands/report.py", *(f"report/{path.name}" for path in (PACKAGE / "report").glob("*.py"))]
 
 
 @pytest.mark.parametrize("part", WITHOUT_TORCH)

@@ -46,6 +46,7 @@ def test_the_run_directory_holds_everything(mnist_ff: Command) -> None:
         "model.safetensors",
         "plots",
         "predictions.safetensors",
+        "report.html",
         "summary.json",
         "train.log",
     }

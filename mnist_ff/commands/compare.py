@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs import shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.finding import Finding, lines, read_finding
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("paths", nargs="+", metavar="RUN|SWEEP_DIR", help="run directories, sweep directories, or both")
     parser.add_argument("--sort", metavar="KEY", help="order by a key that differs, or by a figure such as seconds")
+    parser.add_argument("--html", metavar="FILE", help="also write a page: the table, and the runs' curves together")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print everything as JSON")
     form.add_argument("--csv", action="store_true", help="print one line a run as CSV")
@@ -49,6 +50,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             answer = sorted_by(answer, arguments.sort)
         except KeyError as error:
             raise ConfigError(f"--sort {arguments.sort}: there is {error.args[0]}") from None
+    if arguments.html is not None:
+        write_html(answer, paths, Path(arguments.html))
     if arguments.json:
         sys.stdout.write(json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
     elif arguments.csv:
@@ -58,12 +61,23 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def write_html(answer: Answer, paths: list[Path], place: Path) -> None:
+    """Write the page of these runs. Errors: RunError when it cannot be written."""
+    from mnist_ff.report.sweep_page import write_comparison
+
+    try:
+        write_comparison(answer, paths, place)
+    except OSError as error:
+        raise RunError(f"{place}: {error.strerror}") from None
+
+
 def conclude(directory: Path, console: Console) -> int:
     """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
     well, else 0."""
     answer = summarise(collect_shown([directory], console))
     finding = read_finding(directory)
     save(answer, directory, console)
+    save_report(answer, directory, console)
     show(answer, console, finding)
     again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
     if finding is not None:
@@ -102,6 +116,16 @@ def save(answer: Answer, directory: Path, console: Console) -> None:
         _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
         _print(console, f"warning: no files of the sweep ({error})", style="yellow")
+
+
+def save_report(answer: Answer, directory: Path, console: Console) -> None:
+    """Write the sweep's page. One that cannot be made is a warning."""
+    try:
+        from mnist_ff.report.sweep_page import write_sweep_report
+
+        write_sweep_report(answer, directory)
+    except Exception as error:
+        _print(console, f"warning: no report.html of the sweep ({error})", style="yellow")
 
 
 def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:

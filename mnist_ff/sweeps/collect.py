@@ -83,7 +83,7 @@ def was_swept(path: Path) -> bool:
     return any((path / name).is_file() for name in (JOBS, "multirun.yaml"))
 
 
-def _holds_runs(path: Path) -> bool:
+def holds_runs(path: Path) -> bool:
     """Whether a path has saved jobs, or runs below it and is none itself."""
     return (path / JOBS).is_file() or (
         not (path / "config.yaml").exists() and next(_runs_below(path), None) is not None
@@ -95,7 +95,7 @@ def _entries(path: Path, alone: bool) -> Iterable[tuple[str, Path, Job | None]]:
     if not path.is_dir():
         what = "is not a directory" if path.exists() else "does not exist"
         raise BadRunError(f"{path}: {what}; give run or sweep directories, such as those in outputs/")
-    if not _holds_runs(path):
+    if not holds_runs(path):
         Run.open(path)
         return [(str(path), path, None)]
     jobs = _saved_jobs(path)

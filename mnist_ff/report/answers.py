@@ -1,0 +1,121 @@
+"""predictions.safetensors to what a page shows of it: who was taken for whom, how often, and with what pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from mnist_ff.errors import BadRunError
+from mnist_ff.records import CLASSES, SIDE
+from mnist_ff.report.mislabelled import MISLABELLED
+from mnist_ff.report.packing import packed, rounded
+from mnist_ff.runs import Run
+
+LARGEST = 64 << 20
+"""Bytes of a predictions.safetensors that is read; 60,000 answers take 3 MB."""
+MOST_IMAGES = 900
+"""In a page; 784 bytes each, a third more as base64."""
+WORST = 25
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A network's answers to the test images, and the pixels of some of them."""
+
+    probabilities: NDArray[np.float32]
+    """(N, 10)."""
+    answers: NDArray[np.int64]
+    """(N,)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+    rows: NDArray[np.int64]
+    """(K,) the places of the images that were kept, mistakes first, the worst of each kind before the others."""
+    images: NDArray[np.uint8]
+    """(K, 28, 28)."""
+
+
+def read_answers(run: Run) -> Answers:
+    """A run's answers; of one that kept its 25 worst images only, those. Errors: BadRunError."""
+    path = run.file("predictions.safetensors")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        found = load_file(path)
+        kept = "kept" if "kept_rows" in found else "worst"
+        answers = Answers(
+            found["probabilities"].astype(np.float32),
+            found["answers"].astype(np.int64),
+            found["labels"].astype(np.int64),
+            found[f"{kept}_rows"].astype(np.int64)[:MOST_IMAGES],
+            found[f"{kept}_images"].astype(np.uint8)[:MOST_IMAGES],
+        )
+        _check(answers)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
+    return answers
+
+
+def _check(found: Answers) -> None:
+    """See that the shapes fit and every number names a class or an image. Errors: ValueError."""
+    count = len(found.labels)
+    shapes = [found.probabilities.shape, found.answers.shape, found.rows.shape, found.images.shape]
+    if shapes != [(count, CLASSES), (count,), (len(found.images),), (len(found.images), SIDE, SIDE)] or not count:
+        raise ValueError("its tensors do not fit each other")
+    for values, limit in ((found.answers, CLASSES), (found.labels, CLASSES), (found.rows, count)):
+        if values.size and not (values.min() >= 0 and values.max() < limit):
+            raise ValueError("it holds classes or images that are not there")
+
+
+def confusion(found: Answers) -> NDArray[np.int64]:
+    """(10, 10) images by label, down, and answer, across."""
+    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    np.add.at(counts, (found.labels, found.answers), 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """What was answered of one class; shares are 0 where nothing was answered or there is nothing to find."""
+
+    name: int
+    images: int
+    answers: int
+    precision: float
+    recall: float
+    f1: float
+
+
+def class_rows(counts: NDArray[np.int64]) -> list[ClassRow]:
+    """A row a class, from the confusion matrix."""
+    rows = []
+    for name in range(CLASSES):
+        right, images, answers = int(counts[name, name]), int(counts[name].sum()), int(counts[:, name].sum())
+        precision, recall = right / max(answers, 1), right / max(images, 1)
+        rows.append(ClassRow(name, images, answers, precision, recall, 2 * right / max(images + answers, 1)))
+    return rows
+
+
+def image_part(found: Answers, data: str) -> dict[str, Any]:
+    """The kept images for a page's script, with what was answered; the worst 25 mistakes by their places among them.
+
+    Of MNIST itself those with a wrong label are marked with the right one.
+    """
+    labels, answers = found.labels[found.rows], found.answers[found.rows]
+    given = found.probabilities[found.rows, labels]
+    mistakes = np.flatnonzero(answers != labels)
+    known = MISLABELLED if data == "mnist" else {}
+    return {
+        "pixels": packed(found.images, "u1"),
+        "rows": found.rows.tolist(),
+        "labels": labels.tolist(),
+        "answers": answers.tolist(),
+        "sure": rounded(found.probabilities[found.rows, answers]),
+        "given": rounded(given, 6),
+        "really": [known.get(row) for row in found.rows.tolist()],
+        "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:WORST].tolist(),
+    }

@@ -1,0 +1,83 @@
+// A digit as MNIST has it: mnist_ff/digits.py, written again in the same order of steps.
+
+const SIDE = 28; // pixels of a side of an image
+const BOX = 20; // pixels of the longer side of the digit in it
+const TIE = 1e-9; // far above the error of a sum of products, far below any difference of greys
+
+/**
+ * Prepare a digit as MNIST was: its box scaled to 20 by area averaging, its centre of mass in the middle.
+ *
+ * ink: (height, width) numbers from 0, paper, to 1, ink, row by row. Returns 28 * 28 bytes; paper alone gives zeros.
+ */
+function centred(ink, width, height) {
+  const field = new Uint8Array(SIDE * SIDE);
+  const box = inkBox(ink, width, height);
+  if (!box) return field;
+  const [tall, wide] = [box.bottom - box.top, box.right - box.left];
+  const scale = BOX / Math.max(tall, wide);
+  const rows = Math.max(1, Math.floor(tall * scale + 0.5));
+  const columns = Math.max(1, Math.floor(wide * scale + 0.5));
+  const small = averaged(ink, width, box, rows, columns);
+  const top = offset(rows, (row) => sum(columns, (column) => small[row * columns + column]));
+  const left = offset(columns, (column) => sum(rows, (row) => small[row * columns + column]));
+  for (let row = 0; row < rows; row += 1) {
+    for (let column = 0; column < columns; column += 1) {
+      const grey = Math.min(Math.max(small[row * columns + column], 0), 1);
+      field[(top + row) * SIDE + left + column] = Math.floor(grey * 255 + 0.5 + TIE);
+    }
+  }
+  return field;
+}
+
+function inkBox(ink, width, height) {
+  const box = { top: height, bottom: 0, left: width, right: 0 };
+  for (let row = 0; row < height; row += 1) {
+    for (let column = 0; column < width; column += 1) {
+      if (!ink[row * width + column]) continue;
+      box.top = Math.min(box.top, row);
+      box.bottom = row + 1;
+      box.left = Math.min(box.left, column);
+      box.right = Math.max(box.right, column + 1);
+    }
+  }
+  return box.bottom ? box : null;
+}
+
+/** The box as rows x columns numbers, each the mean of what it covers: first down, then across. */
+function averaged(ink, width, box, rows, columns) {
+  const [tall, wide] = [box.bottom - box.top, box.right - box.left];
+  const middle = new Float64Array(rows * wide);
+  covers(tall, rows, (source, target, weight) => {
+    for (let column = 0; column < wide; column += 1) {
+      middle[target * wide + column] += weight * ink[(box.top + source) * width + box.left + column];
+    }
+  });
+  const small = new Float64Array(rows * columns);
+  covers(wide, columns, (source, target, weight) => {
+    for (let row = 0; row < rows; row += 1) small[row * columns + target] += weight * middle[row * wide + source];
+  });
+  return small;
+}
+
+/** Say of each pixel of a target line which source pixels it covers, and their weights, which sum to 1. */
+function covers(before, now, say) {
+  for (let target = 0; target < now; target += 1) {
+    const [left, right] = [(target * before) / now, ((target + 1) * before) / now];
+    for (let source = Math.floor(left); source < Math.min(before, Math.ceil(right)); source += 1) {
+      const covered = Math.max(0, Math.min(right, source + 1) - Math.max(left, source));
+      say(source, target, covered * (now / before));
+    }
+  }
+}
+
+/** Where a line of masses begins, so that its centre, counted in whole pixels from 0, falls nearest to 14. */
+function offset(length, mass) {
+  const centre = sum(length, (place) => place * mass(place)) / sum(length, mass);
+  return Math.min(Math.max(Math.floor(SIDE / 2 - centre + 0.5 + TIE), 0), SIDE - length);
+}
+
+function sum(length, term) {
+  let total = 0;
+  for (let place = 0; place < length; place += 1) total += term(place);
+  return total;
+}

@@ -1,0 +1,53 @@
+// Several runs on one page: a table that sorts, and their curves on top of each other.
+
+/** Sort a table's rows by a column, numbers by size, the other way when asked again. */
+function sortable(table) {
+  const body = table.tBodies[0];
+  [...table.tHead.rows[0].cells].forEach((head, place) => {
+    const button = element("button", { type: "button" }, head.textContent);
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const rows = [...body.rows].sort((a, b) => compared(a.cells[place].textContent, b.cells[place].textContent));
+      body.append(...(up ? rows : rows.reverse()));
+    });
+  });
+}
+
+function compared(a, b) {
+  const [first, second] = [a, b].map((text) => Number.parseFloat(text));
+  if (Number.isNaN(first) || Number.isNaN(second)) return Number.isNaN(first) - Number.isNaN(second) || a.localeCompare(b, "en");
+  return first - second || a.localeCompare(b, "en", { numeric: true });
+}
+
+/** Few runs each have a colour and a name; of many the best one stands out, and the pointer brings out any. */
+function look(place, count) {
+  if (count <= MOST_NAMED) return { look: `s${place}`, quiet: false };
+  return place ? { look: "s0 faint", quiet: true } : { look: "s1", quiet: true };
+}
+
+function curves(runs) {
+  const few = runs.length <= MOST_NAMED;
+  byId("runs-note").textContent = few ? "" : `Each line is a run; the best by ${FACTS.ranked_by} is orange. The line nearest to the pointer says which it is.`;
+  const styled = runs.map((run, place) => ({ ...run, ...look(place, runs.length) }));
+  const lines = (pick) => {
+    const made = styled.map((run) => ({ name: run.name, look: run.look, quiet: run.quiet, ...pick(run) })).filter((line) => line.xs);
+    return few ? made : [...made.slice(1), ...made.slice(0, 1)]; // the best on top
+  };
+  const epochs = (what) => lines(({ epochs: found }) => (found?.[what] ? { xs: found.epoch.map((epoch) => epoch + 1), ys: found[what] } : {}));
+  const part = runs.find((run) => run.part)?.part ?? "test";
+  const shared = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}`, height: 300, only: !few };
+  const format = (share, digits = 4) => `${Number((100 * share).toPrecision(digits))}%`;
+  new Chart(byId("accuracy-chart"), { ...shared, title: `Accuracy per epoch, ${part} images`, y: part, lines: epochs("accuracy"), format });
+  new Chart(byId("loss-chart"), { ...shared, title: `Loss per epoch, ${part} images`, y: part, lines: epochs("loss"), log: true });
+  const batches = lines(({ batches: found }) => {
+    if (!found) return {};
+    return { xs: found.loss.map((_, place) => Math.min((place + 1) * found.per_point, found.count)), ys: found.loss };
+  });
+  new Chart(byId("batch-chart"), { ...shared, title: "Loss while training", x: "batch", y: "mean over some batches", lines: batches, log: true, read: (x) => `batch ${whole(x)}` });
+}
+
+for (const table of document.querySelectorAll(".sortable")) sortable(table);
+if (FACTS.runs.length) curves(FACTS.runs);

@@ -1,0 +1,86 @@
+"""batches.csv and epochs.csv to what a page's charts draw, thinned where a run was very long."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_ff.errors import BadRunError
+from mnist_ff.report.packing import packed
+from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+
+MOST_BATCHES = 30_000
+"""Points of the loss curve in a page; of more, each point is the mean of several batches."""
+MOST_EPOCHS = 2_000
+
+
+def read_batches(run: Run) -> NDArray[np.float64]:
+    """(batches, 6) of BATCH_COLUMNS; a torn last line is left out. Errors: BadRunError."""
+    return _numbers(run, "batches.csv", BATCH_COLUMNS)
+
+
+def read_epochs(run: Run) -> NDArray[np.float64]:
+    """(epochs, 10) of EPOCH_COLUMNS, NaN where a cell is empty. Errors: BadRunError."""
+    return _numbers(run, "epochs.csv", EPOCH_COLUMNS)
+
+
+def _numbers(run: Run, name: str, columns: tuple[str, ...]) -> NDArray[np.float64]:
+    path = run.file(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRunError(f"{path}: not readable ({error})") from None
+    head, *rows = text.split("\n")[:-1] or [""]  # what follows the last line's end is a torn row
+    if head.rstrip("\r") != ",".join(columns):
+        raise BadRunError(f"{path}: its columns are not {','.join(columns)}")
+    try:
+        cells = [[float(cell) if cell else math.nan for cell in row.split(",")] for row in rows]
+        return np.array(cells, dtype=np.float64).reshape(len(rows), len(columns))
+    except ValueError as error:
+        raise BadRunError(f"{path}: not a run's numbers ({error})") from None
+
+
+def batch_curve(run: Run) -> dict[str, Any] | None:
+    """Loss and learning rate of every batch; None before the first. Errors: BadRunError."""
+    rows = read_batches(run)
+    if not len(rows):
+        return None
+    loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
+    size = math.ceil(len(rows) / MOST_BATCHES)
+    return {
+        "count": len(rows),
+        "per_point": size,
+        "per_epoch": int(np.count_nonzero(rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, 1])),
+        "loss": packed(means(loss, size), "<f4"),
+        "lr": packed(means(lr, size), "<f4"),
+    }
+
+
+def means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The mean of each `size` values in turn; the last one may be of fewer."""
+    starts = np.arange(0, len(values), size)
+    sums: NDArray[np.float64] = np.add.reduceat(values, starts)
+    return sums / np.diff([*starts, len(values)])
+
+
+def epoch_curves(run: Run) -> dict[str, Any] | None:
+    """Every column of epochs.csv that has numbers; None before the first epoch's end. Errors: BadRunError.
+
+    `part` is what follows training: validation where there is a split, else test.
+    """
+    rows = read_epochs(run)
+    if not len(rows):
+        return None
+    step = math.ceil(len(rows) / MOST_EPOCHS)
+    kept = rows[::-step][::-1]  # the last one is always there
+    columns = {name: _cells(kept[:, place]) for place, name in enumerate(EPOCH_COLUMNS)}
+    found = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
+    part = next((part for part in ("validation", "test") if f"{part}_loss" in found), None)
+    return {"part": part, "every": step, "columns": found}
+
+
+def _cells(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]

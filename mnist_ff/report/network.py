@@ -1,0 +1,74 @@
+"""A run's trained weights as a page can hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from mnist_ff.config import Config
+from mnist_ff.errors import BadRunError
+from mnist_ff.records import CLASSES, INPUTS
+from mnist_ff.report.packing import packed
+from mnist_ff.runs import Run
+
+MOST_PARAMETERS = 950_000
+"""Of a network in a page: 2 bytes each, a third more as base64, 2.5 of a page's 4 MB."""
+TILES = 100
+"""First-layer units whose weights are shown."""
+LARGEST_HALF = 65504.0
+"""The largest float16."""
+
+
+class LeftOutError(Exception):
+    """Why a part of a page is not there, in a sentence for its reader."""
+
+
+def network_part(run: Run, config: Config) -> dict[str, Any]:
+    """The whole network: weights as float16, biases as float32, each layer's as (out, in).
+
+    Errors: LeftOutError when the page has no room for it or float16 cannot hold it; BadRunError.
+    """
+    sizes = [INPUTS, *config.model.hidden, CLASSES]
+    parameters = sum((before + 1) * after for before, after in pairwise(sizes))
+    if parameters > MOST_PARAMETERS:
+        raise LeftOutError(
+            f"The network has {parameters:,} parameters; a page has room for {MOST_PARAMETERS:,}, so it is not in here."
+        )
+    layers = []
+    for place, (before, after) in enumerate(pairwise(sizes)):
+        weight = _tensor(run, f"layers.{place}.weight", (after, before))
+        bias = _tensor(run, f"layers.{place}.bias", (after,))
+        if not np.abs(weight).max(initial=0) <= LARGEST_HALF or not np.isfinite(bias).all():
+            raise LeftOutError("Some weights are not finite or too large for float16, so the network is not in here.")
+        layers.append({"in": before, "out": after, "weight": packed(weight, "<f2"), "bias": packed(bias, "<f4")})
+    return {"activation": config.model.activation, "parameters": parameters, "layers": layers}
+
+
+def first_layer(run: Run, config: Config) -> dict[str, Any]:
+    """The first units' incoming weights, (units, 784) as int8 of the largest. Errors: BadRunError."""
+    units = [*config.model.hidden, CLASSES][0]
+    weight = _tensor(run, "layers.0.weight", (units, INPUTS), TILES)
+    limit = float(np.abs(weight).max(initial=0))
+    if not np.isfinite(limit):
+        raise BadRunError(f"{run.path}: its weights are not finite")
+    tiles = np.round(weight.astype(np.float64) * (127 / (limit or 1.0)))
+    return {"units": units, "shown": len(weight), "limit": float(f"{limit:.4g}"), "tiles": packed(tiles, "i1")}
+
+
+def _tensor(run: Run, name: str, shape: Sequence[int], rows: int | None = None) -> NDArray[np.floating[Any]]:
+    """One tensor, or its first rows, of a shape that is checked before its numbers are read. Errors: BadRunError."""
+    path = run.file("model.safetensors")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            part = file.get_slice(name)
+            if list(part.get_shape()) != list(shape) or part.get_dtype() not in ("F32", "F64", "F16"):
+                raise BadRunError(f"{path}: {name} is not the {' x '.join(map(str, shape))} of the run's config")
+            values: NDArray[np.floating[Any]] = part[: min(shape[0], rows or shape[0])]
+            return values
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None

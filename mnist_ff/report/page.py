@@ -1,0 +1,50 @@
+"""Templates and scripts to a page of one file that asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+LARGEST_PAGE = 4_000_000
+"""Bytes."""
+SCRIPT_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+
+
+def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """A page from a template in assets/: `facts` for the template, escaped as text; `data` for its scripts, as JSON.
+
+    The policy in its head allows this script and this style by their digests and images from within the page, nothing
+    else: neither another script, wherever a name or a path puts it, nor a request.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = FileSystemLoader(ASSETS)
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    style = _asset("style.css")
+    script = "\n".join(['"use strict";', *map(_asset, scripts)])
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "data": Markup(json_text(data))}
+    text = jinja.get_template(template).render({**facts, **inlined})
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may hold bytes that are no text
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """JSON that may stand in a script element: no character of it ends the element or a line. Errors: ValueError."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(SCRIPT_ESCAPES)
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}"

@@ -1,0 +1,237 @@
+"""report.html of a run: everything that its directory knows, on one page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mnist_ff.config import Config, flat, to_yaml
+from mnist_ff.data.catalog import DATA_SETS
+from mnist_ff.errors import BadRunError
+from mnist_ff.files import write_text
+from mnist_ff.records import CLASSES, INPUTS, Score
+from mnist_ff.report.answers import Answers, class_rows, confusion, image_part, read_answers
+from mnist_ff.report.curves import batch_curve, epoch_curves
+from mnist_ff.report.defaults import differences
+from mnist_ff.report.mislabelled import COUNTED, MISLABELLED
+from mnist_ff.report.network import LeftOutError, first_layer, network_part
+from mnist_ff.report.page import LARGEST_PAGE, render
+from mnist_ff.runs import Run, shown
+from mnist_ff.sweeps.collect import Row, read_row
+from mnist_ff.sweeps.summarise import text
+
+REPORT = "report.html"
+SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
+DIGITS = ("mnist", "qmnist", "mnist_5k")
+"""The data sets whose classes are digits."""
+LONGEST = 2_000
+"""Letters of a text that is shown."""
+MOST_LINES = 100
+SHADES = 5
+"""Steps of the confusion matrix's colour."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure at the top of a page."""
+
+    caption: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the confusion matrix; `shade` is 0 for right answers and none, up to SHADES for the most mistakes."""
+
+    label: int
+    answer: int
+    count: int
+    shade: int
+
+
+def write_report(run: Run, path: Path | None = None) -> Path:
+    """Write a run's page into its directory, or to `path`; whole or not at all.
+
+    Errors: BadRunError when the directory's config cannot be read; OSError.
+    """
+    place = run.file(REPORT) if path is None else path
+    write_text(place, run_page(run))
+    return place
+
+
+def run_page(run: Run) -> str:
+    """A run's page, below LARGEST_PAGE bytes. What its directory does not have is said on it.
+
+    Errors: BadRunError when the directory's config cannot be read.
+    """
+    config = run.config()
+    parts = _Parts()
+    answers = parts.of("answers", lambda: read_answers(run))
+    data = {
+        "batches": parts.of("batches", lambda: batch_curve(run)),
+        "epochs": parts.of("epochs", lambda: epoch_curves(run)),
+        "images": None if answers is None else image_part(answers, config.data.name),
+        "weights": parts.of("weights", lambda: first_layer(run, config)),
+        "network": parts.of("network", lambda: network_part(run, config)),
+    }
+    facts = _facts(run, config, data, answers)
+    page = render("run.html", SCRIPTS, data, {**facts, "missing": parts.missing})
+    if len(page.encode()) > LARGEST_PAGE:
+        parts.missing["network"] = "The page would be larger than 4 MB with the network, so it is not in here."
+        page = render("run.html", SCRIPTS, {**data, "network": None}, {**facts, "missing": parts.missing})
+    return page
+
+
+class _Parts:
+    """The parts of a page as they are made, and why some are not there."""
+
+    def __init__(self) -> None:
+        self.missing: dict[str, str] = {}
+
+    def of(self, name: str, make: Callable[[], T]) -> T | None:
+        """What `make` returns, or None with the reason kept."""
+        try:
+            return make()
+        except LeftOutError as error:
+            self.missing[name] = str(error)
+        except BadRunError as error:
+            self.missing[name] = f"Not in the run directory: {_cut(str(error))}."
+        return None
+
+
+def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | None) -> dict[str, Any]:
+    row = read_row(run.path, config.name or run.path.resolve().name)
+    counts = None if answers is None else confusion(answers)
+    return {
+        "title": row.label,
+        "path": str(shown(run.path)),
+        "data_title": DATA_SETS[config.data.name].title,
+        "digits": config.data.name in DIGITS,
+        "status": row.status,
+        "reason": row.reason,
+        "tiles": _tiles(row, config, data, run),
+        "difference": _difference(config, data["epochs"]),
+        "cells": [] if counts is None else _cells(counts),
+        "classes": [] if counts is None else class_rows(counts),
+        "images_note": "" if answers is None else _images_note(answers),
+        "known_errors": (len(MISLABELLED), COUNTED) if config.data.name == "mnist" else None,
+        "differences": differences(config),
+        "config": to_yaml(config),
+        "environment": _environment(run),
+        "commands": _commands(run, config, row),
+    }
+
+
+def _tiles(row: Row, config: Config, data: dict[str, Any], run: Run) -> list[Tile]:
+    sizes = [INPUTS, *config.model.hidden, CLASSES]
+    parameters = sum((before + 1) * after for before, after in pairwise(sizes))
+    tiles = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
+    batches = 0 if data["batches"] is None else data["batches"]["count"]
+    tiles += [
+        Tile("Epochs", f"{row.epochs:,}", f"of {config.trainer.epochs:,}; {batches:,} batches"),
+        Tile("Network", "-".join(map(str, sizes)), f"{parameters:,} parameters, {config.model.activation}"),
+    ]
+    if row.seconds is not None:
+        device = str(_read_environment(run).get("device", config.trainer.device))
+        tiles.append(Tile("Time", f"{row.seconds:.1f} s", f"in all, on {_cut(device)}"))
+    return tiles
+
+
+def _score_tiles(part: str, score: Score | None) -> list[Tile]:
+    if score is None:
+        return []
+    low, high = score.interval()
+    interval = f"{score.correct:,} of {score.samples:,} right; 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    return [
+        Tile(f"{part} accuracy", f"{100 * score.accuracy:.2f} %", interval),
+        Tile(f"{part} loss", f"{score.loss:.4f}", "cross-entropy in nats"),
+    ]
+
+
+def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
+    """One sentence on why the curves of an epoch differ."""
+    columns = {} if epochs is None else epochs["columns"]
+    part = (None if epochs is None else epochs["part"]) or "test"
+    units = f"{100 * config.model.dropout:g} % of the hidden units switched off and " if config.model.dropout else ""
+    sentence = f"While training, a batch is answered with {units}weights that still change, which makes its loss higher"
+    if "train_eval_loss" not in columns:
+        return f"{sentence}; the {part} images are answered by the whole network after the epoch: these do not compare."
+    return (
+        f"{sentence}; “dropout off” are {config.trainer.score_train:,} training images answered as the {part} images "
+        f"are, by the whole network after the epoch, so that only its distance from the {part} curve is overfitting."
+    )
+
+
+def _cells(counts: Any) -> list[list[Cell]]:
+    most = max(1, max(int(counts[a, b]) for a in range(CLASSES) for b in range(CLASSES) if a != b))
+    return [
+        [
+            Cell(label, answer, int(counts[label, answer]), _shade(int(counts[label, answer]), most, label == answer))
+            for answer in range(CLASSES)
+        ]
+        for label in range(CLASSES)
+    ]
+
+
+def _shade(count: int, most: int, right: bool) -> int:
+    return 0 if right or not count else -(-SHADES * count // most)
+
+
+def _images_note(answers: Answers) -> str:
+    """What can be seen behind a cell of the matrix."""
+    wrong = int((answers.answers != answers.labels).sum())
+    kept = int((answers.answers[answers.rows] != answers.labels[answers.rows]).sum())
+    if kept == wrong:
+        return f"All {wrong:,} mistakes can be seen, and of each class the right answers it was least sure of."
+    return f"Of {wrong:,} mistakes the run kept {kept:,} images, the worst of each cell first."
+
+
+def _read_environment(run: Run) -> dict[str, Any]:
+    try:
+        return run.environment()
+    except BadRunError:
+        return {}
+
+
+def _environment(run: Run) -> list[tuple[str, str]]:
+    values = _read_environment(run)
+    history = values.pop("history", None)
+    lines = [(_cut(str(key)), _cut(_said(key, value))) for key, value in flat(values).items()][:MOST_LINES]
+    if isinstance(history, list) and history:
+        lines.append(("resumed", f"{len(history)} times" if len(history) > 1 else "once"))
+    return lines
+
+
+def _said(key: str, value: Any) -> str:
+    if key == "argv" and isinstance(value, list):
+        return shlex.join(map(str, value))
+    return text(value)
+
+
+def _cut(long: str) -> str:
+    return long if len(long) <= LONGEST else f"{long[:LONGEST]}..."
+
+
+def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
+    """What to do next, as words for a terminal, each with its meaning."""
+    path = shlex.quote(str(shown(run.path)))
+    commands = []
+    if row.test is not None:
+        commands.append((f"mnist-ff evaluate {path}", "score it again, class by class"))
+    if row.status == "finished":
+        commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}", "train on"))
+    elif row.status == "interrupted":
+        commands.append((f"mnist-ff train resume={path}", "go on where it stopped"))
+    return [
+        *commands,
+        (f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}", "the same with another seed"),
+        (f"mnist-ff compare {path}", "beside other runs: name them too"),
+        (f"mnist-ff report {path}", "write this page again"),
+    ]

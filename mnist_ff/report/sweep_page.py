@@ -1,0 +1,185 @@
+"""The page of many runs: the ranked table, their curves on top of each other, links to each run's own page."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mnist_ff.errors import BadRunError
+from mnist_ff.files import write_text
+from mnist_ff.report.curves import epoch_curves, means, read_batches
+from mnist_ff.report.page import render
+from mnist_ff.report.run_page import REPORT
+from mnist_ff.runs import BATCH_COLUMNS, Run, shown
+from mnist_ff.sweeps.collect import Row, was_swept
+from mnist_ff.sweeps.finding import lines as finding_lines
+from mnist_ff.sweeps.finding import read_finding
+from mnist_ff.sweeps.pages import counted, legend, page
+from mnist_ff.sweeps.summarise import Answer, brief, text
+
+SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
+MOST_CURVES = 60
+"""Runs whose curves are drawn: the best ones, and those without a score after them."""
+POINTS = 200
+"""Of a run's loss curve, each the mean of some batches."""
+MOST_ROWS = 1_000
+"""Of a table; the sweep's files hold all."""
+MOST_LINKS = 8
+"""Of a row over several seeds."""
+MOST_EPOCHS = 200
+MOST_KEYS = 3
+"""Of a curve's name."""
+LARGEST_PICTURE = 1_000_000
+"""Bytes of a sweep.png that goes into the page."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A run's name, and the way to its page from this one, if it has one."""
+
+    label: str
+    href: str | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: its cells and its runs."""
+
+    cells: list[str]
+    runs: list[Link]
+    more: int
+    """Runs that are not named."""
+
+
+def write_sweep_report(answer: Answer, directory: Path, place: Path | None = None) -> Path:
+    """Write the page of a sweep or of a folder of runs into it, or to `place`. Errors: OSError."""
+    target = directory / REPORT if place is None else place
+    name = shlex.quote(str(shown(directory)))
+    commands = [
+        (f"mnist-ff compare {name} --sort seconds", "the table in the terminal, in another order"),
+        (f"mnist-ff report {name}", "write this page again"),
+    ]
+    if was_swept(directory):
+        commands.insert(0, (f"mnist-ff train -m resume={name}", "run only what failed, was interrupted or never began"))
+    finding = read_finding(directory)
+    facts = {
+        "title": directory.resolve().name,
+        "path": str(shown(directory)),
+        "finding": [] if finding is None else finding_lines(finding),
+        "picture": _picture(directory / "sweep.png"),
+        "commands": commands,
+    }
+    write_text(target, _page(answer, target, facts))
+    return target
+
+
+def write_comparison(answer: Answer, paths: Sequence[Path], target: Path) -> None:
+    """Write the page of several runs and sweeps to `target`. Errors: OSError."""
+    names = [str(shown(path)) for path in paths]
+    facts = {
+        "title": f"{len(answer.rows)} runs compared",
+        "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
+        "finding": [],
+        "picture": None,
+        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", str(target)]), "write this page again")],
+    }
+    write_text(target, _page(answer, target, facts))
+
+
+def _page(answer: Answer, target: Path, facts: dict[str, Any]) -> str:
+    made = page(answer)
+    ranked = [
+        Line(cells[:-1], *_links(group.rows, target))
+        for cells, group in zip(made.ranked[:MOST_ROWS], answer.groups, strict=False)
+    ]
+    bad = sorted(answer.bad, key=lambda row: row.status)
+    curves = _curves(answer)
+    scored = sum(len(group.rows) for group in answer.groups)
+    return render(
+        "sweep.html",
+        SCRIPTS,
+        {"runs": curves, "ranked_by": answer.ranked_by},
+        {
+            **facts,
+            "counted": counted(answer),
+            "legend": legend(answer),
+            "columns": made.columns[:-1],
+            "ranked": ranked,
+            "more": max(0, len(made.ranked) - MOST_ROWS),
+            "bad": [(row.status, row.reason or "", _named(row, answer), _link(row, target)) for row in bad[:MOST_ROWS]],
+            "more_bad": max(0, len(bad) - MOST_ROWS),
+            "drawn": len(curves),
+            "left_out": max(0, scored - MOST_CURVES),
+            "common": [(key, text(value)) for key, value in answer.common.items()],
+        },
+    )
+
+
+def _links(rows: Sequence[Row], target: Path) -> tuple[list[Link], int]:
+    return [_link(row, target) for row in rows[:MOST_LINKS]], max(0, len(rows) - MOST_LINKS)
+
+
+def _link(row: Row, target: Path) -> Link:
+    if not (row.path / REPORT).is_file():
+        return Link(row.label, None)
+    way = os.path.relpath((row.path / REPORT).absolute(), target.absolute().parent)
+    return Link(row.label, quote(Path(way).as_posix(), errors="surrogateescape"))
+
+
+def _named(row: Row, answer: Answer) -> str:
+    return " ".join(f"{key}={brief(row.values[key])}" for key in answer.keys if key in row.values)
+
+
+def _curves(answer: Answer) -> list[dict[str, Any]]:
+    """The curves of the best runs, the best first, then of those that did not finish but have some."""
+    ranked = [row for group in answer.groups for row in group.rows]
+    drawn = [(row, _curves_of(Run(row.path))) for row in [*ranked, *answer.bad][:MOST_CURVES]]
+    return [{"name": _label(row, answer), **curves} for row, curves in drawn if curves is not None]
+
+
+def _label(row: Row, answer: Answer) -> str:
+    """A short name for a curve: its values where few keys differ, else the run's own name or place."""
+    if 0 < len(answer.keys) <= MOST_KEYS:
+        return _named(row, answer)
+    name = row.values.get("name")
+    return row.label if name is None else str(name)
+
+
+def _curves_of(run: Run) -> dict[str, Any] | None:
+    """A run's epochs and its loss in POINTS steps; None where it has neither."""
+    curves: dict[str, Any] = {}
+    try:
+        epochs = epoch_curves(run)
+        if epochs is not None and epochs["part"] is not None:
+            columns, part = epochs["columns"], epochs["part"]
+            step = math.ceil(len(columns["epoch"]) / MOST_EPOCHS)
+            names = {"epoch": "epoch", "loss": f"{part}_loss", "accuracy": f"{part}_accuracy"}
+            curves["epochs"] = {name: columns[key][::-step][::-1] for name, key in names.items() if key in columns}
+            curves["part"] = part
+        loss = read_batches(run)[:, BATCH_COLUMNS.index("loss")]
+        if len(loss):
+            size = math.ceil(len(loss) / POINTS)
+            points = [float(f"{value:.4g}") if math.isfinite(value) else None for value in means(loss, size)]
+            curves["batches"] = {"per_point": size, "count": len(loss), "loss": points}
+    except BadRunError:
+        return curves or None
+    return curves or None
+
+
+def _picture(path: Path) -> str | None:
+    """sweep.png as a data URI, if it is there and no giant."""
+    try:
+        if path.stat().st_size > LARGEST_PICTURE:
+            return None
+        content = path.read_bytes()
+    except OSError:
+        return None
+    is_png = content.startswith(b"\x89PNG\r\n\x1a\n")
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}" if is_png else None

@@ -1,0 +1,483 @@
+"""report.html in a real browser: it answers as the model does, draws, zooms, asks nobody, and fits a phone."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from mnist_ff.checkpoint import load_weights, save_weights
+from mnist_ff.config import config_from, config_to_dict
+from mnist_ff.data.load import Data, load_data
+from mnist_ff.digits import SIDE, centred
+from mnist_ff.evaluation import evaluate
+from mnist_ff.hydra_app.compose import compose
+from mnist_ff.model import MLP, build_model
+from mnist_ff.report.run_page import write_report
+from mnist_ff.runs import Run
+from tests.browser import Browser
+from tests.conftest import MARKUP, make_split
+
+ANSWERS = """
+const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+const images = Array.from({length: bytes.length / 784}, (_, at) => bytes.subarray(784 * at, 784 * at + 784));
+return images.map(window.mnistFF.answerOf);
+"""
+CENTRED = """
+const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+return Array.from(window.mnistFF.centred(Float64Array.from(bytes, (byte) => byte / 255), arguments[1], arguments[2]));
+"""
+INK = """
+const pad = document.getElementById("pad");
+const pixels = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height).data;
+return Array.from({length: pad.width * pad.height}, (_, at) => pixels[4 * at + 3]);
+"""
+SEEN = """
+const seen = document.getElementById("seen").getContext("2d").getImageData(0, 0, 28, 28).data;
+return Array.from({length: 784}, (_, at) => seen[4 * at + 3]);
+"""
+NEXT_FRAMES = "requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[0], 0)));"
+SHARES = "return [...document.querySelectorAll('#bars li span')].map((share) => parseFloat(share.textContent) / 100);"
+THREE = [(85, 95), (100, 65), (135, 50), (170, 62), (180, 95), (165, 125), (135, 138), (165, 148), (188, 178)]
+THREE += [(178, 215), (140, 235), (105, 225), (85, 200)]
+"""A 3 on the field's 280 x 280 pixels."""
+
+
+@pytest.fixture
+def page(browser: Browser, reported: Path) -> Browser:
+    browser.open(reported / "report.html")
+    return browser
+
+
+def encoded(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=np.uint8).tobytes()).decode()
+
+
+def seen(page: Browser) -> np.ndarray:
+    page.driver.execute_async_script(NEXT_FRAMES)
+    return np.array(page.js(SEEN), dtype=np.uint8).reshape(SIDE, SIDE)
+
+
+def sees_what_predict_would(page: Browser) -> np.ndarray:
+    ink = np.array(page.js(INK), dtype=np.float64).reshape(280, 280) / 255
+    made = seen(page)
+    assert made.any()
+    assert np.array_equal(made, centred(ink))
+    return made
+
+
+def test_the_pages_network_answers_as_the_model(page: Browser, reported: Path, real_mnist: Path) -> None:
+    """200 test images: each probability within 2e-3, the same answer, though the page has float16 weights."""
+    run = Run(reported)
+    config = run.config()
+    images = load_data(config.data, 0).test.images[:200]
+    found = np.array(page.js(ANSWERS, encoded(images.numpy())))
+    kept = load_file(reported / "predictions.safetensors")
+    assert np.abs(found - kept["probabilities"][:200]).max() < 2e-3
+    assert (found.argmax(1) == kept["answers"][:200]).all()
+    assert page.problems() == []
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu"])
+def test_every_activation_and_depth(activation: str, browser: Browser, tmp_path: Path) -> None:
+    """With weights that float16 holds, the page computes what torch does: on paths of positive and negative values."""
+    for hidden in ([], [40], [30, 20, 10, 12]):
+        run = made_run(tmp_path / f"{len(hidden)}", activation, hidden)
+        browser.open(run.file("report.html"))
+        split = make_split(50)
+        model = MLP(hidden, activation, 0.0)
+        load_weights(run.file("model.safetensors"), model)
+        expected = evaluate(model, split)
+        found = np.array(browser.js(ANSWERS, encoded(split.images.numpy())))
+        assert np.abs(found - expected.probabilities.numpy()).max() < 1e-4
+        assert (found.argmax(1) == expected.answers.numpy()).all()
+        assert browser.problems() == []
+
+
+def made_run(path: Path, activation: str, hidden: list[int], scale: float = 1.5) -> Run:
+    """A run directory with a config, random weights and the report of these."""
+    values = config_to_dict(compose(["data=mnist_5k"]))
+    values["model"] |= {"activation": activation, "hidden": hidden}
+    config = config_from(values)
+    path.mkdir()
+    run = Run(path)
+    run.write_config(config)
+    model = build_model(config.model, 1, torch.device("cpu"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_((scale * parameter + 0.01).half())
+    save_weights(run.file("model.safetensors"), model)
+    write_report(run)
+    return run
+
+
+def test_the_page_prepares_a_drawing_as_predict_does(page: Browser, real_mnist: Path, reported: Path) -> None:
+    """Pixel for pixel: noise of many shapes, blocks whose means lie between two greys, real digits at many sizes."""
+    rng = np.random.default_rng(0)
+    inks = [rng.integers(0, 256, rng.integers(1, 120, 2)) * (rng.random() < 0.7) for _ in range(60)]
+    inks += [rng.integers(0, 2, rng.integers(1, 60, 2)) * int(rng.integers(1, 256)) for _ in range(40)]
+    inks += [np.kron(rng.integers(0, 256, (20, 20)), np.ones((2, 2))) + rng.integers(0, 2, (40, 40)) for _ in range(20)]
+    images = load_data(Run(reported).config().data, 0).test.images[:40].numpy()
+    inks += [np.kron(image, np.ones((size, size))) for size, image in zip([1, 2, 3, 5] * 10, images, strict=True)]
+    for ink in inks:
+        ink = np.clip(ink, 0, 255).astype(np.uint8)
+        height, width = ink.shape
+        found = np.array(page.js(CENTRED, encoded(ink), width, height)).reshape(SIDE, SIDE)
+        assert np.array_equal(found, centred(ink / 255)), ink.shape
+
+
+def test_a_digit_drawn_with_the_pointer(page: Browser) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    pad = page.driver.find_element(By.ID, "pad")
+    page.js("arguments[0].scrollIntoView()", pad)
+    chain = ActionChains(page.driver, duration=10)
+    chain.move_to_element_with_offset(pad, THREE[0][0] - 140, THREE[0][1] - 140).click_and_hold()
+    for x, y in THREE[1:]:
+        chain.move_to_element_with_offset(pad, x - 140, y - 140)
+    chain.release().perform()
+    image = sees_what_predict_would(page)
+    shares = page.js(SHARES)
+    assert shares == pytest.approx(page.js(ANSWERS, encoded(image))[0], abs=6e-4)
+    assert len(shares) == 10
+    assert int(np.argmax(shares)) == 3
+    assert page.js("return document.getElementById('answer').textContent").startswith("3, ")
+    page.driver.find_element(By.ID, "undo").click()
+    assert not seen(page).any()
+    assert page.js("return document.getElementById('answer').textContent") == "Draw something."
+    assert page.problems() == []
+
+
+def test_a_digit_drawn_with_a_finger_on_a_phone(browser: Browser, reported: Path) -> None:
+    """Two strokes; undo takes the last, clear all; the page does not scroll away under the finger."""
+    browser.open(reported / "report.html", 390)
+    browser.frame(390, 800, mobile=True)
+    box = browser.js(
+        "const pad = document.getElementById('pad'); pad.scrollIntoView(); return pad.getBoundingClientRect()"
+    )
+    top = browser.js("return scrollY")
+    for stroke in ([(140, 40), (140, 150), (140, 240)], [(60, 240), (150, 240), (220, 240)]):
+        for kind, place in [("touchStart", stroke[0]), *(("touchMove", at) for at in stroke[1:]), ("touchEnd", None)]:
+            points = [] if place is None else [{"x": box["x"] + place[0], "y": box["y"] + place[1]}]
+            browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    both = sees_what_predict_would(browser)
+    assert browser.js("return scrollY") == top
+    browser.js("document.getElementById('undo').click()")
+    one = sees_what_predict_would(browser)
+    assert np.count_nonzero(one.any(axis=0)) < np.count_nonzero(both.any(axis=0))
+    browser.js("document.getElementById('clear').click()")
+    assert not seen(browser).any()
+    browser.frame(1200)
+
+
+def test_a_digit_drawn_with_the_keyboard(page: Browser) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    pad = page.driver.find_element(By.ID, "pad")
+    page.js("arguments[0].focus()", pad)
+    pad.send_keys(Keys.ARROW_UP * 3, Keys.SPACE, Keys.ARROW_DOWN * 20, Keys.SPACE)
+    image = sees_what_predict_would(page)
+    assert image.sum(axis=0).argmax() in (13, 14)
+    assert int(np.argmax(page.js(SHARES))) == 1
+    pad.send_keys(Keys.ARROW_RIGHT * 3)  # lifted: it moves and leaves no ink
+    assert np.array_equal(seen(page), image)
+    pad.send_keys(Keys.BACKSPACE)
+    assert not seen(page).any()
+    pad.send_keys(Keys.SPACE, Keys.ARROW_LEFT, Keys.DELETE)
+    assert not seen(page).any()
+    assert all(name.strip() for name in page.js(NAMES))
+    live = "return ['answer', 'cell-title'].map((id) => document.getElementById(id).getAttribute('aria-live'))"
+    assert page.js(live) == ["polite", "polite"]
+
+
+def test_no_request_leaves_the_page_and_none_could(page: Browser, reported: Path) -> None:
+    page.js("for (const button of document.querySelectorAll('button')) button.click()")
+    page.js("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.driver.execute_async_script(NEXT_FRAMES)
+    own = (reported / "report.html").resolve().as_uri()
+    assert {url for url in page.requests() if not url.startswith("data:")} == {own}
+    assert page.problems() == []
+    assert page.driver.execute_async_script(SENDING) == "TypeError"
+    assert any("Content Security Policy" in problem for problem in page.problems())
+    assert page.js(ADDING) is None
+
+
+def test_markup_in_a_name_stays_text(page: Browser) -> None:
+    assert page.js("return window.pwned ?? null") is None
+    assert page.js("return document.querySelector('h1').firstChild.textContent.trim()") == MARKUP
+    assert page.driver.title == f"{MARKUP} · mnist-ff"
+    assert page.js("return document.querySelectorAll('script').length") == 2
+    assert MARKUP in page.js("return document.querySelector('#config pre').textContent")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_it_fits_and_can_be_read(browser: Browser, reported: Path, width: int, scheme: str) -> None:
+    """No sideways scrolling; text stands out from its ground by WCAG's 4.5 to 1."""
+    browser.open(reported / "report.html", width, 800, scheme)
+    browser.js("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert browser.js("return document.documentElement.scrollWidth") <= width
+    for where in ("h1", ".lead", ".hint", ".tiles dt", ".status", "nav a", ".known", "#bars span", ".plot text", "pre"):
+        text, ground = browser.js(COLOURS, where)
+        assert contrast(text, ground) >= 4.5, (where, text, ground)
+    dark = luminance(browser.js(COLOURS, "h1")[1]) < 0.1
+    assert dark == (scheme == "dark")
+
+
+SENDING = """
+fetch("https://example.org").then(() => arguments[0]("sent"), (error) => arguments[0](error.name));
+"""
+ADDING = """
+const one = document.createElement("script");
+one.textContent = "window.pwned = 2";
+document.body.append(one);
+return window.pwned ?? null;
+"""
+NAMES = """
+const all = document.querySelectorAll("button, canvas, svg[tabindex], input");
+return [...all].map((one) => one.ariaLabel || one.textContent || one.closest("label")?.textContent || "");
+"""
+TICKS = """
+const marks = document.querySelectorAll(`#${arguments[0]} svg.plot text[text-anchor=middle]`);
+return [...marks].map((one) => one.textContent);
+"""
+COLOURS = """
+let one = document.querySelector(arguments[0]);
+const style = getComputedStyle(one);
+const text = one instanceof SVGElement ? style.fill : style.color;
+while (one && getComputedStyle(one).backgroundColor === "rgba(0, 0, 0, 0)") one = one.parentElement;
+return [text, getComputedStyle(one).backgroundColor].map((colour) => colour.match(/\\d+/g).slice(0, 3).map(Number));
+"""
+
+
+def luminance(colour: list[int]) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    red, green, blue = (((c / 255 + 0.055) / 1.055) ** 2.4 if c > 10 else c / 255 / 12.92 for c in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: list[int], other: list[int]) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_it_prints_on_white_paper(browser: Browser, reported: Path) -> None:
+    browser.open(reported / "report.html", 1200, 900, "dark")
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    assert browser.js(COLOURS, "h1") == [[0, 0, 0], [255, 255, 255]]
+    assert browser.js("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def box_of(page: Browser, chart: str) -> dict[str, float]:
+    found: dict[str, float] = page.js(
+        "const plot = document.querySelector(`#${arguments[0]} svg.plot`); plot.scrollIntoView({block: 'center'});"
+        "return plot.getBoundingClientRect().toJSON()",
+        chart,
+    )
+    return found
+
+
+def mouse(page: Browser, kind: str, x: float, y: float, **more: Any) -> None:
+    event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1, **more}
+    page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+def ticks(page: Browser, chart: str = "loss-chart") -> list[float]:
+    """The numbers under a chart."""
+    return [float(word) for word in page.js(TICKS, chart)[:-1]]
+
+
+def reading(page: Browser, chart: str = "loss-chart") -> str:
+    text: str = page.js("return document.querySelector(`#${arguments[0]} .reading`).textContent", chart)
+    return text
+
+
+def test_the_exact_loss_under_the_pointer(page: Browser, reported: Path) -> None:
+    with (reported / "batches.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    box = box_of(page, "loss-chart")
+    for share in (0.3, 0.5, 0.77):
+        mouse(page, "mouseMoved", box["x"] + share * box["width"], box["y"] + 100, buttons=0)
+        words = reading(page)
+        batch = int(words.split("batch ")[1].split(" ")[0])
+        assert f"batch {figure(losses[batch - 1])}," in words
+        assert "smoothed" in words
+        width = int(page.js("return document.querySelector('#loss-chart label').textContent").split()[-1])
+        first = max(0, batch - 1 - width // 2)
+        around = losses[first : batch - 1 - width // 2 + width]
+        assert float(words.split("smoothed ")[1]) == pytest.approx(np.mean(around), rel=1e-4)
+
+
+def figure(value: float) -> str:
+    return np.format_float_positional(float(f"{value:.6g}"), trim="-")
+
+
+def test_zoom_by_dragging_wheel_keys_and_buttons(page: Browser) -> None:
+    from selenium.webdriver.common.by import By
+
+    box, whole = box_of(page, "loss-chart"), ticks(page)
+    y = box["y"] + 120
+    mouse(page, "mousePressed", box["x"] + 0.4 * box["width"], y)
+    for step in range(1, 6):
+        mouse(page, "mouseMoved", box["x"] + (0.4 + 0.04 * step) * box["width"], y, buttons=1)
+    mouse(page, "mouseReleased", box["x"] + 0.6 * box["width"], y)
+    dragged = ticks(page)
+    assert min(dragged) > 60
+    assert max(dragged) < 160
+    mouse(page, "mousePressed", box["x"] + 0.5 * box["width"], y, clickCount=1)
+    mouse(page, "mouseReleased", box["x"] + 0.5 * box["width"], y, clickCount=1)
+    top = page.js("return scrollY")
+    mouse(page, "mouseWheel", box["x"] + 0.5 * box["width"], y, deltaX=0, deltaY=-400, button="none")
+    wheeled = ticks(page)
+    assert max(wheeled) - min(wheeled) < max(dragged) - min(dragged)
+    assert page.js("return scrollY") == top
+    plot = page.driver.find_element(By.CSS_SELECTOR, "#loss-chart svg.plot")
+    plot.send_keys("0")
+    assert ticks(page) == whole
+    plot.send_keys("+++")
+    assert max(ticks(page)) - min(ticks(page)) < max(whole) - min(whole)
+    plot.send_keys("0")
+    page.driver.find_element(By.CSS_SELECTOR, "#loss-chart button[aria-label='zoom in']").click()
+    assert ticks(page) != whole
+    page.driver.find_element(By.CSS_SELECTOR, "#loss-chart button[aria-label='show all']").click()
+    assert ticks(page) == whole
+    assert page.problems() == []
+
+
+def test_a_chart_is_read_by_arrow_keys_and_pinched(browser: Browser, reported: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(reported / "report.html", 390)
+    browser.frame(390, 800, mobile=True)
+    box, whole = box_of(browser, "loss-chart"), ticks(browser)
+    middle, y = box["x"] + box["width"] / 2, box["y"] + 100
+    for kind, apart in (("touchStart", 30), ("touchMove", 60), ("touchMove", 120), ("touchEnd", 0)):
+        points = [{"x": middle - apart, "y": y, "id": 0}, {"x": middle + apart, "y": y, "id": 1}] if apart else []
+        browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert max(ticks(browser)) - min(ticks(browser)) < (max(whole) - min(whole)) / 1.5
+    plot = browser.driver.find_element(By.CSS_SELECTOR, "#loss-chart svg.plot")
+    plot.send_keys("0", Keys.HOME)
+    first = reading(browser)
+    assert first.startswith("batch 1 (epoch 1, its 1.): batch ")
+    plot.send_keys(Keys.ARROW_RIGHT)
+    assert reading(browser) != first
+    browser.frame(1200)
+
+
+def test_smoothing_can_be_changed(page: Browser) -> None:
+    def lines() -> list[str]:
+        found: list[str] = page.js(
+            "return [...document.querySelectorAll('#loss-chart .plot path.line')].map((one) => one.getAttribute('d'))"
+        )
+        return found
+
+    before = lines()
+    assert len(before) == 2
+    page.js(
+        "const slider = document.querySelector('#loss-chart input'); slider.value = slider.max;"
+        "slider.dispatchEvent(new Event('input'))"
+    )
+    after = lines()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_a_click_on_a_cell_shows_its_images(page: Browser, reported: Path, real_mnist: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    images = load_data(Run(reported).config().data, 0).test.images.numpy()
+    kept = load_file(reported / "predictions.safetensors")
+    wrong = [(int(a), int(b)) for a, b in zip(kept["labels"], kept["answers"], strict=True) if a != b]
+    for label, answer in (max(set(wrong), key=wrong.count), (7, 7)):
+        cell = page.driver.find_element(By.CSS_SELECTOR, f".confusion [data-label='{label}'][data-answer='{answer}']")
+        here = (kept["labels"] == label) & (kept["answers"] == answer)
+        assert int(cell.text) == here.sum()
+        page.js("arguments[0].scrollIntoView({block: 'center'})", cell)
+        cell.click()
+        title = page.js("return document.getElementById('cell-title').textContent")
+        assert title.startswith(f"Label {label}, answer {answer}: ")
+        shown = page.js(SHOWN)
+        assert len(shown) == (6 if label == answer else wrong.count((label, answer)))
+        for row, pixels in shown:
+            assert here[row]
+            assert np.array_equal(np.array(pixels, dtype=np.uint8).reshape(SIDE, SIDE), images[row])
+    assert page.problems() == []
+
+
+SHOWN = """
+return [...document.querySelectorAll("#cell canvas")].map((canvas) => {
+  const data = canvas.getContext("2d").getImageData(0, 0, 28, 28).data;
+  const row = Number(canvas.getAttribute("aria-label").match(/\\d+/)[0]);
+  return [row, Array.from({length: 784}, (_, at) => data[4 * at + 3])];
+});
+"""
+
+
+def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, reported: Path) -> None:
+    from mnist_ff.report.mislabelled import MISLABELLED
+
+    kept = load_file(reported / "predictions.safetensors")
+    captions = page.js("return [...document.querySelectorAll('#worst figcaption')].map((one) => one.innerText)")
+    assert len(captions) == 25
+    for row, caption in zip(kept["worst_rows"], captions, strict=True):
+        label, answer = kept["labels"][row], kept["answers"][row]
+        assert caption.startswith(f"{label} → {answer}")
+        assert f"{100 * kept['probabilities'][row, answer]:.1f} % sure" in caption
+        assert ("label wrong" in caption) == (int(row) in MISLABELLED)
+
+
+def test_a_network_that_is_too_large_is_left_out_and_said(browser: Browser, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "large", "relu", [1300], scale=1)
+    browser.open(run.file("report.html"))
+    assert browser.js("return document.getElementById('pad')") is None
+    assert "has room for 950,000" in browser.js("return document.getElementById('draw').textContent")
+    assert browser.js("return document.querySelectorAll('#tiles canvas').length") == 100
+    assert browser.problems() == []
+
+
+def test_a_sweeps_page(browser: Browser, tmp_path: Path, mnist_ff: Any) -> None:
+    """Ranked, sortable, with curves on top of each other and ways to each run's own page; failures with reasons."""
+    from selenium.webdriver.common.by import By
+
+    words = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "optimizer=sgd", "optimizer.lr=0.01,0.1,1e30")
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 1
+    browser.open(Path("sweep/report.html"))
+    first = "return [...document.querySelectorAll('.sortable tbody tr')].map((row) => row.cells[1].textContent)"
+    assert browser.js(first) == ["0.1", "0.01"]
+    browser.driver.find_element(By.CSS_SELECTOR, ".sortable th:nth-child(2) button").click()
+    assert browser.js(first) == ["0.01", "0.1"]
+    assert browser.js("return document.querySelectorAll('#accuracy-chart .plot path.line').length") == 2
+    assert browser.js("return document.querySelectorAll('#batch-chart .plot path.line').length") == 3
+    assert "the loss became nan" in browser.js("return document.getElementById('bad').textContent")
+    assert "mnist-ff train -m resume=sweep" in browser.js("return document.getElementById('next').textContent")
+    assert browser.js("const one = document.querySelector('.picture'); return one.complete && one.naturalWidth") > 300
+    browser.frame(360)
+    assert browser.js("return document.documentElement.scrollWidth") <= 360
+    browser.frame(1200)
+    assert browser.problems() == []
+    browser.driver.find_element(By.CSS_SELECTOR, ".sortable tbody a").click()
+    assert browser.js("return document.querySelector('h1').textContent.trim().split(' ')[0]") == "0"
+    assert browser.js("return Boolean(window.mnistFF)")
+    assert browser.problems() == []
+
+
+def test_the_bytes_of_the_data_are_what_is_drawn(small_data: Data) -> None:
+    """The JSON in a page ends neither its element nor a line."""
+    from mnist_ff.report.page import json_text
+
+    hard = {"name": "</script><!--&\u2028\u2029"}
+    text = json_text(hard)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == hard
