@@ -65,6 +65,19 @@ def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained_run(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default network after five epochs on the real MNIST, or a skip; nobody changes it."""
+    if MIRROR is None:
+        pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
+    run = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_FF_DATA", str(data_root))
+        patch.setenv("MNIST_FF_MIRROR", str(MIRROR))
+        assert cli.main(["train", "trainer.epochs=5", "trainer.plots=false", f"hydra.run.dir={run}"]) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
 def slurm_session() -> Iterator[Path]:
     """One Slurm for the whole session, or a skip with the reason."""
     reason = slurm_cluster.unavailable()
