@@ -49,7 +49,7 @@ def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[s
         if not last:
             made, used = _activation(activation, to, str(number))
             nodes += made
-            constants += [numpy_helper.from_array(np.float32(number), name) for name, number in used.items()]
+            constants += [numpy_helper.from_array(np.array(number, np.float32), name) for name, number in used.items()]
         value = nodes[-1].output[0]
     if softmax:
         nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1))

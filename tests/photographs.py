@@ -1,4 +1,4 @@
-"""Photographs of handwritten digits, made from MNIST's: paper, pen, light, camera and file, each from its own physics."""
+"""Photographs of handwritten digits, made from MNIST's: paper, pen, light, camera and file."""
 
 from __future__ import annotations
 

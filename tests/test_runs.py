@@ -155,7 +155,7 @@ def test_runs_lists_the_newest_first_and_sweeps_as_one_line(mnist_ff: Command) -
     assert "3 jobs: 3 finished" in lines[2]
     assert "95.00%" in lines[2]
     assert "7.5" in lines[2]
-    assert "2026-01-01 00:00  finished" in " ".join(lines[3].split(" ")).replace("   ", "  ")
+    assert lines[3].split()[:3] == ["2026-01-01", "00:00", "finished"]
     assert "first try" in lines[3]
     assert "91.00%" in lines[3]
     assert lines[4].startswith("broken  outputs/2026-03-01_00-00-00_dddd/config.yaml")
@@ -208,4 +208,4 @@ def test_a_thousand_runs_are_listed_in_two_seconds_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
     assert "and 900 more" in done.stdout
-    assert float(done.stdout.split()[-1]) < 4  # both commands; each has two seconds
+    assert float(done.stdout.split()[-1]) < 2  # of the processor, for both commands

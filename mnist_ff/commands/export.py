@@ -149,7 +149,10 @@ def _check_installed() -> None:
 def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
     import onnx
 
-    layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in model.layers]
+    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
+    layers = [
+        (weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in range(len(model.layers))
+    ]
     facts = {METADATA_KEY: json.dumps(_facts(config, output_name(softmax)))}
     graph = build_graph(layers, config.model.activation, softmax, facts)
     onnx.save(graph, os.fspath(path))
@@ -178,6 +181,6 @@ def _check_answers(model: MLP, path: Path, images: torch.Tensor, softmax: bool) 
     others = int((found.argmax(1) != expected.argmax(1)).sum())
     if others or not distance <= TOLERANCE:  # a nan is not close either
         raise _OtherError(
-            f"differs from the model by {distance:.1g} (at most {TOLERANCE:g}) and in {others} answers of {len(images):,}"
+            f"differs from the model by {distance:.1g} (at most {TOLERANCE:g}), in {others} answers of {len(images):,}"
         )
     return distance

@@ -91,6 +91,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     discordant = only_first + only_second
     if discordant < EXACT_BELOW:
         tail = sum(math.comb(discordant, count) for count in range(min(only_first, only_second) + 1))
-        return min(1.0, 2 * tail / 2**discordant)
+        return min(1.0, tail / 2 ** (discordant - 1)) if discordant else 1.0
     distance = max(abs(only_first - only_second) - 1, 0)
     return math.erfc(math.sqrt(distance**2 / discordant / 2))
