@@ -27,6 +27,16 @@ PRESENT = 0.4
 """A line has at least its strength in all but this share of its length."""
 WAVES = 512
 """Side of the spectrum in which the lines' direction is looked for."""
+CLIPPED = 0.2
+"""Of the strongest contrast: what counts when the lines' direction is looked for."""
+FAINTEST = 0.05
+"""Least contrast of ink, as a natural logarithm."""
+LEAST = 0.3
+"""Of the strongest contrast: what a digit that the border does not cut has."""
+SPECK = 0.04
+"""Of the heaviest piece's ink: lighter pieces are no part of a digit."""
+REACH = 0.25
+"""Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
 TILTS = np.arange(-20, 20.1, 0.25)
 """Degrees that ruled lines may be turned by."""
 
@@ -103,9 +113,17 @@ def without_lines(contrast: Picture) -> Picture:
     """The same without ruled lines or squares: what runs through the whole picture, straight and thin."""
     if min(contrast.shape) < 64:
         return contrast
-    power = _spectrum(shrunk(contrast, 300))
+    power = _spectrum(_thin(shrunk(contrast, 300)))
     contrast = _without_rows(contrast, _tilt(power))
     return _without_rows(contrast.T, _tilt(power.T)).T
+
+
+def _thin(contrast: Picture) -> Picture:
+    """What is narrower than ruled lines may be, with less weight for what is strong: the digit's edges."""
+    element = max(3, int(THINNEST * max(contrast.shape)))
+    thin = contrast - ndimage.grey_opening(contrast, size=(element, element))
+    result: Picture = np.minimum(thin, CLIPPED * np.percentile(contrast, 99.9))
+    return result
 
 
 def _spectrum(picture: Picture) -> Picture:
@@ -132,6 +150,7 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
     level.sort(axis=1)  # what lies outside the picture comes last
     profile = np.where(known > width / 4, level[np.arange(height), (known * PRESENT).astype(int)], 0.0)
     thin = profile - ndimage.grey_opening(profile, size=max(3, int(THINNEST * max(contrast.shape))))
+    thin = ndimage.maximum_filter1d(thin, 3)  # a line's edges lie between two rows
     rows, columns = np.indices(contrast.shape)
     angle = np.radians(tilt)
     middle = (height - 1) / 2, (width - 1) / 2
@@ -143,35 +162,46 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 
 def digit_in(contrast: Picture) -> Picture:
     """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
-    peak = float(np.percentile(contrast, 99.9))
-    if peak <= 0.02:
-        raise NoDigitError
-    pieces, count = ndimage.label(contrast > max(0.4 * peak, otsu(contrast)), structure=np.ones((3, 3)))
-    if count == 0:
-        raise NoDigitError
+    alone = _without_cut_pieces(contrast)
+    if alone.max() >= LEAST * contrast.max():  # else the digit itself is cut, or fills the picture
+        contrast = alone
+    pieces, count = _pieces(contrast)
     box = _box(contrast, pieces, count)
     margin = max(2, int(0.15 * max(side.stop - side.start for side in box)))
     rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in box)
     return _inked(contrast[rows, columns])
 
 
+def _pieces(contrast: Picture) -> tuple[NDArray[np.int32], int]:
+    """The connected pieces of strong contrast by number from 1, and how many. Errors: NoDigitError."""
+    peak = float(np.percentile(contrast, 99.9))
+    if peak < FAINTEST:
+        raise NoDigitError
+    pieces, count = ndimage.label(contrast > max(0.4 * peak, otsu(contrast)), structure=np.ones((3, 3)))
+    if count == 0:
+        raise NoDigitError
+    return pieces, count
+
+
+def _without_cut_pieces(contrast: Picture) -> Picture:
+    """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner."""
+    pieces, _ = _pieces(contrast)
+    cut = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
+    gone = ndimage.binary_dilation(np.isin(pieces, cut[cut > 0]), iterations=max(1, max(contrast.shape) // 100))
+    result: Picture = np.where(gone, 0.0, contrast)
+    return result
+
+
 def _box(contrast: Picture, pieces: NDArray[np.int32], count: int) -> tuple[slice, slice]:
     """The box of the heaviest piece, grown by pieces nearby that are not mere specks."""
     boxes = ndimage.find_objects(pieces)
     mass = ndimage.sum_labels(contrast, pieces, np.arange(1, count + 1))
-    inside = np.array(
-        [
-            all(side.start > 0 and side.stop < length for side, length in zip(box, contrast.shape, strict=True))
-            for box in boxes
-        ]
-    )
-    weight = np.where(inside, mass, mass * 1e-3)
-    main = int(weight.argmax())
+    main = int(mass.argmax())
     top, bottom, left, right = _edges(boxes[main])
-    reach = 0.15 * max(bottom - top, right - left)
+    reach = REACH * max(bottom - top, right - left)
     for number in np.argsort(-mass):
-        if mass[number] < 0.04 * mass[main] or not inside[number]:
-            continue
+        if mass[number] < SPECK * mass[main]:
+            break
         above, below, before, after = _edges(boxes[number])
         apart = max(above - bottom, top - below, before - right, left - after)
         if apart <= reach:
@@ -193,7 +223,7 @@ def _inked(contrast: Picture) -> Picture:
         raise NoDigitError
     pieces, count = ndimage.label(smooth > level, structure=np.ones((3, 3)))
     mass = ndimage.sum_labels(smooth, pieces, np.arange(1, count + 1))
-    kept = np.flatnonzero(mass >= 0.04 * mass.max()) + 1
+    kept = np.flatnonzero(mass >= SPECK * mass.max()) + 1
     near = ndimage.binary_dilation(np.isin(pieces, kept), iterations=max(1, round(0.02 * max(contrast.shape))))
     ink = np.clip(0.5 + 2 * (smooth - level) / span, 0, 1)
     result: Picture = np.where(near, ink, 0.0)

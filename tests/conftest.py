@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pty
 import subprocess
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
 
@@ -39,6 +42,21 @@ def mirror_folder() -> Path | None:
 
 
 MIRROR = mirror_folder()
+
+
+def mnist_test_images() -> NDArray[np.uint8]:
+    """The real test images, (10000, 28, 28)."""
+    return _idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+
+
+def mnist_test_labels() -> NDArray[np.uint8]:
+    """Their labels, (10000,)."""
+    return _idx("t10k-labels-idx1-ubyte.gz", 8)
+
+
+def _idx(name: str, header: int) -> NDArray[np.uint8]:
+    assert MIRROR is not None
+    return np.frombuffer(gzip.decompress((MIRROR / name).read_bytes()), np.uint8, offset=header)
 
 
 @pytest.fixture(scope="session")
