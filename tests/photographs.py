@@ -46,7 +46,7 @@ class Scene:
 def scene(kind: str, rng: np.random.Generator) -> Scene:
     """A scene with one kind of disturbance, or all of them; size, place and ink always vary."""
     every = kind == "all at once"
-    size = int(rng.integers(300, 900))
+    size = int(rng.integers(280, 640))
     dark = kind == "dark paper" or (every and rng.random() < 0.2)
     paper, ink = (rng.uniform(0.08, 0.2), rng.uniform(0.7, 0.95)) if dark else (rng.uniform(0.7, 0.95), None)
     lines = kind in ("ruled", "squared") or every

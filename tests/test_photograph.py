@@ -16,6 +16,7 @@ from mnist_ff.photograph import (
     otsu,
     shrunk,
     standing_out,
+    thickened,
     without_lines,
 )
 from tests.conftest import mnist_test_images
@@ -119,6 +120,19 @@ def test_a_detached_stroke_belongs_and_a_speck_does_not() -> None:
     assert centred(ink).astype(bool).any(axis=0).sum() > 14
     contrast[60:75, 85:130] = 0
     assert centred(digit_in(contrast)).astype(bool).any(axis=0).sum() < 8
+
+
+def test_a_fine_pen_gets_strokes_as_wide_as_mnists() -> None:
+    """A frame of lines one pixel wide, 100 pixels high: two of twenty are ten."""
+    ink = np.zeros((100, 60))
+    ink[[0, -1]] = ink[:, [0, -1]] = 1
+    made = thickened(ink)
+    middle = made[made.shape[0] // 2], made[:, made.shape[1] // 2]
+    assert [row.sum() for row in middle] == [20, 20]  # two strokes each
+    bold = np.zeros((100, 60))
+    bold[:, 20:40] = 1
+    assert thickened(bold) is bold
+    assert not thickened(np.zeros((5, 5))).any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (3, 3), (28, 28), (700, 900)])
