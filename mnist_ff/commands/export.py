@@ -28,6 +28,7 @@ from mnist_ff.model import MLP
 from mnist_ff.onnx_graph import INPUT, OPSET, build_graph, output_name
 from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.runs import Run, chosen, shown
+from mnist_ff.sweeps.collect import was_swept
 from mnist_ff.tables import note
 
 SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     run = Run.open(chosen(arguments.run, note))
     config = run.config()
     check_ended_well(run)
-    out: Path = arguments.out or Path(f"{run.path.resolve().name}.{SUFFIXES[arguments.format]}")
+    out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():
         raise ConfigError(f"{out}: exists already; choose another place with --out, or remove it")
     if not out.parent.is_dir():
@@ -73,6 +74,11 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             raise RunError(f"{out}: {error.strerror}") from None
     console.print(f"{shown(out)}: {said}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _name(path: Path) -> str:
+    """A run's name; a job's number says little without its sweep's."""
+    return f"{path.parent.name}-{path.name}" if was_swept(path.parent) else path.name
 
 
 class _OtherError(Exception):

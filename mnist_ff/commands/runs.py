@@ -106,7 +106,10 @@ def _sweeps(folder: Path, depth: int = 2) -> list[Path]:
 def _show(entries: Sequence[Entry], console: Console) -> None:
     wide = console if console.is_terminal else Console(file=console.file, width=250)
     rows = [[Text(cell) for cell in _cells(entry)] for entry in entries[:SHOWN]]
-    wide.print(table(("began", "status", "accuracy", "data", "seconds", "name", "path"), rows))
+    made = table(("began", "status", "accuracy", "data", "seconds", "name", "path"), rows)
+    for column in made.columns:
+        column.justify = "right" if column.header in ("accuracy", "seconds") else "left"
+    wide.print(made)
     if len(entries) > SHOWN:
         _print(console, f"and {len(entries) - SHOWN} more: --json has them")
     for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):
