@@ -18,7 +18,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 MOST_PIXELS = 120_000_000
 """A phone's largest photographs; what says it has more is a decompression bomb."""
 DRAFT = 1_280
-"""Pixels of a side that a JPEG is read with at least: its decoder halves larger ones on the way."""
+"""Pixels of the longer side that a larger picture is read with at least."""
 
 
 def picture_files(path: Path) -> list[Path]:
@@ -57,13 +57,19 @@ def read_brightness(path: Path) -> NDArray[np.float64]:
 
 
 def _brightness(image: Image.Image) -> NDArray[np.float64]:
-    if image.mode.startswith(("I", "F")):  # 16 bits of grey: converting them to 8 would cut them off
-        return np.clip(np.asarray(image, dtype=np.float64) / 65535, 0, 1)
+    if image.mode.startswith(("I", "F")):  # 16 bits of grey, which Pillow's own conversion to 8 would cut off
+        image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
     if "A" not in image.getbands() and "transparency" not in image.info:
-        return _grey(image.convert("RGB"))
-    pixels = image.convert("RGBA")
-    grey, alpha = _grey(pixels.convert("RGB")), _scaled(pixels.getchannel("A"))
+        return _scaled(_reduced(image.convert("RGB").convert("L")))
+    pixels = _reduced(image.convert("RGBA"))
+    grey, alpha = _scaled(pixels.convert("RGB").convert("L")), _scaled(pixels.getchannel("A"))
     return grey * alpha + _paper(grey, alpha) * (1 - alpha)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """A large picture by averages over whole blocks, so that its floats need little memory."""
+    block = max(image.size) // DRAFT
+    return image.reduce(block) if block > 1 else image
 
 
 def _paper(grey: NDArray[np.float64], alpha: NDArray[np.float64]) -> float:
@@ -73,10 +79,6 @@ def _paper(grey: NDArray[np.float64], alpha: NDArray[np.float64]) -> float:
     if (alpha > 0.5).mean() > 0.5:
         return float(np.median(grey[alpha > 0.5]))
     return float((grey * alpha).sum() < 0.5 * alpha.sum())
-
-
-def _grey(image: Image.Image) -> NDArray[np.float64]:
-    return _scaled(image.convert("L"))
 
 
 def _scaled(image: Any) -> NDArray[np.float64]:

@@ -37,6 +37,17 @@ def test_every_kind_of_jpeg(mode: str) -> None:
     assert np.abs(read_brightness(Path("a.jpg")) - GREY / 255).max() < 0.05
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_large_picture_is_read_smaller(name: str) -> None:
+    pixels = np.zeros((6000, 3000), dtype=np.uint8)
+    pixels[:, 1500:] = 200
+    Image.fromarray(pixels).save(name)
+    seen = read_brightness(Path(name))
+    assert 1280 <= seen.shape[0] < 2560
+    assert seen.shape[0] == 2 * seen.shape[1]
+    assert seen[100, -100] == pytest.approx(200 / 255, abs=0.01)
+
+
 @pytest.mark.parametrize("ink", [0, 255])
 def test_ink_on_nothing_gets_paper_of_the_other_kind(ink: int) -> None:
     pixels = np.zeros((8, 8, 4), dtype=np.uint8)
