@@ -13,6 +13,7 @@ from mnist_ff.photograph import (
     drawn_ink,
     ink_of,
     is_dark_on_light,
+    is_of_strokes,
     otsu,
     shrunk,
     standing_out,
@@ -120,6 +121,20 @@ def test_a_detached_stroke_belongs_and_a_speck_does_not() -> None:
     assert centred(ink).astype(bool).any(axis=0).sum() > 14
     contrast[60:75, 85:130] = 0
     assert centred(digit_in(contrast)).astype(bool).any(axis=0).sum() < 8
+
+
+@pytest.mark.parametrize(("paper", "ink", "table"), [(0.9, 0.2, 0.15), (0.15, 0.9, 0.7)])
+def test_a_sheet_on_a_table_is_paper(paper: float, ink: float, table: float) -> None:
+    picture = np.full((300, 300), table)
+    picture[60:260, 50:250] = seven(200, ink, paper)
+    picture += np.random.default_rng(0).normal(0, 0.01, picture.shape)
+    assert alike(centred(ink_of(picture.clip(0, 1))), EXPECTED) > 0.75
+
+
+def test_what_a_pen_draws(real_mnist: object) -> None:
+    assert sum(is_of_strokes(image / 255) for image in mnist_test_images()[:500]) >= 498
+    assert not is_of_strokes(np.ones((20, 30)))
+    assert not is_of_strokes(np.zeros((20, 30)))
 
 
 def test_a_fine_pen_gets_strokes_as_wide_as_mnists() -> None:
