@@ -18,6 +18,9 @@ COMMANDS = {
     "evaluate": "score a run again, from its directory alone",
     "compare": "rank runs and sweeps; only what differs, noise marked",
     "report": "write the page of a run or a sweep: curves, mistakes, a field to draw on",
+    "runs": "what is in outputs/, the newest first",
+    "predict": "read digits from pictures, photographs or the test images",
+    "export": "a model for elsewhere: safetensors, ONNX, torch",
     "data": "show the cached data sets; fetch one",
     "bench": "time a step here, beside its matrix products and other libraries",
 }

@@ -6,9 +6,11 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,13 @@ from mnist_ff.config import Config, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
+
+OUTPUTS = Path("outputs")
+"""Where runs go, unless hydra.run.dir says another place."""
+LAST, BEST = "last", "best"
+"""Words that stand for a run in OUTPUTS."""
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
+"""How a run directory's name begins: its local time."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 HELD = 1.0
@@ -81,6 +90,95 @@ def epoch_row(record: EpochRecord) -> str:
     for score in (record.train, record.test, record.validation):
         figures += ["", ""] if score is None else [f"{score.loss:.9g}", f"{score.accuracy:.9g}"]
     return f"{record.epoch},{','.join(figures)},{record.seconds:.4f}\n"
+
+
+def chosen(word: str, say: Callable[[str], None], root: Path = OUTPUTS) -> Path:
+    """The path that a word means: itself, or for `last` the newest run in `root`, for `best` the best finished one.
+
+    A directory that is really called so comes first. `say` hears which run was taken, and why.
+    Errors: BadRunError where `root` has no such run.
+    """
+    if word not in (LAST, BEST) or Path(word).is_dir():
+        return Path(word)
+    runs = sorted(runs_below(root), key=began, reverse=True)
+    if not runs:
+        raise BadRunError(f"{word}: there is no run in {root}/; mnist-ff train makes one, or give a run directory")
+    path, why = (runs[0], f"the newest of {len(runs)}") if word == LAST else _best(runs, root)
+    say(f"{word} is {path}: {why}")
+    return path
+
+
+def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
+    """The best of the finished runs on the data of the newest of them, the newest first in `runs`; and why it is.
+
+    It goes by validation accuracy where all have a validation split, else by test accuracy, as rankings do.
+    """
+    scored = [entry for entry in map(_final, runs) if entry is not None]
+    if not scored:
+        raise BadRunError(f"{BEST}: no run in {root}/ has finished; mnist-ff runs shows what there is")
+    newest = scored[0]
+    same = [entry for entry in scored if (entry.data, entry.images) == (newest.data, newest.images)]
+    split = all(entry.validation is not None for entry in same)
+    figures = [(entry.validation if split and entry.validation is not None else entry.test, entry) for entry in same]
+    accuracy, best = max(figures, key=lambda figure: figure[0])  # of equals the first, which is the newest
+    kind = "validation" if split else "test"
+    return best.path, f"{accuracy:.2%} {kind} accuracy, the best of {len(same)} finished on {best.data}"
+
+
+@dataclass(frozen=True)
+class _Final:
+    """What a finished run scored."""
+
+    path: Path
+    data: str
+    images: int
+    """Test images."""
+    test: float
+    validation: float | None
+
+
+def _final(path: Path) -> _Final | None:
+    """The final accuracies of a finished run; None for any other: a broken directory is not the one that is meant."""
+    run = Run(path)
+    try:
+        summary = run.summary()
+        if summary is None or summary.status != "finished" or summary.score is None:
+            return None
+        validation = (run.epochs() or [{}])[-1].get("validation_accuracy")
+        final = _Final(path, str(summary.data), summary.score.samples, float(summary.score.accuracy), validation)
+    except (BadRunError, ValueError, TypeError):
+        return None
+    good = all(0 <= accuracy <= 1 for accuracy in (final.test, final.validation) if accuracy is not None)
+    return final if good else None
+
+
+def runs_below(path: Path, depth: int = 4) -> Iterator[Path]:
+    """Directories with a config.yaml, at any of the first levels: a subdirectory's name may hold a slash."""
+    try:
+        folders = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return
+    for folder in folders:
+        if (folder / "config.yaml").exists():
+            yield folder
+        elif depth > 1 and not folder.is_symlink():
+            yield from runs_below(folder, depth - 1)
+
+
+def began(path: Path) -> tuple[float, float]:
+    """When a run began, to order runs by: the date in its directory's name, or where that has none (a sweep's job) the
+    time of its config.yaml, in seconds since 1970; that time again tells runs of one second apart."""
+    try:
+        written = (path / "config.yaml").stat().st_mtime
+    except OSError:
+        written = 0.0
+    date = DATE.match(path.resolve().name)
+    if date is None:
+        return written, written
+    try:
+        return datetime.strptime(date.group(), "%Y-%m-%d_%H-%M-%S").timestamp(), written
+    except (ValueError, OverflowError, OSError):
+        return written, written
 
 
 def shown(path: Path) -> Path:

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from mnist_ff.records import Score
+
+RAMP = " .:-=+*#%@"
+"""Letters from paper to ink."""
+
+
+def note(text: str) -> None:
+    """A remark in one line on stderr, where it is in no program's way."""
+    sys.stderr.write(text + "\n")
+
+
+def picture(image: NDArray[np.uint8], colours: bool) -> Text:
+    """An image of (H, W), H even, as lines of W letters, each two pixels high: half blocks in greys, or a letter as
+    dark as the mean of its two pixels."""
+    if not colours:
+        means = (image[0::2].astype(int) + image[1::2]) * len(RAMP) // 512
+        return Text("\n".join("".join(RAMP[level] for level in row).rstrip() for row in means))
+    text = Text()
+    for upper, lower in zip(image[0::2].tolist(), image[1::2].tolist(), strict=True):
+        for top, bottom in zip(upper, lower, strict=True):
+            text.append("▀", style=f"rgb({top},{top},{top}) on rgb({bottom},{bottom},{bottom})")
+        text.append("\n")
+    text.rstrip()
+    return text
 
 
 def score_text(score: Score) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pty
 import subprocess
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
 
@@ -44,6 +47,21 @@ MARKUP = "</script><script>window.pwned=1</script><b>&amp;"
 """A run's name that must stay text."""
 
 
+def mnist_test_images() -> NDArray[np.uint8]:
+    """The real test images, (10000, 28, 28)."""
+    return _idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+
+
+def mnist_test_labels() -> NDArray[np.uint8]:
+    """Their labels, (10000,)."""
+    return _idx("t10k-labels-idx1-ubyte.gz", 8)
+
+
+def _idx(name: str, header: int) -> NDArray[np.uint8]:
+    assert MIRROR is not None
+    return np.frombuffer(gzip.decompress((MIRROR / name).read_bytes()), np.uint8, offset=header)
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the whole session, so that MNIST is decoded once."""
@@ -65,6 +83,19 @@ def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
     monkeypatch.setenv("MNIST_FF_MIRROR", str(MIRROR))
     return MIRROR
+
+
+@pytest.fixture(scope="session")
+def trained_run(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default network after five epochs on the real MNIST, or a skip; nobody changes it."""
+    if MIRROR is None:
+        pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
+    run = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_FF_DATA", str(data_root))
+        patch.setenv("MNIST_FF_MIRROR", str(MIRROR))
+        assert cli.main(["train", "trainer.epochs=5", "trainer.plots=false", f"hydra.run.dir={run}"]) == 0
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -16,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.runs import shown
+from mnist_ff.runs import chosen, shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.finding import Finding, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
+from mnist_ff.sweeps.paired import NoTestError, paired, sentences
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
+from mnist_ff.tables import note
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -30,7 +33,9 @@ SHOWN = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("paths", nargs="+", metavar="RUN|SWEEP_DIR", help="run directories, sweep directories, or both")
+    parser.add_argument(
+        "paths", nargs="+", metavar="RUN|SWEEP_DIR", help="run directories, sweep directories, last, best"
+    )
     parser.add_argument("--sort", metavar="KEY", help="order by a key that differs, or by a figure such as seconds")
     parser.add_argument("--html", metavar="FILE", help="also write a page: the table, and the runs' curves together")
     form = parser.add_mutually_exclusive_group()
@@ -40,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
-    paths = [Path(path) for path in arguments.paths]
+    paths = [chosen(path, note) for path in arguments.paths]
     answer = summarise(collect_shown(paths, console))
     swept = len(paths) == 1 and was_swept(paths[0])
     if swept and os.access(paths[0], os.W_OK):
@@ -53,11 +58,14 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.html is not None:
         write_html(answer, paths, Path(arguments.html))
     if arguments.json:
-        sys.stdout.write(json.dumps(to_json(answer), indent=1, allow_nan=False) + "\n")
+        values = {**to_json(answer), **_paired_json(answer)}
+        sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")
     elif arguments.csv:
         sys.stdout.write(to_csv(answer))
     else:
         show(answer, console, read_finding(paths[0]) if swept else None)
+        for line in _paired_lines(answer):
+            _print(console, line)
     return 0
 
 
@@ -69,6 +77,30 @@ def write_html(answer: Answer, paths: list[Path], place: Path) -> None:
         write_comparison(answer, paths, place)
     except OSError as error:
         raise RunError(f"{place}: {error.strerror}") from None
+
+
+def _paired_lines(answer: Answer) -> list[str]:
+    """McNemar's test where there are two runs, or why there is none."""
+    if len(answer.rows) != 2:
+        return []
+    try:
+        return sentences(paired(answer.rows), *(row.label for row in answer.rows))
+    except NoTestError as error:
+        return [f"No test of the difference: {error}."]
+
+
+def _paired_json(answer: Answer) -> dict[str, Any]:
+    """The same for programs, under mcnemar."""
+    if len(answer.rows) != 2:
+        return {}
+    try:
+        found = paired(answer.rows)
+    except NoTestError as error:
+        return {"mcnemar": {"no_test": str(error)}}
+    runs = [row.label for row in answer.rows]
+    test = "exact binomial" if found.exact else "chi-squared"
+    figures = {"b": found.only_first, "c": found.only_second, "p": found.p, "test": test}
+    return {"mcnemar": {"runs": runs, "images": found.images, **figures, "differ": found.differ}}
 
 
 def conclude(directory: Path, console: Console) -> int:

@@ -27,15 +27,15 @@ from mnist_ff.data.load import Data, load_data
 from mnist_ff.device import prepared
 from mnist_ff.errors import BadRunError, RunError
 from mnist_ff.evaluation import Evaluation, evaluate
-from mnist_ff.model import build_model
+from mnist_ff.model import MLP, build_model
 from mnist_ff.records import CLASSES
-from mnist_ff.runs import Run
-from mnist_ff.tables import accuracy_text, table
+from mnist_ff.runs import Run, chosen
+from mnist_ff.tables import accuracy_text, note, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument("run", metavar="RUN", help="a run directory, last or best")
     parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print loss, accuracy and a row a class; add an entry to evaluation.json in the run directory."""
-    run = Run.open(arguments.run)
+    run = Run.open(chosen(arguments.run, note))
     config = run.config()
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
-    data_config = _data_config(config.data, arguments.data)
-    _check_ended_well(run)
+    data_config = data_of(config.data, arguments.data)
+    check_ended_well(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
     values = _values(evaluation)
     key = f"{data.name} {arguments.split}"
@@ -65,7 +65,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _check_ended_well(run: Run) -> None:
+def check_ended_well(run: Run) -> None:
+    """Errors: BadRunError where a run left no weights to use."""
     summary = run.summary()
     if summary is None and not run.file("model.safetensors").exists():
         raise BadRunError(f"{run.path}: the run has not ended; it has no weights yet")
@@ -76,17 +77,23 @@ def _check_ended_well(run: Run) -> None:
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:
     seed = config.seed or 0
     with prepared(config.trainer, seed) as device:
-        try:
-            model = build_model(config.model, seed, device)
-        except RuntimeError as error:  # torch's word for no memory
-            raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
-        load_weights(run.file("model.safetensors"), model)
+        model = trained(run, config, device)
         whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
         data = load_data(whole, seed).to(device)
         return data, evaluate(model, getattr(data, split))
 
 
-def _data_config(own: DataConfig, name: str | None) -> DataConfig:
+def trained(run: Run, config: Config, device: torch.device) -> MLP:
+    """The run's network with its weights. Errors: BadRunError, RunError where there is too little memory."""
+    try:
+        model = build_model(config.model, config.seed or 0, device)
+    except RuntimeError as error:  # torch's word for no memory
+        raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
+    load_weights(run.file("model.safetensors"), model)
+    return model
+
+
+def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
     """The data to read: the run's own or another set, in the run's cache or, where that is not here, in this user's."""
     config = own if name in (None, own.name) else _other(own, str(name))
     if config.root is None or cache_file(config).exists():

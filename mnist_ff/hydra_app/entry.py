@@ -30,8 +30,9 @@ from mnist_ff.hydra_app.compose import (
 )
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
-from mnist_ff.runs import Run, output_directory
+from mnist_ff.runs import Run, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
+from mnist_ff.tables import note
 
 
 def main(words: list[str], console: Console, began: float) -> int:
@@ -182,7 +183,7 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
 def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
     """Train a saved config again, in a new directory."""
     own = [word for word in words if not word.startswith("hydra.")]
-    run = Run.open(source)
+    run = Run.open(chosen(source, note))
     saved = saved_config(run)
     if saved != run.config():
         console.print("warning: that run was resumed with other values; these are its last", style="yellow")

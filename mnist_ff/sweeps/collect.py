@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from mnist_ff.config import Config, config_to_dict, flat
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.records import Score
-from mnist_ff.runs import EPOCH_COLUMNS, Run
+from mnist_ff.runs import EPOCH_COLUMNS, Run, runs_below
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
 
 ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
@@ -85,9 +85,7 @@ def was_swept(path: Path) -> bool:
 
 def holds_runs(path: Path) -> bool:
     """Whether a path has saved jobs, or runs below it and is none itself."""
-    return (path / JOBS).is_file() or (
-        not (path / "config.yaml").exists() and next(_runs_below(path), None) is not None
-    )
+    return (path / JOBS).is_file() or (not (path / "config.yaml").exists() and next(runs_below(path), None) is not None)
 
 
 def _entries(path: Path, alone: bool) -> Iterable[tuple[str, Path, Job | None]]:
@@ -101,7 +99,7 @@ def _entries(path: Path, alone: bool) -> Iterable[tuple[str, Path, Job | None]]:
     jobs = _saved_jobs(path)
     planned = {path / job.subdir for job in jobs.jobs}
     entries: list[tuple[str, Path, Job | None]] = [(job.subdir, path / job.subdir, job) for job in jobs.jobs]
-    others = sorted((run for run in _runs_below(path) if run not in planned), key=_natural)
+    others = sorted((run for run in runs_below(path) if run not in planned), key=_natural)
     entries += [(run.relative_to(path).as_posix(), run, None) for run in others]
     return entries if alone else [(str(run), run, job) for _, run, job in entries]
 
@@ -111,19 +109,6 @@ def _saved_jobs(path: Path) -> SweepPlan:
     with suppress(BadRunError):
         return read_plan(path)
     return SweepPlan(())
-
-
-def _runs_below(path: Path, depth: int = 4) -> Iterator[Path]:
-    """Directories with a config.yaml, at any of the first levels: a subdirectory's name may hold a slash."""
-    try:
-        folders = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
-    except OSError:
-        return
-    for folder in folders:
-        if (folder / "config.yaml").exists():
-            yield folder
-        elif depth > 1 and not (folder.is_symlink()):
-            yield from _runs_below(folder, depth - 1)
 
 
 def _natural(path: Path) -> tuple[tuple[int, str], ...]:

@@ -75,3 +75,22 @@ def _squared_error(one: Sample, images: int) -> float:
         return max(one.std**2, 1 / (12 * images**2)) / one.n
     share = min(max(one.mean, 0.5 / images), 1 - 0.5 / images)  # 0 and 1 are not without error
     return share * (1 - share) / images
+
+
+EXACT_BELOW = 25
+"""Images that only one of two networks gets right, from which on chi-squared stands in for the binomial."""
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The chance of a split at least this uneven among the images that only one of two networks gets right, if both
+    were equally good: McNemar's test (1947), two-sided.
+
+    Exact by the binomial below EXACT_BELOW such images, else chi-squared with one degree of freedom and Edwards'
+    continuity correction (1948).
+    """
+    discordant = only_first + only_second
+    if discordant < EXACT_BELOW:
+        tail = sum(math.comb(discordant, count) for count in range(min(only_first, only_second) + 1))
+        return min(1.0, tail / 2 ** (discordant - 1)) if discordant else 1.0
+    distance = max(abs(only_first - only_second) - 1, 0)
+    return math.erfc(math.sqrt(distance**2 / discordant / 2))

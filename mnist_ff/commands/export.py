@@ -1,0 +1,192 @@
+"""Export: a run's network in a file that other programs read, checked before it is kept."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mnist_ff.commands.evaluate import check_ended_well, data_of, trained
+from mnist_ff.config import Config, ModelConfig
+from mnist_ff.data.cache import METADATA_KEY
+from mnist_ff.data.load import as_input, load_data
+from mnist_ff.device import prepared
+from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.files import replacing
+from mnist_ff.model import MLP
+from mnist_ff.onnx_graph import INPUT, OPSET, build_graph, output_name
+from mnist_ff.records import CLASSES, INPUTS
+from mnist_ff.runs import Run, chosen, shown
+from mnist_ff.sweeps.collect import was_swept
+from mnist_ff.tables import note
+
+SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
+IMAGES = 1_000
+"""Test images that an ONNX file must answer as the model does."""
+TOLERANCE = 1e-4
+"""Largest difference of an output."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument("run", metavar="RUN", help="a run directory, last or best")
+    parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="what kind of file")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: here, by the run's name)")
+    parser.add_argument("--softmax", action="store_true", help="onnx: give probabilities, not logits")
+
+
+def main(arguments: argparse.Namespace, console: Console) -> int:
+    """Write the file and say what is in it. Errors: ConfigError, BadRunError, DataError; RunError when it fails its
+    check, and then there is no file."""
+    if arguments.softmax and arguments.format != "onnx":
+        raise ConfigError(f"--softmax: goes with --format onnx; a {arguments.format} file holds weights alone")
+    if arguments.format == "onnx":
+        _check_installed()
+    run = Run.open(chosen(arguments.run, note))
+    config = run.config()
+    check_ended_well(run)
+    out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{SUFFIXES[arguments.format]}")
+    if out.exists() or out.is_symlink():
+        raise ConfigError(f"{out}: exists already; choose another place with --out, or remove it")
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out}: there is no folder {out.parent}")
+    trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
+    with prepared(trainer, config.seed or 0) as device:
+        model = trained(run, config, device).eval()
+        export = _exporter(arguments.format, arguments.softmax)
+        try:
+            with replacing(out) as temporary:
+                said = export(model, config, temporary)
+        except _OtherError as error:
+            raise RunError(f"{out}: {error}; it was not kept") from None
+        except OSError as error:
+            raise RunError(f"{out}: {error.strerror}") from None
+    console.print(f"{shown(out)}: {said}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _name(path: Path) -> str:
+    """A run's name; a job's number says little without its sweep's."""
+    return f"{path.parent.name}-{path.name}" if was_swept(path.parent) else path.name
+
+
+class _OtherError(Exception):
+    """What was written is not the model: how it differs."""
+
+
+Export = Callable[[MLP, Config, Path], str]
+"""Write the model to a path, check what is there, and say what it holds."""
+
+
+def _exporter(form: str, softmax: bool) -> Export:
+    if form == "onnx":
+        return lambda model, config, path: _export_onnx(model, config, path, softmax)
+    return {"safetensors": _export_safetensors, "torch": _export_torch}[form]
+
+
+def _architecture(config: ModelConfig) -> dict[str, Any]:
+    """The arguments of model.MLP."""
+    return {"hidden": list(config.hidden), "activation": config.activation, "dropout": config.dropout}
+
+
+def _facts(config: Config, output: str = "logits") -> dict[str, Any]:
+    """What a file must say for its network to be built again, and where it comes from."""
+    return {
+        "architecture": _architecture(config.model),
+        "input": f"(B, {INPUTS}) float32: pixels / 255, row by row, ink 1",
+        "output": f"(B, {CLASSES}) {output}",
+        "data": config.data.name,
+        "seed": config.seed,
+        "version": version("mnist-ff"),
+    }
+
+
+def _export_safetensors(model: MLP, config: Config, path: Path) -> str:
+    save_file(model.state_dict(), path, metadata={"format": "pt", METADATA_KEY: json.dumps(_facts(config))})
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()[METADATA_KEY])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    _check_rebuilt(model, facts["architecture"], weights)
+    return f"{_count(model)} and the architecture in its header, under {METADATA_KEY}"
+
+
+def _export_torch(model: MLP, config: Config, path: Path) -> str:
+    torch.save({"state_dict": model.state_dict(), **_facts(config)}, path)
+    saved = torch.load(path, weights_only=True)
+    _check_rebuilt(model, saved["architecture"], saved["state_dict"])
+    return f"{_count(model)} as state_dict and the architecture, for torch.load(..., weights_only=True)"
+
+
+def _count(model: MLP) -> str:
+    return f"{sum(weight.numel() for weight in model.state_dict().values()):,} weights"
+
+
+def _check_rebuilt(model: MLP, architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+    """See that a network built from what was read back is the model. Errors: _OtherError."""
+    built = MLP(**architecture).eval()
+    try:
+        built.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise _OtherError(f"does not fit its own architecture ({str(error).splitlines()[0]})") from None
+    images = torch.rand(8, INPUTS, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        same = torch.equal(built(images), model(images))
+    if not same or any(not torch.equal(weights[name], weight) for name, weight in model.state_dict().items()):
+        raise _OtherError("what was read back is not the model")
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"--format onnx: needs {' and '.join(missing)}: pip install 'mnist-ff[onnx]'")
+
+
+def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
+    import onnx
+
+    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
+    layers = [
+        (weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in range(len(model.layers))
+    ]
+    facts = {METADATA_KEY: json.dumps(_facts(config, output_name(softmax)))}
+    graph = build_graph(layers, config.model.activation, softmax, facts)
+    onnx.save(graph, os.fspath(path))
+    images = as_input(load_data(data_of(config.data), config.seed or 0).test.images[:IMAGES])
+    distance = _check_answers(model, path, images, softmax)
+    return (
+        f"ONNX, opset {OPSET}, {INPUT} (B, {INPUTS}) float32 in [0, 1] to {output_name(softmax)} (B, {CLASSES}); "
+        f"as the model's on {len(images):,} test images, largest difference {distance:.1g}"
+    )
+
+
+def _check_answers(model: MLP, path: Path, images: torch.Tensor, softmax: bool) -> float:
+    """The largest difference between the file's and the model's outputs, for a batch and for a single image.
+
+    Errors: _OtherError where it is above TOLERANCE or an answer differs.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = model(images)
+        expected = expected.softmax(1) if softmax else expected
+    found = torch.from_numpy(session.run([output_name(softmax)], {INPUT: images.numpy()})[0])
+    alone = torch.from_numpy(session.run([output_name(softmax)], {INPUT: images[:1].numpy()})[0])
+    distance = float(torch.maximum((found - expected).abs().max(), (alone - expected[:1]).abs().max()))
+    others = int((found.argmax(1) != expected.argmax(1)).sum())
+    if others or not distance <= TOLERANCE:  # a nan is not close either
+        raise _OtherError(
+            f"differs from the model by {distance:.1g} (at most {TOLERANCE:g}), in {others} answers of {len(images):,}"
+        )
+    return distance

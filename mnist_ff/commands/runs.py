@@ -1,0 +1,158 @@
+"""List what is in outputs/: runs and sweeps, the newest first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mnist_ff.errors import BadRunError
+from mnist_ff.runs import OUTPUTS, began, runs_below
+from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
+from mnist_ff.tables import table
+
+SHOWN = 100
+"""Lines of the table in a terminal; --json holds all."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the list: a run, or a sweep with all its jobs."""
+
+    path: Path
+    began: tuple[float, float]
+    rows: tuple[Row, ...]
+    sweep: bool
+
+    @property
+    def best(self) -> Row | None:
+        """The run with the best accuracy: of the validation images where all have a split, else of the test's."""
+        scored = [row for row in self.rows if row.test is not None]
+        if scored and all(row.validation is not None for row in scored):
+            return max(scored, key=lambda row: row.validation.accuracy if row.validation else 0.0)
+        return max(scored, key=lambda row: row.test.accuracy if row.test else 0.0, default=None)
+
+    @property
+    def status(self) -> str:
+        """finished, or of a sweep: 6 jobs: 5 finished, 1 failed."""
+        if not self.sweep:
+            return self.rows[0].status
+        counts = Counter(row.status for row in self.rows)
+        return f"{len(self.rows)} jobs: {', '.join(f'{count} {status}' for status, count in counts.items())}"
+
+    def common(self, key: str) -> Any:
+        """The value of a config's key where all runs share it, else None."""
+        values = [row.values[key] for row in self.rows if key in row.values]
+        return values[0] if values and all(value == values[0] for value in values) else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all runs together."""
+        known = [row.seconds for row in self.rows if row.seconds is not None]
+        return sum(known) if known else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=OUTPUTS, metavar="FOLDER", help="where to look (default: outputs)"
+    )
+    parser.add_argument("--all", action="store_true", help="a line for each job instead of one for its sweep")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def main(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the list. Errors: BadRunError for a folder that is none."""
+    folder: Path = arguments.folder
+    if folder != OUTPUTS and not folder.is_dir():
+        raise BadRunError(f"{folder}: is not a folder; mnist-ff runs looks into outputs/")
+    entries = found_in(folder, arguments.all)
+    if arguments.json:
+        sys.stdout.write(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False) + "\n")
+    elif not entries:
+        _print(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
+    else:
+        _show(entries, console)
+    return 0
+
+
+def found_in(folder: Path, jobs: bool) -> list[Entry]:
+    """The runs and sweeps of a folder, the newest first; with `jobs`, a sweep's jobs one by one."""
+    sweeps = [] if jobs else _sweeps(folder)
+    apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
+    entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
+    entries += [Entry(sweep, began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
+    return sorted(entries, key=lambda entry: entry.began, reverse=True)
+
+
+def _sweeps(folder: Path, depth: int = 2) -> list[Path]:
+    """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
+    if not folder.is_dir():
+        return []
+    folders = [path for path in folder.iterdir() if path.is_dir() and not (path / "config.yaml").exists()]
+    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in _sweeps(path, depth - 1)]
+    return [path for path in folders if was_swept(path)] + deeper
+
+
+def _show(entries: Sequence[Entry], console: Console) -> None:
+    wide = console if console.is_terminal else Console(file=console.file, width=250)
+    rows = [[Text(cell) for cell in _cells(entry)] for entry in entries[:SHOWN]]
+    made = table(("began", "status", "accuracy", "data", "seconds", "name", "path"), rows)
+    for column in made.columns:
+        column.justify = "right" if column.header in ("accuracy", "seconds") else "left"
+    wide.print(made)
+    if len(entries) > SHOWN:
+        _print(console, f"and {len(entries) - SHOWN} more: --json has them")
+    for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):
+        _print(console, f"broken  {row.reason}", style="red")
+
+
+def _cells(entry: Entry) -> list[str]:
+    best, seconds = entry.best, entry.seconds
+    data = entry.common("data.name")
+    return [
+        datetime.fromtimestamp(entry.began[0]).strftime("%Y-%m-%d %H:%M"),
+        entry.status,
+        "" if best is None else _accuracy(best),
+        "" if data is None else str(data),
+        "" if seconds is None else f"{seconds:.1f}",
+        str(entry.common("name") or ""),
+        str(entry.path),
+    ]
+
+
+def _accuracy(best: Row) -> str:
+    if best.watched is None:
+        return ""
+    return f"{best.watched.accuracy:.2%}{' (validation)' if best.validation is not None else ''}"
+
+
+def _json(entry: Entry) -> dict[str, Any]:
+    best = entry.best
+    test, validation = (None, None) if best is None else (best.test, best.validation)
+    return {
+        "path": str(entry.path),
+        "kind": "sweep" if entry.sweep else "run",
+        "began": datetime.fromtimestamp(entry.began[0]).astimezone().isoformat(timespec="seconds"),
+        "status": dict(Counter(row.status for row in entry.rows)) if entry.sweep else entry.rows[0].status,
+        "reason": None if entry.sweep else entry.rows[0].reason,
+        "test_accuracy": None if test is None else test.accuracy,
+        "validation_accuracy": None if validation is None else validation.accuracy,
+        "data": entry.common("data.name"),
+        "seconds": entry.seconds,
+        "name": entry.common("name"),
+        **({"jobs": len(entry.rows)} if entry.sweep else {}),
+    }
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,85 @@
+"""PNG and JPEG files to brightness. Nothing is believed of a file but its pixels, and of those only so many."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mnist_ff.errors import ConfigError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MOST_PIXELS = 120_000_000
+"""A phone's largest photographs; what says it has more is a decompression bomb."""
+DRAFT = 1_280
+"""Pixels of the longer side that a larger picture is read with at least."""
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The file itself, or the pictures in a folder by name. Errors: ConfigError where there is none."""
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not found:
+            raise ConfigError(f"{path}: there is no picture in it ({', '.join(SUFFIXES)})")
+        return found
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise ConfigError(f"{path}: {what}; give PNG or JPEG files, or a folder of them")
+    return [path]
+
+
+def read_brightness(path: Path) -> NDArray[np.float64]:
+    """A picture's brightness, upright as its camera was held: (H, W) from 0, black, to 1, white.
+
+    What is transparent becomes paper. Errors: ConfigError for what is no PNG or JPEG, is damaged or is too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit warns first; ours is below
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                width, height = image.size
+                if width * height > MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                image.draft("RGB", (DRAFT, DRAFT))
+                return _brightness(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise ConfigError(f"{path}: has more than {MOST_PIXELS:,} pixels; make it smaller") from None
+    except UnidentifiedImageError:
+        raise ConfigError(f"{path}: is no PNG or JPEG picture") from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, zlib.error) as error:
+        raise ConfigError(f"{path}: cannot be read ({(str(error).splitlines() or ['no reason'])[0]})") from None
+
+
+def _brightness(image: Image.Image) -> NDArray[np.float64]:
+    if image.mode.startswith(("I", "F")):  # 16 bits of grey, which Pillow's own conversion to 8 would cut off
+        image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return _scaled(_reduced(image.convert("RGB").convert("L")))
+    pixels = _reduced(image.convert("RGBA"))
+    grey, alpha = _scaled(pixels.convert("RGB").convert("L")), _scaled(pixels.getchannel("A"))
+    return grey * alpha + _paper(grey, alpha) * (1 - alpha)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """A large picture by averages over whole blocks, so that its floats need little memory."""
+    block = max(image.size) // DRAFT
+    return image.reduce(block) if block > 1 else image
+
+
+def _paper(grey: NDArray[np.float64], alpha: NDArray[np.float64]) -> float:
+    """The brightness to put behind: more of the paper that is there, or what the strokes stand out from."""
+    if alpha.max() == 0:
+        return 1.0
+    if (alpha > 0.5).mean() > 0.5:
+        return float(np.median(grey[alpha > 0.5]))
+    return float((grey * alpha).sum() < 0.5 * alpha.sum())
+
+
+def _scaled(image: Any) -> NDArray[np.float64]:
+    return np.asarray(image, dtype=np.float64) / 255
