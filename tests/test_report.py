@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config import to_yaml
+from mnist_ff.data.load import load_data
 from mnist_ff.evaluation import Evaluation
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.records import CLASSES, Score
@@ -24,6 +25,7 @@ from mnist_ff.report import sweep_page
 from mnist_ff.report.answers import class_rows, confusion, read_answers
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.defaults import differences
+from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run
@@ -376,3 +378,12 @@ def test_the_runs_own_directory_is_shown(quick: Path, mnist_ff: Command) -> None
     assert mnist_ff("train", *QUICK, "trainer.epochs=1")[0] == 0
     page = (only_run() / "report.html").read_text()
     assert f"mnist-ff evaluate {only_run()}" in page
+
+
+def test_the_known_wrong_labels_are_those_of_the_published_list(real_mnist: Path) -> None:
+    """The labels that were given, as published with the raters' votes: the rows are counted as theirs are."""
+    given = {947: 8, 1621: 0, 1901: 9, 2130: 4, 2462: 2, 2597: 5, 2654: 6, 3520: 6, 3558: 5}
+    given |= {5937: 5, 6651: 0, 6783: 1, 8527: 4, 9679: 6, 9729: 5}
+    labels = load_data(compose([]).data, 0).test.labels
+    assert {row: int(labels[row]) for row in MISLABELLED} == given
+    assert not any(digit == given[row] for row, digit in MISLABELLED.items())

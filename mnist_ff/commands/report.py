@@ -11,20 +11,21 @@ from mnist_ff.commands.compare import collect_shown
 from mnist_ff.errors import RunError
 from mnist_ff.report.run_page import REPORT, write_report
 from mnist_ff.report.sweep_page import write_sweep_report
-from mnist_ff.runs import Run, shown
+from mnist_ff.runs import Run, chosen, shown
 from mnist_ff.sweeps.collect import holds_runs
 from mnist_ff.sweeps.summarise import summarise
+from mnist_ff.tables import note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("path", metavar="RUN|SWEEP_DIR", help="a run directory or a sweep's")
+    parser.add_argument("path", metavar="RUN|SWEEP_DIR", help="a run directory or a sweep's, last, best")
     parser.add_argument("--out", metavar="FILE", help=f"where to write it (default: {REPORT} in the directory)")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
-    directory = Path(arguments.path)
+    directory = chosen(arguments.path, note)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     try:
         if directory.is_dir() and holds_runs(directory):

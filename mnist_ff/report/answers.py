@@ -103,12 +103,12 @@ def class_rows(counts: NDArray[np.int64]) -> list[ClassRow]:
 def image_part(found: Answers, data: str) -> dict[str, Any]:
     """The kept images for a page's script, with what was answered; the worst 25 mistakes by their places among them.
 
-    Of MNIST itself those with a wrong label are marked with the right one.
+    Of MNIST itself those with a wrong label are marked with what people see in them.
     """
     labels, answers = found.labels[found.rows], found.answers[found.rows]
     given = found.probabilities[found.rows, labels]
     mistakes = np.flatnonzero(answers != labels)
-    known = MISLABELLED if data == "mnist" else {}
+    known = {row: _seen(digit) for row, digit in MISLABELLED.items()} if data == "mnist" else {}
     return {
         "pixels": packed(found.images, "u1"),
         "rows": found.rows.tolist(),
@@ -119,3 +119,7 @@ def image_part(found: Answers, data: str) -> dict[str, Any]:
         "really": [known.get(row) for row in found.rows.tolist()],
         "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:WORST].tolist(),
     }
+
+
+def _seen(digit: int | None) -> str:
+    return "unclear" if digit is None else str(digit)

@@ -17,7 +17,7 @@ from mnist_ff.records import CLASSES, INPUTS, Score
 from mnist_ff.report.answers import Answers, class_rows, confusion, image_part, read_answers
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.defaults import differences
-from mnist_ff.report.mislabelled import COUNTED, MISLABELLED
+from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
 from mnist_ff.runs import Run, shown
@@ -121,7 +121,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
         "cells": [] if counts is None else _cells(counts),
         "classes": [] if counts is None else class_rows(counts),
         "images_note": "" if answers is None else _images_note(answers),
-        "known_errors": (len(MISLABELLED), COUNTED) if config.data.name == "mnist" else None,
+        "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
         "differences": differences(config),
         "config": to_yaml(config),
         "environment": _environment(run),

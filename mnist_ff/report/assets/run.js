@@ -51,7 +51,7 @@ class Pictures {
     const canvas = element("canvas", { class: "ink", width: 28, height: 28, role: "img", "aria-label": `test image ${this.rows[place]}: ${words}` });
     showInk(canvas, this.bytes.subarray(784 * place, 784 * (place + 1)));
     const caption = element("figcaption", {}, element("strong", {}, label === answer ? String(label) : `${label} → ${answer}`), `${percent(this.sure[place])} sure`, element("br"), `no. ${this.rows[place]}`);
-    if (really !== null) caption.append(element("br"), element("span", { class: "known", title: `known to be a ${really}` }, `label wrong: ${really}`));
+    if (really !== null) caption.append(element("br"), element("span", { class: "known", title: "Northcutt et al. 2021" }, `label wrong: ${really}`));
     return element("figure", {}, canvas, caption);
   }
 
