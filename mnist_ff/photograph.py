@@ -1,8 +1,8 @@
 """From a picture of a digit to its ink: uneven light, shadows, noise, ruled lines and the paper's colour go.
 
 What follows is digits.centred(). Everything here is relative to the picture's size or to the digit's.
-A turned digit stays turned: of 2,000 digits turned by up to 15 degrees the default network reads 96.8 % as they are, and 96.2
-to 96.7 % when they are straightened by their moments.
+A turned digit stays turned: of 2,000 digits turned by up to 15 degrees the default network reads 96.8 % as they are,
+and 96.2 to 96.7 % when they are straightened by their moments.
 """
 
 from __future__ import annotations

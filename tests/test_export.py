@@ -211,3 +211,10 @@ def test_a_run_without_weights_is_one_line(run: Path, mnist_ff: Command) -> None
         code, _, err = mnist_ff(*command)
         assert code == 2
         assert err == "error: run: the run has not ended; it has no weights yet\n"
+
+
+def test_a_jobs_file_is_named_by_its_sweep(trained: Path, mnist_ff: Command) -> None:
+    shutil.copytree(trained, "sweep/0")
+    Path("sweep/multirun.yaml").touch()
+    assert mnist_ff("export", "sweep/0", "--format", "torch")[0] == 0
+    assert Path("sweep-0.pt").is_file()
