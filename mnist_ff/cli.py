@@ -17,7 +17,7 @@ COMMANDS = {
     "train": "train a network; -m sweeps over values",
     "evaluate": "score a run again, from its directory alone",
     "compare": "rank runs and sweeps; only what differs, noise marked",
-    "report": "write the page of a run or a sweep: curves, mistakes, a field to draw on",
+    "report": "write the page of a run or sweep: curves, mistakes, drawing",
     "data": "show the cached data sets; fetch one",
     "bench": "time a step here, beside its matrix products and other libraries",
 }
