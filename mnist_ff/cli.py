@@ -17,7 +17,7 @@ COMMANDS = {
     "train": "train a network; -m sweeps over values",
     "evaluate": "score a run again, from its directory alone",
     "compare": "rank runs and sweeps; only what differs, noise marked",
-    "report": "write the page of a run or a sweep: curves, mistakes, a field to draw on",
+    "report": "write the page of a run or sweep: curves, mistakes, drawing",
     "runs": "what is in outputs/, the newest first",
     "predict": "read digits from pictures, photographs or the test images",
     "export": "a model for elsewhere: safetensors, ONNX, torch",
