@@ -16,6 +16,7 @@ LAYERS = [
     {"fused"},
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
+    {"trackers"},
     {"training"},
     {"plots", "tables"},
     {"sweeps"},
