@@ -18,7 +18,9 @@ COMMANDS = {
     "evaluate": "score a run again, from its directory alone",
     "compare": "rank runs and sweeps; only what differs, noise marked",
     "data": "show the cached data sets; fetch one",
+    "lr-find": "try a range of learning rates on a fresh network; suggests one",
     "bench": "time a step here, beside its matrix products and other libraries",
+    "completion": "print what makes bash, zsh or fish complete these words",
 }
 
 HELP = """usage: mnist-ff COMMAND ...
@@ -78,6 +80,10 @@ def _run(words: list[str], began: float) -> int:
 
 
 def _command(name: str, words: list[str], began: float) -> int:
+    if name == "completion":  # first: a shell asks at every press of Tab
+        from mnist_ff.completion import main as completion_main
+
+        return completion_main(words, COMMANDS)
     from rich.console import Console
 
     console = Console()
@@ -92,15 +98,14 @@ def _command(name: str, words: list[str], began: float) -> int:
 
         data.add_arguments(parser)
         return data.main(parser.parse_args(words), console, compose_data)
-    if name == "bench":
-        from mnist_ff.commands import bench
+    command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+    command.add_arguments(parser)
+    composing: tuple[Any, ...] = ()
+    if name in ("bench", "lr-find"):
         from mnist_ff.hydra_app.compose import compose
 
-        bench.add_arguments(parser)
-        return bench.main(parser.parse_args(words), console, compose)
-    command: Any = importlib.import_module(f"mnist_ff.commands.{name}")
-    command.add_arguments(parser)
-    code: int = command.main(parser.parse_args(words), console)
+        composing = (compose,)
+    code: int = command.main(parser.parse_args(words), console, *composing)
     return code
 
 

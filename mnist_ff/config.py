@@ -17,6 +17,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from mnist_ff.errors import ConfigError
@@ -414,14 +415,21 @@ def whole_keys() -> set[str]:
     return {key for key, hint in leaves(Config) if _holds_whole(hint)}
 
 
-def leaves(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key below a section, with its type's hint; those of all its variants."""
+def leaves(
+    section: type, prefix: str = "", chosen: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, Any]]:
+    """Every dotted key below a section, with its type's hint.
+
+    Of a section whose keys depend on its name, those of the variant that is `chosen` for it, else those of all.
+    """
     for key, hint in _hints(section).items():
         inner = _inner_section(hint)
         if inner is None:
             yield f"{prefix}{key}", hint
             continue
-        for variant in VARIANTS.get(inner, {"": inner}).values():
+        variants = VARIANTS.get(inner, {"": inner})
+        name = chosen.get(f"{prefix}{key}")
+        for variant in [variants[name]] if name in variants else variants.values():
             yield from leaves(variant, f"{prefix}{key}.")
 
 

@@ -17,8 +17,8 @@ LAYERS = [
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
     {"trackers"},
-    {"training"},
-    {"plots", "tables"},
+    {"training", "lr_range"},
+    {"plots", "tables", "completion"},
     {"sweeps"},
     {"commands"},
     {"hydra_app"},
@@ -71,7 +71,7 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
         assert part_of(path) in ("hydra_app", "config")
 
 
-WITHOUT_TORCH = ["config.py", "runs.py", "tables.py", "plots.py", "data/catalog.py", "data/cache.py"]
+WITHOUT_TORCH = ["config.py", "runs.py", "tables.py", "plots.py", "completion.py", "data/catalog.py", "data/cache.py"]
 WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
 
 

@@ -64,8 +64,8 @@ class TensorBoard(Tracker):
         if ending.model is not None:
             self._writer.add_text("model", f"`{ending.model}`", step)
         for summary in hparams(self._hyperparameters, figures):  # type: ignore[no-untyped-call]
-            self._writer._get_file_writer().add_summary(summary)
-        self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+        self._writer.close()
 
     def _scalars(self, figures: dict[str, float], step: int) -> None:
         for name, value in figures.items():
