@@ -72,9 +72,11 @@ TRAIN_OPTIONS = {
     "--package": "",
     "--help": None,
 }
-"""What `mnist-ff train` takes beside overrides, and what follows each: nothing, one of these, or a text of this kind."""
+"""What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
 Kind = str | tuple[str, ...] | None
 
+NOT_TYPED = ("data.name", "data.instead_of")
+"""Keys of the data that its choice decides, or that mnist-ff sets itself."""
 SPECIAL = re.compile(r"""([\s'"\\$&();<>|*?`#!{}])""")
 
 
@@ -113,7 +115,7 @@ def candidates(before: Sequence[str], current: str, commands: Mapping[str, str])
 
 
 def _for_bash(line: str, breaks: str, commands: Mapping[str, str]) -> list[str]:
-    """bash takes a word apart at its COMP_WORDBREAKS, = for one, and wants what follows the last; and it wants quotes."""
+    """bash takes a word apart at its COMP_WORDBREAKS, = for one, and wants what follows the last one, escaped."""
     words, quoted = _split(line)
     current = words[-1]
     found = candidates(words[1:-1], current, commands)
@@ -214,7 +216,10 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         yield from (f"{word} " for word in kind)
     elif "data.KEY=VALUE" in kind:
         yield from (f"{name} " for name in options_of("data"))
-        yield from (f"{key}=" for key, _ in leaves(Config) if key.startswith("data."))
+        named = [name for name in before if name in options_of("data")]
+        chosen = {"data": named[-1]} if named else {}
+        keys = dict.fromkeys(key for key, _ in leaves(Config, chosen=chosen) if key.startswith("data."))
+        yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
     elif "KEY=VALUE" in kind:
         yield from _overrides(before, current, sweeping=False)
     elif "RUN" in kind or "SWEEP" in kind:
@@ -264,7 +269,7 @@ def _values(chosen: Mapping[str, str], sweeping: bool) -> dict[str, tuple[str, .
     for key, hint in leaves(Config, chosen=chosen):
         section, _, name = key.partition(".")
         of_others = section == "logger" and name.split(".")[0] not in trackers
-        if not of_others and key != "data.instead_of" and not (name == "name" and section in groups):
+        if not of_others and key not in NOT_TYPED and not (name == "name" and section in groups):
             values[key] = choices(hint)
     values["hydra.sweep.dir" if sweeping else "hydra.run.dir"] = ()
     if not sweeping:
