@@ -1,4 +1,4 @@
-"""What TensorBoard, MLflow and wandb were told, read back with each tool's own reader; and that none of them can hurt."""
+"""What TensorBoard, MLflow and wandb were told, read back as each tool reads it; and that none of them can hurt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,19 +96,33 @@ def history(folder: Path, run: str, name: str) -> list[tuple[int, float]]:
     return sorted((metric.step, metric.value) for metric in client(folder).get_metric_history(run, name))
 
 
+BLOCK, HEAD, WHOLE, LAST = 32768, 7, 1, 4
+
+
 def wandb_records(folder: Path) -> list[Any]:
-    """Every record of the only .wandb file below a folder."""
+    """Every record of the only .wandb file below a folder, by wandb's own messages; its reader is no Python any more.
+
+    The file is LevelDB's log format after seven bytes: blocks of parts, each with CRC (4), length (2) and type (1);
+    a record is one whole part, or a first, middle ones and a last.
+    """
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     (path,) = folder.rglob("*.wandb")
-    store, records = DataStore(), []
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        records.append(record)
-    store.close()
+    content, place, parts, records = path.read_bytes(), HEAD, b"", []
+    assert content.startswith(b":W&B")
+    while place + HEAD <= len(content):
+        left = BLOCK - place % BLOCK
+        if left < HEAD:  # too little for a part's head: the block's rest is empty
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEAD])
+        parts += content[place + HEAD : place + HEAD + length]
+        place += HEAD + length
+        if kind in (WHOLE, LAST):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            records.append(record)
+            parts = b""
     return records
 
 
@@ -166,7 +181,9 @@ def test_mlflow_has_every_fact(tracked: Path) -> None:
     for job in "01":
         run = tracked / "outputs/sweeps/s" / job
         (found,) = mlflow_runs(tracked, f"tags.`mnist_ff.directory` = '{run}'")
-        assert history(tracked, found.info.run_id, "batch/loss") == pytest.approx(sorted(losses(run).items()), rel=1e-7)
+        told = history(tracked, found.info.run_id, "batch/loss")
+        assert [step for step, _ in told] == list(range(32))
+        assert dict(told) == pytest.approx(losses(run), rel=1e-7)
         assert len(history(tracked, found.info.run_id, "batch/lr")) == 32
         for name in ("train_loss", "test_accuracy"):
             heard = dict(history(tracked, found.info.run_id, f"epoch/{name}"))
@@ -184,7 +201,9 @@ def test_mlflow_has_every_fact(tracked: Path) -> None:
 def test_wandb_has_every_fact(tracked: Path) -> None:
     for job in "01":
         run = tracked / "outputs/sweeps/s" / job
-        assert wandb_history(run, "batch/loss") == pytest.approx(sorted(losses(run).items()), rel=1e-7)
+        told = wandb_history(run, "batch/loss")
+        assert [step for step, _ in told] == list(range(32))
+        assert dict(told) == pytest.approx(losses(run), rel=1e-7)
         assert dict(wandb_history(run, "epoch/test_loss")) == pytest.approx(epochs(run, "test_loss"), rel=1e-6)
         records = {record.WhichOneof("record_type"): record for record in wandb_records(run)}
         begun = records["run"].run
@@ -205,6 +224,7 @@ def test_the_tracked_sweep_is_compared_as_any_other(tracked: Path, mnist_ff: Com
     assert out.count("finished") == 3
 
 
+@pytest.mark.slow
 def test_jobs_in_other_processes_share_one_parent(mnist_ff: Command) -> None:
     words = ["hydra/launcher=joblib", "seed=0,1", "trainer.plots=false", "hydra.sweep.dir=s"]
     code, _, err = mnist_ff("train", "-m", *WORDS, "logger=mlflow", *words)
@@ -242,12 +262,13 @@ def test_a_resume_goes_on_with_the_same_tracker_run(mnist_ff: Command) -> None:
 def test_a_signal_ends_the_tracker_run_as_interrupted() -> None:
     started = Started("train", *WORDS, "trainer.epochs=100000", "logger=[tensorboard,mlflow]", "trainer.plots=false")
     started.wait_for_rows(40)
-    began = time.monotonic()
+    began = time.time()
     started.process.send_signal(signal.SIGTERM)
     code, out, err = started.end()
     assert code == 143, err
-    assert time.monotonic() - began < 5
     run = only_run_beside_mlflow()
+    assert (run / "summary.json").stat().st_mtime - began < 5
+    assert time.time() - began < 5 + tracking.HURRY
     if "no more goes to" not in out:  # MLflow's tables may take longer than the run had
         (found,) = mlflow_runs(Path.cwd())
         assert found.info.status == "KILLED"
@@ -269,7 +290,7 @@ def test_a_diverged_run_is_a_failed_one(mnist_ff: Command) -> None:
     assert len(history(Path.cwd(), found.info.run_id, "batch/loss")) == len(losses(only_run_beside_mlflow()))
 
 
-def broken(*given: object) -> None:
+def broken(*given: object, **named: object) -> None:
     raise OSError(28, "No space left on device")
 
 
