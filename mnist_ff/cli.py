@@ -97,7 +97,7 @@ def _command(name: str, words: list[str], began: float) -> int:
         from mnist_ff.hydra_app.entry import compose_data
 
         data.add_arguments(parser)
-        return data.main(parser.parse_args(words), console, compose_data)
+        return data.main(parser.parse_intermixed_args(words), console, compose_data)
     command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
     command.add_arguments(parser)
     composing: tuple[Any, ...] = ()
@@ -105,7 +105,7 @@ def _command(name: str, words: list[str], began: float) -> int:
         from mnist_ff.hydra_app.compose import compose
 
         composing = (compose,)
-    code: int = command.main(parser.parse_args(words), console, *composing)
+    code: int = command.main(parser.parse_intermixed_args(words), console, *composing)
     return code
 
 
