@@ -245,8 +245,9 @@ def test_a_resume_goes_on_with_the_same_tracker_run(mnist_ff: Command) -> None:
     first = next(run.path.rglob("*.wandb"))
     assert len(wandb_history(run.path, "batch/loss")) == 25
     first.rename(first.with_suffix(".first"))  # so that one file is left to find
-    code, _, err = mnist_ff("train", "resume=outputs/run", "optimizer.lr=0.0005")
+    code, out, err = mnist_ff("train", "resume=outputs/run", "optimizer.lr=0.0005")
     assert code == 0, err
+    assert f"tracked by MLflow, sqlite:///{Path.cwd()}/outputs/mlflow/mlflow.db\n" in out
     steps = list(range(32))
     (after,) = mlflow_runs(Path.cwd())
     assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")

@@ -225,6 +225,8 @@ class _Training:
             f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, "
             f"on {self.device} ({self.engine}, {self.config.trainer.precision})"
         )
+        for tracking in self.trackers:
+            self._say(f"tracked by {tracking.where}")
         outcome = self._fit()
         final = evaluate(self.model, self.data.test)
         save_weights(self.run.file("model.safetensors"), self.model)

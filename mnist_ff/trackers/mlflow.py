@@ -41,6 +41,7 @@ class MLflow(Tracker):
 
     def __init__(self, config: MLflowConfig) -> None:
         self._config = config
+        self.place = config.tracking_uri
         self._client: MlflowClient
         self._run = ""
         self._parent: str | None = None

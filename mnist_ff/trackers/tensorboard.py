@@ -24,6 +24,7 @@ class TensorBoard(Tracker):
 
     def __init__(self, config: TensorBoardConfig) -> None:
         self._config = config
+        self.place = config.directory or "tensorboard/ in the run directory"
         self._hyperparameters: dict[str, Any] = {}
         self._writer: SummaryWriter
 

@@ -60,6 +60,8 @@ class Tracker:
     """
 
     title: str
+    place: str
+    """Where its figures go, for people: a resumed run's may be somebody else's choice."""
 
     def load(self) -> None:
         """Import the tool."""
@@ -98,6 +100,11 @@ class Tracking(Callback):
             tracker.load()
         except Exception as error:
             self._failure = error
+
+    @property
+    def where(self) -> str:
+        """The tracker and the place that it writes to."""
+        return f"{self._tracker.title}, {self._tracker.place}"
 
     def on_train_begin(self, plan: Plan) -> None:
         if self._failure is not None:

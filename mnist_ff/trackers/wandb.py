@@ -30,6 +30,7 @@ class Wandb(Tracker):
 
     def __init__(self, config: WandbConfig) -> None:
         self._config = config
+        self.place = f"{config.mode}, project {config.project}"
         self._run: wandb.Run
         self._identity = ""
 
