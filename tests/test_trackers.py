@@ -54,6 +54,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, data_root: Path, contacted
         patch.chdir(folder)
         patch.setenv("MNIST_FF_DATA", str(data_root))
         patch.setattr(socket.socket, "connect", seen)
+        patch.setattr(tracking, "PATIENCE", 120.0)  # a busy machine is no reason for less to be read back
         assert cli.main(["train", "-m", *WORDS, ALL, "seed=0,1", "hydra.sweep.dir=outputs/sweeps/s"]) == 0
         assert cli.main(["train", *WORDS, "hydra.run.dir=plain", "trainer.plots=false"]) == 0
         yield folder
@@ -90,6 +91,15 @@ def mlflow_runs(folder: Path, which: str = "") -> list[Any]:
     found = client(folder)
     experiment = found.get_experiment_by_name("mnist-ff")
     return list(found.search_runs([experiment.experiment_id], which))
+
+
+def store(folder: Path) -> str:
+    """The word for a store that has its tables: making them takes MLflow seconds."""
+    return f"logger.mlflow.tracking_uri=sqlite:///{folder}/outputs/mlflow/mlflow.db"
+
+
+def of_directory(run: Path) -> str:
+    return f"tags.`mnist_ff.directory` = '{run.absolute()}'"
 
 
 def history(folder: Path, run: str, name: str) -> list[tuple[int, float]]:
@@ -180,7 +190,7 @@ def test_mlflow_has_every_fact(tracked: Path) -> None:
     assert parents[0].info.status == "FINISHED"
     for job in "01":
         run = tracked / "outputs/sweeps/s" / job
-        (found,) = mlflow_runs(tracked, f"tags.`mnist_ff.directory` = '{run}'")
+        (found,) = mlflow_runs(tracked, of_directory(run))
         told = history(tracked, found.info.run_id, "batch/loss")
         assert [step for step, _ in told] == list(range(32))
         assert dict(told) == pytest.approx(losses(run), rel=1e-7)
@@ -235,23 +245,26 @@ def test_jobs_in_other_processes_share_one_parent(mnist_ff: Command) -> None:
     assert all(len(history(Path.cwd(), job.info.run_id, "batch/loss")) == 32 for job in jobs)
 
 
-def test_a_resume_goes_on_with_the_same_tracker_run(mnist_ff: Command) -> None:
+def test_a_resume_goes_on_with_the_same_tracker_run(
+    tracked: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From a checkpoint before the last steps that trackers heard, as after a kill: no step is there twice."""
-    run = stopped_run("outputs/run", 25, *WORDS, ALL, "trainer.plots=true")
+    monkeypatch.setattr(tracking, "HURRY", 30.0)
+    run = stopped_run("outputs/run", 25, *WORDS, ALL, store(tracked))
     shutil.copy(run.file(PREVIOUS), run.file(CHECKPOINT))
-    (before,) = mlflow_runs(Path.cwd())
+    (before,) = mlflow_runs(tracked, of_directory(run.path))
     assert (before.info.status, before.data.tags["mnist_ff.status"]) == ("KILLED", "interrupted")
-    assert len(history(Path.cwd(), before.info.run_id, "batch/loss")) == 25
+    assert len(history(tracked, before.info.run_id, "batch/loss")) == 25
     first = next(run.path.rglob("*.wandb"))
     assert len(wandb_history(run.path, "batch/loss")) == 25
     first.rename(first.with_suffix(".first"))  # so that one file is left to find
     code, out, err = mnist_ff("train", "resume=outputs/run", "optimizer.lr=0.0005")
     assert code == 0, err
-    assert f"tracked by MLflow, sqlite:///{Path.cwd()}/outputs/mlflow/mlflow.db\n" in out
+    assert f"tracked by MLflow, sqlite:///{tracked}/outputs/mlflow/mlflow.db\n" in out
     steps = list(range(32))
-    (after,) = mlflow_runs(Path.cwd())
+    (after,) = mlflow_runs(tracked, of_directory(run.path))
     assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
-    told = history(Path.cwd(), after.info.run_id, "batch/loss")
+    told = history(tracked, after.info.run_id, "batch/loss")
     assert {step for step, _ in told} == set(steps)
     assert dict(told) == pytest.approx(losses(run.path), rel=1e-7)
     assert after.data.tags["mnist_ff.resumed.optimizer.lr"] == "0.0005"
@@ -276,17 +289,12 @@ def test_a_signal_ends_the_tracker_run_as_interrupted() -> None:
     assert said == [b"interrupted: stopped by SIGTERM"]
 
 
-def only_run_beside_mlflow() -> Path:
-    (run,) = [path for path in Path("outputs").iterdir() if path.name != "mlflow"]
-    return run
-
-
-def test_a_diverged_run_is_a_failed_one(mnist_ff: Command) -> None:
-    code, _, _ = mnist_ff("train", *WORDS, "logger=mlflow", "optimizer=sgd", "optimizer.lr=1e20")
-    assert code == 1
-    (found,) = mlflow_runs(Path.cwd())
+def test_a_diverged_run_is_a_failed_one(tracked: Path, mnist_ff: Command) -> None:
+    words = ("logger=mlflow", store(tracked), "optimizer=sgd", "optimizer.lr=1e20")
+    assert mnist_ff("train", *WORDS, *words)[0] == 1
+    (found,) = mlflow_runs(tracked, of_directory(only_run()))
     assert (found.info.status, found.data.tags["mnist_ff.status"]) == ("FAILED", "diverged")
-    assert len(history(Path.cwd(), found.info.run_id, "batch/loss")) == len(losses(only_run_beside_mlflow()))
+    assert len(history(tracked, found.info.run_id, "batch/loss")) == len(losses(only_run()))
 
 
 def broken(*given: object, **named: object) -> None:

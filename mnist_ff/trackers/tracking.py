@@ -16,7 +16,7 @@ from mnist_ff.records import BatchRecord, EpochRecord, Plan, Score
 
 PATIENCE = 15.0
 """Seconds that a run waits at its end for a tracker to have taken everything."""
-HURRY = 2.0
+HURRY = 3.0
 """The same after a signal."""
 MOST_WAITING = 10_000
 """Chunks that may wait for a tracker; one that is further behind will not catch up."""
