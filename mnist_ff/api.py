@@ -46,8 +46,9 @@ OWN_ARGUMENT = {
     "trainer.batch_size": "batch",
     "trainer.shuffle": "shuffle",
     "trainer.device": "device",
+    "logger": "callbacks",
 }
-"""Keys that are arguments of run_network, so that no value can be given twice."""
+"""Keys that are arguments of run_network, so that no value can be given twice; observers are given as they are."""
 
 
 def load_data(*overrides: str, seed: int | None = 0) -> Data:

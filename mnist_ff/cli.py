@@ -22,7 +22,9 @@ COMMANDS = {
     "predict": "read digits from pictures, photographs or the test images",
     "export": "a model for elsewhere: safetensors, ONNX, torch",
     "data": "show the cached data sets; fetch one",
+    "lr-find": "try a range of learning rates on a fresh network; suggests one",
     "bench": "time a step here, beside its matrix products and other libraries",
+    "completion": "print what makes bash, zsh or fish complete these words",
 }
 
 HELP = """usage: mnist-ff COMMAND ...
@@ -82,6 +84,10 @@ def _run(words: list[str], began: float) -> int:
 
 
 def _command(name: str, words: list[str], began: float) -> int:
+    if name == "completion":  # first: a shell asks at every press of Tab
+        from mnist_ff.completion import main as completion_main
+
+        return completion_main(words, COMMANDS)
     from rich.console import Console
 
     console = Console()
@@ -95,16 +101,15 @@ def _command(name: str, words: list[str], began: float) -> int:
         from mnist_ff.hydra_app.entry import compose_data
 
         data.add_arguments(parser)
-        return data.main(parser.parse_args(words), console, compose_data)
-    if name == "bench":
-        from mnist_ff.commands import bench
+        return data.main(parser.parse_intermixed_args(words), console, compose_data)
+    command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+    command.add_arguments(parser)
+    composing: tuple[Any, ...] = ()
+    if name in ("bench", "lr-find"):
         from mnist_ff.hydra_app.compose import compose
 
-        bench.add_arguments(parser)
-        return bench.main(parser.parse_args(words), console, compose)
-    command: Any = importlib.import_module(f"mnist_ff.commands.{name}")
-    command.add_arguments(parser)
-    code: int = command.main(parser.parse_args(words), console)
+        composing = (compose,)
+    code: int = command.main(parser.parse_intermixed_args(words), console, *composing)
     return code
 
 

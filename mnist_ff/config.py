@@ -10,12 +10,14 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from mnist_ff.errors import ConfigError
@@ -183,6 +185,49 @@ class TrainerConfig:
 
 
 @dataclass(frozen=True)
+class TensorBoardConfig:
+    """TensorBoard's event files."""
+
+    directory: Annotated[str | None, "folder for a folder a run; null: tensorboard/ in the run directory"]
+
+
+@dataclass(frozen=True)
+class MLflowConfig:
+    """An MLflow store or server."""
+
+    tracking_uri: Annotated[
+        str,
+        "sqlite:///FILE, postgresql://, mysql://, mssql:// or http(s)://..., or databricks; without a password",
+        Pattern(r"(sqlite|postgresql|mysql|mssql|https?)://(?![^/]*:[^/]*@).+|databricks"),
+    ]
+    experiment: Annotated[str, "the experiment that runs go to"]
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    """Weights & Biases."""
+
+    mode: Annotated[Literal["offline", "online"], "offline: files for wandb sync; online: needs wandb login"]
+    project: Annotated[str, "the project that runs go to"]
+    entity: Annotated[str | None, "user or team; null: the account's own"]
+    directory: Annotated[str | None, "folder of the files; null: wandb/ in the run directory"]
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """The trackers that hear of a run, no part of the experiment itself. One that is absent is off."""
+
+    tensorboard: TensorBoardConfig | None = None
+    mlflow: MLflowConfig | None = None
+    wandb: WandbConfig | None = None
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the trackers that are on."""
+        return tuple(field.name for field in dataclasses.fields(self) if getattr(self, field.name) is not None)
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole experiment: enough to run it again."""
 
@@ -196,6 +241,7 @@ class Config:
     model: ModelConfig
     optimizer: OptimizerConfig
     trainer: TrainerConfig
+    logger: LoggerConfig = LoggerConfig()
 
 
 @dataclass(frozen=True)
@@ -207,6 +253,9 @@ class SweepConfig:
         tuple[Mapping[str, Any], ...] | None, "values that go together, one job a row: [{KEY: VALUE, ...}, ...]"
     ]
 
+
+SQLITE = "sqlite:///"
+"""What a file's path follows in a URI."""
 
 VARIANTS: dict[type, dict[str, type]] = {
     DataConfig: {
@@ -252,9 +301,36 @@ def config_from(values: Mapping[str, Any], where: str = "") -> Config:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Plain values, ready for YAML or JSON: the inverse of config_from."""
-    plain = dataclasses.asdict(config)
-    return {key: _plain(value) for key, value in plain.items()}
+    """Plain values, ready for YAML or JSON: the inverse of config_from. Trackers that are off do not appear."""
+    plain = {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
+    trackers = {name: keys for name, keys in plain.pop("logger").items() if keys is not None}
+    return plain | ({"logger": trackers} if trackers else {})
+
+
+def experiment(config: Config) -> dict[str, Any]:
+    """Plain values of what is trained and how: all but the trackers, which change nothing of it."""
+    return {key: value for key, value in config_to_dict(config).items() if key != "logger"}
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The same places from any working folder: a run may go on, and a job may run, elsewhere."""
+    data, trackers = config.data, config.logger
+    if data.root is not None:
+        data = dataclasses.replace(data, root=_absolute(data.root))
+    if trackers.tensorboard is not None and trackers.tensorboard.directory is not None:
+        place = _absolute(trackers.tensorboard.directory)
+        trackers = dataclasses.replace(trackers, tensorboard=TensorBoardConfig(place))
+    if trackers.wandb is not None and trackers.wandb.directory is not None:
+        own = dataclasses.replace(trackers.wandb, directory=_absolute(trackers.wandb.directory))
+        trackers = dataclasses.replace(trackers, wandb=own)
+    if trackers.mlflow is not None and trackers.mlflow.tracking_uri.startswith(SQLITE):
+        uri = SQLITE + _absolute(trackers.mlflow.tracking_uri.removeprefix(SQLITE))
+        trackers = dataclasses.replace(trackers, mlflow=dataclasses.replace(trackers.mlflow, tracking_uri=uri))
+    return dataclasses.replace(config, data=data, logger=trackers)
+
+
+def _absolute(path: str) -> str:
+    return os.fspath(Path(path).expanduser().absolute())
 
 
 def sweep_from(values: Mapping[str, Any]) -> SweepConfig:
@@ -331,28 +407,48 @@ def to_yaml(config: Config) -> str:
 
 def known_keys() -> dict[str, str]:
     """Every dotted key of every variant, with its meaning."""
-    keys: dict[str, str] = {}
-    for key, hint in _hints(Config).items():
-        section: type = _bare(hint)
-        if not dataclasses.is_dataclass(section):
-            keys[key] = _meaning(hint)
-            continue
-        for variant in VARIANTS.get(section, {"": section}).values():
-            keys |= {f"{key}.{name}": _meaning(inner) for name, inner in _hints(variant).items()}
-    return keys
+    return {key: _meaning(hint) for key, hint in leaves(Config)}
 
 
 def whole_keys() -> set[str]:
     """The dotted keys that hold whole numbers."""
-    found: set[str] = set()
-    for key, hint in _hints(Config).items():
-        section: type = _bare(hint)
-        if not dataclasses.is_dataclass(section):
-            found |= {key} if _holds_whole(hint) else set()
+    return {key for key, hint in leaves(Config) if _holds_whole(hint)}
+
+
+def leaves(
+    section: type, prefix: str = "", chosen: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, Any]]:
+    """Every dotted key below a section, with its type's hint.
+
+    Of a section whose keys depend on its name, those of the variant that is `chosen` for it, else those of all.
+    """
+    for key, hint in _hints(section).items():
+        inner = _inner_section(hint)
+        if inner is None:
+            yield f"{prefix}{key}", hint
             continue
-        for variant in VARIANTS.get(section, {"": section}).values():
-            found |= {f"{key}.{name}" for name, inner in _hints(variant).items() if _holds_whole(inner)}
-    return found
+        variants = VARIANTS.get(inner, {"": inner})
+        name = chosen.get(f"{prefix}{key}")
+        for variant in [variants[name]] if name in variants else variants.values():
+            yield from leaves(variant, f"{prefix}{key}.")
+
+
+def choices(hint: Any) -> tuple[str, ...]:
+    """The words that a key of this type may be, as they are typed; none where they cannot be listed."""
+    bare = _bare(hint)
+    if typing.get_origin(bare) in (Union, types.UnionType):
+        options = [choices(option) for option in typing.get_args(bare) if option is not type(None)]
+        return (*(word for words in options for word in words), "null")
+    if typing.get_origin(bare) is Literal:
+        return tuple(str(word) for word in typing.get_args(bare))
+    return ("true", "false") if bare is bool else ()
+
+
+def _inner_section(hint: Any) -> type | None:
+    """The dataclass that a hint means, may it be absent or not."""
+    bare = _bare(hint)
+    options = typing.get_args(bare) if typing.get_origin(bare) in (Union, types.UnionType) else (bare,)
+    return next((option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
 
 
 def _holds_whole(hint: Any) -> bool:
@@ -403,10 +499,14 @@ def _section(section: type[T], values: Any, path: str) -> T:
     for key in values:
         if key not in hints:
             raise ConfigError(_unknown_key(section, variant, f"{prefix}{key}", str(key), values))
-    missing = [key for key in hints if key not in values]
+    optional = {field.name for field in dataclasses.fields(variant) if field.default is not dataclasses.MISSING}  # type: ignore[arg-type]
+    missing = [key for key in hints if key not in values and key not in optional]
     if missing:
-        raise ConfigError(f"{prefix}{missing[0]}: is missing")
-    return variant(**{key: _value(hint, values[key], f"{prefix}{key}") for key, hint in hints.items()})
+        group, _, option = path.partition(".")
+        remedy = f"; {group}={option} brings it" if option else ""
+        raise ConfigError(f"{prefix}{missing[0]}: is missing{remedy}")
+    given = {key: hint for key, hint in hints.items() if key in values}
+    return variant(**{key: _value(hint, values[key], f"{prefix}{key}") for key, hint in given.items()})
 
 
 def _variant(section: type[T], values: Mapping[str, Any], path: str) -> type[T]:
@@ -459,6 +559,8 @@ def _optional(hint: Any, value: Any, path: str) -> Any:
     if value is None:
         return None
     inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if dataclasses.is_dataclass(inner):
+        return _value(inner, value, path)
     try:
         return _value(inner, value, path)
     except ConfigError as error:

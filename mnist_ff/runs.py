@@ -25,6 +25,8 @@ OUTPUTS = Path("outputs")
 """Where runs go, unless hydra.run.dir says another place."""
 LAST, BEST = "last", "best"
 """Words that stand for a run in OUTPUTS."""
+LEVELS = 4
+"""Folders below a sweep's or outputs/ in which a run may lie."""
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 """How a run directory's name begins: its local time."""
 
@@ -152,7 +154,7 @@ def _final(path: Path) -> _Final | None:
     return final if good else None
 
 
-def runs_below(path: Path, depth: int = 4) -> Iterator[Path]:
+def runs_below(path: Path, depth: int = LEVELS) -> Iterator[Path]:
     """Directories with a config.yaml, at any of the first levels: a subdirectory's name may hold a slash."""
     try:
         folders = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir()]

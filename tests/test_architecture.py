@@ -17,8 +17,9 @@ LAYERS = [
     {"fused"},
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
-    {"training"},
-    {"plots", "tables"},
+    {"trackers"},
+    {"training", "lr_range"},
+    {"plots", "tables", "completion"},
     {"sweeps"},
     {"report"},
     {"commands"},
@@ -72,7 +73,7 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
         assert part_of(path) in ("hydra_app", "config")
 
 
-WITHOUT_TORCH = ["config.py", "runs.py", "tables.py", "plots.py", "data/catalog.py", "data/cache.py"]
+WITHOUT_TORCH = ["config.py", "runs.py", "tables.py", "plots.py", "completion.py", "data/catalog.py", "data/cache.py"]
 WITHOUT_TORCH += ["digits.py", "photograph.py", "picture_file.py", "onnx_graph.py", "commands/runs.py"]
 WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
 WITHOUT_TORCH += ["commands/report.py", *(f"report/{path.name}" for path in (PACKAGE / "report").glob("*.py"))]

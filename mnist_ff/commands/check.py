@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mnist_ff.config import Config, TrainerConfig
+import importlib.util
+
+from mnist_ff.config import Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import ConfigError
 from mnist_ff.records import CLASSES
@@ -26,6 +28,26 @@ def check(config: Config) -> None:
             f"the training images of data={config.data.name}"
         )
     check_trainer(config.trainer)
+    check_trackers(config.logger)
+
+
+TRACKER_MODULES = {
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
+}
+"""What each tracker's extra, which has its name, brings."""
+
+
+def check_trackers(logger: LoggerConfig) -> None:
+    """See that what the chosen trackers need is here. Errors: ConfigError naming the extra."""
+    for name in logger.chosen:
+        for module in TRACKER_MODULES[name]:
+            if importlib.util.find_spec(module) is None:
+                raise ConfigError(
+                    f"logger={name}: needs {module}, which is not installed: pip install 'mnist-ff[{name}]'; "
+                    "logger=[] tracks nothing"
+                )
 
 
 def check_trainer(trainer: TrainerConfig) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config import Config, config_from, config_to_dict, flat, known_keys, nearest
+from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, nearest
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs import Run
 
@@ -25,6 +25,9 @@ FREE = {
 """Keys that do not change what was trained so far, nor the steps to come."""
 WARNED = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
 """Keys that change the steps to come: allowed, said aloud and recorded."""
+
+LOGGER = "logger"
+"""The section of the trackers: a resume may change it, and then records it whole."""
 
 
 def find_run(word: str, root: Path) -> Run:
@@ -47,19 +50,22 @@ def find_run(word: str, root: Path) -> Run:
 
 def recipe(config: Config) -> str:
     """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
-    values = flat(config_to_dict(config))
+    values = flat(experiment(config))
     kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def changed(base: Config, values: Mapping[str, Any]) -> Config:
-    """A config with some dotted keys set. Errors: ConfigError."""
+    """A config with some dotted keys set, or all trackers at once. Errors: ConfigError."""
     plain = config_to_dict(base)
     for key, value in values.items():
-        if key not in known_keys():
+        if key not in known_keys() and key != LOGGER:
             raise ConfigError(f"{key}: there is no such key{nearest(key, known_keys())}")
-        section, _, name = key.rpartition(".")
-        (plain[section] if section else plain)[name] = value
+        *sections, name = key.split(".")
+        place = plain
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
     return config_from(plain)
 
 
@@ -96,7 +102,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     """
     saved = saved_config(run)
     config = changed(saved, values)
-    old, new = flat(config_to_dict(saved)), flat(config_to_dict(config))
+    old, new = flat(experiment(saved)), flat(experiment(config))
     changes = {key: new[key] for key in new if new[key] != old[key]}
     for key in changes:
         if key not in FREE | WARNED:
@@ -105,6 +111,8 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
                 f"mnist-ff train --config-of {run.path} {key}=... makes a new run of it"
             )
     warnings = [f"{key} goes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
+    if config.logger != saved.logger:
+        changes[LOGGER] = config_to_dict(config).get(LOGGER, {})
     summary = run.summary()
     epochs = config.trainer.epochs
     begun = 0 if summary is None else summary.epochs + (summary.status != "finished")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import secrets
 import shlex
 import time
@@ -26,10 +25,10 @@ from mnist_ff.checkpoint import TrainingState, load_checkpoint, load_optimizer, 
 from mnist_ff.commands.check import check
 from mnist_ff.commands.environment import environment
 from mnist_ff.commands.resume import recipe
-from mnist_ff.config import Config
+from mnist_ff.config import Config, experiment, flat, with_absolute_paths
 from mnist_ff.data.load import Data, Split, ensure, load_data
 from mnist_ff.engine import build_steps, choose_engine
-from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError
+from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
@@ -37,7 +36,10 @@ from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import CLASSES, Outcome, Plan, Position, Score, Summary
 from mnist_ff.runs import Run, shown
 from mnist_ff.seeds import generator, row_order
+from mnist_ff.sweeps.collect import sweep_of
 from mnist_ff.tables import score_text
+from mnist_ff.trackers.chosen import chosen_trackers, identity
+from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
 from mnist_ff.training import Shuffle, fit
 
 log = logging.getLogger("mnist_ff")
@@ -77,10 +79,7 @@ def settle(config: Config) -> Config:
 
     Errors: DataError when no data can be had; ConfigError when the fallback is too small for the config.
     """
-    data = ensure(config.data)
-    if data.root is not None:  # a run directory may be read from another folder
-        data = dataclasses.replace(data, root=os.fspath(Path(data.root).expanduser().absolute()))
-    settled = dataclasses.replace(config, data=data)
+    settled = with_absolute_paths(dataclasses.replace(config, data=ensure(config.data)))
     check(settled)
     trainer = settled.trainer
     if trainer.threads is None:  # the last bits of a CPU's results depend on it
@@ -114,7 +113,8 @@ def train(
         try:
             with _failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
                 training = _Training(config, run, argv, clock, console, device, stopped, changes, pruning)
-                return training.run_all()
+                with training.tracked():
+                    return training.run_all()
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C does not come as an exception here
             if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
@@ -182,6 +182,7 @@ class _Training:
                 self.model, config.optimizer, config.trainer, self.data.train, device
             )
         self.engine = choose_engine(self.model, config.trainer, device)
+        self.trackers: list[Tracking] = []
         conditions = environment(config, self.data, device, self.engine, argv)
         if saved is None:
             self.position = Position()
@@ -189,6 +190,39 @@ class _Training:
         else:
             self.position = self._restore(saved)
             self._begin_again(conditions, changes or {})
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Inside the block the chosen trackers hear of the run; at its end they hear how it ended."""
+        with self.clock.part("import"):
+            self.trackers = self._trackers()
+        try:
+            yield
+        except BaseException as error:
+            end_all(self.trackers, Ending(status_of(error), str(error)), self.stopped)
+            raise
+        end_all(self.trackers, self._ending(), self.stopped)
+
+    def _trackers(self) -> list[Tracking]:
+        chosen = chosen_trackers(self.config.logger)
+        if not chosen:
+            return []
+        beginning = Beginning(
+            identity=identity(self.run),
+            directory=self.run.path,
+            name=self.config.name or self.run.path.name,
+            sweep=sweep_of(self.run.path),
+            config=flat(experiment(self.config)),
+            tags=_conditions(self.run),
+        )
+        return [Tracking(tracker, beginning, self._warn) for tracker in chosen]
+
+    def _ending(self) -> Ending:
+        """What the run's own files say."""
+        summary, model = self.run.summary(), self.run.file("model.safetensors")
+        assert summary is not None
+        pictures = sorted(self.run.file("plots").glob("*.png")) if self.config.trainer.plots else []
+        return Ending(summary.status, summary.cause, summary.score, tuple(pictures), model)
 
     def run_all(self) -> Summary:
         """Train, score, write, draw, report."""
@@ -198,6 +232,8 @@ class _Training:
             f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, "
             f"on {self.device} ({self.engine}, {self.config.trainer.precision})"
         )
+        for tracking in self.trackers:
+            self._say(f"tracked by {tracking.where}")
         outcome = self._fit()
         final = evaluate(self.model, self.data.test)
         save_weights(self.run.file("model.safetensors"), self.model)
@@ -222,6 +258,7 @@ class _Training:
             ]
             if self.pruning is not None:
                 callbacks.append(self.pruning)
+            callbacks += self.trackers
             if self.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
@@ -450,10 +487,9 @@ def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) 
     bug = not isinstance(error, MnistError)
     if bug:
         log.error("failed:\n%s", traceback.format_exc())
-    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted"}
     run.write_summary(
         Summary(
-            status=statuses.get(type(error), "failed"),
+            status=status_of(error),
             cause="".join(traceback.format_exception(error)) if bug else str(error),
             score=None,
             epochs=len(_rows_written(run, "epochs.csv")),
@@ -466,6 +502,23 @@ def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) 
             seconds=clock.total(),
         )
     )
+
+
+def status_of(error: BaseException) -> str:
+    """How a run ended that this error ended."""
+    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted", Stopped: "interrupted"}
+    return statuses.get(type(error), "failed")
+
+
+def _conditions(run: Run) -> dict[str, str]:
+    """What trackers are told of a run beside its config, from its environment.json."""
+    known = run.environment()
+    keys = ("started", "device", "device_name", "engine")
+    conditions = {"directory": run.path, "torch": torch.__version__, **{key: known.get(key) for key in keys}}
+    git = known.get("git")
+    if isinstance(git, dict):
+        conditions |= {f"git_{key}": git.get(key) for key in ("sha", "dirty")}
+    return {key: str(value) for key, value in conditions.items()}
 
 
 def _rows_written(run: Run, name: str) -> Sequence[str]:

@@ -209,8 +209,10 @@ def _check_launcher(name: str) -> None:
 
 def _check_options(group: str, override: Override, options: list[str]) -> None:
     asked = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    if group == "logger":  # the one group of which several, or none, may be chosen
+        asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
     for option in asked:
-        if option is None and group in ("experiment", "sweep"):
+        if option is None and group in ("experiment", "sweep", "logger"):
             continue
         if str(option) not in options:
             names = ", ".join(options) or "nothing yet"

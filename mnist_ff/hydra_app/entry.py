@@ -15,8 +15,8 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.check import check
-from mnist_ff.commands.resume import changed, find_run, is_done, resumed_config, saved_config
-from mnist_ff.config import Config, DataConfig, known_keys, sweep_keys
+from mnist_ff.commands.resume import LOGGER, changed, find_run, is_done, resumed_config, saved_config
+from mnist_ff.config import Config, DataConfig, config_to_dict, known_keys, sweep_keys
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
@@ -153,8 +153,13 @@ def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
 
 
 def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
-    """Plain values of KEY=VALUE words. Errors: ConfigError for groups, sweeps, + and ~."""
+    """Plain values of KEY=VALUE words, with all trackers at once for logger=. Errors: ConfigError for other groups,
+    sweeps, + and ~."""
     values: dict[str, Any] = {}
+    if any(word.startswith("logger=") for word in words):
+        trackers = [word for word in words if word.startswith(("logger=", "logger."))]
+        values[LOGGER] = config_to_dict(typed(compose_run(hydra, trackers))).get(LOGGER, {})
+        words = [word for word in words if word not in trackers]
     for override in check_overrides(hydra.config_loader, words):
         plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
         if not plain or override.key_or_group not in known_keys():

@@ -78,6 +78,8 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
     for word in words:
         if word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{word}: a resumed sweep stays in its directories")
+        if word.startswith(("logger=", "logger.")):
+            raise ConfigError(f"{word}: a resumed sweep keeps its trackers")
     if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
         if any(not word.startswith(("hydra.", "sweep.on_error=")) for word in words):
             raise ConfigError(

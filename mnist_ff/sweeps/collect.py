@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_ff.config import Config, config_to_dict, flat
+from mnist_ff.config import Config, experiment, flat
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.records import Score
-from mnist_ff.runs import EPOCH_COLUMNS, Run, runs_below
+from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, Run, runs_below
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
 
 ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
@@ -83,6 +83,11 @@ def was_swept(path: Path) -> bool:
     return any((path / name).is_file() for name in (JOBS, "multirun.yaml"))
 
 
+def sweep_of(run: Path) -> Path | None:
+    """The directory of the sweep that a run belongs to; a job's own may lie some levels below."""
+    return next((folder for folder in run.absolute().parents[:LEVELS] if was_swept(folder)), None)
+
+
 def holds_runs(path: Path) -> bool:
     """Whether a path has saved jobs, or runs below it and is none itself."""
     return (path / JOBS).is_file() or (not (path / "config.yaml").exists() and next(runs_below(path), None) is not None)
@@ -119,7 +124,7 @@ def _natural(path: Path) -> tuple[tuple[int, str], ...]:
 def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Row:
     """The row of one run directory. What cannot be read makes a row with status broken, never an error."""
     run, label = Run(path), str(path) if label is None else label
-    planned = {} if job is None else flat(config_to_dict(job.config))
+    planned = {} if job is None else flat(experiment(job.config))
     config_file = run.file("config.yaml")
     if not config_file.is_file():
         return Row(label, path, "not started", "no job has begun it yet", planned)
@@ -133,7 +138,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         return Row(label, path, "broken", one_line(str(error)), planned)
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds another experiment than job {job.number}", planned)
-    values = flat(config_to_dict(config))
+    values = flat(experiment(config))
     if planned and planned["trainer.threads"] is None:  # left to each machine: no difference that anyone asked for
         values["trainer.threads"] = None
     try:

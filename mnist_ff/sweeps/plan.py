@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mnist_ff.config import Config, config_from, config_to_dict
+from mnist_ff.config import Config, config_from, config_to_dict, experiment
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.runs import Run
@@ -34,7 +34,7 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the resolved config."""
+        """The SHA-256 of the resolved config, without its trackers."""
         return digest(self.config)
 
 
@@ -55,8 +55,8 @@ class SweepPlan:
 
 
 def digest(config: Config) -> str:
-    """The SHA-256 of a resolved config."""
-    return hashlib.sha256(json.dumps(config_to_dict(config), sort_keys=True).encode()).hexdigest()
+    """The SHA-256 of a resolved config, whatever tracks it."""
+    return hashlib.sha256(json.dumps(experiment(config), sort_keys=True).encode()).hexdigest()
 
 
 def write_plan(directory: Path, plan: SweepPlan) -> None:
@@ -161,6 +161,7 @@ def same_experiment(planned: Config, found: Config) -> bool:
         seed=seed,
         data=dataclasses.replace(planned.data, root=found.data.root),
         trainer=dataclasses.replace(planned.trainer, threads=threads),
+        logger=found.logger,
     )
     return settled == found
 

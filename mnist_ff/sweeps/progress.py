@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mnist_ff.config import config_to_dict, flat
+from mnist_ff.config import experiment, flat
 from mnist_ff.sweeps.collect import Row, read_row
 from mnist_ff.sweeps.plan import Job
 from mnist_ff.sweeps.summarise import brief, differing
@@ -18,12 +18,12 @@ LOOK_EVERY = 0.3
 
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
     """The keys that tell jobs apart."""
-    return differing([flat(config_to_dict(job.config)) for job in jobs])[0]
+    return differing([flat(experiment(job.config)) for job in jobs])[0]
 
 
 def named(job: Job, keys: Sequence[str]) -> str:
     """A job by its values of these keys."""
-    values = flat(config_to_dict(job.config))
+    values = flat(experiment(job.config))
     return "  ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 

@@ -1,0 +1,133 @@
+"""A learning-rate range test on a fresh network: losses, a picture and a rate to begin with. Nothing else changes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import secrets
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mnist_ff import device as devices
+from mnist_ff.commands.train import settle, shuffler, warn_of_fallback
+from mnist_ff.config import Config, config_to_dict
+from mnist_ff.data.load import load_data
+from mnist_ff.device import describe
+from mnist_ff.engine import build_steps, choose_engine
+from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.files import replacing, write_text
+from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.lr_range import rates, smoothed_losses, suggestion, try_rates
+from mnist_ff.model import build_model
+from mnist_ff.runs import shown
+
+Compose = Callable[[Sequence[str]], Config]
+
+FOLDER = Path("outputs", "lr_find")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]")
+    parser.add_argument("--first", type=float, default=1e-6, help="the smallest rate (default: 1e-6)")
+    parser.add_argument("--last", type=float, default=10.0, help="the largest rate (default: 10)")
+    parser.add_argument("--steps", type=int, default=200, help="batches, each with its own rate (default: 200)")
+
+
+def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+    """Try the rates, write CSV, picture and JSON into a new directory, print a suggestion.
+
+    Errors: ConfigError; DataError; RunError when the loss never fell.
+    """
+    _check(arguments)
+    config = settle(compose(arguments.overrides))
+    tried = rates(arguments.first, arguments.last, arguments.steps)
+    with interruptible() as stopped:
+        losses = _try(config, tried, console, stopped)
+    if stopped.exit_code:
+        return stopped.exit_code
+    found = suggestion(tried, losses)
+    rounded = None if found is None else float(f"{found:.2g}")
+    directory = _write(config, tried[: len(losses)], losses, rounded)
+    console.print(f"written to {shown(directory)}", markup=False, highlight=False, soft_wrap=True)
+    if rounded is None:
+        raise RunError(f"the loss never fell between {arguments.first:g} and {arguments.last:g}; try other ends")
+    given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
+    console.print(f"suggested  optimizer.lr={rounded:g}  (the smoothed loss falls fastest there)", highlight=False)
+    train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
+    console.print(f"try it     {train}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    first, last = arguments.first, arguments.last
+    if not (math.isfinite(last) and 0 < first < last):
+        raise ConfigError(f"--first {first:g} --last {last:g}: must be above 0, and the last above the first")
+    if arguments.steps < 10:
+        raise ConfigError(f"--steps {arguments.steps}: must be at least 10")
+    for word in arguments.overrides:
+        if word.lstrip("+~").startswith(("hydra", "logger", "sweep")):
+            raise ConfigError(f"{word}: means nothing to lr-find")
+
+
+def _try(config: Config, tried: Sequence[float], console: Console, stopped: Interruption) -> list[float]:
+    assert config.seed is not None
+    with devices.prepared(config.trainer, config.seed) as device:
+        data = load_data(config.data, config.seed).to(device)
+        warn_of_fallback(data, console)
+        model = build_model(config.model, config.seed, device)
+        trainer = config.trainer
+        if choose_engine(model, trainer, device) == "graph":  # a captured step keeps the rate it was captured with
+            trainer = replace(trainer, engine="fused")
+        step, optimizer = build_steps(model, config.optimizer, trainer, data.train, device)
+        order = shuffler(trainer.shuffle, config.seed, data.train, device)
+        console.print(
+            f"{len(tried)} batches of {trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, {config.optimizer.name}, "
+            f"{describe(device)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return try_rates(step, optimizer, order, trainer.batch_size, tried, stopped)
+
+
+def _write(config: Config, tried: Sequence[float], losses: Sequence[float], found: float | None) -> Path:
+    """The test's own directory, which is no run's: it has no config.yaml. Errors: RunError."""
+    directory = Path.cwd() / FOLDER / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+    smoothed = smoothed_losses(losses)
+    rows = [f"{rate:.9g},{loss:.9g},{mean:.9g}\n" for rate, loss, mean in zip(tried, losses, smoothed, strict=True)]
+    try:
+        directory.mkdir(parents=True)
+        write_text(directory / "lr_find.csv", "lr,loss,smoothed_loss\n" + "".join(rows))
+        values: dict[str, Any] = {"suggested_lr": found, "config": config_to_dict(config)}
+        write_text(directory / "lr_find.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
+        with replacing(directory / "lr_find.png") as temporary:
+            _figure(tried, losses, smoothed, found).savefig(temporary, format="png", dpi=120)
+    except OSError as error:
+        raise RunError(f"{directory}: {error.strerror}") from None
+    return directory
+
+
+def _figure(tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: float | None) -> Any:
+    from mnist_ff.plots import RAW, SMOOTH, TRAIN, new_figure
+
+    figure, axes = new_figure(9, 5)
+    axes.plot(tried, losses, color=RAW, linewidth=0.7, label="each batch")
+    axes.plot(tried, smoothed, color=SMOOTH, linewidth=1.8, label="smoothed")
+    if found is not None:
+        axes.axvline(found, color=TRAIN, linestyle="--", linewidth=1, label=f"suggested: {found:g}")
+    axes.set_title("Learning-rate range test")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.3 * max(smoothed[0], 1e-9) if smoothed else 1)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("cross-entropy (nats)")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    return figure

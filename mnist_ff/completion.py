@@ -1,0 +1,332 @@
+"""Words for a shell's Tab key, by the schema, conf/ and the directories: no torch, no Hydra, no YAML reader."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_ff.config import Config, SweepConfig, choices, conf_dir, leaves
+from mnist_ff.errors import ConfigError
+
+SHELLS = {
+    "bash": """\
+_mnist_ff() {
+    local word
+    COMPREPLY=()
+    while IFS= read -r word; do
+        COMPREPLY+=("$word")
+    done < <("$1" completion --line "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2> /dev/null)
+}
+complete -o nospace -o default -F _mnist_ff mnist-ff
+""",
+    "zsh": """\
+#compdef mnist-ff
+_mnist_ff() {
+    local -a found whole open
+    found=("${(@f)$(${(Q)words[1]} completion --words "${(@Q)words[2,CURRENT]}" 2> /dev/null)}")
+    whole=(${${(M)found:#* }% })
+    open=(${found:#* })
+    (( ${#whole} )) && compadd -- $whole
+    (( ${#open} )) && compadd -S '' -- $open
+    (( ${#whole} + ${#open} )) || _files
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+compdef _mnist_ff mnist-ff
+""",
+    "fish": """\
+function __mnist_ff
+    set -l words (commandline -opc) (commandline -ct)
+    set -l found ($words[1] completion --words $words[2..-1] 2> /dev/null | string replace -r ' $' '')
+    if test (count $found) -gt 0
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c mnist-ff -f -a '(__mnist_ff)'
+""",
+}
+
+USAGE = """usage: mnist-ff completion bash|zsh|fish
+
+Print a script that completes commands, options, run directories, and after train, bench and lr-find groups, keys and
+values. In ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
+
+  eval "$(mnist-ff completion bash)"
+  eval "$(mnist-ff completion zsh)"
+  mnist-ff completion fish | source
+"""
+
+TRAIN_OPTIONS = {
+    "-m": None,
+    "--multirun": None,
+    "--config-of": "RUN",
+    "--cfg": ("job", "hydra", "all"),
+    "--resolve": None,
+    "--package": "",
+    "--help": None,
+}
+"""What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+Kind = str | tuple[str, ...] | None
+
+NOT_TYPED = ("data.name", "data.instead_of")
+"""Keys of the data that its choice decides, or that mnist-ff sets itself."""
+SPECIAL = re.compile(r"""([\s'"\\$&();<>|*?`#!{}])""")
+
+
+def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
+    """Print a shell's script, or, asked by such a script, the words that may stand at the cursor, one a line.
+
+    A word that ends with a space is whole; the others go on. Errors: ConfigError.
+    """
+    if list(words[:1]) == ["--words"]:
+        *before, current = words[1:] or [""]
+        sys.stdout.writelines(f"{word}\n" for word in candidates(before, current, commands))
+    elif list(words[:1]) == ["--line"] and len(words) == 3:
+        sys.stdout.writelines(f"{word}\n" for word in _for_bash(words[1], words[2], commands))
+    elif {"-h", "--help"} & set(words):
+        sys.stdout.write(USAGE)
+    elif len(words) == 1 and words[0] in SHELLS:
+        sys.stdout.write(SHELLS[words[0]])
+    else:
+        raise ConfigError(f"completion: takes one of {', '.join(SHELLS)}, as in mnist-ff completion bash")
+    return 0
+
+
+def candidates(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
+    """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself)."""
+    if not before:
+        found = [f"{name} " for name in (*commands, "--help", "--version")]
+    elif before[0] == "completion":
+        found = [f"{name} " for name in SHELLS]
+    elif before[0] == "train":
+        found = list(_train(before[1:], current))
+    elif before[0] in commands:
+        found = list(_argparse(before[0], before[1:], current))
+    else:
+        found = []
+    return [word for word in found if word.startswith(current)]
+
+
+def _for_bash(line: str, breaks: str, commands: Mapping[str, str]) -> list[str]:
+    """bash takes a word apart at its COMP_WORDBREAKS, = for one, and wants what follows the last one, escaped."""
+    words, quoted = _split(line)
+    current = words[-1]
+    found = candidates(words[1:-1], current, commands)
+    if quoted:
+        return [word.rstrip(" ") for word in found]
+    typed = re.split(r"(?<!\\)\s", line)[-1]
+    places = [place for place, letter in enumerate(current) if letter in breaks and not letter.isspace()]
+    cut = places[-1] + 1 if places and typed else 0
+    return [_escaped(word[cut:]) for word in found]
+
+
+def _split(line: str) -> tuple[list[str], bool]:
+    """A line's words, the last one what is being typed, and whether it stands in an open quote."""
+    for closing in ("", "'", '"'):
+        try:
+            words = shlex.split(line + closing)
+        except ValueError:
+            continue
+        ended = not closing and re.search(r"(?<!\\)\s$", line) is not None
+        return [*words, ""] if ended else words, bool(closing)
+    return [*line.split(), ""], False
+
+
+def _escaped(word: str) -> str:
+    whole = word.endswith(" ")
+    return SPECIAL.sub(r"\\\1", word[:-1] if whole else word) + (" " if whole else "")
+
+
+def _train(before: Sequence[str], current: str) -> Iterator[str]:
+    kind = TRAIN_OPTIONS.get(before[-1]) if before else None
+    if kind is not None:
+        yield from _of_kind(kind, current)
+        return
+    if current.startswith("-"):
+        yield from (f"{option} " for option in TRAIN_OPTIONS)
+        return
+    yield from _overrides(before, current, sweeping=bool({"-m", "--multirun"} & set(before)))
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """One call of add_argument in a command's source."""
+
+    names: tuple[str, ...]
+    kind: Kind
+
+
+def _argparse(command: str, before: Sequence[str], current: str) -> Iterator[str]:
+    arguments = arguments_of(command)
+    options = {name: argument for argument in arguments for name in argument.names if name.startswith("-")}
+    before_it = options.get(before[-1]) if before else None
+    if before_it is not None and before_it.kind is not None:
+        yield from _of_kind(before_it.kind, current)
+        return
+    if current.startswith("-"):
+        yield from (f"{name} " for name in (*options, "--help"))
+        return
+    for argument in arguments:
+        if not argument.names[0].startswith("-") and argument.kind is not None:
+            yield from _of_kind(argument.kind, current, before)
+
+
+def arguments_of(command: str) -> list[_Argument]:
+    """A command's arguments, read from its source: importing most commands takes torch's seconds."""
+    path = Path(__file__).parent / "commands" / f"{command.replace('-', '_')}.py"
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except OSError:
+        return []
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "add_arguments")
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return [
+        _argument(call) for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"
+    ]
+
+
+def _argument(call: ast.Call) -> _Argument:
+    names = tuple(str(name.value) for name in call.args if isinstance(name, ast.Constant))
+    given = {word.arg: _literal(word.value) for word in call.keywords if word.arg is not None}
+    if str(given.get("action", "")).startswith("store_"):
+        return _Argument(names, None)
+    listed = given.get("choices")
+    if isinstance(listed, list | tuple):
+        return _Argument(names, tuple(map(str, listed)))
+    return _Argument(names, str(given.get("metavar") or ""))
+
+
+def _literal(node: ast.expr) -> object:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None  # a name, which only an import could resolve
+
+
+def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = ()) -> Iterator[str]:
+    """Words for an argument with these choices, or with a metavar such as RUN or KEY=VALUE; else a file, say."""
+    if isinstance(kind, tuple):
+        yield from (f"{word} " for word in kind)
+    elif "data.KEY=VALUE" in kind:
+        yield from (f"{name} " for name in options_of("data"))
+        named = [name for name in before if name in options_of("data")]
+        chosen = {"data": named[-1]} if named else {}
+        keys = dict.fromkeys(key for key, _ in leaves(Config, chosen=chosen) if key.startswith("data."))
+        yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
+    elif "KEY=VALUE" in kind:
+        yield from _overrides(before, current, sweeping=False)
+    elif "RUN" in kind or "SWEEP" in kind:
+        yield from ("last ", "best ")
+        yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group of conf/; names that begin with _ are parts of others."""
+    folder = conf_dir() / group
+    return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
+
+
+def _chosen(before: Sequence[str]) -> dict[str, str]:
+    """Each group's option on this command line, or by conf/config.yaml."""
+    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
+    chosen = dict(re.findall(r"^  - (?:override )?([\w/]+): (\S+)$", text, flags=re.M))
+    return chosen | dict(word.split("=", 1) for word in before if re.match(r"[\w/]+=", word))
+
+
+def _overrides(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
+    """Hydra's words: GROUP=OPTION and KEY=VALUE; ++KEY=VALUE, as there is no key to add (+) or to remove (~)."""
+    chosen = _chosen(before)
+    values = _values(chosen, sweeping)
+    plus = "++" if current.startswith("+") else ""
+    key, equals, _ = current.removeprefix(plus).partition("=")
+    if equals:
+        if key == "resume":
+            yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+        elif not plus or key not in _groups():
+            yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
+        return
+    for name in [*values, *([] if plus else ["resume"])]:
+        if not plus or not (name in _groups() or "/" in name or name == "dry_run"):
+            yield f"{plus}{name}="
+
+
+def _values(chosen: Mapping[str, str], sweeping: bool) -> dict[str, tuple[str, ...]]:
+    """Every key that may be typed, with the values that can be listed."""
+    groups = [group for group in _groups() if group != "sweep" or sweeping]
+    values = {group: (*options_of(group), *(["null"] if group in ("experiment", "sweep") else [])) for group in groups}
+    trackers = re.findall(r"\w+", chosen.get("logger", ""))
+    for key, hint in leaves(Config, chosen=chosen):
+        section, _, name = key.partition(".")
+        of_others = section == "logger" and name.split(".")[0] not in trackers
+        if not of_others and key not in NOT_TYPED and not (name == "name" and section in groups):
+            values[key] = choices(hint)
+    values["hydra.sweep.dir" if sweeping else "hydra.run.dir"] = ()
+    if not sweeping:
+        return values
+    values |= {key: choices(hint) for key, hint in leaves(SweepConfig, "sweep.")}
+    values["dry_run"] = ("true", "false")
+    values["hydra/sweeper"] = tuple(options_of("hydra/sweeper"))
+    values["hydra/launcher"] = ("basic", *options_of("hydra/launcher"))
+    for part in ("sweeper", "launcher"):
+        path = conf_dir() / "hydra" / part / f"{chosen.get(f'hydra/{part}', 'basic')}.yaml"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        values |= {f"hydra.{part}.{key}": () for key in re.findall(r"^([a-z]\w*):", text, flags=re.M)}
+    return values
+
+
+def _after_equals(current: str, values: Sequence[str], several: bool) -> Iterator[str]:
+    """One value, or with `several` one more after a comma or an opening bracket."""
+    place = max(current.rfind(","), current.rfind("[")) if several else -1
+    place = place if place >= 0 else current.index("=")
+    head, there = (
+        current[: place + 1],
+        re.findall(r"\w+", current.partition("=")[2][: -len(current[place + 1 :]) or None]),
+    )
+    end = "] " if "[" in head else " "
+    yield from (f"{head}{value}{end}" for value in values if value not in there)
+
+
+def _resumable(current: str, sweeping: bool) -> Iterator[str]:
+    if not sweeping:
+        yield "last "
+    yield from directories(current, runs=not sweeping, sweeps=sweeping)
+
+
+def directories(current: str, runs: bool, sweeps: bool) -> Iterator[str]:
+    """Run and sweep directories whose path begins with `current`, whole, and folders that may lead to some."""
+    if not current:  # where they usually are
+        for folder in ("outputs", "outputs/sweeps"):
+            yield from (place for place in _below(folder, "", runs, sweeps) if place.endswith(" "))
+        return
+    folder, slash, start = current.rpartition("/")
+    yield from _below(folder + slash, start, runs, sweeps)
+
+
+def _below(folder: str, start: str, runs: bool, sweeps: bool) -> Iterator[str]:
+    head = folder if not folder or folder.endswith("/") else f"{folder}/"
+    try:
+        entries = sorted(os.scandir(folder or "."), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if not entry.name.startswith(start) or entry.name.startswith(".") or not entry.is_dir():
+            continue
+        path = f"{head}{entry.name}"
+        if os.path.exists(f"{path}/config.yaml"):
+            if runs:
+                yield f"{path} "
+        elif sweeps and os.path.exists(f"{path}/jobs.json"):
+            yield f"{path} "
+        else:
+            yield f"{path}/"

@@ -1,0 +1,160 @@
+"""logger=mlflow: a run in a local SQLite store or on a server, through MLflow's client; a sweep is a parent run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from mnist_ff.config import SQLITE, MLflowConfig
+from mnist_ff.records import BatchRecord, EpochRecord
+from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, batch_figures, epoch_figures, final_figures
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+AT_ONCE = 1000
+"""Metrics that one call may log, by MLflow's own limit; 100 parameters and tags."""
+LONGEST = 500
+"""Characters of a parameter's or tag's value that every version of MLflow takes."""
+STATUSES = {"finished": "FINISHED", "pruned": "FINISHED", "interrupted": "KILLED"}
+"""MLflow's word for ours; all others are FAILED."""
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # on by default, and over the network
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own: minutes for a server that is gone
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""Settings of MLflow's that hold unless the user has set others."""
+
+
+class MLflow(Tracker):
+    """Parameters, metrics, pictures and the model as artifacts."""
+
+    title = "MLflow"
+
+    def __init__(self, config: MLflowConfig) -> None:
+        self._config = config
+        self.place = config.tracking_uri
+        self._client: MlflowClient
+        self._run = ""
+        self._parent: str | None = None
+        self._known: dict[int, float] = {}
+
+    def load(self) -> None:
+        """Import the client."""
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
+        import mlflow.entities  # noqa: F401
+
+    def begin(self, beginning: Beginning, first_step: int) -> None:
+        """Find the run that this directory had before, or make one."""
+        from mlflow import MlflowClient
+
+        with self._alone(beginning):
+            self._client = MlflowClient(tracking_uri=self._config.tracking_uri)
+            experiment = self._experiment()
+            if beginning.sweep is not None:
+                self._parent = self._parent_of(experiment, beginning.sweep)
+        earlier = self._found(experiment, "identity", beginning.identity)
+        if earlier is None:
+            own = {f"mnist_ff.{key}": value for key, value in beginning.tags.items()}
+            tags = own | {"mnist_ff.identity": beginning.identity}
+            if self._parent is not None:
+                tags["mlflow.parentRunId"] = self._parent
+            self._run = self._client.create_run(experiment, run_name=beginning.name, tags=_cut(tags)).info.run_id
+            self._params(beginning.config)
+            return
+        self._run = earlier.info.run_id
+        self._client.update_run(self._run, status="RUNNING")
+        self._go_on(beginning.config, earlier.data.params, first_step)
+
+    def batches(self, records: Sequence[BatchRecord]) -> None:
+        """Loss and learning rate of every batch, but those that are there from before a kill."""
+        new = [record for record in records if self._known.get(record.step) != record.loss]
+        self._log(metric for record in new for metric in _metrics(batch_figures(record), record.step))
+
+    def epoch(self, record: EpochRecord, step: int) -> None:
+        """The epoch's figures."""
+        self._log(_metrics(epoch_figures(record), step))
+
+    def end(self, ending: Ending, step: int) -> None:
+        """Score, pictures, model, status."""
+        self._log(_metrics(final_figures(ending), max(step, 0)))
+        for picture in ending.pictures:
+            self._client.log_artifact(self._run, str(picture), "plots")
+        if ending.model is not None:
+            self._client.log_artifact(self._run, str(ending.model), "model")
+        for key, value in (("status", ending.status), ("cause", ending.cause or "")):
+            self._client.set_tag(self._run, f"mnist_ff.{key}", value[:LONGEST])
+        self._client.set_terminated(self._run, STATUSES.get(ending.status, "FAILED"))
+        if self._parent is not None:
+            self._client.set_terminated(self._parent)
+
+    def _alone(self, beginning: Beginning) -> AbstractContextManager[Any]:
+        """Nobody else makes a store's tables or a sweep's parent run meanwhile: jobs begin in the same second."""
+        if self._config.tracking_uri.startswith(SQLITE):
+            file = Path(self._config.tracking_uri.removeprefix(SQLITE))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return FileLock(f"{file}.lock")
+        return nullcontext() if beginning.sweep is None else FileLock(beginning.sweep / ".mlflow.lock")
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._config.experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        place = None
+        if self._config.tracking_uri.startswith(SQLITE):  # MLflow's own choice is the working folder
+            place = (Path(self._config.tracking_uri.removeprefix(SQLITE)).parent / "artifacts").as_uri()
+        return self._client.create_experiment(self._config.experiment, artifact_location=place)
+
+    def _found(self, experiment: str, tag: str, value: str) -> Any:
+        text = value.replace("'", "''")
+        runs = self._client.search_runs([experiment], f"tags.`mnist_ff.{tag}` = '{text}'", max_results=1)
+        return runs[0] if runs else None
+
+    def _parent_of(self, experiment: str, sweep: Path) -> str:
+        """The run that stands for a sweep; it holds nothing but its jobs, and is found by the sweep's name."""
+        found = self._found(experiment, "sweep_directory", str(sweep))
+        if found is None:
+            found = self._client.create_run(
+                experiment, run_name=sweep.name, tags={"mnist_ff.sweep_directory": str(sweep)}
+            )
+        return str(found.info.run_id)
+
+    def _params(self, config: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(key, value) for key, value in _cut(config).items()]
+        for start in range(0, len(params), 100):
+            self._client.log_batch(self._run, params=params[start : start + 100])
+
+    def _go_on(self, config: Mapping[str, Any], earlier: Mapping[str, str], first_step: int) -> None:
+        """Parameters cannot change: what a resume changed becomes a tag. Figures are not logged twice."""
+        for key, value in _cut(config).items():
+            if earlier.get(key) != value:
+                self._client.set_tag(self._run, f"mnist_ff.resumed.{key}", value)
+        history = self._client.get_metric_history(self._run, "batch/loss")
+        self._known = {metric.step: metric.value for metric in history if metric.step >= first_step}
+
+    def _log(self, metrics: Iterable[Metric]) -> None:
+        waiting = list(metrics)
+        for start in range(0, len(waiting), AT_ONCE):
+            self._client.log_batch(self._run, metrics=waiting[start : start + AT_ONCE])
+
+
+def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)  # milliseconds since 1970
+    return [Metric(name, value, now, step) for name, value in figures.items()]
+
+
+def _cut(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value)[:LONGEST] for key, value in values.items()}

@@ -1,0 +1,427 @@
+"""What TensorBoard, MLflow and wandb were told, read back as each tool reads it; and that none of them can hurt."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnist_ff import cli
+from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
+from mnist_ff.runs import Run
+from mnist_ff.trackers import tracking
+from mnist_ff.trackers.mlflow import MLflow
+from mnist_ff.trackers.tensorboard import TensorBoard
+from mnist_ff.trackers.wandb import Wandb
+from tests.conftest import Started, only_run
+from tests.test_resume import stopped_run
+
+Command = Callable[..., tuple[int, str, str]]
+
+WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu"]
+ALL = "logger=[tensorboard,mlflow,wandb]"
+SAME = ("batches.csv", "model.safetensors", "predictions.safetensors")
+PICTURES = {"confusion", "epochs", "loss", "mistakes", "weights"}
+
+
+@pytest.fixture(scope="module")
+def contacted() -> list[Any]:
+    """Addresses that this process connected to while `tracked` was made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, data_root: Path, contacted: list[Any]) -> Iterator[Path]:
+    """A folder with a sweep of two jobs that all trackers heard, and the first one's twin that none did."""
+    folder = tmp_path_factory.mktemp("tracked")
+    connect = socket.socket.connect
+
+    def seen(self: socket.socket, address: Any) -> None:
+        contacted.append(address)
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MNIST_FF_DATA", str(data_root))
+        patch.setattr(socket.socket, "connect", seen)
+        patch.setattr(tracking, "PATIENCE", 120.0)  # a busy machine is no reason for less to be read back
+        assert cli.main(["train", "-m", *WORDS, ALL, "seed=0,1", "hydra.sweep.dir=outputs/sweeps/s"]) == 0
+        assert cli.main(["train", *WORDS, "hydra.run.dir=plain", "trainer.plots=false"]) == 0
+        yield folder
+
+
+def rows(run: Path, name: str) -> list[dict[str, str]]:
+    with (run / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {int(row["step"]): float(row["loss"]) for row in rows(run, "batches.csv")}
+
+
+def epochs(run: Path, name: str) -> dict[int, float]:
+    """A column of epochs.csv by the step of each epoch's last batch."""
+    last = {int(row["epoch"]): int(row["step"]) for row in rows(run, "batches.csv")}
+    return {last[int(row["epoch"])]: float(row[name]) for row in rows(run, "epochs.csv")}
+
+
+def events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def client(folder: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{folder}/outputs/mlflow/mlflow.db")
+
+
+def mlflow_runs(folder: Path, which: str = "") -> list[Any]:
+    found = client(folder)
+    experiment = found.get_experiment_by_name("mnist-ff")
+    return list(found.search_runs([experiment.experiment_id], which))
+
+
+def store(folder: Path) -> str:
+    """The word for a store that has its tables: making them takes MLflow seconds."""
+    return f"logger.mlflow.tracking_uri=sqlite:///{folder}/outputs/mlflow/mlflow.db"
+
+
+def of_directory(run: Path) -> str:
+    return f"tags.`mnist_ff.directory` = '{run.absolute()}'"
+
+
+def history(folder: Path, run: str, name: str) -> list[tuple[int, float]]:
+    return sorted((metric.step, metric.value) for metric in client(folder).get_metric_history(run, name))
+
+
+BLOCK, HEAD, WHOLE, LAST = 32768, 7, 1, 4
+
+
+def wandb_records(folder: Path) -> list[Any]:
+    """Every record of the only .wandb file below a folder, by wandb's own messages; its reader is no Python any more.
+
+    The file is LevelDB's log format after seven bytes: blocks of parts, each with CRC (4), length (2) and type (1);
+    a record is one whole part, or a first, middle ones and a last.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = folder.rglob("*.wandb")
+    content, place, parts, records = path.read_bytes(), HEAD, b"", []
+    assert content.startswith(b":W&B")
+    while place + HEAD <= len(content):
+        left = BLOCK - place % BLOCK
+        if left < HEAD:  # too little for a part's head: the block's rest is empty
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEAD])
+        parts += content[place + HEAD : place + HEAD + length]
+        place += HEAD + length
+        if kind in (WHOLE, LAST):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            records.append(record)
+            parts = b""
+    return records
+
+
+def wandb_history(folder: Path, name: str) -> list[tuple[int, float]]:
+    found = []
+    for record in wandb_records(folder):
+        if record.WhichOneof("record_type") == "history":
+            item = {part.key or ".".join(part.nested_key): json.loads(part.value_json) for part in record.history.item}
+            if name in item:
+                found.append((item["step"], item[name]))
+    return found
+
+
+def test_trackers_change_no_byte_of_the_numbers(tracked: Path) -> None:
+    for name in SAME:
+        assert (tracked / "plain" / name).read_bytes() == (tracked / "outputs/sweeps/s/0" / name).read_bytes(), name
+    plain, heard = (
+        [line.rsplit(",", 1)[0] for line in (tracked / run / "epochs.csv").read_text().splitlines()]
+        for run in ("plain", "outputs/sweeps/s/0")
+    )
+    assert plain == heard
+    assert not [path for path in (tracked / "plain").iterdir() if path.name in ("tensorboard", "wandb", "tracking.id")]
+    assert {path.name for path in tracked.iterdir()} == {"outputs", "plain"}, "nothing lies elsewhere"
+
+
+def test_nothing_goes_over_the_network(tracked: Path, contacted: list[Any]) -> None:
+    away = [address for address in contacted if not isinstance(address, str) and address[0] not in ("127.0.0.1", "::1")]
+    assert away == []
+
+
+def test_tensorboard_has_every_fact(tracked: Path) -> None:
+    for job in "01":
+        run = tracked / "outputs/sweeps/s" / job
+        found = events(run / "tensorboard")
+        heard = {event.step: event.value for event in found.Scalars("batch/loss")}
+        assert heard == {step: float(np.float32(loss)) for step, loss in losses(run).items()}
+        assert {event.value for event in found.Scalars("batch/lr")} == {float(np.float32(0.001))}
+        for name in ("train_loss", "train_eval_accuracy", "test_loss", "test_accuracy"):
+            heard = {event.step: event.value for event in found.Scalars(f"epoch/{name}")}
+            assert heard == pytest.approx(epochs(run, name), rel=1e-6), name
+        score = json.loads((run / "summary.json").read_text())["score"]
+        assert found.Scalars("final/test_accuracy")[0].value == pytest.approx(score["accuracy"])
+        assert set(found.Tags()["images"]) == {f"plots/{name}" for name in PICTURES}
+        assert found.Images("plots/loss")[0].width > 500
+        texts = {tag: found.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in found.Tags()["tensors"]}
+        assert f"| seed | {job} |" in texts["config/text_summary"]
+        assert str(run) in texts["run/text_summary"]
+        assert texts["status/text_summary"] == "finished"
+        assert "_hparams_/session_start_info" in found.summary_metadata
+
+
+def test_mlflow_has_every_fact(tracked: Path) -> None:
+    parents = mlflow_runs(tracked, f"tags.`mnist_ff.sweep_directory` = '{tracked}/outputs/sweeps/s'")
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    for job in "01":
+        run = tracked / "outputs/sweeps/s" / job
+        (found,) = mlflow_runs(tracked, of_directory(run))
+        told = history(tracked, found.info.run_id, "batch/loss")
+        assert [step for step, _ in told] == list(range(32))
+        assert dict(told) == pytest.approx(losses(run), rel=1e-7)
+        assert len(history(tracked, found.info.run_id, "batch/lr")) == 32
+        for name in ("train_loss", "test_accuracy"):
+            heard = dict(history(tracked, found.info.run_id, f"epoch/{name}"))
+            assert heard == pytest.approx(epochs(run, name), rel=1e-6)
+        assert found.data.params["seed"] == job
+        assert found.data.params["model.hidden"] == "[16]"
+        assert found.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert found.data.tags["mnist_ff.status"] == "finished"
+        assert found.info.status == "FINISHED"
+        kept = Path(found.info.artifact_uri.removeprefix("file://"))
+        assert (kept / "model/model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+        assert {path.stem for path in (kept / "plots").iterdir()} == PICTURES
+
+
+def test_wandb_has_every_fact(tracked: Path) -> None:
+    for job in "01":
+        run = tracked / "outputs/sweeps/s" / job
+        told = wandb_history(run, "batch/loss")
+        assert [step for step, _ in told] == list(range(32))
+        assert dict(told) == pytest.approx(losses(run), rel=1e-7)
+        assert dict(wandb_history(run, "epoch/test_loss")) == pytest.approx(epochs(run, "test_loss"), rel=1e-6)
+        records = {record.WhichOneof("record_type"): record for record in wandb_records(run)}
+        begun = records["run"].run
+        config = {item.key: json.loads(item.value_json) for item in begun.config.update}
+        assert (begun.run_group, begun.project, begun.display_name) == ("s", "mnist-ff", job)
+        assert begun.run_id == (run / "tracking.id").read_text().strip()
+        assert (config["seed"], config["model.hidden"], config["run.directory"]) == (int(job), [16], str(run))
+        assert records["exit"].exit.exit_code == 0
+        assert [entry.path for entry in records["artifact"].artifact.manifest.contents] == ["model.safetensors"]
+        names = {path.name.split("_")[0] for path in run.rglob("media/images/plots/*.png")}
+        assert names == PICTURES
+
+
+def test_the_tracked_sweep_is_compared_as_any_other(tracked: Path, mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("compare", str(tracked / "outputs/sweeps/s"), str(tracked / "plain"), "--csv")
+    assert code == 0, err
+    assert "logger" not in out
+    assert out.count("finished") == 3
+
+
+@pytest.mark.slow
+def test_jobs_in_other_processes_share_one_parent(mnist_ff: Command) -> None:
+    words = ["hydra/launcher=joblib", "seed=0,1", "trainer.plots=false", "hydra.sweep.dir=s"]
+    code, _, err = mnist_ff("train", "-m", *WORDS, "logger=mlflow", *words)
+    assert code == 0, err
+    (parent,) = mlflow_runs(Path.cwd(), "tags.`mnist_ff.sweep_directory` != ''")
+    jobs = mlflow_runs(Path.cwd(), f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    assert {job.data.params["seed"] for job in jobs} == {"0", "1"}
+    assert all(len(history(Path.cwd(), job.info.run_id, "batch/loss")) == 32 for job in jobs)
+
+
+def test_a_resume_goes_on_with_the_same_tracker_run(
+    tracked: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a checkpoint before the last steps that trackers heard, as after a kill: no step is there twice."""
+    monkeypatch.setattr(tracking, "HURRY", 30.0)
+    run = stopped_run("outputs/run", 25, *WORDS, ALL, store(tracked))
+    shutil.copy(run.file(PREVIOUS), run.file(CHECKPOINT))
+    (before,) = mlflow_runs(tracked, of_directory(run.path))
+    assert (before.info.status, before.data.tags["mnist_ff.status"]) == ("KILLED", "interrupted")
+    assert len(history(tracked, before.info.run_id, "batch/loss")) == 25
+    first = next(run.path.rglob("*.wandb"))
+    assert len(wandb_history(run.path, "batch/loss")) == 25
+    first.rename(first.with_suffix(".first"))  # so that one file is left to find
+    code, out, err = mnist_ff("train", "resume=outputs/run", "optimizer.lr=0.0005")
+    assert code == 0, err
+    assert f"tracked by MLflow, sqlite:///{tracked}/outputs/mlflow/mlflow.db\n" in out
+    steps = list(range(32))
+    (after,) = mlflow_runs(tracked, of_directory(run.path))
+    assert (after.info.run_id, after.info.status) == (before.info.run_id, "FINISHED")
+    told = history(tracked, after.info.run_id, "batch/loss")
+    assert {step for step, _ in told} == set(steps)
+    assert dict(told) == pytest.approx(losses(run.path), rel=1e-7)
+    assert after.data.tags["mnist_ff.resumed.optimizer.lr"] == "0.0005"
+    assert [event.step for event in events(run.file("tensorboard")).Scalars("batch/loss")] == steps
+    assert [step for step, _ in wandb_history(run.path, "batch/loss")] == steps[16:]
+    assert first.name.startswith(next(run.path.rglob("*.wandb")).name.removesuffix(".wandb"))
+
+
+def test_a_signal_ends_the_tracker_run_as_interrupted() -> None:
+    started = Started("train", *WORDS, "trainer.epochs=100000", "logger=tensorboard", "trainer.plots=false")
+    started.wait_for_rows(40)
+    began = time.time()
+    started.process.send_signal(signal.SIGTERM)
+    code, out, err = started.end()
+    assert code == 143, err
+    assert "no more goes to" not in out
+    assert (only_run() / "summary.json").stat().st_mtime - began < 5
+    found = events(only_run() / "tensorboard")
+    heard = {event.step: event.value for event in found.Scalars("batch/loss")}
+    assert heard == {step: float(np.float32(loss)) for step, loss in losses(only_run()).items()}
+    said = found.Tensors("status/text_summary")[-1].tensor_proto.string_val
+    assert said == [b"interrupted: stopped by SIGTERM"]
+
+
+def test_a_diverged_run_is_a_failed_one(tracked: Path, mnist_ff: Command) -> None:
+    words = ("logger=mlflow", store(tracked), "optimizer=sgd", "optimizer.lr=1e20")
+    assert mnist_ff("train", *WORDS, *words)[0] == 1
+    (found,) = mlflow_runs(tracked, of_directory(only_run()))
+    assert (found.info.status, found.data.tags["mnist_ff.status"]) == ("FAILED", "diverged")
+    assert len(history(tracked, found.info.run_id, "batch/loss")) == len(losses(only_run()))
+
+
+def broken(*given: object, **named: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("moment", ["__init__ of the tool", "load", "begin", "batches", "epoch", "end"])
+def test_a_tracker_that_fails_is_one_warning(moment: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    if moment.startswith("__init__"):
+        monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.__init__", broken)
+    else:
+        monkeypatch.setattr(TensorBoard, moment, broken)
+    code, out, err = mnist_ff("train", *WORDS, "logger=tensorboard", "trainer.plots=false")
+    assert code == 0, err
+    assert out.count("warning: no more goes to TensorBoard ([Errno 28] No space left on device)") == 1
+    assert json.loads((only_run() / "summary.json").read_text())["status"] == "finished"
+
+
+def test_a_server_that_is_gone_and_a_folder_that_is_none(mnist_ff: Command) -> None:
+    Path("taken").touch()
+    words = ["logger.mlflow.tracking_uri=http://127.0.0.1:9", "logger.tensorboard.directory=taken/x"]
+    words += ["logger.wandb.directory=taken/x", "trainer.plots=false"]
+    code, out, err = mnist_ff("train", *WORDS, ALL, *words)
+    assert code == 0, err
+    for title in ("TensorBoard", "MLflow", "wandb"):
+        assert out.count(f"warning: no more goes to {title} (") == 1
+    assert json.loads((only_run() / "summary.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("tracker", [TensorBoard, MLflow, Wandb])
+def test_one_that_hangs_costs_a_run_nothing(tracker: type, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(tracker, "begin", lambda *given: time.sleep(20))
+    began = time.monotonic()
+    code, out, _ = mnist_ff("train", *WORDS, f"logger={tracker.__name__.lower()}", "trainer.plots=false")
+    assert code == 0
+    assert time.monotonic() - began < 10
+    assert "it had not taken everything when the run ended" in out
+
+
+def test_one_that_is_far_behind_is_dropped(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "MOST_WAITING", 3)
+    monkeypatch.setattr(TensorBoard, "begin", lambda *given: time.sleep(20))
+    code, out, _ = mnist_ff("train", *WORDS, "logger=tensorboard", "trainer.sync_every=1", "trainer.plots=false")
+    assert code == 0
+    assert out.count("it is 3 chunks behind") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("tensorboard", "tensorboard"), ("mlflow", "alembic"), ("wandb", "wandb")]
+)
+def test_a_missing_extra_is_named_before_anything_is_written(
+    name: str, module: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda asked, *rest: None if asked == module else real(asked, *rest)
+    )
+    code, _, err = mnist_ff("train", *WORDS, f"logger={name}")
+    assert code == 2
+    assert f"logger={name}: needs {module}, which is not installed: pip install 'mnist-ff[{name}]'" in err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["logger=mlflo"], "did you mean mlflow?"),
+        (["logger=[mlflow,tensorbord]"], "did you mean tensorboard?"),
+        (["logger.mlflow.experiment=x"], "logger=mlflow brings it"),
+        (["logger=wandb", "logger.wandb.mode=loud"], "must be one of offline, online"),
+        (["logger=wandb", "logger.wandb.projects=x"], "did you mean logger.wandb.project?"),
+        (["logger=mlflow", "logger.mlflow.tracking_uri=http://me:secret@host"], "without a password"),
+        (["-m", "logger=mlflow,wandb"], "are the same"),
+    ],
+)
+def test_bad_words_for_trackers(words: list[str], expected: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", *words)
+    assert code == 2
+    assert expected in err
+    assert list(Path().iterdir()) == []
+
+
+def test_trackers_are_no_part_of_the_experiment(mnist_ff: Command) -> None:
+    """Neither of a resume's recipe nor of a sweep's digest; they can be put on and off, and repeat with a run."""
+    from mnist_ff.hydra_app.compose import compose
+    from mnist_ff.sweeps.plan import digest, same_experiment
+
+    quick = [*WORDS, "trainer.plots=false"]
+    none, some = compose(WORDS), compose([*WORDS, ALL])
+    assert digest(none) == digest(some)
+    assert same_experiment(none, some)
+    assert mnist_ff("train", *quick, "trainer.epochs=1", "hydra.run.dir=run")[0] == 0
+    assert "logger" not in Path("run/config.yaml").read_text()
+    assert Run.open("run").config().logger.chosen == ()
+    code, out, err = mnist_ff("train", "resume=run", "trainer.epochs=2", "logger=tensorboard")
+    assert code == 0, err
+    assert "warning" not in out
+    heard = [event.step for event in events(Path("run/tensorboard")).Scalars("batch/loss")]
+    assert heard == list(range(16, 32))
+    assert mnist_ff("train", "resume=run", "trainer.epochs=3")[0] == 0  # goes on with it
+    assert mnist_ff("train", "resume=run", "trainer.epochs=4", "logger=[]")[0] == 0
+    heard = [event.step for event in events(Path("run/tensorboard")).Scalars("batch/loss")]
+    assert heard == list(range(16, 48))
+    assert mnist_ff("train", "--config-of", "run", "logger=tensorboard", "hydra.run.dir=again")[0] == 0
+    assert Path("again/batches.csv").read_bytes() == Path("run/batches.csv").read_bytes()
+    assert Path("again/tensorboard").is_dir()
+    code, _, err = mnist_ff("train", "-m", "resume=x", "logger=mlflow")
+    assert code == 2
+
+
+def test_event_files_of_a_sweep_in_a_folder_of_their_own(mnist_ff: Command) -> None:
+    words = ["logger=tensorboard", "logger.tensorboard.directory=events", "trainer.plots=false", "trainer.epochs=1"]
+    assert mnist_ff("train", "-m", *WORDS, *words, "seed=0,1", "hydra.sweep.dir=s")[0] == 0
+    assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=alone")[0] == 0
+    assert {str(path.parent) for path in Path("events").rglob("events.*")} == {
+        "events/s/0",
+        "events/s/1",
+        "events/alone",
+    }
+
+
+def test_the_python_function_takes_callbacks_instead() -> None:
+    import mnist_ff
+    from mnist_ff.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="says what the argument callbacks= says"):
+        mnist_ff.run_network(overrides=["logger=mlflow"])
