@@ -10,6 +10,11 @@ from rich.table import Table
 from mnist_ff.records import Score
 
 
+def printable(text: str) -> str:
+    """A text of one line in which a terminal finds no command: what cannot be printed is a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def score_text(score: Score) -> str:
     """A score as the tutorial prints it: [loss, accuracy]."""
     return f"[{score.loss:.6f}, {score.accuracy:.4f}]"

@@ -34,7 +34,7 @@ def write_run(path: Path, config: Config, accuracy: float, status: str = "finish
     (path / "config.yaml").write_text(to_yaml(config))
     samples = 1000
     validation = f"{0.1:.9g},{accuracy + 0.005:.9g}" if config.data.validation_split else ","
-    row = f"0,0.5,0.8,,,{validation},1.0\n"
+    row = f"0,0.5,0.8,,,,,{validation},1.0\n"
     (path / "epochs.csv").write_text(",".join(EPOCH_COLUMNS) + "\n" + row)
     score = {"loss": -math.log(max(accuracy, 1e-9)), "accuracy": accuracy, "correct": round(accuracy * samples)}
     summary = {

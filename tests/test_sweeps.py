@@ -20,7 +20,7 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.sweeps.collect import collect, one_line, read_row
 from mnist_ff.sweeps.pages import to_csv, to_json, to_markdown, write_files
 from mnist_ff.sweeps.picture import draw_sweep, importance, spaced_by_factors, sweep_figure
-from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_plan, same_experiment, state_of, write_plan
+from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_job, read_plan, same_experiment, state_of, write_plan
 from mnist_ff.sweeps.statistics import Sample, differ, sample, t_975
 from mnist_ff.sweeps.summarise import Answer, differing, sorted_by, summarise, text
 from tests.sweep_maker import jobs_of, make_sweep, product, write_run
@@ -40,7 +40,7 @@ def score(values: dict) -> float:
 def test_a_plan_reads_back_as_it_was() -> None:
     plan = make_sweep(SWEEP, GRID, score, "seed=null", "model.hidden=[3,4]", "name='a: b #c'")
     assert read_plan(SWEEP) == plan
-    assert read_plan(SWEEP, only="4").jobs == (plan.jobs[4],)
+    assert read_job(SWEEP, "4") == plan.jobs[4]
     assert all(state_of(SWEEP, job) == "finished" for job in plan.jobs)
 
 
@@ -200,7 +200,7 @@ def test_seeds_are_grouped_and_groups_ranked_with_the_noise_marked() -> None:
     assert answer.ranked_by == "test accuracy"
     assert answer.keys == ("optimizer.lr", "seed")
     assert [group.values for group in answer.groups] == [{"optimizer.lr": lr} for lr in (0.001, 0.01, 0.1)]
-    best = answer.groups[0].accuracy
+    best = answer.groups[0].figure
     assert (best.n, best.mean, best.std) == (3, pytest.approx(0.95), pytest.approx(0.002))
     assert best.half == pytest.approx(4.302653 * 0.002 / math.sqrt(3), rel=1e-4)
     assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
@@ -211,7 +211,7 @@ def test_the_same_seed_again_is_no_second_sample() -> None:
     shutil.copytree(SWEEP / "0", "copy")
     rows = collect([SWEEP / "0", Path("copy"), SWEEP / "1"])
     (group,) = summarise(rows).groups
-    assert group.accuracy.n == 2
+    assert group.figure.n == 2
 
 
 def test_threads_that_were_left_open_are_no_difference() -> None:
@@ -222,7 +222,7 @@ def test_threads_that_were_left_open_are_no_difference() -> None:
     shutil.rmtree(SWEEP / "8")
     answer = summarise(collect([SWEEP]))
     assert answer.keys == ("optimizer.lr", "seed")
-    assert [group.accuracy.n for group in answer.groups] == [3, 3, 2]
+    assert [group.figure.n for group in answer.groups] == [3, 3, 2]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_validation_decides_where_there_is_a_split() -> None:
     make_sweep(SWEEP, GRID, score, "data.validation_split=0.1")
     answer = summarise(collect([SWEEP]))
     assert answer.ranked_by == "validation accuracy"
-    assert answer.groups[0].accuracy.mean == pytest.approx(0.955)
+    assert answer.groups[0].figure.mean == pytest.approx(0.955)
     assert answer.groups[0].test_accuracy is not None
     assert answer.groups[0].images == 400
 
