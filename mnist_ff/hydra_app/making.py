@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,9 @@ from mnist_ff.commands.resume import changed
 from mnist_ff.config import Config, known_keys
 from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.plan import Job, check_subdir
+
+OF_ANOTHER_KEY = re.compile(r"\$\{(?!oc\.env:\w+(,\w+)?\})")
+"""A value that depends on others; what the environment says is the same for all jobs."""
 
 
 class JobMaker:
@@ -92,7 +96,7 @@ class JobMaker:
             with suppress(ConfigError):
                 composed = self._composed(list(words))
                 parts = {str(key): composed._get_node(key) for key in composed if key not in ("hydra", "sweep")}
-                if not any("${" in str(part) for part in parts.values()):
+                if not any(OF_ANOTHER_KEY.search(str(part)) for part in parts.values()):
                     self._bases[words] = typed(composed)
         return self._bases[words]
 
