@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from html import unescape
@@ -77,6 +78,34 @@ def test_a_plan_is_not_trusted(change: Callable[[list], None], reason: str) -> N
     with pytest.raises(BadRunError, match=r"jobs\.json") as error:
         read_plan(SWEEP)
     assert reason in str(error.value)
+
+
+def test_one_job_is_read_from_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = ('name=\'"subdir": "2", "digest": \'',)
+    jobs = [replace(job, overrides=trap) for job in jobs_of(GRID)]
+    SWEEP.mkdir()
+    write_plan(SWEEP, SweepPlan(tuple(jobs)))
+    assert [read_job(SWEEP, job.subdir) for job in jobs] == jobs
+    with pytest.raises(BadRunError, match="has no job 77"):
+        read_job(SWEEP, "77")
+    values = json.loads((SWEEP / "jobs.json").read_text())
+    (SWEEP / "jobs.json").write_text(json.dumps(values))  # in another form
+    assert read_job(SWEEP, "4") == jobs[4]
+    values["jobs"][4]["subdir"] = "../4"
+    for form in (json.dumps(values), (SWEEP / "jobs.json").read_text().replace('"seed": 2', '"seed": 3')):
+        (SWEEP / "jobs.json").write_text(form)
+        with pytest.raises(BadRunError, match=r"jobs\.json"):
+            read_job(SWEEP, "4")
+
+
+def test_a_job_of_ten_thousand_finds_itself_in_milliseconds() -> None:
+    (base,) = jobs_of([{}])
+    jobs = [replace(base, number=number, subdir=str(number)) for number in range(10_000)]
+    SWEEP.mkdir()
+    write_plan(SWEEP, SweepPlan(tuple(jobs)))
+    began = time.process_time()
+    assert read_job(SWEEP, "9999") == jobs[9999]
+    assert time.process_time() - began < 0.03, "the whole file takes 100 ms to parse"
 
 
 @pytest.mark.parametrize("text", ["", "[", "[1]", "{}", '{"words": [], "jobs": 3}', "[" * 100_000, "\0", "null"])

@@ -82,14 +82,17 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
     for word in words:
         if word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{word}: a resumed sweep stays in its directories")
+    another = any(word.startswith("hydra/launcher=") and word not in saved.words for word in words)
+    gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
+    known = [word for word in saved.words if not word.startswith(gone)]
     if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
         if any(not word.startswith(("hydra.", "sweep.on_error=")) for word in words):
             raise ConfigError(
                 "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
             )
-        kept = [word for word in saved.words if not word.startswith("hydra.sweep.dir=")]
+        kept = [word for word in known if not word.startswith("hydra.sweep.dir=")]
         return [*_harmless(kept), *words]
-    kept = _harmless([word for word in saved.words if word.startswith(KEPT) and word not in words])
+    kept = _harmless([word for word in known if word.startswith(KEPT) and word not in words])
     return [*kept, *(word for word in words if word.startswith(("hydra", *OF_THE_SWEEP)))]
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote_plus
 
 from filelock import FileLock
 
@@ -480,7 +481,9 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
         return optuna.storages.RDBStorage(_with_password(storage), engine_kwargs=patient)
     except Exception as error:  # SQLAlchemy's and the drivers' own families
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, shown_storage(storage))
-        reason = reason.replace(os.environ.get(PASSWORD) or storage, "...")
+        password = os.environ.get(PASSWORD)
+        for secret in (password, quote_plus(password)) if password else ():
+            reason = reason.replace(secret, "...")
         raise ConfigError(f"hydra.sweeper.storage={shown_storage(storage)}: cannot be opened ({reason})") from None
 
 
