@@ -40,9 +40,7 @@ class JobMaker:
         self._known = known_keys()
         self._plain: dict[str, tuple[str, Any] | None] = {}
         self._bases: dict[tuple[str, ...], Config | None] = {}
-        with open_dict(master):
-            subdir = OmegaConf.to_container(master.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
-        self._numbered = subdir == "${hydra.job.num}"
+        self._numbered = str(master.hydra.sweep._get_node("subdir")) == "${hydra.job.num}"
 
     def job(self, number: int, words: Sequence[str]) -> Job:
         """The job of these words. Errors: ConfigError naming the job."""
