@@ -742,7 +742,7 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     from tests.conftest import Started
 
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
-    started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
+    started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
     deadline = time.monotonic() + 60
     while not Path("s/1/epochs.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -762,7 +762,7 @@ def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> N
     from tests.conftest import Started
 
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
-    started = Started("train", "-m", *words, "trainer.epochs=150", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
+    started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
     started.wait_for_rows(40, "s")
     started.process.send_signal(signal.SIGINT)
     assert started.end()[0] == 130
