@@ -123,4 +123,7 @@ class _Parser(argparse.ArgumentParser):
 def _complain(text: str) -> None:
     from rich.console import Console
 
-    Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
+    from mnist_ff.tables import printable
+
+    lines = "\n".join(map(printable, f"error: {text}".splitlines()))
+    Console(stderr=True).print(lines, markup=False, highlight=False, soft_wrap=True, style="red")

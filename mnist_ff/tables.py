@@ -37,6 +37,11 @@ def picture(image: NDArray[np.uint8], colours: bool) -> Text:
     return text
 
 
+def printable(text: str) -> str:
+    """A text of one line in which a terminal finds no command: what cannot be printed is a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def score_text(score: Score) -> str:
     """A score as the tutorial prints it: [loss, accuracy]."""
     return f"[{score.loss:.6f}, {score.accuracy:.4f}]"

@@ -27,7 +27,7 @@ from mnist_ff.data import catalog, fetch
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import DataError
 from mnist_ff.hydra_app.compose import compose
-from tests.conftest import FOUR_FILES, Started, in_a_terminal, only_run
+from tests.conftest import FOUR_FILES, Forked, Started, in_a_terminal, only_run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -184,15 +184,16 @@ def test_a_spoilt_cache_is_fetched_again(how: str, server: str) -> None:
     assert before.test.images.equal(after.test.images)
 
 
-def start_eight(server: str, root: Path) -> None:
+def start_eight(server: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import sys\nfrom mnist_ff.hydra_app.compose import compose\nfrom mnist_ff.data.load import load_data\n"
+        "from mnist_ff.hydra_app.compose import compose\nfrom mnist_ff.data.load import load_data\n"
         f"data = load_data(compose([\"data.mirrors=['{server}/good']\", 'data.fallback=null']).data, 0)\n"
         "assert len(data.train) == 60000"
     )
-    environment = {**os.environ, "MNIST_FF_DATA": str(root)}
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(8)]
-    assert [process.wait(timeout=300) for process in processes] == [0] * 8
+    monkeypatch.setenv("MNIST_FF_DATA", str(root))
+    processes = [Forked(code) for _ in range(8)]
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, said
 
 
 def counted(server_handler: type[Handler]) -> list[str]:
@@ -215,7 +216,7 @@ def test_eight_processes_make_one_download(
     asked = counted(Handler)
     for repeat in range(repeats):
         asked.clear()
-        start_eight(server, tmp_path / f"shared {repeat}")
+        start_eight(server, tmp_path / f"shared {repeat}", monkeypatch)
         assert len(asked) == 4, asked
 
 
@@ -295,8 +296,9 @@ def instead(*given):
 {name} = instead
 sys.exit(cli.main(["train", *sys.argv[1:]]))
 """
-    command = [sys.executable, "-c", script, *WORDS, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    process = Forked(script, *WORDS, *words)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(words, process.returncode or 0, out, err)
 
 
 def kill(number: str) -> str:
@@ -426,6 +428,7 @@ def test_paths_of_every_kind(name: str, mnist_ff: Command) -> None:
 
 
 def run_bytes(place: str, *words: str, **environment: str) -> tuple[bytes, bytes]:
+    """Of a run in a fresh Python."""
     command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, *words, f"hydra.run.dir='{place}'"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
@@ -439,13 +442,18 @@ def bytes_of(run: Path) -> tuple[bytes, bytes]:
 def test_the_same_bytes_whatever_is_around(mnist_ff: Command) -> None:
     expected = run_bytes("base")
     assert run_bytes("hash", PYTHONHASHSEED="77", LC_ALL="C", TZ="Asia/Tokyo", COLUMNS="40") == expected
-    assert run_bytes("sync", "trainer.sync_every=1") == expected
-    assert run_bytes("checkpoints", "trainer.checkpoint_every=3") == expected
-    assert run_bytes("strict", "trainer.deterministic=true") == expected
-    assert run_bytes("plots", "trainer.plots=true", "name=x", "hydra.verbose=true") == expected
+    for place, words in (
+        ("sync", ["trainer.sync_every=1"]),
+        ("checkpoints", ["trainer.checkpoint_every=3"]),
+        ("strict", ["trainer.deterministic=true"]),
+        ("plots", ["trainer.plots=true", "name=x", "hydra.verbose=true"]),
+    ):
+        assert mnist_ff("train", *WORDS, *words, f"hydra.run.dir={place}")[0] == 0
+        assert bytes_of(Path(place)) == expected, place
     Path("elsewhere").mkdir()
     os.chdir("elsewhere")
-    assert run_bytes("there") == expected
+    assert mnist_ff("train", *WORDS, "hydra.run.dir=there")[0] == 0
+    assert bytes_of(Path("there")) == expected
     os.chdir("..")
     assert mnist_ff("train", "-m", *WORDS, "seed=0")[0] == 0
     (job,) = Path("outputs/sweeps").glob("*/0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.slow  # three minutes of processes that start, die and 
 Command = Callable[..., tuple[int, str, str]]
 
 SMALL = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=1", "trainer.plots=false")
+ROOT = Path(__file__).resolve().parents[1]
 LONG = 1_000_000
 """Epochs that nobody waits for."""
 
@@ -283,6 +285,165 @@ def test_on_slurm_a_killed_task_and_a_cancelled_job_are_rows(slurm: Path) -> Non
 def squeue(format: str) -> str:
     words = ["squeue", "--noheader", "--array", f"--format={format}"]
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def test_a_resume_leaves_alone_what_slurm_still_has(slurm: Path, mnist_ff: Command) -> None:
+    """One job runs, one waits for its turn, one was cancelled: only that is begun anew."""
+    sweep = Sweep("hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=1", "trainer.epochs=300,2,1")
+    sweep.wait_for_training("0")
+    before = squeue("%i").split()
+    number = before[0].split("_")[0]
+    assert json.loads(Path("sweep/slurm.json").read_text()) == {job: f"{number}_{job}" for job in "012"}
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    assert sweep.end()[0] == 130
+    assert not Path("sweep/.stop").exists(), "the jobs go on"
+    subprocess.run(["scancel", f"{number}_2"], check=True)
+    code, out, err = mnist_ff("train", "-m", "resume=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    assert f"2 jobs that are still in Slurm (as {number}) are left alone" in out, err
+    assert statuses()[2] == "finished"
+    assert code == 1, "the others are not finished"
+    code, out, err = mnist_ff("train", "-m", "resume=sweep")
+    assert code == 0, err
+    assert re.search(rf"[12] jobs that are still in Slurm \(as {number}\) are waited for", out), out
+    assert statuses() == ["finished"] * 3
+    assert set(json.loads(Path("sweep/slurm.json").read_text()).values()) == {f"{number}_{job}" for job in "012"}
+    assert Run(Path("sweep/0")).environment()["history"] == []
+
+
+def test_ctrl_c_while_slurm_is_asked_to_take_the_jobs_leaves_them_to_it(
+    slurm: Path, mnist_ff: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sbatch takes its time, and gets the terminal's signal too."""
+    slow = tmp_path / "bin" / "sbatch"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/bash\ntouch {tmp_path}/asked\nsleep 2\nexec {shutil.which("sbatch")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
+    sweep = Sweep("hydra/launcher=submitit_slurm", "seed=0,1")
+    wait_for((tmp_path / "asked").exists)
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    code, out = sweep.end()
+    assert code == 130
+    assert "left: 2 jobs go on in Slurm" in out
+    assert not Path("sweep/.stop").exists()
+    wait_for(lambda: squeue("%i") == "")
+    assert mnist_ff("compare", "sweep")[0] == 0
+    assert statuses() == ["finished", "finished"]
+
+
+def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mnist_ff: Command) -> None:
+    words = ("hydra/launcher=submitit_slurm", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3")
+    words += ("hydra.sweeper.n_jobs=2", "hydra.sweeper.pruner=none", "data.validation_split=0.2")
+    sweep = Sweep(*words, "optimizer.lr=interval(0.001,0.01)", "trainer.epochs=150")
+    sweep.wait_for_training("0", "1")
+    os.killpg(sweep.process.pid, signal.SIGINT)
+    assert sweep.end()[0] == 130
+    counts = json.loads(Path("sweep/search.json").read_text())["counts"]
+    assert (counts["running"], counts["waiting"]) == (2, 1)
+    code, out, err = mnist_ff("train", "-m", "resume=sweep")
+    assert code == 0, err
+    assert "2 jobs that are still in Slurm" in out
+    assert "are waited for" in out
+    counts = json.loads(Path("sweep/search.json").read_text())["counts"]
+    assert (counts["complete"], counts["failed"]) == (3, 0)
+    assert [Run(Path("sweep", job)).environment()["history"] for job in "012"] == [[]] * 3, "none began twice"
+
+
+def test_a_slurm_that_does_not_answer_is_no_reason_to_submit_again(mnist_ff: Command, tmp_path: Path) -> None:
+    from mnist_ff.sweeps.slurm import note_submitted
+
+    assert mnist_ff("train", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
+    (tmp_path / "sweep" / "1" / "summary.json").unlink()
+    note_submitted(tmp_path / "sweep", {"0": "7_0", "1": "7_1"})
+    os.environ["PATH"], path = "", os.environ["PATH"]
+    try:
+        code, _, err = mnist_ff("train", "-m", "resume=sweep")
+    finally:
+        os.environ["PATH"] = path
+    assert code == 1
+    assert "1 of its jobs were left in Slurm, which does not say now" in err
+
+
+@pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
+def test_a_time_limit_puts_the_job_into_the_queue_again_by_itself(name: str, request: pytest.FixtureRequest) -> None:
+    """timeout_min=1 is the shortest there is; the signal comes some seconds after the start."""
+    if name == "submitit_slurm":
+        request.getfixturevalue("slurm")
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50")
+    sweep = Sweep(f"hydra/launcher={name}", *limit, f"trainer.epochs={LONG}")
+    sweep.wait_for_training("0")
+    environment = Run(Path("sweep/0"))
+    wait_for(lambda: environment.environment()["history"], 100)
+    (resumed,) = environment.environment()["history"]
+    assert (resumed["epoch"], resumed["batch"]) > (0, 0)
+    if name == "submitit_slurm":
+        subprocess.run(["scancel", *squeue("%i").split()], check=True)
+    else:
+        sweep.process.send_signal(signal.SIGINT)
+    out = sweep.end()[1]
+    assert "job 0 was stopped by SIGUSR2; it goes on when its turn comes" in out
+    assert statuses() == ["interrupted"]
+
+
+RAISING = """
+import importlib.util, sys
+
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise TypeError("no pickle")
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "mnist_ff.commands.train":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        spec.loader.exec_module = patched(spec.loader.exec_module)
+        return spec
+
+def patched(exec_module):
+    def patch(module):
+        exec_module(module)
+        whole = module._Training._fit
+        def fit(self):
+            if self.seed == 1:
+                sys.exit(3)
+            if self.seed == 2:
+                raise Unpicklable("my own kind")
+            return whole(self)
+        module._Training._fit = fit
+    return patch
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("name", ["joblib", "submitit_local"])
+def test_sys_exit_and_what_cannot_be_pickled_end_their_job_only(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised in the middle of training, in the jobs' own processes: Python runs sitecustomize.py in each."""
+    (tmp_path / "raising").mkdir()
+    (tmp_path / "raising" / "sitecustomize.py").write_text(RAISING)
+    path = os.pathsep.join([str(tmp_path / "raising"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    code, out = Sweep(f"hydra/launcher={name}", "seed=0,1,2,3").end()
+    assert code == 1
+    assert statuses() == ["finished", "failed", "failed", "finished"], out
+    assert "SystemExit: 3" in table()[1]["reason"]
+    assert "my own kind" in table()[2]["reason"]
+
+
+def test_a_search_runs_its_trials_side_by_side(mnist_ff: Command) -> None:
+    words = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "data.validation_split=0.2")
+    words += ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optimizer.lr=interval(0.001,0.01)")
+    code, out, err = mnist_ff("train", "-m", *SMALL, *words, "trainer.epochs=2", "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    counts = json.loads(Path("sweep/search.json").read_text())["counts"]
+    assert counts["complete"] + counts["pruned"] == 4
+    assert counts["complete"] >= 1
+    assert "at most 2 at a time" in out
+    assert {row["status"] for row in table()} <= {"finished", "pruned"}
 
 
 def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff: Command) -> None:

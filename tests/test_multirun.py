@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_ff import cli
 from mnist_ff.config import conf_dir
+from mnist_ff.errors import ConfigError
 from tests.conftest import Started
 
 Command = Callable[..., tuple[int, str, str]]
@@ -154,7 +157,7 @@ def test_the_words_of_a_sweep_with_rows_go_on_with_it(mnist_ff: Command) -> None
 
 def test_a_killed_parent_loses_nothing(mnist_ff: Command) -> None:
     """kill -9 in the fourth of six jobs, then a resume: six directories, and the table of a whole sweep."""
-    words = (*SMALL, "trainer.epochs=20", "trainer.sync_every=1", "seed=range(6)")
+    words = (*SMALL, "trainer.epochs=12", "trainer.sync_every=1", "trainer.score_train=0", "seed=range(6)")
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=whole")[0] == 0
     started = Started("train", "-m", *words, "hydra.sweep.dir=sweep")
     deadline = time.monotonic() + 60
@@ -236,6 +239,16 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["-m", "sweep.rows=[{optimizer.lrr:1}]"], "did you mean optimizer.lr?"),
         (["-m", "sweep.rows=[{optimizer.lr:1},{optimizer.lr:-1}]"], "no job was started"),
         (["-m", "sweep=nonsense"], "sweep=nonsense: there is"),
+        (["-m", "sweep.rows=[{sweep.on_error:stop,seed:1}]"], "(sweep.rows): is the whole sweep's"),
+        (["-m", "sweep.rows=[{sweep:lr,seed:1}]"], "cannot differ between its jobs"),
+        (["-m", "hydra.sweeper.params={sweep.on_error:stop}", "seed=0,1"], "(hydra.sweeper.params): is the whole"),
+        (["-m", "sweep.on_error=stop,continue", "seed=0,1"], "(several values): is the whole sweep's"),
+        (["-m", "sweep=lr,seeds"], "(several values): is the whole sweep's"),
+        (["-m", "hydra.sweeper.max_batch_size=2", "seed=0,1"], "max_batch_size"),
+        (["-m", "+hydra.sweeper.max_batch_size=2", "seed=0,1"], "checked has no such key"),
+        (["-m", "+hydra.launcher.n_job=2", "hydra/launcher=joblib", "seed=0,1"], "joblib has no such key"),
+        (["hydra.sweeper.params={seed:'0,1'}"], "belongs to a sweep"),
+        (["hydra/sweeper=optuna"], "belongs to a sweep"),
         (["-m", "seed=0,0"], "jobs 0 and 1 are the same"),
         (["-m", "resume=a", "resume=b"], "only one of them, and once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot have ${"),
@@ -261,6 +274,53 @@ def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> No
         "job 2  optimizer.name=adam  optimizer.lr=0.01  seed=0",
         "job 3  optimizer.name=adam  optimizer.lr=0.01  seed=1",
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data=mnist_5k", "optimizer.lr=1e-3", "seed=null", "model.hidden=[3,4]", "name='a: b, c=1'"],
+        ["optimizer=sgd", "optimizer.lr=0.1", "optimizer.momentum=0.9", "optimizer.nesterov=true", "data.root=there"],
+        ["sweep=lr", "trainer.epochs=3", "trainer.sync_every=null", "model.hidden=[]", "name=1e3"],
+        ["data.validation_split=0.1", "data.root=${oc.env:HOME}/x", "name=null", "trainer.plots=False"],
+    ],
+)
+def test_a_job_is_what_hydra_makes_of_its_words(words: list[str]) -> None:
+    with job_maker() as (maker, _):
+        assert maker.job(7, words) == maker._by_hydra(7, words)
+
+
+def test_hydra_is_asked_once_for_each_choice_of_options() -> None:
+    """A thousand jobs start in seconds: it takes 50 ms to answer."""
+    with job_maker() as (maker, asked):
+        for number in range(100):
+            option = ("adam", "sgd")[number % 2]
+            maker.job(number, ["data=mnist_5k", f"optimizer={option}", f"optimizer.lr={0.001 * (number + 1)}"])
+        assert len(asked) == 2
+        with pytest.raises(ConfigError, match=r"seed=-1: must be at least 0.*\n.*in the job .*seed=-1; no job"):
+            maker.job(100, ["data=mnist_5k", "optimizer=adam", "seed=-1"])
+
+
+@contextmanager
+def job_maker() -> Iterator[tuple[Any, list[list[str]]]]:
+    """A JobMaker, and what it asks of Hydra."""
+    from mnist_ff.hydra_app.compose import hydra_session
+
+    with hydra_session() as hydra:
+        from mnist_ff.hydra_app.making import JobMaker
+        from mnist_ff.hydra_app.multirun import _composed
+
+        master, asked = _composed(hydra, ["seed=0,1"]), []
+        load = hydra.config_loader.load_sweep_config
+        hydra.config_loader.load_sweep_config = lambda *given: (asked.append(given[1]), load(*given))[1]
+        yield JobMaker(hydra.config_loader, master), asked
+
+
+def test_a_jobs_words_do_not_hold_all_rows(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "-m", *SMALL, "sweep.rows=[{seed:1},{seed:2}]", "hydra.sweep.dir=sweep")[0] == 0
+    jobs = json.loads(Path("sweep/jobs.json").read_text())["jobs"]
+    assert [job["overrides"][0] for job in jobs] == ["seed=1", "seed=2"]
+    assert all(len(job["overrides"]) == 1 + len(SMALL) for job in jobs)
 
 
 PRESETS = sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml"))

@@ -322,16 +322,16 @@ def test_a_past_run_is_repeated_to_the_byte(mnist_ff: Command) -> None:
     assert len(Path("third/batches.csv").read_text().splitlines()) == 1 + BATCHES
 
 
-def kill_and_resume(kills: int, mnist_ff: Command) -> None:
+def kill_and_resume(kills: int, epochs: int, mnist_ff: Command) -> None:
     """SIGKILL at random moments, half of them inside a save, each followed by a resume, until the run is done."""
-    words = [*WORDS, "trainer.epochs=40", "trainer.checkpoint_every=2", "trainer.sync_every=1"]
+    words = [*WORDS, f"trainer.epochs={epochs}", "trainer.checkpoint_every=2", "trainer.sync_every=1"]
     assert mnist_ff("train", *words, "hydra.run.dir=whole")[0] == 0
     rng = random.Random(7)
     survived = 0
     for number in range(kills):
         shutil.rmtree("outputs", ignore_errors=True)
         started = Started("train", *words)
-        started.wait_for_rows(3 + rng.randrange(200))
+        started.wait_for_rows(3 + rng.randrange(5 * epochs))
         run = only_run()
         if number % 2:
             deadline = time.monotonic() + 5
@@ -347,9 +347,9 @@ def kill_and_resume(kills: int, mnist_ff: Command) -> None:
 
 
 def test_ten_kills_lose_nothing(mnist_ff: Command) -> None:
-    kill_and_resume(10, mnist_ff)
+    kill_and_resume(10, 8, mnist_ff)
 
 
 @pytest.mark.slow
 def test_fifty_kills_lose_nothing(mnist_ff: Command) -> None:
-    kill_and_resume(50, mnist_ff)
+    kill_and_resume(50, 40, mnist_ff)

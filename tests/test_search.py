@@ -20,6 +20,7 @@ import pytest
 from mnist_ff.callbacks import Pruning
 from mnist_ff.errors import ConfigError
 from mnist_ff.records import Score
+from mnist_ff.runs import EPOCH_COLUMNS
 from mnist_ff.sweeps.processes import lives, own_process
 from mnist_ff.sweeps.search import (
     OBJECTIVES,
@@ -254,6 +255,45 @@ def test_a_storage_that_fails_is_named_without_its_password() -> None:
     assert shown_storage("/a@b/c") == "/a@b/c"
 
 
+@pytest.mark.parametrize(
+    "storage",
+    ["mysql://me:sec,ret@nowhere/db", "postgresql://me:sec@ret@h/db", "'postgresql://h/db?user=me&password=sec=ret'"],
+)
+def test_a_password_is_refused_before_it_stands_anywhere(storage: str, mnist_ff: Command) -> None:
+    for word in (f"hydra.sweeper.storage={storage}", f"++hydra.sweeper.storage={storage}"):
+        code, out, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, word)
+        assert code == 2
+        assert "set the environment variable MNIST_FF_STORAGE_PASSWORD" in err
+        assert "sec" not in out + err.replace("processes", "")
+    assert os.listdir() == []
+
+
+def test_a_password_in_a_preset_is_refused_too(mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, "hydra.sweeper={storage:'mysql://me:secret@h/db'}")
+    assert code == 2
+    assert "has a password" in err
+    assert "secret" not in err
+    assert os.listdir() == []
+
+
+def test_the_password_of_the_environment_reaches_the_database_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import optuna
+
+    opened = []
+
+    def refuse(url: str, **_: object) -> None:
+        opened.append(url)
+        raise RuntimeError(f"no way to {url}, not with p@ss")
+
+    monkeypatch.setenv("MNIST_FF_STORAGE_PASSWORD", "p@ss")
+    monkeypatch.setattr(optuna.storages, "RDBStorage", refuse)
+    with pytest.raises(ConfigError) as caught:
+        open_storage("postgresql://me@h/db")
+    assert opened == ["postgresql://me:p%40ss@h/db"]
+    assert "p@ss" not in str(caught.value)
+    assert "p%40ss" not in str(caught.value)
+
+
 def test_a_torn_last_line_is_cut() -> None:
     search = Search(plan())
     search.claim()
@@ -346,7 +386,7 @@ def test_a_trial_that_ended_before_its_owner_was_killed_keeps_its_result(tmp_pat
 def ended_run(directory: Path, status: str, accuracy: float) -> None:
     """What a run's end leaves, as far as a search reads it."""
     from mnist_ff.records import Summary
-    from mnist_ff.runs import EPOCH_COLUMNS, Run
+    from mnist_ff.runs import Run
 
     run = Run.create(directory)
     cells = {"epoch": "0", "validation_loss": "0.5", "validation_accuracy": f"{accuracy}"}
@@ -652,7 +692,7 @@ def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
             assert summary["cause"].startswith("asha: validation accuracy 0.")
             assert (directory / str(job) / "model.safetensors").is_file()
         else:
-            accuracies[job] = float(rows[-1].split(",")[6])
+            accuracies[job] = float(rows[-1].split(",")[EPOCH_COLUMNS.index("validation_accuracy")])
     best = max(accuracies, key=lambda job: accuracies[job])
     assert (finding["best_trial"], finding["best_value"]) == (best, accuracies[best])
     assert f"best trial {best}: validation accuracy {accuracies[best]:.4f}  optimizer.lr=" in out
@@ -662,9 +702,12 @@ def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("compare", str(directory))
     assert f"best trial {best}" in out
     # and on: more trials in the same directory and study
-    code, out, err = mnist_ff("train", "-m", f"resume={directory}", "hydra.sweeper.n_trials=8")
+    more = ("hydra.sweeper.n_trials=8", "sweep.on_error=stop")
+    code, out, err = mnist_ff("train", "-m", f"resume={directory}", *more)
     assert code == 0, err
     assert "8 trials of study mnist-ff" in out
+    assert "search further  mnist-ff train -m resume=" in out
+    assert "hydra.sweeper.n_trials=16" in out
     assert "6 of them done before" in out
     assert runs_in(directory) == 8
     code, out, _ = mnist_ff("train", "-m", f"resume={directory}", "hydra.sweeper.n_trials=8")
@@ -699,7 +742,7 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     from tests.conftest import Started
 
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
-    started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
+    started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
     deadline = time.monotonic() + 60
     while not Path("s/1/epochs.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -719,7 +762,7 @@ def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> N
     from tests.conftest import Started
 
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
-    started = Started("train", "-m", *words, "trainer.epochs=150", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
+    started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
     started.wait_for_rows(40, "s")
     started.process.send_signal(signal.SIGINT)
     assert started.end()[0] == 130

@@ -6,21 +6,28 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from mnist_ff.commands.compare import conclude
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.sweeps import picture
 from mnist_ff.sweeps.collect import collect, one_line, read_row
-from mnist_ff.sweeps.pages import to_csv, to_json, to_markdown, write_files
+from mnist_ff.sweeps.finding import Finding, further, read_finding, write_finding
+from mnist_ff.sweeps.pages import legend, page, to_csv, to_json, to_markdown, write_files
 from mnist_ff.sweeps.picture import draw_sweep, importance, spaced_by_factors, sweep_figure
-from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_plan, same_experiment, state_of, write_plan
+from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_job, read_plan, same_experiment, state_of, write_plan
 from mnist_ff.sweeps.statistics import Sample, differ, sample, t_975
 from mnist_ff.sweeps.summarise import Answer, differing, sorted_by, summarise, text
 from tests.sweep_maker import jobs_of, make_sweep, product, write_run
@@ -40,7 +47,7 @@ def score(values: dict) -> float:
 def test_a_plan_reads_back_as_it_was() -> None:
     plan = make_sweep(SWEEP, GRID, score, "seed=null", "model.hidden=[3,4]", "name='a: b #c'")
     assert read_plan(SWEEP) == plan
-    assert read_plan(SWEEP, only="4").jobs == (plan.jobs[4],)
+    assert read_job(SWEEP, "4") == plan.jobs[4]
     assert all(state_of(SWEEP, job) == "finished" for job in plan.jobs)
 
 
@@ -71,6 +78,34 @@ def test_a_plan_is_not_trusted(change: Callable[[list], None], reason: str) -> N
     with pytest.raises(BadRunError, match=r"jobs\.json") as error:
         read_plan(SWEEP)
     assert reason in str(error.value)
+
+
+def test_one_job_is_read_from_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = ('name=\'"subdir": "2", "digest": \'',)
+    jobs = [replace(job, overrides=trap) for job in jobs_of(GRID)]
+    SWEEP.mkdir()
+    write_plan(SWEEP, SweepPlan(tuple(jobs)))
+    assert [read_job(SWEEP, job.subdir) for job in jobs] == jobs
+    with pytest.raises(BadRunError, match="has no job 77"):
+        read_job(SWEEP, "77")
+    values = json.loads((SWEEP / "jobs.json").read_text())
+    (SWEEP / "jobs.json").write_text(json.dumps(values))  # in another form
+    assert read_job(SWEEP, "4") == jobs[4]
+    values["jobs"][4]["subdir"] = "../4"
+    for form in (json.dumps(values), (SWEEP / "jobs.json").read_text().replace('"seed": 2', '"seed": 3')):
+        (SWEEP / "jobs.json").write_text(form)
+        with pytest.raises(BadRunError, match=r"jobs\.json"):
+            read_job(SWEEP, "4")
+
+
+def test_a_job_of_ten_thousand_finds_itself_in_milliseconds() -> None:
+    (base,) = jobs_of([{}])
+    jobs = [replace(base, number=number, subdir=str(number)) for number in range(10_000)]
+    SWEEP.mkdir()
+    write_plan(SWEEP, SweepPlan(tuple(jobs)))
+    began = time.process_time()
+    assert read_job(SWEEP, "9999") == jobs[9999]
+    assert time.process_time() - began < 0.03, "the whole file takes 100 ms to parse"
 
 
 @pytest.mark.parametrize("text", ["", "[", "[1]", "{}", '{"words": [], "jobs": 3}', "[" * 100_000, "\0", "null"])
@@ -200,7 +235,7 @@ def test_seeds_are_grouped_and_groups_ranked_with_the_noise_marked() -> None:
     assert answer.ranked_by == "test accuracy"
     assert answer.keys == ("optimizer.lr", "seed")
     assert [group.values for group in answer.groups] == [{"optimizer.lr": lr} for lr in (0.001, 0.01, 0.1)]
-    best = answer.groups[0].accuracy
+    best = answer.groups[0].figure
     assert (best.n, best.mean, best.std) == (3, pytest.approx(0.95), pytest.approx(0.002))
     assert best.half == pytest.approx(4.302653 * 0.002 / math.sqrt(3), rel=1e-4)
     assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
@@ -211,7 +246,7 @@ def test_the_same_seed_again_is_no_second_sample() -> None:
     shutil.copytree(SWEEP / "0", "copy")
     rows = collect([SWEEP / "0", Path("copy"), SWEEP / "1"])
     (group,) = summarise(rows).groups
-    assert group.accuracy.n == 2
+    assert group.figure.n == 2
 
 
 def test_threads_that_were_left_open_are_no_difference() -> None:
@@ -222,7 +257,7 @@ def test_threads_that_were_left_open_are_no_difference() -> None:
     shutil.rmtree(SWEEP / "8")
     answer = summarise(collect([SWEEP]))
     assert answer.keys == ("optimizer.lr", "seed")
-    assert [group.accuracy.n for group in answer.groups] == [3, 3, 2]
+    assert [group.figure.n for group in answer.groups] == [3, 3, 2]
 
 
 @pytest.mark.parametrize(
@@ -245,9 +280,202 @@ def test_validation_decides_where_there_is_a_split() -> None:
     make_sweep(SWEEP, GRID, score, "data.validation_split=0.1")
     answer = summarise(collect([SWEEP]))
     assert answer.ranked_by == "validation accuracy"
-    assert answer.groups[0].accuracy.mean == pytest.approx(0.955)
+    assert answer.groups[0].figure.mean == pytest.approx(0.955)
     assert answer.groups[0].test_accuracy is not None
     assert answer.groups[0].images == 400
+
+
+SPLIT = "data.validation_split=0.1"
+
+
+def losses_of(losses: Sequence[float], *, pruned: Collection[int] = (), **keys: Sequence[Any]) -> None:
+    """A search's runs with these validation losses; accuracies are the other way round, so that they rank otherwise."""
+    grid = list(product(**keys))
+    plan = make_sweep(SWEEP, grid, lambda values: 0.9, SPLIT)
+    for job, loss in zip(plan.jobs, losses, strict=True):
+        epochs = SWEEP / job.subdir / "epochs.csv"
+        head, row = epochs.read_text().splitlines()
+        cells = dict(zip(head.split(","), row.split(","), strict=True))
+        cells |= {"validation_loss": str(loss), "validation_accuracy": str(0.5 + loss / 10)}
+        epochs.write_text(f"{head}\n{','.join(cells.values())}\n")
+        if job.number in pruned:
+            summary = SWEEP / job.subdir / "summary.json"
+            summary.write_text(summary.read_text().replace('"finished"', '"pruned"'))
+
+
+def found(**changes: Any) -> Finding:
+    plain = Finding("s", "j", "validation_accuracy", 4, {"complete": 4}, 0, 0.9, {"optimizer.lr": "0.1"}, {})
+    return replace(plain, **changes)
+
+
+def test_a_search_for_the_smallest_loss_ranks_by_it_everywhere(mnist_ff: Command) -> None:
+    losses_of([0.3, 0.1, 0.2], optimizer__lr=[0.001, 0.01, 0.1])
+    assert summarise(collect([SWEEP])).ranked_by == "validation accuracy"
+    write_finding(SWEEP, found(objective="validation_loss"))
+    code, out, _ = mnist_ff("compare", "sweep")
+    assert code == 0
+    assert "Ranked by validation loss." in out
+    values = json.loads((SWEEP / "sweep.json").read_text())
+    assert values["ranked_by"] == "validation loss"
+    assert [group["values"]["optimizer.lr"] for group in values["groups"]] == [0.01, 0.1, 0.001]
+    with (SWEEP / "sweep.csv").open(newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["1", "2", "0"]
+    assert "| 1 | 0.01 |" in (SWEEP / "sweep.md").read_text()
+    answer = summarise(collect([SWEEP]), smallest_loss=True)
+    axes = sweep_figure(answer, "x").axes[0]
+    assert axes.get_ylabel() == "validation loss"
+    assert list(axes.lines[0].get_ydata()) == [0.3, 0.1, 0.2]
+    assert "best: 0.01" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_noise_of_a_loss_is_that_of_its_seeds() -> None:
+    losses_of([0.30, 0.32, 0.31, 0.33, 0.90, 0.91], optimizer__lr=[0.1, 0.2, 0.3], seed=[0, 1])
+    answer = summarise(collect([SWEEP]), smallest_loss=True)
+    assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
+    cells = page(answer).ranked[0]
+    assert "0.3100 ± 0.1271" in cells
+    assert "How far chance moves" not in " ".join(legend(answer))
+    shutil.rmtree(SWEEP)
+    losses_of([0.30, 0.3001], optimizer__lr=[0.1, 0.2])
+    answer = summarise(collect([SWEEP]), smallest_loss=True)
+    assert not answer.groups[1].like_the_one_before
+    assert "How far chance moves the loss of a single run is not known." in legend(answer)
+
+
+@pytest.mark.parametrize("keys", [{"optimizer__lr": [1, 2]}, {"optimizer__lr": [1, 2], "model__dropout": [0.1, 0.2]}])
+def test_the_best_loss_is_the_brightest(keys: dict[str, list[float]]) -> None:
+    """A heat map's and the parallel lines' colours, and the picture of two dots."""
+    losses_of([0.4, 0.1, 0.3, 0.2][: math.prod(map(len, keys.values()))], **keys)
+    answer = summarise(collect([SWEEP]), smallest_loss=True)
+    figure = sweep_figure(answer, "x")
+    if len(keys) == 2:
+        image = figure.axes[0].images[0]
+        assert image.get_cmap().name == "viridis_r"
+        assert [text.get_text() for text in figure.axes[0].texts if text.get_fontweight() == "bold"] == ["0.100"]
+
+
+def test_every_table_has_the_status_and_pruned_runs_come_last_without_a_rank(mnist_ff: Command) -> None:
+    losses_of([0.1, 0.2, 0.9, 0.3], pruned=[2], optimizer__lr=[0.1, 0.2, 0.3, 0.4])
+    answer = summarise(collect([SWEEP]))
+    assert answer.ranked_by == "validation accuracy"  # the pruned one would be the best
+    made = page(answer)
+    assert made.columns[-3:] == ["seconds", "status", "path"]
+    assert [row[0] for row in made.ranked] == ["1", "2 ≈", "3 ≈", "-"]
+    assert [row[-2] for row in made.ranked] == ["finished"] * 3 + ["pruned"]
+    assert made.ranked[-1][-1] == "2"
+    out = mnist_ff("compare", "sweep")[1]
+    assert re.search(r"^- +0\.3 .* pruned +2 *$", out, re.MULTILINE), out
+    assert "Pruned runs have no rank" in out
+    with (SWEEP / "sweep.csv").open(newline="") as file:
+        rows = [(row["rank"], row["run"], row["status"]) for row in csv.DictReader(file)]
+    assert rows == [("1", "3", "finished"), ("2", "1", "finished"), ("3", "0", "finished"), ("", "2", "pruned")]
+    groups = json.loads((SWEEP / "sweep.json").read_text())["groups"]
+    assert [(group["rank"], group["status"]) for group in groups][2:] == [(3, "finished"), (None, "pruned")]
+    assert "| pruned | 2 |" in (SWEEP / "sweep.md").read_text()
+    axes = sweep_figure(answer, "x").axes[0]
+    assert "best: 0.4" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert next(list(line.get_xdata()) for line in axes.lines if line.get_label() == "pruned") == [0.3]
+
+
+def test_a_setting_whose_seeds_ended_in_two_ways_is_two_rows() -> None:
+    losses_of([0.1, 0.2, 0.9], pruned=[2], optimizer__lr=[0.1], seed=[0, 1, 2])
+    groups = summarise(collect([SWEEP])).groups
+    assert [(group.status, group.figure.n) for group in groups] == [("finished", 2), ("pruned", 1)]
+
+
+def test_importance_is_of_finished_runs_and_equal_values_are_in_one_bin() -> None:
+    """Of 10 values of lr one is held by half of the runs: they must not be told apart by their order."""
+    lrs = [0.5] * 10 + [0.01 * number for number in range(1, 10)]
+    grid = [{"optimizer.lr": lr, "model.dropout": 0.01 * number} for number, lr in enumerate(lrs)]
+    answer = answer_of(grid, lambda values: 0.5 + values["model.dropout"] if values["optimizer.lr"] == 0.5 else 0.55)
+    levels = picture._levels([group.values["optimizer.lr"] for group in answer.groups])
+    half = {level for group, level in zip(answer.groups, levels, strict=True) if group.values["optimizer.lr"] == 0.5}
+    assert len(half) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"counts": {"complete": 4}}, ("search further", 8)),
+        ({"counts": {"complete": 2, "waiting": 2}}, ("go on with the search", None)),
+        ({"counts": {"complete": 3, "running": 1}}, None),
+        ({"counts": {"complete": 4}, "grid": 4}, None),
+        ({"counts": {"complete": 4}, "grid": 6}, ("search further", 6)),
+    ],
+)
+def test_after_a_search_the_advice_is_what_can_be_done(
+    changes: dict[str, Any], advice: tuple[str, int | None] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sweep(SWEEP, GRID[:4], score, SPLIT)
+    write_finding(SWEEP, found(**changes))
+    finding = read_finding(SWEEP)
+    assert finding == found(**changes)
+    assert further(finding) == advice
+    assert conclude(SWEEP, Console(width=300)) == 0
+    said = capsys.readouterr().out
+    assert ("mnist-ff train -m resume=sweep" in said) == (advice is not None)
+    if advice is not None:
+        what, trials = advice
+        end = f" hydra.sweeper.n_trials={trials}" if trials else ""
+        assert f"{what}  mnist-ff train -m resume=sweep{end}\n" in said
+
+
+def test_compare_says_what_it_sorted_by_and_gives_programs_the_finding(mnist_ff: Command) -> None:
+    make_sweep(SWEEP, GRID, score, SPLIT)
+    write_finding(SWEEP, found())
+    code, out, _ = mnist_ff("compare", "sweep", "--sort", "optimizer.lr")
+    assert code == 0
+    assert "Sorted by optimizer.lr; the rank is that by validation accuracy." in out
+    assert "Ranked by" not in out
+    code, out, _ = mnist_ff("compare", "sweep", "--sort", "validation_loss", "--json")
+    values = json.loads(out)
+    assert values["search"]["best_words"] == {"optimizer.lr": "0.1"}
+    assert values["sorted_by"] == "validation_loss"
+    assert json.loads((SWEEP / "sweep.json").read_text())["search"]["study"] == "s"
+
+
+def test_no_escape_code_reaches_the_terminal(mnist_ff: Command) -> None:
+    bad = Path("sweep\x1b[31m")
+    make_sweep(bad, GRID[:2], score)
+    shutil.copytree(bad / "0", bad / "\x1b]0;owned\x07")
+    (bad / "1" / "summary.json").unlink()
+    for words in ([str(bad)], [str(bad), "--csv"], [str(bad), "--json"], [str(bad / "0"), str(bad / "1")], ["no\x1b"]):
+        _, out, err = mnist_ff("compare", *words)
+        assert out + err
+        assert not {"\x1b", "\x07", "\x9b"} & set(out + err), words
+    (code, _, err) = mnist_ff("train", "-m", f"resume={bad}", "seed=9")
+    assert code == 2
+    assert "\x1b" not in err
+
+
+NAMES = (
+    "www.evil.org",
+    "http://evil.org",
+    "~~gone~~",
+    "<b>",
+    "_a_",
+    "**b**",
+    "$x$",
+    "[a](b)",
+    "`c`",
+    "a|b",
+    "&amp;",
+    "\\",
+)
+
+
+def test_a_page_shows_names_as_they_are() -> None:
+    """Rendered by a Markdown library with GitHub's tables and strikethrough."""
+    from markdown_it import MarkdownIt
+
+    make_sweep(SWEEP, [{"name": name} for name in NAMES], lambda values: 0.9)
+    text = to_markdown(summarise(collect([SWEEP])), "x <b>~~y~~ http://z", drawn=False)
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+    cells = [unescape(cell) for cell in re.findall(r"<td.*?>(.*?)</td>", html)]
+    assert set(NAMES) <= set(cells)
+    assert "<h1>x &lt;b&gt;~~y~~ http://z</h1>" in html
+    for active in ("www.", "http://", "~~", "<", " $x$"):
+        assert active not in text, active
 
 
 def test_t_and_welch_are_the_books() -> None:
@@ -375,8 +603,6 @@ def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
 
 
 def test_a_picture_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_ff.sweeps import picture
-
     def broken(*words: object) -> None:
         raise RuntimeError("no paint")
 
@@ -430,18 +656,18 @@ def test_a_narrow_terminal_gets_whole_columns() -> None:
 
 MEASURE = """
 import sys, time
-began = time.perf_counter()
+began = time.process_time()  # of a machine that does other things too
 from mnist_ff.cli import main
 code = main(["compare", sys.argv[1]])
 assert code == 0
 assert "torch" not in sys.modules and "hydra" not in sys.modules
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print("MEASURED", time.perf_counter() - began, int(peak) / 1024)
+print("MEASURED", time.process_time() - began, int(peak) / 1024)
 """
 
 
 def measured(count: int) -> tuple[float, float]:
-    """Seconds and MiB of `mnist-ff compare` in a new process over so many runs."""
+    """CPU seconds and MiB of `mnist-ff compare` in a new process over so many runs."""
     (base,) = jobs_of([{}])
     jobs = []
     for number in range(count):

@@ -19,11 +19,11 @@ from rich.text import Text
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs import chosen, shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
-from mnist_ff.sweeps.finding import Finding, lines, read_finding
+from mnist_ff.sweeps.finding import Finding, further, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.paired import NoTestError, paired, sentences
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
-from mnist_ff.tables import note
+from mnist_ff.tables import note, printable
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -46,10 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
     paths = [chosen(path, note) for path in arguments.paths]
-    answer = summarise(collect_shown(paths, console))
     swept = len(paths) == 1 and was_swept(paths[0])
+    rows = collect_shown(paths, console)
+    finding = read_finding(paths[0]) if swept else None
+    answer = answer_of(rows, finding)
     if swept and os.access(paths[0], os.W_OK):
-        save(answer, paths[0], console)
+        save(answer, paths[0], console, finding)
     if arguments.sort is not None:
         try:
             answer = sorted_by(answer, arguments.sort)
@@ -58,12 +60,12 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.html is not None:
         write_html(answer, paths, Path(arguments.html))
     if arguments.json:
-        values = {**to_json(answer), **_paired_json(answer)}
+        values = {**to_json(answer, finding), **_paired_json(answer)}
         sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")
     elif arguments.csv:
         sys.stdout.write(to_csv(answer))
     else:
-        show(answer, console, read_finding(paths[0]) if swept else None)
+        show(answer, console, finding)
         for line in _paired_lines(answer):
             _print(console, line)
     return 0
@@ -103,17 +105,26 @@ def _paired_json(answer: Answer) -> dict[str, Any]:
     return {"mcnemar": {"runs": runs, "images": found.images, **figures, "differ": found.differ}}
 
 
+def answer_of(rows: list[Row], finding: Finding | None) -> Answer:
+    """The runs' answer; those of a search are ranked by what it looked for."""
+    return summarise(rows, smallest_loss=finding is not None and finding.smallest_loss)
+
+
 def conclude(directory: Path, console: Console) -> int:
     """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
     well, else 0."""
-    answer = summarise(collect_shown([directory], console))
+    rows = collect_shown([directory], console)
     finding = read_finding(directory)
-    save(answer, directory, console)
+    answer = answer_of(rows, finding)
+    save(answer, directory, console, finding)
     save_report(answer, directory, console)
     show(answer, console, finding)
     again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
     if finding is not None:
-        _print(console, f"search on  {again} hydra.sweeper.n_trials={2 * finding.n_trials}")
+        more = further(finding)
+        if more is not None:
+            what, trials = more
+            _print(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
     elif answer.bad:
         _print(console, f"run only those again  {again}")
     return 1 if answer.bad else 0
@@ -133,7 +144,7 @@ def collect_shown(paths: list[Path], console: Console) -> list[Row]:
         return collect(paths, step)
 
 
-def save(answer: Answer, directory: Path, console: Console) -> None:
+def save(answer: Answer, directory: Path, console: Console, finding: Finding | None = None) -> None:
     """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
     drawn = False
     try:
@@ -143,7 +154,7 @@ def save(answer: Answer, directory: Path, console: Console) -> None:
     except Exception as error:
         _print(console, f"warning: no picture of the sweep ({error})", style="yellow")
     try:
-        write_files(answer, directory, drawn, read_finding(directory))
+        write_files(answer, directory, drawn, finding)
     except OSError as error:
         _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
@@ -165,7 +176,8 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
     made = page(answer)
     if made.ranked:
         wide = console if console.is_terminal else Console(file=console.file, width=250)
-        left_out = _print_table(wide, made.columns, made.ranked[:SHOWN])
+        spare = [column for column in LEFT_OUT if column != answer.ranked_by]
+        left_out = _print_table(wide, made.columns, made.ranked[:SHOWN], spare)
         if left_out:
             _print(
                 console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
@@ -183,17 +195,17 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
         _print(console, line)
 
 
-LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path")
+LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path", "status")
 """Columns that a narrow terminal does without, the first ones first."""
 
 
-def _print_table(console: Console, columns: list[str], rows: list[list[str]]) -> list[str]:
-    """Print as many columns as there is room for. Returns the names of those left out."""
+def _print_table(console: Console, columns: list[str], rows: list[list[str]], spare: list[str]) -> list[str]:
+    """Print the columns that there is room for; `spare` may be missing. Returns the names of those left out."""
     left_out: list[str] = []
     while True:
         kept = [place for place, column in enumerate(columns) if column not in left_out]
         made = _table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
-        more = [column for column in LEFT_OUT if column in columns and column not in left_out]
+        more = [column for column in spare if column in columns and column not in left_out]
         if not more or Measurement.get(console, console.options.update(max_width=1000), made).maximum <= console.width:
             console.print(made)
             return left_out
@@ -205,7 +217,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         name = column.replace(".", ".\n").replace(" ", "\n")
-        left = column in ("path", "rank")
+        left = column in ("path", "rank", "status")
         made.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
     for row in rows:
         made.add_row(*map(Text, row))
@@ -213,4 +225,4 @@ def _table(columns: list[str], rows: list[list[str]]) -> Table:
 
 
 def _print(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)

@@ -29,11 +29,11 @@ class Earlier:
 
 def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
     """List jobs with the time of the newest comparable run in `root`, and the estimate for all."""
-    earlier = sorted(finished_here(root), key=lambda found: -found.run.file("summary.json").stat().st_mtime)
+    earlier = by_load(sorted(finished_here(root), key=lambda found: found.run.file("summary.json").stat().st_mtime))
     keys = varied_keys(jobs)
     known: list[float] = []
     for job in jobs:
-        like = comparable(job.config, earlier)
+        like = earlier.get(_load(job.config))
         known += [] if like is None else [like.seconds]
         time = "no comparable run yet" if like is None else f"{like.seconds:.1f} s as {like.run.path}"
         _print(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
@@ -48,9 +48,9 @@ def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
     return f"{jobs} jobs, about {total} one after another{guess}; nothing was written"
 
 
-def comparable(config: Config, earlier: Sequence[Earlier]) -> Earlier | None:
-    """The first of the earlier runs with the same data, model and trainer keys, as far as they take time."""
-    return next((found for found in earlier if _load(found.config) == _load(config)), None)
+def by_load(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:
+    """The last of the earlier runs with the same data, model and trainer keys, as far as they take time."""
+    return {_load(found.config): found for found in earlier}
 
 
 def _load(config: Config) -> tuple[Any, ...]:

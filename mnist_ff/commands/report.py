@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mnist_ff.commands.compare import collect_shown
+from mnist_ff.commands.compare import answer_of, collect_shown
 from mnist_ff.errors import RunError
 from mnist_ff.report.run_page import REPORT, write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs import Run, chosen, shown
 from mnist_ff.sweeps.collect import holds_runs
-from mnist_ff.sweeps.summarise import summarise
+from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.tables import note
 
 
@@ -29,7 +29,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     try:
         if directory.is_dir() and holds_runs(directory):
-            write_sweep_report(summarise(collect_shown([directory], console)), directory, place)
+            answer = answer_of(collect_shown([directory], console), read_finding(directory))
+            write_sweep_report(answer, directory, place)
         else:
             write_report(Run.open(directory), place)
     except OSError as error:

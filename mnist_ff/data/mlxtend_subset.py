@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
 from pathlib import Path
@@ -11,6 +12,7 @@ from mnist_ff.errors import DataError
 from mnist_ff.records import CLASSES, SIDE
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 TRAIN_PER_CLASS = 400
@@ -28,15 +30,14 @@ def read_subset() -> dict[str, torch.Tensor]:
 
     path = _subset_file()
     try:
-        with gzip.open(path, "rt", encoding="ascii") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.float64)
+        table = _table(path, path.stat().st_mtime_ns)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None
     per_class = TRAIN_PER_CLASS + TEST_PER_CLASS
     if table.shape != (CLASSES * per_class, SIDE * SIDE + 1):
         raise DataError(f"{path}: holds {table.shape}, not {CLASSES * per_class} images with labels")
-    labels = table[:, -1].astype(np.uint8)
-    images = table[:, :-1].astype(np.uint8).reshape(-1, SIDE, SIDE)
+    labels = table[:, -1]
+    images = table[:, :-1].reshape(-1, SIDE, SIDE)
     of_class = [np.flatnonzero(labels == label) for label in range(CLASSES)]
     train = np.concatenate([rows[:TRAIN_PER_CLASS] for rows in of_class])
     test = np.concatenate([rows[TRAIN_PER_CLASS:] for rows in of_class])
@@ -46,6 +47,15 @@ def read_subset() -> dict[str, torch.Tensor]:
         "test_images": torch.from_numpy(images[test]),
         "test_labels": torch.from_numpy(labels[test]),
     }
+
+
+@functools.lru_cache(maxsize=1)
+def _table(path: Path, changed: int) -> np.ndarray:
+    """The file's rows as uint8, the label last. A sweep's jobs read it once: it takes them as long as an epoch does."""
+    import numpy as np
+
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        return np.loadtxt(file, delimiter=",", dtype=np.float64).astype(np.uint8)
 
 
 def _subset_file() -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
-import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,8 @@ from mnist_ff.hydra_app.job import JobResult, record_lost, result_of
 from mnist_ff.hydra_app.launchers import FAREWELL, ProcessLauncher, check_whole, cores_here, shared
 from mnist_ff.hydra_app.task import Task
 from mnist_ff.interrupts import interruptible
+from mnist_ff.runs import shown
+from mnist_ff.sweeps.slurm import goes_on, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.stopping import reason_to_stop
 
 FOLDER = ".submitit"
@@ -30,10 +32,6 @@ LOOK_EVERY = 0.2
 """Seconds between two looks at the files of jobs."""
 ASK_FIRST, ASK_AT_MOST = 1.0, 30.0
 """Seconds between two questions to Slurm's controller: they grow from the one to the other."""
-ANSWER = 60
-"""Seconds that the controller may take."""
-ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
-"""States that a Slurm job does not leave any more; every other one goes on, or will again."""
 
 
 @dataclass(frozen=True)
@@ -108,27 +106,47 @@ class SlurmLauncher(SubmititLauncher):
         return self._at_once or LARGEST_ARRAY, self._cpus or fixed
 
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
-        """Submit the tasks as job arrays and wait for them. Errors: Stopped, with all of them left to Slurm."""
-        executor = self._executor(at_once, tasks[0].threads)
-        jobs: dict[Any, Task] = {}
-        for first in range(0, len(tasks), LARGEST_ARRAY):
-            some = tasks[first : first + LARGEST_ARRAY]
-            with executor.batch():
-                submitted = [executor.submit(Requeueable(task)) for task in some]
-            jobs |= zip(submitted, some, strict=True)
-        numbers = sorted({job.job_id.split("_")[0] for job in jobs}, key=int)
-        self.say(f"Slurm's jobs {', '.join(numbers)}; Ctrl-C leaves them to Slurm, scancel ends them")
+        """Submit the tasks that Slurm does not have yet as job arrays, and wait for all.
+
+        Errors: Stopped, with what was submitted left to Slurm; RunError when Slurm does not say what it has.
+        """
+        there = still_there(self._job.sweep, [task.subdir for task in tasks])
+        jobs = {self._known(there[task.subdir]): task for task in tasks if task.subdir in there}
+        new = [task for task in tasks if task.subdir not in there]
         with interruptible() as stopped:
+            executor = self._executor(at_once, tasks[0].threads)
+            while new and stopped() is None:
+                some, new = new[:LARGEST_ARRAY], new[LARGEST_ARRAY:]
+                jobs |= self._submitted(executor, some)
+            numbers = job_numbers([job.job_id for job in jobs])
+            self.say(f"Slurm's jobs {', '.join(numbers)}; Ctrl-C leaves them to Slurm, scancel ends them")
             for states in _states_now_and_then(numbers):
                 jobs = {job: task for job, task in jobs.items() if self._goes_on(job, task, states)}
-                if not jobs:
+                if not jobs and not new:
                     return
                 if stopped() is not None:
-                    self.say(
-                        f"left: {len(jobs)} jobs go on in Slurm (scancel {' '.join(numbers)} ends them)\n"
-                        f"mnist-ff compare {self._job.sweep} shows how far they are"
-                    )
+                    self._leave(len(jobs), len(new), numbers)
                     raise Stopped(stopped.exit_code)
+
+    def _known(self, number: str) -> Any:
+        """A job that an earlier call submitted."""
+        from submitit import SlurmJob
+
+        return SlurmJob(self._folder(), number)
+
+    def _submitted(self, executor: Any, tasks: Sequence[Task]) -> dict[Any, Task]:
+        """Submit one array, and note its numbers in the sweep's directory."""
+        with _signals_held_back(), executor.batch():
+            submitted = [executor.submit(Requeueable(task)) for task in tasks]
+        note_submitted(self._job.sweep, {task.subdir: job.job_id for task, job in zip(tasks, submitted, strict=True)})
+        return dict(zip(submitted, tasks, strict=True))
+
+    def _leave(self, there: int, new: int, numbers: Sequence[str]) -> None:
+        sweep = shown(self._job.sweep)
+        self.say(f"left: {there} jobs go on in Slurm (scancel {' '.join(numbers)} ends them)")
+        if new:
+            self.say(f"{new} jobs were not submitted")
+        self.say(f"mnist-ff compare {shlex.quote(str(sweep))} shows how far they are; train -m resume= waits for them")
 
     def _executor(self, at_once: int, cpus: int) -> Any:
         """submitit's, with the launcher's keys. Errors: submitit's own, for values that it refuses."""
@@ -153,7 +171,7 @@ class SlurmLauncher(SubmititLauncher):
         if states is None:
             return True
         state = states.get(job.job_id)
-        if state is not None and state not in ENDED:
+        if goes_on(state):
             return True
         if state != "COMPLETED":
             record_lost(task.job.sweep, task.subdir, self._end_of(job, state))
@@ -175,25 +193,10 @@ def _states_now_and_then(numbers: Sequence[str]) -> Iterator[Mapping[str, str] |
         if time.monotonic() < ask_at:
             yield None
         else:
-            yield _states(numbers)
+            yield states_of(numbers)
             pause = min(1.2 * pause, ASK_AT_MOST)
             ask_at = time.monotonic() + pause
         time.sleep(LOOK_EVERY)
-
-
-def _states(numbers: Sequence[str]) -> Mapping[str, str] | None:
-    """The states of jobs and array tasks that Slurm still knows of, by number; None when it does not answer.
-
-    squeue knows jobs for some minutes after their end, and needs no accounting database, which sacct does.
-    """
-    words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(numbers)}"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode and "Invalid job id" not in done.stderr:
-        return None
-    return dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
 
 
 class LocalLauncher(SubmititLauncher):
@@ -232,6 +235,19 @@ class LocalLauncher(SubmititLauncher):
             reason = f"its process was killed, or ended before it could say why; its log: {self._log_of(job)}"
             record_lost(task.job.sweep, task.subdir, reason)
         return False
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A terminal's Ctrl-C reaches sbatch too, which would end before it has said what it submitted.
+
+    What starts inside the block never gets the signal; this process hears of it when the block ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -34,6 +34,9 @@ from mnist_ff.runs import Run, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
 from mnist_ff.tables import note
 
+OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
+"""Beginnings of the words that mean nothing to a single run."""
+
 
 def main(words: list[str], console: Console, began: float) -> int:
     """Train once, or sweep with -m, or show the config with --cfg. Returns the exit code.
@@ -56,7 +59,7 @@ def main(words: list[str], console: Console, began: float) -> int:
 
             return sweep(hydra, arguments.overrides, console)
     for word in arguments.overrides:
-        own = word.startswith(("hydra/launcher=", "hydra.launcher.")) and not arguments.cfg
+        own = word.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg
         if own or word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
             raise ConfigError(f"{word}: belongs to a sweep: mnist-ff train -m ...")
     with hydra_session() as hydra:

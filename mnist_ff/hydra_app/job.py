@@ -21,7 +21,7 @@ from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopp
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.collect import GOOD, read_row
-from mnist_ff.sweeps.plan import read_plan, same_experiment, state_of
+from mnist_ff.sweeps.plan import read_job, same_experiment, state_of
 from mnist_ff.sweeps.search import StudyLink, reporter
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, StopSign, ask_to_stop, reason_to_stop, signal_named
 
@@ -86,7 +86,7 @@ class SweepJob:
         began, before = time.perf_counter(), _ending(run)
         config = None
         try:
-            job = read_plan(self.sweep, only=run.path.relative_to(self.sweep).as_posix()).jobs[0]
+            job = read_job(self.sweep, run.path.relative_to(self.sweep).as_posix())
             if state_of(self.sweep, job) != "finished":
                 config = job.config
                 pruning = None if self.study is None else Pruning(reporter(self.study, job.number))
@@ -111,7 +111,7 @@ def record_lost(sweep: Path, subdir: str, reason: str) -> None:
         if "summary.json" in os.listdir(run.path):  # unlike stat, a listing is never an old one on a network's disk
             return
     with suppress(BadRunError):
-        write_reason(run, read_plan(sweep, only=subdir).jobs[0].config, LostError(reason), time.perf_counter())
+        write_reason(run, read_job(sweep, subdir).config, LostError(reason), time.perf_counter())
 
 
 def _ending(run: Run) -> tuple[int, int] | None:

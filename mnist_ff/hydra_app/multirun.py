@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
-from mnist_ff.config import conf_dir, flat, read_yaml
+from mnist_ff.config import conf_dir, flat, nearest, read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
@@ -22,6 +22,7 @@ from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
 from mnist_ff.runs import output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
+from mnist_ff.sweeps.search import check_no_password
 
 OF_THE_SWEEP = ("sweep=", "sweep.rows=", "sweep.on_error=")
 """Beginnings of the words that say how a sweep makes and treats its jobs."""
@@ -34,6 +35,9 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
 
     Errors: ConfigError before anything is written; DataError, RunError.
     """
+    for word in words:
+        if word.lstrip("+").startswith("hydra.sweeper.storage="):
+            check_no_password(word.partition("=")[2].strip("'\""))  # first of all: no other message may quote it
     resume, words = _taken(words, "resume")
     dry_run, words = _taken(words, "dry_run")
     if dry_run not in (None, "true", "false"):
@@ -80,14 +84,17 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
             raise ConfigError(f"{word}: a resumed sweep stays in its directories")
         if word.startswith(("logger=", "logger.")):
             raise ConfigError(f"{word}: a resumed sweep keeps its trackers")
+    another = any(word.startswith("hydra/launcher=") and word not in saved.words for word in words)
+    gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
+    known = [word for word in saved.words if not word.startswith(gone)]
     if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
         if any(not word.startswith(("hydra.", "sweep.on_error=")) for word in words):
             raise ConfigError(
                 "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
             )
-        kept = [word for word in saved.words if not word.startswith("hydra.sweep.dir=")]
+        kept = [word for word in known if not word.startswith("hydra.sweep.dir=")]
         return [*_harmless(kept), *words]
-    kept = _harmless([word for word in saved.words if word.startswith(KEPT) and word not in words])
+    kept = _harmless([word for word in known if word.startswith(KEPT) and word not in words])
     return [*kept, *(word for word in words if word.startswith(("hydra", *OF_THE_SWEEP)))]
 
 
@@ -142,6 +149,16 @@ def _request(
     return Request(directory, tuple(words), sweep_options(composed), console, saved, asked)
 
 
+def _check_keys(composed: DictConfig) -> None:
+    """Refuse keys that were added to a sweeper or launcher of ours, and that it would not look at."""
+    for part in ("sweeper", "launcher"):
+        file = conf_dir() / "hydra" / part / f"{composed.hydra.runtime.choices[f'hydra/{part}']}.yaml"
+        known = read_yaml(file) if file.is_file() else {"_target_": None}
+        for key in composed.hydra[part]:
+            if key not in known:
+                raise ConfigError(f"hydra.{part}.{key}: {file.stem} has no such key{nearest(str(key), known)}")
+
+
 def _sweeper(hydra: Any, composed: DictConfig, request: Request) -> CheckedSweeper:
     job = SweepJob(
         sweep=request.directory,
@@ -149,6 +166,7 @@ def _sweeper(hydra: Any, composed: DictConfig, request: Request) -> CheckedSweep
         stop_on_error=request.options.on_error == "stop",
         parent=os.getpid(),
     )
+    _check_keys(composed)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
     with config_errors():
         sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=job, config=composed)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -30,12 +29,14 @@ from mnist_ff.sweeps.search import (
     StudyLink,
     Trial,
     Verdict,
+    check_no_password,
     check_plan,
     check_searchable,
     require_optuna,
     shown_storage,
     verdict_of,
 )
+from mnist_ff.sweeps.slurm import still_there, submitted
 from mnist_ff.sweeps.space import Space, corners
 from mnist_ff.sweeps.stopping import reason_to_stop
 
@@ -58,7 +59,7 @@ class OptunaSweeper(CheckedSweeper):
 
     def __init__(self, params: Any, **keys: Any) -> None:
         """The keys of conf/hydra/sweeper/optuna.yaml, which setup() looks at: Hydra hides errors of this function."""
-        super().__init__(max_batch_size=None, params=params)
+        super().__init__(params)
         self._keys = keys
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -74,6 +75,7 @@ class OptunaSweeper(CheckedSweeper):
         self._sampler, self._objective = str(keys["sampler"]), str(keys["objective"])
         self._pruner = Pruner(str(keys["pruner"]), _whole(keys, "min_epochs", 1), _whole(keys, "factor", 2), 1)
         self._named_storage = None if keys["storage"] is None else str(keys["storage"])
+        check_no_password(str(keys["storage"]))
         self._study = str(keys["study_name"])
         self._storage = self._storage_in(Path(str(config.hydra.sweep.dir)))
         job = replace(task_function, study=StudyLink(self._storage, self._study))
@@ -125,17 +127,9 @@ class OptunaSweeper(CheckedSweeper):
 
     def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
         """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
-        from mnist_ff.hydra_app.compose import check_overrides, config_errors
-
-        assert self.hydra_context is not None
         if self.request.options.rows is not None:
             raise ConfigError("sweep.rows: rows are fixed jobs; a search makes its own: hydra.sweeper.params")
-        loader = self.hydra_context.config_loader
-        with config_errors():
-            words = [*self._parse_config(), *arguments]
-            check_overrides(loader, words)
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
-        fixed, space = split_words(parsed)
+        fixed, space = split_words(self.overrides_of_jobs(arguments))
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
@@ -169,12 +163,18 @@ class OptunaSweeper(CheckedSweeper):
     def _run(self, search: Search, asked: _Asked, plan: SweepPlan, stopped: Interruption) -> None:
         """Claim, run and settle batch after batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
-        counts = search.answer().counts
+        finding = search.answer()
+        write_finding(directory, finding)  # what the runs are ranked by, even if this process is killed
+        counts = finding.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
         tally = Tally(self._n_trials, ended)
         before = f", {ended} of them done before" if ended else ""
         where = shown_storage(search.plan.storage)
         self.say(f"{self._n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        keys = _config_keys(asked.space)
+        there = self.left_in_slurm(self.unfinished(plan))
+        if there and self.detached:
+            self._run_batch(search, there, keys, tally)
         while reason_to_stop(directory) is None and stopped() is None:
             batch = self._claimed(search)
             if not batch:
@@ -182,7 +182,7 @@ class OptunaSweeper(CheckedSweeper):
             jobs = self._jobs_of(search, asked, plan, batch)
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
-            self._run_batch(search, jobs, _config_keys(asked.space), tally)
+            self._run_batch(search, jobs, keys, tally)
             write_finding(directory, search.answer())
 
     def _claimed(self, search: Search) -> list[Trial]:
@@ -226,9 +226,21 @@ class OptunaSweeper(CheckedSweeper):
             raise
         finally:
             stopping = at_once or reason_to_stop(self.request.directory) is not None
+            there = self._left(jobs) if at_once else ()
             for job in jobs:
-                search.settle(job.number, self._verdict(job, stopping))
+                verdict = self._verdict(job, stopping)
+                if job.subdir not in there or verdict.state in ("complete", "pruned"):
+                    search.settle(job.number, verdict)
             self._mark_killed(search, jobs)
+
+    def _left(self, jobs: Sequence[Job]) -> Collection[str]:
+        """The directories of those jobs that go on in Slurm: their trials stay running, until a resume settles them."""
+        if not self.detached:
+            return ()
+        try:
+            return still_there(self.request.directory, [job.subdir for job in jobs])
+        except RunError:  # it does not answer now
+            return submitted(self.request.directory)
 
     def _verdict(self, job: Job, stopping: bool) -> Verdict:
         """How a trial ended. What a stop kept from starting, or ended without a word, waits to go on."""

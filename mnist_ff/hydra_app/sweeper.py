@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import os
 import re
 import signal
 import threading
@@ -17,19 +17,21 @@ from typing import Any
 from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig, with_absolute_paths
+from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.launchers import ProcessLauncher
+from mnist_ff.hydra_app.making import JobMaker
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
-from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, check_subdir, state_of, write_plan
+from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, state_of, write_plan
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
+from mnist_ff.sweeps.slurm import job_numbers, still_there
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
+from mnist_ff.tables import printable
 
 GRACE = 3.5
 """Seconds that jobs in other processes have after a signal to end by themselves."""
@@ -61,6 +63,10 @@ class CheckedSweeper(BasicSweeper):
     request: Request
     """Set before sweep() is called."""
 
+    def __init__(self, params: Any) -> None:
+        """`params` are keys with their values, which typed words replace. All jobs are one batch."""
+        super().__init__(max_batch_size=None, params=params)
+
     def sweep(self, arguments: list[str]) -> Any:
         """Check every job, see that each data set can be had, then launch. Errors: ConfigError, DataError, RunError."""
         plan = self.planned(arguments)
@@ -71,6 +77,8 @@ class CheckedSweeper(BasicSweeper):
             done = len(plan.jobs) - len(left)
             before = f", {done} of them finished before" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
+            there = self.left_in_slurm(left)
+            left = left if self.detached else [job for job in left if job not in there]
             self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done))
 
     def planned(self, arguments: Sequence[str]) -> SweepPlan:
@@ -96,35 +104,41 @@ class CheckedSweeper(BasicSweeper):
         from mnist_ff.hydra_app.compose import check_overrides, config_errors
 
         assert self.hydra_context is not None
+        overrides = self.overrides_of_jobs(arguments)
+        with config_errors():
+            jobs = [job for batch in self.split_arguments(overrides, None) for job in batch]
+        rows = [row_words(row) for row in self.request.options.rows or ({},)]
+        for row in rows:
+            _check_of_jobs(check_overrides(self.hydra_context.config_loader, row), "sweep.rows")
+        return [_crossed(job, row) for row, job in itertools.product(rows, jobs)]
+
+    def overrides_of_jobs(self, arguments: Sequence[str]) -> list[Override]:
+        """What jobs are made of: hydra.sweeper.params and the typed words, without what is the whole sweep's.
+
+        Errors: ConfigError for what cannot differ between jobs.
+        """
+        from mnist_ff.hydra_app.compose import check_overrides, config_errors
+
+        assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         params = OmegaConf.select(self.config, "hydra.sweeper.params") if self.config is not None else None
         if params is not None and not OmegaConf.is_dict(params):
             raise ConfigError(f"hydra.sweeper.params={params}: must be keys with their values, {{seed: '0,1'}}")
         with config_errors():
-            parser = OverridesParser.create(config_loader=loader)
-            overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-            jobs = [job for batch in self.split_arguments(overrides, None) for job in batch]
-        rows = [row_words(row) for row in self.request.options.rows or ({},)]
-        for row in rows:
-            check_overrides(loader, row)
-        return [_crossed(job, row) for row, job in itertools.product(rows, jobs)]
+            kept, typed = check_overrides(loader, self._parse_config()), check_overrides(loader, arguments)
+        _check_of_jobs(kept, "hydra.sweeper.params")
+        _check_of_jobs([override for override in typed if override.is_sweep_override()], "several values")
+        return [*kept, *(override for override in typed if not override.key_or_group.startswith("sweep."))]
 
     def checked_jobs(self, words: Sequence[Sequence[str]], first: int = 0) -> list[Job]:
         """Jobs of these words, numbered from `first`, each of them valid. Errors: ConfigError naming the job."""
-        return [self._job(first + place, list(job)) for place, job in enumerate(words)]
+        return [self._maker.job(first + place, job) for place, job in enumerate(words)]
 
-    def _job(self, number: int, words: list[str]) -> Job:
-        from mnist_ff.hydra_app.compose import checked, composed_or_explained
-
+    @functools.cached_property
+    def _maker(self) -> JobMaker:
         assert self.hydra_context is not None
         assert self.config is not None
-        loader, master = self.hydra_context.config_loader, self.config
-        try:
-            composed = composed_or_explained(lambda given: loader.load_sweep_config(master, given), words)
-            config = with_absolute_paths(checked(composed))
-            return Job(number, tuple(words), _subdir(composed, number), config)
-        except ConfigError as error:
-            raise ConfigError(f"{error}\nin the job {' '.join(words)}; no job was started") from None
+        return JobMaker(self.hydra_context.config_loader, self.config)
 
     def _on_data_that_can_be_had(self, plan: SweepPlan, arguments: Sequence[str]) -> SweepPlan:
         """Fetch every data set of the sweep. Where MNIST cannot be had, the same sweep on its subset."""
@@ -179,6 +193,22 @@ class CheckedSweeper(BasicSweeper):
                 self.say(f"warning: {error}; it is left alone", style="yellow")
         return jobs
 
+    def left_in_slurm(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of the jobs that an earlier call left in Slurm and that go on there; they are said.
+
+        Errors: RunError when Slurm does not say which these are.
+        """
+        there = still_there(self.request.directory, [job.subdir for job in jobs])
+        if there:
+            what = "are waited for" if self.detached else "are left alone; hydra/launcher=submitit_slurm waits for them"
+            self.say(f"{len(there)} jobs that are still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
+        return [job for job in jobs if job.subdir in there]
+
+    @property
+    def detached(self) -> bool:
+        """Whether jobs go on without their launcher, so that one can be left and found again."""
+        return isinstance(self.launcher, ProcessLauncher) and self.launcher.detached
+
     def launch(self, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
         """Run saved jobs with the launcher that was chosen, and return when they have ended, in whatever way.
 
@@ -191,7 +221,8 @@ class CheckedSweeper(BasicSweeper):
             self.launcher.say = self.say
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
-            end = _EndAfterSignal(self.request.directory, stopped, isinstance(self.launcher, BasicLauncher))
+            inside = isinstance(self.launcher, BasicLauncher)
+            end = _EndAfterSignal(self.request.directory, stopped, inside, self.detached)
             comes_back = isinstance(self.launcher, ProcessLauncher) and self.launcher.requeues
             with Watch(self.request.directory, jobs, keys, tally, self.say, end.look, comes_back):
                 try:
@@ -209,14 +240,17 @@ class CheckedSweeper(BasicSweeper):
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
         with suppress(OSError, SystemExit):  # a terminal that is gone ends no sweep; rich makes SystemExit of it
-            self.request.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+            self.request.console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class _EndAfterSignal:
-    """Passes a signal on to the jobs by the sweep's sign, and ends a launcher that does not return."""
+    """Passes a signal on to the jobs by the sweep's sign, and ends a launcher that does not return.
 
-    def __init__(self, sweep: Path, stopped: Any, inside: bool) -> None:
-        self._sweep, self._stopped, self._inside = sweep, stopped, inside
+    Jobs that go on without their launcher see no sign: it is the launcher alone that hears of the signal.
+    """
+
+    def __init__(self, sweep: Path, stopped: Any, inside: bool, detached: bool) -> None:
+        self._sweep, self._stopped, self._inside, self._detached = sweep, stopped, inside, detached
         self._since: float | None = None
 
     def look(self) -> None:
@@ -224,13 +258,29 @@ class _EndAfterSignal:
         name = self._stopped.signal_name
         if name is None:
             return
-        now = time.monotonic()
-        if self._since is None:
-            self._since = now
+        now, since = time.monotonic(), self._since
+        if since is not None and (self._inside or now - since <= GRACE or not _in_the_progress_thread()):
+            return
+        self._since = now
+        if since is None and not self._detached:
             ask_to_stop(self._sweep, name)
-        elif not self._inside and now - self._since > GRACE and threading.current_thread().name == "sweep progress":
-            self._since = now
-            signal.pthread_kill(threading.main_thread().ident or 0, getattr(signal, name))  # the second: Stopped
+        else:  # once more: a launcher that listens leaves its jobs, any other is ended by Stopped
+            signal.pthread_kill(threading.main_thread().ident or 0, getattr(signal, name))
+
+
+def _in_the_progress_thread() -> bool:
+    return threading.current_thread().name == "sweep progress"
+
+
+def _check_of_jobs(overrides: Sequence[Override], where: str) -> None:
+    """See that these keys can differ between jobs. Errors: ConfigError."""
+    for override in overrides:
+        key = override.key_or_group
+        if key == "sweep" or key.startswith(("sweep.", "hydra.", "hydra/")):
+            raise ConfigError(
+                f"{override.input_line} ({where}): is the whole sweep's and cannot differ between its jobs; "
+                "give it one value on the command line"
+            )
 
 
 def row_words(row: Mapping[str, Any]) -> list[str]:
@@ -281,25 +331,6 @@ def _check_different(jobs: Sequence[Job]) -> None:
         twin = seen.setdefault(job.digest, job)
         if twin is not job and job.config.seed is not None:
             raise ConfigError(f"jobs {twin.number} and {job.number} are the same: {' '.join(job.overrides)}")
-
-
-def _subdir(composed: DictConfig, number: int) -> str:
-    """hydra.sweep.subdir for this job number. Errors: ConfigError."""
-    from mnist_ff.hydra_app.compose import config_errors
-
-    before = HydraConfig.instance().cfg
-    with open_dict(composed):
-        composed.hydra.job.num = composed.hydra.job.id = number
-    try:
-        with config_errors():
-            HydraConfig.instance().set_config(composed)
-            subdir = os.path.normpath(str(OmegaConf.select(composed, "hydra.sweep.subdir")))
-        check_subdir(subdir)
-    except ValueError as error:
-        raise ConfigError(f"hydra.sweep.subdir: {error}") from None
-    finally:
-        HydraConfig.instance().cfg = before
-    return subdir
 
 
 def _make(directory: Path) -> None:

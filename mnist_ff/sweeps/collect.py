@@ -18,10 +18,12 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.records import Score
 from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, Run, runs_below
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
+from mnist_ff.tables import printable
 
 ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
 """What a run's own summary may say."""
-GOOD = ("finished", "pruned")
+PRUNED = "pruned"
+GOOD = ("finished", PRUNED)
 """Nothing is left to do there."""
 STATUSES = (*ENDED, "running", "not started", "broken")
 LONGEST_REASON = 200
@@ -172,7 +174,7 @@ def one_line(reason: str) -> str:
     if lines[0].startswith("Traceback"):
         frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
         lines = [line for line in lines[frames[-1] if frames else 1 :] if not line.startswith(" ")] or lines[-1:]
-    line = "".join(letter if letter.isprintable() else " " for letter in lines[0].strip())
+    line = printable(lines[0].strip())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
 
 

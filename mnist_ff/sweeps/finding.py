@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.files import write_text
+from mnist_ff.tables import printable
 
 SEARCH = "search.json"
 LARGEST = 1 << 20
@@ -32,6 +33,13 @@ class Finding:
     best_words: Mapping[str, str]
     importance: Mapping[str, float]
     """Share of each key in the spread of the objective (PED-ANOVA, Watanabe et al. 2023); empty below two results."""
+    grid: int | None = None
+    """How many different trials there are, where sampler=grid goes through them; None: no end."""
+
+    @property
+    def smallest_loss(self) -> bool:
+        """Whether the search looks for that, and not for the largest accuracy."""
+        return self.objective == "validation_loss"
 
 
 def write_finding(directory: Path, finding: Finding) -> None:
@@ -56,6 +64,7 @@ def read_finding(directory: Path) -> Finding | None:
             best_value=None if values["best_value"] is None else _number(values["best_value"]),
             best_words={_text(key): _text(word) for key, word in values["best_words"].items()},
             importance={_text(key): _number(share) for key, share in values["importance"].items()},
+            grid=None if values.get("grid") is None else int(values["grid"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
@@ -65,7 +74,7 @@ def _text(value: Any) -> str:
     """A text of one line that a terminal shows as it is."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a text")
-    return "".join(letter if letter.isprintable() else " " for letter in value)
+    return printable(value)
 
 
 def _number(value: Any) -> float:
@@ -73,6 +82,17 @@ def _number(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{value} is not a finite number")
     return number
+
+
+def further(finding: Finding) -> tuple[str, int | None] | None:
+    """What a next call would do, and the n_trials to give it, None for the search's own; None: nothing is left."""
+    counts = finding.counts
+    if counts.get("waiting", 0):
+        return "go on with the search", None
+    if counts.get("running", 0):
+        return None
+    most = 2 * finding.n_trials if finding.grid is None else min(2 * finding.n_trials, finding.grid)
+    return ("search further", most) if most > finding.n_trials else None
 
 
 def lines(finding: Finding) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 from mnist_ff.files import write_text
 from mnist_ff.records import Score
+from mnist_ff.sweeps.collect import Row
 from mnist_ff.sweeps.finding import Finding
 from mnist_ff.sweeps.finding import lines as finding_lines
 from mnist_ff.sweeps.statistics import Sample
 from mnist_ff.sweeps.summarise import WITHIN_NOISE, Answer, Group, brief, text
+from mnist_ff.tables import printable
 
 FIGURES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 
@@ -33,49 +36,59 @@ class Page:
 def page(answer: Answer) -> Page:
     """The ranked table's cells; columns that no group has are left out."""
     figures = [name for name in FIGURES if any(getattr(group, name) for group in answer.groups)]
-    seeds = any(group.accuracy.n > 1 for group in answer.groups)
+    seeds = any(group.figure.n > 1 for group in answer.groups)
     columns = ["rank", *answer.varied, *(["n"] if seeds else [])]
     for name in figures:
-        columns += _titles(name, seeds)
-    columns += ["seconds", "path"]
-    ranked = [_cells(place + 1, group, answer, figures, seeds) for place, group in enumerate(answer.groups)]
+        columns += _titles(name, seeds and _is_spread(name, answer))
+    columns += ["seconds", "status", "path"]
+    ranked = [_cells(group, answer, figures, seeds) for group in answer.groups]
     bad = [
         [row.status, row.reason or "", _named(row.values, answer.keys), row.label]
         for row in sorted(answer.bad, key=lambda row: row.status)
     ]
-    return Page(columns, ranked, bad)
+    return Page(columns, _printable(ranked), _printable(bad))
 
 
-def _titles(name: str, seeds: bool) -> list[str]:
+def _printable(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[printable(cell) for cell in row] for row in rows]
+
+
+def _is_spread(name: str, answer: Answer) -> bool:
+    """Whether a figure is shown with its interval and its spread over seeds."""
+    return name.endswith("accuracy") or name.replace("_", " ") == answer.ranked_by
+
+
+def _titles(name: str, spread: bool) -> list[str]:
     words = name.replace("_", " ")
-    return [words, "std"] if seeds and name.endswith("accuracy") else [words]
+    return [words, "std"] if spread else [words]
 
 
-def _cells(rank: int, group: Group, answer: Answer, figures: Sequence[str], seeds: bool) -> list[str]:
+def _cells(group: Group, answer: Answer, figures: Sequence[str], seeds: bool) -> list[str]:
     mark = f" {WITHIN_NOISE}" if group.like_the_one_before else ""
-    cells = [f"{rank}{mark}", *(brief(group.values[key]) if key in group.values else "-" for key in answer.varied)]
-    cells += [str(group.accuracy.n)] if seeds else []
+    rank = "-" if group.rank is None else f"{group.rank}{mark}"
+    cells = [rank, *(brief(group.values[key]) if key in group.values else "-" for key in answer.varied)]
+    cells += [str(group.figure.n)] if seeds else []
     for name in figures:
         found: Sample | None = getattr(group, name)
-        if name.endswith("accuracy"):
-            cells += _accuracy(found, seeds)
-        else:
-            cells.append("-" if found is None else f"{found.mean:.4f}")
-    cells.append("-" if group.seconds is None else f"{group.seconds.mean:.1f}")
+        form = (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4f", "")
+        cells += _figure(found, form, seeds and _is_spread(name, answer))
+    cells += ["-" if group.seconds is None else f"{group.seconds.mean:.1f}", group.status]
     labels = [row.label for row in group.rows]
     cells.append(labels[0] if len(labels) == 1 else _shortened(labels))
     return cells
 
 
-def _accuracy(found: Sample | None, seeds: bool) -> list[str]:
+def _figure(found: Sample | None, form: tuple[float, str, str], spread: bool) -> list[str]:
+    """A mean, and with `spread` half its interval and its std; `form` is the factor, format and unit."""
+    factor, digits, unit = form
     if found is None:
-        return ["-"] * (2 if seeds else 1)
-    mean = f"{100 * found.mean:.2f} %"
-    if not seeds:
-        return [mean]
+        return ["-"] * (2 if spread else 1)
+    mean = f"{factor * found.mean:{digits}}"
+    if not spread:
+        return [f"{mean}{unit}"]
     if found.std is None or found.half is None:
-        return [mean, "-"]
-    return [f"{100 * found.mean:.2f} ± {100 * found.half:.2f} %", f"{100 * found.std:.2f}"]
+        return [f"{mean}{unit}", "-"]
+    return [f"{mean} ± {factor * found.half:{digits}}{unit}", f"{factor * found.std:{digits}}"]
 
 
 def _shortened(labels: Sequence[str]) -> str:
@@ -90,12 +103,18 @@ def _named(values: dict[str, Any], keys: Sequence[str]) -> str:
 def legend(answer: Answer) -> list[str]:
     """What must be known to read the table, in sentences."""
     said = [f"Ranked by {answer.ranked_by}."]
-    if any(group.accuracy.n > 1 for group in answer.groups):
+    if answer.order_key is not None:
+        said = [f"Sorted by {answer.order_key}; the rank is that by {answer.ranked_by}."]
+    if answer.pruned:
+        said.append("Pruned runs have no rank: their figures are of fewer epochs.")
+    if any(group.figure.n > 1 for group in answer.groups):
         said.append(
             "Runs that differ only in their seed are one row: mean ± half its 95 % interval (t), std over seeds."
         )
     if any(group.like_the_one_before for group in answer.groups):
-        said.append(f"{WITHIN_NOISE}: not told apart from the row above; the difference lies within the noise.")
+        said.append(f"{WITHIN_NOISE}: not told apart from the rank before; the difference lies within the noise.")
+    if answer.by_loss and any(group.figure.n == 1 for group in answer.ranked):
+        said.append("How far chance moves the loss of a single run is not known.")
     return said
 
 
@@ -130,8 +149,10 @@ def to_csv(answer: Answer) -> str:
 
 
 def _defused(cell: Any) -> Any:
-    risky = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{cell}" if risky and not _is_number(cell) else cell
+    if not isinstance(cell, str):
+        return cell
+    cell = printable(cell)
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") and not _is_number(cell) else cell
 
 
 def _is_number(cell: str) -> bool:
@@ -142,10 +163,11 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _ranked_rows(answer: Answer) -> list[tuple[int | None, Any]]:
-    places = answer.places
-    ranked = [(places.get(row.path), row) for row in answer.rows]
-    return sorted(ranked, key=lambda pair: pair[0] or len(ranked) + 1)
+def _ranked_rows(answer: Answer) -> list[tuple[int | None, Row]]:
+    """Every run with its rank, in the order of the table; those that did not finish are last."""
+    places, last = answer.places, (len(answer.groups), None)
+    rows = sorted(answer.rows, key=lambda row: places.get(row.path, last)[0])
+    return [(places.get(row.path, last)[1], row) for row in rows]
 
 
 def to_json(answer: Answer, finding: Finding | None = None) -> dict[str, Any]:
@@ -153,10 +175,11 @@ def to_json(answer: Answer, finding: Finding | None = None) -> dict[str, Any]:
     return {
         **({} if finding is None else {"search": asdict(finding)}),
         "ranked_by": answer.ranked_by,
+        **({} if answer.order_key is None else {"sorted_by": answer.order_key}),
         "keys": list(answer.keys),
         "counts": answer.counts,
         "common": answer.common,
-        "groups": [_group_json(place + 1, group) for place, group in enumerate(answer.groups)],
+        "groups": [_group_json(group) for group in answer.groups],
         "runs": [
             {
                 "run": row.label,
@@ -174,13 +197,14 @@ def to_json(answer: Answer, finding: Finding | None = None) -> dict[str, Any]:
     }
 
 
-def _group_json(rank: int, group: Group) -> dict[str, Any]:
+def _group_json(group: Group) -> dict[str, Any]:
     figures = {name: getattr(group, name) for name in (*FIGURES, "seconds")}
     return {
-        "rank": rank,
+        "rank": group.rank,
+        "status": group.status,
         "within_noise_of_the_one_before": group.like_the_one_before,
         "values": group.values,
-        "n": group.accuracy.n,
+        "n": group.figure.n,
         **{name: None if found is None else _sample_json(found) for name, found in figures.items()},
         "runs": [row.label for row in group.rows],
     }
@@ -217,8 +241,11 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> li
     return head + [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows]
 
 
+ACTIVE = re.compile(r"[\\\\|`*\[\]!~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
+"""What Markdown takes for more than letters: its own signs, and what GitHub makes links of."""
+
+
 def _escaped(cell: str) -> str:
     """A text that neither Markdown nor the HTML that it is turned into takes for more than letters."""
-    cell = "".join(letter if letter.isprintable() else " " for letter in cell)
-    cell = cell.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{letter}" if letter in "\\|`*[]!" else letter for letter in cell)
+    cell = ACTIVE.sub(r"\\\g<0>", printable(cell))
+    return cell.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

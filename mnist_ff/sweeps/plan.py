@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -32,7 +34,7 @@ class Job:
     config: Config
     """The resolved config, before seed=null and trainer.threads=null are decided."""
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """The SHA-256 of the resolved config, without its trackers."""
         return digest(self.config)
@@ -79,8 +81,8 @@ def write_plan(directory: Path, plan: SweepPlan) -> None:
     write_text(directory / JOBS, f'{{"words": {json.dumps(list(plan.words))},\n"jobs": [\n{lines}\n]}}\n')
 
 
-def read_plan(directory: Path, only: str | None = None) -> SweepPlan:
-    """The jobs of a sweep directory; with `only`, the one of that subdirectory, which is quicker.
+def read_plan(directory: Path) -> SweepPlan:
+    """The jobs of a sweep directory.
 
     Nothing in the file is trusted: configs are checked, and no subdirectory leads out of the sweep's.
     Errors: BadRunError naming the file.
@@ -95,7 +97,7 @@ def read_plan(directory: Path, only: str | None = None) -> SweepPlan:
         words, jobs = values["words"], values["jobs"]
         if not isinstance(jobs, list):
             raise TypeError("its jobs are not a list")
-        read = [_job(job, path) for job in jobs if only is None or job["subdir"] == only]
+        read = [_job(job, path) for job in jobs]
         if len({job.subdir for job in read}) < len(read):
             raise ValueError("two jobs share a directory")
         return SweepPlan(tuple(read), _words(words))
@@ -104,6 +106,25 @@ def read_plan(directory: Path, only: str | None = None) -> SweepPlan:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise BadRunError(f"{path}: not a sweep's jobs ({what})") from None
+
+
+def read_job(directory: Path, subdir: str) -> Job:
+    """One job, from its line alone where the file is as write_plan() left it: thousands of jobs each ask for theirs.
+
+    Errors: BadRunError naming the file.
+    """
+    path = directory / JOBS
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError):
+        content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
+        found = content.index(f'"subdir": {json.dumps(subdir)}, "digest": '.encode())
+        line = content[content.rindex(b"\n", 0, found) : content.index(b"\n", found)]
+        job = _job(json.loads(line.rstrip(b",")), path)
+        if job.subdir == subdir:
+            return job
+    try:
+        return read_plan(directory).find(subdir)
+    except KeyError:
+        raise BadRunError(f"{path}: has no job {subdir}") from None
 
 
 def _job(values: Mapping[str, Any], path: Path) -> Job:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote_plus
 
 from filelock import FileLock
 
@@ -21,6 +23,7 @@ from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.records import Score
 from mnist_ff.runs import Run
+from mnist_ff.sweeps import slurm
 from mnist_ff.sweeps.finding import Finding
 from mnist_ff.sweeps.processes import Process, lives, own_process
 from mnist_ff.sweeps.space import Choices, Dimension, Integers, Space, check_dimension, grid_of, word_of
@@ -34,6 +37,10 @@ SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("none", "asha", "hyperband")
 OBJECTIVES = ("validation_accuracy", "validation_loss")
 
+PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
+"""The environment variable with the password of a database storage."""
+PASSWORD_KEY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]+", re.IGNORECASE)
+"""A password among a URL's parameters."""
 EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
 KILLED = "its process was killed, or its machine was lost"
 UNCLAIMED = 60.0
@@ -294,8 +301,11 @@ class Search:
     def _recover_one(self, trial: optuna.trial.FrozenTrial, own: Path | None) -> list[str]:
         place = trial.user_attrs.get("directory")
         directory = None if place is None else Path(str(place))
-        if directory is not None and _is_locked(directory):
-            return []
+        try:
+            if directory is not None and (_is_locked(directory) or slurm.is_there(directory)):
+                return []
+        except (RunError, BadRunError):
+            return [f"trial {trial.number} may be in Slurm, which does not say; it is left as it is"]
         alive = self._owner_lives(trial)
         if own is not None and directory is not None and directory.is_relative_to(own.absolute()):
             alive = False
@@ -346,7 +356,13 @@ class Search:
             best_value=None if best is None else best.value,
             best_words={} if best is None else {k: word_of(self.plan.space[k], v) for k, v in best.params.items()},
             importance=self._importance(len(complete)),
+            grid=self._points(),
         )
+
+    def _points(self) -> int | None:
+        if self.plan.sampler != "grid":
+            return None
+        return math.prod(len(values) for values in grid_of(self.plan.space).values())
 
     def _importance(self, complete: int) -> dict[str, float]:
         import optuna
@@ -429,7 +445,27 @@ def shown_storage(storage: str) -> str:
     if "://" not in storage:
         return storage
     scheme, _, rest = storage.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return PASSWORD_KEY.sub(r"\1...", f"{scheme}://{rest.rpartition('@')[2]}")
+
+
+def check_no_password(storage: str) -> None:
+    """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
+    user = storage.partition("://")[2].rpartition("@")[0]
+    if ":" in user or PASSWORD_KEY.search(storage):
+        raise ConfigError(
+            f"hydra.sweeper.storage={shown_storage(storage)}: has a password, which must stand in no file and no list "
+            f"of processes; leave it out of the URL and set the environment variable {PASSWORD}"
+        )
+
+
+def _with_password(url: str) -> str:
+    """A database's URL with the password of the environment, if there is one."""
+    password = os.environ.get(PASSWORD)
+    if password is None or url.startswith("sqlite"):
+        return url
+    from sqlalchemy import make_url
+
+    return make_url(url).set(password=password).render_as_string(hide_password=False)
 
 
 def open_storage(storage: str) -> optuna.storages.BaseStorage:
@@ -442,9 +478,12 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
             _mend(Path(storage))
             return optuna.storages.JournalStorage(JournalFileBackend(storage))
         patient = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        return optuna.storages.RDBStorage(storage, engine_kwargs=patient)
+        return optuna.storages.RDBStorage(_with_password(storage), engine_kwargs=patient)
     except Exception as error:  # SQLAlchemy's and the drivers' own families
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, shown_storage(storage))
+        password = os.environ.get(PASSWORD)
+        for secret in (password, quote_plus(password)) if password else ():
+            reason = reason.replace(secret, "...")
         raise ConfigError(f"hydra.sweeper.storage={shown_storage(storage)}: cannot be opened ({reason})") from None
 
 

@@ -52,13 +52,15 @@ def sample(numbers: Sequence[float]) -> Sample:
     return Sample(len(numbers), statistics.fmean(numbers), std)
 
 
-def differ(first: Sample, second: Sample, images: int) -> bool:
-    """Whether two mean accuracies differ beyond the noise, at the 5 % level.
+def differ(first: Sample, second: Sample, images: int | None) -> bool:
+    """Whether two means differ beyond the noise, at the 5 % level: of accuracies over `images`, or of losses for None.
 
     Both over several seeds: Welch's t test (1947). One of them a single run: nothing is known of its seeds, and
     the error that comes from a finite set of `images` stands in for it, sqrt(p (1 - p) / images). All runs answer
-    the same images, so that this is on the careful side.
+    the same images, so that this is on the careful side. Of a single run's loss no error is known, and any two differ.
     """
+    if images is None and (first.std is None or second.std is None):
+        return first.mean != second.mean
     errors = [_squared_error(one, images) for one in (first, second)]
     total = sum(errors)
     distance = abs(first.mean - second.mean)
@@ -70,7 +72,10 @@ def differ(first: Sample, second: Sample, images: int) -> bool:
     return distance > t_975(total**2 / parts) * math.sqrt(total)
 
 
-def _squared_error(one: Sample, images: int) -> float:
+def _squared_error(one: Sample, images: int | None) -> float:
+    if images is None:
+        assert one.std is not None
+        return one.std**2 / one.n
     if one.std is not None:  # equal counts are not without error: an accuracy is rounded to a whole image
         return max(one.std**2, 1 / (12 * images**2)) / one.n
     share = min(max(one.mean, 0.5 / images), 1 - 0.5 / images)  # 0 and 1 are not without error

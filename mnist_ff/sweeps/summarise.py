@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.records import Score
-from mnist_ff.sweeps.collect import GOOD, Row
+from mnist_ff.sweeps.collect import GOOD, PRUNED, Row
 from mnist_ff.sweeps.statistics import Sample, differ, sample
 
 SEED = "seed"
@@ -19,16 +19,20 @@ ASIDE = ("data.root", "data.mirrors", "data.fallback")
 WITHIN_NOISE = "≈"
 
 
+LOSS = "validation loss"
+"""What a search for the smallest loss ranks by."""
+
+
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ only in their seed."""
+    """Runs that differ only in their seed, and ended in the same way."""
 
     values: dict[str, Any]
     """The keys that differ in the sweep, without the seed."""
     rows: tuple[Row, ...]
-    """Those that finished, or were pruned."""
-    accuracy: Sample
-    """Of what the ranking goes by."""
+    """All finished, or all pruned."""
+    figure: Sample
+    """Of what the ranking goes by: accuracies, or losses."""
     test_accuracy: Sample | None
     test_loss: Sample | None
     validation_accuracy: Sample | None
@@ -36,8 +40,15 @@ class Group:
     seconds: Sample | None
     images: int
     """That an accuracy of the ranking is a share of."""
+    rank: int | None = None
+    """From 1; None for pruned runs, whose figures after fewer epochs do not compare."""
     like_the_one_before: bool = False
     """Whether the distance to the group ranked just before lies within the noise."""
+
+    @property
+    def status(self) -> str:
+        """finished or pruned."""
+        return self.rows[0].status
 
 
 @dataclass(frozen=True)
@@ -47,13 +58,30 @@ class Answer:
     keys: tuple[str, ...]
     """The keys that differ between its runs, the seed among them where it does."""
     ranked_by: str
-    """validation accuracy or test accuracy."""
+    """validation accuracy, test accuracy or validation loss."""
     groups: tuple[Group, ...]
-    """The best first."""
+    """The best first, pruned ones last."""
     rows: tuple[Row, ...]
     """Every run, in the sweep's order."""
     common: dict[str, Any]
     """The values that all runs share."""
+    order_key: str | None = None
+    """What the groups were put in order by, where that is not their rank."""
+
+    @property
+    def by_loss(self) -> bool:
+        """Whether the smallest figure is the best."""
+        return self.ranked_by == LOSS
+
+    @property
+    def ranked(self) -> tuple[Group, ...]:
+        """The groups that finished."""
+        return tuple(group for group in self.groups if group.rank is not None)
+
+    @property
+    def pruned(self) -> tuple[Group, ...]:
+        """The groups that were pruned."""
+        return tuple(group for group in self.groups if group.rank is None)
 
     @property
     def bad(self) -> tuple[Row, ...]:
@@ -66,9 +94,9 @@ class Answer:
         return dict(Counter(row.status for row in self.rows))
 
     @property
-    def places(self) -> dict[Path, int]:
-        """The place of each scored run's group, from 1."""
-        return {row.path: place + 1 for place, group in enumerate(self.groups) for row in group.rows}
+    def places(self) -> dict[Path, tuple[int, int | None]]:
+        """The place in the table, from 0, and the rank of each scored run's group."""
+        return {row.path: (place, group.rank) for place, group in enumerate(self.groups) for row in group.rows}
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -76,21 +104,26 @@ class Answer:
         return tuple(key for key in self.keys if key != SEED)
 
 
-def summarise(rows: Sequence[Row]) -> Answer:
-    """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's."""
+def summarise(rows: Sequence[Row], smallest_loss: bool = False) -> Answer:
+    """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's.
+
+    `smallest_loss` is given where a search looked for that: the ranking then goes by the validation loss.
+    """
     keys, common = differing([row.values for row in rows])
     scored = [row for row in rows if row.status in GOOD and row.watched is not None]
     by_validation = bool(scored) and all(row.validation is not None for row in scored)
+    by_loss = by_validation and smallest_loss
     watched = _validation if by_validation else _test
     scored = [row for row in scored if watched(row) is not None]
-    members: dict[str, dict[Any, Row]] = {}
+    members: dict[tuple[str, str], dict[Any, Row]] = {}
     for row in scored:
         label = json.dumps({key: row.values.get(key) for key in keys if key != SEED}, default=str)
-        members.setdefault(label, {}).setdefault(row.values.get(SEED), row)  # the same seed again is no second sample
-    groups = [_group(list(found.values()), keys, watched) for found in members.values()]
-    groups.sort(key=lambda group: -group.accuracy.mean)
-    ranked_by = "validation accuracy" if by_validation else "test accuracy"
-    return Answer(tuple(keys), ranked_by, tuple(_compared(groups)), tuple(rows), common)
+        same = members.setdefault((row.status, label), {})
+        same.setdefault(row.values.get(SEED), row)  # the same seed again is no second sample
+    groups = [_group(list(found.values()), keys, watched, by_loss) for found in members.values()]
+    groups.sort(key=lambda group: (group.status == PRUNED, group.figure.mean if by_loss else -group.figure.mean))
+    ranked_by = LOSS if by_loss else "validation accuracy" if by_validation else "test accuracy"
+    return Answer(tuple(keys), ranked_by, tuple(_ranked(groups, by_loss)), tuple(rows), common)
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
@@ -129,12 +162,12 @@ def _validation(row: Row) -> Score | None:
     return row.validation
 
 
-def _group(rows: list[Row], keys: Sequence[str], watched: Callable[[Row], Score | None]) -> Group:
+def _group(rows: list[Row], keys: Sequence[str], watched: Callable[[Row], Score | None], by_loss: bool) -> Group:
     scores = [score for score in map(watched, rows) if score is not None]
     return Group(
         values={key: rows[0].values[key] for key in keys if key != SEED and key in rows[0].values},
         rows=tuple(rows),
-        accuracy=sample([score.accuracy for score in scores]),
+        figure=sample([score.loss if by_loss else score.accuracy for score in scores]),
         test_accuracy=_sample_of([row.test.accuracy for row in rows if row.test]),
         test_loss=_sample_of([row.test.loss for row in rows if row.test]),
         validation_accuracy=_sample_of([row.validation.accuracy for row in rows if row.validation]),
@@ -148,19 +181,28 @@ def _sample_of(numbers: list[float]) -> Sample | None:
     return sample(numbers) if numbers else None
 
 
-def _compared(groups: Sequence[Group]) -> list[Group]:
-    """The groups with the mark of those that are not told apart from the one before."""
-    marked = list(groups[:1])
-    for before, group in zip(groups, groups[1:], strict=False):
-        alike = not differ(before.accuracy, group.accuracy, min(before.images, group.images))
-        marked.append(replace(group, like_the_one_before=alike))
+def _ranked(groups: Sequence[Group], by_loss: bool) -> list[Group]:
+    """The groups with their ranks, and the mark of those that are not told apart from the one before."""
+    marked: list[Group] = []
+    for group in groups:
+        if group.status == PRUNED:
+            marked.append(group)
+            continue
+        before = marked[-1] if marked else None
+        alike = before is not None and not _told_apart(before, group, by_loss)
+        marked.append(replace(group, rank=len(marked) + 1, like_the_one_before=alike))
     return marked
+
+
+def _told_apart(first: Group, second: Group, by_loss: bool) -> bool:
+    images = None if by_loss else min(first.images, second.images)
+    return differ(first.figure, second.figure, images)
 
 
 def sorted_by(answer: Answer, key: str) -> Answer:
     """The same answer with its groups in the order of one column: a varied key, accuracy, loss or seconds.
 
-    Errors: KeyError.
+    Ranks stay, and pruned groups come last. Errors: KeyError.
     """
     columns: dict[str, Callable[[Group], Sample | None]] = {
         "validation_accuracy": lambda group: group.validation_accuracy,
@@ -172,16 +214,19 @@ def sorted_by(answer: Answer, key: str) -> Answer:
     if key in columns:
         column, sign = columns[key], -1 if key.endswith("accuracy") else 1
 
-        def figure(group: Group) -> tuple[bool, float]:
+        def figure(group: Group) -> Any:
             found = column(group)
             return found is None, 0.0 if found is None else sign * found.mean
 
-        return replace(answer, groups=tuple(_compared(sorted(answer.groups, key=figure))))
-    if key in answer.varied:
-        return replace(
-            answer, groups=tuple(_compared(sorted(answer.groups, key=lambda group: order(group.values.get(key)))))
-        )
-    raise KeyError(", ".join([*answer.varied, *columns]))
+    elif key in answer.varied:
+
+        def figure(group: Group) -> Any:
+            return order(group.values.get(key))
+
+    else:
+        raise KeyError(", ".join([*answer.varied, *columns]))
+    groups = sorted(answer.groups, key=lambda group: (group.rank is None, figure(group)))
+    return replace(answer, groups=tuple(groups), order_key=key)
 
 
 def order(value: Any) -> tuple[int, float, str]:
