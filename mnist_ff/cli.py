@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a network; -m sweeps over values",
     "evaluate": "score a run again, from its directory alone",
     "compare": "rank runs and sweeps; only what differs, noise marked",
+    "reproduce": "run an experiment over fresh seeds and write its row of the table of recipes",
     "data": "show the cached data sets; fetch one",
     "bench": "time a step here, beside its matrix products and other libraries",
 }
@@ -92,6 +93,12 @@ def _command(name: str, words: list[str], began: float) -> int:
 
         data.add_arguments(parser)
         return data.main(parser.parse_args(words), console, compose_data)
+    if name == "reproduce":
+        from mnist_ff.commands import reproduce
+        from mnist_ff.hydra_app.entry import main as train_main
+
+        reproduce.add_arguments(parser)
+        return reproduce.main(parser.parse_args(words), console, lambda given: train_main(given, console, began))
     if name == "bench":
         from mnist_ff.commands import bench
         from mnist_ff.hydra_app.compose import compose

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 import re
 import types
 import typing
@@ -433,6 +434,18 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain values, ready for YAML or JSON: the inverse of config_from."""
     plain = dataclasses.asdict(config)
     return {key: _plain(value) for key, value in plain.items()}
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The config with absolute paths: a run may go on, and its directory be read, from another folder."""
+    places = {"data": "root", "trainer": "teacher"}
+    for section, key in places.items():
+        part = getattr(config, section)
+        path = getattr(part, key)
+        if path is not None:
+            whole = os.fspath(Path(path).expanduser().absolute())
+            config = dataclasses.replace(config, **{section: dataclasses.replace(part, **{key: whole})})
+    return config
 
 
 def sweep_from(values: Mapping[str, Any]) -> SweepConfig:

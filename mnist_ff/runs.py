@@ -42,6 +42,7 @@ NUMBERS = (
     "epochs.csv",
     "model.safetensors",
     "predictions.safetensors",
+    "augmented.safetensors",
     "evaluation.json",
     "summary.json",
     "config.yaml",

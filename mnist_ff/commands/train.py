@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import os
 import secrets
 import shlex
 import time
@@ -34,15 +33,16 @@ from mnist_ff.checkpoint import (
 from mnist_ff.commands.check import check
 from mnist_ff.commands.environment import environment
 from mnist_ff.commands.resume import recipe
-from mnist_ff.config import Config
-from mnist_ff.data.load import Data, Split, ensure, load_data
+from mnist_ff.config import Config, with_absolute_paths
+from mnist_ff.data.load import Data, Split, as_input, ensure, load_data
 from mnist_ff.engine import build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
+from mnist_ff.plots import AUGMENTED
+from mnist_ff.records import CLASSES, EARLY, SIDE, Outcome, Plan, Position, Score, Summary
 from mnist_ff.runs import Run, shown
 from mnist_ff.schedule import learning_rate, moves
 from mnist_ff.seeds import generator, row_order
@@ -54,6 +54,8 @@ log = logging.getLogger("mnist_ff")
 
 WORST = 25
 """Mistakes whose images a run keeps."""
+CHANGED = 9
+"""Augmented images that a run keeps of each class."""
 
 
 @dataclasses.dataclass
@@ -83,15 +85,9 @@ def settle(config: Config) -> Config:
 
     Errors: DataError when no data can be had; ConfigError when the fallback is too small for the config.
     """
-    data = ensure(config.data)
-    if data.root is not None:  # a run directory may be read from another folder
-        data = dataclasses.replace(data, root=os.fspath(Path(data.root).expanduser().absolute()))
-    trainer = config.trainer
-    if trainer.teacher is not None:
-        teacher = os.fspath(Path(trainer.teacher).expanduser().absolute())
-        trainer = dataclasses.replace(trainer, teacher=teacher)
-    settled = dataclasses.replace(config, data=data, trainer=trainer)
+    settled = with_absolute_paths(dataclasses.replace(config, data=ensure(config.data)))
     check(settled)
+    trainer = settled.trainer
     if trainer.threads is None:  # the last bits of a CPU's results depend on it
         settled = dataclasses.replace(settled, trainer=dataclasses.replace(trainer, threads=torch.get_num_threads()))
     if settled.seed is None:
@@ -227,6 +223,8 @@ class _Training:
         final = evaluate(self.model, self.data.test)
         save_weights(self.run.file("model.safetensors"), self.model)
         save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
+        if self.augment is not None:
+            save_augmented(self.run.file(AUGMENTED), self.config, self.data.train)
         if self.config.trainer.plots:
             self._draw()
         summary = self._summary(outcome, final.score)
@@ -481,6 +479,20 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
     }
     with replacing(path) as temporary:
         save_file(tensors, temporary)
+
+
+def save_augmented(path: Path, config: Config, split: Split) -> None:
+    """Keep some training images, one of each class where there are, and changed ones of them, for a picture."""
+    assert config.seed is not None
+    cpu = torch.device("cpu")
+    augment = build_augment(config.augment, config.seed, cpu)  # not the run's own: its chance is the training's
+    assert augment is not None
+    labels = split.labels.cpu()
+    firsts = [found[0] for found in (torch.nonzero(labels == label)[:, 0] for label in range(CLASSES)) if len(found)]
+    images = as_input(split.images[torch.stack(firsts).to(split.images.device)].cpu())
+    shown = torch.stack([images, *(augment(images) for _ in range(CHANGED))], dim=1)
+    with replacing(path) as temporary:
+        save_file({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}, temporary)
 
 
 def warn_of_fallback(data: Data, console: Console) -> None:

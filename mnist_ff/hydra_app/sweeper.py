@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
-from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
+from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig, with_absolute_paths
 from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.interrupts import interruptible
@@ -121,7 +121,7 @@ class CheckedSweeper(BasicSweeper):
         loader, master = self.hydra_context.config_loader, self.config
         try:
             composed = composed_or_explained(lambda given: loader.load_sweep_config(master, given), words)
-            config = _with_absolute_root(checked(composed))
+            config = with_absolute_paths(checked(composed))
             return Job(number, tuple(words), _subdir(composed, number), config)
         except ConfigError as error:
             raise ConfigError(f"{error}\nin the job {' '.join(words)}; no job was started") from None
@@ -300,14 +300,6 @@ def _subdir(composed: DictConfig, number: int) -> str:
     finally:
         HydraConfig.instance().cfg = before
     return subdir
-
-
-def _with_absolute_root(config: Config) -> Config:
-    """A sweep may go on from another folder, and its jobs run elsewhere."""
-    if config.data.root is None:
-        return config
-    root = os.fspath(Path(config.data.root).expanduser().absolute())
-    return replace(config, data=replace(config.data, root=root))
 
 
 def _make(directory: Path) -> None:
