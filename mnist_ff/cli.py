@@ -17,7 +17,7 @@ COMMANDS = {
     "train": "train a network; -m sweeps over values",
     "evaluate": "score a run again, from its directory alone",
     "compare": "rank runs and sweeps; only what differs, noise marked",
-    "reproduce": "run an experiment over fresh seeds and write its row of the table of recipes",
+    "reproduce": "run an experiment over fresh seeds; write its row of the table",
     "data": "show the cached data sets; fetch one",
     "bench": "time a step here, beside its matrix products and other libraries",
 }
@@ -98,7 +98,8 @@ def _command(name: str, words: list[str], began: float) -> int:
         from mnist_ff.hydra_app.entry import main as train_main
 
         reproduce.add_arguments(parser)
-        return reproduce.main(parser.parse_args(words), console, lambda given: train_main(given, console, began))
+        arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
+        return reproduce.main(arguments, console, lambda given: train_main(given, console, began))
     if name == "bench":
         from mnist_ff.commands import bench
         from mnist_ff.hydra_app.compose import compose

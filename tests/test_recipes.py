@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -270,6 +271,8 @@ def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Com
     for key in ("average", "best"):
         torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
     assert Run.open("whole").config().trainer.teacher == str(Path("teacher").absolute())
+    content = Path("teacher/model.safetensors").read_bytes()
+    assert Run.open("whole").environment()["teacher"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_averages_are_scored_and_kept(mnist_ff: Command) -> None:

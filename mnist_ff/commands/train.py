@@ -206,7 +206,7 @@ class _Training:
             self.position = self._restore(saved)
             self._begin_again(conditions, changes or {})
             if self.stopping is not None:
-                self.stopping.resume([row[config.trainer.monitor] for row in run.epochs()])
+                self.stopping.resume(_monitored(run, config.trainer.monitor))
 
     def run_all(self) -> Summary:
         """Train, score, write, draw, report."""
@@ -316,12 +316,14 @@ class _Training:
             raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
         plan = plan_of(self.config, self.data)
         try:
+            if self.config.trainer.keep_best and saved["best"] is not None:
+                self.model.load_state_dict(saved["best"])  # to see that it fits
+                self.best = saved["best"]
             self.model.load_state_dict(saved["model"])
             load_optimizer(self.optimizer, saved["optimizer"])
             position = plan.position(saved["epoch"], saved["batches"])
             if self.updates.average is not None:
                 self.updates.average.load(saved["average"])
-            self.best = saved["best"]
             self._restore_chance(saved, position.epoch * plan.batches + len(position.batches))
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             first = (str(error).splitlines() or [""])[0]
@@ -424,6 +426,14 @@ def stopping_of(config: Config) -> EarlyStopping | None:
     if trainer.patience is None and not trainer.keep_best:
         return None
     return EarlyStopping(trainer.monitor, trainer.patience, trainer.min_delta)
+
+
+def _monitored(run: Run, column: str) -> list[float]:
+    """A column of epochs.csv. Errors: BadRunError when a row has none."""
+    try:
+        return [row[column] for row in run.epochs()]
+    except (KeyError, ValueError):
+        raise BadRunError(f"{run.file('epochs.csv')}: its rows have no {column}") from None
 
 
 def load_teacher(config: Config, device: torch.device) -> nn.Module | None:
