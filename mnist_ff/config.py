@@ -264,6 +264,7 @@ class TrainerConfig:
     sync_every: Annotated[
         Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
     ]
+    evaluate_every: Annotated[int, "epochs between two scores; the last epoch is always scored", Range(at_least=1)]
     score_train: Annotated[int, "training images scored after every epoch, dropout off; 0: none", Range(at_least=0)]
     threads: Annotated[Annotated[int, Range(at_least=1, at_most=1024)] | None, "CPU threads; null: torch's choice"]
     plots: Annotated[bool, "pictures at the end of the run"]
@@ -360,6 +361,7 @@ ABSENT: dict[type | None, dict[str, Any]] = {
     ModelConfig: {"input_dropout": 0.0, "input_noise": 0.0},
     RMSpropConfig: {"weight_decay": 0.0},
     TrainerConfig: {
+        "evaluate_every": 1,
         "label_smoothing": 0.0,
         "confidence_penalty": 0.0,
         "clip_norm": None,
@@ -702,6 +704,9 @@ def _check_between_keys(config: Config) -> None:
         raise ConfigError(f"trainer.{key}={getattr(trainer, key):g}: needs a teacher: trainer.teacher=RUN")
     if trainer.teacher is not None and trainer.teacher_weight == 0:
         raise ConfigError("trainer.teacher_weight=0: leaves trainer.teacher without a say; 0.9, say, gives it one")
+    if trainer.evaluate_every > 1 and (trainer.patience is not None or trainer.keep_best):
+        key = "patience" if trainer.patience is not None else "keep_best"
+        raise ConfigError(f"trainer.evaluate_every={trainer.evaluate_every}: must be 1 with trainer.{key}")
     if trainer.min_delta > 0 and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(
             f"trainer.min_delta={trainer.min_delta:g}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"

@@ -80,16 +80,18 @@ def _epochs(run: Run, title: str) -> Figure:
 
     rows = run.epochs()
     figure, _ = new_figure(11, 4.5, axes=False)
-    part = "validation" if rows and "validation_loss" in rows[0] else "test"
+    part = "validation" if any("validation_loss" in row for row in rows) else "test"
     numbers = [int(row["epoch"]) + 1 for row in rows]
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
         axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)")
-        if rows and f"train_eval_{what}" in rows[0]:
-            same = [row[f"train_eval_{what}"] for row in rows]
-            axes.plot(numbers, same, "o--", color=TRAIN, fillstyle="none", label="train (dropout off)")
-        axes.plot(numbers, [row[f"{part}_{what}"] for row in rows], "o-", color=HELD, label=part)
+        scored = [(number, row) for number, row in zip(numbers, rows, strict=True) if f"{part}_{what}" in row]
+        at = [number for number, _ in scored]
+        if scored and f"train_eval_{what}" in scored[0][1]:
+            same = [row[f"train_eval_{what}"] for _, row in scored]
+            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (dropout off)")
+        axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

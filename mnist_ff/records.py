@@ -52,6 +52,11 @@ class Plan:
     start: Position = Position()
     schedule: Callable[[int], float] | None = None
     """A step of the run, from 0, to its learning rate; None: the same for all."""
+    evaluate_every: int = 1
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether the model is scored after this epoch."""
+        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the run."""
@@ -136,7 +141,7 @@ class EpochRecord:
     train_loss: float
     train_accuracy: float
     test: Score | None
-    """On the test images, or None where a validation split takes their place."""
+    """On the test images, or None where a validation split takes their place or the epoch is not scored."""
     validation: Score | None
     seconds: float
     """Training and evaluation of this epoch."""

@@ -43,7 +43,7 @@ def fit(
         steps += len(batches) - len(earlier)
         if len(batches) < plan.batches:
             break
-        scores = evaluate()
+        scores = evaluate() if plan.evaluates(epoch) else {}
         _check_finite(scores, epoch, plan)
         epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
         for callback in callbacks:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import EarlyStopping
 from mnist_ff.data.load import Split
 from mnist_ff.engine import build_steps
@@ -21,12 +22,13 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
 from mnist_ff.objective import Objective, Teacher
+from mnist_ff.optimizer import build_optimizer
 from mnist_ff.records import EpochRecord, Plan, Score
 from mnist_ff.runs import Run
 from mnist_ff.updates import Average, Updates
 from tests import reference
 from tests.conftest import make_split
-from tests.test_engine import CPU, assert_close
+from tests.test_engine import CPU, assert_close, fake_capture
 from tests.test_optimizer import optimizer_config, steps
 from tests.test_resume import WORDS, assert_equal_runs, stopped_run
 
@@ -259,7 +261,7 @@ def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Com
         "trainer.keep_best=true",
         "trainer.patience=2",
         "schedule=cosine",
-        "augment=shift",
+        "augment=both",
         "optimizer=lion",
     ]
     words += [f"trainer.engine={engine}"]
@@ -268,7 +270,7 @@ def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Com
     assert mnist_ff("train", "resume=parted")[0] == 0
     assert_equal_runs(Path("whole"), Path("parted"))
     states = [torch.load(Path(name, "checkpoint.pt"), weights_only=True) for name in ("whole", "parted")]
-    for key in ("average", "best"):
+    for key in ("average", "best", "augment"):
         torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
     assert Run.open("whole").config().trainer.teacher == str(Path("teacher").absolute())
     content = Path("teacher/model.safetensors").read_bytes()
@@ -359,7 +361,28 @@ def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None
     assert "stopped early; nothing to do" in mnist_ff("train", "resume=a")[1]
 
 
+def test_some_epochs_and_always_the_last_are_scored_and_nothing_else_changes(
+    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_ff import plots
+
+    monkeypatch.setattr(plots, "DRAWINGS", {"epochs": plots.DRAWINGS["epochs"]})  # the others take seconds
+    words = [*WORDS, "trainer.threads=1"]
+    assert mnist_ff("train", *words, "hydra.run.dir=all")[0] == 0
+    code, out, _ = mnist_ff("train", *words, "trainer.evaluate_every=2", "trainer.plots=true", "hydra.run.dir=some")
+    assert code == 0
+    assert "no picture" not in out
+    every, some = Run.open("all").epochs(), Run.open("some").epochs()
+    assert ["test_loss" in row for row in some] == [False, True, True]
+    assert [row["test_loss"] for row in some[1:]] == [row["test_loss"] for row in every[1:]]
+    assert Path("all/model.safetensors").read_bytes() == Path("some/model.safetensors").read_bytes()
+
+
 REFUSED = {
+    "stopping by what is not known": (
+        ["trainer.patience=3", "trainer.evaluate_every=2", "data.validation_split=0.1"],
+        "must be 1 with trainer.patience",
+    ),
     "no held-out images to stop by": (["trainer.patience=3"], "set data.validation_split"),
     "nor to choose by": (["trainer.keep_best=true"], "set data.validation_split"),
     "delta without either": (["trainer.min_delta=0.1"], "belongs to trainer.patience"),
@@ -445,3 +468,37 @@ def test_an_older_checkpoint_and_an_older_sweep_are_read(mnist_ff: Command) -> N
         del job["config"]["optimizer"]["weight_decay"], job["config"]["trainer"]["ema"]
     Path("s/jobs.json").write_text(json.dumps(jobs))
     assert len(read_plan(Path("s")).jobs) == 2, "the digests are those that were saved"
+
+
+@pytest.mark.parametrize("optimizer", ["nadam", "lion"])
+def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """build_steps for CUDA, with a graph that is none on this machine's processor."""
+    from mnist_ff import engine
+
+    monkeypatch.setattr(engine, "choose_engine", lambda *_: "graph")
+    monkeypatch.setattr(engine, "capture_cuda", fake_capture([]))
+    monkeypatch.setattr(
+        engine, "build_optimizer", lambda config, parameters, capturable: build_optimizer(config, parameters)
+    )
+    split, results = make_split(300), []
+    config = composed(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}")
+    course = [0.003 / (1 + step) for step in range(5)]
+    for graph in (False, True):
+        model = build_model(config.model, 0, CPU)
+        updates, augment = Updates(model, config.trainer), build_augment(config.augment, 0, CPU)
+        teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, CPU)
+        given = {"moving_rate": True, "augment": augment, "teacher": teacher, "updates": updates}
+        if not graph:
+            with monkeypatch.context() as plain:
+                plain.setattr(engine, "choose_engine", lambda *_: "fused")
+                step, _ = build_steps(model, config.optimizer, config.trainer, split, CPU, **given)  # type: ignore[arg-type]
+        else:
+            step, _ = build_steps(model, config.optimizer, config.trainer, split, CPU, **given)  # type: ignore[arg-type]
+        figures = torch.cat([step(torch.arange(300), rates=course) for _ in range(3)])
+        assert updates.average is not None
+        assert augment is not None
+        results.append((figures, updates.average.state()["sums"], augment.rng.get_state()))
+    torch.testing.assert_close(results[1][:2], results[0][:2], rtol=1e-3, atol=1e-5)
+    assert torch.equal(results[1][2], results[0][2])

@@ -20,6 +20,7 @@ FREE = {
     "data.root",
     "trainer.checkpoint_every",
     "trainer.epochs",
+    "trainer.evaluate_every",
     "trainer.plots",
     "trainer.score_train",
     "trainer.sync_every",

@@ -410,6 +410,7 @@ def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  
         learning_rate=config.optimizer.lr,
         checkpoint_every=trainer.checkpoint_every,
         start=start,
+        evaluate_every=trainer.evaluate_every,
         schedule=_rates(config, len(data.train)) if moves(config.schedule) else None,
     )
 
