@@ -238,8 +238,9 @@ class EarlyStopping(Callback):
         named = self._monitor.replace("_", " ")
         return f"{EARLY}: no better {named} in {waited} epochs after epoch {self.best_epoch + 1}"
 
-    def resume(self, scores: Sequence[float]) -> None:
-        """Hear the monitored score of each epoch before this process, in order."""
+    def resume(self, scores: Sequence[float], epochs: int) -> None:
+        """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""
+        self._planned = epochs
         for score in scores:
             self._hear(score)
 

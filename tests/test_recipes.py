@@ -313,7 +313,7 @@ def test_early_stopping_is_kerass(
 ) -> None:
     """`last` is the number of the epoch after which Keras's callback of that name stops."""
     stopping = EarlyStopping("validation_loss", patience, min_delta)
-    stopping.resume(losses[:resumed])
+    stopping.resume(losses[:resumed], 20)
     stopping.on_train_begin(Plan(20, 100, 10, None, 0.1))
     for number, loss in enumerate(losses[resumed:], resumed):
         stopping.on_epoch_end(epoch(number, loss))
@@ -359,6 +359,15 @@ def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None
     )
     assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
     assert "stopped early; nothing to do" in mnist_ff("train", "resume=a")[1]
+    before = Path("a/batches.csv").read_bytes()
+    for name in ("summary.json", "model.safetensors"):  # as if it had been killed after the last checkpoint
+        run.file(name).unlink()
+    assert mnist_ff("train", "resume=a")[0] == 0
+    again = run.summary()
+    assert again is not None
+    assert (again.status, again.cause, again.score) == ("finished", summary.cause, summary.score)
+    assert Path("a/batches.csv").read_bytes() == before
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
 
 
 def test_some_epochs_and_always_the_last_are_scored_and_nothing_else_changes(

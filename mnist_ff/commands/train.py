@@ -206,7 +206,7 @@ class _Training:
             self.position = self._restore(saved)
             self._begin_again(conditions, changes or {})
             if self.stopping is not None:
-                self.stopping.resume(_monitored(run, config.trainer.monitor))
+                self.stopping.resume(_monitored(run, config.trainer.monitor), config.trainer.epochs)
 
     def run_all(self) -> Summary:
         """Train, score, write, draw, report."""
@@ -235,7 +235,11 @@ class _Training:
 
     def _fit(self) -> Outcome:
         config = self.config
+        plan = plan_of(config, self.data, self.position)
         with ExitStack() as stack:
+            stack.enter_context(self.clock.part("train"))
+            if self.resumed and self._early() is not None:  # all was done but for the last files
+                return Outcome(plan.first_step, (), 0.0, self._early())
             callbacks: list[Callback] = [
                 stack.enter_context(RunWriter.opened(self.run, self.resumed)),
                 EpochLines(self._say),
@@ -247,10 +251,8 @@ class _Training:
             if self.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
-            plan = plan_of(config, self.data, self.position)
-            with self.clock.part("train"):
-                evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
-                return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
+            evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
+            return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
 
     def _reason_to_stop(self) -> str | None:
         return self.stopped() or self._pruned() or self._early()
