@@ -12,17 +12,17 @@ from mnist_ff.config import TrainerConfig
 
 
 class Average:
-    """An exponential moving average of weights: the sum of decay^age times what they were, divided by its weights' sum.
+    """An exponential moving average of a model's parameters, the age's power of `decay` being the weight of each.
 
-    That quotient is Adam's correction (Kingma, Ba 2015): the initial weights have no part in it. It keeps tensors only,
-    so that a CUDA graph can count too.
+    It is divided by the sum of those weights, Adam's correction (Kingma, Ba 2015): the initial parameters have no part
+    in it. It keeps tensors only, so that a CUDA graph can count too.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model = model
         self._decay = decay
         self._sums = [torch.zeros_like(weights) for weights in self._weights()]
-        self._rest = torch.ones((), dtype=torch.float64, device=self._sums[0].device)  # decay^updates
+        self._count = torch.zeros((), dtype=torch.int64, device=self._sums[0].device)  # updates so far
 
     def _weights(self) -> list[torch.Tensor]:
         return [parameter.detach() for parameter in self._model.parameters()]  # where a fused step has moved them
@@ -30,12 +30,12 @@ class Average:
     def update(self) -> None:
         """Take in the weights as they are now."""
         torch._foreach_lerp_(self._sums, self._weights(), 1 - self._decay)
-        self._rest.mul_(self._decay)
+        self._count.add_(1)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside the block the model has the averaged weights, before the first update its own."""
-        if float(self._rest) == 1:
+        if int(self._count) == 0:
             yield
             return
         own = [weights.clone() for weights in self._weights()]
@@ -48,23 +48,24 @@ class Average:
 
     def put(self) -> None:
         """Give the model the averaged weights for good; there must have been an update."""
+        whole = 1 - self._decay ** int(self._count)  # what the sums' weights add up to
         for weights, total in zip(self._weights(), self._sums, strict=True):
-            weights.copy_(total / (1 - float(self._rest)))
+            weights.copy_(total / whole)
 
     def tensors(self) -> list[torch.Tensor]:
         """What update() changes."""
-        return [*self._sums, self._rest]
+        return [*self._sums, self._count]
 
     def state(self) -> dict[str, torch.Tensor]:
         """What resuming needs: the sums as one line of numbers, in the order of the parameters."""
-        return {"sums": torch.cat([total.flatten() for total in self._sums]), "rest": self._rest.clone()}
+        return {"sums": torch.cat([total.flatten() for total in self._sums]), "count": self._count.clone()}
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take up state(). Errors: RuntimeError, KeyError for another model's."""
         parts = torch.split(state["sums"], [total.numel() for total in self._sums])
         for total, part in zip(self._sums, parts, strict=True):
             total.copy_(part.view(total.shape))
-        self._rest.copy_(state["rest"])
+        self._count.copy_(state["count"])
 
 
 class Updates:

@@ -22,7 +22,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
 from mnist_ff.objective import Objective, Teacher
-from mnist_ff.optimizer import build_optimizer
+from mnist_ff.optimizer import READS_A_TENSOR, build_optimizer
 from mnist_ff.records import EpochRecord, Plan, Score
 from mnist_ff.runs import Run
 from mnist_ff.updates import Average, Updates
@@ -511,3 +511,28 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
         results.append((figures, updates.average.state()["sums"], augment.rng.get_state()))
     torch.testing.assert_close(results[1][:2], results[0][:2], rtol=1e-3, atol=1e-5)
     assert torch.equal(results[1][2], results[0][2])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
+    still = ["model.dropout=0", "model.input_noise=0", "model.input_dropout=0"]  # chance differs between engines there
+    course, results = [0.003 / (1 + step) for step in range(5)], []
+    for words, chance in ((still, False), ([], True)):
+        for name in ("fused", "graph"):
+            config = compose([*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}", *words])
+            model = build_model(config.model, 0, device)
+            augment = build_augment(config.augment, 0, device) if chance else None
+            teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, device)
+            trainer = replace(config.trainer, engine=name)
+            step, _ = build_steps(
+                model, config.optimizer, trainer, split, device, moving_rate=True, augment=augment, teacher=teacher
+            )
+            rows = torch.arange(300, device=device)
+            results.append(torch.cat([step(rows, rates=course) for _ in range(3)]).cpu())
+    torch.testing.assert_close(results[1][:, 0], results[0][:, 0], rtol=1e-3, atol=1e-4)
+    assert all(bool(torch.isfinite(figures).all()) for figures in results)
+    assert len(results[3][:, 0].unique()) == 15
