@@ -15,9 +15,10 @@ from rich.console import Console
 from torch import nn
 
 from mnist_ff import device as devices
+from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
-from mnist_ff.commands.check import check_trainer
-from mnist_ff.commands.train import plan_of, scorer, settle, shuffler, warn_of_fallback
+from mnist_ff.commands.check import check_teacher, check_trainer
+from mnist_ff.commands.train import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
@@ -28,8 +29,10 @@ from mnist_ff.hydra_app.compose import compose
 from mnist_ff.interrupts import interruptible
 from mnist_ff.model import MLP, build_model, seed_dropout
 from mnist_ff.records import CLASSES, INPUTS, SIDE
+from mnist_ff.schedule import moves
 from mnist_ff.tables import score_text
 from mnist_ff.training import fit
+from mnist_ff.updates import Updates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,6 +103,7 @@ def run_network(
     words = [f"trainer.epochs={epochs}", f"trainer.batch_size={batch}", f"trainer.shuffle={shuffle}"]
     config = compose([*words, f"trainer.device={device}", *_seed_word(seed), *_allowed(overrides, taken)])
     check_trainer(config.trainer)
+    _check_for_run_network(config)
     if config.seed is None:
         config = dataclasses.replace(config, seed=secrets.randbelow(2**32))
     assert config.seed is not None
@@ -134,7 +138,18 @@ def _train(
     verbose: bool,
 ) -> list[float]:
     assert config.seed is not None
-    step, _ = build_steps(network, config.optimizer, config.trainer, data.train, device)
+    updates = Updates(network, config.trainer)
+    step, _ = build_steps(
+        network,
+        config.optimizer,
+        config.trainer,
+        data.train,
+        device,
+        moving_rate=moves(config.schedule),
+        augment=build_augment(config.augment, config.seed, device),
+        teacher=load_teacher(config, device),
+        updates=updates,
+    )
     history, console = LossHistory(), Console()
 
     def say(text: str) -> None:
@@ -148,7 +163,9 @@ def _train(
                 heard.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
         shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, device)
-        fit(step, scorer(network, data), shuffle, plan_of(config, data), heard, stopped)
+        outcome = fit(step, scorer(network, data, updates=updates), shuffle, plan_of(config, data), heard, stopped)
+        if updates.average is not None and outcome.steps:
+            updates.average.put()
     if verbose:
         say(f"score [loss, accuracy]  {score_text(evaluate(network, data.test).score)}")
     return history.losses
@@ -171,6 +188,15 @@ def _network(model: nn.Module | None, config: Config, device: torch.device) -> n
     if shape != (2, CLASSES):
         raise ConfigError(f"model: maps (2, {INPUTS}) to {shape}, not to (2, {CLASSES}) logits")
     return network
+
+
+def _check_for_run_network(config: Config) -> None:
+    """Errors: ConfigError for keys that only a run directory can honour, BadRunError for a teacher that is none."""
+    trainer = config.trainer
+    if trainer.patience is not None or trainer.keep_best:
+        raise ConfigError("trainer.patience, trainer.keep_best: belong to mnist-ff train and its run directory")
+    if trainer.teacher is not None:
+        check_teacher(trainer.teacher)
 
 
 def _allowed(overrides: Sequence[str], taken: Sequence[str]) -> list[str]:

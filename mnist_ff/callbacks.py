@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score
+from mnist_ff.records import EARLY, BatchRecord, EpochRecord, Outcome, Plan, Position, Score
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
 
 
@@ -208,3 +209,51 @@ class Pruning(Callback):
         reason = None if epoch.validation is None else self._report(done, epoch.validation)
         if done < self._epochs:  # after the last one there is nothing left to save
             self._reason = reason
+
+
+class EarlyStopping(Callback):
+    """Keras's EarlyStopping: follows a validation score, and says stop when it has not become better for long.
+
+    It answers the loop's question as an Interruption does: an observer itself stops nothing. After a resume it is
+    told of the epochs before, and it compares what epochs.csv can hold, so that it decides as if nothing had been.
+    """
+
+    def __init__(self, monitor: str, patience: int | None, min_delta: float) -> None:
+        self._monitor = monitor
+        self._patience = patience
+        self._min_delta = min_delta
+        self._best = math.inf
+        self.best_epoch: int | None = None
+        """The epoch, from 0, of the best score so far; None before there is one."""
+        self._seen = 0
+        self._planned = 0
+
+    def __call__(self) -> str | None:
+        """The reason to stop, or None. After the last epoch there is none: it was not early."""
+        if self._patience is None or self.best_epoch is None or self._seen >= self._planned:
+            return None
+        waited = self._seen - 1 - self.best_epoch
+        if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
+            return None
+        named = self._monitor.replace("_", " ")
+        return f"{EARLY}: no better {named} in {waited} epochs after epoch {self.best_epoch + 1}"
+
+    def resume(self, scores: Sequence[float], epochs: int) -> None:
+        """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""
+        self._planned = epochs
+        for score in scores:
+            self._hear(score)
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._planned = plan.epochs
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        assert epoch.validation is not None
+        found = epoch.validation
+        self._hear(float(f"{found.loss if self._monitor.endswith('loss') else found.accuracy:.9g}"))
+
+    def _hear(self, score: float) -> None:
+        cost = score if self._monitor.endswith("loss") else -score
+        if cost < self._best - self._min_delta:
+            self._best, self.best_epoch = cost, self._seen
+        self._seen += 1

@@ -27,6 +27,8 @@ CHECKPOINT, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "chec
 SEAL = b"mnist-ff sha256\n"
 """Stands before the SHA-256 at a checkpoint's end. torch.load does not mind what follows a zip archive's end."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
+LATER = ("augment", "average", "best")
+"""Keys that an older checkpoint does not have: None means the same."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class TrainingState:
     """The kind of device that the generator belongs to."""
     recipe: str
     """The digest of the config's keys that make it this experiment."""
+    augment: torch.Tensor | None = None
+    """The state of the generator that draws the augmentation."""
+    average: dict[str, torch.Tensor] | None = None
+    """Of the averaged weights."""
+    best: dict[str, torch.Tensor] | None = None
+    """The weights of the best epoch so far, where they are kept."""
 
 
 def save_checkpoint(run: Run, state: TrainingState) -> None:
@@ -55,6 +63,7 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
         "dropout": state.dropout,
         "device": state.device,
         "recipe": state.recipe,
+        **{key: getattr(state, key) for key in LATER},
     }
     torch.save(values, buffer)
     content = buffer.getvalue()
@@ -101,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadRunError(f"{path}: is not a checkpoint of ours; it was not used")
     if not sealed:
         raise _DamagedError("is damaged")
-    return values
+    return {**dict.fromkeys(LATER), **values}
 
 
 def _is_archive(whole: bytes) -> bool:
@@ -111,14 +120,17 @@ def _is_archive(whole: bytes) -> bool:
 
 
 def load_optimizer(optimizer: Optimizer, values: dict[str, Any]) -> None:
-    """Put saved state into an optimizer, and see that it fits, which torch does not.
+    """Put saved state into an optimizer, and see that it fits, which torch does not. Its rate stays its own.
 
     Errors: ValueError; eager and fused steps, say, keep theirs differently.
     """
     options = [set(group) for group in optimizer.param_groups]
+    rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(values)
     if [set(group) for group in optimizer.param_groups] != options:
         raise ValueError("the optimizer's options are others")
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate  # on a graph the very tensor that it reads
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.numel() not in (1, parameter.numel()):

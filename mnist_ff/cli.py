@@ -21,6 +21,7 @@ COMMANDS = {
     "runs": "what is in outputs/, the newest first",
     "predict": "read digits from pictures, photographs or the test images",
     "export": "a model for elsewhere: safetensors, ONNX, torch",
+    "reproduce": "run an experiment over fresh seeds; write its row of the table",
     "data": "show the cached data sets; fetch one",
     "lr-find": "try a range of learning rates on a fresh network; suggests one",
     "bench": "time a step here, beside its matrix products and other libraries",
@@ -102,6 +103,13 @@ def _command(name: str, words: list[str], began: float) -> int:
 
         data.add_arguments(parser)
         return data.main(parser.parse_intermixed_args(words), console, compose_data)
+    if name == "reproduce":
+        from mnist_ff.commands import reproduce
+        from mnist_ff.hydra_app.entry import main as train_main
+
+        reproduce.add_arguments(parser)
+        arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
+        return reproduce.main(arguments, console, lambda given: train_main(given, console, began))
     command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
     command.add_arguments(parser)
     composing: tuple[Any, ...] = ()

@@ -103,6 +103,8 @@ class ModelConfig:
     name: Annotated[Literal["mlp"], "kind of network"]
     hidden: Annotated[tuple[Annotated[int, Range(at_least=1, at_most=1_000_000)], ...], "units of each hidden layer"]
     dropout: Annotated[float, "probability that a hidden unit is dropped", Range(at_least=0, below=1)]
+    input_dropout: Annotated[float, "probability that a pixel is dropped", Range(at_least=0, below=1)]
+    input_noise: Annotated[float, "standard deviation of noise on the pixels, which are 0 to 1", Range(at_least=0)]
     activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
@@ -129,6 +131,7 @@ class RMSpropConfig(OptimizerConfig):
 
     rho: Average
     eps: Epsilon
+    weight_decay: Annotated[float, "share of a weight taken off a step, times the rate; decoupled", Range(at_least=0)]
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,15 @@ class SGDConfig(OptimizerConfig):
 
 
 @dataclass(frozen=True)
+class LionConfig(OptimizerConfig):
+    """Lion: the sign of an interpolated momentum."""
+
+    beta1: Average
+    beta2: Average
+    weight_decay: Decay
+
+
+@dataclass(frozen=True)
 class AdamConfig(OptimizerConfig):
     """torch.optim.Adam and torch.optim.AdamW."""
 
@@ -159,6 +171,84 @@ class AdamConfig(OptimizerConfig):
     beta2: Average
     eps: Epsilon
     weight_decay: Decay
+
+
+@dataclass(frozen=True)
+class NadamConfig(AdamConfig):
+    """torch.optim.NAdam, its weight decay decoupled."""
+
+    momentum_decay: Annotated[float, "how fast the momentum nears beta1", Range(at_least=0)]
+
+
+Share = Annotated[float, "a share", Range(at_least=0, at_most=1)]
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over the steps."""
+
+    name: Annotated[str, "course of the learning rate; choose it with schedule=NAME"]
+    warmup: Annotated[int, "first batches, over which the rate rises evenly", Range(at_least=0)]
+
+
+@dataclass(frozen=True)
+class FallingConfig(ScheduleConfig):
+    """A rate that falls from optimizer.lr to a share of it: linear and cosine."""
+
+    final: Annotated[Share, "share of optimizer.lr at the end"]
+
+
+@dataclass(frozen=True)
+class OneCycleConfig(FallingConfig):
+    """Up and down once."""
+
+    initial: Annotated[Share, "share of optimizer.lr at the beginning"]
+    peak_at: Annotated[float, "share of the steps after which the rate is optimizer.lr", Range(above=0, below=1)]
+
+
+@dataclass(frozen=True)
+class StepConfig(ScheduleConfig):
+    """A rate that falls in steps."""
+
+    at: Annotated[tuple[Annotated[float, Range(above=0, below=1)], ...], "shares of the steps after which it falls"]
+    factor: Annotated[float, "what the rate is multiplied by there", Range(above=0, below=1)]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are changed before a step sees them."""
+
+    name: Annotated[str, "changes of the training images; choose them with augment=NAME"]
+
+
+@dataclass(frozen=True)
+class ShiftConfig(AugmentConfig):
+    """Moved by whole pixels."""
+
+    pixels: Annotated[int, "largest move along each axis, in pixels", Range(at_least=1, at_most=14)]
+
+
+@dataclass(frozen=True)
+class AffineConfig(AugmentConfig):
+    """Turned, scaled, sheared and moved."""
+
+    rotation: Annotated[float, "largest turn either way, in degrees", Range(at_least=0, at_most=180)]
+    scale: Annotated[float, "largest relative change of size either way", Range(at_least=0, below=1)]
+    shear: Annotated[float, "largest shear either way, in degrees", Range(at_least=0, below=90)]
+    shift: Annotated[float, "largest move along each axis, in pixels", Range(at_least=0, at_most=28)]
+
+
+@dataclass(frozen=True)
+class ElasticConfig(AugmentConfig):
+    """Bent by a smooth random field."""
+
+    alpha: Annotated[float, "strength of the field, in pixels before smoothing", Range(at_least=0)]
+    sigma: Annotated[float, "standard deviation of the smoothing, in pixels", Range(above=0, at_most=28)]
+
+
+@dataclass(frozen=True)
+class BothConfig(ElasticConfig, AffineConfig):
+    """Affine and elastic in one interpolation."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +265,7 @@ class TrainerConfig:
     sync_every: Annotated[
         Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
     ]
+    evaluate_every: Annotated[int, "epochs between two scores; the last epoch is always scored", Range(at_least=1)]
     score_train: Annotated[int, "training images scored after every epoch, dropout off; 0: none", Range(at_least=0)]
     threads: Annotated[Annotated[int, Range(at_least=1, at_most=1024)] | None, "CPU threads; null: torch's choice"]
     plots: Annotated[bool, "pictures at the end of the run"]
@@ -182,6 +273,25 @@ class TrainerConfig:
         Annotated[int, Range(at_least=1)] | None, "batches between two checkpoints; null: an epoch"
     ]
     deterministic: Annotated[bool, "refuse operations whose result may vary (CUDA; slower)"]
+    label_smoothing: Annotated[float, "share of a label spread over all classes", Range(at_least=0, below=1)]
+    confidence_penalty: Annotated[float, "weight of the answers' entropy, which is rewarded", Range(at_least=0)]
+    clip_norm: Annotated[
+        Annotated[float, Range(above=0)] | None, "largest norm of the whole gradient, longer ones are cut; null: any"
+    ]
+    max_norm: Annotated[
+        Annotated[float, Range(above=0)] | None, "largest norm of a unit's incoming weights, cut back; null: any"
+    ]
+    ema: Annotated[float, "decay of averaged weights, which are scored and kept; 0: none", Range(at_least=0, below=1)]
+    patience: Annotated[
+        Annotated[int, Range(at_least=0)] | None,
+        "epochs without a better validation score after which training ends; null: never",
+    ]
+    min_delta: Annotated[float, "smallest change of the validation score that counts as better", Range(at_least=0)]
+    monitor: Annotated[Literal["validation_loss", "validation_accuracy"], "the score of patience and keep_best"]
+    keep_best: Annotated[bool, "keep the weights of the best epoch instead of the last one's"]
+    teacher: Annotated[str | None, "run directory whose answers are learnt too (distillation); null: none"]
+    temperature: Annotated[float, "of the teacher's and the network's answers in that comparison", Range(above=0)]
+    teacher_weight: Annotated[Share, "share of the objective that is the teacher's; the rest is the labels'"]
 
 
 @dataclass(frozen=True)
@@ -240,6 +350,8 @@ class Config:
     data: DataConfig
     model: ModelConfig
     optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    augment: AugmentConfig
     trainer: TrainerConfig
     logger: LoggerConfig = LoggerConfig()
 
@@ -272,9 +384,47 @@ VARIANTS: dict[type, dict[str, type]] = {
         "sgd": SGDConfig,
         "adam": AdamConfig,
         "adamw": AdamConfig,
+        "nadam": NadamConfig,
+        "lion": LionConfig,
+    },
+    ScheduleConfig: {
+        "constant": ScheduleConfig,
+        "linear": FallingConfig,
+        "cosine": FallingConfig,
+        "one_cycle": OneCycleConfig,
+        "step": StepConfig,
+    },
+    AugmentConfig: {
+        "none": AugmentConfig,
+        "shift": ShiftConfig,
+        "affine": AffineConfig,
+        "elastic": ElasticConfig,
+        "both": BothConfig,
     },
 }
 """The sections whose keys depend on their name."""
+
+ABSENT: dict[type | None, dict[str, Any]] = {
+    Config: {"schedule": {"name": "constant", "warmup": 0}, "augment": {"name": "none"}},
+    ModelConfig: {"input_dropout": 0.0, "input_noise": 0.0},
+    RMSpropConfig: {"weight_decay": 0.0},
+    TrainerConfig: {
+        "evaluate_every": 1,
+        "label_smoothing": 0.0,
+        "confidence_penalty": 0.0,
+        "clip_norm": None,
+        "max_norm": None,
+        "ema": 0.0,
+        "patience": None,
+        "min_delta": 0.0,
+        "monitor": "validation_loss",
+        "keep_best": False,
+        "teacher": None,
+        "temperature": 1.0,
+        "teacher_weight": 0.0,
+    },
+}
+"""What a saved config means that is older than these keys: all of them off. No defaults: those stand in conf/."""
 
 
 def conf_dir() -> Path:
@@ -300,6 +450,36 @@ def config_from(values: Mapping[str, Any], where: str = "") -> Config:
     return config
 
 
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a saved config, with the keys that are younger than it as ABSENT has them."""
+    whole = {**ABSENT[Config], **values}
+    for section, place in whole.items():
+        if isinstance(place, Mapping):
+            whole[section] = {**ABSENT.get(_kind(section, place), {}), **place}
+    return whole
+
+
+def lasting(config: Config) -> dict[str, Any]:
+    """Plain values of the experiment without the keys that mean what their absence means.
+
+    Their digest is the one that the same config had before there were these keys.
+    """
+    absent = ABSENT[Config]
+    values = {key: value for key, value in experiment(config).items() if key not in absent or value != absent[key]}
+    for section, place in values.items():
+        if isinstance(place, dict):
+            off = ABSENT.get(_kind(section, place), {})
+            values[section] = {key: value for key, value in place.items() if key not in off or value != off[key]}
+    return values
+
+
+def _kind(section: str, values: Mapping[str, Any]) -> type | None:
+    """The dataclass of a section's plain values; None where there is no such section or option."""
+    kind = _bare(_hints(Config).get(section))
+    name = values.get("name")
+    return VARIANTS[kind].get(name) if kind in VARIANTS and isinstance(name, str) else kind
+
+
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain values, ready for YAML or JSON: the inverse of config_from. Trackers that are off do not appear."""
     plain = {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
@@ -314,7 +494,9 @@ def experiment(config: Config) -> dict[str, Any]:
 
 def with_absolute_paths(config: Config) -> Config:
     """The same places from any working folder: a run may go on, and a job may run, elsewhere."""
-    data, trackers = config.data, config.logger
+    data, trainer, trackers = config.data, config.trainer, config.logger
+    if trainer.teacher is not None:
+        trainer = dataclasses.replace(trainer, teacher=_absolute(trainer.teacher))
     if data.root is not None:
         data = dataclasses.replace(data, root=_absolute(data.root))
     if trackers.tensorboard is not None and trackers.tensorboard.directory is not None:
@@ -326,7 +508,7 @@ def with_absolute_paths(config: Config) -> Config:
     if trackers.mlflow is not None and trackers.mlflow.tracking_uri.startswith(SQLITE):
         uri = SQLITE + _absolute(trackers.mlflow.tracking_uri.removeprefix(SQLITE))
         trackers = dataclasses.replace(trackers, mlflow=dataclasses.replace(trackers.mlflow, tracking_uri=uri))
-    return dataclasses.replace(config, data=data, logger=trackers)
+    return dataclasses.replace(config, data=data, trainer=trainer, logger=trackers)
 
 
 def _absolute(path: str) -> str:
@@ -607,3 +789,16 @@ def _check_between_keys(config: Config) -> None:
     optimizer = config.optimizer
     if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=True: needs optimizer.momentum above 0, such as 0.9")
+    trainer = config.trainer
+    if trainer.teacher is None and (trainer.teacher_weight > 0 or trainer.temperature != 1):
+        key = "teacher_weight" if trainer.teacher_weight > 0 else "temperature"
+        raise ConfigError(f"trainer.{key}={getattr(trainer, key):g}: needs a teacher: trainer.teacher=RUN")
+    if trainer.teacher is not None and trainer.teacher_weight == 0:
+        raise ConfigError("trainer.teacher_weight=0: leaves trainer.teacher without a say; 0.9, say, gives it one")
+    if trainer.evaluate_every > 1 and (trainer.patience is not None or trainer.keep_best):
+        key = "patience" if trainer.patience is not None else "keep_best"
+        raise ConfigError(f"trainer.evaluate_every={trainer.evaluate_every}: must be 1 with trainer.{key}")
+    if trainer.min_delta > 0 and trainer.patience is None and not trainer.keep_best:
+        raise ConfigError(
+            f"trainer.min_delta={trainer.min_delta:g}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
+        )

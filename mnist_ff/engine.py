@@ -15,13 +15,16 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from mnist_ff.augment import Augment
 from mnist_ff.config import OptimizerConfig, TrainerConfig
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.errors import ConfigError
 from mnist_ff.fused import FlatParameters, FusedBatch
 from mnist_ff.model import MLP
-from mnist_ff.optimizer import build_optimizer
+from mnist_ff.objective import PLAIN, Objective, build_objective
+from mnist_ff.optimizer import READS_A_TENSOR, build_optimizer, set_rate
 from mnist_ff.records import CLASSES
+from mnist_ff.updates import Updates
 
 BatchStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
 """(rows (B,) int64, labels (B,) int64, logs (B, 10) float32): train on the rows, write the log-probabilities."""
@@ -33,10 +36,13 @@ Capture = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[],
 class Step(Protocol):
     """Trains on a chunk of batches."""
 
-    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = ...) -> torch.Tensor:
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = ..., rates: Sequence[float] = ...
+    ) -> torch.Tensor:
         """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, right answers.
 
         When `stopped` answers after a batch, that batch is the last one, and the figures are those of fewer.
+        `rates` are the batches' learning rates; without them the optimizer keeps its own.
         """
 
 
@@ -48,25 +54,44 @@ class EagerBatch:
     """One step of any module as PyTorch runs it: gather, forward, backward, update."""
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, split: Split, precision: torch.dtype, compiled: bool
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        split: Split,
+        precision: torch.dtype,
+        compiled: bool,
+        objective: Objective = PLAIN,
+        augment: Augment | None = None,
+        updates: Updates | None = None,
     ) -> None:
         self._model = model
         self._forward = torch.compile(model) if compiled else model
         self._optimizer = optimizer
         self._images = split.images
         self._precision = precision
+        self._objective, self._augment, self._updates = objective, augment, updates
 
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, logs: torch.Tensor) -> None:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
         self._model.train()
-        images = self._images.index_select(0, rows)
+        images = as_input(self._images.index_select(0, rows))
+        if self._augment is not None:
+            images = self._augment(images)
         self._optimizer.zero_grad(set_to_none=True)
         low = self._precision != torch.float32
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=low):
-            logits = self._forward(as_input(images)).float()
+            logits = self._forward(images).float()
         normalised = F.log_softmax(logits, 1)
-        F.nll_loss(normalised, labels).backward()  # type: ignore[no-untyped-call]
+        if self._objective.plain:
+            loss = F.nll_loss(normalised, labels)
+        else:
+            loss = self._objective.loss(logits, normalised, labels, self._objective.answers(images))
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._updates is not None:
+            self._updates.before()
         self._optimizer.step()
+        if self._updates is not None:
+            self._updates.after()
         logs.copy_(normalised.detach())
 
 
@@ -87,19 +112,27 @@ def figures_of(logs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> tor
 
 
 class Steps:
-    """Batch after batch."""
+    """Batch after batch. The optimizer is needed where rates are given."""
 
-    def __init__(self, batch_step: BatchStep, split: Split, batch_size: int) -> None:
+    def __init__(
+        self, batch_step: BatchStep, split: Split, batch_size: int, optimizer: Optimizer | None = None
+    ) -> None:
         self._batch_step = batch_step
+        self._optimizer = optimizer
         self._labels = split.labels
         self._batch_size = batch_size
 
-    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = never) -> torch.Tensor:
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
         labels = self._labels.index_select(0, rows)
         logs = torch.empty(len(rows), CLASSES, device=rows.device)
         parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, logs))
         done = 0
-        for batch in zip(*parts, strict=True):
+        for number, batch in enumerate(zip(*parts, strict=True)):
+            if rates:
+                assert self._optimizer is not None
+                set_rate(self._optimizer, rates[number])
             self._batch_step(*batch)
             done += len(batch[0])
             if stopped() is not None:
@@ -112,6 +145,7 @@ class GraphSteps:
 
     The chunk's rows, labels and log-probabilities and the number of the batch stand in static buffers. Each replay
     takes its own rows by the number, trains, writes its part and counts up. A short last batch has its own graph.
+    Where rates are given, `rate` is the tensor that the optimizer reads: each replay puts its own batch's into it.
     Warm-up and capture leave no trace in `state`, the tensors that training changes, nor in the generators.
     """
 
@@ -125,6 +159,7 @@ class GraphSteps:
         state: Callable[[], Sequence[torch.Tensor]],
         generators: Sequence[torch.Generator],
         capture: Capture,
+        rate: torch.Tensor | None = None,
     ) -> None:
         self._batch_step = batch_step
         self._split = split
@@ -136,9 +171,18 @@ class GraphSteps:
         self._labels = torch.zeros_like(split.labels)
         self._logs = torch.zeros(len(split), CLASSES, device=split.labels.device)
         self._number = torch.zeros(1, dtype=torch.int64, device=split.labels.device)
+        self._rate = rate
+        self._rates = torch.zeros(len(split) // batch_size + 1, device=split.labels.device)
         self._replays: dict[int, Callable[[], None]] = {}
 
-    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = never) -> torch.Tensor:
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
+        if rates:
+            assert self._rate is not None
+            self._rates[: len(rates)].copy_(torch.tensor(rates))
+        elif self._rate is not None:
+            self._rates.copy_(self._rate.expand_as(self._rates))
         whole, rest = divmod(len(rows), self._batch_size)
         replays = [self._replay(self._batch_size)] * whole + ([self._replay(rest)] if rest else [])
         labels = self._labels[: len(rows)]
@@ -164,6 +208,8 @@ class GraphSteps:
 
         def one() -> None:
             places = self._number * self._batch_size + offsets
+            if self._rate is not None:
+                torch.index_select(self._rates, 0, self._number, out=self._rate)
             self._batch_step(self._rows.index_select(0, places), self._labels.index_select(0, places), logs)
             self._logs.index_copy_(0, places, logs)
             self._number.add_(1)
@@ -197,49 +243,82 @@ def capture_cuda(one: Callable[[], None], generators: Sequence[torch.Generator])
     return graph.replay
 
 
-def choose_engine(model: nn.Module, trainer: TrainerConfig, device: torch.device) -> str:
+def choose_engine(
+    model: nn.Module,
+    trainer: TrainerConfig,
+    device: torch.device,
+    optimizer: str | None = None,
+    moving_rate: bool = False,
+) -> str:
     """The engine that trainer.engine means here.
 
-    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for all else.
+    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for all else. With a rate that
+    moves, a graph needs an `optimizer` that reads it from the device.
     Errors: ConfigError for one that this model or device cannot have.
     """
     asked, own = trainer.engine, isinstance(model, MLP)
+    fixed = moving_rate and optimizer not in READS_A_TENSOR
     if asked == "graph" and device.type != "cuda":
         raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+    if asked == "graph" and fixed:
+        raise ConfigError(
+            f"trainer.engine=graph: optimizer={optimizer} cannot change its rate in a CUDA graph; use "
+            f"schedule=constant without warm-up, trainer.engine=auto, or one of {', '.join(sorted(READS_A_TENSOR))}"
+        )
     if asked == "fused" and not own:
         raise ConfigError("trainer.engine=fused: is for the built-in network; use eager")
     if asked != "auto":
         return asked
     if trainer.compile or not own or device.type not in ("cpu", "cuda"):
         return "eager"
-    return "graph" if device.type == "cuda" else "fused"
+    return "graph" if device.type == "cuda" and not fixed else "fused"
 
 
 def build_steps(
-    model: nn.Module, config: OptimizerConfig, trainer: TrainerConfig, split: Split, device: torch.device
+    model: nn.Module,
+    config: OptimizerConfig,
+    trainer: TrainerConfig,
+    split: Split,
+    device: torch.device,
+    *,
+    moving_rate: bool = False,
+    augment: Augment | None = None,
+    teacher: nn.Module | None = None,
+    updates: Updates | None = None,
 ) -> tuple[Step, Optimizer]:
-    """The step and its optimizer for a model on its device. Errors: ConfigError, as choose_engine."""
-    engine = choose_engine(model, trainer, device)
+    """The step and its optimizer for a model on its device.
+
+    moving_rate: whether the step will be given rates. teacher: the network that trainer.teacher names, on the device.
+    updates: the model's own, for who wants the average of its weights.
+    Errors: ConfigError, as choose_engine.
+    """
+    engine = choose_engine(model, trainer, device, config.name, moving_rate)
     precision = torch.bfloat16 if trainer.precision == "bf16" else torch.float32
+    objective = build_objective(trainer, teacher)
     batch_step: BatchStep
-    if isinstance(model, MLP) and engine != "eager":
-        flat = FlatParameters(model)
-        parameters: list[nn.Parameter] = [flat.whole]
-        optimizer = build_optimizer(config, parameters, capturable=engine == "graph")
-        batch_step = FusedBatch(model, flat, optimizer, split, precision)
+    fused = isinstance(model, MLP) and engine != "eager"
+    flat = FlatParameters(model) if fused else None
+    parameters: list[nn.Parameter] = list(model.parameters()) if flat is None else [flat.whole]
+    optimizer = build_optimizer(config, parameters, capturable=engine == "graph")
+    updates = updates or Updates(model, trainer)
+    around = updates if updates.needed else None
+    if flat is not None and isinstance(model, MLP):
+        batch_step = FusedBatch(model, flat, optimizer, split, precision, objective, augment, around)
     else:
-        parameters = list(model.parameters())
-        optimizer = build_optimizer(config, parameters, capturable=engine == "graph")
-        batch_step = EagerBatch(model, optimizer, split, precision, trainer.compile)
+        batch_step = EagerBatch(model, optimizer, split, precision, trainer.compile, objective, augment, around)
     if engine != "graph":
-        return Steps(batch_step, split, trainer.batch_size), optimizer
+        return Steps(batch_step, split, trainer.batch_size, optimizer), optimizer
+    rate = torch.tensor([config.lr], device=device) if moving_rate else None
+    if rate is not None:
+        set_rate(optimizer, rate[0])
     graph = GraphSteps(
         batch_step,
         split,
         trainer.batch_size,
-        lambda: training_state([*parameters, *model.buffers()], optimizer),
-        _generators(model, device),
+        lambda: training_state([*parameters, *model.buffers(), *updates.tensors()], optimizer),
+        [*_generators(model, device), *([] if augment is None else [augment.rng])],
         capture_cuda,
+        rate,
     )
     return graph, optimizer
 

@@ -13,10 +13,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mnist_ff.data.load import Split
-from mnist_ff.model import MLP
+from mnist_ff.augment import Augment
+from mnist_ff.data.load import Split, as_input
+from mnist_ff.model import MLP, Dropout
+from mnist_ff.objective import PLAIN, Objective
 from mnist_ff.optimizer import RMSprop
 from mnist_ff.records import CLASSES, INPUTS
+from mnist_ff.updates import Updates
 
 aten = torch.ops.aten
 
@@ -103,6 +106,37 @@ class FlatParameters:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """Room for the mask of one (B, units) tensor."""
+
+    target: torch.Tensor  # the tensor's own memory as integers as wide as a unit
+    words: torch.Tensor  # 64-bit random words, four units each
+    draws: torch.Tensor  # (B, units) int16, the same memory
+    keep: torch.Tensor  # (B, units) integers as wide as a unit: all ones keep, zero drops
+
+    @classmethod
+    def over(cls, tensor: torch.Tensor) -> Mask:
+        """For `tensor` (B, units), float32 or bfloat16."""
+        whole = torch.int16 if tensor.dtype.itemsize == 2 else torch.int32
+        words = torch.empty((tensor.numel() + 3) // 4, dtype=torch.int64, device=tensor.device)
+        draws = words.view(torch.int16)[: tensor.numel()].view(tensor.shape)
+        keep = draws if whole == torch.int16 else torch.empty_like(tensor, dtype=whole)
+        return cls(tensor.view(whole), words, draws, keep)
+
+    def draw(self, dropout: Dropout) -> None:
+        """Draw a mask and put zero where it drops, all in integers: bool and a product are three times as slow.
+
+        A draw is clamped to the threshold or one below it; minus the threshold that is 0 or -1, which is all ones.
+        """
+        self.words.random_(-(2**63), None, generator=dropout.rng)
+        threshold = dropout.threshold
+        self.draws.clamp_(threshold - 1, threshold).sub_(threshold)
+        if self.keep is not self.draws:
+            self.keep.copy_(self.draws)
+        self.target.bitwise_and_(self.keep)
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer's static buffers for one batch size; weights and gradients are shared by all sizes."""
 
@@ -113,13 +147,10 @@ class Layer:
     bias_gradient: torch.Tensor
     before: torch.Tensor  # (B, out)
     after: torch.Tensor  # (B, out), after activation and mask; may be the same memory as before
-    after_bits: torch.Tensor  # the same memory as integers, for the mask
     delta: torch.Tensor  # (B, out), the loss's gradient by `before`
     delta_t: torch.Tensor
     delta_bits: torch.Tensor
-    words: torch.Tensor  # 64-bit random words, four units each
-    draws: torch.Tensor  # (B, out) int16, the same memory
-    keep: torch.Tensor  # (B, out) integers as wide as a unit: all ones keep, zero drops
+    mask: Mask  # of `after`
 
 
 @dataclass(frozen=True)
@@ -127,7 +158,8 @@ class Workspace:
     """Everything a step of one batch size writes to."""
 
     pixels: torch.Tensor  # (B, 784), as the images are stored
-    inputs: torch.Tensor  # (B, 784), unscaled, in the precision of the products
+    inputs: torch.Tensor  # (B, 784) in the precision of the products, unscaled if they are the images as stored
+    input_mask: Mask | None
     gradient: torch.Tensor  # (B, 10) float32
     layers: tuple[Layer, ...]
     minus_one: torch.Tensor  # (B, 1) float32
@@ -142,13 +174,24 @@ class FusedBatch:
     """
 
     def __init__(
-        self, model: MLP, flat: FlatParameters, optimizer: Optimizer, split: Split, precision: torch.dtype
+        self,
+        model: MLP,
+        flat: FlatParameters,
+        optimizer: Optimizer,
+        split: Split,
+        precision: torch.dtype,
+        objective: Objective = PLAIN,
+        augment: Augment | None = None,
+        updates: Updates | None = None,
     ) -> None:
         self._model = model
+        self._objective, self._augment, self._updates = objective, augment, updates
         self._update = optimizer.update if isinstance(optimizer, RMSprop) else optimizer.step
         self._precision = precision
         self._images = split.images.flatten(1)
-        self._pixel_scale = 1 / 255 if self._images.dtype == torch.uint8 else 1.0
+        self._as_stored = augment is None and model.input_noise.std == 0
+        pixel_scale = 1 / 255 if self._as_stored and self._images.dtype == torch.uint8 else 1.0
+        self._input_scale = pixel_scale * model.input_dropout.scale
         self._activate, self._derivative = ACTIVATIONS[model.activation]
         self._flat = flat
         master = flat.whole.detach()
@@ -163,47 +206,59 @@ class FusedBatch:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
         space = self.space(len(rows))
         torch.index_select(self._images, 0, rows, out=space.pixels)
-        if space.inputs is not space.pixels:
-            space.inputs.copy_(space.pixels)
+        answers = self._inputs(space)
         if self._low:
             self._weights.copy_(self._master)
         self._forward(space)
-        self._loss(space, labels, logs)
+        self._loss(space, labels, answers, logs)
         self._backward(space)
         if self._low:
             self._flat.gradient.copy_(self._gradient)
+        if self._updates is None:
+            self._update()
+            return
+        self._updates.before()
         self._update()
+        self._updates.after()
+
+    def _inputs(self, space: Workspace) -> torch.Tensor | None:
+        """Make the network's inputs of the pixels; return the teacher's answers to them, if there is one."""
+        if self._as_stored:
+            if space.inputs is not space.pixels:
+                space.inputs.copy_(space.pixels)
+            answers = None if self._objective.teacher is None else self._objective.answers(as_input(space.pixels))
+        else:
+            images = as_input(space.pixels)
+            if self._augment is not None:
+                images = self._augment(images)
+            answers = self._objective.answers(images)
+            if self._model.input_noise.std:
+                images = images + self._model.input_noise.draw(torch.empty_like(images))
+            space.inputs.copy_(images)
+        if space.input_mask is not None:
+            space.input_mask.draw(self._model.input_dropout)
+        return answers
 
     def _forward(self, space: Workspace) -> None:
-        inputs, scale = space.inputs, self._pixel_scale
+        inputs, scale = space.inputs, self._input_scale
         for layer in space.layers[:-1]:
             torch.addmm(layer.bias, inputs, layer.weight_t, alpha=scale, out=layer.before)
             self._activate(layer.before, layer.after)
             inputs, scale = layer.after, 1.0
             if self._model.dropout.dropped:
-                self._mask(layer)
+                layer.mask.draw(self._model.dropout)
                 scale = self._model.dropout.scale
         last = space.layers[-1]
         torch.addmm(last.bias, inputs, last.weight_t, alpha=scale, out=last.before)
 
-    def _mask(self, layer: Layer) -> None:
-        """Draw a mask and put zero where it drops, all in integers: bool and a product are three times as slow.
-
-        A draw is clamped to the threshold or one below it; minus the threshold that is 0 or -1, which is all ones.
-        """
-        dropout = self._model.dropout
-        layer.words.random_(-(2**63), None, generator=dropout.rng)
-        threshold = dropout.threshold
-        layer.draws.clamp_(threshold - 1, threshold).sub_(threshold)
-        if layer.keep is not layer.draws:
-            layer.keep.copy_(layer.draws)
-        layer.after_bits.bitwise_and_(layer.keep)
-
-    def _loss(self, space: Workspace, labels: torch.Tensor, logs: torch.Tensor) -> None:
-        """Log-probabilities in fp32, and the mean cross-entropy's gradient: (softmax - one-hot) / B."""
+    def _loss(self, space: Workspace, labels: torch.Tensor, answers: torch.Tensor | None, logs: torch.Tensor) -> None:
+        """Log-probabilities in fp32, and the objective's gradient; the cross-entropy's is (softmax - one-hot) / B."""
         last = space.layers[-1]
         torch.log_softmax(last.before, 1, dtype=torch.float32, out=logs)
-        torch.exp(logs, out=space.gradient).scatter_add_(1, labels[:, None], space.minus_one)
+        if self._objective.plain:
+            torch.exp(logs, out=space.gradient).scatter_add_(1, labels[:, None], space.minus_one)
+        else:
+            self._objective.gradient(last.before, logs, labels, answers, out=space.gradient)
         torch.mul(space.gradient, 1 / len(labels), out=last.delta)
 
     def _backward(self, space: Workspace) -> None:
@@ -213,7 +268,7 @@ class FusedBatch:
             layer = layers[index]
             below = layers[index - 1] if index else None
             inputs = space.inputs if below is None else below.after
-            scale = self._pixel_scale if below is None else (dropout.scale if dropout.dropped else 1.0)
+            scale = self._input_scale if below is None else (dropout.scale if dropout.dropped else 1.0)
             torch.addmm(layer.weight_gradient, layer.delta_t, inputs, beta=0, alpha=scale, out=layer.weight_gradient)
             torch.mm(space.ones, layer.delta, out=layer.bias_gradient)
             if below is None:
@@ -221,7 +276,7 @@ class FusedBatch:
             torch.addmm(below.delta, layer.delta, layer.weight, beta=0, alpha=scale, out=below.delta)
             self._derivative(below.delta, below.before, below.after)
             if dropout.dropped and self._model.activation not in MASKS_ITSELF:
-                below.delta_bits.bitwise_and_(below.keep)
+                below.delta_bits.bitwise_and_(below.mask.keep)
 
     def space(self, batch: int) -> Workspace:
         """The buffers for this batch size, made when first asked for."""
@@ -241,9 +296,11 @@ class FusedBatch:
         )
         pixels = torch.empty(batch, INPUTS, dtype=self._images.dtype, device=device)
         same = self._images.dtype == precision
+        inputs = pixels if same else torch.empty(batch, INPUTS, dtype=precision, device=device)
         return Workspace(
             pixels=pixels,
-            inputs=pixels if same else torch.empty(batch, INPUTS, dtype=precision, device=device),
+            inputs=inputs,
+            input_mask=Mask.over(inputs) if self._model.input_dropout.dropped else None,
             gradient=torch.empty(batch, CLASSES, device=device),
             layers=layers,
             minus_one=torch.full((batch, 1), -1.0, device=device),
@@ -261,13 +318,11 @@ class FusedBatch:
         device, precision, units = weight.device, self._precision, len(bias)
         whole = torch.int16 if precision.itemsize == 2 else torch.int32
 
-        def room(dtype: torch.dtype = precision) -> torch.Tensor:
-            return torch.empty(batch, units, dtype=dtype, device=device)
+        def room() -> torch.Tensor:
+            return torch.empty(batch, units, dtype=precision, device=device)
 
         before, delta = room(), room()
         after = room() if self._model.activation in NEEDS_INPUT else before
-        words = torch.empty((batch * units + 3) // 4, dtype=torch.int64, device=device)
-        draws = words.view(torch.int16)[: batch * units].view(batch, units)
         return Layer(
             weight=weight,
             weight_t=weight.t(),
@@ -276,11 +331,8 @@ class FusedBatch:
             bias_gradient=bias_gradient[None, :],
             before=before,
             after=after,
-            after_bits=after.view(whole),
             delta=delta,
             delta_t=delta.t(),
             delta_bits=delta.view(whole),
-            words=words,
-            draws=draws,
-            keep=draws if whole == torch.int16 else room(whole),
+            mask=Mask.over(after),
         )

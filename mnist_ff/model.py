@@ -62,8 +62,26 @@ class Dropout(nn.Module):
         return x * self.mask(x.shape, x.device) * self.scale
 
 
+class Noise(nn.Module):
+    """Gaussian noise on what passes, in training only (Keras's GaussianNoise)."""
+
+    def __init__(self, std: float, rng: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.std = std
+        self.rng = rng
+
+    def draw(self, out: torch.Tensor) -> torch.Tensor:
+        """Fill `out`, float32, with fresh noise and return it."""
+        return out.normal_(0, self.std, generator=self.rng)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.std == 0:
+            return x
+        return x + self.draw(torch.empty_like(x, dtype=torch.float32))
+
+
 class MLP(nn.Module):
-    """Fully connected layers with an activation and dropout after each hidden one.
+    """Fully connected layers with an activation and dropout after each hidden one; noise and dropout on the input.
 
     Maps (B, 784) float32 in [0, 1] to (B, 10) logits.
     """
@@ -74,16 +92,25 @@ class MLP(nn.Module):
         activation: str,
         dropout: float,
         rng: torch.Generator | None = None,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
     ) -> None:
         super().__init__()
         sizes = [INPUTS, *hidden, CLASSES]
         self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.activation = activation
         self.dropout = Dropout(dropout, rng)
+        self.input_dropout = Dropout(input_dropout, rng)
+        self.input_noise = Noise(input_noise, rng)
+
+    def draw_from(self, rng: torch.Generator) -> None:
+        """Take all masks and noise from this generator, in the order in which forward() needs them."""
+        self.dropout.rng = self.input_dropout.rng = self.input_noise.rng = rng
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         *hidden, last = self.layers
         activate = ACTIVATIONS[self.activation]
+        x = self.input_dropout(self.input_noise(x))
         for layer in hidden:
             x = self.dropout(activate(layer(x)))
         logits: torch.Tensor = last(x)
@@ -95,7 +122,13 @@ def build_model(config: ModelConfig, seed: int, device: torch.device) -> MLP:
 
     Weights are drawn on the CPU: the same on every device.
     """
-    model = MLP(config.hidden, config.activation, config.dropout)
+    model = MLP(
+        config.hidden,
+        config.activation,
+        config.dropout,
+        input_dropout=config.input_dropout,
+        input_noise=config.input_noise,
+    )
     initialise(model, config.init, generator(seed, "weights"))
     seed_dropout(model, seed, device)
     return model.to(device)
@@ -103,7 +136,7 @@ def build_model(config: ModelConfig, seed: int, device: torch.device) -> MLP:
 
 def seed_dropout(model: MLP, seed: int, device: torch.device) -> None:
     """Give the model's masks a fresh stream of their own on the device that it will train on."""
-    model.dropout.rng = generator(seed, "dropout", device=device)
+    model.draw_from(generator(seed, "dropout", device=device))
 
 
 def initialise(model: MLP, init: str, rng: torch.Generator) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer
 from torch.optim import RMSprop as TorchRMSprop
 
 from mnist_ff.config import (
     AdamConfig,
+    LionConfig,
+    NadamConfig,
     OptimizerConfig,
     RMSpropConfig,
     RMSpropTorchConfig,
@@ -26,8 +28,9 @@ class RMSprop(Optimizer):
     torch.optim.RMSprop adds eps outside the root, and has other defaults: another optimizer once gradients are small.
     """
 
-    def __init__(self, params: Parameters, lr: float, rho: float, eps: float) -> None:
+    def __init__(self, params: Parameters, lr: float, rho: float, eps: float, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps})
+        self._decay = weight_decay  # no option of a group: older checkpoints have none
         self._rooms: dict[torch.Tensor, torch.Tensor] = {}
         self._rest = torch.tensor((1 - rho) * eps, dtype=torch.float64)  # what keeps eps whole when the average decays
         for group in self.param_groups:
@@ -54,13 +57,66 @@ class RMSprop(Optimizer):
                 torch.add(self._rest, square, alpha=rho, out=square)
                 square.addcmul_(parameter.grad, parameter.grad, value=1 - rho)
                 root = torch.sqrt(square, out=self._scratch(parameter))
-                parameter.addcdiv_(parameter.grad, root, value=-lr)
+                if self._decay:
+                    parameter.mul_(1 - lr * self._decay)
+                if isinstance(lr, torch.Tensor):  # on the device, where a CUDA graph reads it anew
+                    parameter.addcmul_(torch.div(parameter.grad, root, out=root), lr, value=-1)
+                else:
+                    parameter.addcdiv_(parameter.grad, root, value=-lr)
 
     def _scratch(self, parameter: torch.Tensor) -> torch.Tensor:
         """Room for a temporary of this parameter's shape: a fresh one a step costs more than the arithmetic."""
         if parameter not in self._rooms:
             self._rooms[parameter] = torch.empty_like(parameter)
         return self._rooms[parameter]
+
+
+class Lion(Optimizer):
+    """Lion (Chen et al. 2023, arXiv:2302.06675, its program 1), weight decay decoupled."""
+
+    def __init__(self, params: Parameters, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update. A closure is not used: the rule needs one gradient only."""
+        for group in self.param_groups:
+            lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if "momentum" not in self.state[parameter]:
+                    self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+                momentum = self.state[parameter]["momentum"]
+                direction = torch.lerp(parameter.grad, momentum, beta1).sign_()
+                parameter.mul_(1 - lr * decay).sub_(direction.mul_(lr))
+                momentum.lerp_(parameter.grad, 1 - beta2)
+
+
+class Nadam(NAdam):
+    """torch.optim.NAdam whose state is there from the start, its product of momenta at one: a CUDA graph needs both."""
+
+    def reset(self, capturable: bool) -> None:
+        """Make the state that the first update would make."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                device = parameter.device if capturable else torch.device("cpu")
+                self.state[parameter] = {
+                    "step": torch.zeros((), device=device),
+                    "mu_product": torch.ones((), device=device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+
+
+READS_A_TENSOR = {"rmsprop", "adam", "adamw", "nadam", "lion"}
+"""Optimizers whose rate may be a tensor on the device; torch's other two ask it for its number, which no graph can."""
+
+
+def set_rate(optimizer: Optimizer, rate: float | torch.Tensor) -> None:
+    """Give every group this rate; a tensor is read at each update, and may change in between."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable: bool = False) -> Optimizer:
@@ -72,12 +128,14 @@ def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable:
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = capturable
+    if isinstance(optimizer, Nadam):
+        optimizer.reset(capturable)
     return optimizer
 
 
 def _rmsprop(config: OptimizerConfig, parameters: Parameters) -> Optimizer:
     assert isinstance(config, RMSpropConfig)
-    return RMSprop(parameters, lr=config.lr, rho=config.rho, eps=config.eps)
+    return RMSprop(parameters, lr=config.lr, rho=config.rho, eps=config.eps, weight_decay=config.weight_decay)
 
 
 def _rmsprop_torch(config: OptimizerConfig, parameters: Parameters) -> Optimizer:
@@ -118,10 +176,30 @@ def _adam(kind: type[Adam]) -> Callable[[OptimizerConfig, Parameters], Optimizer
     return build
 
 
+def _nadam(config: OptimizerConfig, parameters: Parameters) -> Optimizer:
+    assert isinstance(config, NadamConfig)
+    return Nadam(
+        parameters,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        momentum_decay=config.momentum_decay,
+        decoupled_weight_decay=True,
+    )
+
+
+def _lion(config: OptimizerConfig, parameters: Parameters) -> Optimizer:
+    assert isinstance(config, LionConfig)
+    return Lion(parameters, config.lr, (config.beta1, config.beta2), config.weight_decay)
+
+
 BUILDERS: dict[str, Callable[[OptimizerConfig, Parameters], Optimizer]] = {
     "rmsprop": _rmsprop,
     "rmsprop_torch": _rmsprop_torch,
     "sgd": _sgd,
     "adam": _adam(Adam),
     "adamw": _adam(AdamW),
+    "nadam": _nadam,
+    "lion": _lion,
 }

@@ -20,6 +20,9 @@ Drawing = Callable[[Run, str], "Figure"]
 
 RAW, SMOOTH, TRAIN, HELD = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
+AUGMENTED = "augmented.safetensors"
+"""Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
+uint8, an image a row, itself first."""
 
 
 def draw_run(run: Run, title: str) -> dict[str, Exception]:
@@ -31,6 +34,8 @@ def draw_run(run: Run, title: str) -> dict[str, Exception]:
     folder.mkdir(exist_ok=True)
     failures: dict[str, Exception] = {}
     for name, draw in DRAWINGS.items():
+        if name == "augmented" and not run.file(AUGMENTED).exists():
+            continue
         try:
             with replacing(folder / f"{name}.png") as temporary, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a name with letters that the font lacks is drawn with boxes
@@ -75,16 +80,18 @@ def _epochs(run: Run, title: str) -> Figure:
 
     rows = run.epochs()
     figure, _ = new_figure(11, 4.5, axes=False)
-    part = "validation" if rows and "validation_loss" in rows[0] else "test"
+    part = "validation" if any("validation_loss" in row for row in rows) else "test"
     numbers = [int(row["epoch"]) + 1 for row in rows]
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
         axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)")
-        if rows and f"train_eval_{what}" in rows[0]:
-            same = [row[f"train_eval_{what}"] for row in rows]
-            axes.plot(numbers, same, "o--", color=TRAIN, fillstyle="none", label="train (dropout off)")
-        axes.plot(numbers, [row[f"{part}_{what}"] for row in rows], "o-", color=HELD, label=part)
+        scored = [(number, row) for number, row in zip(numbers, rows, strict=True) if f"{part}_{what}" in row]
+        at = [number for number, _ in scored]
+        if scored and f"train_eval_{what}" in scored[0][1]:
+            same = [row[f"train_eval_{what}"] for _, row in scored]
+            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (dropout off)")
+        axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -146,12 +153,25 @@ def _weights(run: Run, title: str) -> Figure:
     return figure
 
 
+def _augmented(run: Run, title: str) -> Figure:
+    rows = load_file(run.file(AUGMENTED))["images"]
+    figure, axes = new_figure(9, 0.6 + 0.9 * len(rows))
+    _title(axes, "Training images, and what the network sees of each", title)
+    count, across, height, width = rows.shape
+    whole = rows.transpose(0, 2, 1, 3).reshape(count * height, across * width)
+    axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255)  # one image: 100 axes take seconds
+    axes.axvline(width - 0.5, color=SMOOTH, linewidth=1)
+    axes.set_axis_off()
+    return figure
+
+
 DRAWINGS: dict[str, Drawing] = {
     "loss": _loss,
     "epochs": _epochs,
     "confusion": _confusion,
     "mistakes": _mistakes,
     "weights": _weights,
+    "augmented": _augmented,
 }
 
 

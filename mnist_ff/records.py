@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ CLASSES = 10
 SIDE = 28
 """An image's height and width."""
 INPUTS = SIDE * SIDE
+EARLY = "early stopping"
+"""The beginning of the cause of a run that finished before its last epoch because its scores became no better."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class BatchRecord:
     epoch: int
     batch: int
     loss: float
-    """This batch's own mean cross-entropy in nats, dropout on."""
+    """This batch's own mean cross-entropy in nats, dropout on, whatever else training makes smaller."""
     lr: float
     samples: int
     correct: int
@@ -48,6 +50,23 @@ class Plan:
     checkpoint_every: int | None = None
     """Batches between two checkpoints within an epoch."""
     start: Position = Position()
+    schedule: Callable[[int], float] | None = None
+    """A step of the run, from 0, to its learning rate; None: the same for all."""
+    evaluate_every: int = 1
+
+    def evaluates(self, epoch: int) -> bool:
+        """Whether the model is scored after this epoch."""
+        return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step of the run."""
+        return self.learning_rate if self.schedule is None else self.schedule(step)
+
+    def rates(self, epoch: int, batches: range) -> tuple[float, ...]:
+        """The learning rates of these batches of an epoch; none where they are the optimizer's own throughout."""
+        if self.schedule is None:
+            return ()
+        return tuple(self.schedule(epoch * self.batches + batch) for batch in batches)
 
     @property
     def batches(self) -> int:
@@ -122,7 +141,7 @@ class EpochRecord:
     train_loss: float
     train_accuracy: float
     test: Score | None
-    """On the test images, or None where a validation split takes their place."""
+    """On the test images, or None where a validation split takes their place or the epoch is not scored."""
     validation: Score | None
     seconds: float
     """Training and evaluation of this epoch."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_ff.config import Config, config_from, read_yaml, to_yaml
+from mnist_ff.config import Config, completed, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
@@ -53,6 +53,7 @@ NUMBERS = (
     "epochs.csv",
     "model.safetensors",
     "predictions.safetensors",
+    "augmented.safetensors",
     "evaluation.json",
     "report.html",
     "summary.json",
@@ -234,7 +235,7 @@ class Run:
         path = self.file("config.yaml")
         try:
             values = read_yaml(path)
-            return config_from(values if isinstance(values, dict) else {}, where=str(path))
+            return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 

@@ -43,7 +43,7 @@ def fit(
         steps += len(batches) - len(earlier)
         if len(batches) < plan.batches:
             break
-        scores = evaluate()
+        scores = evaluate() if plan.evaluates(epoch) else {}
         _check_finite(scores, epoch, plan)
         epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
         for callback in callbacks:
@@ -71,7 +71,7 @@ def _train_epoch(
         callback.on_epoch_begin(epoch)
     batches = list(earlier)
     for chunk in plan.chunks(len(batches)):
-        figures = _read(step(order[plan.rows(chunk)], stopped))
+        figures = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
         for record in _records(plan, epoch, chunk, figures):
             batches.append(record)
             for callback in callbacks:
@@ -91,17 +91,18 @@ def _read(figures: torch.Tensor) -> list[tuple[float, float]]:
 
 def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> Iterator[BatchRecord]:
     for batch, (loss, correct) in zip(chunk, figures, strict=False):  # fewer figures where it was stopped
+        step = epoch * plan.batches + batch
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.learning_rate:g}); "
+                f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.rate(step):g}); "
                 "try a smaller optimizer.lr"
             )
         yield BatchRecord(
-            step=epoch * plan.batches + batch,
+            step=step,
             epoch=epoch,
             batch=batch,
             loss=loss,
-            lr=plan.learning_rate,
+            lr=plan.rate(step),
             samples=plan.samples_in(batch),
             correct=int(correct),
         )

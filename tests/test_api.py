@@ -19,7 +19,7 @@ import mnist_ff
 from mnist_ff.data.load import Data
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.hydra_app.compose import compose
-from mnist_ff.records import BatchRecord
+from mnist_ff.records import BatchRecord, Plan
 
 ONE = {"epochs": 1, "batch": 64, "verbose": False, "device": "cpu"}
 
@@ -223,8 +223,12 @@ def test_ctrl_c_returns_the_model_and_its_losses(small_data: Data) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
-    model, losses = mnist_ff.run_network(data=small_data, epochs=10**6, batch=64, verbose=False)
+
+    class Began(mnist_ff.Callback):
+        def on_train_begin(self, plan: Plan) -> None:
+            thread.start()
+
+    model, losses = mnist_ff.run_network(data=small_data, epochs=10**6, batch=64, verbose=False, callbacks=[Began()])
     thread.join()
     assert isinstance(model, torch.nn.Module)
     assert len(losses) > 10

@@ -80,3 +80,10 @@ def test_bad_words(words: list[str], mnist_ff: Command) -> None:
     assert code == 2
     assert "Traceback" not in err
     assert not Path("bench.json").exists()
+
+
+@pytest.mark.parametrize("word", ["schedule=linear", "schedule.warmup=3", "augment=both"])
+def test_what_is_no_part_of_a_step_is_refused(word: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("bench", word)
+    assert code == 2
+    assert f"{word}: bench times one step" in err

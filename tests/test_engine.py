@@ -131,7 +131,7 @@ def fake_capture(calls: list[str]) -> Callable[[Callable[[], None], Sequence[tor
     return capture
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
 def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(optimizer: str) -> None:
     split = make_split(600)
     words = [f"optimizer={optimizer}", "model.hidden=[32,16]", "trainer.batch_size=64"]
@@ -268,7 +268,7 @@ def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam", "lion"])
 def test_graph_equals_eager_on_cuda(optimizer: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")

@@ -86,7 +86,7 @@ def test_a_resumed_run_equals_the_whole_one_at_every_stop(steps: int, mnist_ff: 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("engine", ["fused", "eager"])
-@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam"])
 def test_for_every_optimizer_engine_and_precision(
     optimizer: str, engine: str, precision: str, mnist_ff: Command
 ) -> None:

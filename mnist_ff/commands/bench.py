@@ -75,6 +75,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     if arguments.peers:
         _check_peers_can_follow(arguments.overrides)
     config = compose(arguments.overrides)
+    _check_a_step_alone(config)
     check(config)
     with prepared(config.trainer, 0) as device:
         result = _conditions(config, device, arguments.peers)
@@ -91,6 +92,19 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     write_text(out, json.dumps(result, indent=2) + "\n")
     console.print(f"written to {arguments.out}", highlight=False)
     return 0
+
+
+def _check_a_step_alone(config: Config) -> None:
+    """Errors: ConfigError for what is no part of the steps that are compared here."""
+    asked = {
+        f"schedule={config.schedule.name}": config.schedule.name != "constant",
+        f"schedule.warmup={config.schedule.warmup}": config.schedule.warmup > 0,
+        f"augment={config.augment.name}": config.augment.name != "none",
+        f"trainer.teacher={config.trainer.teacher}": config.trainer.teacher is not None,
+    }
+    for word, there in asked.items():
+        if there:
+            raise ConfigError(f"{word}: bench times one step on images as they are, at one rate; leave it out")
 
 
 PEER_KEYS = ("model.hidden=", "model.dropout=", "trainer.batch_size=")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 
 from mnist_ff.config import Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.records import CLASSES
+from mnist_ff.runs import Run
 
 
 def check(config: Config) -> None:
@@ -27,6 +29,13 @@ def check(config: Config) -> None:
             f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
             f"the training images of data={config.data.name}"
         )
+    steps = config.trainer.epochs * math.ceil(images / config.trainer.batch_size)
+    if config.schedule.warmup >= steps:
+        raise ConfigError(f"schedule.warmup={config.schedule.warmup}: must be below {steps}, the run's batches")
+    if config.data.validation_split == 0:
+        check_no_validation(config.trainer)
+    if config.trainer.teacher is not None:
+        check_teacher(config.trainer.teacher)
     check_trainer(config.trainer)
     check_trackers(config.logger)
 
@@ -48,6 +57,27 @@ def check_trackers(logger: LoggerConfig) -> None:
                     f"logger={name}: needs {module}, which is not installed: pip install 'mnist-ff[{name}]'; "
                     "logger=[] tracks nothing"
                 )
+
+
+def check_no_validation(trainer: TrainerConfig) -> None:
+    """Errors: ConfigError for a key that chooses by held-out images where there are none: the test set must not."""
+    for key in ("patience", "keep_best"):
+        value = getattr(trainer, key)
+        if value not in (None, False):
+            raise ConfigError(
+                f"trainer.{key}={value}: goes by held-out training images; set data.validation_split, such as 0.1666"
+            )
+
+
+def check_teacher(path: str) -> None:
+    """Errors: BadRunError, ConfigError when trainer.teacher is not a run that ended with weights."""
+    try:
+        run = Run.open(path)
+        run.config()
+    except BadRunError as error:
+        raise BadRunError(f"trainer.teacher={error}") from None
+    if not run.file("model.safetensors").is_file():
+        raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end well")
 
 
 def check_trainer(trainer: TrainerConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -17,6 +18,7 @@ from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
 from mnist_ff.device import cpu_name, describe
+from mnist_ff.runs import Run
 
 PACKAGES = (
     "mnist-ff",
@@ -48,12 +50,21 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "cuda": torch.version.cuda,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "git": git_state(Path(__file__).parent),
+        "teacher": _weights_of(config.trainer.teacher),
         "data": {
             "name": data.name,
             "instead_of": data.instead_of,
             "sha256": source_sums(cache_file(config.data)),
         },
     }
+
+
+def _weights_of(teacher: str | None) -> dict[str, str] | None:
+    """Which network taught: the SHA-256 of its weights' file."""
+    if teacher is None:
+        return None
+    content = Run(Path(teacher)).file("model.safetensors").read_bytes()
+    return {"run": teacher, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ def by_load(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:
 def _load(config: Config) -> tuple[Any, ...]:
     """What decides a run's time, beside its machine."""
     trainer = dataclasses.replace(config.trainer, threads=None, checkpoint_every=None)
-    return config.data.name, config.data.validation_split, config.model, config.optimizer.name, trainer
+    return config.data.name, config.data.validation_split, config.model, config.optimizer.name, config.augment, trainer
 
 
 def finished_here(root: Path) -> Iterator[Earlier]:

@@ -9,15 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, nearest
+from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.records import EARLY
 from mnist_ff.runs import Run
+from mnist_ff.schedule import depends_on_length
 
 FREE = {
     "data.mirrors",
     "data.root",
     "trainer.checkpoint_every",
     "trainer.epochs",
+    "trainer.evaluate_every",
     "trainer.plots",
     "trainer.score_train",
     "trainer.sync_every",
@@ -50,7 +53,7 @@ def find_run(word: str, root: Path) -> Run:
 
 def recipe(config: Config) -> str:
     """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
-    values = flat(experiment(config))
+    values = flat(lasting(config))
     kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -110,11 +113,16 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
                 f"{key}={new[key]}: the run was trained with {old[key]}; a resume goes on, it does not begin anew\n"
                 f"mnist-ff train --config-of {run.path} {key}=... makes a new run of it"
             )
-    warnings = [f"{key} goes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
     if config.logger != saved.logger:
         changes[LOGGER] = config_to_dict(config).get(LOGGER, {})
-    summary = run.summary()
     epochs = config.trainer.epochs
+    warnings = [f"{key} goes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
+    if "trainer.epochs" in changes and depends_on_length(config.schedule):
+        warnings.append(
+            f"trainer.epochs goes from {old['trainer.epochs']} to {epochs}: the batches to come have the rates of "
+            f"schedule={config.schedule.name} over {epochs} epochs, and those done had others"
+        )
+    summary = run.summary()
     begun = 0 if summary is None else summary.epochs + (summary.status != "finished")
     if "trainer.epochs" in changes and epochs < begun:
         raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
@@ -124,4 +132,6 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 def is_done(run: Run, config: Config) -> bool:
     """Whether nothing is left to train."""
     summary = run.summary()
-    return summary is not None and summary.status == "finished" and summary.epochs >= config.trainer.epochs
+    if summary is None or summary.status != "finished":
+        return False
+    return summary.epochs >= config.trainer.epochs or (summary.cause or "").startswith(EARLY)

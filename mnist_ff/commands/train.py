@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import secrets
 import shlex
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,38 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff import device as devices
-from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, Pruning, RunWriter
-from mnist_ff.checkpoint import TrainingState, load_checkpoint, load_optimizer, save_checkpoint, save_weights
+from mnist_ff.augment import build_augment
+from mnist_ff.callbacks import Callback, Checkpoint, EarlyStopping, EpochLines, ProgressBar, Pruning, RunWriter
+from mnist_ff.checkpoint import (
+    TrainingState,
+    load_checkpoint,
+    load_optimizer,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from mnist_ff.commands.check import check
 from mnist_ff.commands.environment import environment
 from mnist_ff.commands.resume import recipe
 from mnist_ff.config import Config, experiment, flat, with_absolute_paths
-from mnist_ff.data.load import Data, Split, ensure, load_data
+from mnist_ff.data.load import Data, Split, as_input, ensure, load_data
 from mnist_ff.engine import build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.records import CLASSES, Outcome, Plan, Position, Score, Summary
+from mnist_ff.plots import AUGMENTED
+from mnist_ff.records import CLASSES, EARLY, SIDE, Outcome, Plan, Position, Score, Summary
 from mnist_ff.runs import Run, shown
+from mnist_ff.schedule import learning_rate, moves
 from mnist_ff.seeds import generator, row_order
 from mnist_ff.sweeps.collect import sweep_of
 from mnist_ff.tables import score_text
 from mnist_ff.trackers.chosen import chosen_trackers, identity
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
 from mnist_ff.training import Shuffle, fit
+from mnist_ff.updates import Updates
 
 log = logging.getLogger("mnist_ff")
 
@@ -50,6 +62,8 @@ KEPT = 800
 """Mistakes whose images a run keeps, 0.6 MB; a network of 98 % makes 200."""
 DOUBTFUL = 6
 """Right answers of each class whose images a run keeps: those it was least sure of."""
+CHANGED = 9
+"""Augmented images that a run keeps of each class."""
 
 
 @dataclasses.dataclass
@@ -178,11 +192,24 @@ class _Training:
             self.data = load_data(config.data, self.seed).to(device)
         with clock.part("build"):
             self.model = build_model(config.model, self.seed, device)
+            self.augment = build_augment(config.augment, self.seed, device)
+            self.updates = Updates(self.model, config.trainer)
+            moving = moves(config.schedule)
             self.step, self.optimizer = build_steps(
-                self.model, config.optimizer, config.trainer, self.data.train, device
+                self.model,
+                config.optimizer,
+                config.trainer,
+                self.data.train,
+                device,
+                moving_rate=moving,
+                augment=self.augment,
+                teacher=load_teacher(config, device),
+                updates=self.updates,
             )
-        self.engine = choose_engine(self.model, config.trainer, device)
+        self.engine = choose_engine(self.model, config.trainer, device, config.optimizer.name, moving)
         self.trackers: list[Tracking] = []
+        self.stopping = stopping_of(config)
+        self.best: dict[str, torch.Tensor] | None = None
         conditions = environment(config, self.data, device, self.engine, argv)
         if saved is None:
             self.position = Position()
@@ -190,6 +217,8 @@ class _Training:
         else:
             self.position = self._restore(saved)
             self._begin_again(conditions, changes or {})
+            if self.stopping is not None:
+                self.stopping.resume(_monitored(run, config.trainer.monitor), config.trainer.epochs)
 
     @contextmanager
     def tracked(self) -> Iterator[None]:
@@ -234,10 +263,15 @@ class _Training:
         )
         for tracking in self.trackers:
             self._say(f"tracked by {tracking.where}")
+        if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
+            self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
         outcome = self._fit()
+        self._settle_weights(outcome)
         final = evaluate(self.model, self.data.test)
         save_weights(self.run.file("model.safetensors"), self.model)
         save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
+        if self.augment is not None:
+            save_augmented(self.run.file(AUGMENTED), self.config, self.data.train)
         if self.config.trainer.plots:
             self._draw()
         summary = self._summary(outcome, final.score)
@@ -250,10 +284,15 @@ class _Training:
 
     def _fit(self) -> Outcome:
         config = self.config
+        plan = plan_of(config, self.data, self.position)
         with ExitStack() as stack:
+            stack.enter_context(self.clock.part("train"))
+            if self.resumed and self._early() is not None:  # all was done but for the last files
+                return Outcome(plan.first_step, (), 0.0, self._early())
             callbacks: list[Callback] = [
                 stack.enter_context(RunWriter.opened(self.run, self.resumed)),
                 EpochLines(self._say),
+                *([] if self.stopping is None else [self.stopping]),
                 Checkpoint(self._save),
             ]
             if self.pruning is not None:
@@ -262,13 +301,24 @@ class _Training:
             if self.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
-            plan = plan_of(config, self.data, self.position)
-            with self.clock.part("train"):
-                evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train)
-                return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
+            evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
+            return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
 
     def _reason_to_stop(self) -> str | None:
-        return self.stopped() or self._pruned()
+        return self.stopped() or self._pruned() or self._early()
+
+    def _early(self) -> str | None:
+        return None if self.stopping is None else self.stopping()
+
+    def _settle_weights(self, outcome: Outcome) -> None:
+        """Give the model the weights that the run keeps: the best epoch's, or the averages. Training is over."""
+        if self.config.trainer.keep_best and self.best is not None:
+            assert self.stopping is not None
+            assert self.stopping.best_epoch is not None
+            self.model.load_state_dict(self.best)
+            self._say(f"kept: the weights after epoch {self.stopping.best_epoch + 1}, the best")
+        elif self.updates.average is not None and outcome.steps:
+            self.updates.average.put()
 
     def _pruned(self) -> str | None:
         return None if self.pruning is None else self.pruning()
@@ -292,6 +342,11 @@ class _Training:
                 f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
                 f"(lr {self.config.optimizer.lr:g}); try a smaller optimizer.lr"
             )
+        if self.config.trainer.keep_best and not position.batches:
+            assert self.stopping is not None
+            if self.stopping.best_epoch == position.epoch - 1:
+                with self.updates.in_place():
+                    self.best = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         rng = self.model.dropout.rng
         self.run.sync_numbers()
         state = TrainingState(
@@ -301,6 +356,9 @@ class _Training:
             None if rng is None else rng.get_state(),
             self.device.type,
             recipe(self.config),
+            None if self.augment is None else self.augment.rng.get_state(),
+            None if self.updates.average is None else self.updates.average.state(),
+            self.best,
         )
         save_checkpoint(self.run, state)
 
@@ -310,22 +368,33 @@ class _Training:
             raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
         plan = plan_of(self.config, self.data)
         try:
+            if self.config.trainer.keep_best and saved["best"] is not None:
+                self.model.load_state_dict(saved["best"])  # to see that it fits
+                self.best = saved["best"]
             self.model.load_state_dict(saved["model"])
             load_optimizer(self.optimizer, saved["optimizer"])
             position = plan.position(saved["epoch"], saved["batches"])
-            rng = self.model.dropout.rng
-            if saved["device"] != self.device.type:
-                self._warn(f"the masks' generator of {saved['device']} cannot go on on {self.device.type}: seeded anew")
-                step = position.epoch * plan.batches + len(position.batches)
-                self.model.dropout.rng = generator(self.seed, "dropout", step, device=self.device)
-            elif rng is not None and saved["dropout"] is not None:
-                rng.set_state(saved["dropout"])
+            if self.updates.average is not None:
+                self.updates.average.load(saved["average"])
+            self._restore_chance(saved, position.epoch * plan.batches + len(position.batches))
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             first = (str(error).splitlines() or [""])[0]
             raise BadRunError(f"{self.run.path}: its checkpoint does not fit its config ({first})") from None
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.optimizer.lr
         return position
+
+    def _restore_chance(self, saved: Mapping[str, Any], step: int) -> None:
+        """The generators as they were, or others from the seed and the step where they were another device's."""
+        rng = self.model.dropout.rng
+        if saved["device"] != self.device.type:
+            self._warn(f"the generators of {saved['device']} cannot go on on {self.device.type}: seeded anew")
+            self.model.draw_from(generator(self.seed, "dropout", step, device=self.device))
+            if self.augment is not None:
+                self.augment.rng = generator(self.seed, "augment", step, device=self.device)
+            return
+        if rng is not None and saved["dropout"] is not None:
+            rng.set_state(saved["dropout"])
+        if self.augment is not None:
+            self.augment.rng.set_state(saved["augment"])
 
     def _begin_again(self, conditions: dict[str, Any], changes: Mapping[str, Any]) -> None:
         """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""
@@ -352,7 +421,7 @@ class _Training:
             self._warn(f"no picture {picture} ({failure})")
 
     def _status(self, outcome: Outcome) -> str:
-        if outcome.stopped is None:
+        if outcome.stopped is None or outcome.stopped == self._early():
             return "finished"
         return "pruned" if outcome.stopped == self._pruned() else "interrupted"
 
@@ -374,7 +443,7 @@ class _Training:
     def _report(self, summary: Summary) -> None:
         assert summary.score is not None
         seconds, path = summary.seconds, shown(self.run.path)
-        if summary.status != "finished":
+        if summary.status != "finished" or (summary.cause or "").startswith(EARLY):
             self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
         self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
@@ -406,18 +475,62 @@ def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  
         learning_rate=config.optimizer.lr,
         checkpoint_every=trainer.checkpoint_every,
         start=start,
+        evaluate_every=trainer.evaluate_every,
+        schedule=_rates(config, len(data.train)) if moves(config.schedule) else None,
     )
 
 
-def scorer(model: nn.Module, data: Data, train: int = 0) -> Callable[[], Mapping[str, Score]]:
+def _rates(config: Config, samples: int) -> Callable[[int], float]:
+    """The learning rate of each step of the run."""
+    steps = config.trainer.epochs * math.ceil(samples / config.trainer.batch_size)
+    return lambda step: learning_rate(config.schedule, config.optimizer.lr, step, steps)
+
+
+def stopping_of(config: Config) -> EarlyStopping | None:
+    """What follows the validation score, where the config wants it followed."""
+    trainer = config.trainer
+    if trainer.patience is None and not trainer.keep_best:
+        return None
+    return EarlyStopping(trainer.monitor, trainer.patience, trainer.min_delta)
+
+
+def _monitored(run: Run, column: str) -> list[float]:
+    """A column of epochs.csv. Errors: BadRunError when a row has none."""
+    try:
+        return [row[column] for row in run.epochs()]
+    except (KeyError, ValueError):
+        raise BadRunError(f"{run.file('epochs.csv')}: its rows have no {column}") from None
+
+
+def load_teacher(config: Config, device: torch.device) -> nn.Module | None:
+    """The network that trainer.teacher names, if it does; of its directory only the config and the weights are read.
+
+    Errors: BadRunError when it is not a run that ended well.
+    """
+    if config.trainer.teacher is None:
+        return None
+    run = Run.open(config.trainer.teacher)
+    network = build_model(run.config().model, 0, device)
+    load_weights(run.file("model.safetensors"), network)
+    return network.train(False)
+
+
+def scorer(
+    model: nn.Module, data: Data, train: int = 0, updates: Updates | None = None
+) -> Callable[[], Mapping[str, Score]]:
     """What fit() asks after each epoch: the validation split's score where there is one, else the test images'.
 
-    The first `train` training images are scored beside it.
+    The first `train` training images are scored beside it. Where weights are averaged, the averages are scored.
     """
     parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
     if train:
         parts["train"] = Split(data.train.images[:train], data.train.labels[:train])
-    return lambda: {part: evaluate(model, split).score for part, split in parts.items()}
+
+    def scores() -> Mapping[str, Score]:
+        with nullcontext() if updates is None else updates.in_place():
+            return {part: evaluate(model, split).score for part, split in parts.items()}
+
+    return scores
 
 
 def shuffler(shuffled: bool, seed: int, split: Split, device: torch.device) -> Shuffle:
@@ -469,6 +582,20 @@ def _doubtful(final: Evaluation) -> torch.Tensor:
         right = torch.nonzero((final.labels == label) & (final.answers == label))[:, 0]
         found.append(right[torch.argsort(final.probabilities[right, label], stable=True)[:DOUBTFUL]])
     return torch.cat(found)
+
+
+def save_augmented(path: Path, config: Config, split: Split) -> None:
+    """Keep some training images, one of each class where there are, and changed ones of them, for a picture."""
+    assert config.seed is not None
+    cpu = torch.device("cpu")
+    augment = build_augment(config.augment, config.seed, cpu)  # not the run's own: its chance is the training's
+    assert augment is not None
+    labels = split.labels.cpu()
+    firsts = [found[0] for found in (torch.nonzero(labels == label)[:, 0] for label in range(CLASSES)) if len(found)]
+    images = as_input(split.images[torch.stack(firsts).to(split.images.device)].cpu())
+    shown = torch.stack([images, *(augment(images) for _ in range(CHANGED))], dim=1)
+    with replacing(path) as temporary:
+        save_file({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}, temporary)
 
 
 def warn_of_fallback(data: Data, console: Console) -> None:

@@ -179,7 +179,10 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
     config, changes, warnings = resumed_config(run, _values(hydra, words))
     check(config)
     if is_done(run, config):
-        console.print(f"{run.path}: has its {config.trainer.epochs} epochs; nothing to do", markup=False)
+        summary = run.summary()
+        early = summary is not None and summary.epochs < config.trainer.epochs
+        why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
+        console.print(f"{run.path}: {why}; nothing to do", markup=False)
         return 0
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)

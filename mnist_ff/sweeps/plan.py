@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mnist_ff.config import Config, config_from, config_to_dict, experiment
+from mnist_ff.config import Config, completed, config_from, config_to_dict, lasting
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.runs import Run
@@ -58,7 +58,7 @@ class SweepPlan:
 
 def digest(config: Config) -> str:
     """The SHA-256 of a resolved config, whatever tracks it."""
-    return hashlib.sha256(json.dumps(experiment(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(lasting(config), sort_keys=True).encode()).hexdigest()
 
 
 def write_plan(directory: Path, plan: SweepPlan) -> None:
@@ -132,7 +132,7 @@ def _job(values: Mapping[str, Any], path: Path) -> Job:
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise TypeError(f"a job's number is {number!r}")
     check_subdir(subdir)
-    job = Job(number, _words(values["overrides"]), subdir, config_from(values["config"], where=str(path)))
+    job = Job(number, _words(values["overrides"]), subdir, config_from(completed(values["config"]), where=str(path)))
     if job.digest != values["digest"]:
         raise ValueError(f"job {number}'s config is not the one that was saved")
     return job

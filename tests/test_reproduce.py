@@ -1,0 +1,97 @@
+"""The experiments compose as they say, and a row of the table comes from runs alone."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.commands.reproduce import FIRST_SEED, experiments
+from mnist_ff.config import Config, conf_dir
+from mnist_ff.hydra_app.compose import compose
+from mnist_ff.runs import Run
+
+Command = Callable[..., tuple[int, str, str]]
+
+TINY = ["data=mnist_5k", "trainer.epochs=1", "model.hidden=[16]", "trainer.plots=false", "trainer.threads=1"]
+
+
+def test_the_tutorial_is_the_default() -> None:
+    assert compose(["experiment=tutorial"]) == compose()
+
+
+@pytest.mark.parametrize("name", [name for name in experiments() if name != "tutorial"])
+def test_an_experiment_is_a_delta_of_the_same_network(name: str) -> None:
+    config: Config = compose([f"experiment={name}"])
+    assert config != compose()
+    assert config.model.hidden == (500, 300)
+    head = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    for word in (
+        f"mnist-ff train experiment={name}",
+        f"mnist-ff reproduce {name}",
+        "Choices:",
+        "Conditions and result:",
+    ):
+        assert word in head, word
+
+
+def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("reproduce", "clean", *TINY, "data.validation_split=0.1", "--seeds", "2")
+    assert code == 0, err
+    row = json.loads(Path("outputs/reproduce/clean.json").read_text())
+    (sweep,) = Path("outputs/sweeps").iterdir()
+    runs = [Run.open(sweep / job) for job in "01"]
+    scores = [summary.score for run in runs if (summary := run.summary()) is not None and summary.score is not None]
+    accuracies = [score.accuracy for score in scores]
+    assert row["accuracy"] == pytest.approx(statistics.fmean(accuracies))
+    assert row["std"] == pytest.approx(statistics.stdev(accuracies))
+    assert (row["n"], row["seeds"], row["test_images"]) == (2, [FIRST_SEED, FIRST_SEED + 1], 1000)
+    assert row["validation_accuracy"] == pytest.approx(
+        statistics.fmean(run.epochs()[-1]["validation_accuracy"] for run in runs), abs=1e-6
+    )
+    low, high = row["interval_of_one_run"]
+    assert low < row["accuracy"] < high
+    assert row["config"]["optimizer"]["name"] == "adamw"
+    assert row["config"]["seed"] is None
+    assert row["conditions"]["torch"]
+    text = Path("outputs/reproduce/clean.md").read_text()
+    assert text in out
+    assert f"| `clean` | {row['accuracy']:.2%} | {100 * row['std']:.2f} | 2 |" in text
+    command = f"mnist-ff reproduce clean {' '.join(TINY)} data.validation_split=0.1 --seeds 2".replace("[16]", "'[16]'")
+    assert row["command"].replace("'model.hidden=[16]'", "model.hidden='[16]'") == command
+
+    Path("outputs/reproduce/clean.json").unlink()
+    (sweep / "1" / "summary.json").unlink()  # as if that run had been killed
+    assert mnist_ff("reproduce", "clean", "--resume", str(sweep))[0] == 0
+    again = json.loads(Path("outputs/reproduce/clean.json").read_text())
+    assert (again["accuracy"], again["command"]) == (row["accuracy"], row["command"])
+    assert mnist_ff("reproduce", "fashion", "--resume", str(sweep))[0] == 2
+
+
+def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:
+    words = ["optimizer=sgd", "optimizer.lr=1e30", "schedule=constant"]
+    code, out, _ = mnist_ff("reproduce", "tutorial", *TINY, *words, "--seeds", "2")
+    assert code == 1
+    assert "no row: not every run finished; go on with  mnist-ff reproduce tutorial --resume" in out
+    assert not Path("outputs/reproduce").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["tutoral"], "did you mean tutorial?"),
+        (["tutorial", "--seeds", "1"], "must be at least 2"),
+        (["tutorial", "seed=3"], "is decided by this command"),
+        (["tutorial", "quickly"], "an override is KEY=VALUE"),
+        (["tutorial", "trainer.epoch=3"], "there is no key trainer.epoch"),
+        (["tutorial", "--resume", "gone"], "is not a sweep directory"),
+    ],
+)
+def test_bad_words_run_nothing(words: list[str], reason: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("reproduce", *words)
+    assert code == 2
+    assert reason in err
+    assert not Path("outputs").exists()
