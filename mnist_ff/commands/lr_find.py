@@ -16,7 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff import device as devices
-from mnist_ff.commands.train import settle, shuffler, warn_of_fallback
+from mnist_ff.augment import build_augment
+from mnist_ff.commands.train import load_teacher, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config, config_to_dict
 from mnist_ff.data.load import load_data
 from mnist_ff.device import describe
@@ -73,7 +74,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.steps < 10:
         raise ConfigError(f"--steps {arguments.steps}: must be at least 10")
     for word in arguments.overrides:
-        if word.lstrip("+~").startswith(("hydra", "logger", "sweep")):
+        if word.lstrip("+~").startswith(("hydra", "logger", "schedule", "sweep")):
             raise ConfigError(f"{word}: means nothing to lr-find")
 
 
@@ -86,7 +87,15 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
         trainer = config.trainer
         if choose_engine(model, trainer, device) == "graph":  # a captured step keeps the rate it was captured with
             trainer = replace(trainer, engine="fused")
-        step, optimizer = build_steps(model, config.optimizer, trainer, data.train, device)
+        step, optimizer = build_steps(
+            model,
+            config.optimizer,
+            trainer,
+            data.train,
+            device,
+            augment=build_augment(config.augment, config.seed, device),
+            teacher=load_teacher(config, device),
+        )
         order = shuffler(trainer.shuffle, config.seed, data.train, device)
         console.print(
             f"{len(tried)} batches of {trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, {config.optimizer.name}, "

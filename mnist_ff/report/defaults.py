@@ -10,7 +10,7 @@ from typing import Any
 from mnist_ff.config import Config, conf_dir, config_to_dict, flat, read_yaml
 from mnist_ff.sweeps.summarise import ASIDE, text
 
-GROUPS = ("data", "model", "optimizer", "trainer")
+GROUPS = ("data", "model", "optimizer", "schedule", "augment", "trainer")
 
 
 @dataclass(frozen=True)
