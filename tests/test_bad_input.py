@@ -47,7 +47,7 @@ CASES = [
     (["model.hidden=500"], ["model.hidden=500", "a list"]),
     (["model.activation=rely"], ["model.activation=rely", "did you mean relu?"]),
     (["model.init=glorot"], ["model.init=glorot", "glorot_uniform"]),
-    (["optimizer=rmsprob"], ["optimizer=rmsprob", "adam, adamw, rmsprop", "did you mean rmsprop?"]),
+    (["optimizer=rmsprob"], ["optimizer=rmsprob", "adam, adamw, lion, nadam, rmsprop", "did you mean rmsprop?"]),
     (["data=minst"], ["data=minst", "did you mean mnist?"]),
     (["model=cnn"], ["model=cnn", "mlp"]),
     (["trainer=fast"], ["trainer=fast", "default"]),

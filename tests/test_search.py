@@ -578,7 +578,7 @@ LR = "optimizer.lr=tag(log,interval(1e-5,1e-1))"
         ("model.dropout=range(0,0.7,0.1)", Floats(0.0, 0.6, step=0.1)),
         ("optimizer=adam,sgd", Choices(("adam", "sgd"))),
         ("optimizer=choice(adam,sgd)", Choices(("adam", "sgd"))),
-        ("optimizer=glob(*,exclude=[a*,r*])", Choices(("sgd",))),
+        ("optimizer=glob(*,exclude=[a*,r*])", Choices(("lion", "nadam", "sgd"))),
         ("model.hidden=[500,300],[300],[]", Choices(("[500,300]", "[300]", "[]"))),
         ("trainer.shuffle=true,false", Choices(("True", "False"))),
         ("trainer.sync_every=25,null", Choices(("25", "null"))),
