@@ -264,7 +264,7 @@ def _overrides(before: Sequence[str], current: str, sweeping: bool) -> Iterator[
 def _values(chosen: Mapping[str, str], sweeping: bool) -> dict[str, tuple[str, ...]]:
     """Every key that may be typed, with the values that can be listed."""
     groups = [group for group in _groups() if group != "sweep" or sweeping]
-    values = {group: (*options_of(group), *(["null"] if group in ("experiment", "sweep") else [])) for group in groups}
+    values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
     trackers = re.findall(r"\w+", chosen.get("logger", ""))
     for key, hint in leaves(Config, chosen=chosen):
         section, _, name = key.partition(".")

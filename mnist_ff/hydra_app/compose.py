@@ -212,8 +212,8 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
     if group == "logger":  # the one group of which several, or none, may be chosen
         asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
     for option in asked:
-        if option is None and group in ("experiment", "sweep", "logger"):
-            continue
+        if option is None:  # Hydra has no word for none of a group but leaving it out
+            raise ConfigError(f"{group}=null: leave it out, or choose one: {', '.join(options)}")
         if str(option) not in options:
             names = ", ".join(options) or "nothing yet"
             raise ConfigError(f"{group}={option}: there is {names}{nearest(str(option), options)}")
@@ -222,8 +222,7 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
 def config_groups(loader: ConfigLoader) -> dict[str, list[str]]:
     """The groups of conf/ with their options; names that begin with _ are parts of others."""
     names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-    groups = {name: [option for option in _options(loader, name) if not option.startswith("_")] for name in names}
-    return groups | {"experiment": groups.get("experiment", [])}
+    return {name: [option for option in _options(loader, name) if not option.startswith("_")] for name in names}
 
 
 def _options(loader: ConfigLoader, group: str) -> list[str]:
