@@ -591,7 +591,7 @@ def test_names_beside_lines_keep_their_ends(browser: Browser, mnist_ff: Any) -> 
     assert reading(browser, "batch-chart").startswith("mean of 3 batches up to batch ")
     long = [f"a{'WwM' * 30}-{number}" for number in range(3)]
     shown = browser.js(LONG_NAMES, long)
-    assert [name[-2:] for name, _ in shown] == ["-0", "-1", "-2"]
+    assert [name[-2:] for name, _ in shown] == ["-2", "-1", "-0"]  # from the top
     assert all(name.startswith("…") for name, _ in shown)
     assert all(room >= 0 for _, room in shown)
     assert browser.problems() == []
