@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -300,8 +302,25 @@ def test_a_very_long_run_still_makes_a_page_of_four_megabytes(copied: Run) -> No
 
 def test_each_command_on_a_page_is_one(quick: Path, mnist_ff: Command) -> None:
     words = re.findall(r"<code>mnist-ff ([a-z-]+)", (quick / "report.html").read_text())
-    assert len(words) >= 4
+    assert set(words) >= {"evaluate", "predict", "export", "train", "compare", "report"}
     assert set(words) <= set(COMMANDS)
+
+
+def test_what_the_page_says_to_read_images_with_does(quick: Path, mnist_ff: Command) -> None:
+    found = re.search(r"<code>mnist-ff (predict [^<]+)</code>", (quick / "report.html").read_text())
+    assert found is not None
+    code, out, err = mnist_ff(*shlex.split(html.unescape(found[1])))
+    assert code == 0, err
+    assert out
+
+
+def test_no_more_training_images_are_scored_than_there_are(quick: Path, mnist_ff: Command) -> None:
+    assert "“dropout off” are 4,000 training images" in (quick / "report.html").read_text()
+    words = (*QUICK, "trainer.epochs=1", "data.validation_split=0.1", "hydra.run.dir=split")
+    assert mnist_ff("train", *words)[0] == 0
+    assert "“dropout off” are 3,600 training images" in Path("split/report.html").read_text()
+    assert mnist_ff("train", *words[:-1], "trainer.score_train=500", "hydra.run.dir=few")[0] == 0
+    assert "“dropout off” are 500 training images" in Path("few/report.html").read_text()
 
 
 def accuracy(values: Any) -> float:

@@ -21,9 +21,10 @@ from mnist_ff.evaluation import evaluate
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
 from mnist_ff.report.run_page import write_report
-from mnist_ff.runs import Run
+from mnist_ff.runs import BATCH_COLUMNS, Run
 from tests.browser import Browser
 from tests.conftest import MARKUP, make_split
+from tests.sweep_maker import make_sweep
 
 ANSWERS = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
@@ -156,6 +157,60 @@ def test_a_digit_drawn_with_the_pointer(page: Browser) -> None:
     assert page.problems() == []
 
 
+@pytest.mark.parametrize("ended", ["Clear", "Undo", "Delete"])
+def test_a_stroke_that_is_taken_away_while_it_is_drawn_ends(ended: str, page: Browser) -> None:
+    """What the pointer does until it is lifted leaves nothing, and joins no other stroke."""
+    corner = page.js(PAD)
+    first, second = [(60, 60), (60, 200)], [(200, 60), (200, 120)]
+    drag(page, corner, first, lift=True)
+    alone = seen(page)
+    drag(page, corner, second, lift=False)
+    assert not np.array_equal(seen(page), alone)
+    if ended == "Delete":
+        page.js("document.getElementById('pad').dispatchEvent(new KeyboardEvent('keydown', {key: 'Delete'}))")
+    else:
+        page.js("document.getElementById(arguments[0]).click()", ended.lower())
+    mouse(page, "mouseMoved", corner[0] + 240, corner[1] + 200, buttons=1)
+    mouse(page, "mouseReleased", corner[0] + 240, corner[1] + 200)
+    assert np.array_equal(seen(page), alone if ended == "Undo" else np.zeros_like(alone))
+    drag(page, corner, second, lift=True)
+    assert seen(page).any()
+    assert page.js("return window.mnistFF.pad.strokes.length") == (2 if ended == "Undo" else 1)
+    assert page.problems() == []
+
+
+def test_the_keys_pen_rests_while_a_pointer_draws(page: Browser) -> None:
+    corner = page.js(PAD)
+    drag(page, corner, [(60, 60), (60, 120)], lift=False)
+    for key in (" ", "ArrowRight"):
+        page.js("document.getElementById('pad').dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0]}))", key)
+    mouse(page, "mouseMoved", corner[0] + 60, corner[1] + 200, buttons=1)
+    mouse(page, "mouseReleased", corner[0] + 60, corner[1] + 200)
+    strokes = page.js("return window.mnistFF.pad.strokes")
+    assert len(strokes) == 1
+    assert {round(place["x"]) for place in strokes[0]} <= {59, 60, 61}
+    assert round(strokes[0][-1]["y"]) in (199, 200, 201)
+    assert page.js("return document.getElementById('pen').classList.contains('down')") is False
+
+
+def drag(page: Browser, corner: list[float], places: list[tuple[int, int]], lift: bool) -> None:
+    """A stroke of the mouse, from the drawing field's corner."""
+    points = [(corner[0] + x, corner[1] + y) for x, y in places]
+    mouse(page, "mousePressed", *points[0], buttons=1)
+    for x, y in points[1:]:
+        mouse(page, "mouseMoved", x, y, buttons=1)
+    if lift:
+        mouse(page, "mouseReleased", *points[-1])
+
+
+PAD = """
+const pad = document.getElementById("pad");
+pad.scrollIntoView();
+const box = pad.getBoundingClientRect();
+return [box.x, box.y];
+"""
+
+
 def test_a_digit_drawn_with_a_finger_on_a_phone(browser: Browser, reported: Path) -> None:
     """Two strokes; undo takes the last, clear all; the page does not scroll away under the finger."""
     browser.open(reported / "report.html", 390)
@@ -220,7 +275,7 @@ def test_markup_in_a_name_stays_text(page: Browser) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1200])
+@pytest.mark.parametrize("width", [280, 320, 390, 1200])
 def test_it_fits_and_can_be_read(browser: Browser, reported: Path, width: int, scheme: str) -> None:
     """No sideways scrolling; text stands out from its ground by WCAG's 4.5 to 1."""
     browser.open(reported / "report.html", width, 800, scheme)
@@ -276,6 +331,13 @@ def test_it_prints_on_white_paper(browser: Browser, reported: Path) -> None:
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
     assert browser.js(COLOURS, "h1") == [[0, 0, 0], [255, 255, 255]]
     assert browser.js("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert browser.js("return getComputedStyle(document.querySelector('.confusion')).breakInside") == "avoid"
+    browser.js("document.body.style.width = '720px'")  # a sheet of A4 between its margins; it is 1,050 high
+    heights = browser.js(
+        "return [...document.querySelectorAll('.pair .plot')].map((one) => one.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 2
+    assert all(0 < height < 320 for height in heights)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
@@ -311,7 +373,7 @@ def test_the_exact_loss_under_the_pointer(page: Browser, reported: Path) -> None
         mouse(page, "mouseMoved", box["x"] + share * box["width"], box["y"] + 100, buttons=0)
         words = reading(page)
         batch = int(words.split("batch ")[1].split(" ")[0])
-        assert f"batch {figure(losses[batch - 1])}," in words
+        assert f"batch {exact(losses[batch - 1])}," in words
         assert "smoothed" in words
         width = int(page.js("return document.querySelector('#loss-chart label').textContent").split()[-1])
         first = max(0, batch - 1 - width // 2)
@@ -319,8 +381,42 @@ def test_the_exact_loss_under_the_pointer(page: Browser, reported: Path) -> None
         assert float(words.split("smoothed ")[1]) == pytest.approx(np.mean(around), rel=1e-4)
 
 
-def figure(value: float) -> str:
-    return np.format_float_positional(float(f"{value:.6g}"), trim="-")
+def exact(value: float) -> str:
+    """As batches.csv has it."""
+    return np.format_float_positional(float(f"{value:.9g}"), trim="-")
+
+
+def test_a_mean_of_batches_is_called_one(browser: Browser, reported: Path) -> None:
+    """The last point of 20 batches by sixes is of two."""
+    browser.open(reported / "report.html")
+    assert browser.js("return [upTo(6, 6), upTo(18, 6), upTo(20, 6), upTo(7, 1)]") == [
+        "mean of 6 batches up to batch 6", "mean of 6 batches up to batch 18", "mean of 2 batches up to batch 20",
+        "batch 7",
+    ]  # fmt: skip
+
+
+def test_a_point_without_a_neighbour_is_a_dot(page: Browser) -> None:
+    """A run of one epoch has one in each line; so has a line with gaps around a point."""
+    for chart in ("epoch-loss-chart", "epoch-accuracy-chart"):
+        dots = page.js(DOTS, chart)
+        assert len(dots) == 3
+        assert all(width > 5 for width in dots)
+    made = page.js(GAPS)
+    assert made == [2, 1]
+
+
+DOTS = """
+const dots = document.querySelectorAll(`#${arguments[0]} svg.plot > circle.dot`);
+return [...dots].map((dot) => dot.getBoundingClientRect().width);
+"""
+GAPS = """
+const host = document.createElement("div");
+document.querySelector("main").append(host);
+const line = { name: "gaps", look: "s0", xs: [1, 2, 3, 4, 5, 6, 7], ys: [1, null, 2, null, null, 3, 4] };
+new Chart(host, { title: "gaps", x: "x", y: "y", lines: [line] });
+const [dots, path] = [host.querySelectorAll("circle.dot"), host.querySelector("path.line")];
+return [dots.length, path.getAttribute("d").split("L").length - 1];
+"""
 
 
 def test_zoom_by_dragging_wheel_keys_and_buttons(page: Browser) -> None:
@@ -471,6 +567,45 @@ def test_a_sweeps_page(browser: Browser, tmp_path: Path, mnist_ff: Any) -> None:
     assert browser.js("return document.querySelector('h1').textContent.trim().split(' ')[0]") == "0"
     assert browser.js("return Boolean(window.mnistFF)")
     assert browser.problems() == []
+
+
+def test_names_beside_lines_keep_their_ends(browser: Browser, mnist_ff: Any) -> None:
+    """Six runs of four keys, so that their places name them: the job's number is in sight, and no name is cut off."""
+    folder = Path("outputs/a-rather-long-name-of-a-folder-with-sweeps/another-rather-long-name/of-a-sweep")
+    grid = [
+        {"optimizer.lr": 0.01 * n, "seed": n, "trainer.batch_size": 50 + n, "model.dropout": 0.1 * n}
+        for n in range(1, 7)
+    ]
+    make_sweep(folder, grid, lambda values: 0.9 + values["seed"] / 1000, "data.validation_split=0.1")
+    for number in range(6):
+        rows = "".join(f"{step},0,{step},{1 / (step + 1 + number):.9g},0.001,50\n" for step in range(450))
+        (folder / str(number) / "batches.csv").write_text(",".join(BATCH_COLUMNS) + "\n" + rows)
+    assert mnist_ff("compare", *(str(folder / str(number)) for number in range(6)), "--html", "six.html")[0] == 0
+    browser.open(Path("six.html"))
+    names = browser.js("return [...document.querySelectorAll('#batch-chart text.name')].map((one) => one.textContent)")
+    assert sorted(names) == list("012345")
+    assert f"without “{folder}/”" in browser.js("return document.getElementById('runs-note').textContent")
+    assert browser.js("return document.querySelectorAll('#loss-chart svg.plot > circle.dot').length") == 6
+    box = box_of(browser, "batch-chart")
+    mouse(browser, "mouseMoved", box["x"] + 0.5 * box["width"], box["y"] + 100, buttons=0)
+    assert reading(browser, "batch-chart").startswith("mean of 3 batches up to batch ")
+    long = [f"a{'WwM' * 30}-{number}" for number in range(3)]
+    shown = browser.js(LONG_NAMES, long)
+    assert [name[-2:] for name, _ in shown] == ["-2", "-1", "-0"]  # from the top
+    assert all(name.startswith("…") for name, _ in shown)
+    assert all(room >= 0 for _, room in shown)
+    assert browser.problems() == []
+
+
+LONG_NAMES = """
+const host = document.createElement("div");
+document.querySelector("main").append(host);
+const lines = arguments[0].map((name, place) => ({ name, look: `s${place}`, xs: [1, 2], ys: [place, place] }));
+new Chart(host, { title: "names", x: "x", y: "y", lines });
+const right = (one) => one.getBoundingClientRect().right;
+const edge = right(host.querySelector("svg.plot"));
+return [...host.querySelectorAll("text.name")].map((one) => [one.textContent, edge - right(one)]);
+"""
 
 
 def test_the_bytes_of_the_data_are_what_is_drawn(small_data: Data) -> None:

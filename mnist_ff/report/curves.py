@@ -55,7 +55,7 @@ def batch_curve(run: Run) -> dict[str, Any] | None:
         "per_point": size,
         "per_epoch": int(np.count_nonzero(rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, 1])),
         "loss": packed(means(loss, size), "<f4"),
-        "lr": packed(means(lr, size), "<f4"),
+        "lr": packed(means(lr, size), "<f8"),
     }
 
 
@@ -83,4 +83,4 @@ def epoch_curves(run: Run) -> dict[str, Any] | None:
 
 
 def _cells(values: NDArray[np.float64]) -> list[float | None]:
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+    return [float(f"{value:.9g}") if math.isfinite(value) else None for value in values]

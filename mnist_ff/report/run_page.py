@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mnist_ff.config import Config, flat, to_yaml
-from mnist_ff.data.catalog import DATA_SETS
+from mnist_ff.data.catalog import DATA_SETS, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.records import CLASSES, INPUTS, Score
@@ -163,8 +163,9 @@ def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
     sentence = f"While training, a batch is answered with {units}weights that still change, which makes its loss higher"
     if "train_eval_loss" not in columns:
         return f"{sentence}; the {part} images are answered by the whole network after the epoch: these do not compare."
+    scored = min(config.trainer.score_train, training_images(config.data))
     return (
-        f"{sentence}; “dropout off” are {config.trainer.score_train:,} training images answered as the {part} images "
+        f"{sentence}; “dropout off” are {scored:,} training images answered as the {part} images "
         f"are, by the whole network after the epoch, so that only its distance from the {part} curve is overfitting."
     )
 
@@ -224,7 +225,11 @@ def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
     path = shlex.quote(str(shown(run.path)))
     commands = []
     if row.test is not None:
-        commands.append((f"mnist-ff evaluate {path}", "score it again, class by class"))
+        commands += [
+            (f"mnist-ff evaluate {path}", "score it again, class by class"),
+            (f"mnist-ff predict {path} --index 0 1 2", "its answers to test images, or to pictures: name their files"),
+            (f"mnist-ff export {path} --format onnx", "a model for other programs; also safetensors and torch"),
+        ]
     if row.status == "finished":
         commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}", "train on"))
     elif row.status == "interrupted":

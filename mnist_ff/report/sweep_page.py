@@ -166,7 +166,8 @@ def _curves_of(run: Run) -> dict[str, Any] | None:
         loss = read_batches(run)[:, BATCH_COLUMNS.index("loss")]
         if len(loss):
             size = math.ceil(len(loss) / POINTS)
-            points = [float(f"{value:.4g}") if math.isfinite(value) else None for value in means(loss, size)]
+            digits = 9 if size == 1 else 6
+            points = [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in means(loss, size)]
             curves["batches"] = {"per_point": size, "count": len(loss), "loss": points}
     except BadRunError:
         return curves or None

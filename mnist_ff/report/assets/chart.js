@@ -1,18 +1,21 @@
 // Line charts in SVG: zoom by dragging, pinching, the wheel or keys; the value under the pointer; raw and smoothed.
 
 const MARGIN = { top: 10, right: 12, bottom: 36 };
-const LETTER = 7.1; // CSS pixels of a letter at 12 px
 const NARROW = 560; // CSS pixels, below which lines are named above the chart instead of beside their ends
 const SMALLEST_DRAG = 8; // CSS pixels
 const STEP = 1.5; // a zoom by key or button
 const MOST_NAMED = 8; // lines with a colour and a name of their own
+const DIGITS = 9; // of a value under the pointer: as many as a run's files have
+const MEAN_DIGITS = 6; // of one that is the mean of several
+const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's end
 
 /**
  * A chart in `host`.
  *
  * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
  * that is looked at, format(y), whole (x counts things), only (read one line, the nearest), domain [low, high] of y.
- * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end).
+ * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
+ * digits (of its values under the pointer, where they are computed here or are means).
  */
 class Chart {
   constructor(host, spec) {
@@ -72,22 +75,37 @@ class Chart {
     const wide = width >= NARROW;
     const named = this.lines.filter((line) => !line.quiet);
     const beside = wide && named.length > 1 && named.length <= MOST_NAMED;
-    const longest = Math.max(0, ...named.map((line) => line.name.length));
+    this.ruler = drawn("text", { class: "name", visibility: "hidden" });
+    this.plot.replaceChildren(this.ruler);
+    const names = new Map(beside ? named.map((line) => [line, this._fitted(line.name, width / 3 - 2 * BESIDE_NAME)]) : []);
     this.width = width;
-    this.right = beside ? Math.min(16 + LETTER * longest, width / 3) : MARGIN.right;
+    this.right = beside ? 2 * BESIDE_NAME + Math.max(...[...names.values()].map((name) => this._long(name))) : MARGIN.right;
     this.height = this.spec.height;
     this.left = 0;
     this._scales();
-    this.left = 14 + LETTER * Math.max(...this._yTicks().map((y) => this.spec.format(y).length));
+    this.left = 14 + Math.max(...this._yTicks().map((y) => this._long(this.spec.format(y))));
     this._scales();
     this._keys(beside ? [] : named.slice(0, MOST_NAMED));
     this.plot.setAttribute("viewBox", `0 0 ${width} ${this.height}`);
     this.plot.setAttribute("height", this.height);
     this.marks = drawn("g");
     this.brush = drawn("rect", { class: "brush", visibility: "hidden" });
-    this.plot.replaceChildren(this._clip(), ...this._axes(), ...this.lines.map((line) => this._path(line)), this.brush, this.marks);
-    if (beside) this.plot.append(...this._names(named));
+    this.plot.replaceChildren(this._clip(), ...this._axes(), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks);
+    if (beside) this.plot.append(...this._names(names));
     this._mark();
+  }
+
+  /** CSS pixels of a name, as the style sheet writes it. */
+  _long(name) {
+    this.ruler.textContent = name;
+    return this.ruler.getComputedTextLength();
+  }
+
+  /** A name without as much of its beginning as does not fit: what differs, a job's number, is at its end. */
+  _fitted(name, room) {
+    let shown = name;
+    for (let gone = 1; gone < name.length && this._long(shown) > room; gone += 1) shown = `…${name.slice(gone)}`;
+    return shown;
   }
 
   _clip() {
@@ -154,18 +172,31 @@ class Chart {
     return this.log ? ticksByFactors(...this.ends) : ticks(...this.ends, this.height / 55);
   }
 
-  /** A line in sight; where points are denser than pixels, each pixel column's lowest and highest. */
-  _path(line) {
+  /**
+   * A line in sight, and a dot for each point that no line leads to; where points are denser than pixels, each pixel
+   * column's lowest and highest.
+   */
+  _drawn(line) {
     const [from, to] = this._within(line);
     const dense = to - from > 2.5 * this._inner();
+    const clip = { "clip-path": `url(#${this.clipId})` };
     const d = dense ? this._columns(line, from, to) : this._points(line, from, to);
-    return (line.path = drawn("path", { class: `line ${line.look}`, d, "clip-path": `url(#${this.clipId})` }));
+    const alone = dense ? [] : this._alone(line, from, to);
+    const dots = alone.map((place) =>
+      drawn("circle", { class: `dot ${line.look}`, cx: this.px(line.xs[place]), cy: this.py(line.ys[place]), r: 3.5, ...clip }));
+    return (line.drawn = [drawn("path", { class: `line ${line.look}`, d, ...clip }), ...dots]);
+  }
+
+  /** The places in sight of points without a neighbour. */
+  _alone(line, from, to) {
+    const there = (place) => Number.isFinite(line.ys[place]); // neither null nor beyond the ends
+    const places = Array.from({ length: to - from }, (_, at) => from + at);
+    return places.filter((place) => there(place) && !there(place - 1) && !there(place + 1));
   }
 
   _points(line, from, to) {
     let d = "";
     let pen = "M";
-    let alone = from;
     for (let place = from; place < to; place += 1) {
       const y = line.ys[place];
       if (y === null || !Number.isFinite(y)) {
@@ -174,9 +205,8 @@ class Chart {
       }
       d += `${pen}${this.px(line.xs[place]).toFixed(1)} ${this.py(y).toFixed(1)}`;
       pen = "L";
-      alone = place;
     }
-    return to - from === 1 && d ? `${d}L${this.px(line.xs[alone]).toFixed(1)} ${this.py(line.ys[alone]).toFixed(1)}` : d;
+    return d;
   }
 
   _columns(line, from, to) {
@@ -194,8 +224,8 @@ class Chart {
   }
 
   /** Names beside the lines' ends, moved apart where they would cover each other. */
-  _names(named) {
-    const found = named.map((line) => {
+  _names(names) {
+    const found = [...names.keys()].map((line) => {
       const last = Math.min(this._within(line)[1], line.ys.length) - 1;
       const y = line.ys[last];
       return { line, y: y === null ? MARGIN.top : Math.min(Math.max(this.py(y), MARGIN.top), this.height - MARGIN.bottom) };
@@ -205,7 +235,7 @@ class Chart {
     const over = found.length ? found[found.length - 1].y - (this.height - MARGIN.bottom) : 0;
     for (const one of found) if (over > 0) one.y -= over;
     return found.map(({ line, y }) =>
-      drawn("text", { class: `name ${line.look.split(" ")[0]}`, x: this.width - this.right + 8, y: y + 4 }, shortened(line.name, this.right / LETTER)));
+      drawn("text", { class: `name ${line.look.split(" ")[0]}`, x: this.width - this.right + BESIDE_NAME, y: y + 4 }, names.get(line)));
   }
 
   _keys(named) {
@@ -236,7 +266,7 @@ class Chart {
   /** Rule, dots and text at the place that is looked at. */
   _mark() {
     this.marks.replaceChildren();
-    for (const line of this.lines) line.path?.classList.remove("lit");
+    for (const part of this.lines.flatMap((line) => line.drawn ?? [])) part.classList.remove("lit");
     if (this.cursor === null || !this.lines.length) return;
     const looked = this._looked();
     if (!looked) return;
@@ -245,9 +275,9 @@ class Chart {
     for (const { line, place } of read) {
       const dot = { class: `dot ${line.look.split(" ")[0]}`, cx: this.px(line.xs[place]), cy: this.py(line.ys[place]), r: 4 };
       this.marks.append(drawn("circle", dot));
-      if (this.spec.only) line.path.classList.add("lit");
+      if (this.spec.only) for (const part of line.drawn) part.classList.add("lit");
     }
-    const values = read.map(({ line, place }) => `${line.name} ${this.spec.format(line.ys[place], 6)}`);
+    const values = read.map(({ line, place }) => `${line.name} ${this.spec.format(line.ys[place], line.digits ?? DIGITS)}`);
     this.reading.textContent = `${this.spec.read(x)}: ${values.join(", ")}`;
   }
 
@@ -421,6 +451,8 @@ function smoothed(ys, width) {
   });
 }
 
-function shortened(text, letters) {
-  return text.length <= letters ? text : `${text.slice(0, Math.max(1, Math.floor(letters) - 1))}…`;
+/** A place on a chart whose points are of `size` batches each, the last one of what is left of `x` batches. */
+function upTo(x, size) {
+  const here = x % size || size;
+  return here > 1 ? `mean of ${whole(here)} batches up to batch ${whole(x)}` : `batch ${whole(x)}`;
 }

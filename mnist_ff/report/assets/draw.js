@@ -11,7 +11,8 @@ class Pad {
     this.onInk = onInk;
     this.strokes = [];
     this.pen = { x: canvas.width / 2, y: canvas.height / 4 };
-    this.penDown = false;
+    this.stroke = null; // the open one: a pointer's, or else the keys' pen's
+    this.pointer = null; // the id of the pointer that is down
     this.mark = byId("pen");
     this._listen();
   }
@@ -23,7 +24,13 @@ class Pad {
     return Float64Array.from({ length: width * height }, (_, place) => pixels[4 * place + 3] / 255);
   }
 
+  get penDown() {
+    return this.stroke !== null && this.pointer === null;
+  }
+
+  /** Take the last stroke away; an open one is that, and ends. */
   undo() {
+    this._lift();
     this.strokes.pop();
     this._changed();
   }
@@ -36,30 +43,30 @@ class Pad {
 
   _listen() {
     const canvas = this.canvas;
-    let pointer = null;
     canvas.addEventListener("pointerdown", (event) => {
-      if (pointer !== null || event.button !== 0) return;
-      pointer = event.pointerId;
-      canvas.setPointerCapture(pointer);
+      if (this.pointer !== null || event.button !== 0) return;
       this._lift();
-      this.strokes.push([this._at(event)]);
-      this._changed();
+      this.pointer = event.pointerId;
+      canvas.setPointerCapture(this.pointer);
+      this._begin(this._at(event));
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerId !== pointer) return;
+      if (event.pointerId !== this.pointer || this.stroke === null) return;
       const passed = event.getCoalescedEvents?.() ?? [];
-      for (const place of passed.length ? passed : [event]) this.strokes.at(-1).push(this._at(place));
+      for (const place of passed.length ? passed : [event]) this.stroke.push(this._at(place));
       this._changed();
     });
     for (const name of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(name, (event) => {
-        if (event.pointerId === pointer) pointer = null;
+        if (event.pointerId !== this.pointer) return;
+        this.pointer = null;
+        this._lift();
       });
     }
     canvas.addEventListener("keydown", (event) => this._key(event));
     canvas.addEventListener("focus", () => this._showPen());
     canvas.addEventListener("blur", () => {
-      this._lift();
+      if (this.penDown) this._lift();
       this.mark.hidden = true;
     });
   }
@@ -78,11 +85,8 @@ class Pad {
       ArrowRight: () => this._walk(step, 0),
       ArrowUp: () => this._walk(0, -step),
       ArrowDown: () => this._walk(0, step),
-      " ": () => (this.penDown ? this._lift() : this._press()),
-      Backspace: () => {
-        this._lift();
-        this.undo();
-      },
+      " ": () => this._press(),
+      Backspace: () => this.undo(),
       Delete: () => this.clear(),
     };
     const act = acts[event.key];
@@ -96,18 +100,26 @@ class Pad {
     const { width, height } = this.canvas;
     this.pen = { x: Math.min(Math.max(this.pen.x + dx, 0), width), y: Math.min(Math.max(this.pen.y + dy, 0), height) };
     if (!this.penDown) return;
-    this.strokes.at(-1).push(this.pen);
+    this.stroke.push(this.pen);
     this._changed();
   }
 
+  /** Put the pen down or lift it; not while a pointer draws. */
   _press() {
-    this.penDown = true;
-    this.strokes.push([this.pen]);
+    if (this.pointer !== null) return;
+    if (this.penDown) this._lift();
+    else this._begin(this.pen);
+  }
+
+  _begin(place) {
+    this.stroke = [place];
+    this.strokes.push(this.stroke);
     this._changed();
   }
 
+  /** End the open stroke. */
   _lift() {
-    this.penDown = false;
+    this.stroke = null;
     this.mark.classList.remove("down");
   }
 

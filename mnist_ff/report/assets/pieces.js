@@ -40,11 +40,17 @@ function floats(text) {
   return Float32Array.from({ length: view.byteLength / 4 }, (_, place) => view.getFloat32(4 * place, true));
 }
 
-/** A number for people: about four digits. */
+/** The same of float64. */
+function doubles(text) {
+  const view = new DataView(bytes(text).buffer);
+  return Float64Array.from({ length: view.byteLength / 8 }, (_, place) => view.getFloat64(8 * place, true));
+}
+
+/** A number for people: about four digits, none of them a trailing zero. */
 function figure(value, digits = 4) {
   if (value === null || !Number.isFinite(value)) return "–";
-  if (value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6)) return value.toExponential(Math.max(1, digits - 2));
-  return String(Number(value.toPrecision(digits)));
+  const near = Number(value.toPrecision(digits));
+  return value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6) ? near.toExponential() : String(near);
 }
 
 /** A share as percent. */

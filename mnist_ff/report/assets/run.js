@@ -1,12 +1,13 @@
 // A run's report: its curves, its mistakes, its weights, its network.
 
 function lossCharts(batches) {
-  const [loss, lr] = [floats(batches.loss), floats(batches.lr)];
+  const [loss, lr] = [floats(batches.loss), doubles(batches.lr)];
   const xs = Float64Array.from(loss, (_, place) => Math.min((place + 1) * batches.per_point, batches.count));
   const many = batches.per_point > 1;
+  const digits = many ? MEAN_DIGITS : DIGITS;
   const place = (x) => {
     const epoch = Math.floor((x - 1) / batches.per_epoch);
-    return `${many ? `mean of ${batches.per_point} batches up to ` : ""}batch ${whole(x)} (epoch ${epoch + 1}, its ${whole(x - epoch * batches.per_epoch)}.)`;
+    return `${upTo(x, batches.per_point)} (epoch ${epoch + 1}, its ${whole(x - epoch * batches.per_epoch)}.)`;
   };
   const widths = [1];
   while (widths.at(-1) * 2 <= loss.length / 4) widths.push(widths.at(-1) * 2);
@@ -16,13 +17,13 @@ function lossCharts(batches) {
   const lines = () => {
     const width = widths[slider.value];
     said.textContent = `smooth over ${whole(width * batches.per_point)}`;
-    const raw = { name: many ? "mean" : "batch", look: width > 1 ? "raw thin" : "s0 thin", xs, ys: loss, quiet: true };
-    return width > 1 ? [raw, { name: "smoothed", look: "s0", xs, ys: smoothed(loss, width), quiet: true }] : [raw];
+    const raw = { name: many ? "mean" : "batch", look: width > 1 ? "raw thin" : "s0 thin", xs, ys: loss, quiet: true, digits };
+    return width > 1 ? [raw, { name: "smoothed", look: "s0", xs, ys: smoothed(loss, width), quiet: true, digits: MEAN_DIGITS }] : [raw];
   };
   const smoothing = element("label", {}, said, slider);
   const chart = new Chart(byId("loss-chart"), { title: "Loss per batch", x: "batch", y: "cross-entropy (nats)", log: true, height: 300, lines: lines(), read: place, smoothing, whole: true });
   slider.addEventListener("input", () => chart.setLines(lines()));
-  new Chart(byId("lr-chart"), { title: "Learning rate", x: "batch", y: "", height: 150, lines: [{ name: "learning rate", look: "s0", xs, ys: lr }], read: place, whole: true });
+  new Chart(byId("lr-chart"), { title: "Learning rate", x: "batch", y: "", height: 150, lines: [{ name: "learning rate", look: "s0", xs, ys: lr, digits }], read: place, whole: true });
 }
 
 function epochCharts({ part, columns }) {

@@ -28,9 +28,26 @@ function look(place, count) {
   return place ? { look: "s0 faint", quiet: true } : { look: "s1", quiet: true };
 }
 
-function curves(runs) {
+/** What all names begin with, up to the end of a folder's or of a key's part. */
+function commonBeginning(names) {
+  const [first, ...others] = names;
+  let same = 0;
+  while (same < first.length && others.every((name) => name[same] === first[same])) same += 1;
+  const shared = others.length ? first.slice(0, same) : "";
+  return shared.slice(0, Math.max(shared.lastIndexOf("/"), shared.lastIndexOf(" ")) + 1);
+}
+
+/** The sentences above the curves. */
+function note(few, beginning) {
+  const which = few ? "" : `Each line is a run; the best by ${FACTS.ranked_by} is orange. The line nearest to the pointer says which it is. `;
+  return which + (beginning ? `Their names are without “${beginning.trim()}”, which all begin with.` : "");
+}
+
+function curves(found) {
+  const beginning = commonBeginning(found.map((run) => run.name));
+  const runs = found.map((run) => ({ ...run, name: run.name.slice(beginning.length) || run.name }));
   const few = runs.length <= MOST_NAMED;
-  byId("runs-note").textContent = few ? "" : `Each line is a run; the best by ${FACTS.ranked_by} is orange. The line nearest to the pointer says which it is.`;
+  byId("runs-note").textContent = note(few, beginning);
   const styled = runs.map((run, place) => ({ ...run, ...look(place, runs.length) }));
   const lines = (pick) => {
     const made = styled.map((run) => ({ name: run.name, look: run.look, quiet: run.quiet, ...pick(run) })).filter((line) => line.xs);
@@ -44,9 +61,12 @@ function curves(runs) {
   new Chart(byId("loss-chart"), { ...shared, title: `Loss per epoch, ${part} images`, y: part, lines: epochs("loss"), log: true });
   const batches = lines(({ batches: found }) => {
     if (!found) return {};
-    return { xs: found.loss.map((_, place) => Math.min((place + 1) * found.per_point, found.count)), ys: found.loss };
+    const xs = found.loss.map((_, place) => Math.min((place + 1) * found.per_point, found.count));
+    return { xs, ys: found.loss, digits: found.per_point > 1 ? MEAN_DIGITS : DIGITS };
   });
-  new Chart(byId("batch-chart"), { ...shared, title: "Loss while training", x: "batch", y: "mean over some batches", lines: batches, log: true, read: (x) => `batch ${whole(x)}` });
+  const sizes = [...new Set(runs.filter((run) => run.batches).map((run) => run.batches.per_point))].sort((a, b) => a - b);
+  const place = (x) => (sizes.length > 1 ? `means of ${sizes[0]} to ${sizes.at(-1)} batches up to batch ${whole(x)}` : upTo(x, sizes[0]));
+  new Chart(byId("batch-chart"), { ...shared, title: "Loss while training", x: "batch", y: sizes.at(-1) > 1 ? "mean over some batches" : "loss of a batch", lines: batches, log: true, read: place });
 }
 
 for (const table of document.querySelectorAll(".sortable")) sortable(table);
