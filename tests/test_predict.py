@@ -125,3 +125,11 @@ def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist:
     assert (code, out) == (2, "")
     assert reason in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_files_name_is_no_command_to_the_terminal(trained_run: Path, mnist_ff: Command) -> None:
+    Image.fromarray(mnist_test_images()[0]).save("\x1b[2J[b]seven.png")
+    code, out, err = mnist_ff("predict", str(trained_run), "\x1b[2J[b]seven.png")
+    assert code == 0, err
+    assert out.startswith(" [2J[b]seven.png   7  ")
+    assert "\x1b" not in out

@@ -25,7 +25,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.photograph import NoDigitError, ink_of
 from mnist_ff.picture_file import picture_files, read_brightness
 from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import note, picture
+from mnist_ff.tables import note, picture, tell
 
 TOP = 3
 """Answers that are printed."""
@@ -122,7 +122,7 @@ def _show(seen: Sequence[Seen], probabilities: NDArray[np.float32], console: Con
     for image, row in zip(seen, probabilities, strict=True):
         answers = "   ".join(f"{digit}  {row[digit]:.2%}" for digit in _top(row))
         label = "" if image.label is None else f"   (labelled {image.label})"
-        console.print(f"{image.name}   {answers}{label}", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"{image.name}   {answers}{label}")
         if len(seen) <= PICTURED:
             console.print(picture(image.pixels, colours), soft_wrap=True)
 

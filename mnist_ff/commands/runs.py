@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs import OUTPUTS, began, runs_below
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
-from mnist_ff.tables import table
+from mnist_ff.tables import table, tell
 
 SHOWN = 100
 """Lines of the table in a terminal; --json holds all."""
@@ -79,7 +78,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False) + "\n")
     elif not entries:
-        _print(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
+        tell(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
     else:
         _show(entries, console)
     return 0
@@ -105,15 +104,15 @@ def _sweeps(folder: Path, depth: int = 2) -> list[Path]:
 
 def _show(entries: Sequence[Entry], console: Console) -> None:
     wide = console if console.is_terminal else Console(file=console.file, width=250)
-    rows = [[Text(cell) for cell in _cells(entry)] for entry in entries[:SHOWN]]
+    rows = [_cells(entry) for entry in entries[:SHOWN]]
     made = table(("began", "status", "accuracy", "data", "seconds", "name", "path"), rows)
     for column in made.columns:
         column.justify = "right" if column.header in ("accuracy", "seconds") else "left"
     wide.print(made)
     if len(entries) > SHOWN:
-        _print(console, f"and {len(entries) - SHOWN} more: --json has them")
+        tell(console, f"and {len(entries) - SHOWN} more: --json has them")
     for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):
-        _print(console, f"broken  {row.reason}", style="red")
+        tell(console, f"broken  {row.reason}", style="red")
 
 
 def _cells(entry: Entry) -> list[str]:
@@ -152,7 +151,3 @@ def _json(entry: Entry) -> dict[str, Any]:
         "name": entry.common("name"),
         **({"jobs": len(entry.rows)} if entry.sweep else {}),
     }
-
-
-def _print(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
-from mnist_ff.tables import note
+from mnist_ff.tables import note, tell
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the words that mean nothing to a single run."""
@@ -182,10 +182,10 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         summary = run.summary()
         early = summary is not None and summary.epochs < config.trainer.epochs
         why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
-        console.print(f"{run.path}: {why}; nothing to do", markup=False)
+        tell(console, f"{run.path}: {why}; nothing to do")
         return 0
     for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"warning: {warning}", style="yellow")
     trainer = _Trainer(console, began)
     with interruptible() as stopped:
         return trainer.train(config, Run(run.path.absolute()), stopped, changes)
