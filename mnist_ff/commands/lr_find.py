@@ -78,7 +78,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--steps {arguments.steps}: must be from {FEWEST} to {MOST:,}")
     for word in arguments.overrides:
         if word.lstrip("+~").startswith(("hydra", "logger", "schedule", "sweep")):
-            raise ConfigError(f"{word}: means nothing to lr-find")
+            raise ConfigError(f"{word.partition('=')[0]}: means nothing to lr-find")
 
 
 def _try(config: Config, tried: Sequence[float], console: Console, stopped: Interruption) -> list[float]:
