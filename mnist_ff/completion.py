@@ -335,8 +335,7 @@ def _after_equals(current: str, values: Sequence[str], several: bool) -> Iterato
 
 
 def _resumable(current: str, sweeping: bool) -> Iterator[str]:
-    if not sweeping:
-        yield "last "
+    yield from ["last "] if sweeping else ["last ", "best "]
     yield from directories(current, runs=not sweeping, sweeps=sweeping)
 
 

@@ -127,8 +127,8 @@ def test_run_directories() -> None:
     assert offered("evaluate outputs/sweeps/s1/") == ["outputs/sweeps/s1/0 "]
     assert offered("evaluate else") == ["elsewhere/"]
     assert offered("evaluate elsewhere/deep/") == ["elsewhere/deep/run "]
-    assert offered("train resume=") == ["resume=last ", *(f"resume={run}" for run in runs)]
-    assert offered("train -m resume=") == ["resume=outputs/sweeps/s1 "]
+    assert offered("train resume=") == ["resume=last ", "resume=best ", *(f"resume={run}" for run in runs)]
+    assert offered("train -m resume=") == ["resume=last ", "resume=outputs/sweeps/s1 "]
     assert offered("train --config-of ") == ["last ", "best ", *runs]
     for command in ("evaluate", "report", "export", "predict"):
         assert offered(f"{command} last ") == [], command
@@ -218,7 +218,7 @@ class Shell:
         ("train logger=[tensorboard,m\t", "train logger=[tensorboard,mlflow] "),
         ("train 'optimizer.r\t", "train optimizer.rho="),
         ("evaluate outputs/w\t", "evaluate outputs/with space "),
-        ("train -m resume=\t", "train -m resume=outputs/sweeps/s1 "),
+        ("train -m resume=outputs/sweeps/s\t", "train -m resume=outputs/sweeps/s1 "),
         ("train ++seed=1 optimizer.ep\t", "train ++seed=1 optimizer.eps="),
         ("predict outputs/2\tseve\t", "predict outputs/2026-01-01_a seven.png"),
         ("evaluate outputs/2\t--sp\tte\t", "evaluate outputs/2026-01-01_a --split test "),

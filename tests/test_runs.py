@@ -215,6 +215,23 @@ ODD = "lr [0.1] [/b] test"
 """A name that is markup to those who do not look."""
 
 
+def test_a_date_that_no_clock_shows_is_a_line_too(mnist_ff: Command) -> None:
+    make("9999-12-31_23-59-59_aaaa")
+    make("0001-01-01_00-00-00_bbbb", at=5)
+    code, out, err = mnist_ff("runs", "--json")
+    assert code == 0, err
+    assert json.loads(out)[0]["began"].startswith("9999-12-31T23:59:59")
+    assert mnist_ff("runs")[0] == 0
+
+
+@pytest.mark.parametrize("words", [["report"], ["compare"], ["export", "--format", "torch"], ["evaluate"]])
+def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -> None:
+    make("a")
+    code, out, err = mnist_ff(*words, "")
+    assert (code, out) == (2, "")
+    assert err == "error: an empty word names no run; give a run directory, last or best\n"
+
+
 def test_names_and_paths_are_neither_markup_nor_a_terminals_commands(mnist_ff: Command) -> None:
     make(f"2026-01-01_00-00-00_{ODD}", replace(CONFIG, name=ODD))
     make("2026-01-02_00-00-00_\x1b[2Jx\x1b]0;y\x07", replace(CONFIG, name="\x9b2J"))

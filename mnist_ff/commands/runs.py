@@ -86,19 +86,19 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 def found_in(folder: Path, jobs: bool) -> list[Entry]:
     """The runs and sweeps of a folder, the newest first; with `jobs`, a sweep's jobs one by one."""
-    sweeps = [] if jobs else _sweeps(folder)
+    sweeps = [] if jobs else sweeps_below(folder)
     apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
     entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
     entries += [Entry(sweep, began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 
-def _sweeps(folder: Path, depth: int = 2) -> list[Path]:
+def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
     """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
     if not folder.is_dir():
         return []
     folders = [path for path in folder.iterdir() if path.is_dir() and not (path / "config.yaml").exists()]
-    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in _sweeps(path, depth - 1)]
+    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in sweeps_below(path, depth - 1)]
     return [path for path in folders if was_swept(path)] + deeper
 
 
@@ -129,6 +129,15 @@ def _cells(entry: Entry) -> list[str]:
     ]
 
 
+def _moment(seconds: float) -> str:
+    """A time with its offset from UTC; a directory's name may hold a date that has none."""
+    moment = datetime.fromtimestamp(seconds)
+    try:
+        return moment.astimezone().isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return moment.isoformat(timespec="seconds")
+
+
 def _accuracy(best: Row) -> str:
     if best.watched is None:
         return ""
@@ -141,7 +150,7 @@ def _json(entry: Entry) -> dict[str, Any]:
     return {
         "path": str(entry.path),
         "kind": "sweep" if entry.sweep else "run",
-        "began": datetime.fromtimestamp(entry.began[0]).astimezone().isoformat(timespec="seconds"),
+        "began": _moment(entry.began[0]),
         "status": dict(Counter(row.status for row in entry.rows)) if entry.sweep else entry.rows[0].status,
         "reason": None if entry.sweep else entry.rows[0].reason,
         "test_accuracy": None if test is None else test.accuracy,
