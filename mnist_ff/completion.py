@@ -161,21 +161,41 @@ class _Argument:
 
     names: tuple[str, ...]
     kind: Kind
+    many: bool = False
+    """Whether it takes all the words that follow."""
+
+    @property
+    def is_option(self) -> bool:
+        """Or else it is known by its place."""
+        return self.names[0].startswith("-")
 
 
 def _argparse(command: str, before: Sequence[str], current: str) -> Iterator[str]:
     arguments = arguments_of(command)
-    options = {name: argument for argument in arguments for name in argument.names if name.startswith("-")}
-    before_it = options.get(before[-1]) if before else None
-    if before_it is not None and before_it.kind is not None:
-        yield from _of_kind(before_it.kind, current)
-        return
-    if current.startswith("-"):
+    options = {name: argument for argument in arguments if argument.is_option for name in argument.names}
+    open_option, given = _read(before, options)
+    if current.startswith("-") and (open_option is None or open_option.many):
         yield from (f"{name} " for name in (*options, "--help"))
         return
-    for argument in arguments:
-        if not argument.names[0].startswith("-") and argument.kind is not None:
-            yield from _of_kind(argument.kind, current, before)
+    placed = [argument for argument in arguments if not argument.is_option]
+    ends = next((place for place, argument in enumerate(placed) if argument.many), len(placed))
+    due = open_option or next(iter(placed[min(given, ends) :]), None)
+    if due is not None and due.kind is not None:
+        yield from _of_kind(due.kind, current, before)
+
+
+def _read(words: Sequence[str], options: Mapping[str, _Argument]) -> tuple[_Argument | None, int]:
+    """The option whose value is due after these words, if one is, and how many words stand for themselves."""
+    due: _Argument | None = None
+    given = 0
+    for word in words:
+        if word in options:
+            due = None if options[word].kind is None else options[word]
+        elif due is None:
+            given += not word.startswith("-")
+        elif not due.many:
+            due = None
+    return due, given
 
 
 def arguments_of(command: str) -> list[_Argument]:
@@ -187,27 +207,42 @@ def arguments_of(command: str) -> list[_Argument]:
         return []
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "add_arguments")
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
     return [
-        _argument(call) for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"
+        _argument(call, constants)
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"
     ]
 
 
-def _argument(call: ast.Call) -> _Argument:
+def _argument(call: ast.Call, constants: Mapping[str, ast.expr]) -> _Argument:
     names = tuple(str(name.value) for name in call.args if isinstance(name, ast.Constant))
-    given = {word.arg: _literal(word.value) for word in call.keywords if word.arg is not None}
+    given = {word.arg: _literal(word.value, constants) for word in call.keywords if word.arg is not None}
     if str(given.get("action", "")).startswith("store_"):
         return _Argument(names, None)
+    many = given.get("nargs") in ("+", "*")
     listed = given.get("choices")
-    if isinstance(listed, list | tuple):
-        return _Argument(names, tuple(map(str, listed)))
-    return _Argument(names, str(given.get("metavar") or ""))
+    if isinstance(listed, list | tuple | dict):
+        return _Argument(names, tuple(map(str, listed)), many)
+    return _Argument(names, str(given.get("metavar") or ""), many)
 
 
-def _literal(node: ast.expr) -> object:
+def _literal(node: ast.expr, constants: Mapping[str, ast.expr]) -> object:
+    """A value that is written out, here or under a name of the file's own; list(NAME) is the NAME's."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "list" and node.args:
+        node = node.args[0]
+    if isinstance(node, ast.Name):
+        node = constants.get(node.id, node)
     try:
         return ast.literal_eval(node)
     except ValueError:
-        return None  # a name, which only an import could resolve
+        return None  # only an import could resolve it
 
 
 def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = ()) -> Iterator[str]:
@@ -222,6 +257,8 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
     elif "KEY=VALUE" in kind:
         yield from _overrides(before, current, sweeping=False)
+    elif kind == "NAME":
+        yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:
         yield from ("last ", "best ")
         yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
@@ -298,8 +335,7 @@ def _after_equals(current: str, values: Sequence[str], several: bool) -> Iterato
 
 
 def _resumable(current: str, sweeping: bool) -> Iterator[str]:
-    if not sweeping:
-        yield "last "
+    yield from ["last "] if sweeping else ["last ", "best "]
     yield from directories(current, runs=not sweeping, sweeps=sweeping)
 
 

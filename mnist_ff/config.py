@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from mnist_ff.errors import ConfigError
+from mnist_ff.passwords import holds_password, without_password
 
 T = TypeVar("T")
 
@@ -57,6 +58,30 @@ class Pattern:
     def allows(self, value: str) -> bool:
         """Whether the whole of `value` is of this form."""
         return re.fullmatch(self.expression, value) is not None
+
+
+def check_no_password(path: str, uri: str) -> None:
+    """A password in a URI would stand in the shell's history, in ps, and in each run's files. Errors: ConfigError."""
+    if holds_password(uri):
+        raise ConfigError(
+            f"{path}={without_password(uri)}: has a password, which must stand in no file and no list of processes; "
+            "leave it out: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are for a server's, PGPASSWORD for a "
+            "PostgreSQL's"
+        )
+
+
+@dataclass(frozen=True)
+class Store:
+    """The URI of an MLflow store: no folder, and without a password."""
+
+    def check(self, path: str, value: str) -> None:
+        """Errors: ConfigError, in which no password stands."""
+        check_no_password(path, value)
+        if value.startswith("file:") or ("://" not in value and value != "databricks"):
+            raise ConfigError(
+                f"{path}={value}: is a folder, and MLflow keeps no new runs in folders any more; give sqlite:///FILE "
+                "(mlflow migrate-filestore moves old ones there)"
+            )
 
 
 @dataclass(frozen=True)
@@ -308,7 +333,8 @@ class MLflowConfig:
     tracking_uri: Annotated[
         str,
         "sqlite:///FILE, postgresql://, mysql://, mssql:// or http(s)://..., or databricks; without a password",
-        Pattern(r"(sqlite|postgresql|mysql|mssql|https?)://(?![^/]*:[^/]*@).+|databricks"),
+        Store(),
+        Pattern(r"(sqlite|postgresql|mysql|mssql|https?)://.+|databricks"),
     ]
     experiment: Annotated[str, "the experiment that runs go to"]
 
@@ -317,7 +343,10 @@ class MLflowConfig:
 class WandbConfig:
     """Weights & Biases."""
 
-    mode: Annotated[Literal["offline", "online"], "offline: files for wandb sync; online: needs wandb login"]
+    mode: Annotated[
+        Literal["offline", "online", "disabled"],
+        "offline: files for wandb sync; online: needs wandb login; disabled: nothing is told",
+    ]
     project: Annotated[str, "the project that runs go to"]
     entity: Annotated[str | None, "user or team; null: the account's own"]
     directory: Annotated[str | None, "folder of the files; null: wandb/ in the run directory"]
@@ -334,7 +363,13 @@ class LoggerConfig:
     @property
     def chosen(self) -> tuple[str, ...]:
         """Names of the trackers that are on."""
-        return tuple(field.name for field in dataclasses.fields(self) if getattr(self, field.name) is not None)
+        names = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) is not None]
+        return tuple(name for name in names if name != "wandb" or not self.silenced)
+
+    @property
+    def silenced(self) -> bool:
+        """Whether wandb was asked for and turned off again, as wandb's own variable does."""
+        return self.wandb is not None and self.wandb.mode == "disabled"
 
 
 @dataclass(frozen=True)
@@ -722,6 +757,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         for note in hint.__metadata__:
             if isinstance(note, Range) and not note.allows(checked):
                 raise ConfigError(f"{path}={value}: must be {note}")
+            if isinstance(note, Store):
+                note.check(path, checked)
             if isinstance(note, Pattern) and not note.allows(checked):
                 raise ConfigError(f"{path}={value}: must be {_meaning(hint)}")
         return checked

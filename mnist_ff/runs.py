@@ -101,6 +101,8 @@ def chosen(word: str, say: Callable[[str], None], root: Path = OUTPUTS) -> Path:
     A directory that is really called so comes first. `say` hears which run was taken, and why.
     Errors: BadRunError where `root` has no such run.
     """
+    if not word:
+        raise BadRunError(f"an empty word names no run; give a run directory, {LAST} or {BEST}")
     if word not in (LAST, BEST) or Path(word).is_dir():
         return Path(word)
     runs = sorted(runs_below(root), key=began, reverse=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +20,12 @@ RAMP = " .:-=+*#%@"
 
 def note(text: str) -> None:
     """A remark in one line on stderr, where it is in no program's way."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
+
+
+def tell(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line as it is, names and paths in it: neither markup nor a terminal's commands, and never cut."""
+    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def picture(image: NDArray[np.uint8], colours: bool) -> Text:
@@ -54,10 +60,10 @@ def accuracy_text(score: Score) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
-    """A plain table; every column but the first is right-aligned."""
+    """A plain table of texts in which nothing is markup; every column but the first is right-aligned."""
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*[str(cell) for cell in row])
+        made.add_row(*[Text(printable(str(cell))) for cell in row])
     return made

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
 LAYERS = [
-    {"errors", "records", "files"},
+    {"errors", "records", "files", "passwords"},
     {"config", "seeds"},
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}
@@ -94,7 +94,7 @@ def test_listing_runs_needs_no_torch(part: str) -> None:
     assert "torch" not in {name.split(".")[0] for name in imported(PACKAGE / part)}
 
 
-@pytest.mark.parametrize("name", ["errors", "records", "files", "interrupts"])
+@pytest.mark.parametrize("name", ["errors", "records", "files", "passwords", "interrupts"])
 def test_the_lowest_files_need_the_standard_library_only(name: str) -> None:
     import sys
 

@@ -38,6 +38,7 @@ def places() -> None:
         Path(run).mkdir(parents=True)
         Path(run, "config.yaml").touch()
     Path("outputs/sweeps/s1/jobs.json").touch()
+    Path("seven.png").touch()
     Path("outputs/lr_find/x").mkdir(parents=True)
 
 
@@ -51,6 +52,7 @@ def test_commands_and_their_options_are_those_that_argparse_knows() -> None:
         assert {given for argument in arguments_of(name) for given in argument.names if given[0] == "-"} == known, name
         assert set(offered(f"{name} -")) == {f"{option} " for option in known | {"--help"}}, name
     assert offered("evaluate run --split ") == ["test ", "train "]
+    assert offered("export run --format ") == ["safetensors ", "onnx ", "torch "]
     assert offered("completion z") == ["zsh "]
     assert offered("nonsense ") == []
 
@@ -125,9 +127,20 @@ def test_run_directories() -> None:
     assert offered("evaluate outputs/sweeps/s1/") == ["outputs/sweeps/s1/0 "]
     assert offered("evaluate else") == ["elsewhere/"]
     assert offered("evaluate elsewhere/deep/") == ["elsewhere/deep/run "]
-    assert offered("train resume=") == ["resume=last ", *(f"resume={run}" for run in runs)]
-    assert offered("train -m resume=") == ["resume=outputs/sweeps/s1 "]
+    assert offered("train resume=") == ["resume=last ", "resume=best ", *(f"resume={run}" for run in runs)]
+    assert offered("train -m resume=") == ["resume=last ", "resume=outputs/sweeps/s1 "]
     assert offered("train --config-of ") == ["last ", "best ", *runs]
+    for command in ("evaluate", "report", "export", "predict"):
+        assert offered(f"{command} last ") == [], command
+        assert "last " in offered(f"{command} "), command
+    assert offered("export --softmax --format torch ") == ["last ", "best ", *runs]
+    assert offered("export last --format torch ") == []
+    assert offered("predict last --index 8 9 ") == []
+    assert offered("predict last a.png ") == []
+    assert offered("reproduce tut") == ["tutorial "]
+    assert offered("reproduce tutorial optimizer=ad") == ["optimizer=adam ", "optimizer=adamw "]
+    assert "outputs/sweeps/s1 " in offered("compare last ")
+    assert offered("evaluate last --split tr") == ["train "]
 
 
 def test_a_script_for_each_shell_and_a_word_for_other_wishes(mnist_ff: Command) -> None:
@@ -205,8 +218,9 @@ class Shell:
         ("train logger=[tensorboard,m\t", "train logger=[tensorboard,mlflow] "),
         ("train 'optimizer.r\t", "train optimizer.rho="),
         ("evaluate outputs/w\t", "evaluate outputs/with space "),
-        ("train -m resume=\t", "train -m resume=outputs/sweeps/s1 "),
+        ("train -m resume=outputs/sweeps/s\t", "train -m resume=outputs/sweeps/s1 "),
         ("train ++seed=1 optimizer.ep\t", "train ++seed=1 optimizer.eps="),
+        ("predict outputs/2\tseve\t", "predict outputs/2026-01-01_a seven.png"),
         ("evaluate outputs/2\t--sp\tte\t", "evaluate outputs/2026-01-01_a --split test "),
     ],
 )

@@ -83,7 +83,8 @@ def test_it_leaves_csv_picture_and_json_in_its_own_directory_alone(mnist_ff: Com
         (["--first", "1", "--last", "0.1"], "the last above the first"),
         (["--first", "0"], "above 0"),
         (["--last", "inf"], "above 0"),
-        (["--steps", "3"], "at least 10"),
+        (["--steps", "3"], "must be from 10 to 100,000"),
+        (["--steps", "100001"], "--steps 100001: must be from 10 to 100,000"),
         (["optimizer.lrr=1"], "did you mean optimizer.lr?"),
         (["logger=mlflow"], "means nothing to lr-find"),
         (["hydra.run.dir=x"], "means nothing to lr-find"),
@@ -94,6 +95,14 @@ def test_bad_words(words: list[str], expected: str, mnist_ff: Command) -> None:
     assert code == 2
     assert expected in err
     assert list(Path().iterdir()) == []
+
+
+def test_words_are_shown_without_a_terminals_commands(mnist_ff: Command) -> None:
+    words = ["data=mnist_5k", "model.hidden=[8]", "name='\x9b2J[b]'", "--steps", "60"]
+    code, out, err = mnist_ff("lr-find", *words)
+    assert code == 0, err
+    assert " 2J[b]" in out
+    assert "\x9b" not in out
 
 
 def test_a_loss_that_never_falls_has_no_suggestion(mnist_ff: Command) -> None:

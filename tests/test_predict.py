@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_a_bad_file_ends_nothing_but_itself(trained_run: Path, mnist_ff: Command
         (["nowhere.png"], "nowhere.png: does not exist"),
         (["--index", "10000"], "--index 10000: the test images of mnist are 0 to 9999"),
         (["--index", "-1"], "--index -1: the test images of mnist are 0 to 9999"),
-        (["--index", "x"], "--index"),
+        (["--index", "8", "x.png"], "argument --index: x.png is no number; give pictures before --index"),
     ],
 )
 def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist: Path, mnist_ff: Command) -> None:
@@ -125,3 +126,24 @@ def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist:
     assert (code, out) == (2, "")
     assert reason in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_files_name_is_no_command_to_the_terminal(trained_run: Path, mnist_ff: Command) -> None:
+    Image.fromarray(mnist_test_images()[0]).save("\x1b[2J[b]seven.png")
+    code, out, err = mnist_ff("predict", str(trained_run), "\x1b[2J[b]seven.png")
+    assert code == 0, err
+    assert out.startswith(" [2J[b]seven.png   7  ")
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_weights_that_give_no_number_are_one_line(words: list[str], trained_run: Path, mnist_ff: Command) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(trained_run, "run")
+    weights = load_file("run/model.safetensors")
+    next(iter(weights.values())).fill_(float("nan"))
+    save_file(weights, "run/model.safetensors")
+    code, out, err = mnist_ff("predict", "run", "--index", "0", *words)
+    assert (code, out) == (2, "")
+    assert err == "error: run/model.safetensors: gives no number for some images; train the run again\n"

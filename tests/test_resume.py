@@ -9,16 +9,20 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
+from mnist_ff.commands.resume import find_sweep
 from mnist_ff.commands.train import Clock
 from mnist_ff.interrupts import Interruption
-from mnist_ff.runs import Run
+from mnist_ff.runs import OUTPUTS, Run
+from mnist_ff.sweeps.finding import Finding, write_finding
 from tests.conftest import Started, only_run
+from tests.sweep_maker import make_sweep, product
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -300,7 +304,10 @@ def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
         (["resume=nowhere"], "does not exist"),
         (["resume=last"], "no run in outputs/ is unfinished"),
         (["-m", "resume=x", "seed=0,1"], "x: is not a sweep directory"),
-        (["--config-of", ""], "config.yaml"),
+        (["--config-of", ""], "an empty word names no run"),
+        (["resume=best"], "best: there is no run in outputs/"),
+        (["-m", "resume=last"], "no sweep in outputs/ has something left to do"),
+        (["-m", "resume=best"], "mnist-ff train resume=best trainer.epochs=N gives it more epochs"),
         (["resume=a", "--config-of", "b"], "only one of them"),
         (["resume=a", "resume=b"], "only one of them"),
         (["--config-of"], "needs a run directory"),
@@ -311,6 +318,42 @@ def test_nothing_to_resume(words: list[str], reason: str, mnist_ff: Command) -> 
     code, _, err = mnist_ff("train", *words)
     assert code == 2
     assert reason in err
+
+
+def test_the_best_run_gets_more_epochs(mnist_ff: Command) -> None:
+    words = [*WORDS, "trainer.epochs=1", "trainer.plots=false"]
+    assert mnist_ff("train", *words, "hydra.run.dir=outputs/good")[0] == 0
+    assert mnist_ff("train", *words, "optimizer.lr=1e-9", "hydra.run.dir=outputs/bad")[0] == 0
+    code, out, err = mnist_ff("train", "resume=best")
+    assert (code, out) == (0, "outputs/good: has its 1 epochs; nothing to do\n")
+    assert err.startswith("best is outputs/good: ")
+    code, _, err = mnist_ff("train", "resume=best", "trainer.epochs=2")
+    assert code == 0, err
+    summary = Run.open("outputs/good").summary()
+    assert summary is not None
+    assert summary.epochs == 2
+
+
+def test_the_newest_sweep_with_something_left_goes_on(mnist_ff: Command) -> None:
+    """Not the newest of all, which is whole, nor a search whose trials have all ended, nor one that is none of ours."""
+    sweeps = OUTPUTS / "sweeps"
+    for name in ("2026-01-01_00-00-00_old", "2026-01-02_00-00-00_left", "2026-01-03_00-00-00_whole", "2026-01-04_x"):
+        make_sweep(sweeps / name, list(product(seed=[0, 1])), lambda _: 0.9, "trainer.epochs=1")
+    left = sweeps / "2026-01-02_00-00-00_left"
+    for sweep in (sweeps / "2026-01-01_00-00-00_old", left, sweeps / "2026-01-04_x"):
+        (sweep / "1" / "summary.json").unlink()
+    (sweeps / "2026-01-04_x" / "jobs.json").write_text("[")
+    code, out, err = mnist_ff("train", "-m", "resume=last", "dry_run=true")
+    assert code == 0, err
+    assert err == f"last is {left}: the newest sweep with something left\n"
+    assert out.startswith("job 1 ")
+    assert "\n1 jobs; " in out
+    counts = {"complete": 1, "pruned": 0, "failed": 1, "running": 0, "waiting": 0}
+    finding = Finding("s", "search.journal", "validation_accuracy", 2, counts, 0, 0.9, {}, {})
+    write_finding(left, finding)
+    assert find_sweep("last", OUTPUTS) == sweeps / "2026-01-01_00-00-00_old"
+    write_finding(left, replace(finding, n_trials=3))
+    assert find_sweep("last", OUTPUTS) == left
 
 
 def test_a_past_run_is_repeated_to_the_byte(mnist_ff: Command) -> None:

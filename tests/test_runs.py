@@ -209,3 +209,56 @@ def test_a_thousand_runs_are_listed_in_two_seconds_without_torch() -> None:
     assert done.returncode == 0, done.stderr[-500:]
     assert "and 900 more" in done.stdout
     assert float(done.stdout.split()[-1]) < 2  # of the processor, for both commands
+
+
+ODD = "lr [0.1] [/b] test"
+"""A name that is markup to those who do not look."""
+
+
+def test_a_date_that_no_clock_shows_is_a_line_too(mnist_ff: Command) -> None:
+    make("9999-12-31_23-59-59_aaaa")
+    make("0001-01-01_00-00-00_bbbb", at=5)
+    code, out, err = mnist_ff("runs", "--json")
+    assert code == 0, err
+    assert json.loads(out)[0]["began"].startswith("9999-12-31T23:59:59")
+    assert mnist_ff("runs")[0] == 0
+
+
+@pytest.mark.parametrize("words", [["report"], ["compare"], ["export", "--format", "torch"], ["evaluate"]])
+def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -> None:
+    make("a")
+    code, out, err = mnist_ff(*words, "")
+    assert (code, out) == (2, "")
+    assert err == "error: an empty word names no run; give a run directory, last or best\n"
+
+
+def test_names_and_paths_are_neither_markup_nor_a_terminals_commands(mnist_ff: Command) -> None:
+    make(f"2026-01-01_00-00-00_{ODD}", replace(CONFIG, name=ODD))
+    make("2026-01-02_00-00-00_\x1b[2Jx\x1b]0;y\x07", replace(CONFIG, name="\x9b2J"))
+    (make("2026-01-03_00-00-00_\x1b[1m") / "config.yaml").write_text("nonsense: [")
+    code, out, err = mnist_ff("runs")
+    assert code == 0, err
+    assert out.count(ODD) == 2
+    assert "2026-01-02_00-00-00_ [2Jx ]0;y" in out
+    assert not [letter for letter in out if not letter.isprintable() and letter != "\n"]
+    for command in (["evaluate"], ["export", "--format", "torch"], ["report"], ["compare"]):
+        _, out, err = mnist_ff(*command, "last")
+        assert "\x1b" not in out + err, command
+
+
+def test_what_a_command_wrote_is_named_without_a_terminals_commands(mnist_ff: Command) -> None:
+    words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]", "hydra.run.dir=run"]
+    assert mnist_ff("train", *words)[0] == 0
+    Path("run").rename("\x1b[2Jrun [0.1]")
+    for command in (
+        ["evaluate"],
+        ["report"],
+        ["export", "--format", "torch"],
+        ["train", "--config-of"],
+        ["train", "trainer.epochs=1", "resume=\x1b[2Jrun [0.1]"],
+    ):
+        word = [] if command[-1].startswith("resume=") else ["\x1b[2Jrun [0.1]"]
+        code, out, err = mnist_ff(*command, *word)
+        assert code == 0, err
+        assert "\x1b" not in out + err, command
+        assert command == ["train", "--config-of"] or " [2Jrun [0.1]" in out, command

@@ -19,6 +19,7 @@ import pytest
 
 from mnist_ff.callbacks import Pruning
 from mnist_ff.errors import ConfigError
+from mnist_ff.passwords import without_password
 from mnist_ff.records import Score
 from mnist_ff.runs import EPOCH_COLUMNS
 from mnist_ff.sweeps.processes import lives, own_process
@@ -35,7 +36,6 @@ from mnist_ff.sweeps.search import (
     check_plan,
     open_storage,
     reporter,
-    shown_storage,
 )
 from mnist_ff.sweeps.space import Choices, Floats, Integers, Space, corners
 
@@ -252,7 +252,7 @@ def test_a_storage_that_fails_is_named_without_its_password() -> None:
         Search(plan("mysql://me:secret@nowhere/db"))
     assert "hydra.sweeper.storage=mysql://nowhere/db: cannot be opened" in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert shown_storage("/a@b/c") == "/a@b/c"
+    assert without_password("/a@b/c") == "/a@b/c"
 
 
 @pytest.mark.parametrize(

@@ -369,7 +369,9 @@ def test_a_missing_extra_is_named_before_anything_is_written(
         (["logger.mlflow.experiment=x"], "logger=mlflow brings it"),
         (["logger=wandb", "logger.wandb.mode=loud"], "must be one of offline, online"),
         (["logger=wandb", "logger.wandb.projects=x"], "did you mean logger.wandb.project?"),
-        (["logger=mlflow", "logger.mlflow.tracking_uri=http://me:secret@host"], "without a password"),
+        (["logger=mlflow", "logger.mlflow.tracking_uri=file:runs"], "is a folder, and MLflow keeps no new runs in"),
+        (["logger=mlflow", "logger.mlflow.tracking_uri=./runs"], "give sqlite:///FILE"),
+        (["logger=mlflow", "logger.mlflow.tracking_uri=ftp://x"], "must be sqlite:///FILE, postgresql://"),
         (["-m", "logger=mlflow,wandb"], "are the same"),
     ],
 )
@@ -378,6 +380,65 @@ def test_bad_words_for_trackers(words: list[str], expected: str, mnist_ff: Comma
     assert code == 2
     assert expected in err
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:sec,ret@host",
+        "postgresql://h/db?user=a&password=secret",
+        "'postgresql://h/db?user=a&PASSWD=secret'",
+        "mysql://me:sec@ret@h/db",
+    ],
+)
+def test_a_password_in_the_uri_stands_nowhere(uri: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [["train"], ["train", "-m", "seed=0,1"], ["train", "resume=nowhere"], ["lr-find"]]
+    for command in given:
+        for word in (f"logger.mlflow.tracking_uri={uri}", f"++logger.mlflow.tracking_uri={uri}"):
+            code, out, err = mnist_ff(*command, *WORDS, "logger=mlflow", word)
+            assert code == 2
+            assert "sec" not in out + err, command
+    assert "MLFLOW_TRACKING_PASSWORD" in mnist_ff("train", *WORDS, "logger=mlflow", word)[2]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.strip("'"))
+    for command in (["train"], ["train", "-m", "seed=0,1"]):
+        code, out, err = mnist_ff(*command, *WORDS, "logger=mlflow")
+        assert code == 2
+        assert "has a password" in err
+        assert "it comes from the environment variable MLFLOW_TRACKING_URI" in err
+        assert "sec" not in out + err
+    assert list(Path().iterdir()) == []
+
+
+def test_variables_of_the_tools_own(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is empty is none; a bad value is traced to its variable, a word's own is not."""
+    from mnist_ff.hydra_app.compose import compose
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.setenv("WANDB_MODE", "")
+    logger = compose(["logger=[mlflow,wandb]"]).logger
+    assert logger.mlflow is not None
+    assert logger.mlflow.tracking_uri == "sqlite:///outputs/mlflow/mlflow.db"
+    assert logger.wandb is not None
+    assert logger.wandb.mode == "offline"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "runs")
+    monkeypatch.setenv("WANDB_MODE", "loud")
+    for words, name in ((["logger=mlflow"], "MLFLOW_TRACKING_URI"), (["logger=wandb"], "WANDB_MODE")):
+        for way in ([], ["-m"]):
+            code, _, err = mnist_ff("train", *way, *words)
+            assert code == 2
+            assert f"it comes from the environment variable {name}" in err
+    code, _, err = mnist_ff("train", "logger=wandb", "logger.wandb.mode=still")
+    assert code == 2
+    assert "variable" not in err
+
+
+def test_wandb_that_its_variable_turns_off_is_told_nothing(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    code, out, err = mnist_ff("train", *WORDS, "trainer.epochs=1", "logger=wandb", "trainer.plots=false")
+    assert code == 0, err
+    assert out.count("wandb is off: logger.wandb.mode=disabled") == 1
+    assert "tracked by" not in out
+    assert not (only_run() / "wandb").exists()
 
 
 def test_trackers_are_no_part_of_the_experiment(mnist_ff: Command) -> None:

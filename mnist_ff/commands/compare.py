@@ -23,7 +23,7 @@ from mnist_ff.sweeps.finding import Finding, further, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.paired import NoTestError, paired, sentences
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
-from mnist_ff.tables import note, printable
+from mnist_ff.tables import note, tell
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     else:
         show(answer, console, finding)
         for line in _paired_lines(answer):
-            _print(console, line)
+            tell(console, line)
     return 0
 
 
@@ -124,9 +124,9 @@ def conclude(directory: Path, console: Console) -> int:
         more = further(finding)
         if more is not None:
             what, trials = more
-            _print(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
+            tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
     elif answer.bad:
-        _print(console, f"run only those again  {again}")
+        tell(console, f"run only those again  {again}")
     return 1 if answer.bad else 0
 
 
@@ -152,13 +152,13 @@ def save(answer: Answer, directory: Path, console: Console, finding: Finding | N
 
         drawn = draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
     except Exception as error:
-        _print(console, f"warning: no picture of the sweep ({error})", style="yellow")
+        tell(console, f"warning: no picture of the sweep ({error})", style="yellow")
     try:
         write_files(answer, directory, drawn, finding)
     except OSError as error:
-        _print(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
+        tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
-        _print(console, f"warning: no files of the sweep ({error})", style="yellow")
+        tell(console, f"warning: no files of the sweep ({error})", style="yellow")
 
 
 def save_report(answer: Answer, directory: Path, console: Console) -> None:
@@ -168,7 +168,7 @@ def save_report(answer: Answer, directory: Path, console: Console) -> None:
 
         write_sweep_report(answer, directory)
     except Exception as error:
-        _print(console, f"warning: no report.html of the sweep ({error})", style="yellow")
+        tell(console, f"warning: no report.html of the sweep ({error})", style="yellow")
 
 
 def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:
@@ -179,20 +179,20 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
         spare = [column for column in LEFT_OUT if column != answer.ranked_by]
         left_out = _print_table(wide, made.columns, made.ranked[:SHOWN], spare)
         if left_out:
-            _print(
+            tell(
                 console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
             )
         if len(made.ranked) > SHOWN:
-            _print(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
+            tell(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
         for line in legend(answer):
-            _print(console, line, style="dim")
+            tell(console, line, style="dim")
     for status, reason, keys, path in made.bad[:SHOWN]:
-        _print(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
+        tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
     if len(made.bad) > SHOWN:
-        _print(console, f"and {len(made.bad) - SHOWN} more")
-    _print(console, counted(answer))
+        tell(console, f"and {len(made.bad) - SHOWN} more")
+    tell(console, counted(answer))
     for line in [] if finding is None else lines(finding):
-        _print(console, line)
+        tell(console, line)
 
 
 LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path", "status")
@@ -222,7 +222,3 @@ def _table(columns: list[str], rows: list[list[str]]) -> Table:
     for row in rows:
         made.add_row(*map(Text, row))
     return made
-
-
-def _print(console: Console, text: str, style: str | None = None) -> None:
-    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)

@@ -30,7 +30,7 @@ from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.model import MLP, build_model
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import accuracy_text, note, table
+from mnist_ff.tables import accuracy_text, note, table, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +52,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     values = _values(evaluation)
     key = f"{data.name} {arguments.split}"
     run.write_json("evaluation.json", {**_earlier(run), key: values})
-    console.print(
-        f"{run.path} on {data.title}, {arguments.split} images", markup=False, highlight=False, soft_wrap=True
-    )
+    tell(console, f"{run.path} on {data.title}, {arguments.split} images")
     console.print(f"loss      {evaluation.score.loss:.6f}", highlight=False)
     console.print(f"accuracy  {accuracy_text(evaluation.score)}", highlight=False)
     rows = [

@@ -29,7 +29,7 @@ from mnist_ff.onnx_graph import INPUT, OPSET, build_graph, output_name
 from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.runs import Run, chosen, shown
 from mnist_ff.sweeps.collect import was_swept
-from mnist_ff.tables import note
+from mnist_ff.tables import note, tell
 
 SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
 IMAGES = 1_000
@@ -72,7 +72,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             raise RunError(f"{out}: {error}; it was not kept") from None
         except OSError as error:
             raise RunError(f"{out}: {error.strerror}") from None
-    console.print(f"{shown(out)}: {said}", markup=False, highlight=False, soft_wrap=True)
+    tell(console, f"{shown(out)}: {said}")
     return 0
 
 

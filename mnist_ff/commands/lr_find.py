@@ -28,10 +28,13 @@ from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.lr_range import rates, smoothed_losses, suggestion, try_rates
 from mnist_ff.model import build_model
 from mnist_ff.runs import shown
+from mnist_ff.tables import tell
 
 Compose = Callable[[Sequence[str]], Config]
 
 FOLDER = Path("outputs", "lr_find")
+FEWEST, MOST = 10, 100_000
+"""Batches of a test: few rates say little, and each rate of many is a row and a point of the picture."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +60,13 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     found = suggestion(tried, losses)
     rounded = None if found is None else float(f"{found:.2g}")
     directory = _write(config, tried[: len(losses)], losses, rounded)
-    console.print(f"written to {shown(directory)}", markup=False, highlight=False, soft_wrap=True)
+    tell(console, f"written to {shown(directory)}")
     if rounded is None:
         raise RunError(f"the loss never fell between {arguments.first:g} and {arguments.last:g}; try other ends")
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     console.print(f"suggested  optimizer.lr={rounded:g}  (the smoothed loss falls fastest there)", highlight=False)
     train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
-    console.print(f"try it     {train}", markup=False, highlight=False, soft_wrap=True)
+    tell(console, f"try it     {train}")
     return 0
 
 
@@ -71,11 +74,11 @@ def _check(arguments: argparse.Namespace) -> None:
     first, last = arguments.first, arguments.last
     if not (math.isfinite(last) and 0 < first < last):
         raise ConfigError(f"--first {first:g} --last {last:g}: must be above 0, and the last above the first")
-    if arguments.steps < 10:
-        raise ConfigError(f"--steps {arguments.steps}: must be at least 10")
+    if not FEWEST <= arguments.steps <= MOST:
+        raise ConfigError(f"--steps {arguments.steps}: must be from {FEWEST} to {MOST:,}")
     for word in arguments.overrides:
         if word.lstrip("+~").startswith(("hydra", "logger", "schedule", "sweep")):
-            raise ConfigError(f"{word}: means nothing to lr-find")
+            raise ConfigError(f"{word.partition('=')[0]}: means nothing to lr-find")
 
 
 def _try(config: Config, tried: Sequence[float], console: Console, stopped: Interruption) -> list[float]:

@@ -21,11 +21,11 @@ from mnist_ff.config import Config
 from mnist_ff.data.load import as_input, load_data
 from mnist_ff.device import prepared
 from mnist_ff.digits import centred
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.photograph import NoDigitError, ink_of
 from mnist_ff.picture_file import picture_files, read_brightness
 from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import note, picture
+from mnist_ff.tables import note, picture, tell
 
 TOP = 3
 """Answers that are printed."""
@@ -49,8 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", metavar="RUN", help="a run directory, last or best")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="PNG or JPEG files, or folders of them")
-    parser.add_argument("--index", nargs="+", type=int, metavar="N", default=[], help="test images by number, from 0")
+    parser.add_argument("--index", nargs="+", type=_number, metavar="N", default=[], help="test images, from 0")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def _number(word: str) -> int:
+    """A test image's number. Errors: argparse's own, which says where files belong."""
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word} is no number; give pictures before --index") from None
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -70,6 +78,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     seen += _from_test_images(arguments.index, config)
     if seen:
         probabilities = _probabilities(run, config, seen)
+        if not np.isfinite(probabilities).all():
+            raise BadRunError(f"{run.file('model.safetensors')}: gives no number for some images; train the run again")
         if arguments.json:
             values = [_json(image, row) for image, row in zip(seen, probabilities, strict=True)]
             sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")
@@ -122,7 +132,7 @@ def _show(seen: Sequence[Seen], probabilities: NDArray[np.float32], console: Con
     for image, row in zip(seen, probabilities, strict=True):
         answers = "   ".join(f"{digit}  {row[digit]:.2%}" for digit in _top(row))
         label = "" if image.label is None else f"   (labelled {image.label})"
-        console.print(f"{image.name}   {answers}{label}", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"{image.name}   {answers}{label}")
         if len(seen) <= PICTURED:
             console.print(picture(image.pixels, colours), soft_wrap=True)
 

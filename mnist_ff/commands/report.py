@@ -14,7 +14,7 @@ from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs import Run, chosen, shown
 from mnist_ff.sweeps.collect import holds_runs
 from mnist_ff.sweeps.finding import read_finding
-from mnist_ff.tables import note
+from mnist_ff.tables import note, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,5 +35,5 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             write_report(Run.open(directory), place)
     except OSError as error:
         raise RunError(f"{place}: {error.strerror}; --out FILE writes it elsewhere") from None
-    console.print(str(shown(place)), markup=False, highlight=False, soft_wrap=True)
+    tell(console, str(shown(place)))
     return 0

@@ -9,11 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.commands.runs import sweeps_below
 from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.records import EARLY
-from mnist_ff.runs import Run
+from mnist_ff.runs import BEST, LAST, Run, began, chosen
 from mnist_ff.schedule import depends_on_length
+from mnist_ff.sweeps.finding import read_finding
+from mnist_ff.sweeps.plan import read_plan, state_of
+from mnist_ff.tables import note
 
 FREE = {
     "data.mirrors",
@@ -34,12 +38,12 @@ LOGGER = "logger"
 
 
 def find_run(word: str, root: Path) -> Run:
-    """The run that a word names: a directory, or last: the newest in `root` that did not finish.
+    """The run that a word names: a directory; last, the newest in `root` that did not finish; or best, for more epochs.
 
     Errors: BadRunError.
     """
-    if word != "last":
-        return Run.open(word)
+    if word != LAST or Path(word).is_dir():
+        return Run.open(chosen(word, note, root))
     configs = [*root.glob("*/config.yaml"), *root.glob("sweeps/*/*/config.yaml")]
     for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True):
         run = Run(path.parent)
@@ -47,8 +51,42 @@ def find_run(word: str, root: Path) -> Run:
             run.config()
             summary = run.summary()
             if summary is None or summary.status == "interrupted":
+                note(f"last is {run.path}: the newest that did not finish")
                 return run
     raise BadRunError(f"resume=last: no run in {root}/ is unfinished")
+
+
+def find_sweep(word: str, root: Path) -> Path:
+    """The sweep directory that a word names: itself, or last: the newest sweep in `root` with something left to do.
+
+    Errors: BadRunError.
+    """
+    if word == BEST:
+        raise BadRunError(
+            "resume=best: is a run: mnist-ff train resume=best trainer.epochs=N gives it more epochs; with -m there is "
+            "last, the newest sweep with something left, or a sweep directory"
+        )
+    if word != LAST or Path(word).is_dir():
+        return Path(word)
+    for sweep in sorted(sweeps_below(root), key=_begun, reverse=True):
+        with suppress(BadRunError, OSError):
+            if _has_something_left(sweep):
+                note(f"last is {sweep}: the newest sweep with something left")
+                return sweep
+    raise BadRunError(f"resume=last: no sweep in {root}/ has something left to do")
+
+
+def _begun(sweep: Path) -> float:
+    """Seconds since 1970: by its name, or where that has no date by its newest entry."""
+    return began(sweep)[0] or sweep.stat().st_mtime
+
+
+def _has_something_left(sweep: Path) -> bool:
+    """Whether a resume would run something: an unfinished job, or of a search a trial that has not ended."""
+    plan, finding = read_plan(sweep), read_finding(sweep)
+    if finding is not None:
+        return sum(finding.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < finding.n_trials
+    return any(state_of(sweep, job) != "finished" for job in plan.jobs)
 
 
 def recipe(config: Config) -> str:

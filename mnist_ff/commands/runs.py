@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs import OUTPUTS, began, runs_below
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
-from mnist_ff.tables import table
+from mnist_ff.tables import table, tell
 
 SHOWN = 100
 """Lines of the table in a terminal; --json holds all."""
@@ -79,7 +78,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.json:
         sys.stdout.write(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False) + "\n")
     elif not entries:
-        _print(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
+        tell(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
     else:
         _show(entries, console)
     return 0
@@ -87,33 +86,33 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 def found_in(folder: Path, jobs: bool) -> list[Entry]:
     """The runs and sweeps of a folder, the newest first; with `jobs`, a sweep's jobs one by one."""
-    sweeps = [] if jobs else _sweeps(folder)
+    sweeps = [] if jobs else sweeps_below(folder)
     apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
     entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
     entries += [Entry(sweep, began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 
-def _sweeps(folder: Path, depth: int = 2) -> list[Path]:
+def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
     """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
     if not folder.is_dir():
         return []
     folders = [path for path in folder.iterdir() if path.is_dir() and not (path / "config.yaml").exists()]
-    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in _sweeps(path, depth - 1)]
+    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in sweeps_below(path, depth - 1)]
     return [path for path in folders if was_swept(path)] + deeper
 
 
 def _show(entries: Sequence[Entry], console: Console) -> None:
     wide = console if console.is_terminal else Console(file=console.file, width=250)
-    rows = [[Text(cell) for cell in _cells(entry)] for entry in entries[:SHOWN]]
+    rows = [_cells(entry) for entry in entries[:SHOWN]]
     made = table(("began", "status", "accuracy", "data", "seconds", "name", "path"), rows)
     for column in made.columns:
         column.justify = "right" if column.header in ("accuracy", "seconds") else "left"
     wide.print(made)
     if len(entries) > SHOWN:
-        _print(console, f"and {len(entries) - SHOWN} more: --json has them")
+        tell(console, f"and {len(entries) - SHOWN} more: --json has them")
     for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):
-        _print(console, f"broken  {row.reason}", style="red")
+        tell(console, f"broken  {row.reason}", style="red")
 
 
 def _cells(entry: Entry) -> list[str]:
@@ -130,6 +129,15 @@ def _cells(entry: Entry) -> list[str]:
     ]
 
 
+def _moment(seconds: float) -> str:
+    """A time with its offset from UTC; a directory's name may hold a date that has none."""
+    moment = datetime.fromtimestamp(seconds)
+    try:
+        return moment.astimezone().isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return moment.isoformat(timespec="seconds")
+
+
 def _accuracy(best: Row) -> str:
     if best.watched is None:
         return ""
@@ -142,7 +150,7 @@ def _json(entry: Entry) -> dict[str, Any]:
     return {
         "path": str(entry.path),
         "kind": "sweep" if entry.sweep else "run",
-        "began": datetime.fromtimestamp(entry.began[0]).astimezone().isoformat(timespec="seconds"),
+        "began": _moment(entry.began[0]),
         "status": dict(Counter(row.status for row in entry.rows)) if entry.sweep else entry.rows[0].status,
         "reason": None if entry.sweep else entry.rows[0].reason,
         "test_accuracy": None if test is None else test.accuracy,
@@ -152,7 +160,3 @@ def _json(entry: Entry) -> dict[str, Any]:
         "name": entry.common("name"),
         **({"jobs": len(entry.rows)} if entry.sweep else {}),
     }
-
-
-def _print(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -263,6 +263,8 @@ class _Training:
         )
         for tracking in self.trackers:
             self._say(f"tracked by {tracking.where}")
+        if self.config.logger.silenced:
+            self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
         if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
             self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
         outcome = self._fit()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.plugins import register_plugins
 
 CONFIG_NAME = "config"
+FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
 
 LAUNCHERS = {
     "joblib": ("joblib", "parallel"),
@@ -49,6 +52,7 @@ LAUNCHERS = {
 def hydra_session() -> Iterator[Hydra]:
     """Hydra over our conf folder, cleared at the end so that a later one starts fresh."""
     OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("mnist_ff.env", lambda name, other: os.environ.get(name) or other, replace=True)
     instance = GlobalHydra.instance()
     before = instance.hydra  # a notebook's own; ours must not take its place for longer than this
     instance.clear()
@@ -96,7 +100,24 @@ def _is_own_key(word: str) -> bool:
 
 def typed(composed: DictConfig) -> Config:
     """The job part of a composed config as our own. Errors: ConfigError."""
-    return config_from(_plain(composed, [key for key in composed if key not in ("hydra", "sweep")]))
+    keys = [key for key in composed if key not in ("hydra", "sweep")]
+    plain = _plain(composed, keys)
+    try:
+        return config_from(plain)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_variable(composed, str(error))}") from None
+
+
+def _variable(composed: DictConfig, complaint: str) -> str:
+    """Which environment variable the value comes from that a complaint is about, where it comes from one."""
+    key = complaint.partition("=")[0]
+    with suppress(OmegaConfBaseException, AttributeError):
+        *sections, name = key.split(".")
+        section = OmegaConf.select(composed, ".".join(sections)) if sections else composed
+        found = FROM_ENVIRONMENT.match(str(section._get_node(name)))
+        if found and os.environ.get(found[1]):
+            return f"\nit comes from the environment variable {found[1]}"
+    return ""
 
 
 def sweep_options(composed: DictConfig) -> SweepConfig:

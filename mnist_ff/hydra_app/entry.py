@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mnist_ff.commands.check import check
 from mnist_ff.commands.resume import LOGGER, changed, find_run, is_done, resumed_config, saved_config
-from mnist_ff.config import Config, DataConfig, config_to_dict, known_keys, sweep_keys
+from mnist_ff.config import Config, DataConfig, check_no_password, config_to_dict, known_keys, sweep_keys
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
@@ -32,7 +32,7 @@ from mnist_ff.hydra_app.help import train_help
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
-from mnist_ff.tables import note
+from mnist_ff.tables import note, tell
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the words that mean nothing to a single run."""
@@ -46,6 +46,7 @@ def main(words: list[str], console: Console, began: float) -> int:
     if {"--help", "-h"} & set(words):
         train_help(console)
         return 0
+    _check_words(words)
     config_of, words = _taken(words, "--config-of")
     arguments = _parse(words)
     resume = [word for word in arguments.overrides if word.startswith("resume=")]
@@ -74,6 +75,14 @@ def main(words: list[str], console: Console, began: float) -> int:
                 hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
             return 0
         return _single(hydra, arguments.overrides, console, began)
+
+
+def _check_words(words: list[str]) -> None:
+    """First of all: no other message may quote a password. Errors: ConfigError."""
+    for word in words:
+        key, _, uri = word.partition("=")
+        if key.endswith("logger.mlflow.tracking_uri"):
+            check_no_password(key, uri.strip("'\""))
 
 
 def compose_data(name: str, overrides: list[str]) -> DataConfig:
@@ -182,10 +191,10 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         summary = run.summary()
         early = summary is not None and summary.epochs < config.trainer.epochs
         why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
-        console.print(f"{run.path}: {why}; nothing to do", markup=False)
+        tell(console, f"{run.path}: {why}; nothing to do")
         return 0
     for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"warning: {warning}", style="yellow")
     trainer = _Trainer(console, began)
     with interruptible() as stopped:
         return trainer.train(config, Run(run.path.absolute()), stopped, changes)

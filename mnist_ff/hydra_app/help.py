@@ -17,7 +17,9 @@ Train a network and leave everything about it in a new run directory.
   mnist-ff train -m sweep=lr                            a sweep from conf/sweep/
   mnist-ff train -m dry_run=true sweep=lr               what that would run, and how long; nothing is written
   mnist-ff train -m resume=SWEEP_DIR                    a sweep's failed, interrupted and missing jobs
+  mnist-ff train -m resume=last                         the same of the newest sweep with something left
   mnist-ff train resume=last                            go on with the newest run that did not finish
+  mnist-ff train resume=best trainer.epochs=30          give the best finished run more epochs
   mnist-ff train resume=RUN trainer.epochs=30           give a finished run more epochs
   mnist-ff train --config-of RUN                        train a past run's config again
   mnist-ff train --cfg job                              show the config and stop

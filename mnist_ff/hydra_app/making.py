@@ -20,7 +20,7 @@ from mnist_ff.config import Config, known_keys, with_absolute_paths
 from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.plan import Job, check_subdir
 
-OF_ANOTHER_KEY = re.compile(r"\$\{(?!oc\.env:\w+(,\w+)?\})")
+OF_ANOTHER_KEY = re.compile(r"\$\{(?!(?:oc|mnist_ff)\.env:\w+(?:,(?:\w+|'[^']*'))?\})")
 """A value that depends on others; what the environment says is the same for all jobs."""
 
 

@@ -14,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
+from mnist_ff.commands.resume import find_sweep
 from mnist_ff.config import conf_dir, flat, nearest, read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
-from mnist_ff.runs import output_directory
+from mnist_ff.runs import OUTPUTS, output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 from mnist_ff.sweeps.search import check_no_password
 
@@ -39,6 +40,8 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         if word.lstrip("+").startswith("hydra.sweeper.storage="):
             check_no_password(word.partition("=")[2].strip("'\""))  # first of all: no other message may quote it
     resume, words = _taken(words, "resume")
+    if resume is not None:
+        resume = str(find_sweep(resume, OUTPUTS))
     dry_run, words = _taken(words, "dry_run")
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")

@@ -17,6 +17,7 @@ from mnist_ff.hydra_app.job import SweepJob, write_reason
 from mnist_ff.hydra_app.space import split_words
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
 from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.passwords import without_password
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.finding import write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
@@ -33,7 +34,6 @@ from mnist_ff.sweeps.search import (
     check_plan,
     check_searchable,
     require_optuna,
-    shown_storage,
     verdict_of,
 )
 from mnist_ff.sweeps.slurm import still_there, submitted
@@ -169,7 +169,7 @@ class OptunaSweeper(CheckedSweeper):
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
         tally = Tally(self._n_trials, ended)
         before = f", {ended} of them done before" if ended else ""
-        where = shown_storage(search.plan.storage)
+        where = without_password(search.plan.storage)
         self.say(f"{self._n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
         keys = _config_keys(asked.space)
         there = self.left_in_slurm(self.unfinished(plan))
@@ -202,7 +202,7 @@ class OptunaSweeper(CheckedSweeper):
                 search.settle(trial.number, Verdict("interrupted"))
                 raise RunError(
                     f"{self.request.directory}: its job {job.number} is not trial {job.number} of study {self._study} "
-                    f"in {shown_storage(self._storage)}; a search keeps its storage, or begins in a new directory"
+                    f"in {without_password(self._storage)}; a search keeps its storage, or begins in a new directory"
                 )
             try:
                 if job is None:

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import os
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +20,7 @@ from filelock import FileLock
 
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.passwords import holds_password, without_password
 from mnist_ff.records import Score
 from mnist_ff.runs import Run
 from mnist_ff.sweeps import slurm
@@ -39,8 +39,6 @@ OBJECTIVES = ("validation_accuracy", "validation_loss")
 
 PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 """The environment variable with the password of a database storage."""
-PASSWORD_KEY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]+", re.IGNORECASE)
-"""A password among a URL's parameters."""
 EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
 KILLED = "its process was killed, or its machine was lost"
 UNCLAIMED = 60.0
@@ -204,8 +202,8 @@ class Search:
             self._storage.set_study_user_attr(self._study_id, "search", text)
         elif there != text:
             raise ConfigError(
-                f"hydra.sweeper.study_name={self.plan.study}: {shown_storage(self.plan.storage)} holds a study of that "
-                "name with another space, objective or fixed values; choose another name"
+                f"hydra.sweeper.study_name={self.plan.study}: {without_password(self.plan.storage)} holds a study of "
+                "that name with another space, objective or fixed values; choose another name"
             )
 
     def claim(self) -> Trial | None:
@@ -348,7 +346,7 @@ class Search:
         best = min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
         return Finding(
             study=self.plan.study,
-            storage=shown_storage(self.plan.storage),
+            storage=without_password(self.plan.storage),
             objective=self.plan.objective,
             n_trials=self.plan.n_trials,
             counts=counts,
@@ -440,21 +438,12 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
     return Verdict("pruned" if summary.status == "pruned" else "complete", value, summary.cause)
 
 
-def shown_storage(storage: str) -> str:
-    """A storage as it may be printed and saved: without a password."""
-    if "://" not in storage:
-        return storage
-    scheme, _, rest = storage.partition("://")
-    return PASSWORD_KEY.sub(r"\1...", f"{scheme}://{rest.rpartition('@')[2]}")
-
-
 def check_no_password(storage: str) -> None:
     """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
-    user = storage.partition("://")[2].rpartition("@")[0]
-    if ":" in user or PASSWORD_KEY.search(storage):
+    if holds_password(storage):
         raise ConfigError(
-            f"hydra.sweeper.storage={shown_storage(storage)}: has a password, which must stand in no file and no list "
-            f"of processes; leave it out of the URL and set the environment variable {PASSWORD}"
+            f"hydra.sweeper.storage={without_password(storage)}: has a password, which must stand in no file and no "
+            f"list of processes; leave it out of the URL and set the environment variable {PASSWORD}"
         )
 
 
@@ -480,11 +469,11 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
         patient = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
         return optuna.storages.RDBStorage(_with_password(storage), engine_kwargs=patient)
     except Exception as error:  # SQLAlchemy's and the drivers' own families
-        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, shown_storage(storage))
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, without_password(storage))
         password = os.environ.get(PASSWORD)
         for secret in (password, quote_plus(password)) if password else ():
             reason = reason.replace(secret, "...")
-        raise ConfigError(f"hydra.sweeper.storage={shown_storage(storage)}: cannot be opened ({reason})") from None
+        raise ConfigError(f"hydra.sweeper.storage={without_password(storage)}: cannot be opened ({reason})") from None
 
 
 def _mend(path: Path) -> None:

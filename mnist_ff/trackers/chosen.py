@@ -25,7 +25,7 @@ def chosen_trackers(config: LoggerConfig) -> list[Tracker]:
         trackers.append(TensorBoard(config.tensorboard))
     if config.mlflow is not None:
         trackers.append(MLflow(config.mlflow))
-    if config.wandb is not None:
+    if config.wandb is not None and not config.silenced:
         trackers.append(Wandb(config.wandb))
     return trackers
 

@@ -1,0 +1,22 @@
+"""Passwords in URLs, which would stand in the shell's history, in lists of processes and in files."""
+
+from __future__ import annotations
+
+import re
+
+KEY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]+", re.IGNORECASE)
+"""A password among a URL's parameters."""
+
+
+def holds_password(url: str) -> bool:
+    """Whether a URL has a password, before its host or among its parameters."""
+    user = url.partition("://")[2].rpartition("@")[0]
+    return ":" in user or KEY.search(url) is not None
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be printed and saved: without user and password. What is no URL stays as it is."""
+    if "://" not in url:
+        return url
+    scheme, _, rest = url.partition("://")
+    return KEY.sub(r"\1...", f"{scheme}://{rest.rpartition('@')[2]}")
