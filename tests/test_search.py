@@ -738,6 +738,39 @@ def test_diverged_and_impossible_trials_are_failed_trials(mnist_ff: Command) -> 
     assert out.count("try a smaller optimizer.lr") >= 2
 
 
+IMPOSSIBLE = (
+    *WORDS, SPLIT, "trainer.epochs=1", "hydra.sweeper.pruner=none", "hydra.sweep.dir=s",
+    "optimizer=sgd", "optimizer.momentum=0.9,0", "optimizer.nesterov=true,false",
+    f"seed={','.join(map(str, range(40)))}",  # more corners than are tried before
+)  # fmt: skip
+"""Nesterov without momentum is refused: about every fourth trial."""
+
+
+def test_a_trial_that_can_be_no_job_is_a_failed_row(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random")
+    finding = json.loads(Path("s/search.json").read_text())
+    refused = finding["refused"]
+    assert 0 < len(refused) < 6
+    assert len(refused) == finding["counts"]["failed"]
+    assert code == 1, err
+    for trial in refused:
+        assert f"failed  {trial['number']}    {trial['reason']}" in out
+        assert "optimizer.momentum=0" in trial["words"]
+    assert f"{len(refused)} failed" in out
+    assert "6/6  job" in out or refused[-1]["number"] == 5, "it is counted in the progress"
+    rows = {row["run"]: row for row in json.loads(Path("s/sweep.json").read_text())["runs"]}
+    assert {run for run, row in rows.items() if row["status"] == "failed"} == {str(t["number"]) for t in refused}
+    before = mnist_ff("compare", "s", "--csv")[1]
+    assert mnist_ff("train", "-m", "resume=s")[0] == 1, "it is not forgotten"
+    assert mnist_ff("compare", "s", "--csv")[1] == before
+    code, _, _ = mnist_ff(
+        "train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random", "hydra.sweep.dir=t",
+        "sweep.on_error=stop",
+    )  # fmt: skip
+    assert code == 1
+    assert len(json.loads(Path("t/search.json").read_text())["refused"]) == 1
+
+
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     from tests.conftest import Started
 
@@ -817,8 +850,10 @@ def test_the_preset_is_a_search_and_typed_keys_replace_its_own(mnist_ff: Command
 
 
 def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
+    from mnist_ff.sweeps.collect import collect
     from mnist_ff.sweeps.finding import lines, read_finding
 
+    (tmp_path / "jobs.json").write_text('{"words": [], "jobs": []}')
     path = tmp_path / "search.json"
     for text in ("", "[]", "{", "{}", "[" * 100_000, '{"study": 3}'):
         path.write_text(text)
@@ -831,6 +866,14 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     found = read_finding(tmp_path)
     assert found is not None
     assert "\x1b" not in "".join(lines(found))
+    trial = {"number": 0, "words": ["a=\x1b"], "reason": "\x1b[31m"}
+    path.write_text(json.dumps({**whole, "refused": [trial]}))
+    (row,) = collect([tmp_path])
+    assert (row.label, row.status) == ("0", "failed")
+    assert "\x1b" not in str(row.reason)
+    for wrong in (3, [3], [{**trial, "number": -1}], [{**trial, "number": "../x"}], [{**trial, "reason": 3}]):
+        path.write_text(json.dumps({**whole, "refused": wrong}))
+        assert read_finding(tmp_path) is None
 
 
 @pytest.mark.parametrize(

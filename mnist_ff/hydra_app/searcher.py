@@ -18,7 +18,7 @@ from mnist_ff.hydra_app.space import split_words
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run, shown
-from mnist_ff.sweeps.finding import write_finding
+from mnist_ff.sweeps.finding import Finding, Refused, read_finding, write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
 from mnist_ff.sweeps.progress import Tally
 from mnist_ff.sweeps.search import (
@@ -38,7 +38,7 @@ from mnist_ff.sweeps.search import (
 )
 from mnist_ff.sweeps.slurm import still_there, submitted
 from mnist_ff.sweeps.space import Space, corners
-from mnist_ff.sweeps.stopping import reason_to_stop
+from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, reason_to_stop
 
 JOURNAL = "search.journal"
 SQLITE = "sqlite:///"
@@ -101,12 +101,20 @@ class OptunaSweeper(CheckedSweeper):
             for line in search.recover(own=self.request.directory):
                 self.say(f"warning: {line}", style="yellow")
             self._mark_killed(search, plan.jobs)
+            before = read_finding(self.request.directory)
+            self._refused = {trial.number: trial for trial in (before.refused if before else ())}
             try:
                 self._run(search, asked, plan, stopped)
             finally:
-                write_finding(self.request.directory, search.answer())
+                self._write_finding(search)
             if stopped.exit_code:  # a signal between two batches
                 raise Stopped(stopped.exit_code)
+
+    def _write_finding(self, search: Search) -> Finding:
+        refused = tuple(self._refused[number] for number in sorted(self._refused))
+        finding = replace(search.answer(), refused=refused)
+        write_finding(self.request.directory, finding)
+        return finding
 
     def _words(self) -> tuple[str, ...]:
         """What a resume goes by: it may start in another folder, and must know that this is a search."""
@@ -163,8 +171,7 @@ class OptunaSweeper(CheckedSweeper):
     def _run(self, search: Search, asked: _Asked, plan: SweepPlan, stopped: Interruption) -> None:
         """Claim, run and settle batch after batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
-        finding = search.answer()
-        write_finding(directory, finding)  # what the runs are ranked by, even if this process is killed
+        finding = self._write_finding(search)  # what the runs are ranked by, even if this process is killed
         counts = finding.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
         tally = Tally(self._n_trials, ended)
@@ -180,10 +187,11 @@ class OptunaSweeper(CheckedSweeper):
             if not batch:
                 return
             jobs = self._jobs_of(search, asked, plan, batch)
+            tally.ended += len(batch) - len(jobs)
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
             self._run_batch(search, jobs, keys, tally)
-            write_finding(directory, search.answer())
+            self._write_finding(search)
 
     def _claimed(self, search: Search) -> list[Trial]:
         batch: list[Trial] = []
@@ -209,13 +217,21 @@ class OptunaSweeper(CheckedSweeper):
                     (job,) = self.checked_jobs([words], first=trial.number)
                     check_searchable(job.config)
             except ConfigError as error:
-                reason = str(error).splitlines()[0]
-                self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
-                search.settle(trial.number, Verdict("failed", reason=reason))
+                self._refuse(search, trial, str(error).splitlines()[0])
                 continue
+            self._refused.pop(trial.number, None)  # of a study that is gone
             search.started(trial.number, self.request.directory / job.subdir)
             jobs.append(job)
         return jobs
+
+    def _refuse(self, search: Search, trial: Trial, reason: str) -> None:
+        """Fail a trial that can be no job. The sweep's directory is told first: else a kill would lose the row."""
+        self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
+        self._refused[trial.number] = Refused(trial.number, tuple(trial.overrides()), reason)
+        self._write_finding(search)
+        search.settle(trial.number, Verdict("failed", reason=reason))
+        if self.request.options.on_error == "stop":
+            ask_to_stop(self.request.directory, AFTER_AN_ERROR)
 
     def _run_batch(self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
         at_once = False
