@@ -185,6 +185,23 @@ def test_a_plan_that_cannot_work_is_refused(changes: dict[str, Any], complaint: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_grid_ends_where_it_ends(mnist_ff: Command) -> None:
+    search = Search(plan(sampler="grid", space=COUNTABLE, n_trials=20))
+    found = run_all(search, lambda trial: float(trial.words["trainer.batch_size"]))
+    assert len(found) == len({json.dumps(dict(trial.words)) for trial in found}) == 6
+    finding = search.answer()
+    assert (finding.n_trials, finding.grid, finding.counts["waiting"]) == (6, 6, 0)
+    words = (*WORDS, SPLIT, "trainer.epochs=1", "optimizer.lr=0.001,0.002", "hydra.sweeper.sampler=grid")
+    said = "the grid has 2 points: the search ends there, before n_trials=20"
+    assert said in mnist_ff("train", "-m", "dry_run=true", *words)[1]
+    code, out, err = mnist_ff("train", "-m", *words, "hydra.sweep.dir=s")
+    assert code == 0, err
+    assert said in out
+    assert "2/2  job 1" in out
+    assert "resume=s" not in out
+    assert runs_in(Path("s")) == 2
+
+
 def test_corners_hold_every_end() -> None:
     found = list(corners(SPACE))
     assert len(found) == 2**4

@@ -129,9 +129,14 @@ class OptunaSweeper(CheckedSweeper):
         asked = self._checked(arguments, fetch=False)
         for key, dimension in asked.space.items():
             self.say(f"{key}  {dimension}")
+        self._say_the_end(asked.plan)
         self.say(
-            f"up to {self._n_trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
+            f"up to {asked.plan.trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
         )
+
+    def _say_the_end(self, plan: SearchPlan) -> None:
+        if plan.trials < plan.n_trials:
+            self.say(f"the grid has {plan.points} points: the search ends there, before n_trials={plan.n_trials}")
 
     def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
         """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
@@ -174,10 +179,11 @@ class OptunaSweeper(CheckedSweeper):
         finding = self._write_finding(search)  # what the runs are ranked by, even if this process is killed
         counts = finding.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
-        tally = Tally(self._n_trials, ended)
+        tally = Tally(finding.n_trials, ended)
         before = f", {ended} of them done before" if ended else ""
         where = shown_storage(search.plan.storage)
-        self.say(f"{self._n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        self._say_the_end(asked.plan)
         keys = _config_keys(asked.space)
         there = self.left_in_slurm(self.unfinished(plan))
         if there and self.detached:

@@ -75,6 +75,18 @@ class SearchPlan:
     space: Space
     fixed: tuple[str, ...] = ()
 
+    @property
+    def points(self) -> int | None:
+        """How many different trials there are; None: no end."""
+        if self.sampler != "grid":
+            return None
+        return math.prod(len(values) for values in grid_of(self.space).values())
+
+    @property
+    def trials(self) -> int:
+        """n_trials, or the grid's points where these are fewer: what follows would be trained again."""
+        return self.n_trials if self.points is None else min(self.n_trials, self.points)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -168,8 +180,8 @@ class Search:
     """An open study; it lives as long as its connection to the storage.
 
     A trial is one record of the storage with a dense number. It is made waiting, and whoever turns it to running owns
-    it: every Optuna storage does that turn for one process only. Only numbers below n_trials are ever run, so there
-    are never more, however many processes count at the same time.
+    it: every Optuna storage does that turn for one process only. Only numbers below n_trials are ever run, and none past
+    the end of a grid, so there are never more, however many processes count at the same time.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
@@ -179,6 +191,7 @@ class Search:
         import optuna
 
         self.plan = plan
+        self._trials = plan.trials
         self._lock = _claims_lock(plan.storage)
         with self._lock:
             self._storage = open_storage(plan.storage)
@@ -239,10 +252,10 @@ class Search:
 
         while True:
             trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-            for trial in trials[: self.plan.n_trials]:
+            for trial in trials[: self._trials]:
                 if trial.state is optuna.trial.TrialState.WAITING and self._turned(trial._trial_id):
                     return trial._trial_id
-            if len(trials) >= self.plan.n_trials:
+            if len(trials) >= self._trials:
                 return None
             waiting = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)
             self._storage.create_new_trial(self._study_id, template_trial=waiting)
@@ -339,10 +352,10 @@ class Search:
         """The best trial so far, what mattered, and the counts."""
         import optuna
 
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)[: self.plan.n_trials]
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)[: self._trials]
         names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
         counts = {name: sum(trial.state.name == state for trial in trials) for name, state in names.items()}
-        counts["waiting"] = self.plan.n_trials - sum(counts.values())
+        counts["waiting"] = self._trials - sum(counts.values())
         complete = [trial for trial in trials if trial.state is optuna.trial.TrialState.COMPLETE]
         sign = 1 if _direction(self.plan.objective) == "minimize" else -1
         best = min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
@@ -350,19 +363,14 @@ class Search:
             study=self.plan.study,
             storage=shown_storage(self.plan.storage),
             objective=self.plan.objective,
-            n_trials=self.plan.n_trials,
+            n_trials=self._trials,
             counts=counts,
             best_trial=None if best is None else best.number,
             best_value=None if best is None else best.value,
             best_words={} if best is None else {k: word_of(self.plan.space[k], v) for k, v in best.params.items()},
             importance=self._importance(len(complete)),
-            grid=self._points(),
+            grid=self.plan.points,
         )
-
-    def _points(self) -> int | None:
-        if self.plan.sampler != "grid":
-            return None
-        return math.prod(len(values) for values in grid_of(self.plan.space).values())
 
     def _importance(self, complete: int) -> dict[str, float]:
         import optuna
