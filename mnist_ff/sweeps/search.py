@@ -180,8 +180,8 @@ class Search:
     """An open study; it lives as long as its connection to the storage.
 
     A trial is one record of the storage with a dense number. It is made waiting, and whoever turns it to running owns
-    it: every Optuna storage does that turn for one process only. Only numbers below n_trials are ever run, and none past
-    the end of a grid, so there are never more, however many processes count at the same time.
+    it: every Optuna storage does that turn for one process only. Only numbers below n_trials, and within a grid, are
+    ever run, so there are never more, however many processes count at the same time.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
