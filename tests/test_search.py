@@ -264,6 +264,22 @@ def test_another_space_is_another_study() -> None:
     Search(plan(space=COUNTABLE, study="other"))
 
 
+@pytest.mark.parametrize("storage", ["/dev/null/x", "/proc/x/y", "sqlite:////proc/x/y.db"])
+def test_a_storage_that_cannot_be_locked_is_one_line(storage: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, f"hydra.sweeper.storage={storage}")
+    assert code == 2, err
+    assert f"error: hydra.sweeper.storage={storage}: cannot be" in err
+    assert err.count("\n") == 1
+    assert not Path("outputs").exists()
+
+
+def test_fewer_trials_than_have_ended_are_refused() -> None:
+    run_all(Search(plan(n_trials=3)))
+    with pytest.raises(ConfigError, match=r"n_trials=2: study test has 3 trials that have ended already"):
+        Search(plan(n_trials=2))
+    assert Search(plan(n_trials=3)).answer().counts["complete"] == 3
+
+
 def test_a_storage_that_fails_is_named_without_its_password() -> None:
     with pytest.raises(ConfigError) as caught:
         Search(plan("mysql://me:secret@nowhere/db"))

@@ -52,6 +52,8 @@ class _Asked:
     fixed: tuple[str, ...]
     space: Space
     plan: SearchPlan
+    threads: int | None
+    """The most that a trial asks for with trainer.threads; None for its share."""
 
 
 class OptunaSweeper(CheckedSweeper):
@@ -150,7 +152,8 @@ class OptunaSweeper(CheckedSweeper):
             fixed = on_subset(fixed)
             configs = self._corners(fixed, space)
         epochs = max(config.trainer.epochs for config in configs)
-        return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs))
+        threads = max(config.trainer.threads or 0 for config in configs) or None
+        return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
     def _search_plan(self, fixed: Sequence[str], space: Space, epochs: int) -> SearchPlan:
         return SearchPlan(
@@ -186,8 +189,9 @@ class OptunaSweeper(CheckedSweeper):
         self._say_the_end(asked.plan)
         keys = _config_keys(asked.space)
         there = self.left_in_slurm(self.unfinished(plan))
+        together = [asked.threads] * self._n_jobs
         if there and self.detached:
-            self._run_batch(search, there, keys, tally)
+            self._run_batch(search, there, keys, tally, together)
         while reason_to_stop(directory) is None and stopped() is None:
             batch = self._claimed(search)
             if not batch:
@@ -196,7 +200,7 @@ class OptunaSweeper(CheckedSweeper):
             tally.ended += len(batch) - len(jobs)
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
-            self._run_batch(search, jobs, keys, tally)
+            self._run_batch(search, jobs, keys, tally, together)
             self._write_finding(search)
 
     def _claimed(self, search: Search) -> list[Trial]:
@@ -239,10 +243,12 @@ class OptunaSweeper(CheckedSweeper):
         if self.request.options.on_error == "stop":
             ask_to_stop(self.request.directory, AFTER_AN_ERROR)
 
-    def _run_batch(self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
+    def _run_batch(
+        self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally, together: Sequence[int | None]
+    ) -> None:
         at_once = False
         try:
-            self.launch(jobs, keys, tally)
+            self.launch(jobs, keys, tally, together)
         except Stopped:
             at_once = True
             raise

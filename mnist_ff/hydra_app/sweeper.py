@@ -79,7 +79,8 @@ class CheckedSweeper(BasicSweeper):
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             left = left if self.detached else [job for job in left if job not in there]
-            self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done))
+            together = [job.config.trainer.threads for job in plan.jobs]
+            self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done), together)
 
     def planned(self, arguments: Sequence[str]) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the words. Nothing is written. Errors: ConfigError."""
@@ -209,16 +210,17 @@ class CheckedSweeper(BasicSweeper):
         """Whether jobs go on without their launcher, so that one can be left and found again."""
         return isinstance(self.launcher, ProcessLauncher) and self.launcher.detached
 
-    def launch(self, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
+    def launch(self, jobs: Sequence[Job], keys: Sequence[str], tally: Tally, together: Sequence[int | None]) -> None:
         """Run saved jobs with the launcher that was chosen, and return when they have ended, in whatever way.
 
-        `keys` name a job to people. How they ended is in their directories. Errors: Stopped after a signal.
+        `keys` name a job to people; `together` are trainer.threads of each job that a whole batch has.
+        How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
         if not jobs:
             return
         if isinstance(self.launcher, ProcessLauncher):
-            self.launcher.say = self.say
+            self.launcher.say, self.launcher.together = self.say, together
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
             inside = isinstance(self.launcher, BasicLauncher)

@@ -203,6 +203,8 @@ class Search:
             )
             self._study_id = self._storage.get_study_id_from_name(plan.study)
             self._check_same_search()
+            ended = self._ended()
+            self._trials = max(self._trials, ended)  # another sampler may have gone further than a grid does
             self._storage.set_study_user_attr(self._study_id, "pruner", asdict(plan.pruner))
 
     def _check_same_search(self) -> None:
@@ -220,6 +222,17 @@ class Search:
                 f"hydra.sweeper.study_name={self.plan.study}: {shown_storage(self.plan.storage)} holds a study of that "
                 "name with another space, objective or fixed values; choose another name"
             )
+
+    def _ended(self) -> int:
+        """How many trials have ended. Errors: ConfigError when they are more than n_trials."""
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        ended = sum(trial.state.is_finished() for trial in trials)
+        if ended > self.plan.n_trials:
+            raise ConfigError(
+                f"hydra.sweeper.n_trials={self.plan.n_trials}: study {self.plan.study} has {ended} trials that have "
+                "ended already; n_trials counts all of them"
+            )
+        return ended
 
     def claim(self) -> Trial | None:
         """A trial for this process to run, or None when all have been given out."""
@@ -522,10 +535,28 @@ def _claims_lock(storage: str) -> AbstractContextManager[Any]:
     Without it a race can leave a waiting record too many behind, which is never run.
     """
     if "://" not in storage:
-        return FileLock(f"{storage}.claims")
+        return _FileClaims(storage, storage)
     if storage.startswith("sqlite:///") and ":memory:" not in storage:
-        return FileLock(f"{storage.removeprefix('sqlite:///').split('?')[0]}.claims")
+        return _FileClaims(storage, storage.removeprefix("sqlite:///").split("?")[0])
     return nullcontext()
+
+
+class _FileClaims:
+    """A lock beside a storage's file. Errors: ConfigError where there can be none."""
+
+    def __init__(self, storage: str, file: str) -> None:
+        self._storage, self._lock = storage, FileLock(f"{file}.claims")
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.sweeper.storage={self._storage}: cannot be locked ({self._lock.lock_file}: {error.strerror})"
+            ) from None
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 def _direction(objective: str) -> Literal["maximize", "minimize"]:
