@@ -658,12 +658,14 @@ def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
         ((LR, "optimizer.momentum=interval(0.1,0.9)"), "optimizer.momentum: optimizer=rmsprop does not use it"),
         ((LR, "hydra.sweeper.objective=test_accuracy"), "a search that looks at the test images fits itself to them"),
         ((LR, "data.validation_split=0"), "data.validation_split=0: a search is judged by held-out training images"),
-        ((LR, "data.validation_split=0,0.1"), "data.validation_split=0: a search is judged by held-out"),
         ((LR, "hydra.sweeper.sampler=tpee"), "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes"),
         ((LR, "hydra.sweeper.sampler=grid"), "optimizer.lr: sampler=grid needs values that can be counted"),
         ((LR, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0: must be a whole number of at least 1"),
         ((LR, "hydra.sweeper.n_trials=many"), "hydra.sweeper.n_trials=many: must be a whole number"),
         ((LR, "hydra.sweeper.n_trails=4"), "n_trails"),
+        ((LR, "data.validation_split=0.1,0.2"), "data.validation_split: cannot be searched"),
+        ((LR, "hydra.sweeper.study_name="), "hydra.sweeper.study_name=: is empty"),
+        ((LR, "hydra.sweeper.study_name=null"), "hydra.sweeper.study_name=: is empty"),
         ((LR, "sweep.rows=[{seed:1}]"), "sweep.rows: rows are fixed jobs; a search makes its own"),
     ],
 )
@@ -854,6 +856,19 @@ def test_two_searches_share_a_storage() -> None:
     assert sorted(runs) == list(range(7))
     assert set(states("shared.journal", "mnist-ff")) <= {"COMPLETE", "PRUNED"}
     assert len(states("shared.journal", "mnist-ff")) == 7
+
+
+def test_a_pruner_that_cannot_prune_and_an_objective_that_stays_are_said(mnist_ff: Command) -> None:
+    words = (*WORDS, SPLIT, LR, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=s")
+    said = "warning: hydra.sweeper.min_epochs=3 is not below trainer.epochs=3: no trial can be pruned"
+    assert said not in mnist_ff("train", "-m", *words, "dry_run=true")[1]
+    assert said not in mnist_ff("train", "-m", *words, "dry_run=true", "hydra.sweeper.pruner=none")[1]
+    code, out, err = mnist_ff("train", "-m", *words, "hydra.sweeper.min_epochs=3")
+    assert code == 0, err
+    assert said in out
+    code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.objective=validation_loss")
+    assert code == 2
+    assert "resume=: a search keeps its objective" in err
 
 
 def test_a_dry_run_says_the_space_and_writes_nothing(mnist_ff: Command) -> None:

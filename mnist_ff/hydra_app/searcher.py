@@ -78,7 +78,9 @@ class OptunaSweeper(CheckedSweeper):
         self._pruner = Pruner(str(keys["pruner"]), _whole(keys, "min_epochs", 1), _whole(keys, "factor", 2), 1)
         self._named_storage = None if keys["storage"] is None else str(keys["storage"])
         check_no_password(str(keys["storage"]))
-        self._study = str(keys["study_name"])
+        self._study = str(keys["study_name"] or "")
+        if not self._study.strip():
+            raise ConfigError("hydra.sweeper.study_name=: is empty; it is the study's name in its storage")
         self._storage = self._storage_in(Path(str(config.hydra.sweep.dir)))
         job = replace(task_function, study=StudyLink(self._storage, self._study))
         super().setup(hydra_context=hydra_context, task_function=job, config=config)
@@ -145,6 +147,11 @@ class OptunaSweeper(CheckedSweeper):
         if self.request.options.rows is not None:
             raise ConfigError("sweep.rows: rows are fixed jobs; a search makes its own: hydra.sweeper.params")
         fixed, space = split_words(self.overrides_of_jobs(arguments))
+        if "data.validation_split" in space:
+            raise ConfigError(
+                "data.validation_split: cannot be searched: each value is judged by other images, and the smallest "
+                "split trains on the most; give it one value"
+            )
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
@@ -152,6 +159,12 @@ class OptunaSweeper(CheckedSweeper):
             fixed = on_subset(fixed)
             configs = self._corners(fixed, space)
         epochs = max(config.trainer.epochs for config in configs)
+        if self._pruner.name != "none" and self._pruner.min_epochs >= epochs:
+            self.say(
+                f"warning: hydra.sweeper.min_epochs={self._pruner.min_epochs} is not below trainer.epochs={epochs}: "
+                "no trial can be pruned",
+                style="yellow",
+            )
         threads = max(config.trainer.threads or 0 for config in configs) or None
         return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
@@ -188,7 +201,7 @@ class OptunaSweeper(CheckedSweeper):
         self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
         self._say_the_end(asked.plan)
         keys = _config_keys(asked.space)
-        there = self.left_in_slurm(self.unfinished(plan))
+        there = self.left_in_slurm(self.unfinished(plan)[0])
         together = [asked.threads] * self._n_jobs
         if there and self.detached:
             self._run_batch(search, there, keys, tally, together)

@@ -155,13 +155,16 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     values = flat(experiment(config))
     if planned and planned["trainer.threads"] is None:  # left to each machine: no difference that anyone asked for
         values["trainer.threads"] = None
+    read = "summary.json"
     try:
         summary = _summary(run)
-        epochs, validation = _last_epoch(run, config)
         test = None if summary is None else _score(summary["score"])
         seconds = None if summary is None else _number(summary["seconds"].get("total", 0))
+        read = "epochs.csv"
+        epochs, validation = _last_epoch(run, config)
     except UNREADABLE as error:
-        return Row(label, path, "broken", one_line(str(error)), values)
+        said, file = f"{error} is missing" if isinstance(error, KeyError) else str(error), str(run.file(read))
+        return Row(label, path, "broken", one_line(said if file in said else f"{file}: {said}"), values)
     if summary is None:
         status = "running" if running else "interrupted"
         reason = None if running else "ended without a summary: it was killed, or its machine was lost"
