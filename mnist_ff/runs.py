@@ -68,6 +68,8 @@ def output_directory(key: str, text: str) -> Path:
     An absolute one may be anywhere, since someone wrote it out; a relative one stays below the working folder.
     Errors: ConfigError for what would be another place, or a name that other programs misread.
     """
+    if not text:
+        raise ConfigError(f"{key}=: is empty; give a folder, or leave it out")
     path = Path(text)
     if ".." in path.parts:
         raise ConfigError(f"{key}={text}: leads out of the working folder; write the absolute path if that is meant")

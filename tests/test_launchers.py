@@ -446,6 +446,20 @@ def test_a_search_runs_its_trials_side_by_side(mnist_ff: Command) -> None:
     assert {row["status"] for row in table()} <= {"finished", "pruned"}
 
 
+def test_a_resumed_search_gives_its_jobs_the_same_threads(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On eight cores: one trial at a time has all, however many jobs the sweep has by then."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    words = ("hydra/sweeper=optuna", "data.validation_split=0.2", "optimizer.lr=interval(0.001,0.01)")
+    words += ("hydra/launcher=joblib", "hydra.launcher.n_jobs=3", "hydra.sweep.dir=sweep")
+    code, out, err = mnist_ff("train", "-m", *SMALL, *words, "hydra.sweeper.n_trials=2")
+    assert code == 0, err
+    said = "trainer.threads=8 for each job, at most 1 at a time"
+    assert said in out
+    assert "hydra.launcher.n_jobs=3: no more than 1 are launched together (hydra.sweeper.n_jobs)" in out
+    assert said in mnist_ff("train", "-m", "resume=sweep", "hydra.sweeper.n_trials=3")[1]
+    assert {Run(Path("sweep", job)).config().trainer.threads for job in "012"} == {8}
+
+
 def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff: Command) -> None:
     sweep = Sweep("hydra/launcher=submitit_slurm", "trainer.epochs=100,101")
     sweep.wait_for_training("0", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,6 +236,12 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["-m", "dry_run=maybe", "seed=0,1"], "must be true or false"),
         (["-m", "sweep.on_error=ignore", "seed=0,1"], "must be one of continue, stop"),
         (["-m", "sweep.rows=3"], "sweep.rows=3: must be a list"),
+        (["-m", "sweep.rows=[]"], "sweep.rows=[]: has no row"),
+        (["-m", "sweep.rows=[{seed:1},{seed:2}]", "seed=3"], "seed: stands in sweep.rows and beside it"),
+        (["-m", "hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir=: is empty"),
+        (["-m", "resume="], "resume=: names no sweep"),
+        (["resume="], "resume=: names no run"),
+        (["hydra.run.dir="], "hydra.run.dir=: is empty"),
         (["-m", "sweep.rows=[3]"], "must be a group of keys and values"),
         (["-m", "sweep.rows=[{optimizer.lrr:1}]"], "did you mean optimizer.lr?"),
         (["-m", "sweep.rows=[{optimizer.lr:1},{optimizer.lr:-1}]"], "no job was started"),
@@ -263,8 +270,46 @@ def test_a_wrong_sweep_is_refused_before_anything(words: list[str], reason: str,
     assert os.listdir() == []
 
 
+def test_advice_that_would_be_refused_is_not_given(mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", "-m", "hydra.sweeper.max_batch_size=2", "seed=0,1")
+    assert code == 2
+    assert "use +" not in err
+
+
+def test_a_dry_run_refuses_what_the_real_call_does_and_knows_the_end(mnist_ff: Command) -> None:
+    words = (*SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert mnist_ff("train", "-m", *words)[0] == 0
+    code, _, err = mnist_ff("train", "-m", "dry_run=true", *words)
+    assert code == 1
+    assert "two sweeps never share a directory" in err
+    code, out, _ = mnist_ff("train", "-m", "dry_run=true", "resume=sweep")
+    assert (code, out) == (0, "resume=sweep: nothing is left to do\n")
+
+
+def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "-m", *SMALL, "seed=0,1,2", "hydra.sweep.dir=sweep")[0] == 0
+    Path("sweep/0/summary.json").write_text("[")
+    code, out, _ = mnist_ff("train", "-m", "resume=sweep")
+    assert code == 1
+    assert "3 jobs in sweep, 2 of them finished before" in out
+    assert "remove it first  rm -r sweep/0\n" in out
+    Path("sweep/1/epochs.csv").write_text("epoch\n0,1\n")
+    summary = json.loads(Path("sweep/2/summary.json").read_text())
+    Path("sweep/2/summary.json").write_text(json.dumps({**summary, "score": {"loss": 0.1}}))
+    mnist_ff("compare", "sweep")
+    reasons = [row["reason"] for row in table()]
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "sweep/0/summary.json",
+        "sweep/1/epochs.csv",
+        "sweep/2/summary.json",
+    ]
+    for job in "012":
+        shutil.rmtree(f"sweep/{job}")
+    assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
+
+
 def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> None:
-    rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1,model.hidden:[4]},{optimizer:adam,optimizer.lr:0.01}]"
+    rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1},{optimizer:adam,optimizer.lr:0.01}]"
     code, out, err = mnist_ff("train", "-m", "dry_run=true", *SMALL[:1], "model.hidden=[8]", rows, "seed=0,1")
     assert code == 0, err
     lines = [line.split("  no ")[0] for line in out.splitlines()[:4]]

@@ -185,6 +185,23 @@ def test_a_plan_that_cannot_work_is_refused(changes: dict[str, Any], complaint: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_grid_ends_where_it_ends(mnist_ff: Command) -> None:
+    search = Search(plan(sampler="grid", space=COUNTABLE, n_trials=20))
+    found = run_all(search, lambda trial: float(trial.words["trainer.batch_size"]))
+    assert len(found) == len({json.dumps(dict(trial.words)) for trial in found}) == 6
+    finding = search.answer()
+    assert (finding.n_trials, finding.grid, finding.counts["waiting"]) == (6, 6, 0)
+    words = (*WORDS, SPLIT, "trainer.epochs=1", "optimizer.lr=0.001,0.002", "hydra.sweeper.sampler=grid")
+    said = "the grid has 2 points: the search ends there, before n_trials=20"
+    assert said in mnist_ff("train", "-m", "dry_run=true", *words)[1]
+    code, out, err = mnist_ff("train", "-m", *words, "hydra.sweep.dir=s")
+    assert code == 0, err
+    assert said in out
+    assert "2/2  job 1" in out
+    assert "resume=s" not in out
+    assert runs_in(Path("s")) == 2
+
+
 def test_corners_hold_every_end() -> None:
     found = list(corners(SPACE))
     assert len(found) == 2**4
@@ -245,6 +262,22 @@ def test_another_space_is_another_study() -> None:
         with pytest.raises(ConfigError, match="holds a study of that name with another space"):
             Search(plan(**changes))
     Search(plan(space=COUNTABLE, study="other"))
+
+
+@pytest.mark.parametrize("storage", ["/dev/null/x", "/proc/x/y", "sqlite:////proc/x/y.db"])
+def test_a_storage_that_cannot_be_locked_is_one_line(storage: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, f"hydra.sweeper.storage={storage}")
+    assert code == 2, err
+    assert f"error: hydra.sweeper.storage={storage}: cannot be" in err
+    assert err.count("\n") == 1
+    assert not Path("outputs").exists()
+
+
+def test_fewer_trials_than_have_ended_are_refused() -> None:
+    run_all(Search(plan(n_trials=3)))
+    with pytest.raises(ConfigError, match=r"n_trials=2: study test has 3 trials that have ended already"):
+        Search(plan(n_trials=2))
+    assert Search(plan(n_trials=3)).answer().counts["complete"] == 3
 
 
 def test_a_storage_that_fails_is_named_without_its_password() -> None:
@@ -625,12 +658,14 @@ def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
         ((LR, "optimizer.momentum=interval(0.1,0.9)"), "optimizer.momentum: optimizer=rmsprop does not use it"),
         ((LR, "hydra.sweeper.objective=test_accuracy"), "a search that looks at the test images fits itself to them"),
         ((LR, "data.validation_split=0"), "data.validation_split=0: a search is judged by held-out training images"),
-        ((LR, "data.validation_split=0,0.1"), "data.validation_split=0: a search is judged by held-out"),
         ((LR, "hydra.sweeper.sampler=tpee"), "hydra.sweeper.sampler=tpee: must be one of tpe, random, grid, cmaes"),
         ((LR, "hydra.sweeper.sampler=grid"), "optimizer.lr: sampler=grid needs values that can be counted"),
         ((LR, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0: must be a whole number of at least 1"),
         ((LR, "hydra.sweeper.n_trials=many"), "hydra.sweeper.n_trials=many: must be a whole number"),
         ((LR, "hydra.sweeper.n_trails=4"), "n_trails"),
+        ((LR, "data.validation_split=0.1,0.2"), "data.validation_split: cannot be searched"),
+        ((LR, "hydra.sweeper.study_name="), "hydra.sweeper.study_name=: is empty"),
+        ((LR, "hydra.sweeper.study_name=null"), "hydra.sweeper.study_name=: is empty"),
         ((LR, "sweep.rows=[{seed:1}]"), "sweep.rows: rows are fixed jobs; a search makes its own"),
     ],
 )
@@ -738,6 +773,39 @@ def test_diverged_and_impossible_trials_are_failed_trials(mnist_ff: Command) -> 
     assert out.count("try a smaller optimizer.lr") >= 2
 
 
+IMPOSSIBLE = (
+    *WORDS, SPLIT, "trainer.epochs=1", "hydra.sweeper.pruner=none", "hydra.sweep.dir=s",
+    "optimizer=sgd", "optimizer.momentum=0.9,0", "optimizer.nesterov=true,false",
+    f"seed={','.join(map(str, range(40)))}",  # more corners than are tried before
+)  # fmt: skip
+"""Nesterov without momentum is refused: about every fourth trial."""
+
+
+def test_a_trial_that_can_be_no_job_is_a_failed_row(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random")
+    finding = json.loads(Path("s/search.json").read_text())
+    refused = finding["refused"]
+    assert 0 < len(refused) < 6
+    assert len(refused) == finding["counts"]["failed"]
+    assert code == 1, err
+    for trial in refused:
+        assert f"failed  {trial['number']}    {trial['reason']}" in out
+        assert "optimizer.momentum=0" in trial["words"]
+    assert f"{len(refused)} failed" in out
+    assert "6/6  job" in out or refused[-1]["number"] == 5, "it is counted in the progress"
+    rows = {row["run"]: row for row in json.loads(Path("s/sweep.json").read_text())["runs"]}
+    assert {run for run, row in rows.items() if row["status"] == "failed"} == {str(t["number"]) for t in refused}
+    before = mnist_ff("compare", "s", "--csv")[1]
+    assert mnist_ff("train", "-m", "resume=s")[0] == 1, "it is not forgotten"
+    assert mnist_ff("compare", "s", "--csv")[1] == before
+    code, _, _ = mnist_ff(
+        "train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random", "hydra.sweep.dir=t",
+        "sweep.on_error=stop",
+    )  # fmt: skip
+    assert code == 1
+    assert len(json.loads(Path("t/search.json").read_text())["refused"]) == 1
+
+
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     from tests.conftest import Started
 
@@ -790,6 +858,19 @@ def test_two_searches_share_a_storage() -> None:
     assert len(states("shared.journal", "mnist-ff")) == 7
 
 
+def test_a_pruner_that_cannot_prune_and_an_objective_that_stays_are_said(mnist_ff: Command) -> None:
+    words = (*WORDS, SPLIT, LR, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=s")
+    said = "warning: hydra.sweeper.min_epochs=3 is not below trainer.epochs=3: no trial can be pruned"
+    assert said not in mnist_ff("train", "-m", *words, "dry_run=true")[1]
+    assert said not in mnist_ff("train", "-m", *words, "dry_run=true", "hydra.sweeper.pruner=none")[1]
+    code, out, err = mnist_ff("train", "-m", *words, "hydra.sweeper.min_epochs=3")
+    assert code == 0, err
+    assert said in out
+    code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.objective=validation_loss")
+    assert code == 2
+    assert "resume=: a search keeps its objective" in err
+
+
 def test_a_dry_run_says_the_space_and_writes_nothing(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", "dry_run=true", "sweep=search")
     assert code == 0, err
@@ -817,8 +898,10 @@ def test_the_preset_is_a_search_and_typed_keys_replace_its_own(mnist_ff: Command
 
 
 def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
+    from mnist_ff.sweeps.collect import collect
     from mnist_ff.sweeps.finding import lines, read_finding
 
+    (tmp_path / "jobs.json").write_text('{"words": [], "jobs": []}')
     path = tmp_path / "search.json"
     for text in ("", "[]", "{", "{}", "[" * 100_000, '{"study": 3}'):
         path.write_text(text)
@@ -831,6 +914,14 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     found = read_finding(tmp_path)
     assert found is not None
     assert "\x1b" not in "".join(lines(found))
+    trial = {"number": 0, "words": ["a=\x1b"], "reason": "\x1b[31m"}
+    path.write_text(json.dumps({**whole, "refused": [trial]}))
+    (row,) = collect([tmp_path])
+    assert (row.label, row.status) == ("0", "failed")
+    assert "\x1b" not in str(row.reason)
+    for wrong in (3, [3], [{**trial, "number": -1}], [{**trial, "number": "../x"}], [{**trial, "reason": 3}]):
+        path.write_text(json.dumps({**whole, "refused": wrong}))
+        assert read_finding(tmp_path) is None
 
 
 @pytest.mark.parametrize(

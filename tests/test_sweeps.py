@@ -245,8 +245,33 @@ def test_the_same_seed_again_is_no_second_sample() -> None:
     make_sweep(SWEEP, GRID, score)
     shutil.copytree(SWEEP / "0", "copy")
     rows = collect([SWEEP / "0", Path("copy"), SWEEP / "1"])
-    (group,) = summarise(rows).groups
-    assert group.figure.n == 2
+    answer = summarise(rows)
+    group, again = answer.groups
+    assert (group.figure.n, [row.label for row in group.rows]) == (2, ["sweep/0", "sweep/1"])
+    assert (again.again, again.rank, [row.label for row in again.rows]) == (True, None, ["copy"])
+    assert answer.ranked == (group,)
+    assert answer.pruned == ()
+    cells = page(answer).ranked[1]
+    assert (cells[0], cells[1], cells[-1]) == ("=", "-", "copy")
+    assert "=: the same seed again, with the same keys; no part of any n, mean or std." in legend(answer)
+    assert [line.split(",")[:2] for line in to_csv(answer).splitlines()[1:]] == [
+        ["1", "sweep/0"],
+        ["1", "sweep/1"],
+        ["", "copy"],
+    ]
+
+
+def test_a_copy_beside_its_run_is_in_the_table(mnist_ff: Command) -> None:
+    make_sweep(SWEEP, GRID, score)
+    shutil.copytree(SWEEP / "0", "copy")
+    code, out, err = mnist_ff("compare", "sweep/0", "copy", "--html", "page.html")
+    assert code == 0, err
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith(("1 ", "= "))] == ["sweep/0", "copy"]
+    assert "2 finished, 1 the same seed again" in out
+    rows = re.findall(r"<tr.*?</tr>", Path("page.html").read_text(), re.DOTALL)
+    assert any("copy" in row and "sweep/0" not in row for row in rows)
+    drawn = sweep_figure(summarise(collect([SWEEP / "0", Path("copy")])), "x").axes[0]
+    assert len(drawn.get_yticklabels()) == 1
 
 
 def test_threads_that_were_left_open_are_no_difference() -> None:

@@ -126,6 +126,9 @@ def conclude(directory: Path, console: Console) -> int:
             what, trials = more
             tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
     elif answer.bad:
+        broken = [str(shown(row.path)) for row in answer.bad if row.status == "broken"]
+        if broken:
+            tell(console, f"a resume leaves what is broken alone; remove it first  rm -r {shlex.join(broken)}")
         tell(console, f"run only those again  {again}")
     return 1 if answer.bad else 0
 

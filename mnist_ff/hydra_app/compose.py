@@ -40,6 +40,9 @@ from mnist_ff.hydra_app.plugins import register_plugins
 CONFIG_NAME = "config"
 FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
 
+REFUSED_ADVICE = ("To append to your config use +hydra.sweeper.", "To append to your config use +hydra.launcher.")
+"""Beginnings of Hydra's own advice that our check of these keys refuses."""
+
 LAUNCHERS = {
     "joblib": ("joblib", "parallel"),
     "submitit_local": ("submitit", "slurm"),
@@ -147,6 +150,7 @@ def config_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
         raise ConfigError("\n".join(lines[:2])) from None
 
 

@@ -184,6 +184,8 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
     """Go on with a run in its own directory."""
     if (Path(word) / JOBS).is_file():
         raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
+    if not word:
+        raise ConfigError("resume=: names no run; give its directory, or last")
     run = find_run(word, Path("outputs"))
     config, changes, warnings = resumed_config(run, _values(hydra, words))
     check(config)

@@ -42,6 +42,9 @@ class ProcessLauncher(Launcher):
     """Whether a job that was stopped by SIGUSR2 comes back."""
     say: Callable[[str], None] = staticmethod(print)
     """Where a line for people goes."""
+    together: Sequence[int | None] = ()
+    """trainer.threads of each job that is launched together, set before launch(). What is left of a sweep is fewer jobs
+    than the whole, and gets the same threads."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra, before anything is written. Errors: ConfigError for a key's value."""
@@ -59,10 +62,9 @@ class ProcessLauncher(Launcher):
         parser = OverridesParser.create()
         by_subdir = {job.subdir: job for job in read_plan(self._job.sweep).jobs}
         jobs = [by_subdir[str(parser.parse_override(words[-1]).value())] for words in job_overrides]
-        if self._shared is None:  # by all jobs: what is left of a sweep gets the same threads as the whole
-            asked = [job.config.trainer.threads for job in by_subdir.values()]
-            self._shared = self.share(asked)
-            if None in asked:
+        if self._shared is None:
+            self._shared = self.share(self.together)
+            if None in self.together:
                 self.say(f"trainer.threads={self._shared[1]} for each job, at most {self._shared[0]} at a time")
         at_once, threads = self._shared
         elsewhere = replace(self._job, parent=0)  # a process id means nothing on another machine
@@ -129,6 +131,9 @@ class JoblibLauncher(ProcessLauncher):
         from joblib import cpu_count, effective_n_jobs
 
         at_once = None if self._n_jobs is None else effective_n_jobs(self._n_jobs)
+        if self._n_jobs is not None and self._n_jobs > len(asked):
+            why = "" if self._job.study is None else " (hydra.sweeper.n_jobs)"
+            self.say(f"hydra.launcher.n_jobs={self._n_jobs}: no more than {len(asked)} are launched together{why}")
         return shared(cpu_count(), at_once, asked)
 
     def run(self, tasks: Sequence[Task], at_once: int) -> None:

@@ -20,7 +20,7 @@ from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
-from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, quoted
+from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, check_new, quoted
 from mnist_ff.runs import OUTPUTS, output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 from mnist_ff.sweeps.search import check_no_password
@@ -45,6 +45,8 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     dry_run, words = _taken(words, "dry_run")
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
+    if resume == "":
+        raise ConfigError("resume=: names no sweep; give its directory, such as one in outputs/sweeps/")
     saved = None if resume is None else read_plan(Path(resume))
     overrides = words if saved is None else _resumed_words(saved, words)
     check_overrides(hydra.config_loader, overrides)
@@ -52,6 +54,8 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     request = _request(composed, console, words, saved, resume)
     sweeper = _sweeper(hydra, composed, request)
     arguments = list(OmegaConf.to_container(composed.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    if dry_run == "true" and saved is None:
+        check_new(request.directory)
     if dry_run == "true" and isinstance(sweeper, OptunaSweeper):
         sweeper.describe(arguments)
         return 0
@@ -59,7 +63,11 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         from mnist_ff.commands.estimate import show_jobs
 
         plan = sweeper.planned(arguments)
-        show_jobs(plan.jobs if saved is None else sweeper.unfinished(plan), Path("outputs"), console)
+        jobs = plan.jobs if saved is None else sweeper.unfinished(plan)[0]
+        if not jobs:
+            sweeper.say(f"resume={resume}: nothing is left to do")
+            return 0
+        show_jobs(jobs, Path("outputs"), console)
         return 0
     stopped, callbacks = 0, Callbacks(composed)
     callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
@@ -95,6 +103,8 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
             raise ConfigError(
                 "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
             )
+        if any(word.startswith("hydra.sweeper.objective=") and word not in saved.words for word in words):
+            raise ConfigError("resume=: a search keeps its objective, which its trials were judged by; start a new one")
         kept = [word for word in known if not word.startswith("hydra.sweep.dir=")]
         return [*_harmless(kept), *words]
     kept = _harmless([word for word in known if word.startswith(KEPT) and word not in words])

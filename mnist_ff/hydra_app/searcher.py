@@ -19,7 +19,7 @@ from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.passwords import without_password
 from mnist_ff.runs import Run, shown
-from mnist_ff.sweeps.finding import write_finding
+from mnist_ff.sweeps.finding import Finding, Refused, read_finding, write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
 from mnist_ff.sweeps.progress import Tally
 from mnist_ff.sweeps.search import (
@@ -38,7 +38,7 @@ from mnist_ff.sweeps.search import (
 )
 from mnist_ff.sweeps.slurm import still_there, submitted
 from mnist_ff.sweeps.space import Space, corners
-from mnist_ff.sweeps.stopping import reason_to_stop
+from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, reason_to_stop
 
 JOURNAL = "search.journal"
 SQLITE = "sqlite:///"
@@ -52,6 +52,8 @@ class _Asked:
     fixed: tuple[str, ...]
     space: Space
     plan: SearchPlan
+    threads: int | None
+    """The most that a trial asks for with trainer.threads; None for its share."""
 
 
 class OptunaSweeper(CheckedSweeper):
@@ -76,7 +78,9 @@ class OptunaSweeper(CheckedSweeper):
         self._pruner = Pruner(str(keys["pruner"]), _whole(keys, "min_epochs", 1), _whole(keys, "factor", 2), 1)
         self._named_storage = None if keys["storage"] is None else str(keys["storage"])
         check_no_password(str(keys["storage"]))
-        self._study = str(keys["study_name"])
+        self._study = str(keys["study_name"] or "")
+        if not self._study.strip():
+            raise ConfigError("hydra.sweeper.study_name=: is empty; it is the study's name in its storage")
         self._storage = self._storage_in(Path(str(config.hydra.sweep.dir)))
         job = replace(task_function, study=StudyLink(self._storage, self._study))
         super().setup(hydra_context=hydra_context, task_function=job, config=config)
@@ -101,12 +105,20 @@ class OptunaSweeper(CheckedSweeper):
             for line in search.recover(own=self.request.directory):
                 self.say(f"warning: {line}", style="yellow")
             self._mark_killed(search, plan.jobs)
+            before = read_finding(self.request.directory)
+            self._refused = {trial.number: trial for trial in (before.refused if before else ())}
             try:
                 self._run(search, asked, plan, stopped)
             finally:
-                write_finding(self.request.directory, search.answer())
+                self._write_finding(search)
             if stopped.exit_code:  # a signal between two batches
                 raise Stopped(stopped.exit_code)
+
+    def _write_finding(self, search: Search) -> Finding:
+        refused = tuple(self._refused[number] for number in sorted(self._refused))
+        finding = replace(search.answer(), refused=refused)
+        write_finding(self.request.directory, finding)
+        return finding
 
     def _words(self) -> tuple[str, ...]:
         """What a resume goes by: it may start in another folder, and must know that this is a search."""
@@ -121,15 +133,25 @@ class OptunaSweeper(CheckedSweeper):
         asked = self._checked(arguments, fetch=False)
         for key, dimension in asked.space.items():
             self.say(f"{key}  {dimension}")
+        self._say_the_end(asked.plan)
         self.say(
-            f"up to {self._n_trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
+            f"up to {asked.plan.trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
         )
+
+    def _say_the_end(self, plan: SearchPlan) -> None:
+        if plan.trials < plan.n_trials:
+            self.say(f"the grid has {plan.points} points: the search ends there, before n_trials={plan.n_trials}")
 
     def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
         """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
         if self.request.options.rows is not None:
             raise ConfigError("sweep.rows: rows are fixed jobs; a search makes its own: hydra.sweeper.params")
         fixed, space = split_words(self.overrides_of_jobs(arguments))
+        if "data.validation_split" in space:
+            raise ConfigError(
+                "data.validation_split: cannot be searched: each value is judged by other images, and the smallest "
+                "split trains on the most; give it one value"
+            )
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
@@ -137,7 +159,14 @@ class OptunaSweeper(CheckedSweeper):
             fixed = on_subset(fixed)
             configs = self._corners(fixed, space)
         epochs = max(config.trainer.epochs for config in configs)
-        return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs))
+        if self._pruner.name != "none" and self._pruner.min_epochs >= epochs:
+            self.say(
+                f"warning: hydra.sweeper.min_epochs={self._pruner.min_epochs} is not below trainer.epochs={epochs}: "
+                "no trial can be pruned",
+                style="yellow",
+            )
+        threads = max(config.trainer.threads or 0 for config in configs) or None
+        return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
     def _search_plan(self, fixed: Sequence[str], space: Space, epochs: int) -> SearchPlan:
         return SearchPlan(
@@ -163,27 +192,29 @@ class OptunaSweeper(CheckedSweeper):
     def _run(self, search: Search, asked: _Asked, plan: SweepPlan, stopped: Interruption) -> None:
         """Claim, run and settle batch after batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
-        finding = search.answer()
-        write_finding(directory, finding)  # what the runs are ranked by, even if this process is killed
+        finding = self._write_finding(search)  # what the runs are ranked by, even if this process is killed
         counts = finding.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
-        tally = Tally(self._n_trials, ended)
+        tally = Tally(finding.n_trials, ended)
         before = f", {ended} of them done before" if ended else ""
         where = without_password(search.plan.storage)
-        self.say(f"{self._n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        self._say_the_end(asked.plan)
         keys = _config_keys(asked.space)
-        there = self.left_in_slurm(self.unfinished(plan))
+        there = self.left_in_slurm(self.unfinished(plan)[0])
+        together = [asked.threads] * self._n_jobs
         if there and self.detached:
-            self._run_batch(search, there, keys, tally)
+            self._run_batch(search, there, keys, tally, together)
         while reason_to_stop(directory) is None and stopped() is None:
             batch = self._claimed(search)
             if not batch:
                 return
             jobs = self._jobs_of(search, asked, plan, batch)
+            tally.ended += len(batch) - len(jobs)
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
-            self._run_batch(search, jobs, keys, tally)
-            write_finding(directory, search.answer())
+            self._run_batch(search, jobs, keys, tally, together)
+            self._write_finding(search)
 
     def _claimed(self, search: Search) -> list[Trial]:
         batch: list[Trial] = []
@@ -209,18 +240,28 @@ class OptunaSweeper(CheckedSweeper):
                     (job,) = self.checked_jobs([words], first=trial.number)
                     check_searchable(job.config)
             except ConfigError as error:
-                reason = str(error).splitlines()[0]
-                self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
-                search.settle(trial.number, Verdict("failed", reason=reason))
+                self._refuse(search, trial, str(error).splitlines()[0])
                 continue
+            self._refused.pop(trial.number, None)  # of a study that is gone
             search.started(trial.number, self.request.directory / job.subdir)
             jobs.append(job)
         return jobs
 
-    def _run_batch(self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
+    def _refuse(self, search: Search, trial: Trial, reason: str) -> None:
+        """Fail a trial that can be no job. The sweep's directory is told first: else a kill would lose the row."""
+        self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
+        self._refused[trial.number] = Refused(trial.number, tuple(trial.overrides()), reason)
+        self._write_finding(search)
+        search.settle(trial.number, Verdict("failed", reason=reason))
+        if self.request.options.on_error == "stop":
+            ask_to_stop(self.request.directory, AFTER_AN_ERROR)
+
+    def _run_batch(
+        self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally, together: Sequence[int | None]
+    ) -> None:
         at_once = False
         try:
-            self.launch(jobs, keys, tally)
+            self.launch(jobs, keys, tally, together)
         except Stopped:
             at_once = True
             raise

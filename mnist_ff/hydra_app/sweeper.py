@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import re
 import signal
 import threading
@@ -73,13 +74,13 @@ class CheckedSweeper(BasicSweeper):
         if self.request.saved is None:
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
-            left = self.unfinished(plan)
-            done = len(plan.jobs) - len(left)
+            left, done = self.unfinished(plan)
             before = f", {done} of them finished before" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             left = left if self.detached else [job for job in left if job not in there]
-            self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done))
+            together = [job.config.trainer.threads for job in plan.jobs]
+            self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done), together)
 
     def planned(self, arguments: Sequence[str]) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the words. Nothing is written. Errors: ConfigError."""
@@ -90,6 +91,7 @@ class CheckedSweeper(BasicSweeper):
         asked = arguments if saved is None else self.request.asked
         check_overrides(self.hydra_context.config_loader, asked)
         if saved is None:
+            self._check_rows(arguments)
             jobs = self.checked_jobs(self._grid(arguments))
             if not jobs:
                 raise ConfigError("these values make no job at all")
@@ -98,6 +100,21 @@ class CheckedSweeper(BasicSweeper):
         if asked:
             check_same_grid(saved, self.checked_jobs(self._grid(asked)))
         return saved
+
+    def _check_rows(self, arguments: Sequence[str]) -> None:
+        """Refuse rows of nothing, and a key that is typed in the rows and beside them. A preset's rows give way.
+
+        Errors: ConfigError.
+        """
+        rows = self.request.options.rows
+        if rows is not None and not rows:
+            raise ConfigError("sweep.rows=[]: has no row; leave it out, or give [{KEY: VALUE, ...}, ...]")
+        if not any(given.startswith("sweep.rows=") for given in self.request.words):
+            return
+        typed = {given.split("=")[0] for given in arguments}
+        for key in (key for row in rows or () for key in row):
+            if key in typed:
+                raise ConfigError(f"{key}: stands in sweep.rows and beside it; give it in one of these places")
 
     def _grid(self, arguments: Sequence[str]) -> list[list[str]]:
         """Each job's words: Hydra's product of all values, crossed with the rows of sweep.rows."""
@@ -182,16 +199,21 @@ class CheckedSweeper(BasicSweeper):
         except OSError as error:
             raise RunError(f"{self.request.directory}: {error.strerror}") from None
 
-    def unfinished(self, plan: SweepPlan) -> list[Job]:
-        """The jobs with something left to do. One whose directory is not ours to touch is left out; its row says so."""
-        jobs = []
+    def unfinished(self, plan: SweepPlan) -> tuple[list[Job], int]:
+        """The jobs with something left to do, and how many have finished.
+
+        One whose directory is not ours to touch is neither; its row says so.
+        """
+        jobs, done = [], 0
         for job in plan.jobs:
             try:
-                if state_of(self.request.directory, job) != "finished":
+                if state_of(self.request.directory, job) == "finished":
+                    done += 1
+                else:
                     jobs.append(job)
             except BadRunError as error:
                 self.say(f"warning: {error}; it is left alone", style="yellow")
-        return jobs
+        return jobs, done
 
     def left_in_slurm(self, jobs: Sequence[Job]) -> list[Job]:
         """Those of the jobs that an earlier call left in Slurm and that go on there; they are said.
@@ -209,16 +231,17 @@ class CheckedSweeper(BasicSweeper):
         """Whether jobs go on without their launcher, so that one can be left and found again."""
         return isinstance(self.launcher, ProcessLauncher) and self.launcher.detached
 
-    def launch(self, jobs: Sequence[Job], keys: Sequence[str], tally: Tally) -> None:
+    def launch(self, jobs: Sequence[Job], keys: Sequence[str], tally: Tally, together: Sequence[int | None]) -> None:
         """Run saved jobs with the launcher that was chosen, and return when they have ended, in whatever way.
 
-        `keys` name a job to people. How they ended is in their directories. Errors: Stopped after a signal.
+        `keys` name a job to people; `together` are trainer.threads of each job that a whole batch has.
+        How they ended is in their directories. Errors: Stopped after a signal.
         """
         assert self.launcher is not None
         if not jobs:
             return
         if isinstance(self.launcher, ProcessLauncher):
-            self.launcher.say = self.say
+            self.launcher.say, self.launcher.together = self.say, together
         batch = [[*job.overrides, f"hydra.sweep.subdir={quoted(job.subdir)}"] for job in jobs]
         with interruptible() as stopped:
             inside = isinstance(self.launcher, BasicLauncher)
@@ -333,14 +356,21 @@ def _check_different(jobs: Sequence[Job]) -> None:
             raise ConfigError(f"jobs {twin.number} and {job.number} are the same: {' '.join(job.overrides)}")
 
 
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True)
-    except FileExistsError:
+def check_new(directory: Path) -> None:
+    """Errors: RunError when a new sweep's directory is there already."""
+    if os.path.lexists(directory):
         raise RunError(
             f"{directory}: exists already; two sweeps never share a directory\n"
             f"mnist-ff train -m resume={directory} goes on with its jobs"
-        ) from None
+        )
+
+
+def _make(directory: Path) -> None:
+    check_new(directory)
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise RunError(f"{directory}: was made by another process just now") from None
     except OSError as error:
         raise RunError(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
 

@@ -17,6 +17,7 @@ from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.records import Score
 from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, Run, runs_below
+from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.tables import printable
 
@@ -77,7 +78,18 @@ def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda don
     for number, (label, path, job) in enumerate(found):
         rows.append(read_row(path, label, job))
         step(number + 1, len(found))
-    return rows
+    there = {row.path for row in rows}
+    refused = [row for path in paths for row in _refused_rows(path, alone=len(paths) == 1)]
+    return rows + [row for row in refused if row.path not in there]
+
+
+def _refused_rows(path: Path, alone: bool) -> Iterable[Row]:
+    """The trials of a search that failed before they had a directory: their values are impossible together."""
+    finding = read_finding(path)
+    for trial in () if finding is None else finding.refused:
+        place = path / str(trial.number)
+        reason = one_line(f"{trial.reason} ({' '.join(trial.words)})")
+        yield Row(str(trial.number) if alone else str(place), place, "failed", reason)
 
 
 def was_swept(path: Path) -> bool:
@@ -143,13 +155,16 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     values = flat(experiment(config))
     if planned and planned["trainer.threads"] is None:  # left to each machine: no difference that anyone asked for
         values["trainer.threads"] = None
+    read = "summary.json"
     try:
         summary = _summary(run)
-        epochs, validation = _last_epoch(run, config)
         test = None if summary is None else _score(summary["score"])
         seconds = None if summary is None else _number(summary["seconds"].get("total", 0))
+        read = "epochs.csv"
+        epochs, validation = _last_epoch(run, config)
     except UNREADABLE as error:
-        return Row(label, path, "broken", one_line(str(error)), values)
+        said, file = f"{error} is missing" if isinstance(error, KeyError) else str(error), str(run.file(read))
+        return Row(label, path, "broken", one_line(said if file in said else f"{file}: {said}"), values)
     if summary is None:
         status = "running" if running else "interrupted"
         reason = None if running else "ended without a summary: it was killed, or its machine was lost"

@@ -13,8 +13,17 @@ from mnist_ff.files import write_text
 from mnist_ff.tables import printable
 
 SEARCH = "search.json"
-LARGEST = 1 << 20
+LARGEST = 16 << 20
 """Bytes of a search.json that is read."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A trial that could be no job: its values are impossible together."""
+
+    number: int
+    words: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Finding:
     """Share of each key in the spread of the objective (PED-ANOVA, Watanabe et al. 2023); empty below two results."""
     grid: int | None = None
     """How many different trials there are, where sampler=grid goes through them; None: no end."""
+    refused: tuple[Refused, ...] = ()
+    """The trials of this sweep's directory that failed before they had a run."""
 
     @property
     def smallest_loss(self) -> bool:
@@ -65,9 +76,17 @@ def read_finding(directory: Path) -> Finding | None:
             best_words={_text(key): _text(word) for key, word in values["best_words"].items()},
             importance={_text(key): _number(share) for key, share in values["importance"].items()},
             grid=None if values.get("grid") is None else int(values["grid"]),
+            refused=tuple(map(_refused, values.get("refused", ()))),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _refused(values: Any) -> Refused:
+    number = values["number"]
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise ValueError(f"a trial's number is {number!r}")
+    return Refused(number, tuple(map(_text, values["words"])), _text(values["reason"]))
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,7 @@ from mnist_ff.sweeps.collect import Row
 from mnist_ff.sweeps.finding import Finding
 from mnist_ff.sweeps.finding import lines as finding_lines
 from mnist_ff.sweeps.statistics import Sample
-from mnist_ff.sweeps.summarise import WITHIN_NOISE, Answer, Group, brief, text
+from mnist_ff.sweeps.summarise import SAME_SEED, WITHIN_NOISE, Answer, Group, brief, text
 from mnist_ff.tables import printable
 
 FIGURES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
@@ -65,9 +65,9 @@ def _titles(name: str, spread: bool) -> list[str]:
 
 def _cells(group: Group, answer: Answer, figures: Sequence[str], seeds: bool) -> list[str]:
     mark = f" {WITHIN_NOISE}" if group.like_the_one_before else ""
-    rank = "-" if group.rank is None else f"{group.rank}{mark}"
+    rank = SAME_SEED if group.again else "-" if group.rank is None else f"{group.rank}{mark}"
     cells = [rank, *(brief(group.values[key]) if key in group.values else "-" for key in answer.varied)]
-    cells += [str(group.figure.n)] if seeds else []
+    cells += ["-" if group.again else str(group.figure.n)] if seeds else []
     for name in figures:
         found: Sample | None = getattr(group, name)
         form = (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4f", "")
@@ -113,6 +113,8 @@ def legend(answer: Answer) -> list[str]:
         )
     if any(group.like_the_one_before for group in answer.groups):
         said.append(f"{WITHIN_NOISE}: not told apart from the rank before; the difference lies within the noise.")
+    if answer.again:
+        said.append(f"{SAME_SEED}: the same seed again, with the same keys; no part of any n, mean or std.")
     if answer.by_loss and any(group.figure.n == 1 for group in answer.ranked):
         said.append("How far chance moves the loss of a single run is not known.")
     return said
@@ -120,7 +122,8 @@ def legend(answer: Answer) -> list[str]:
 
 def counted(answer: Answer) -> str:
     """5 finished, 1 failed."""
-    return ", ".join(f"{count} {status}" for status, count in answer.counts.items()) or "no runs"
+    said = [f"{count} {status}" for status, count in answer.counts.items()] or ["no runs"]
+    return ", ".join([*said, *([f"{len(answer.again)} the same seed again"] if answer.again else [])])
 
 
 def write_files(answer: Answer, directory: Path, drawn: bool, finding: Finding | None = None) -> None:
@@ -202,6 +205,7 @@ def _group_json(group: Group) -> dict[str, Any]:
     return {
         "rank": group.rank,
         "status": group.status,
+        "same_seed_again": group.again,
         "within_noise_of_the_one_before": group.like_the_one_before,
         "values": group.values,
         "n": group.figure.n,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ def draw_sweep(answer: Answer, path: Path, title: str) -> bool:
 
 def sweep_figure(answer: Answer, title: str) -> Figure:
     """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots."""
+    answer = replace(answer, groups=tuple(group for group in answer.groups if not group.again))
     keys = answer.varied
     levels = {key: sorted({text(_value(group, key)) for group in answer.ranked}) for key in keys}
     if len(keys) == 1 and _numeric(answer, keys[0]) and len(answer.groups) > 1:

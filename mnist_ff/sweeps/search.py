@@ -73,6 +73,18 @@ class SearchPlan:
     space: Space
     fixed: tuple[str, ...] = ()
 
+    @property
+    def points(self) -> int | None:
+        """How many different trials there are; None: no end."""
+        if self.sampler != "grid":
+            return None
+        return math.prod(len(values) for values in grid_of(self.space).values())
+
+    @property
+    def trials(self) -> int:
+        """n_trials, or the grid's points where these are fewer: what follows would be trained again."""
+        return self.n_trials if self.points is None else min(self.n_trials, self.points)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -166,8 +178,8 @@ class Search:
     """An open study; it lives as long as its connection to the storage.
 
     A trial is one record of the storage with a dense number. It is made waiting, and whoever turns it to running owns
-    it: every Optuna storage does that turn for one process only. Only numbers below n_trials are ever run, so there
-    are never more, however many processes count at the same time.
+    it: every Optuna storage does that turn for one process only. Only numbers below n_trials, and within a grid, are
+    ever run, so there are never more, however many processes count at the same time.
     """
 
     def __init__(self, plan: SearchPlan) -> None:
@@ -177,6 +189,7 @@ class Search:
         import optuna
 
         self.plan = plan
+        self._trials = plan.trials
         self._lock = _claims_lock(plan.storage)
         with self._lock:
             self._storage = open_storage(plan.storage)
@@ -188,6 +201,8 @@ class Search:
             )
             self._study_id = self._storage.get_study_id_from_name(plan.study)
             self._check_same_search()
+            ended = self._ended()
+            self._trials = max(self._trials, ended)  # another sampler may have gone further than a grid does
             self._storage.set_study_user_attr(self._study_id, "pruner", asdict(plan.pruner))
 
     def _check_same_search(self) -> None:
@@ -205,6 +220,17 @@ class Search:
                 f"hydra.sweeper.study_name={self.plan.study}: {without_password(self.plan.storage)} holds a study of "
                 "that name with another space, objective or fixed values; choose another name"
             )
+
+    def _ended(self) -> int:
+        """How many trials have ended. Errors: ConfigError when they are more than n_trials."""
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        ended = sum(trial.state.is_finished() for trial in trials)
+        if ended > self.plan.n_trials:
+            raise ConfigError(
+                f"hydra.sweeper.n_trials={self.plan.n_trials}: study {self.plan.study} has {ended} trials that have "
+                "ended already; n_trials counts all of them"
+            )
+        return ended
 
     def claim(self) -> Trial | None:
         """A trial for this process to run, or None when all have been given out."""
@@ -237,10 +263,10 @@ class Search:
 
         while True:
             trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-            for trial in trials[: self.plan.n_trials]:
+            for trial in trials[: self._trials]:
                 if trial.state is optuna.trial.TrialState.WAITING and self._turned(trial._trial_id):
                     return trial._trial_id
-            if len(trials) >= self.plan.n_trials:
+            if len(trials) >= self._trials:
                 return None
             waiting = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)
             self._storage.create_new_trial(self._study_id, template_trial=waiting)
@@ -337,10 +363,10 @@ class Search:
         """The best trial so far, what mattered, and the counts."""
         import optuna
 
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)[: self.plan.n_trials]
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)[: self._trials]
         names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
         counts = {name: sum(trial.state.name == state for trial in trials) for name, state in names.items()}
-        counts["waiting"] = self.plan.n_trials - sum(counts.values())
+        counts["waiting"] = self._trials - sum(counts.values())
         complete = [trial for trial in trials if trial.state is optuna.trial.TrialState.COMPLETE]
         sign = 1 if _direction(self.plan.objective) == "minimize" else -1
         best = min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
@@ -348,19 +374,14 @@ class Search:
             study=self.plan.study,
             storage=without_password(self.plan.storage),
             objective=self.plan.objective,
-            n_trials=self.plan.n_trials,
+            n_trials=self._trials,
             counts=counts,
             best_trial=None if best is None else best.number,
             best_value=None if best is None else best.value,
             best_words={} if best is None else {k: word_of(self.plan.space[k], v) for k, v in best.params.items()},
             importance=self._importance(len(complete)),
-            grid=self._points(),
+            grid=self.plan.points,
         )
-
-    def _points(self) -> int | None:
-        if self.plan.sampler != "grid":
-            return None
-        return math.prod(len(values) for values in grid_of(self.plan.space).values())
 
     def _importance(self, complete: int) -> dict[str, float]:
         import optuna
@@ -503,10 +524,28 @@ def _claims_lock(storage: str) -> AbstractContextManager[Any]:
     Without it a race can leave a waiting record too many behind, which is never run.
     """
     if "://" not in storage:
-        return FileLock(f"{storage}.claims")
+        return _FileClaims(storage, storage)
     if storage.startswith("sqlite:///") and ":memory:" not in storage:
-        return FileLock(f"{storage.removeprefix('sqlite:///').split('?')[0]}.claims")
+        return _FileClaims(storage, storage.removeprefix("sqlite:///").split("?")[0])
     return nullcontext()
+
+
+class _FileClaims:
+    """A lock beside a storage's file. Errors: ConfigError where there can be none."""
+
+    def __init__(self, storage: str, file: str) -> None:
+        self._storage, self._lock = storage, FileLock(f"{file}.claims")
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.sweeper.storage={self._storage}: cannot be locked ({self._lock.lock_file}: {error.strerror})"
+            ) from None
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 def _direction(objective: str) -> Literal["maximize", "minimize"]:

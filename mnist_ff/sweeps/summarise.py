@@ -17,6 +17,7 @@ SEED = "seed"
 ASIDE = ("data.root", "data.mirrors", "data.fallback")
 """Where the data came from: the same numbers whatever they say."""
 WITHIN_NOISE = "≈"
+SAME_SEED = "="
 
 
 LOSS = "validation loss"
@@ -41,9 +42,11 @@ class Group:
     images: int
     """That an accuracy of the ranking is a share of."""
     rank: int | None = None
-    """From 1; None for pruned runs, whose figures after fewer epochs do not compare."""
+    """From 1; None for pruned runs, whose figures after fewer epochs do not compare, and for the same seed again."""
     like_the_one_before: bool = False
     """Whether the distance to the group ranked just before lies within the noise."""
+    again: bool = False
+    """Whether its run has the keys and the seed of one in the group before: it is shown, and is no second sample."""
 
     @property
     def status(self) -> str:
@@ -60,7 +63,7 @@ class Answer:
     ranked_by: str
     """validation accuracy, test accuracy or validation loss."""
     groups: tuple[Group, ...]
-    """The best first, pruned ones last."""
+    """The best first, pruned ones last; after each the runs that are its seeds again."""
     rows: tuple[Row, ...]
     """Every run, in the sweep's order."""
     common: dict[str, Any]
@@ -81,7 +84,12 @@ class Answer:
     @property
     def pruned(self) -> tuple[Group, ...]:
         """The groups that were pruned."""
-        return tuple(group for group in self.groups if group.rank is None)
+        return tuple(group for group in self.groups if group.status == PRUNED and not group.again)
+
+    @property
+    def again(self) -> tuple[Group, ...]:
+        """The runs that are the same seed again, a group each."""
+        return tuple(group for group in self.groups if group.again)
 
     @property
     def bad(self) -> tuple[Row, ...]:
@@ -115,15 +123,21 @@ def summarise(rows: Sequence[Row], smallest_loss: bool = False) -> Answer:
     by_loss = by_validation and smallest_loss
     watched = _validation if by_validation else _test
     scored = [row for row in scored if watched(row) is not None]
-    members: dict[tuple[str, str], dict[Any, Row]] = {}
+    members: dict[tuple[str, str], dict[Any, list[Row]]] = {}
     for row in scored:
         label = json.dumps({key: row.values.get(key) for key in keys if key != SEED}, default=str)
         same = members.setdefault((row.status, label), {})
-        same.setdefault(row.values.get(SEED), row)  # the same seed again is no second sample
-    groups = [_group(list(found.values()), keys, watched, by_loss) for found in members.values()]
+        same.setdefault(row.values.get(SEED), []).append(row)
+    groups, again = [], {}
+    for found in members.values():  # the same seed again is no second sample
+        group = _group([rows[0] for rows in found.values()], keys, watched, by_loss)
+        groups.append(group)
+        others = [row for rows in found.values() for row in rows[1:]]
+        again[group.rows[0].path] = [replace(_group([row], keys, watched, by_loss), again=True) for row in others]
     groups.sort(key=lambda group: (group.status == PRUNED, group.figure.mean if by_loss else -group.figure.mean))
+    placed = [each for group in _ranked(groups, by_loss) for each in (group, *again[group.rows[0].path])]
     ranked_by = LOSS if by_loss else "validation accuracy" if by_validation else "test accuracy"
-    return Answer(tuple(keys), ranked_by, tuple(_ranked(groups, by_loss)), tuple(rows), common)
+    return Answer(tuple(keys), ranked_by, tuple(placed), tuple(rows), common)
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
