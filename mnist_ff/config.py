@@ -726,6 +726,21 @@ def _section(section: type[T], values: Any, path: str) -> T:
     return variant(**{key: _value(hint, values[key], f"{prefix}{key}") for key, hint in given.items()})
 
 
+_MADE: dict[tuple[type, str, str], Any] = {}
+MOST_MADE = 1_000
+
+
+def _section_once(section: type[T], values: Any, path: str) -> T:
+    """_section(), made once of equal values: the thousands of runs of a sweep share most of their sections."""
+    key = (section, path, repr(values))
+    if key not in _MADE:
+        if len(_MADE) >= MOST_MADE:
+            _MADE.clear()
+        _MADE[key] = _section(section, values, path)
+    made: T = _MADE[key]
+    return made
+
+
 def _variant(section: type[T], values: Mapping[str, Any], path: str) -> type[T]:
     if section not in VARIANTS:
         return section
@@ -763,7 +778,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
                 raise ConfigError(f"{path}={value}: must be {_meaning(hint)}")
         return checked
     if dataclasses.is_dataclass(hint):
-        return _section(typing.cast(type, hint), value, path)
+        return _section_once(typing.cast(type, hint), value, path)
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
         return _optional(hint, value, path)
