@@ -40,13 +40,13 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         if word.lstrip("+").startswith("hydra.sweeper.storage="):
             check_no_password(word.partition("=")[2].strip("'\""))  # first of all: no other message may quote it
     resume, words = _taken(words, "resume")
+    if resume == "":
+        raise ConfigError("resume=: names no sweep; give its directory, such as one in outputs/sweeps/")
     if resume is not None:
         resume = str(find_sweep(resume, OUTPUTS))
     dry_run, words = _taken(words, "dry_run")
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
-    if resume == "":
-        raise ConfigError("resume=: names no sweep; give its directory, such as one in outputs/sweeps/")
     saved = None if resume is None else read_plan(Path(resume))
     overrides = words if saved is None else _resumed_words(saved, words)
     check_overrides(hydra.config_loader, overrides)
