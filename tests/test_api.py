@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ import mnist_ff
 from mnist_ff.data.load import Data
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.hydra_app.compose import compose
-from mnist_ff.records import BatchRecord, Plan
+from mnist_ff.records import BatchRecord
 
 ONE = {"epochs": 1, "batch": 64, "verbose": False, "device": "cpu"}
 
@@ -218,20 +216,16 @@ def test_the_seed_draws_the_validation_split_too(capsys: pytest.CaptureFixture[s
 
 
 def test_ctrl_c_returns_the_model_and_its_losses(small_data: Data) -> None:
-    def interrupt() -> None:
-        time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGINT)
+    class Interrupt(mnist_ff.Callback):
+        def on_batch_end(self, record: BatchRecord) -> None:
+            if record.step == 20:
+                os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-
-    class Began(mnist_ff.Callback):
-        def on_train_begin(self, plan: Plan) -> None:
-            thread.start()
-
-    model, losses = mnist_ff.run_network(data=small_data, epochs=10**6, batch=64, verbose=False, callbacks=[Began()])
-    thread.join()
+    model, losses = mnist_ff.run_network(
+        data=small_data, epochs=10**6, batch=64, verbose=False, callbacks=[Interrupt()]
+    )
     assert isinstance(model, torch.nn.Module)
-    assert len(losses) > 10
+    assert 20 < len(losses) < 1000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
