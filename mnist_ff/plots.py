@@ -33,9 +33,7 @@ def draw_run(run: Run, title: str) -> dict[str, Exception]:
     folder = run.file("plots")
     folder.mkdir(exist_ok=True)
     failures: dict[str, Exception] = {}
-    for name, draw in DRAWINGS.items():
-        if name == "augmented" and not run.file(AUGMENTED).exists():
-            continue
+    for name, draw in drawings_of(run).items():
         try:
             with replacing(folder / f"{name}.png") as temporary, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a name with letters that the font lacks is drawn with boxes
@@ -173,6 +171,11 @@ DRAWINGS: dict[str, Drawing] = {
     "weights": _weights,
     "augmented": _augmented,
 }
+
+
+def drawings_of(run: Run) -> dict[str, Drawing]:
+    """The pictures that a run has: only one whose images were augmented has them drawn."""
+    return {name: draw for name, draw in DRAWINGS.items() if name != "augmented" or run.file(AUGMENTED).exists()}
 
 
 def new_figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:

@@ -211,7 +211,7 @@ def test_the_fallback_stands_in_every_plot_title(no_network: Path, monkeypatch: 
     assert main(["train", "trainer.epochs=1"]) == 0
     assert titles == ["5,000 images of MNIST instead of mnist"]
     (run,) = Path("outputs").iterdir()
-    for draw in plots.DRAWINGS.values():
+    for draw in plots.drawings_of(Run.open(run)).values():
         figure = draw(Run.open(run), titles[0])
         shown = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
         assert any(titles[0] in text for text in shown)

@@ -161,7 +161,8 @@ class CheckedSweeper(BasicSweeper):
         """Fetch every data set of the sweep. Where MNIST cannot be had, the same sweep on its subset."""
         if not self.needs_fallback([job.config for job in plan.jobs]):
             return plan
-        return SweepPlan(tuple(self.checked_jobs(self._grid(on_subset(arguments)))), plan.words)
+        jobs = self.checked_jobs([on_subset(words) for words in self._grid(arguments)])
+        return SweepPlan(tuple(jobs), plan.words)
 
     def needs_fallback(self, configs: list[Config]) -> bool:
         """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
@@ -390,7 +391,7 @@ def _held(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def on_subset(arguments: Sequence[str]) -> list[str]:
-    """The same sweep on mnist_5k; keys that it does not have are left out."""
+def on_subset(words: Sequence[str]) -> list[str]:
+    """A job's words for mnist_5k; keys that it does not have are left out."""
     gone = ("data=", "data.mirrors=", "data.fallback=")
-    return [*(given for given in arguments if not given.startswith(gone)), "data=mnist_5k", "data.instead_of=mnist"]
+    return [*(given for given in words if not given.startswith(gone)), "data=mnist_5k", "data.instead_of=mnist"]
