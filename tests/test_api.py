@@ -216,6 +216,8 @@ def test_the_seed_draws_the_validation_split_too(capsys: pytest.CaptureFixture[s
 
 
 def test_ctrl_c_returns_the_model_and_its_losses(small_data: Data) -> None:
+    before = signal.getsignal(signal.SIGINT)  # what runs in a shell's background is deaf to it
+
     class Interrupt(mnist_ff.Callback):
         def on_batch_end(self, record: BatchRecord) -> None:
             if record.step == 20:
@@ -226,7 +228,7 @@ def test_ctrl_c_returns_the_model_and_its_losses(small_data: Data) -> None:
     )
     assert isinstance(model, torch.nn.Module)
     assert 20 < len(losses) < 1000
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_verbose_prints_an_epochs_line_and_the_score(small_data: Data, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ def test_the_table_and_the_file(mnist_ff: Command) -> None:
     assert f"logging every batch costs {result['logging_percent']:+.1f} %" in out
 
 
+@pytest.mark.slow
 def test_start_up_is_measured_on_whole_processes(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("bench", *SMALL, *QUICK, "--out", "other.json")
     assert code == 0, err
@@ -47,6 +48,7 @@ def test_start_up_is_measured_on_whole_processes(mnist_ff: Command) -> None:
     assert "to the first batch" in out
 
 
+@pytest.mark.slow
 def test_peers_are_measured_or_reported_as_not_installed(real_mnist: Path, mnist_ff: Command) -> None:
     words = ("model.hidden=[16]", "trainer.batch_size=512")
     code, out, err = mnist_ff("bench", *words, *QUICK, "--no-start-up", "--peers", "--peer-epochs", "1")

@@ -23,6 +23,7 @@ Command = Callable[..., tuple[int, str, str]]
 EACH = 50
 
 
+@pytest.mark.slow
 def test_nine_of_ten_photographs_are_read(trained_run: Path, mnist_ff: Command) -> None:
     """500 of them: 50 with each kind of disturbance, and 50 with all at once."""
     labels = mnist_test_labels()
