@@ -1,0 +1,51 @@
+"""Run the README's commands as a new user would: copied into a shell, here, with the mnist-ff that is installed.
+
+    python tests/readme_commands.py        # from an empty folder
+
+<run> stands for the newest run so far. Fashion-MNIST comes from Debian's package where that is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def commands() -> list[str]:
+    """The lines of the README's bash blocks that call mnist-ff, without their comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("mnist-ff")]
+
+
+def newest_run() -> Path:
+    """The run directory that was made last."""
+    runs = [path for path in Path("outputs").iterdir() if (path / "summary.json").is_file()]
+    return max(runs, key=lambda path: (path / "summary.json").stat().st_mtime)
+
+
+def main() -> int:
+    """Run all; the exit code is 1 if one of them failed."""
+    failed = []
+    for command in commands():
+        typed = command.replace("outputs/<run>", shlex.quote(str(newest_run()))) if "<run>" in command else command
+        if "data=fashion_mnist" in typed and DEBIAN_FASHION.is_dir():
+            typed += f" 'data.mirrors=[{DEBIAN_FASHION}]'"
+        began = time.monotonic()
+        done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        print(f"{'ok' if done.returncode == 0 else 'FAILED':<7}{time.monotonic() - began:6.1f} s  {typed}", flush=True)
+        if done.returncode:
+            failed.append(typed)
+            print(done.stderr[-2000:], flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
