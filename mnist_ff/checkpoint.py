@@ -18,8 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim import Optimizer
 
+from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, RunError
 from mnist_ff.files import replacing
+from mnist_ff.model import MLP, build_model
 from mnist_ff.records import Position
 from mnist_ff.runs import Run
 
@@ -152,3 +154,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end well") from None
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise BadRunError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def load_model(run: Run, config: Config, device: torch.device) -> MLP:
+    """The trained network of a run with this config, on `device`, in evaluation mode.
+
+    Errors: BadRunError, RunError where there is too little memory.
+    """
+    try:
+        model = build_model(config.model, config.seed or 0, device)
+    except RuntimeError as error:  # torch's word for no memory
+        raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
+    load_weights(run.file("model.safetensors"), model)
+    return model.train(False)

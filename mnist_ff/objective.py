@@ -17,7 +17,7 @@ class Teacher:
     """A trained network whose answers are learnt (Hinton, Vinyals, Dean 2015, arXiv:1503.02531)."""
 
     network: nn.Module
-    """(B, 784) to (B, 10) logits; it is only asked."""
+    """(B, 784) to (B, 10) logits, in evaluation mode; it is only asked."""
     temperature: float
     weight: float
     """Its share of the objective; the labels have the rest."""
@@ -25,7 +25,6 @@ class Teacher:
     @torch.no_grad()
     def answers(self, inputs: torch.Tensor) -> torch.Tensor:
         """Its probabilities (B, 10) at its temperature for `inputs` (B, 784) float32 in [0, 1]."""
-        self.network.train(False)
         probabilities: torch.Tensor = (self.network(inputs).float() / self.temperature).softmax(1)
         return probabilities
 
@@ -90,10 +89,10 @@ PLAIN = Objective()
 
 
 def build_objective(trainer: TrainerConfig, teacher: nn.Module | None) -> Objective:
-    """The configured objective; `teacher` is the network that trainer.teacher names."""
+    """The configured objective; `teacher` is the network that trainer.teacher names, put into evaluation mode."""
     assert (teacher is None) == (trainer.teacher is None), "a teacher is given where the config names one"
     return Objective(
         trainer.label_smoothing,
         trainer.confidence_penalty,
-        None if teacher is None else Teacher(teacher, trainer.temperature, trainer.teacher_weight),
+        None if teacher is None else Teacher(teacher.train(False), trainer.temperature, trainer.teacher_weight),
     )

@@ -82,23 +82,33 @@ def isolated(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The real MNIST through MNIST_FF_MIRROR, or a skip."""
+    mirror = mirror_or_skip()
+    monkeypatch.setenv("MNIST_FF_MIRROR", str(mirror))
+    return mirror
+
+
+def mirror_or_skip() -> Path:
+    """The folder with the real MNIST, or a skip."""
     if MIRROR is None:
         pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
-    monkeypatch.setenv("MNIST_FF_MIRROR", str(MIRROR))
     return MIRROR
+
+
+def train_on_mnist(run: Path, data_root: Path, *words: str) -> Path:
+    """A run on the real MNIST, outside of any test's own folder, or a skip."""
+    mirror = mirror_or_skip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_FF_DATA", str(data_root))
+        patch.setenv("MNIST_FF_MIRROR", str(mirror))
+        assert cli.main(["train", *words, f"hydra.run.dir={run}"]) == 0
+    return run
 
 
 @pytest.fixture(scope="session")
 def trained_run(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default network after five epochs on the real MNIST, or a skip; nobody changes it."""
-    if MIRROR is None:
-        pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
     run = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNIST_FF_DATA", str(data_root))
-        patch.setenv("MNIST_FF_MIRROR", str(MIRROR))
-        assert cli.main(["train", "trainer.epochs=5", "trainer.plots=false", f"hydra.run.dir={run}"]) == 0
-    return run
+    return train_on_mnist(run, data_root, "trainer.epochs=5", "trainer.plots=false")
 
 
 @pytest.fixture(scope="session")
@@ -275,12 +285,5 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
 @pytest.fixture(scope="session")
 def reported(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tutorial's network after one epoch on the real MNIST, under a name that would be markup; with its report."""
-    if MIRROR is None:
-        pytest.skip("no copy of MNIST: neither MNIST_FF_MIRROR nor ../shared/mnist has the four files")
     run = tmp_path_factory.mktemp("reported") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNIST_FF_DATA", str(data_root))
-        patch.setenv("MNIST_FF_MIRROR", str(MIRROR))
-        words = [f"name='{MARKUP}'", "trainer.epochs=1", "trainer.device=cpu", f"hydra.run.dir={run}"]
-        assert cli.main(["train", *words]) == 0
-    return run
+    return train_on_mnist(run, data_root, f"name='{MARKUP}'", "trainer.epochs=1", "trainer.device=cpu")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mnist_ff.checkpoint import load_weights
+from mnist_ff.checkpoint import load_model
 from mnist_ff.config import (
     VARIANTS,
     Config,
@@ -25,9 +25,8 @@ from mnist_ff.config import (
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.device import prepared
-from mnist_ff.errors import BadRunError, RunError
+from mnist_ff.errors import BadRunError
 from mnist_ff.evaluation import Evaluation, evaluate
-from mnist_ff.model import MLP, build_model
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
 from mnist_ff.tables import accuracy_text, note, table, tell
@@ -75,20 +74,10 @@ def check_ended_well(run: Run) -> None:
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:
     seed = config.seed or 0
     with prepared(config.trainer, seed) as device:
-        model = trained(run, config, device)
+        model = load_model(run, config, device)
         whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
         data = load_data(whole, seed).to(device)
         return data, evaluate(model, getattr(data, split))
-
-
-def trained(run: Run, config: Config, device: torch.device) -> MLP:
-    """The run's network with its weights. Errors: BadRunError, RunError where there is too little memory."""
-    try:
-        model = build_model(config.model, config.seed or 0, device)
-    except RuntimeError as error:  # torch's word for no memory
-        raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
-    load_weights(run.file("model.safetensors"), model)
-    return model
 
 
 def data_of(own: DataConfig, name: str | None = None) -> DataConfig:

@@ -17,7 +17,8 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mnist_ff.commands.evaluate import check_ended_well, data_of, trained
+from mnist_ff.checkpoint import load_model
+from mnist_ff.commands.evaluate import check_ended_well, data_of
 from mnist_ff.config import Config, ModelConfig
 from mnist_ff.data.cache import METADATA_KEY
 from mnist_ff.data.load import as_input, load_data
@@ -63,7 +64,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
-        model = trained(run, config, device).eval()
+        model = load_model(run, config, device)
         export = _exporter(arguments.format, arguments.softmax)
         try:
             with replacing(out) as temporary:
@@ -134,7 +135,7 @@ def _count(model: MLP) -> str:
 
 def _check_rebuilt(model: MLP, architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
     """See that a network built from what was read back is the model. Errors: _OtherError."""
-    built = MLP(**architecture).eval()
+    built = MLP(**architecture).train(False)
     try:
         built.load_state_dict(dict(weights))
     except RuntimeError as error:

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mnist_ff.commands.evaluate import check_ended_well, data_of, trained
+from mnist_ff.checkpoint import load_model
+from mnist_ff.commands.evaluate import check_ended_well, data_of
 from mnist_ff.config import Config
 from mnist_ff.data.load import as_input, load_data
 from mnist_ff.device import prepared
@@ -117,7 +118,7 @@ def _probabilities(run: Run, config: Config, seen: Sequence[Seen]) -> NDArray[np
     """(N, 10), rows sum to 1."""
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device, torch.inference_mode():
-        model = trained(run, config, device).eval()
+        model = load_model(run, config, device)
         images = torch.from_numpy(np.stack([image.pixels for image in seen]))
         probabilities: NDArray[np.float32] = model(as_input(images)).softmax(1).numpy()
     return probabilities

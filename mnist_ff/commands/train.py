@@ -26,8 +26,8 @@ from mnist_ff.callbacks import Callback, Checkpoint, EarlyStopping, EpochLines, 
 from mnist_ff.checkpoint import (
     TrainingState,
     load_checkpoint,
+    load_model,
     load_optimizer,
-    load_weights,
     save_checkpoint,
     save_weights,
 )
@@ -512,9 +512,7 @@ def load_teacher(config: Config, device: torch.device) -> nn.Module | None:
     if config.trainer.teacher is None:
         return None
     run = Run.open(config.trainer.teacher)
-    network = build_model(run.config().model, 0, device)
-    load_weights(run.file("model.safetensors"), network)
-    return network.train(False)
+    return load_model(run, run.config(), device)
 
 
 def scorer(
