@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import only_run
+from tests.readme_commands import commands
 from tests.test_data import DEBIAN_FASHION
 
 Command = Callable[..., tuple[int, str, str]]
@@ -22,9 +23,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
 
 
-COMMANDS = [
-    line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.startswith("mnist-ff")
-]
+COMMANDS = commands()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,6 +16,7 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.plan import Job
 from mnist_ff.sweeps.progress import duration, named, varied_keys
+from mnist_ff.tables import tell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,8 @@ def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
         like = earlier.get(_load(job.config))
         known += [] if like is None else [like.seconds]
         time = "no comparable run yet" if like is None else f"{like.seconds:.1f} s as {like.run.path}"
-        _print(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
-    _print(console, _estimate(len(jobs), known, root))
+        tell(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
+    tell(console, _estimate(len(jobs), known, root))
 
 
 def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
@@ -79,7 +80,3 @@ def _made_here(environment: dict[str, Any], config: Config) -> bool:
         device = describe(resolve_device(config.trainer.device))
         return bool(environment["cpu"] == cpu_name() and environment["device_name"] == device)
     return False
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

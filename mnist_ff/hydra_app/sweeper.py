@@ -32,7 +32,7 @@ from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, state_of, writ
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
 from mnist_ff.sweeps.slurm import job_numbers, still_there
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
-from mnist_ff.tables import printable
+from mnist_ff.tables import tell
 
 GRACE = 3.5
 """Seconds that jobs in other processes have after a signal to end by themselves."""
@@ -264,7 +264,7 @@ class CheckedSweeper(BasicSweeper):
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
         with suppress(OSError, SystemExit):  # a terminal that is gone ends no sweep; rich makes SystemExit of it
-            self.request.console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
+            tell(self.request.console, line, style)
 
 
 class _EndAfterSignal:

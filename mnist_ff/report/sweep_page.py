@@ -84,7 +84,7 @@ def write_comparison(answer: Answer, paths: Sequence[Path], target: Path) -> Non
     """Write the page of several runs and sweeps to `target`. Errors: OSError."""
     names = [str(shown(path)) for path in paths]
     facts = {
-        "title": f"{len(answer.rows)} runs compared",
+        "title": f"{len(answer.rows)} run{'s' if len(answer.rows) != 1 else ''} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
         "finding": [],
         "picture": None,
