@@ -571,7 +571,7 @@ QUICK_YAML = 4096
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file as plain values. Interpolations stay text: nothing in a file is looked up or run.
+    """A YAML file as plain values, to be read only. Interpolations stay text: nothing in a file is looked up or run.
 
     Errors: ConfigError naming the file.
     """
@@ -581,13 +581,45 @@ def read_yaml(path: Path) -> Any:
 
     try:
         content = path.read_bytes()
-        loader = _quick_loader()
-        if loader is not None and len(content) <= QUICK_YAML:
-            return loader(content).get_single_data()
+        if _quick_loader() is not None and len(content) <= QUICK_YAML:
+            blocks = _blocks(content)
+            return _quick_yaml(content) if blocks is None else blocks
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OmegaConfBaseException, YAMLError, ValueError, RecursionError, OSError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{path}: not readable as YAML ({first})") from None
+
+
+BLOCK = re.compile(rb"[a-z_]+:(?: .*)?\n(?: .*\n)*")
+"""A key at the margin with the lines below it, as to_yaml() writes them."""
+
+
+def _blocks(content: bytes) -> dict[str, Any] | None:
+    """A file key by key, each parsed once of equal text: the thousands of runs of a sweep share most of them.
+
+    None where only the whole file says what it means, be it an anchor, an odd line or an error.
+    """
+    from yaml import YAMLError
+
+    texts = BLOCK.findall(content)
+    if not texts or sum(map(len, texts)) < len(content) or b"&" in content:
+        return None
+    try:
+        keys = [_block(text) for text in texts]
+    except YAMLError:
+        return None
+    whole = {name: value for key in keys for name, value in key.items()}
+    return whole if len(whole) == len(keys) else None
+
+
+@functools.lru_cache(maxsize=1_000)
+def _block(text: bytes) -> Any:
+    return _quick_yaml(text)
+
+
+def _quick_yaml(content: bytes) -> Any:
+    loader = _quick_loader()
+    return loader(content).get_single_data()
 
 
 @functools.cache

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from yaml import YAMLError
 
 from mnist_ff.cli import main
+from mnist_ff.config import _quick_yaml, read_yaml
+from mnist_ff.errors import ConfigError
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -257,3 +260,40 @@ def test_nothing_is_left_of_a_refused_sweep(mnist_ff: Command) -> None:
     code, _, _ = mnist_ff("train", "-m", "seed=0,-1")
     assert code == 2
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 0\nmodel:\n  hidden:\n  - 500\n  dropout: 1e-3\nname: null\n",
+        "seed:0\n",
+        "model: &place\n  a: 1\ntrainer: *place\n",
+        "trainer: *place\n",
+        "seed: 0\nseed: 1\n",
+        "model:\n  a: 1\n  a: 2\n",
+        "model:\n\n  a: 1\n",
+        "model:\n  a: [1,\n2]\nseed: 0\n",
+        'name: "two\nseed: 1"\n',
+        'name: "two\n  lines"\nseed: 1\n',
+        "name: |\n  text\n  more\nseed: 1\n",
+        "name: two\n  words: 1\n",
+        "- seed: 0\n",
+        "%YAML 1.1\n---\nseed: 0\n",
+        "seed: 0\n---\nseed: 1\n",
+        "null: 1\nyes: 2\n",
+        "seed: 0",
+        "seed: 0 # zero\n# more\n",
+        "model:\n- a\n- b\n",
+        "",
+    ],
+)
+def test_a_file_read_key_by_key_is_the_file_read_whole(text: str) -> None:
+    path = Path("values.yaml")
+    path.write_text(text)
+    try:
+        whole = _quick_yaml(text.encode())
+    except YAMLError:
+        with pytest.raises(ConfigError, match=r"values\.yaml"):
+            read_yaml(path)
+    else:
+        assert read_yaml(path) == whole

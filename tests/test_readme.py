@@ -1,19 +1,11 @@
-"""The README's commands run, its tree is the real one, its Python runs, its links lead somewhere."""
+"""The README's tree is the real one, its Python runs, its links lead somewhere. Its commands: readme_commands.py."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import only_run
 from tests.readme_commands import commands
-from tests.test_data import DEBIAN_FASHION
-
-Command = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,28 +15,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
 
 
-COMMANDS = commands()
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_runs(command: str, real_mnist: Path, mnist_ff: Command) -> None:
-    """As written, but one epoch where the README has the tutorial's twenty."""
-    words = shlex.split(command)[1:]
-    if "<run>" in command:
-        assert mnist_ff("train", "data=mnist_5k", "trainer.epochs=1", "trainer.plots=false")[0] == 0
-        words = [word.replace("outputs/<run>", str(only_run())) for word in words]
-    if words[0] == "train" and not {"--help", "--cfg"} & set(words) and "trainer.epochs=" not in command:
-        words.append("trainer.epochs=1")
-    if "data=fashion_mnist" in words:
-        if not DEBIAN_FASHION.is_dir():
-            pytest.skip("Debian's package dataset-fashion-mnist is not installed, and tests use no network")
-        words.append(f"data.mirrors=['{DEBIAN_FASHION}']")
-    code, _, err = mnist_ff(*words)
-    assert code == 0, err
-
-
 def test_there_are_ten_commands() -> None:
-    assert len(COMMANDS) >= 10
+    assert len(commands()) >= 10
 
 
 def test_the_python_session_runs(real_mnist: Path) -> None:

@@ -389,6 +389,7 @@ def kill_and_resume(kills: int, epochs: int, mnist_ff: Command) -> None:
     assert survived == kills
 
 
+@pytest.mark.slow
 def test_ten_kills_lose_nothing(mnist_ff: Command) -> None:
     kill_and_resume(10, 8, mnist_ff)
 

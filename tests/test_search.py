@@ -806,6 +806,7 @@ def test_a_trial_that_can_be_no_job_is_a_failed_row(mnist_ff: Command) -> None:
     assert len(json.loads(Path("t/search.json").read_text())["refused"]) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     from tests.conftest import Started
 

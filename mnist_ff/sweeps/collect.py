@@ -138,22 +138,21 @@ def _natural(path: Path) -> tuple[tuple[int, str], ...]:
 def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Row:
     """The row of one run directory. What cannot be read makes a row with status broken, never an error."""
     run, label = Run(path), str(path) if label is None else label
-    planned = {} if job is None else flat(experiment(job.config))
     config_file = run.file("config.yaml")
     if not config_file.is_file():
-        return Row(label, path, "not started", "no job has begun it yet", planned)
+        return Row(label, path, "not started", "no job has begun it yet", _planned(job))
     running = not run.file("summary.json").is_file() and _is_held(run)
     if config_file.stat().st_size == 0:  # claimed a moment ago
         reason = None if running else "ended before it could save its config"
-        return Row(label, path, "running" if running else "interrupted", reason, planned)
+        return Row(label, path, "running" if running else "interrupted", reason, _planned(job))
     try:
         config = run.config()
     except BadRunError as error:
-        return Row(label, path, "broken", one_line(str(error)), planned)
+        return Row(label, path, "broken", one_line(str(error)), _planned(job))
     if job is not None and not same_experiment(job.config, config):
-        return Row(label, path, "broken", f"holds another experiment than job {job.number}", planned)
+        return Row(label, path, "broken", f"holds another experiment than job {job.number}", _planned(job))
     values = flat(experiment(config))
-    if planned and planned["trainer.threads"] is None:  # left to each machine: no difference that anyone asked for
+    if job is not None and job.config.trainer.threads is None:  # left to each machine: no difference that anyone asked for
         values["trainer.threads"] = None
     read = "summary.json"
     try:
@@ -181,6 +180,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         epochs=epochs,
         seconds=seconds,
     )
+
+
+def _planned(job: Job | None) -> dict[str, Any]:
+    return {} if job is None else flat(experiment(job.config))
 
 
 def one_line(reason: str) -> str:
