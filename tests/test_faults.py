@@ -51,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
     """Serves MNIST's files well, or badly in the way that the path's first part names."""
 
     folder: Path
+    asked: list[str]
+    """The names of the files that were asked for."""
 
     def log_message(self, *args: object) -> None:
         pass
@@ -58,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         mode, name = self.path.strip("/").rsplit("/", 1)
         mode = mode.replace("%20", " ")
+        self.asked.append(name)
         content = (self.folder / name).read_bytes()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.answer(mode, content)
@@ -95,8 +98,8 @@ def server(real_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """A server on the loopback; an empty cache; no mirror but those that a test names; a patience of one second."""
     from torchvision import datasets
 
-    handler = type("MnistHandler", (Handler,), {"folder": real_mnist})
-    web = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Handler.folder, Handler.asked = real_mnist, []
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=web.serve_forever, daemon=True)
     thread.start()
     monkeypatch.setattr(datasets.MNIST, "mirrors", [])
@@ -119,6 +122,17 @@ def test_a_bad_server_is_named_and_a_good_one_behind_it_is_used(mode: str, serve
     cache = catalog.cache_file(compose([]).data)
     assert [path.name for path in cache.parent.iterdir() if path.suffix != ".lock"] == []
     assert len(load_data(compose([f"data.mirrors=['{bad}','{good}']"]).data, 0).train) == 60_000
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_sweep_in_many_processes_asks_a_mirror_once(
+    launcher: str, server: str, monkeypatch: pytest.MonkeyPatch, mnist_ff: Command
+) -> None:
+    monkeypatch.setenv("MNIST_FF_MIRROR", f"{server}/good")
+    small = ("model.hidden=[4]", "trainer.epochs=1", "trainer.plots=false", "seed=0,1")
+    code, out, err = mnist_ff("train", "-m", *small, f"hydra/launcher={launcher}")
+    assert code == 0, out + err
+    assert sorted(Handler.asked) == sorted(FOUR_FILES)
 
 
 def test_no_way_from_https_to_http() -> None:
@@ -196,28 +210,14 @@ def start_eight(server: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [process.returncode for process in processes] == [0] * 8, said
 
 
-def counted(server_handler: type[Handler]) -> list[str]:
-    asked: list[str] = []
-    original = server_handler.do_GET
-
-    def do_get(self: Handler) -> None:
-        asked.append(self.path)
-        original(self)
-
-    server_handler.do_GET = do_get  # type: ignore[method-assign]
-    return asked
-
-
 @pytest.mark.parametrize("repeats", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_eight_processes_make_one_download(
     repeats: int, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Handler, "do_GET", Handler.do_GET)  # so that the count below is undone
-    asked = counted(Handler)
     for repeat in range(repeats):
-        asked.clear()
+        Handler.asked.clear()
         start_eight(server, tmp_path / f"shared {repeat}", monkeypatch)
-        assert len(asked) == 4, asked
+        assert sorted(Handler.asked) == sorted(FOUR_FILES)
 
 
 def test_a_read_only_cache_with_good_data_works(real_mnist: Path, tmp_path: Path) -> None:

@@ -112,6 +112,15 @@ def test_three_of_six_fail_and_the_others_do_not(launcher: str, mnist_ff: Comman
     assert "resume=sweep" in out
 
 
+def test_on_error_stop_starts_no_more(launcher: str, mnist_ff: Command) -> None:
+    one_at_a_time = "hydra.launcher.n_jobs=1" if "joblib" in launcher else "hydra.launcher.array_parallelism=1"
+    words = ("optimizer=sgd", "optimizer.lr=0.01,1e30,0.02,0.03", "sweep.on_error=stop", "hydra.sweep.dir=sweep")
+    code, out, _ = mnist_ff("train", "-m", *SMALL, *words, launcher, one_at_a_time)
+    assert code == 1
+    assert statuses()[:2] == ["finished", "diverged"], out
+    assert statuses()[3] == "not started", out
+
+
 def test_joblib_gives_the_bytes_of_one_job_after_another(mnist_ff: Command) -> None:
     words = (*SMALL, "trainer.epochs=2", "trainer.threads=1", "seed=0,1", "optimizer=rmsprop,adam")
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=serial")[0] == 0
@@ -418,16 +427,15 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-@pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_sys_exit_and_what_cannot_be_pickled_end_their_job_only(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raised in the middle of training, in the jobs' own processes: Python runs sitecustomize.py in each."""
     (tmp_path / "raising").mkdir()
     (tmp_path / "raising" / "sitecustomize.py").write_text(RAISING)
     path = os.pathsep.join([str(tmp_path / "raising"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
-    code, out = Sweep(f"hydra/launcher={name}", "seed=0,1,2,3").end()
+    code, out = Sweep(launcher, "seed=0,1,2,3").end()
     assert code == 1
     assert statuses() == ["finished", "failed", "failed", "finished"], out
     assert "SystemExit: 3" in table()[1]["reason"]
@@ -471,6 +479,16 @@ def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff:
     wait_for(lambda: squeue("%i") == "")
     assert mnist_ff("compare", "sweep")[0] == 0
     assert statuses() == ["finished", "finished"]
+
+
+def test_what_slurm_does_not_have_is_said_in_its_words(slurm: Path, mnist_ff: Command) -> None:
+    """The test's cluster has no GPU, so the key's way to sbatch ends in sbatch's own refusal."""
+    words = ("hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=1", "seed=0,1", "hydra.sweep.dir=sweep")
+    code, out, err = mnist_ff("train", "-m", *SMALL, *words)
+    assert code == 1
+    assert "gres" in err.lower() or "gres" in out.lower(), out + err
+    assert "Traceback" not in out + err
+    assert statuses() == ["not started", "not started"]
 
 
 @pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.sweeps import picture
+from mnist_ff.sweeps import picture, progress
 from mnist_ff.sweeps.collect import collect, one_line, read_row
 from mnist_ff.sweeps.finding import Finding, further, read_finding, write_finding
 from mnist_ff.sweeps.pages import legend, page, to_csv, to_json, to_markdown, write_files
@@ -29,6 +29,7 @@ from mnist_ff.sweeps.picture import draw_sweep, importance, spaced_by_factors, s
 from mnist_ff.sweeps.plan import SweepPlan, check_same_grid, read_job, read_plan, same_experiment, state_of, write_plan
 from mnist_ff.sweeps.statistics import Sample, differ, sample, t_975
 from mnist_ff.sweeps.summarise import Answer, differing, sorted_by, summarise, text
+from tests.conftest import in_a_terminal
 from tests.sweep_maker import jobs_of, make_sweep, product, write_run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -677,12 +678,32 @@ def test_a_narrow_terminal_gets_whole_columns() -> None:
     assert any(line.startswith("No room here for test loss") for line in lines)
 
 
-def test_many_runs_are_compared_without_torch_and_hydra() -> None:
-    make_sweep(SWEEP, list(product(seed=range(30), optimizer__lr=[0.1, 0.2])), lambda values: 0.9)
+def test_a_line_a_finished_job_says_how_long_the_others_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = 1000.0, []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    jobs = jobs_of(GRID[:4])
+    SWEEP.mkdir()
+    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.Tally(4, 0), said.append, lambda: None)
+    for number, pause in enumerate((30, 10, 3800, 5)):
+        now += pause
+        write_run(SWEEP / str(number), jobs[number].config, 0.9)
+        watch.look()
+        watch.look()
+    assert [line.partition("2.5 s")[2] for line in said] == ["  ETA 1:30", "  ETA 0:40", "  ETA 21:20", ""]
+    assert said[0].startswith("1/4  job 0  seed=0  90.00 %  2.5 s")
+
+
+def test_many_runs_are_compared_without_torch_and_hydra_and_with_a_bar() -> None:
+    make_sweep(SWEEP, list(product(seed=range(300))), lambda values: 0.9)
     code = (
         "import sys\nfrom mnist_ff.cli import main\nassert main(['compare', 'sweep']) == 0\n"
         "assert not {'torch', 'hydra'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "60 finished" in done.stdout
+    assert "300 finished" in done.stdout
+    assert "━" not in done.stdout
+    code, seen = in_a_terminal("compare", "sweep")
+    assert code == 0
+    assert "━" in seen[: seen.index("300 finished")]
+    assert "reading" in seen

@@ -152,7 +152,9 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds another experiment than job {job.number}", _planned(job))
     values = flat(experiment(config))
-    if job is not None and job.config.trainer.threads is None:  # left to each machine: no difference that anyone asked for
+    if (
+        job is not None and job.config.trainer.threads is None
+    ):  # left to each machine: no difference that anyone asked for
         values["trainer.threads"] = None
     read = "summary.json"
     try:
