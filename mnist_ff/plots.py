@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from mnist_ff.files import replacing
-from mnist_ff.runs import Run
+from mnist_ff.runs import AUGMENTED, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +20,6 @@ Drawing = Callable[[Run, str], "Figure"]
 
 RAW, SMOOTH, TRAIN, HELD = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
-AUGMENTED = "augmented.safetensors"
-"""Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
-uint8, an image a row, itself first."""
 
 
 def draw_run(run: Run, title: str) -> dict[str, Exception]:

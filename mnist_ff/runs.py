@@ -47,13 +47,16 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+AUGMENTED = "augmented.safetensors"
+"""Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
+uint8, an image a row, itself first."""
 NUMBERS = (
     "environment.json",
     "batches.csv",
     "epochs.csv",
     "model.safetensors",
     "predictions.safetensors",
-    "augmented.safetensors",
+    AUGMENTED,
     "evaluation.json",
     "report.html",
     "summary.json",

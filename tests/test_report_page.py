@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from mnist_ff.checkpoint import load_weights, save_weights
 from mnist_ff.config import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.digits import SIDE, centred
+from mnist_ff.errors import BadRunError
 from mnist_ff.evaluation import evaluate
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
+from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
 from mnist_ff.runs import BATCH_COLUMNS, Run
 from tests.browser import Browser
@@ -616,3 +619,29 @@ def test_the_bytes_of_the_data_are_what_is_drawn(small_data: Data) -> None:
     text = json_text(hard)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == hard
+
+
+def test_augmented_images_are_shown_as_the_run_kept_them(
+    browser: Browser, tmp_path: Path, mnist_ff: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnist_ff.plots.DRAWINGS", {})  # they take seconds
+    words = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=1", "augment=both", "hydra.run.dir=run")
+    assert mnist_ff("train", *words)[0] == 0
+    browser.open(tmp_path / "run" / "report.html")
+    script = """return [...document.querySelectorAll("#rows canvas")].map((canvas) =>
+        Array.from(canvas.getContext("2d").getImageData(0, 0, 28, 28).data.filter((_, at) => at % 4 === 3)));"""
+    shown = np.array(browser.js(script), dtype=np.uint8)
+    kept = load_file(tmp_path / "run" / "augmented.safetensors")["images"]
+    assert np.array_equal(shown, kept.reshape(-1, SIDE * SIDE))
+    assert browser.js("return document.querySelectorAll('#rows .own').length") == 10
+    assert browser.js("return document.querySelectorAll('section#augmented .gap').length") == 0
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.zeros((10, 28, 28), np.uint8), np.zeros((11, 2, 28, 28), np.uint8), np.zeros((0, 2, 28, 28), np.uint8)],
+)
+def test_a_file_of_other_images_is_named(images: np.ndarray, tmp_path: Path) -> None:
+    save_file({"images": images}, tmp_path / "augmented.safetensors")
+    with pytest.raises(BadRunError, match=r"augmented\.safetensors: not readable"):
+        augmented_part(Run(tmp_path))

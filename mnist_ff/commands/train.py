@@ -42,9 +42,8 @@ from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.files import remove_leftovers, replacing
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.plots import AUGMENTED
 from mnist_ff.records import CLASSES, EARLY, SIDE, Outcome, Plan, Position, Score, Summary
-from mnist_ff.runs import Run, shown
+from mnist_ff.runs import AUGMENTED, Run, shown
 from mnist_ff.schedule import learning_rate, moves
 from mnist_ff.seeds import generator, row_order
 from mnist_ff.sweeps.collect import sweep_of

@@ -15,6 +15,7 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.records import CLASSES, INPUTS, Score
 from mnist_ff.report.answers import Answers, class_rows, confusion, image_part, read_answers
+from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.defaults import differences
 from mnist_ff.report.mislabelled import MISLABELLED
@@ -78,6 +79,7 @@ def run_page(run: Run) -> str:
         "batches": parts.of("batches", lambda: batch_curve(run)),
         "epochs": parts.of("epochs", lambda: epoch_curves(run)),
         "images": None if answers is None else image_part(answers, config.data.name),
+        "augmented": parts.of("augmented", lambda: augmented_part(run)),
         "weights": parts.of("weights", lambda: first_layer(run, config)),
         "network": parts.of("network", lambda: network_part(run, config)),
     }
@@ -122,6 +124,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
         "classes": [] if counts is None else class_rows(counts),
         "images_note": "" if answers is None else _images_note(answers),
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
+        "augmented": config.augment.name,
         "differences": differences(config),
         "config": to_yaml(config),
         "environment": _environment(run),

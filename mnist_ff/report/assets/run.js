@@ -99,9 +99,23 @@ function weights({ units, shown, limit, tiles }) {
   }
 }
 
+/** A row of images each: the training image, then changed ones of it. */
+function augmented({ across, pixels }) {
+  const values = bytes(pixels);
+  byId("rows").style.setProperty("--across", across);
+  for (let place = 0; 784 * place < values.length; place += 1) {
+    const [row, column] = [Math.floor(place / across), place % across];
+    const name = column ? `training image ${row}, changed` : `training image ${row}`;
+    const canvas = element("canvas", { class: column ? "ink" : "ink own", width: 28, height: 28, role: "img", "aria-label": name });
+    showInk(canvas, values.subarray(784 * place, 784 * (place + 1)));
+    byId("rows").append(canvas);
+  }
+}
+
 if (FACTS.batches) lossCharts(FACTS.batches);
 if (FACTS.epochs) epochCharts(FACTS.epochs);
 if (FACTS.images) mistakes(new Pictures(FACTS.images));
+if (FACTS.augmented) augmented(FACTS.augmented);
 if (FACTS.weights) weights(FACTS.weights);
 if (FACTS.network) {
   const answerOf = network(FACTS.network);
