@@ -221,7 +221,7 @@ def test_mistakes_are_kept_by_turns_and_the_doubtful_right_ones_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 400 mistakes of one kind and 5 of another, room for 20 keeps all 5."""
-    from mnist_ff.commands import train
+    from mnist_ff.commands import keep
     from mnist_ff.data.load import Split
 
     labels = torch.tensor([4] * 400 + [7] * 5 + [1] * 100)
@@ -230,15 +230,15 @@ def test_mistakes_are_kept_by_turns_and_the_doubtful_right_ones_too(
     given = torch.linspace(0.001, 0.4, 505)
     probabilities[torch.arange(505), labels] = given
     images = torch.randint(0, 256, (505, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(train, "KEPT", 20)
+    monkeypatch.setattr(keep, "KEPT", 20)
     path = tmp_path / "predictions.safetensors"
-    train.save_predictions(
+    keep.save_predictions(
         path, Evaluation(Score(1, 0.2, 100, 505), probabilities, answers, labels), Split(images, labels)
     )
     kept = load_file(path)
     rows = kept["kept_rows"]
     assert sorted(rows[:20].tolist()) == [*range(15), *range(400, 405)]
-    assert rows[20:].tolist() == list(range(405, 405 + train.DOUBTFUL))
+    assert rows[20:].tolist() == list(range(405, 405 + keep.DOUBTFUL))
     assert (kept["kept_images"] == images.numpy()[rows]).all()
 
 

@@ -9,7 +9,6 @@ import secrets
 import shlex
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff import device as devices
@@ -33,16 +31,17 @@ from mnist_ff.checkpoint import (
 )
 from mnist_ff.commands.check import check
 from mnist_ff.commands.environment import environment
+from mnist_ff.commands.keep import save_augmented, save_predictions
 from mnist_ff.commands.resume import recipe
 from mnist_ff.config import Config, experiment, flat, with_absolute_paths
-from mnist_ff.data.load import Data, Split, as_input, ensure, load_data
+from mnist_ff.data.load import Data, Split, ensure, load_data
 from mnist_ff.engine import build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
-from mnist_ff.evaluation import Evaluation, evaluate
-from mnist_ff.files import remove_leftovers, replacing
+from mnist_ff.evaluation import evaluate
+from mnist_ff.files import remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.records import CLASSES, EARLY, SIDE, Outcome, Plan, Position, Score, Summary
+from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
 from mnist_ff.runs import AUGMENTED, Run, shown
 from mnist_ff.schedule import learning_rate, moves
 from mnist_ff.seeds import generator, row_order
@@ -54,15 +53,6 @@ from mnist_ff.training import Shuffle, fit
 from mnist_ff.updates import Updates
 
 log = logging.getLogger("mnist_ff")
-
-WORST = 25
-"""Mistakes that are drawn as a picture."""
-KEPT = 800
-"""Mistakes whose images a run keeps, 0.6 MB; a network of 98 % makes 200."""
-DOUBTFUL = 6
-"""Right answers of each class whose images a run keeps: those it was least sure of."""
-CHANGED = 9
-"""Augmented images that a run keeps of each class."""
 
 
 @dataclasses.dataclass
@@ -538,63 +528,6 @@ def shuffler(shuffled: bool, seed: int, split: Split, device: torch.device) -> S
         ascending = torch.arange(len(split), device=device)
         return lambda epoch: ascending
     return lambda epoch: row_order(seed, epoch, len(split)).to(device)
-
-
-def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
-    """Keep every answer and probability, and the images of mistakes, so that pictures need no data set.
-
-    `worst_*` are the worst mistakes; `kept_*` all that there is room for, then some right answers.
-    """
-    wrong = torch.nonzero(final.answers != final.labels)[:, 0]
-    given = final.probabilities[wrong, final.labels[wrong]]
-    worst = wrong[torch.argsort(given, stable=True)]
-    kept = torch.cat([worst[_by_turns(final, worst)[:KEPT]], _doubtful(final)])
-    worst = worst[:WORST]
-    tensors = {
-        "probabilities": final.probabilities,
-        "answers": final.answers.to(torch.uint8),
-        "labels": final.labels.to(torch.uint8),
-        "worst_rows": worst,
-        "worst_images": split.images[worst.to(split.images.device)].cpu(),
-        "kept_rows": kept,
-        "kept_images": split.images[kept.to(split.images.device)].cpu(),
-    }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
-
-
-def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
-    """The order of `rows` in which each pair of label and answer has its first one, then its second one, and so on."""
-    pairs = (final.labels[rows] * CLASSES + final.answers[rows]).tolist()
-    turns: Counter[int] = Counter()
-    turn = []
-    for pair in pairs:
-        turn.append(turns[pair])
-        turns[pair] += 1
-    return torch.argsort(torch.tensor(turn, dtype=torch.int64), stable=True)
-
-
-def _doubtful(final: Evaluation) -> torch.Tensor:
-    """The rows of each class's right answers with the least probability."""
-    found = []
-    for label in range(CLASSES):
-        right = torch.nonzero((final.labels == label) & (final.answers == label))[:, 0]
-        found.append(right[torch.argsort(final.probabilities[right, label], stable=True)[:DOUBTFUL]])
-    return torch.cat(found)
-
-
-def save_augmented(path: Path, config: Config, split: Split) -> None:
-    """Keep some training images, one of each class where there are, and changed ones of them, for a picture."""
-    assert config.seed is not None
-    cpu = torch.device("cpu")
-    augment = build_augment(config.augment, config.seed, cpu)  # not the run's own: its chance is the training's
-    assert augment is not None
-    labels = split.labels.cpu()
-    firsts = [found[0] for found in (torch.nonzero(labels == label)[:, 0] for label in range(CLASSES)) if len(found)]
-    images = as_input(split.images[torch.stack(firsts).to(split.images.device)].cpu())
-    shown = torch.stack([images, *(augment(images) for _ in range(CHANGED))], dim=1)
-    with replacing(path) as temporary:
-        save_file({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}, temporary)
 
 
 def warn_of_fallback(data: Data, console: Console) -> None:
