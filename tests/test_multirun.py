@@ -156,6 +156,7 @@ def test_the_words_of_a_sweep_with_rows_go_on_with_it(mnist_ff: Command) -> None
     assert "job 1 would be" in err
 
 
+@pytest.mark.slow
 def test_a_killed_parent_loses_nothing(mnist_ff: Command) -> None:
     """kill -9 in the fourth of six jobs, then a resume: six directories, and the table of a whole sweep."""
     words = (*SMALL, "trainer.epochs=12", "trainer.sync_every=1", "trainer.score_train=0", "seed=range(6)")

@@ -263,6 +263,7 @@ def test_a_run_killed_before_its_first_epoch_goes_on(mnist_ff: Command) -> None:
     assert_equal_runs(Path("whole"), Path("outputs/parted"))
 
 
+@pytest.mark.slow
 def test_the_saved_thread_count_is_used_by_whoever_goes_on(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "trainer.device=cpu"]
     code, _, err = Started("train", *words, "hydra.run.dir=whole", OMP_NUM_THREADS="1").end()

@@ -827,6 +827,7 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     assert json.loads(Path("s/search.json").read_text())["counts"]["complete"] == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> None:
     from tests.conftest import Started
 
