@@ -300,6 +300,9 @@ class TrainerConfig:
     deterministic: Annotated[bool, "refuse operations whose result may vary (CUDA; slower)"]
     label_smoothing: Annotated[float, "share of a label spread over all classes", Range(at_least=0, below=1)]
     confidence_penalty: Annotated[float, "weight of the answers' entropy, which is rewarded", Range(at_least=0)]
+    adversarial: Annotated[
+        float, "change of each pixel in the adversaries that are learnt too", Range(at_least=0, at_most=1)
+    ]
     clip_norm: Annotated[
         Annotated[float, Range(above=0)] | None, "largest norm of the whole gradient, longer ones are cut; null: any"
     ]
@@ -447,6 +450,7 @@ ABSENT: dict[type | None, dict[str, Any]] = {
         "evaluate_every": 1,
         "label_smoothing": 0.0,
         "confidence_penalty": 0.0,
+        "adversarial": 0.0,
         "clip_norm": None,
         "max_norm": None,
         "ema": 0.0,

@@ -78,21 +78,31 @@ class EagerBatch:
         if self._augment is not None:
             images = self._augment(images)
         self._optimizer.zero_grad(set_to_none=True)
-        low = self._precision != torch.float32
-        with torch.autocast(rows.device.type, torch.bfloat16, enabled=low):
-            logits = self._forward(images).float()
-        normalised = F.log_softmax(logits, 1)
-        if self._objective.plain:
-            loss = F.nll_loss(normalised, labels)
-        else:
-            loss = self._objective.loss(logits, normalised, labels, self._objective.answers(images))
-        loss.backward()  # type: ignore[no-untyped-call]
+        if self._objective.epsilon:
+            images.requires_grad_()
+        normalised = self._add_gradient(images, labels)
+        if self._objective.epsilon:
+            assert images.grad is not None
+            self._add_gradient(self._objective.adversaries(images, images.grad), labels)
         if self._updates is not None:
             self._updates.before()
         self._optimizer.step()
         if self._updates is not None:
             self._updates.after()
-        logs.copy_(normalised.detach())
+        logs.copy_(normalised)
+
+    def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Add the gradient of these images' share of the objective; return their log-probabilities (B, 10)."""
+        low = self._precision != torch.float32
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+            logits = self._forward(images).float()
+        normalised = F.log_softmax(logits, 1)
+        if self._objective.plain:
+            loss = F.nll_loss(normalised, labels)
+        else:
+            loss = self._objective.loss(logits, normalised, labels, self._objective.answers(images.detach()))
+        (self._objective.share * loss).backward()  # type: ignore[no-untyped-call]
+        return normalised.detach()
 
 
 def figures_of(logs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:

@@ -189,7 +189,7 @@ class FusedBatch:
         self._update = optimizer.update if isinstance(optimizer, RMSprop) else optimizer.step
         self._precision = precision
         self._images = split.images.flatten(1)
-        self._as_stored = augment is None and model.input_noise.std == 0
+        self._as_stored = augment is None and model.input_noise.std == 0 and objective.epsilon == 0
         pixel_scale = 1 / 255 if self._as_stored and self._images.dtype == torch.uint8 else 1.0
         self._input_scale = pixel_scale * model.input_dropout.scale
         self._activate, self._derivative = ACTIVATIONS[model.activation]
@@ -206,12 +206,14 @@ class FusedBatch:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
         space = self.space(len(rows))
         torch.index_select(self._images, 0, rows, out=space.pixels)
-        answers = self._inputs(space)
         if self._low:
             self._weights.copy_(self._master)
-        self._forward(space)
-        self._loss(space, labels, answers, logs)
-        self._backward(space)
+        images = None if self._as_stored else self._seen(space)
+        self._pass(space, images, labels, logs)
+        if self._objective.epsilon:
+            assert images is not None
+            adversaries = self._objective.adversaries(images, self._input_gradient(space))
+            self._pass(space, adversaries, labels, torch.empty_like(logs), again=True)
         if self._low:
             self._flat.gradient.copy_(self._gradient)
         if self._updates is None:
@@ -221,16 +223,32 @@ class FusedBatch:
         self._update()
         self._updates.after()
 
-    def _inputs(self, space: Workspace) -> torch.Tensor | None:
-        """Make the network's inputs of the pixels; return the teacher's answers to them, if there is one."""
-        if self._as_stored:
+    def _seen(self, space: Workspace) -> torch.Tensor:
+        """The pixels as the training sees them, (B, 784) float32 in [0, 1]."""
+        images = as_input(space.pixels)
+        return images if self._augment is None else self._augment(images)
+
+    def _pass(
+        self,
+        space: Workspace,
+        images: torch.Tensor | None,
+        labels: torch.Tensor,
+        logs: torch.Tensor,
+        again: bool = False,
+    ) -> None:
+        """The gradient of these images, of the pixels as they are stored for None; `again` adds it to that before."""
+        answers = self._inputs(space, images)
+        self._forward(space)
+        self._loss(space, labels, answers, logs)
+        self._backward(space, again)
+
+    def _inputs(self, space: Workspace, images: torch.Tensor | None) -> torch.Tensor | None:
+        """Make the network's inputs; return the teacher's answers to them, if there is one."""
+        if images is None:
             if space.inputs is not space.pixels:
                 space.inputs.copy_(space.pixels)
             answers = None if self._objective.teacher is None else self._objective.answers(as_input(space.pixels))
         else:
-            images = as_input(space.pixels)
-            if self._augment is not None:
-                images = self._augment(images)
             answers = self._objective.answers(images)
             if self._model.input_noise.std:
                 images = images + self._model.input_noise.draw(torch.empty_like(images))
@@ -259,24 +277,33 @@ class FusedBatch:
             torch.exp(logs, out=space.gradient).scatter_add_(1, labels[:, None], space.minus_one)
         else:
             self._objective.gradient(last.before, logs, labels, answers, out=space.gradient)
-        torch.mul(space.gradient, 1 / len(labels), out=last.delta)
+        torch.mul(space.gradient, self._objective.share / len(labels), out=last.delta)
 
-    def _backward(self, space: Workspace) -> None:
-        layers = space.layers
+    def _backward(self, space: Workspace, again: bool) -> None:
+        layers, before = space.layers, int(again)
         dropout = self._model.dropout
         for index in range(len(layers) - 1, -1, -1):
             layer = layers[index]
             below = layers[index - 1] if index else None
             inputs = space.inputs if below is None else below.after
             scale = self._input_scale if below is None else (dropout.scale if dropout.dropped else 1.0)
-            torch.addmm(layer.weight_gradient, layer.delta_t, inputs, beta=0, alpha=scale, out=layer.weight_gradient)
-            torch.mm(space.ones, layer.delta, out=layer.bias_gradient)
+            weight, bias = layer.weight_gradient, layer.bias_gradient
+            torch.addmm(weight, layer.delta_t, inputs, beta=before, alpha=scale, out=weight)
+            torch.addmm(bias, space.ones, layer.delta, beta=before, out=bias)
             if below is None:
                 return
             torch.addmm(below.delta, layer.delta, layer.weight, beta=0, alpha=scale, out=below.delta)
             self._derivative(below.delta, below.before, below.after)
             if dropout.dropped and self._model.activation not in MASKS_ITSELF:
                 below.delta_bits.bitwise_and_(below.mask.keep)
+
+    def _input_gradient(self, space: Workspace) -> torch.Tensor:
+        """The last pass's gradient by its images (B, 784), but for a positive factor."""
+        first = space.layers[0]
+        gradient = first.delta @ first.weight
+        if space.input_mask is not None:
+            gradient.view(space.input_mask.keep.dtype).bitwise_and_(space.input_mask.keep)
+        return gradient
 
     def space(self, batch: int) -> Workspace:
         """The buffers for this batch size, made when first asked for."""
@@ -295,7 +322,7 @@ class FusedBatch:
             )
         )
         pixels = torch.empty(batch, INPUTS, dtype=self._images.dtype, device=device)
-        same = self._images.dtype == precision
+        same = self._images.dtype == precision and self._as_stored  # else the pixels are needed after their masks
         inputs = pixels if same else torch.empty(batch, INPUTS, dtype=precision, device=device)
         return Workspace(
             pixels=pixels,

@@ -34,16 +34,27 @@ class Objective:
     """(1 - w) (cross-entropy with smoothed labels - penalty x entropy) + w T^2 KL(teacher at T, network at T).
 
     Smoothing: Szegedy et al. 2016, arXiv:1512.00567. Penalty: Pereyra et al. 2017, arXiv:1701.06548.
-    Means over the batch.
+    Means over the batch. With an `epsilon` half of it is this of the images, half that of their adversaries
+    (Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572).
     """
 
     smoothing: float = 0.0
     penalty: float = 0.0
     teacher: Teacher | None = None
+    epsilon: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """What the images themselves, and their adversaries if there are some, each have of the objective."""
+        return 0.5 if self.epsilon else 1.0
+
+    def adversaries(self, images: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """Images (B, 784) one step on to where the objective grows, by its `gradient` there; not cut to [0, 1]."""
+        return images.detach() + self.epsilon * gradient.sign()
 
     @property
     def plain(self) -> bool:
-        """Whether it is the cross-entropy alone."""
+        """Whether it is the cross-entropy alone, be it of adversaries too."""
         return self.smoothing == 0 and self.penalty == 0 and self.teacher is None
 
     def answers(self, inputs: torch.Tensor) -> torch.Tensor | None:
@@ -95,4 +106,5 @@ def build_objective(trainer: TrainerConfig, teacher: nn.Module | None) -> Object
         trainer.label_smoothing,
         trainer.confidence_penalty,
         None if teacher is None else Teacher(teacher.train(False), trainer.temperature, trainer.teacher_weight),
+        trainer.adversarial,
     )

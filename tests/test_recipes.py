@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import EarlyStopping
-from mnist_ff.data.load import Split
+from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.compose import compose
@@ -61,6 +61,8 @@ PARTS = {
     "noise and dropout": ["model.input_noise=0.1", "model.input_dropout=0.1", "model.dropout=0"],
     "label smoothing": ["trainer.label_smoothing=0.1"],
     "confidence penalty": ["trainer.confidence_penalty=0.3"],
+    "adversarial": ["trainer.adversarial=0.1"],
+    "adversarial of noisy images": ["trainer.adversarial=0.1", "model.input_noise=0.1", "model.input_dropout=0.2"],
     "clip norm": ["trainer.clip_norm=0.1", "optimizer=sgd", "optimizer.lr=0.5"],
     "max norm": ["trainer.max_norm=0.9"],
     "weight decay": ["optimizer.weight_decay=5"],
@@ -72,6 +74,7 @@ PARTS = {
         "model.input_dropout=0.1",
         "trainer.label_smoothing=0.1",
         "trainer.confidence_penalty=0.1",
+        "trainer.adversarial=0.1",
         "trainer.clip_norm=1",
         "trainer.max_norm=2",
         "trainer.ema=0.9",
@@ -89,6 +92,13 @@ def test_each_part_is_the_same_in_the_fused_step_and_changes_what_is_learnt(word
     assert_close([eager[:2], fused[:2]], 5e-5)
     plain = trained("eager", split)[1].state_dict()
     assert any((eager[1].state_dict()[name] - value).abs().max() > 1e-3 for name, value in plain.items())
+
+
+def test_adversaries_are_those_of_images_without_their_masks_where_they_are_stored_as_floats_too() -> None:
+    split = make_split(300)
+    floats = Split(as_input(split.images), split.labels)
+    words = ("trainer.adversarial=0.1", "model.input_dropout=0.2")
+    assert_close([trained("eager", split, *words)[:2], trained("fused", floats, *words)[:2]], 5e-5)
 
 
 def test_all_parts_together_in_bf16() -> None:
@@ -161,6 +171,23 @@ def test_the_recorded_loss_stays_the_plain_cross_entropy() -> None:
         for words in ([], ["trainer.label_smoothing=0.3", "trainer.confidence_penalty=1"])
     )
     assert torch.equal(plain, smoothed)
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+def test_half_the_gradient_is_that_of_images_moved_by_the_sign_of_theirs(engine: str) -> None:
+    split = make_split(64)
+    words = ("model.dropout=0", "optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "trainer.adversarial=0.2")
+    _, model, _ = trained(engine, split, *words, epochs=1)
+
+    before = build_model(composed(*BASE, *words).model, 0, CPU)
+    images = as_input(split.images).requires_grad_()
+    F.cross_entropy(before(images), split.labels).backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    adversaries = images.detach() + 0.2 * images.grad.sign()
+    F.cross_entropy(before(adversaries), split.labels).backward()  # type: ignore[no-untyped-call]
+    for after, parameter in zip(model.parameters(), before.parameters(), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(after.detach(), parameter.detach() - parameter.grad / 2, atol=2e-5, rtol=1e-4)
 
 
 def test_pixels_are_dropped_and_moved_at_the_right_rate() -> None:
