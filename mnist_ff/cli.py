@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import time
@@ -42,6 +43,7 @@ mnist-ff COMMAND --help says more.  mnist-ff --version
 def main(words: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
     began = time.perf_counter()
+    _print_what_can_be()
     try:
         code = _run(sys.argv[1:] if words is None else words, began)
         _flush()
@@ -58,6 +60,13 @@ def main(words: list[str] | None = None) -> int:
         traceback.print_exc()
         _complain("this is a bug in mnist-ff, or a callback's; the lines above say where")
         return 1
+
+
+def _print_what_can_be() -> None:
+    """A terminal that lacks a letter gets ? for it, not the end of the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _flush() -> None:

@@ -21,6 +21,8 @@ from mnist_ff.config import conf_dir, flat, read_yaml
 
 SHARED = ("data", "trainer.epochs", "trainer.batch_size")
 """What both the recipe and the tutorial's are given."""
+TOGETHER = {"trainer.temperature": "trainer.teacher", "trainer.teacher_weight": "trainer.teacher"}
+"""Keys that mean nothing without another one."""
 NO_TRICK = ("trainer.evaluate_every", "trainer.score_train", "trainer.plots", "trainer.precision")
 QUIET = ("trainer.plots=false", "trainer.score_train=0", "trainer.evaluate_every=1000", "data.validation_split=0.16667")
 
@@ -32,8 +34,9 @@ def parts(name: str) -> tuple[list[str], dict[str, list[str]]]:
     words = {group: [f"{group}={option}"] for group, option in groups.items()}
     for key, value in flat(values).items():
         if key not in NO_TRICK:
-            owner = key.split(".")[0]
-            words.setdefault(owner if owner in groups else key, []).append(f"{key}={_written(value)}")
+            group = key.split(".")[0]
+            trick = group if group in groups else TOGETHER.get(key, key)
+            words.setdefault(trick, []).append(f"{key}={_written(value)}")
     shared = [word for trick in SHARED for word in words.pop(trick, [])]
     return shared, words
 

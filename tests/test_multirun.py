@@ -258,6 +258,8 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["hydra.sweeper.params={seed:'0,1'}"], "belongs to a sweep"),
         (["hydra/sweeper=optuna"], "belongs to a sweep"),
         (["-m", "seed=0,0"], "jobs 0 and 1 are the same"),
+        (["-m", "seed=0,1", "hydra.sweep.subdir=sweep.csv/${hydra.job.num}"], "is where a file of the sweep belongs"),
+        (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
         (["-m", "resume=a", "resume=b"], "only one of them, and once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot have ${"),
         (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "leads out of the sweep's directory"),
@@ -502,3 +504,24 @@ def test_a_launcher_that_breaks_is_a_warning(mnist_ff: Command, monkeypatch: pyt
     assert code == 1
     assert "warning: the launcher ended with RuntimeError: a worker was lost" in out
     assert "2 not started" in out
+
+
+def test_a_sweep_without_a_score_has_all_its_files(mnist_ff: Command) -> None:
+    words = ("optimizer=sgd", "optimizer.lr=1e30,1e35", "hydra.sweep.dir=sweep")
+    code, out, _ = mnist_ff("train", "-m", *SMALL, *words)
+    assert code == 1
+    assert "2 diverged" in out
+    names = {path.name for path in Path("sweep").iterdir() if path.is_file()}
+    assert names >= {"sweep.csv", "sweep.json", "sweep.md", "sweep.png", "report.html"}
+
+
+def test_a_terminal_that_lacks_letters_gets_the_table() -> None:
+    words = ["train", "-m", *SMALL, "name='日本','b'", "seed=0,1", "hydra.sweep.dir=sweep"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "mnist_ff", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "4 finished" in done.stdout
+    assert "name=??" in done.stdout
+    assert Path("sweep/sweep.csv").exists()

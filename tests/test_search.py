@@ -21,7 +21,7 @@ from mnist_ff.callbacks import Pruning
 from mnist_ff.errors import ConfigError
 from mnist_ff.passwords import without_password
 from mnist_ff.records import Score
-from mnist_ff.runs import EPOCH_COLUMNS
+from mnist_ff.runs import EPOCH_COLUMNS, Run
 from mnist_ff.sweeps.processes import lives, own_process
 from mnist_ff.sweeps.search import (
     OBJECTIVES,
@@ -967,3 +967,41 @@ def test_a_shared_study_of_another_space_is_refused_before_anything_is_written(m
     code, out, err = mnist_ff("train", "-m", "resume=../a", "hydra.sweeper.n_trials=2")
     assert code == 0, err
     assert "1 of them done before" in out
+
+
+def test_a_resumed_search_has_its_teacher_from_another_folder_too(mnist_ff: Command) -> None:
+    words = ("data=mnist_5k", "model.hidden=[4]", "trainer.epochs=1", "trainer.plots=false")
+    assert mnist_ff("train", *words, "hydra.run.dir=teacher")[0] == 0
+    taught = ("trainer.teacher=teacher", "trainer.teacher_weight=0.5", "hydra.sweeper.pruner=none")
+    few = ("hydra.sweeper.n_trials=1", "hydra.sweep.dir=s")
+    assert mnist_ff("train", "-m", "hydra/sweeper=optuna", *words, SPLIT, LR, *taught, *few)[0] == 0
+    expected = str(Path("teacher").absolute())
+    Path("elsewhere").mkdir()
+    os.chdir("elsewhere")
+    code, out, err = mnist_ff("train", "-m", "resume=../s", "hydra.sweeper.n_trials=2")
+    assert code == 0, out + err
+    assert [Run(Path("../s", job)).config().trainer.teacher for job in "01"] == [expected] * 2
+
+
+@pytest.mark.parametrize("storage", [(), ("hydra.sweeper.storage=sqlite:///q.db",)], ids=["journal", "sqlite"])
+def test_a_storage_that_is_lost_in_a_search_is_one_line_and_the_table(
+    storage: tuple[str, ...], mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mnist_ff("train", "--help")[0] == 0  # Hydra loads its own classes first, whoever inherits from them then
+    from mnist_ff.hydra_app import searcher
+
+    whole = searcher.OptunaSweeper.launch
+
+    def launch(self: searcher.OptunaSweeper, *given: Any) -> None:
+        whole(self, *given)
+        for path in (Path("s/search.journal"), Path("q.db")):
+            path.unlink(missing_ok=True)
+
+    monkeypatch.setattr(searcher.OptunaSweeper, "launch", launch)
+    words = ("data=mnist_5k", "model.hidden=[4]", "trainer.epochs=1", "hydra.sweeper.pruner=none", "hydra.sweep.dir=s")
+    code, out, err = mnist_ff("train", "-m", "hydra/sweeper=optuna", *words, "trainer.plots=false", SPLIT, LR, *storage)
+    assert code == 1
+    assert "Traceback" not in err
+    assert ("q.db: the study can no more be read" if storage else "search.journal: No such file") in err
+    assert "1 finished" in out
+    assert {path.name for path in Path("s").glob("sweep.*")} == {"sweep.csv", "sweep.json", "sweep.md", "sweep.png"}

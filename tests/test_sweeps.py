@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -622,7 +623,7 @@ def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
 
 @pytest.mark.parametrize("grid", [[{}], [{"name": "$\\frac$"}, {"name": "漢"}], list(product(seed=[0, 1]))], ids=str)
 def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
-    assert draw_sweep(answer_of(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
+    draw_sweep(answer_of(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
     assert Path("sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -676,6 +677,36 @@ def test_a_narrow_terminal_gets_whole_columns() -> None:
     assert "95.00 ± 0.50 %" in lines[2]
     assert max(map(len, lines[:5])) <= 60
     assert any(line.startswith("No room here for test loss") for line in lines)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for() -> None:
+    make_sweep(SWEEP, GRID[:3], score)
+    for job, name in (("0", "summary.json"), ("1", "epochs.csv")):
+        (SWEEP / job / name).unlink()
+        os.mkfifo(SWEEP / job / name)
+    rows = collect([SWEEP])
+    assert [row.status for row in rows] == ["broken", "broken", "finished"]
+    assert "summary.json: not a run's summary (is no file)" in (rows[0].reason or "")
+
+
+@pytest.mark.parametrize("change", [{"accuracy": 0.5}, {"correct": 3}])
+def test_a_score_that_its_counts_deny_is_a_broken_row(change: dict[str, float]) -> None:
+    make_sweep(SWEEP, GRID[:1], score)
+    path = SWEEP / "0" / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps({**summary, "score": {**summary["score"], **change}}))
+    assert [row.status for row in collect([SWEEP])] == ["broken"]
+
+
+def test_a_summary_that_a_resume_leaves_alone_is_a_broken_row() -> None:
+    plan = make_sweep(SWEEP, GRID[:1], score)
+    path = SWEEP / "0" / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["epochs"]
+    path.write_text(json.dumps(summary))
+    with pytest.raises(BadRunError):
+        state_of(SWEEP, plan.jobs[0])
+    assert [row.status for row in collect([SWEEP])] == ["broken"]
 
 
 def test_a_line_a_finished_job_says_how_long_the_others_will_take(monkeypatch: pytest.MonkeyPatch) -> None:

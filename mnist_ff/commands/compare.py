@@ -153,7 +153,8 @@ def save(answer: Answer, directory: Path, console: Console, finding: Finding | N
     try:
         from mnist_ff.sweeps.picture import draw_sweep
 
-        drawn = draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+        draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+        drawn = True
     except Exception as error:
         tell(console, f"warning: no picture of the sweep ({error})", style="yellow")
     try:

@@ -151,6 +151,8 @@ def config_errors() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
+        if "sweep type : INTERVAL_SWEEP" in lines[0]:
+            lines = ["interval(a,b): is a range that a search draws from; add hydra/sweeper=optuna, or give values"]
         raise ConfigError("\n".join(lines[:2])) from None
 
 

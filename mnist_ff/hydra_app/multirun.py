@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from mnist_ff.runs import OUTPUTS, output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 from mnist_ff.sweeps.search import check_no_password
 
+PLACES = ("data.root", "trainer.teacher")
+"""Keys of the jobs that name folders."""
 OF_THE_SWEEP = ("sweep=", "sweep.rows=", "sweep.on_error=")
 """Beginnings of the words that say how a sweep makes and treats its jobs."""
 KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", *OF_THE_SWEEP)
@@ -47,6 +51,7 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     dry_run, words = _taken(words, "dry_run")
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
+    words = [_from_anywhere(word) for word in words]
     saved = None if resume is None else read_plan(Path(resume))
     overrides = words if saved is None else _resumed_words(saved, words)
     check_overrides(hydra.config_loader, overrides)
@@ -75,10 +80,24 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         sweeper.sweep(arguments)
     except Stopped as stop:
         stopped = stop.exit_code
+    except Exception:
+        if sweeper.began:
+            with suppress(Exception):  # what ended the sweep is what there is to say
+                conclude(request.directory, console)
+        raise
     finally:
         callbacks.on_multirun_end(config=composed, config_name=CONFIG_NAME)
     failed = conclude(request.directory, console)
     return stopped or failed
+
+
+def _from_anywhere(word: str) -> str:
+    """A word that names one place, from any working folder: a resumed search makes more jobs of it, maybe elsewhere."""
+    key, _, value = word.partition("=")
+    place = value.strip("'\"")
+    if key.lstrip("+") not in PLACES or place in ("", "null") or re.search(r"[,(\[{$]", place):
+        return word
+    return f"{key}={quoted(os.path.abspath(os.path.expanduser(place)))}"
 
 
 def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:

@@ -34,6 +34,7 @@ from mnist_ff.sweeps.search import (
     check_plan,
     check_searchable,
     require_optuna,
+    storage_failures,
     verdict_of,
 )
 from mnist_ff.sweeps.slurm import still_there, submitted
@@ -100,7 +101,7 @@ class OptunaSweeper(CheckedSweeper):
         asked = self._checked(arguments, fetch=True)
         plan = self.request.saved or SweepPlan((), self._words())
         shared = None if self._named_storage is None else Search(asked.plan)  # one that fails, before the directory
-        with self.opened(plan), interruptible() as stopped:
+        with self.opened(plan), interruptible() as stopped, storage_failures(self._storage):
             search = shared or Search(asked.plan)
             for line in search.recover(own=self.request.directory):
                 self.say(f"warning: {line}", style="yellow")
@@ -152,6 +153,8 @@ class OptunaSweeper(CheckedSweeper):
                 "data.validation_split: cannot be searched: each value is judged by other images, and the smallest "
                 "split trains on the most; give it one value"
             )
+        if fetch and "seed" in space:
+            self.say("warning: seed is searched: the best trial is then the luckiest, too", style="yellow")
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)

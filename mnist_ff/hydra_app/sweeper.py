@@ -63,6 +63,8 @@ class CheckedSweeper(BasicSweeper):
 
     request: Request
     """Set before sweep() is called."""
+    began = False
+    """Whether the directory is the sweep's, with its jobs saved."""
 
     def __init__(self, params: Any) -> None:
         """`params` are keys with their values, which typed words replace. All jobs are one batch."""
@@ -189,6 +191,7 @@ class CheckedSweeper(BasicSweeper):
             if self.request.saved is None:
                 self.save(plan)
             go_on(directory)
+            self.began = True
             yield
 
     def save(self, plan: SweepPlan) -> None:

@@ -25,6 +25,8 @@ def augmented_part(run: Run) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():
+            raise ValueError("is no file")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it is larger than {LARGEST:,} bytes")
         images = load_file(path)["images"]

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from mnist_ff.config import Config, experiment, flat
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError
-from mnist_ff.records import Score
+from mnist_ff.records import Score, Summary
 from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, Run, runs_below
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
@@ -216,23 +216,37 @@ def _is_held(run: Run) -> bool:
 def _summary(run: Run) -> dict[str, Any] | None:
     path = run.file("summary.json")
     try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
+        content = _content(path)
+        if content is None:
+            return None
+        values = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path}: not a run's summary ({error})") from None
     if not isinstance(values, dict) or values.get("status") not in ENDED:
         raise ValueError(f"{path}: not a run's summary")
     if not isinstance(values.get("cause"), str | None) or not isinstance(values.get("seconds"), dict):
         raise ValueError(f"{path}: not a run's summary")
-    return {"score": None, "cause": None, **values}
+    try:
+        Summary.from_dict(values)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not a run's summary ({error})") from None
+    return values
+
+
+def _content(path: Path) -> str | None:
+    """A file's text, None where there is none. Errors: OSError; ValueError for a pipe, which would be waited for."""
+    if not path.exists():
+        return None
+    if not path.is_file():
+        raise ValueError("is no file")
+    return path.read_text(encoding="utf-8")
 
 
 def _score(values: Any) -> Score | None:
     if values is None:
         return None
     accuracy, correct, samples = _number(values["accuracy"]), int(values["correct"]), int(values["samples"])
-    if not 0 <= correct <= samples or not 0 <= accuracy <= 1 or not 0 < samples < 1 << 31:
+    if not 0 <= correct <= samples or not 0 < samples < 1 << 31 or abs(accuracy - correct / samples) > 1e-6:
         raise ValueError("its score is none that images can give")
     return Score(_number(values["loss"]), accuracy, correct, samples)
 
@@ -246,11 +260,10 @@ def _number(value: Any) -> float:
 
 def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
     """Whole epochs done, and the last one's validation score, from the last line of epochs.csv."""
-    try:
-        lines = run.file("epochs.csv").read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
+    content = _content(run.file("epochs.csv"))
+    if content is None:
         return 0, None
-    rows = [line for line in lines[:-1] if line]  # what follows the last line's end is a torn row
+    rows = [line for line in content.split("\n")[:-1] if line]  # what follows the last line's end is a torn row
     if len(rows) < 2:
         return 0, None
     cells = dict(zip(EPOCH_COLUMNS, rows[-1].split(","), strict=True))

@@ -15,6 +15,7 @@ from mnist_ff.files import replacing
 from mnist_ff.plots import HELD, RAW, TRAIN, new_figure
 from mnist_ff.records import Score
 from mnist_ff.sweeps.collect import Row
+from mnist_ff.sweeps.pages import counted
 from mnist_ff.sweeps.summarise import Answer, Group, brief, order, text
 
 if TYPE_CHECKING:
@@ -36,18 +37,20 @@ LABEL: dict[str, Any] = {
 }
 
 
-def draw_sweep(answer: Answer, path: Path, title: str) -> bool:
-    """Draw the answer into a PNG file, if there is anything to draw. Errors: OSError, and whatever a figure raises."""
-    if not answer.ranked:
-        return False
+def draw_sweep(answer: Answer, path: Path, title: str) -> None:
+    """Draw the answer into a PNG file. Errors: OSError, and whatever a figure raises."""
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that the font lacks are drawn as boxes
         sweep_figure(answer, title).savefig(temporary, format="png", dpi=120)
-    return True
 
 
 def sweep_figure(answer: Answer, title: str) -> Figure:
-    """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots."""
+    """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots.
+
+    Without any score: how the runs ended, in words.
+    """
+    if not answer.ranked:
+        return _words(counted(answer), title)
     answer = replace(answer, groups=tuple(group for group in answer.groups if not group.again))
     keys = answer.varied
     levels = {key: sorted({text(_value(group, key)) for group in answer.ranked}) for key in keys}
@@ -58,6 +61,14 @@ def sweep_figure(answer: Answer, title: str) -> Figure:
     if len(keys) >= 2 and len(answer.groups) > 3:
         return _parallel(answer, title)
     return _dots(answer, title)
+
+
+def _words(said: str, title: str) -> Figure:
+    figure, axes = new_figure(6, 1.5)
+    axes.set_title(title, parse_math=False)
+    axes.text(0.5, 0.5, f"no run has a score: {said}", ha="center", va="center", parse_math=False)
+    axes.set_axis_off()
+    return figure
 
 
 def _value(group: Group, key: str) -> Any:

@@ -18,6 +18,10 @@ from mnist_ff.files import write_text
 from mnist_ff.runs import Run
 
 JOBS = "jobs.json"
+OWN = {JOBS, "multirun.yaml", "slurm.json", "search.json", "search.journal", "report.html"} | {
+    f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
+}
+"""A sweep's own files, in its directory beside its jobs."""
 LARGEST = 256 << 20
 """Bytes of a jobs.json that is read; 10,000 jobs take 10 MB."""
 
@@ -151,6 +155,8 @@ def check_subdir(subdir: Any) -> None:
     parts = PurePosixPath(subdir).parts
     if PurePosixPath(subdir).is_absolute() or ".." in parts or not parts or parts[0].startswith("."):
         raise ValueError(f"{subdir!r} leads out of the sweep's directory")
+    if parts[0] in OWN:
+        raise ValueError(f"{subdir!r} is where a file of the sweep belongs")
 
 
 State = Literal["finished", "begun", "new"]

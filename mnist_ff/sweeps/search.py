@@ -8,8 +8,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -495,6 +495,20 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
         for secret in (password, quote_plus(password)) if password else ():
             reason = reason.replace(secret, "...")
         raise ConfigError(f"hydra.sweeper.storage={without_password(storage)}: cannot be opened ({reason})") from None
+
+
+@contextmanager
+def storage_failures(storage: str) -> Iterator[None]:
+    """A storage or a disk that fails within the block is one line. Errors: RunError."""
+    import optuna
+
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{error.filename or without_password(storage)}: {error.strerror or error}") from error
+    except (optuna.exceptions.StorageInternalError, json.JSONDecodeError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise RunError(f"{without_password(storage)}: the study can no more be read or written ({first})") from error
 
 
 def _mend(path: Path) -> None:
