@@ -152,15 +152,13 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds another experiment than job {job.number}", _planned(job))
     values = flat(experiment(config))
-    if (
-        job is not None and job.config.trainer.threads is None
-    ):  # left to each machine: no difference that anyone asked for
-        values["trainer.threads"] = None
+    if job is not None and job.config.trainer.threads is None:
+        values["trainer.threads"] = None  # left to each machine: no difference that anyone asked for
     read = "summary.json"
     try:
         summary = _summary(run)
-        test = None if summary is None else _score(summary["score"])
-        seconds = None if summary is None else _number(summary["seconds"].get("total", 0))
+        test = None if summary is None else _score(summary.score)
+        seconds = None if summary is None else _number(summary.seconds.get("total", 0))
         read = "epochs.csv"
         epochs, validation = _last_epoch(run, config)
     except UNREADABLE as error:
@@ -170,7 +168,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         status = "running" if running else "interrupted"
         reason = None if running else "ended without a summary: it was killed, or its machine was lost"
         return Row(label, path, status, reason, values, validation=validation, epochs=epochs)
-    status, reason = summary["status"], summary["cause"]
+    status, reason = summary.status, summary.cause
     return Row(
         label,
         path,
@@ -213,24 +211,19 @@ def _is_held(run: Run) -> bool:
     return False
 
 
-def _summary(run: Run) -> dict[str, Any] | None:
+def _summary(run: Run) -> Summary | None:
     path = run.file("summary.json")
     try:
         content = _content(path)
-        if content is None:
-            return None
-        values = json.loads(content)
-    except ValueError as error:
+        summary = None if content is None else Summary.from_dict(json.loads(content))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not a run's summary ({error})") from None
-    if not isinstance(values, dict) or values.get("status") not in ENDED:
+    if summary is None:
+        return None
+    plain = isinstance(summary.cause, str | None) and isinstance(summary.seconds, dict)
+    if summary.status not in ENDED or not plain:
         raise ValueError(f"{path}: not a run's summary")
-    if not isinstance(values.get("cause"), str | None) or not isinstance(values.get("seconds"), dict):
-        raise ValueError(f"{path}: not a run's summary")
-    try:
-        Summary.from_dict(values)
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not a run's summary ({error})") from None
-    return values
+    return summary
 
 
 def _content(path: Path) -> str | None:
@@ -242,13 +235,14 @@ def _content(path: Path) -> str | None:
     return path.read_text(encoding="utf-8")
 
 
-def _score(values: Any) -> Score | None:
-    if values is None:
+def _score(score: Score | None) -> Score | None:
+    """A score as a file has it, once its numbers are seen to be some. Errors: ValueError, TypeError."""
+    if score is None:
         return None
-    accuracy, correct, samples = _number(values["accuracy"]), int(values["correct"]), int(values["samples"])
+    accuracy, correct, samples = _number(score.accuracy), int(score.correct), int(score.samples)
     if not 0 <= correct <= samples or not 0 < samples < 1 << 31 or abs(accuracy * samples - correct) > 0.51:
         raise ValueError("its score is none that images can give")
-    return Score(_number(values["loss"]), accuracy, correct, samples)
+    return Score(_number(score.loss), accuracy, correct, samples)
 
 
 def _number(value: Any) -> float:
