@@ -535,22 +535,23 @@ def with_absolute_paths(config: Config) -> Config:
     """The same places from any working folder: a run may go on, and a job may run, elsewhere."""
     data, trainer, trackers = config.data, config.trainer, config.logger
     if trainer.teacher is not None:
-        trainer = dataclasses.replace(trainer, teacher=_absolute(trainer.teacher))
+        trainer = dataclasses.replace(trainer, teacher=absolute(trainer.teacher))
     if data.root is not None:
-        data = dataclasses.replace(data, root=_absolute(data.root))
+        data = dataclasses.replace(data, root=absolute(data.root))
     if trackers.tensorboard is not None and trackers.tensorboard.directory is not None:
-        place = _absolute(trackers.tensorboard.directory)
+        place = absolute(trackers.tensorboard.directory)
         trackers = dataclasses.replace(trackers, tensorboard=TensorBoardConfig(place))
     if trackers.wandb is not None and trackers.wandb.directory is not None:
-        own = dataclasses.replace(trackers.wandb, directory=_absolute(trackers.wandb.directory))
+        own = dataclasses.replace(trackers.wandb, directory=absolute(trackers.wandb.directory))
         trackers = dataclasses.replace(trackers, wandb=own)
     if trackers.mlflow is not None and trackers.mlflow.tracking_uri.startswith(SQLITE):
-        uri = SQLITE + _absolute(trackers.mlflow.tracking_uri.removeprefix(SQLITE))
+        uri = SQLITE + absolute(trackers.mlflow.tracking_uri.removeprefix(SQLITE))
         trackers = dataclasses.replace(trackers, mlflow=dataclasses.replace(trackers.mlflow, tracking_uri=uri))
     return dataclasses.replace(config, data=data, trainer=trainer, logger=trackers)
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """A path as it is from any working folder."""
     return os.fspath(Path(path).expanduser().absolute())
 
 

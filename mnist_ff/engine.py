@@ -101,7 +101,9 @@ class EagerBatch:
             loss = F.nll_loss(normalised, labels)
         else:
             loss = self._objective.loss(logits, normalised, labels, self._objective.answers(images.detach()))
-        (self._objective.share * loss).backward()  # type: ignore[no-untyped-call]
+        if self._objective.epsilon:
+            loss = self._objective.share * loss
+        loss.backward()  # type: ignore[no-untyped-call]
         return normalised.detach()
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
 from mnist_ff.commands.resume import find_sweep
-from mnist_ff.config import conf_dir, flat, nearest, read_yaml
+from mnist_ff.config import absolute, conf_dir, flat, nearest, read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
 from mnist_ff.hydra_app.job import SweepJob
@@ -97,7 +97,7 @@ def _from_anywhere(word: str) -> str:
     place = value.strip("'\"")
     if key.lstrip("+") not in PLACES or place in ("", "null") or re.search(r"[,(\[{$]", place):
         return word
-    return f"{key}={quoted(os.path.abspath(os.path.expanduser(place)))}"
+    return f"{key}={quoted(absolute(place))}"
 
 
 def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:

@@ -16,9 +16,11 @@ from mnist_ff.config import Config, completed, config_from, config_to_dict, last
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.runs import Run
+from mnist_ff.sweeps.finding import SEARCH
+from mnist_ff.sweeps.slurm import SUBMITTED
 
 JOBS = "jobs.json"
-OWN = {JOBS, "multirun.yaml", "slurm.json", "search.json", "search.journal", "report.html"} | {
+OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"} | {
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }
 """A sweep's own files, in its directory beside its jobs."""
