@@ -61,9 +61,10 @@ def wait_for(happened: Callable[[], Any], seconds: float = 60) -> Any:
 class Sweep:
     """A sweep in a process and process group of its own."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, resume: str | None = None) -> None:
+        new = (*SMALL, "hydra.sweep.dir=sweep", *words)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mnist_ff", "train", "-m", *SMALL, "hydra.sweep.dir=sweep", *words],
+            [sys.executable, "-m", "mnist_ff", "train", "-m", *(new if resume is None else [f"resume={resume}"])],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -349,10 +350,15 @@ def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mni
     assert sweep.end()[0] == 130
     counts = json.loads(Path("sweep/search.json").read_text())["counts"]
     assert (counts["running"], counts["waiting"]) == (2, 1)
-    code, out, err = mnist_ff("train", "-m", "resume=sweep")
-    assert code == 0, err
-    assert "2 jobs that are still in Slurm" in out
-    assert "are waited for" in out
+    numbers = ",".join(json.loads(Path("sweep/slurm.json").read_text()).values())
+    subprocess.run(["scontrol", "suspend", numbers], check=True)  # or they might end before the resume looks
+    resumed = Sweep(resume="sweep")
+    assert resumed.process.stdout
+    early = next(line for line in resumed.process.stdout if "jobs that are still" in line)
+    subprocess.run(["scontrol", "resume", numbers], check=True)
+    assert re.match(r"2 jobs that are still in Slurm \(as .*\) are waited for", early)
+    code, out = resumed.end()
+    assert code == 0, out
     counts = json.loads(Path("sweep/search.json").read_text())["counts"]
     assert (counts["complete"], counts["failed"]) == (3, 0)
     assert [Run(Path("sweep", job)).environment()["history"] for job in "012"] == [[]] * 3, "none began twice"

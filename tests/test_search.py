@@ -416,6 +416,22 @@ def test_a_trial_that_ended_before_its_owner_was_killed_keeps_its_result(tmp_pat
     assert search.answer().best_value == 0.75
 
 
+def test_a_run_that_ended_while_its_process_has_not_is_settled_by_its_own_sweep(tmp_path: Path) -> None:
+    """A job that was left in Slurm and ends as the sweep is resumed would else stay running for ever."""
+    search = Search(plan(sampler="random", n_trials=3))
+    for number, status in enumerate(("finished", "interrupted", "interrupted")):
+        assert search.claim() is not None
+        ended_run(tmp_path / str(number), status, 0.75)
+        search.started(number, tmp_path / str(number))
+    with Run(tmp_path / "0").locked(), Run(tmp_path / "1").locked():
+        assert search.recover() == []
+        assert search.recover(own=tmp_path, left=[0, 2]) == []
+        assert search.recover(own=tmp_path, left=[2]) == [
+            "trial 0 was left running by a process that is gone: complete"
+        ]
+    assert states() == ["COMPLETE", "RUNNING", "RUNNING"]
+
+
 def ended_run(directory: Path, status: str, accuracy: float) -> None:
     """What a run's end leaves, as far as a search reads it."""
     from mnist_ff.records import Summary

@@ -103,13 +103,14 @@ class OptunaSweeper(CheckedSweeper):
         shared = None if self._named_storage is None else Search(asked.plan)  # one that fails, before the directory
         with self.opened(plan), interruptible() as stopped, storage_failures(self._storage):
             search = shared or Search(asked.plan)
-            for line in search.recover(own=self.request.directory):
+            left = self.left_in_slurm(self.unfinished(plan)[0])
+            for line in search.recover(own=self.request.directory, left=[job.number for job in left]):
                 self.say(f"warning: {line}", style="yellow")
             self._mark_killed(search, plan.jobs)
             before = read_finding(self.request.directory)
             self._refused = {trial.number: trial for trial in (before.refused if before else ())}
             try:
-                self._run(search, asked, plan, stopped)
+                self._run(search, asked, plan, left, stopped)
             finally:
                 self._write_finding(search)
             if stopped.exit_code:  # a signal between two batches
@@ -192,8 +193,9 @@ class OptunaSweeper(CheckedSweeper):
             check_searchable(config)
         return configs
 
-    def _run(self, search: Search, asked: _Asked, plan: SweepPlan, stopped: Interruption) -> None:
-        """Claim, run and settle batch after batch, until no trial is left or something asks to stop."""
+    def _run(self, search: Search, asked: _Asked, plan: SweepPlan, left: Sequence[Job], stopped: Interruption) -> None:
+        """Wait for the jobs that were left in Slurm, if the launcher does; then claim, run and settle batch after
+        batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
         finding = self._write_finding(search)  # what the runs are ranked by, even if this process is killed
         counts = finding.counts
@@ -204,10 +206,9 @@ class OptunaSweeper(CheckedSweeper):
         self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
         self._say_the_end(asked.plan)
         keys = _config_keys(asked.space)
-        there = self.left_in_slurm(self.unfinished(plan)[0])
         together = [asked.threads] * self._n_jobs
-        if there and self.detached:
-            self._run_batch(search, there, keys, tally, together)
+        if left and self.detached:
+            self._run_batch(search, left, keys, tally, together)
         while reason_to_stop(directory) is None and stopped() is None:
             batch = self._claimed(search)
             if not batch:

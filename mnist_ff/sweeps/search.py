@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -304,17 +304,18 @@ class Search:
         except optuna.exceptions.UpdateFinishedTrialError:
             log.warning("trial %d had ended already", number)
 
-    def recover(self, own: Path | None = None) -> list[str]:
+    def recover(self, own: Path | None = None, left: Collection[int] = ()) -> list[str]:
         """Settle the running trials whose process is dead, and say what became of each.
 
         A trial whose run has ended counts with its result; any other is a failed trial. `own` is a sweep directory
-        that no other process works in: its trials are dead whatever their owner.
+        that no other launcher works in: its trials are dead whatever their owner, but for the numbers in `left`.
         A process on another machine cannot be seen from here: its trials stay as they are, and are named.
         """
         said: list[str] = []
         with self._lock:
             for trial in self._running():
-                said += self._recover_one(trial, own)
+                if trial.number not in left:
+                    said += self._recover_one(trial, own)
         return said
 
     def _running(self) -> Sequence[optuna.trial.FrozenTrial]:
@@ -325,21 +326,21 @@ class Search:
     def _recover_one(self, trial: optuna.trial.FrozenTrial, own: Path | None) -> list[str]:
         place = trial.user_attrs.get("directory")
         directory = None if place is None else Path(str(place))
+        ours = own is not None and directory is not None and directory.is_relative_to(own.absolute())
         try:
-            if directory is not None and (_is_locked(directory) or slurm.is_there(directory)):
-                return []
+            lasts = directory is not None and (_is_locked(directory) or slurm.is_there(directory))
         except (RunError, BadRunError):
             return [f"trial {trial.number} may be in Slurm, which does not say; it is left as it is"]
-        alive = self._owner_lives(trial)
-        if own is not None and directory is not None and directory.is_relative_to(own.absolute()):
-            alive = False
+        verdict = Verdict("failed", reason=KILLED)
+        if directory is not None:
+            verdict = verdict_of(directory, self.plan.objective)
+        if lasts and not (ours and verdict.state in ("complete", "pruned")):  # a process lasts longer than its run
+            return []
+        alive = False if ours else self._owner_lives(trial)
         if alive is None:
             return [f"trial {trial.number} may be running on {_host_of(trial)}; it is left as it is"]
         if alive:
             return []
-        verdict = Verdict("failed", reason=KILLED)
-        if directory is not None:
-            verdict = verdict_of(directory, self.plan.objective)
         self.settle(trial.number, verdict)
         return [f"trial {trial.number} was left running by a process that is gone: {verdict.state}"]
 
