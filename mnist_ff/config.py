@@ -854,7 +854,7 @@ def _items(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
 
 
 def _row(value: Any, path: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, Mapping):
         raise ConfigError(f"{path}={value!r}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}")
     return {str(key): inner for key, inner in flat(value).items()}
 

@@ -4,16 +4,15 @@
 
 A trick is a group that conf/experiment/NAME.yaml chooses, with its keys, or one other key. Alone: beside the tutorial's
 recipe, with the experiment's epochs and batches. All is judged on 10,000 held-out training images; the test images
-decide nothing.
+decide nothing. The runs are one sweep, kept in outputs/ablation/NAME.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,41 +44,44 @@ def _written(value: Any) -> str:
     return "null" if value is None else str(value).replace(" ", "")
 
 
-def measured(words: Iterable[str], seeds: int, behind: Iterable[str]) -> Mapping[str, Any]:
-    """Mean and std of the validation accuracy over the first seeds."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder, "sweep")
-        command = [sys.executable, "-m", "mnist_ff", "train", "-m", *words, *QUIET, *behind]
-        subprocess.run(
-            [*command, f"seed=range({seeds})", f"hydra.sweep.dir={place}"], check=True, stdout=subprocess.DEVNULL
-        )
-        (group,) = json.loads((place / "sweep.json").read_text())["groups"]
-    figure: Mapping[str, Any] = group["validation_accuracy"]
-    return figure
+def rows_of(tricks: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The words of each row: nothing, everything, and each trick alone and left out."""
+    rows: dict[str, list[str]] = {"none": [], "all": [word for words in tricks.values() for word in words]}
+    for trick, words in tricks.items():
+        rows[f"alone {trick}"] = words
+        rows[f"without {trick}"] = [word for other in tricks if other != trick for word in tricks[other]]
+    return rows
+
+
+def measured(directory: Path, rows: list[list[str]], seeds: int, others: list[str]) -> list[str]:
+    """Train each row with each seed in one sweep; validation accuracy by row, as mean and std."""
+    different = list(dict.fromkeys(map(tuple, rows)))
+    listed = ",".join("{" + ",".join(word.replace("=", ": ", 1) for word in words) + "}" for words in different)
+    words = [*QUIET, *others, f"sweep.rows=[{listed}]", f"seed=range({seeds})", f"hydra.sweep.dir={directory}"]
+    code = subprocess.run([sys.executable, "-m", "mnist_ff", "train", "-m", *words], stdout=sys.stderr).returncode
+    if code:
+        sys.exit(code)
+    runs = json.loads((directory / "sweep.json").read_text())["runs"]
+    found: dict[tuple[str, ...], list[float]] = {row: [] for row in different}
+    for run in runs:
+        found[different[int(run["run"]) // seeds]].append(100 * run["validation"]["accuracy"])
+    return [f"{statistics.mean(found[row]):.2f} % +- {statistics.stdev(found[row]):.2f}" for row in map(tuple, rows)]
 
 
 def main(name: str, seeds: int, behind: list[str]) -> None:
     """Measure and print all rows."""
     shared, tricks = parts(name)
-
-    def row(words: Iterable[str]) -> str:
-        figure = measured([*shared, *words], seeds, behind)
-        return f"{100 * figure['mean']:.2f} % +- {100 * figure['std']:.2f}"
-
-    def without(trick: str) -> list[str]:
-        return [word for other, words in tricks.items() if other != trick for word in words]
-
-    print(f"conf/experiment/{name}.yaml")
-    print(
-        "# Each trick beside the tutorial's recipe of as many epochs, and this recipe without it: accuracy on held-out"
-    )
-    print(f"# images, n = {seeds}, `python -m tests.ablation_benchmark {name}`:")
-    print(f"#   none  {row([])}   all  {row(without(''))}", flush=True)
+    rows = rows_of(tricks)
+    figures = measured(Path("outputs/ablation", name), list(rows.values()), seeds, [*shared, *behind])
+    figure = dict(zip(rows, figures, strict=True))
+    print("# Each trick beside the tutorial's recipe, and this recipe without it: accuracy on held-out images,")
+    print(f"# n = {seeds} (python -m {' '.join(['tests.ablation_benchmark', *sys.argv[1:]])}):")
+    print(f"#   alone {figure['none']}, without {figure['all']}  nothing")
     for trick, words in tricks.items():
-        print(f"#   {' '.join(words)}  alone {row(words)}  without {row(without(trick))}", flush=True)
+        print(f"#   alone {figure[f'alone {trick}']}, without {figure[f'without {trick}']}  {' '.join(words)}")
 
 
 if __name__ == "__main__":
-    own, _, others = " ".join(["", *sys.argv[1:]]).partition(" -- ")
+    own, _, after = " ".join(["", *sys.argv[1:]]).partition(" -- ")
     chosen, *count = own.split()
-    main(chosen, int(count[0]) if count else 3, others.split())
+    main(chosen, int(count[0]) if count else 3, after.split())

@@ -244,6 +244,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["resume="], "resume=: names no run"),
         (["hydra.run.dir="], "hydra.run.dir=: is empty"),
         (["-m", "sweep.rows=[3]"], "must be a group of keys and values"),
+        (["-m", "sweep.rows=[{},{}]"], "jobs 0 and 1 are the same"),
         (["-m", "sweep.rows=[{optimizer.lrr:1}]"], "did you mean optimizer.lr?"),
         (["-m", "sweep.rows=[{optimizer.lr:1},{optimizer.lr:-1}]"], "no job was started"),
         (["-m", "sweep=nonsense"], "sweep=nonsense: there is"),
@@ -312,15 +313,17 @@ def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: 
 
 
 def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> None:
-    rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1},{optimizer:adam,optimizer.lr:0.01}]"
+    rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1},{optimizer:adam,optimizer.lr:0.01},{}]"
     code, out, err = mnist_ff("train", "-m", "dry_run=true", *SMALL[:1], "model.hidden=[8]", rows, "seed=0,1")
     assert code == 0, err
-    lines = [line.split("  no ")[0] for line in out.splitlines()[:4]]
+    lines = [line.split("  no ")[0] for line in out.splitlines()[:6]]
     assert lines == [
         "job 0  optimizer.name=sgd  optimizer.lr=0.1  seed=0",
         "job 1  optimizer.name=sgd  optimizer.lr=0.1  seed=1",
         "job 2  optimizer.name=adam  optimizer.lr=0.01  seed=0",
         "job 3  optimizer.name=adam  optimizer.lr=0.01  seed=1",
+        "job 4  optimizer.name=rmsprop  optimizer.lr=0.001  seed=0",
+        "job 5  optimizer.name=rmsprop  optimizer.lr=0.001  seed=1",
     ]
 
 
