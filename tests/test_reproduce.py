@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mnist_ff.commands.reproduce import FIRST_SEED, experiments
+from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, experiments
 from mnist_ff.config import Config, conf_dir
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.runs import Run
+from tests.readme_recipes import README, rows_in, with_row
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -36,6 +37,19 @@ def test_an_experiment_is_a_delta_of_the_same_network(name: str) -> None:
         "Conditions and result:",
     ):
         assert word in head, word
+
+
+@pytest.mark.parametrize("name", rows_in(README.read_text(), HEAD))
+def test_an_experiments_file_says_what_its_row_says(name: str) -> None:
+    _, _, accuracy, std, n, *_ = (cell.strip() for cell in rows_in(README.read_text(), HEAD)[name].split("|"))
+    head = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    assert f"{accuracy.rstrip('%')} % +- {std} (std, n = {n}, seeds {FIRST_SEED} to {FIRST_SEED + int(n) - 1})" in head
+
+
+def test_a_row_goes_into_the_readme_as_it_was_written() -> None:
+    text = f"before\n\n{HEAD}| `clean` | 1 |\n| `fashion` | 2 |\n\nafter\n"
+    text = with_row(with_row(text, HEAD, "fashion", "| `fashion` | 3 |"), HEAD, "speedrun", "| `speedrun` | 4 |")
+    assert text == f"before\n\n{HEAD}| `speedrun` | 4 |\n| `clean` | 1 |\n| `fashion` | 3 |\n\nafter\n"
 
 
 def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> None:

@@ -188,8 +188,8 @@ HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | train
 """
 
 
-def markdown(row: Row) -> str:
-    """The row as a table with its conditions below."""
+def table_row(row: Row) -> str:
+    """The row as a line below HEAD."""
     low, high = row.interval_of_one_run
     cells = (
         f"`{row.experiment}`",
@@ -200,9 +200,14 @@ def markdown(row: Row) -> str:
         f"{row.seconds_of_training:.1f} s",
         f"{row.seconds_of_a_run:.1f} s",
     )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def markdown(row: Row) -> str:
+    """The row as a table with its conditions below."""
     conditions = ", ".join(f"{key} {value}" for key, value in row.conditions.items() if value is not None)
     lines = [
-        f"{HEAD}| {' | '.join(map(str, cells))} |",
+        HEAD + table_row(row),
         "",
         f"`{row.command}`, seeds {row.seeds[0]} to {row.seeds[-1]}.",
     ]

@@ -1,0 +1,52 @@
+"""Put the rows that `mnist-ff reproduce` wrote into the README's tables of recipes, so that nobody types them.
+
+    python -m tests.readme_recipes outputs/reproduce/clean.json ...
+
+A row with a score of held-out images belongs to the table of the independent check, any other to that of results.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from mnist_ff.commands.reproduce import HEAD, Row, table_row
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+CHECK_HEAD = "| experiment | held-out training images, mean | their test accuracy, mean | n |\n|---|---:|---:|---:|\n"
+ORDER = ("tutorial", "speedrun", "clean", "augmented", "distill", "fashion")
+
+
+def rows_in(text: str, head: str) -> dict[str, str]:
+    """The lines of the table with this head, by experiment."""
+    start = text.index(head) + len(head)
+    lines = text[start : text.index("\n\n", start)].splitlines()
+    return {line.split("`")[1]: line for line in lines}
+
+
+def with_row(text: str, head: str, name: str, line: str) -> str:
+    """The README with this line in the table, in the place of an older one."""
+    old = rows_in(text, head)
+    new = {**old, name: line}
+    lines = [new[name] for name in ORDER if name in new]
+    return text.replace(head + "\n".join(old.values()), head + "\n".join(lines))
+
+
+def check_row(row: Row) -> str:
+    """A line of the independent check."""
+    return f"| `{row.experiment}` | {row.validation_accuracy:.2%} | {row.accuracy:.2%} | {row.n} |"
+
+
+def main(paths: list[str]) -> None:
+    """Write the README."""
+    text = README.read_text(encoding="utf-8")
+    for path in paths:
+        row = Row(**json.loads(Path(path).read_text(encoding="utf-8")))
+        head, line = (HEAD, table_row(row)) if row.validation_accuracy is None else (CHECK_HEAD, check_row(row))
+        text = with_row(text, head, row.experiment, line)
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
