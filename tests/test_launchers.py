@@ -58,6 +58,10 @@ def wait_for(happened: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
+def scontrol(*words: str) -> None:
+    subprocess.run(["scontrol", *words], check=True)
+
+
 class Sweep:
     """A sweep in a process and process group of its own."""
 
@@ -308,10 +312,14 @@ def test_a_resume_leaves_alone_what_slurm_still_has(slurm: Path, mnist_ff: Comma
     assert sweep.end()[0] == 130
     assert not Path("sweep/.stop").exists(), "the jobs go on"
     subprocess.run(["scancel", f"{number}_2"], check=True)
+    scontrol("hold", f"{number}_1")
+    scontrol("suspend", f"{number}_0")  # or they might end before the resume looks
     code, out, err = mnist_ff("train", "-m", "resume=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
     assert f"2 jobs that are still in Slurm (as {number}) are left alone" in out, err
     assert statuses()[2] == "finished"
     assert code == 1, "the others are not finished"
+    scontrol("resume", f"{number}_0")
+    scontrol("release", f"{number}_1")
     code, out, err = mnist_ff("train", "-m", "resume=sweep")
     assert code == 0, err
     assert re.search(rf"[12] jobs that are still in Slurm \(as {number}\) are waited for", out), out
@@ -351,11 +359,11 @@ def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mni
     counts = json.loads(Path("sweep/search.json").read_text())["counts"]
     assert (counts["running"], counts["waiting"]) == (2, 1)
     numbers = ",".join(json.loads(Path("sweep/slurm.json").read_text()).values())
-    subprocess.run(["scontrol", "suspend", numbers], check=True)  # or they might end before the resume looks
+    scontrol("suspend", numbers)  # or they might end before the resume looks
     resumed = Sweep(resume="sweep")
     assert resumed.process.stdout
     early = next(line for line in resumed.process.stdout if "jobs that are still" in line)
-    subprocess.run(["scontrol", "resume", numbers], check=True)
+    scontrol("resume", numbers)
     assert re.match(r"2 jobs that are still in Slurm \(as .*\) are waited for", early)
     code, out = resumed.end()
     assert code == 0, out
