@@ -18,7 +18,7 @@ from mnist_ff import device as devices
 from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.commands.check import check_teacher, check_trainer
-from mnist_ff.commands.train import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
+from mnist_ff.commands.parts import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load

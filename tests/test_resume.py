@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
+from mnist_ff.commands.endings import Clock
 from mnist_ff.commands.resume import find_sweep
-from mnist_ff.commands.train import Clock
 from mnist_ff.interrupts import Interruption
 from mnist_ff.runs import OUTPUTS, Run
 from mnist_ff.sweeps.finding import Finding, write_finding
@@ -47,7 +47,8 @@ def stopped_run(path: str, steps: int, *words: str) -> Run:
     """A run that is asked to stop after so many steps."""
     from rich.console import Console
 
-    from mnist_ff.commands.train import settle, train
+    from mnist_ff.commands.parts import settle
+    from mnist_ff.commands.train import train
     from mnist_ff.hydra_app.compose import compose
 
     config = settle(compose([*WORDS, *words, "trainer.sync_every=1"]))

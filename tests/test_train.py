@@ -207,7 +207,7 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
 def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
     """The last epoch's figure is that of the saved weights; scoring changes no loss, and 0 scores none."""
     from mnist_ff.checkpoint import load_weights
-    from mnist_ff.commands.train import scorer
+    from mnist_ff.commands.parts import scorer
     from mnist_ff.data.load import load_data
     from mnist_ff.model import build_model
 

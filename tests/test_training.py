@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mnist_ff.callbacks import Callback, LossHistory
-from mnist_ff.commands.train import plan_of, scorer, shuffler
+from mnist_ff.commands.parts import plan_of, scorer, shuffler
 from mnist_ff.data.load import Data
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import DivergedError
@@ -105,7 +105,7 @@ def test_the_host_waits_once_a_chunk(small_data: Data, monkeypatch: pytest.Monke
         raise AssertionError("a tensor was read by itself")
 
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    monkeypatch.setattr("mnist_ff.commands.train.evaluate", lambda model, split: SimpleNamespace(score=SCORE))
+    monkeypatch.setattr("mnist_ff.commands.parts.evaluate", lambda model, split: SimpleNamespace(score=SCORE))
     monkeypatch.setattr(torch.Tensor, "item", forbidden)
     run(small_data, "trainer.sync_every=4", "trainer.epochs=1")
     assert reads == [4, 4, 2]

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mnist_ff import device as devices
 from mnist_ff.augment import build_augment
-from mnist_ff.commands.train import load_teacher, settle, shuffler, warn_of_fallback
+from mnist_ff.commands.parts import load_teacher, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config, config_to_dict
 from mnist_ff.data.load import load_data
 from mnist_ff.device import describe

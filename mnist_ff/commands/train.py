@@ -2,94 +2,52 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
-import secrets
 import shlex
-import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
 
 from mnist_ff import device as devices
 from mnist_ff.augment import build_augment
-from mnist_ff.callbacks import Callback, Checkpoint, EarlyStopping, EpochLines, ProgressBar, Pruning, RunWriter
+from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, Pruning, RunWriter
 from mnist_ff.checkpoint import (
     TrainingState,
     load_checkpoint,
-    load_model,
     load_optimizer,
     save_checkpoint,
     save_weights,
 )
-from mnist_ff.commands.check import check
+from mnist_ff.commands.endings import Clock, failures_of_the_machine, status_of, write_failure
 from mnist_ff.commands.environment import environment
 from mnist_ff.commands.keep import save_augmented, save_predictions
+from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
 from mnist_ff.commands.resume import recipe
-from mnist_ff.config import Config, experiment, flat, with_absolute_paths
-from mnist_ff.data.load import Data, Split, ensure, load_data
+from mnist_ff.config import Config, experiment, flat
+from mnist_ff.data.load import load_data
 from mnist_ff.engine import build_steps, choose_engine
-from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
+from mnist_ff.errors import BadRunError, DivergedError, RunError
 from mnist_ff.evaluation import evaluate
 from mnist_ff.files import remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
+from mnist_ff.records import EARLY, Outcome, Position, Score, Summary
 from mnist_ff.runs import AUGMENTED, Run, shown
-from mnist_ff.schedule import learning_rate, moves
-from mnist_ff.seeds import generator, row_order
+from mnist_ff.schedule import moves
+from mnist_ff.seeds import generator
 from mnist_ff.sweeps.collect import sweep_of
 from mnist_ff.tables import score_text
 from mnist_ff.trackers.chosen import chosen_trackers, identity
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
-from mnist_ff.training import Shuffle, fit
+from mnist_ff.training import fit
 from mnist_ff.updates import Updates
 
 log = logging.getLogger("mnist_ff")
-
-
-@dataclasses.dataclass
-class Clock:
-    """Where a run's seconds went. `began` and the results of time.perf_counter() share an origin."""
-
-    began: float
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the block's seconds to those under `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.seconds[name] = round(spent, 4)
-
-    def total(self) -> dict[str, float]:
-        """All parts, and the seconds since `began`."""
-        return {**self.seconds, "total": round(time.perf_counter() - self.began, 4)}
-
-
-def settle(config: Config) -> Config:
-    """Decide what a config leaves open: the data set that can be had, and the threads and a seed for null.
-
-    Errors: DataError when no data can be had; ConfigError when the fallback is too small for the config.
-    """
-    settled = with_absolute_paths(dataclasses.replace(config, data=ensure(config.data)))
-    check(settled)
-    trainer = settled.trainer
-    if trainer.threads is None:  # the last bits of a CPU's results depend on it
-        settled = dataclasses.replace(settled, trainer=dataclasses.replace(trainer, threads=torch.get_num_threads()))
-    if settled.seed is None:
-        settled = dataclasses.replace(settled, seed=secrets.randbelow(2**32))
-    return settled
 
 
 def train(
@@ -114,7 +72,7 @@ def train(
             run.write_config(config)
         training = None
         try:
-            with _failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
+            with failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
                 training = _Training(config, run, argv, clock, console, device, stopped, changes, pruning)
                 with training.tracked():
                     return training.run_all()
@@ -134,27 +92,6 @@ def _no_links(run: Run) -> Iterator[None]:
     if links:
         raise RunError(f"{links[0]}: is a link; a run's files are written into its own directory only")
     yield
-
-
-@contextmanager
-def _failures_of_the_machine(run: Run) -> Iterator[None]:
-    """A full disk and too little memory in one line each; the files written before are whole."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or run.path
-        raise RunError(f"{where}: {error.strerror or error}; what was written before is kept") from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise RunError(_no_memory(error)) from error
-    except RuntimeError as error:  # as the CPU's allocators report it
-        if any(words in str(error) for words in ("not enough memory", "out of memory", "allocate memory")):
-            raise RunError(_no_memory(error)) from error
-        raise
-
-
-def _no_memory(error: BaseException) -> str:
-    first = (str(error).splitlines() or [""])[0]
-    return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
 
 
 class _Training:
@@ -455,118 +392,12 @@ def write_page(run: Run, warn: Callable[[str], None]) -> None:
         warn(f"no report.html ({error})")
 
 
-def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
-    """The loop's plan for this config and data."""
-    trainer = config.trainer
-    return Plan(
-        epochs=trainer.epochs,
-        samples=len(data.train),
-        batch_size=trainer.batch_size,
-        sync_every=trainer.sync_every,
-        learning_rate=config.optimizer.lr,
-        checkpoint_every=trainer.checkpoint_every,
-        start=start,
-        evaluate_every=trainer.evaluate_every,
-        schedule=_rates(config, len(data.train)) if moves(config.schedule) else None,
-    )
-
-
-def _rates(config: Config, samples: int) -> Callable[[int], float]:
-    """The learning rate of each step of the run."""
-    steps = config.trainer.epochs * math.ceil(samples / config.trainer.batch_size)
-    return lambda step: learning_rate(config.schedule, config.optimizer.lr, step, steps)
-
-
-def stopping_of(config: Config) -> EarlyStopping | None:
-    """What follows the validation score, where the config wants it followed."""
-    trainer = config.trainer
-    if trainer.patience is None and not trainer.keep_best:
-        return None
-    return EarlyStopping(trainer.monitor, trainer.patience, trainer.min_delta)
-
-
 def _monitored(run: Run, column: str) -> list[float]:
     """A column of epochs.csv. Errors: BadRunError when a row has none."""
     try:
         return [row[column] for row in run.epochs()]
     except (KeyError, ValueError):
         raise BadRunError(f"{run.file('epochs.csv')}: its rows have no {column}") from None
-
-
-def load_teacher(config: Config, device: torch.device) -> nn.Module | None:
-    """The network that trainer.teacher names, if it does; of its directory only the config and the weights are read.
-
-    Errors: BadRunError when it is not a run that ended well.
-    """
-    if config.trainer.teacher is None:
-        return None
-    run = Run.open(config.trainer.teacher)
-    return load_model(run, run.config(), device)
-
-
-def scorer(
-    model: nn.Module, data: Data, train: int = 0, updates: Updates | None = None
-) -> Callable[[], Mapping[str, Score]]:
-    """What fit() asks after each epoch: the validation split's score where there is one, else the test images'.
-
-    The first `train` training images are scored beside it. Where weights are averaged, the averages are scored.
-    """
-    parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
-    if train:
-        parts["train"] = Split(data.train.images[:train], data.train.labels[:train])
-
-    def scores() -> Mapping[str, Score]:
-        with nullcontext() if updates is None else updates.in_place():
-            return {part: evaluate(model, split).score for part, split in parts.items()}
-
-    return scores
-
-
-def shuffler(shuffled: bool, seed: int, split: Split, device: torch.device) -> Shuffle:
-    """Row order by epoch, on the device: a new permutation each, or always ascending."""
-    if not shuffled:
-        ascending = torch.arange(len(split), device=device)
-        return lambda epoch: ascending
-    return lambda epoch: row_order(seed, epoch, len(split)).to(device)
-
-
-def warn_of_fallback(data: Data, console: Console) -> None:
-    """Say in bold that another data set stands in for the one that was asked for."""
-    if data.instead_of is not None:
-        text = (
-            f"WARNING: {data.instead_of} could not be had; this is {data.name}, {data.title}: "
-            f"{len(data.train):,} images to train, {len(data.test):,} to test. Its scores are not MNIST's."
-        )
-        console.print(text, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
-        log.warning(text)
-
-
-def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) -> None:
-    """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
-    bug = not isinstance(error, MnistError)
-    if bug:
-        log.error("failed:\n%s", traceback.format_exc())
-    run.write_summary(
-        Summary(
-            status=status_of(error),
-            cause="".join(traceback.format_exception(error)) if bug else str(error),
-            score=None,
-            epochs=len(_rows_written(run, "epochs.csv")),
-            steps=len(_rows_written(run, "batches.csv")),
-            parameters=0,
-            seed=config.seed or 0,
-            name=config.name,
-            data=config.data.name,
-            data_instead_of=getattr(config.data, "instead_of", None),
-            seconds=clock.total(),
-        )
-    )
-
-
-def status_of(error: BaseException) -> str:
-    """How a run ended that this error ended."""
-    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted", Stopped: "interrupted"}
-    return statuses.get(type(error), "failed")
 
 
 def _conditions(run: Run) -> dict[str, str]:
@@ -578,11 +409,6 @@ def _conditions(run: Run) -> dict[str, str]:
     if isinstance(git, dict):
         conditions |= {f"git_{key}": git.get(key) for key in ("sha", "dirty")}
     return {key: str(value) for key, value in conditions.items()}
-
-
-def _rows_written(run: Run, name: str) -> Sequence[str]:
-    path = run.file(name)
-    return path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
 
 
 @contextmanager

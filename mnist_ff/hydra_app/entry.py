@@ -227,18 +227,20 @@ class _Trainer:
 
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
-        from mnist_ff.commands import train
+        from mnist_ff.commands.endings import Clock
+        from mnist_ff.commands.parts import settle
+        from mnist_ff.commands.train import train
 
-        self._commands = train
+        self._settle, self._train = settle, train
         self._console = console
-        self._clock = train.Clock(began, {"import": round(time.perf_counter() - start, 4)})
+        self._clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
 
     def settle(self, config: Config) -> Config:
         """Find the data and draw a seed for null."""
         with self._clock.part("data"):
-            return self._commands.settle(config)
+            return self._settle(config)
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
         """Train, and return the exit code: a signal after the last step has its own too."""
-        self._commands.train(config, run, sys.argv, self._clock, self._console, stopped, changes)
+        self._train(config, run, sys.argv, self._clock, self._console, stopped, changes)
         return stopped.exit_code

@@ -1,0 +1,95 @@
+"""How a run's time was spent, and what is left of one that failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from mnist_ff.config import Config
+from mnist_ff.errors import DivergedError, LostError, MnistError, RunError, Stopped
+from mnist_ff.records import Summary
+from mnist_ff.runs import Run
+
+log = logging.getLogger("mnist_ff")
+
+
+@dataclasses.dataclass
+class Clock:
+    """Where a run's seconds went. `began` and the results of time.perf_counter() share an origin."""
+
+    began: float
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the block's seconds to those under `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.seconds[name] = round(spent, 4)
+
+    def total(self) -> dict[str, float]:
+        """All parts, and the seconds since `began`."""
+        return {**self.seconds, "total": round(time.perf_counter() - self.began, 4)}
+
+
+@contextmanager
+def failures_of_the_machine(run: Run) -> Iterator[None]:
+    """A full disk and too little memory in one line each; the files written before are whole."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or run.path
+        raise RunError(f"{where}: {error.strerror or error}; what was written before is kept") from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RunError(_no_memory(error)) from error
+    except RuntimeError as error:  # as the CPU's allocators report it
+        if any(words in str(error) for words in ("not enough memory", "out of memory", "allocate memory")):
+            raise RunError(_no_memory(error)) from error
+        raise
+
+
+def _no_memory(error: BaseException) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
+
+
+def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) -> None:
+    """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
+    bug = not isinstance(error, MnistError)
+    if bug:
+        log.error("failed:\n%s", traceback.format_exc())
+    run.write_summary(
+        Summary(
+            status=status_of(error),
+            cause="".join(traceback.format_exception(error)) if bug else str(error),
+            score=None,
+            epochs=len(_rows_written(run, "epochs.csv")),
+            steps=len(_rows_written(run, "batches.csv")),
+            parameters=0,
+            seed=config.seed or 0,
+            name=config.name,
+            data=config.data.name,
+            data_instead_of=getattr(config.data, "instead_of", None),
+            seconds=clock.total(),
+        )
+    )
+
+
+def status_of(error: BaseException) -> str:
+    """How a run ended that this error ended."""
+    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted", Stopped: "interrupted"}
+    return statuses.get(type(error), "failed")
+
+
+def _rows_written(run: Run, name: str) -> Sequence[str]:
+    path = run.file(name)
+    return path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
