@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.readme_commands import commands
+
+Command = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +29,26 @@ def test_the_python_session_runs(real_mnist: Path) -> None:
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})
     assert Path("losses.png").stat().st_size > 5000
+
+
+def examples() -> list[str]:
+    """The `mnist-ff train` lines of the indented blocks, which are too long to be run whole."""
+    text = re.sub(r"\\\n +", "", README)
+    lines = [
+        line.split(" #")[0].split("&&")[0].strip() for line in text.splitlines() if line.startswith("    mnist-ff ")
+    ]
+    return [line for line in lines if line.startswith("mnist-ff train") and "resume=" not in line]
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_is_made_of_words_that_there_are(example: str, mnist_ff: Command) -> None:
+    words = shlex.split(example)[1:]
+    code, _, err = mnist_ff(*words, *(["dry_run=true"] if "-m" in words else ["--cfg", "job"]))
+    assert code == 0, err
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) >= 10
 
 
 def test_the_two_first_commands_are_the_projects() -> None:
