@@ -114,11 +114,12 @@ def _command(name: str, words: list[str], began: float) -> int:
         return data.main(parser.parse_intermixed_args(words), console, compose_data)
     if name == "reproduce":
         from mnist_ff.commands import reproduce
+        from mnist_ff.hydra_app.compose import compose as composed
         from mnist_ff.hydra_app.entry import main as train_main
 
         reproduce.add_arguments(parser)
         arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
-        return reproduce.main(arguments, console, lambda given: train_main(given, console, began))
+        return reproduce.main(arguments, console, lambda given: train_main(given, console, began), composed)
     command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
     command.add_arguments(parser)
     composing: tuple[Any, ...] = ()

@@ -2,7 +2,8 @@
 
     python -m tests.readme_recipes outputs/reproduce/clean.json ...
 
-A row with a score of held-out images belongs to the table of the independent check, any other to that of results.
+A row with a score of held-out images belongs to the table of the independent check, any other to that of results. A row
+of another recipe than the experiment's, or of other data, is refused.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def with_row(text: str, head: str, name: str, line: str) -> str:
     return text.replace(head + "\n".join(old.values()), head + "\n".join(lines))
 
 
+def refuse_others(row: Row) -> None:
+    """Only the experiment itself has a line. Errors: SystemExit."""
+    others = set(row.changes) - {"data.validation_split"}
+    if others or "instead of" in row.conditions["data"]:
+        sys.exit(f"{row.command}: is not the experiment as it stands ({', '.join(others) or row.conditions['data']})")
+
+
 def check_row(row: Row) -> str:
     """A line of the independent check."""
     return f"| `{row.experiment}` | {row.validation_accuracy:.2%} | {row.accuracy:.2%} | {row.n} |"
@@ -43,6 +51,7 @@ def main(paths: list[str]) -> None:
     text = README.read_text(encoding="utf-8")
     for path in paths:
         row = Row(**json.loads(Path(path).read_text(encoding="utf-8")))
+        refuse_others(row)
         head, line = (HEAD, table_row(row)) if row.validation_accuracy is None else (CHECK_HEAD, check_row(row))
         text = with_row(text, head, row.experiment, line)
     README.write_text(text, encoding="utf-8")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, experiments
+from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, experiments
 from mnist_ff.config import Config, conf_dir
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.runs import Run
-from tests.readme_recipes import README, rows_in, with_row
+from tests.readme_recipes import README, refuse_others, rows_in, with_row
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -55,7 +55,8 @@ def test_a_row_goes_into_the_readme_as_it_was_written() -> None:
 def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("reproduce", "clean", *TINY, "data.validation_split=0.1", "--seeds", "2")
     assert code == 0, err
-    row = json.loads(Path("outputs/reproduce/clean.json").read_text())
+    (path,) = Path("outputs/reproduce").glob("*.json")
+    row = json.loads(path.read_text())
     (sweep,) = Path("outputs/sweeps").iterdir()
     runs = [Run.open(sweep / job) for job in "01"]
     scores = [summary.score for run in runs if (summary := run.summary()) is not None and summary.score is not None]
@@ -71,17 +72,34 @@ def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> N
     assert row["config"]["optimizer"]["name"] == "adamw"
     assert row["config"]["seed"] is None
     assert row["conditions"]["torch"]
-    text = Path("outputs/reproduce/clean.md").read_text()
+    assert row["changes"] == {
+        "data.name": "mnist_5k",
+        "data.validation_split": 0.1,
+        "model.hidden": [16],
+        "trainer.epochs": 1,
+    }
+    text = path.with_suffix(".md").read_text()
     assert text in out
-    assert f"| `clean` | {row['accuracy']:.2%} | {100 * row['std']:.2f} | 2 |" in text
+    cells = f"| {row['accuracy']:.2%} | {100 * row['std']:.2f} | 2 |"
+    assert (
+        f"| `clean` `data.name=mnist_5k` `data.validation_split=0.1` `model.hidden=[16]` `trainer.epochs=1` {cells}"
+        in text
+    )
+    with pytest.raises(SystemExit, match="is not the experiment as it stands"):
+        refuse_others(Row(**row))
     command = f"mnist-ff reproduce clean {' '.join(TINY)} data.validation_split=0.1 --seeds 2".replace("[16]", "'[16]'")
     assert row["command"].replace("'model.hidden=[16]'", "model.hidden='[16]'") == command
 
-    Path("outputs/reproduce/clean.json").unlink()
+    path.unlink()
     (sweep / "1" / "summary.json").unlink()  # as if that run had been killed
     assert mnist_ff("reproduce", "clean", "--resume", str(sweep))[0] == 0
-    again = json.loads(Path("outputs/reproduce/clean.json").read_text())
+    again = json.loads(path.read_text())
     assert (again["accuracy"], again["command"]) == (row["accuracy"], row["command"])
+    assert (row["parted"], again["parted"]) == (0, 1)
+    unparted = runs[0].summary()
+    assert unparted is not None
+    assert again["seconds_of_training"] == unparted.seconds["train"], "that of the other one is known in part only"
+    assert "1 of the runs went on after an interruption" in path.with_suffix(".md").read_text()
     assert mnist_ff("reproduce", "fashion", "--resume", str(sweep))[0] == 2
 
 
@@ -102,6 +120,13 @@ def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:
         (["tutorial", "quickly"], "an override is KEY=VALUE"),
         (["tutorial", "trainer.epoch=3"], "there is no key trainer.epoch"),
         (["tutorial", "--resume", "gone"], "is not a sweep directory"),
+        (["tutorial", "--resume", "gone", "--seeds", "3"], "leave out --seeds"),
+        (["tutorial", "optimizer.lr=0.1,0.2"], "optimizer.lr=0.1,0.2: has several values"),
+        (["tutorial", "optimizer.lr=interval(0.1,0.2)"], "has several values"),
+        (["tutorial", "sweep=lr"], "is decided by this command"),
+        (["tutorial", "sweep.rows=[{seed:1}]"], "is decided by this command"),
+        (["tutorial", "hydra/sweeper=optuna"], "is decided by this command"),
+        (["tutorial", "hydra.sweep={dir:elsewhere}"], "is decided by this command"),
     ],
 )
 def test_bad_words_run_nothing(words: list[str], reason: str, mnist_ff: Command) -> None:

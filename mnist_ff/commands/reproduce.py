@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.config import conf_dir, lasting, nearest
+from mnist_ff.commands.resume import FREE
+from mnist_ff.config import Config, conf_dir, flat, lasting, nearest
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.records import Score, Summary
@@ -26,8 +28,16 @@ from mnist_ff.sweeps.statistics import sample
 FIRST_SEED = 1000
 """Fresh seeds count from here: those that choices are made with are small."""
 
+SEEDS = 10
+
 Sweep = Callable[[list[str]], int]
 """`mnist-ff train` with these words; the exit code."""
+Compose = Callable[[Sequence[str]], Config]
+
+BESIDE = (FREE - {"trainer.epochs"}) | {"seed", "name", "data.fallback", "trainer.device", "trainer.threads"}
+"""Keys that a row may differ in from its experiment: where and how it ran, and what was written."""
+SAME_WEIGHTS = {"trainer.teacher"}
+"""Keys that name a place; what is there stands in each run's environment.json."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +56,16 @@ class Row:
     test_images: int
     validation_accuracy: float | None
     """Mean over the seeds, after the last epoch, where training images were held out."""
-    seconds_of_training: float
-    """Mean over the seeds, with the evaluation of each epoch."""
-    seconds_of_a_run: float
-    """Mean over the seeds, with data, start and pictures."""
+    seconds_of_training: float | None
+    """Mean over the runs that nothing parted, with the evaluation of each epoch; None where there is no such run."""
+    seconds_of_a_run: float | None
+    """Mean over the same runs, with data, start and pictures."""
+    parted: int
+    """Runs that went on after an interruption: their seconds are not known."""
     seeds: tuple[int, ...]
-    conditions: dict[str, Any]
+    changes: dict[str, Any]
+    """The dotted keys that make it another recipe than the experiment's, with their values."""
+    conditions: dict[str, str]
     config: dict[str, Any]
     """The resolved config without the seed; keys that are off are left out."""
 
@@ -60,11 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other keys, which the row then names")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="how many runs, at least 2 (default: 10)")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"how many runs, at least 2 (default: {SEEDS})")
     parser.add_argument("--resume", metavar="SWEEP_DIR", help="go on with a reproduction that did not come to its end")
 
 
-def main(arguments: argparse.Namespace, console: Console, sweep: Sweep) -> int:
+def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose: Compose) -> int:
     """Sweep, then print the row and write it to outputs/reproduce/. Returns the exit code.
 
     Errors: ConfigError before anything runs; RunError when a run did not finish: no row is made of the others.
@@ -73,23 +87,32 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep) -> int:
     if name not in experiments():
         raise ConfigError(f"{name}: there is {', '.join(experiments())}{nearest(name, experiments())}")
     if arguments.resume is None:
-        directory, words = _new_sweep(name, arguments.overrides, arguments.seeds)
+        seeds = SEEDS if arguments.seeds is None else arguments.seeds
+        directory, words = _new_sweep(name, arguments.overrides, seeds, compose)
     else:
-        directory, words = _old_sweep(name, Path(arguments.resume), arguments.overrides)
+        given = [*arguments.overrides, *([] if arguments.seeds is None else ["--seeds"])]
+        directory, words = _old_sweep(name, Path(arguments.resume), given)
     code = sweep(words)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(shown(directory)))}"
         console.print(f"no row: not every run finished; go on with  {again}", markup=False, soft_wrap=True)
         return code
-    row = row_of(name, directory)
-    folder = Path("outputs/reproduce")
-    folder.mkdir(parents=True, exist_ok=True)
+    row = row_of(name, directory, compose)
+    path = Path("outputs/reproduce") / f"{_file_name(row)}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = markdown(row)
-    write_text(folder / f"{name}.md", text)
-    write_text(folder / f"{name}.json", json.dumps(dataclasses.asdict(row), indent=2, allow_nan=False) + "\n")
+    write_text(path, text)
+    values = dataclasses.asdict(row)
+    write_text(path.with_name(f"{_file_name(row)}.json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written to {folder}/{name}.md and .json", markup=False, highlight=False)
+    console.print(f"written to {path} and .json", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _file_name(row: Row) -> str:
+    """The experiment, and what was changed in it: a trial never takes the place of the recipe's own row."""
+    words = [row.experiment, *(f"{key}={value}" for key, value in row.changes.items())]
+    return re.sub(r"[^\w.,=+-]", "-", ",".join(words))[:200]
 
 
 def experiments() -> list[str]:
@@ -97,17 +120,30 @@ def experiments() -> list[str]:
     return sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 
 
-def _new_sweep(name: str, overrides: Sequence[str], seeds: int) -> tuple[Path, list[str]]:
+def _new_sweep(name: str, overrides: Sequence[str], seeds: int, compose: Compose) -> tuple[Path, list[str]]:
     if seeds < 2:
         raise ConfigError(f"--seeds {seeds}: must be at least 2, since the row shows how far chance moves the result")
     for word in overrides:
-        if word.split("=")[0].lstrip("+~") in ("seed", "experiment", "resume", "hydra.sweep.dir", "hydra.sweep.subdir"):
-            raise ConfigError(f"{word}: is decided by this command; --seeds says how many")
+        key = word.split("=")[0].lstrip("+~")
+        if key in ("seed", "experiment", "resume", "dry_run") or re.match(r"sweep\b|hydra[./](?!launcher\b)", key):
+            raise ConfigError(f"{word}: is decided by this command; --seeds says how many runs")
         if "=" not in word:
             raise ConfigError(f"{word}: an override is KEY=VALUE, such as trainer.epochs=5")
+    _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))], compose)
     directory = Path("outputs/sweeps") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
     fresh = f"seed=range({FIRST_SEED},{FIRST_SEED + seeds})"
     return directory, ["-m", f"experiment={name}", *overrides, fresh, f"hydra.sweep.dir={directory}"]
+
+
+def _check(words: Sequence[str], compose: Compose) -> None:
+    """Errors: ConfigError for words that are no config, or several."""
+    try:
+        compose(words)
+    except ConfigError as error:
+        several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error))
+        if several is None:
+            raise
+        raise ConfigError(f"{several[1]}: has several values; the runs of a row differ in their seed only") from None
 
 
 def _old_sweep(name: str, directory: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
@@ -118,7 +154,7 @@ def _old_sweep(name: str, directory: Path, overrides: Sequence[str]) -> tuple[Pa
     return directory, ["-m", f"resume={directory}"]
 
 
-def row_of(name: str, directory: Path) -> Row:
+def row_of(name: str, directory: Path, compose: Compose) -> Row:
     """The row of a sweep whose runs differ in their seed only.
 
     Errors: RunError when they differ in more, or one did not finish; BadRunError.
@@ -134,6 +170,7 @@ def row_of(name: str, directory: Path) -> Row:
     accuracy = sample([score.accuracy for score in scores])
     assert accuracy.std is not None
     images = scores[0].samples
+    whole = [summary for run, summary in zip(runs, summaries, strict=True) if not run.environment()["history"]]
     held = [row.validation.accuracy for row in rows if row.validation is not None]
     return Row(
         experiment=name,
@@ -144,10 +181,12 @@ def row_of(name: str, directory: Path) -> Row:
         interval_of_one_run=Score(0.0, accuracy.mean, round(accuracy.mean * images), images).interval(),
         test_images=images,
         validation_accuracy=sample(held).mean if held else None,
-        seconds_of_training=sample([summary.seconds["train"] for summary in summaries]).mean,
-        seconds_of_a_run=sample([summary.seconds["total"] for summary in summaries]).mean,
+        seconds_of_training=sample([summary.seconds["train"] for summary in whole]).mean if whole else None,
+        seconds_of_a_run=sample([summary.seconds["total"] for summary in whole]).mean if whole else None,
+        parted=len(runs) - len(whole),
         seeds=tuple(summary.seed for summary in summaries),
-        conditions=_conditions(runs[0], summaries[0]),
+        changes=_changes(first, compose([f"experiment={name}"])),
+        conditions=_conditions([_condition(run, summary) for run, summary in zip(runs, summaries, strict=True)]),
         config=lasting(first),
     )
 
@@ -166,18 +205,29 @@ def _command(name: str, directory: Path, seeds: int) -> str:
     return shlex.join(["mnist-ff", "reproduce", name, *others, "--seeds", str(seeds)])
 
 
-def _conditions(run: Run, summary: Summary) -> dict[str, Any]:
-    """What the numbers depend on beyond the config; the runs of a sweep share it."""
+def _changes(config: Config, own: Config) -> dict[str, Any]:
+    values, before = flat(lasting(config)), flat(lasting(own))
+    keys = [key for key in (*values, *before) if key not in BESIDE | SAME_WEIGHTS]
+    return {key: values.get(key) for key in dict.fromkeys(keys) if values.get(key) != before.get(key)}
+
+
+def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
+    """What the numbers depend on beyond the config; where the runs differ, all that there was."""
+    found = {key: dict.fromkeys(run[key] for run in runs) for key in runs[0]}
+    return {key: " and ".join(str(value) for value in values) for key, values in found.items() if None not in values}
+
+
+def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
     environment = run.environment()
     git = environment.get("git")
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
     return {
         "device": environment["device_name"],
         "engine": environment["engine"],
-        "threads": environment["threads"],
+        "threads": str(environment["threads"]),
         "python": environment["python"],
         "torch": environment["versions"]["torch"],
-        "commit": None if git is None else git["sha"] + (" and changes" if git["dirty"] else ""),
+        "commit": None if git is None else git["sha"] + (" (changed)" if git["dirty"] else ""),
         "date": environment["started"][:10],
         "data": f"{summary.data}{instead}",
     }
@@ -192,26 +242,32 @@ def table_row(row: Row) -> str:
     """The row as a line below HEAD."""
     low, high = row.interval_of_one_run
     cells = (
-        f"`{row.experiment}`",
+        " ".join([f"`{row.experiment}`", *(f"`{key}={value}`" for key, value in row.changes.items())]),
         f"{row.accuracy:.2%}",
         f"{100 * row.std:.2f}",
         row.n,
         f"{low:.2%} to {high:.2%}",
-        f"{row.seconds_of_training:.1f} s",
-        f"{row.seconds_of_a_run:.1f} s",
+        _seconds(row.seconds_of_training),
+        _seconds(row.seconds_of_a_run),
     )
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f} s"
+
+
 def markdown(row: Row) -> str:
     """The row as a table with its conditions below."""
-    conditions = ", ".join(f"{key} {value}" for key, value in row.conditions.items() if value is not None)
+    conditions = ", ".join(f"{key} {value}" for key, value in row.conditions.items())
     lines = [
         HEAD + table_row(row),
         "",
         f"`{row.command}`, seeds {row.seeds[0]} to {row.seeds[-1]}.",
+        f"Conditions: {conditions}. The 95 % are those of {row.test_images:,} test images.",
     ]
-    lines.append(f"Conditions: {conditions}. The 95 % are those of {row.test_images:,} test images.")
+    if row.parted:
+        lines.append(f"{row.parted} of the runs went on after an interruption; the seconds are those of the others.")
     if row.validation_accuracy is not None:
         lines.append(f"Held-out training images, after the last epoch: {row.validation_accuracy:.2%}.")
     return "\n".join(lines) + "\n"
