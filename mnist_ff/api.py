@@ -17,7 +17,7 @@ from torch import nn
 from mnist_ff import device as devices
 from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
-from mnist_ff.commands.check import check_teacher, check_trainer
+from mnist_ff.commands.check import check_teacher, check_trainer, check_warmup
 from mnist_ff.commands.parts import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config
 from mnist_ff.data.load import Data, Split, ensure
@@ -111,6 +111,7 @@ def run_network(
     loaded = _data(data, config, validation_data)
     if batch > len(loaded.train):
         raise ConfigError(f"batch={batch}: must be at most {len(loaded.train)}, the training images")
+    check_warmup(config, len(loaded.train))
     with devices.prepared(config.trainer, config.seed) as target:
         network = _network(model, config, target)
         losses = _train(config, loaded.to(target), network, target, observers, verbose)

@@ -129,7 +129,9 @@ class ModelConfig:
     hidden: Annotated[tuple[Annotated[int, Range(at_least=1, at_most=1_000_000)], ...], "units of each hidden layer"]
     dropout: Annotated[float, "probability that a hidden unit is dropped", Range(at_least=0, below=1)]
     input_dropout: Annotated[float, "probability that a pixel is dropped", Range(at_least=0, below=1)]
-    input_noise: Annotated[float, "standard deviation of noise on the pixels, which are 0 to 1", Range(at_least=0)]
+    input_noise: Annotated[
+        float, "standard deviation of noise on the pixels, which are 0 to 1", Range(at_least=0, at_most=100)
+    ]
     activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
@@ -267,7 +269,7 @@ class AffineConfig(AugmentConfig):
 class ElasticConfig(AugmentConfig):
     """Bent by a smooth random field."""
 
-    alpha: Annotated[float, "strength of the field, in pixels before smoothing", Range(at_least=0)]
+    alpha: Annotated[float, "strength of the field, in pixels before smoothing", Range(at_least=0, at_most=1000)]
     sigma: Annotated[float, "standard deviation of the smoothing, in pixels", Range(above=0, at_most=28)]
 
 
@@ -299,7 +301,9 @@ class TrainerConfig:
     ]
     deterministic: Annotated[bool, "refuse operations whose result may vary (CUDA; slower)"]
     label_smoothing: Annotated[float, "share of a label spread over all classes", Range(at_least=0, below=1)]
-    confidence_penalty: Annotated[float, "weight of the answers' entropy, which is rewarded", Range(at_least=0)]
+    confidence_penalty: Annotated[
+        float, "weight of the answers' entropy, which is rewarded", Range(at_least=0, at_most=1000)
+    ]
     adversarial: Annotated[
         float, "change of each pixel in the adversaries that are learnt too", Range(at_least=0, at_most=1)
     ]
@@ -318,7 +322,9 @@ class TrainerConfig:
     monitor: Annotated[Literal["validation_loss", "validation_accuracy"], "the score of patience and keep_best"]
     keep_best: Annotated[bool, "keep the weights of the best epoch instead of the last one's"]
     teacher: Annotated[str | None, "run directory whose answers are learnt too (distillation); null: none"]
-    temperature: Annotated[float, "of the teacher's and the network's answers in that comparison", Range(above=0)]
+    temperature: Annotated[
+        float, "of the teacher's and the network's answers in that comparison", Range(above=0, at_most=1000)
+    ]
     teacher_weight: Annotated[Share, "share of the objective that is the teacher's; the rest is the labels'"]
 
 
@@ -880,6 +886,9 @@ def _check_between_keys(config: Config) -> None:
     optimizer = config.optimizer
     if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=True: needs optimizer.momentum above 0, such as 0.9")
+    schedule = config.schedule
+    if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
+        raise ConfigError("schedule.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
     trainer = config.trainer
     if trainer.teacher is None and (trainer.teacher_weight > 0 or trainer.temperature != 1):
         key = "teacher_weight" if trainer.teacher_weight > 0 else "temperature"
@@ -889,6 +898,10 @@ def _check_between_keys(config: Config) -> None:
     if trainer.evaluate_every > 1 and (trainer.patience is not None or trainer.keep_best):
         key = "patience" if trainer.patience is not None else "keep_best"
         raise ConfigError(f"trainer.evaluate_every={trainer.evaluate_every}: must be 1 with trainer.{key}")
+    if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
+        raise ConfigError(
+            f"trainer.monitor={trainer.monitor}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
+        )
     if trainer.min_delta > 0 and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(
             f"trainer.min_delta={trainer.min_delta:g}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"

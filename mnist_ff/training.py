@@ -111,9 +111,9 @@ def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, fl
 def _check_finite(scores: Mapping[str, Score], epoch: int, plan: Plan) -> None:
     for part, score in scores.items():
         if not math.isfinite(score.loss):
+            rate = plan.rate((epoch + 1) * plan.batches - 1)
             raise DivergedError(
-                f"the {part} loss became {score.loss} after epoch {epoch + 1} (lr {plan.learning_rate:g}); "
-                "try a smaller optimizer.lr"
+                f"the {part} loss became {score.loss} after epoch {epoch + 1} (lr {rate:g}); try a smaller optimizer.lr"
             )
 
 

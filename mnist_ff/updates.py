@@ -92,7 +92,7 @@ class Updates:
         """Scale each unit's incoming weights down to trainer.max_norm (Srivastava et al. 2014); average all weights."""
         if self._bound is not None:
             for parameter in self._model.parameters():
-                if parameter.ndim == 2:  # (out, in): a row a unit
+                if parameter.ndim == 2 and parameter.requires_grad:  # (out, in): a row a unit
                     parameter.renorm_(2, 0, self._bound)
         if self.average is not None:
             self.average.update()

@@ -70,6 +70,8 @@ def measured(directory: Path, rows: list[list[str]], seeds: int, others: list[st
 
 def main(name: str, seeds: int, behind: list[str]) -> None:
     """Measure and print all rows."""
+    if seeds < 2:
+        sys.exit("at least 2 seeds: the rows show how far chance moves a result")
     shared, tricks = parts(name)
     rows = rows_of(tricks)
     figures = measured(Path("outputs/ablation", name), list(rows.values()), seeds, [*shared, *behind])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from torch.nn import functional as F
 
 from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import EarlyStopping
+from mnist_ff.checkpoint import load_checkpoint
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import ConfigError
@@ -25,6 +28,7 @@ from mnist_ff.objective import Objective, Teacher
 from mnist_ff.optimizer import READS_A_TENSOR, build_optimizer
 from mnist_ff.records import EpochRecord, Plan, Score
 from mnist_ff.runs import Run
+from mnist_ff.seeds import generator
 from mnist_ff.updates import Average, Updates
 from tests import reference
 from tests.conftest import make_split
@@ -259,6 +263,15 @@ def test_incoming_weights_are_cut_to_the_bound_and_no_further() -> None:
     torch.testing.assert_close(first[:, :3], torch.tensor([[0.5, 0, 0], [0, 1.2, 1.6], [0, 0, 0]]))
 
 
+def test_weights_that_are_not_trained_keep_their_norm() -> None:
+    model = MLP([3], "relu", 0.0)
+    first = model.layers[0].weight.requires_grad_(False)
+    before = first.clone()
+    Updates(model, compose(["trainer.max_norm=0.1"]).trainer).after()
+    assert torch.equal(first, before)
+    assert float(model.layers[1].weight.detach().norm(dim=1).max()) <= 0.1 + 1e-6
+
+
 def test_the_average_forgets_evenly_and_has_no_part_of_the_initial_weights() -> None:
     model = torch.nn.Linear(2, 1, bias=False)
     average, seen = Average(model, 0.9), []
@@ -302,6 +315,55 @@ def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Com
     assert Run.open("whole").config().trainer.teacher == str(Path("teacher").absolute())
     content = Path("teacher/model.safetensors").read_bytes()
     assert Run.open("whole").environment()["teacher"]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) -> None:
+    words = ["trainer.teacher=teacher", "trainer.teacher_weight=0.5"]
+    stopped_run("teacher", 5, "model.hidden=[24]")
+    code, _, err = mnist_ff("train", *WORDS, *words)
+    assert code == 2
+    assert "trainer.teacher=teacher: is interrupted; only a finished run teaches" in err
+    assert mnist_ff("train", "resume=teacher")[0] == 0
+    stopped_run("taught", 5, *words)
+    assert mnist_ff("train", *WORDS, "model.hidden=[24]", "seed=1", "hydra.run.dir=other")[0] == 0
+    before = Path("taught/environment.json").read_bytes()
+    shutil.copy("other/model.safetensors", "teacher/model.safetensors")
+    code, _, err = mnist_ff("train", "resume=taught")
+    assert code == 2
+    assert "its weights are not those that taught this run so far" in err
+    assert Path("taught/environment.json").read_bytes() == before
+
+
+def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step holds them since it was built; a graph draws from those that it was captured with."""
+    from mnist_ff.commands import train
+
+    run = stopped_run("parted", 20, "augment=shift")
+    saved = {**load_checkpoint(run, print), "device": "cuda"}
+    held: list[torch.Generator] = []
+    seeded: list[torch.Generator] = []
+
+    def building(model: MLP, *given: Any, **named: Any) -> Any:
+        assert model.dropout.rng is not None
+        held.extend([model.dropout.rng, named["augment"].rng])
+        return build_steps(model, *given, **named)
+
+    def fitting(self: train._Training) -> Any:
+        assert self.augment is not None
+        assert self.model.dropout.rng is not None
+        seeded.extend([self.model.dropout.rng, self.augment.rng])
+        for name, rng in zip(("dropout", "augment"), seeded, strict=True):
+            assert torch.equal(rng.get_state(), generator(0, name, 20).get_state())
+        return whole(self)
+
+    whole = train._Training._fit
+    monkeypatch.setattr(train, "load_checkpoint", lambda run, warn: saved)
+    monkeypatch.setattr(train, "build_steps", building)
+    monkeypatch.setattr(train._Training, "_fit", fitting)
+    code, out, err = mnist_ff("train", "resume=parted")
+    assert code == 0, err
+    assert "the generators of cuda cannot go on on cpu: seeded anew" in out
+    assert [one is other for one, other in zip(held, seeded, strict=True)] == [True, True]
 
 
 def test_averages_are_scored_and_kept(mnist_ff: Command) -> None:
@@ -420,8 +482,15 @@ REFUSED = {
         "must be 1 with trainer.patience",
     ),
     "no held-out images to stop by": (["trainer.patience=3"], "set data.validation_split"),
+    "nor with no patience at all": (["trainer.patience=0"], "set data.validation_split"),
     "nor to choose by": (["trainer.keep_best=true"], "set data.validation_split"),
     "delta without either": (["trainer.min_delta=0.1"], "belongs to trainer.patience"),
+    "a score that nothing goes by": (["trainer.monitor=validation_accuracy"], "belongs to trainer.patience"),
+    "a warm-up to nothing": (["schedule=one_cycle", "schedule.initial=0", "schedule.warmup=3"], "to a rate of 0"),
+    "a heat beyond numbers": (["trainer.temperature=1e200", "trainer.teacher=gone"], "must be"),
+    "a penalty beyond numbers": (["trainer.confidence_penalty=1e39"], "must be"),
+    "noise beyond pixels": (["model.input_noise=1e300"], "must be"),
+    "a field beyond pixels": (["augment=elastic", "augment.alpha=1e300"], "must be"),
     "no such teacher": (["trainer.teacher=gone", "trainer.teacher_weight=0.5"], "trainer.teacher=gone: does not exist"),
     "a teacher without a say": (["trainer.teacher=gone"], "leaves trainer.teacher without a say"),
     "a say without a teacher": (["trainer.teacher_weight=0.5"], "needs a teacher"),
@@ -448,6 +517,8 @@ def test_run_network_has_what_it_can_and_refuses_the_rest() -> None:
     assert mnist_ff.run_network(data, epochs=1, verbose=False, overrides=words)[1] != plain
     with pytest.raises(ConfigError, match="belong to mnist-ff train"):
         mnist_ff.run_network(data, epochs=1, overrides=["trainer.patience=1"])
+    with pytest.raises(ConfigError, match="must be below 16, the run's batches"):
+        mnist_ff.run_network(data, epochs=1, overrides=["schedule=linear", "schedule.warmup=16"])
 
 
 OLD = """

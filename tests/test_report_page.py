@@ -639,7 +639,13 @@ def test_augmented_images_are_shown_as_the_run_kept_them(
 
 @pytest.mark.parametrize(
     "images",
-    [np.zeros((10, 28, 28), np.uint8), np.zeros((11, 2, 28, 28), np.uint8), np.zeros((0, 2, 28, 28), np.uint8)],
+    [
+        np.zeros((10, 28, 28), np.uint8),
+        np.zeros((11, 2, 28, 28), np.uint8),
+        np.zeros((0, 2, 28, 28), np.uint8),
+        np.zeros((10, 0, 28, 28), np.uint8),
+        np.full((10, 2, 28, 28), 7.9, np.float32),
+    ],
 )
 def test_a_file_of_other_images_is_named(images: np.ndarray, tmp_path: Path) -> None:
     save_file({"images": images}, tmp_path / "augmented.safetensors")

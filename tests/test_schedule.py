@@ -74,13 +74,6 @@ def test_a_warm_up_rises_evenly_to_the_courses_beginning(name: str) -> None:
     assert found[10:] == plain
 
 
-def test_it_is_a_pure_function_of_the_step() -> None:
-    config = compose(["schedule=cosine"]).schedule
-    assert [learning_rate(config, 1.0, step, 9) for step in (7, 0, 7)] == [
-        learning_rate(config, 1.0, step, 9) for step in (7, 0, 7)
-    ]
-
-
 def written(path: str) -> list[float]:
     return [float(line.split(",")[4]) for line in Path(path, "batches.csv").read_text().splitlines()[1:]]
 

@@ -29,15 +29,20 @@ def check(config: Config) -> None:
             f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
             f"the training images of data={config.data.name}"
         )
-    steps = config.trainer.epochs * math.ceil(images / config.trainer.batch_size)
-    if config.schedule.warmup >= steps:
-        raise ConfigError(f"schedule.warmup={config.schedule.warmup}: must be below {steps}, the run's batches")
+    check_warmup(config, images)
     if config.data.validation_split == 0:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:
         check_teacher(config.trainer.teacher)
     check_trainer(config.trainer)
     check_trackers(config.logger)
+
+
+def check_warmup(config: Config, images: int) -> None:
+    """Errors: ConfigError when a run over so many training images would end before its rate has risen."""
+    steps = config.trainer.epochs * math.ceil(images / config.trainer.batch_size)
+    if config.schedule.warmup >= steps:
+        raise ConfigError(f"schedule.warmup={config.schedule.warmup}: must be below {steps}, the run's batches")
 
 
 TRACKER_MODULES = {
@@ -63,19 +68,23 @@ def check_no_validation(trainer: TrainerConfig) -> None:
     """Errors: ConfigError for a key that chooses by held-out images where there are none: the test set must not."""
     for key in ("patience", "keep_best"):
         value = getattr(trainer, key)
-        if value not in (None, False):
+        if value is not None and value is not False:
             raise ConfigError(
                 f"trainer.{key}={value}: goes by held-out training images; set data.validation_split, such as 0.1666"
             )
 
 
 def check_teacher(path: str) -> None:
-    """Errors: BadRunError, ConfigError when trainer.teacher is not a run that ended with weights."""
+    """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
     try:
         run = Run.open(path)
         run.config()
+        summary = run.summary()
     except BadRunError as error:
         raise BadRunError(f"trainer.teacher={error}") from None
+    if summary is None or summary.status != "finished":
+        state = "did not end" if summary is None else f"is {summary.status}"
+        raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches: mnist-ff train resume={path}")
     if not run.file("model.safetensors").is_file():
         raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end well")
 

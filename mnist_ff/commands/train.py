@@ -142,6 +142,7 @@ class _Training:
             run.write_json("environment.json", {**conditions, "history": []})
         else:
             self.position = self._restore(saved)
+            self._check_same_teacher(conditions)
             self._begin_again(conditions, changes or {})
             if self.stopping is not None:
                 self.stopping.resume(_monitored(run, config.trainer.monitor), config.trainer.epochs)
@@ -315,14 +316,20 @@ class _Training:
         rng = self.model.dropout.rng
         if saved["device"] != self.device.type:
             self._warn(f"the generators of {saved['device']} cannot go on on {self.device.type}: seeded anew")
-            self.model.draw_from(generator(self.seed, "dropout", step, device=self.device))
-            if self.augment is not None:
-                self.augment.rng = generator(self.seed, "augment", step, device=self.device)
+            for name, own in (("dropout", rng), ("augment", None if self.augment is None else self.augment.rng)):
+                if own is not None:  # the same objects: a step may hold them already
+                    own.set_state(generator(self.seed, name, step, device=self.device).get_state())
             return
         if rng is not None and saved["dropout"] is not None:
             rng.set_state(saved["dropout"])
         if self.augment is not None:
             self.augment.rng.set_state(saved["augment"])
+
+    def _check_same_teacher(self, conditions: Mapping[str, Any]) -> None:
+        """Errors: BadRunError when the teacher is not the network that taught before."""
+        before, now = self.run.environment().get("teacher"), conditions["teacher"]
+        if before is not None and now is not None and before["sha256"] != now["sha256"]:
+            raise BadRunError(f"trainer.teacher={now['run']}: its weights are not those that taught this run so far")
 
     def _begin_again(self, conditions: dict[str, Any], changes: Mapping[str, Any]) -> None:
         """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""

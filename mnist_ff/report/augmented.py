@@ -30,8 +30,9 @@ def augmented_part(run: Run) -> dict[str, Any] | None:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it is larger than {LARGEST:,} bytes")
         images = load_file(path)["images"]
-        if images.ndim != 4 or images.shape[2:] != (SIDE, SIDE) or not 0 < len(images) <= CLASSES:
+        rows, across, *size = images.shape
+        if images.dtype != "uint8" or size != [SIDE, SIDE] or not 0 < rows <= CLASSES or across < 2:
             raise ValueError("its tensor is none of images")
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
-    return {"across": images.shape[1], "pixels": packed(images, "u1")}
+    return {"across": across, "pixels": packed(images, "u1")}
