@@ -80,12 +80,12 @@ def _epochs(run: Run, title: str) -> Figure:
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
-        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (dropout on)")
+        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (while learning)")
         scored = [(number, row) for number, row in zip(numbers, rows, strict=True) if f"{part}_{what}" in row]
         at = [number for number, _ in scored]
         if scored and f"train_eval_{what}" in scored[0][1]:
             same = [row[f"train_eval_{what}"] for _, row in scored]
-            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (dropout off)")
+            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (as tested)")
         axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)

@@ -29,7 +29,7 @@ from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.defaults import differences
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
-from mnist_ff.report.run_page import run_page
+from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run
 from tests.conftest import only_run
 from tests.sweep_maker import make_sweep
@@ -315,12 +315,19 @@ def test_what_the_page_says_to_read_images_with_does(quick: Path, mnist_ff: Comm
 
 
 def test_no_more_training_images_are_scored_than_there_are(quick: Path, mnist_ff: Command) -> None:
-    assert "“dropout off” are 4,000 training images" in (quick / "report.html").read_text()
+    assert "“as tested” are 4,000 training images" in (quick / "report.html").read_text()
     words = (*QUICK, "trainer.epochs=1", "data.validation_split=0.1", "hydra.run.dir=split")
     assert mnist_ff("train", *words)[0] == 0
-    assert "“dropout off” are 3,600 training images" in Path("split/report.html").read_text()
+    assert "“as tested” are 3,600 training images" in Path("split/report.html").read_text()
     assert mnist_ff("train", *words[:-1], "trainer.score_train=500", "hydra.run.dir=few")[0] == 0
-    assert "“dropout off” are 500 training images" in Path("few/report.html").read_text()
+    assert "“as tested” are 500 training images" in Path("few/report.html").read_text()
+
+
+def test_what_a_batch_has_and_a_test_image_has_not_is_said() -> None:
+    said = _difference(compose(["experiment=augmented"]), None)
+    assert "with images changed by augment=both and weights that still change: its loss is higher" in said
+    said = _difference(compose(["experiment=clean"]), None)
+    assert "15 % of the hidden units switched off and 5 % of the pixels switched off and weights" in said
 
 
 def accuracy(values: Any) -> float:

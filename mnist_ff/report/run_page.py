@@ -162,15 +162,27 @@ def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
     """One sentence on why the curves of an epoch differ."""
     columns = {} if epochs is None else epochs["columns"]
     part = (None if epochs is None else epochs["part"]) or "test"
-    units = f"{100 * config.model.dropout:g} % of the hidden units switched off and " if config.model.dropout else ""
-    sentence = f"While training, a batch is answered with {units}weights that still change, which makes its loss higher"
+    changes = "".join(f"{change} and " for change in _changes_while_learning(config))
+    sentence = f"While learning, a batch is answered with {changes}weights that still change: its loss is higher"
     if "train_eval_loss" not in columns:
         return f"{sentence}; the {part} images are answered by the whole network after the epoch: these do not compare."
     scored = min(config.trainer.score_train, training_images(config.data))
     return (
-        f"{sentence}; “dropout off” are {scored:,} training images answered as the {part} images "
+        f"{sentence}; “as tested” are {scored:,} training images answered as the {part} images "
         f"are, by the whole network after the epoch, so that only its distance from the {part} curve is overfitting."
     )
+
+
+def _changes_while_learning(config: Config) -> list[str]:
+    """What a batch has in training that a test image has not."""
+    model, augment = config.model, config.augment.name
+    found = {
+        f"{100 * model.dropout:g} % of the hidden units switched off": model.dropout > 0,
+        f"{100 * model.input_dropout:g} % of the pixels switched off": model.input_dropout > 0,
+        "noise on the pixels": model.input_noise > 0,
+        f"images changed by augment={augment}": augment != "none",
+    }
+    return [change for change, there in found.items() if there]
 
 
 def _cells(counts: Any) -> list[list[Cell]]:
