@@ -312,6 +312,26 @@ def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: 
     assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
 
 
+def test_a_resume_fetches_the_data_before_it_starts_a_job(
+    mnist_ff: Command, real_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs may run where there is no network."""
+    words = ["trainer.epochs=1", "model.hidden=[8]", "trainer.plots=false", f"data.root={tmp_path}/cache", "seed=0,1"]
+    words.append("data.mirrors=[nowhere]")
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 0
+    Path("sweep/1/summary.json").unlink()
+    shutil.rmtree(tmp_path / "cache")
+    before = stamps()
+    monkeypatch.delenv("MNIST_FF_MIRROR")
+    code, _, err = mnist_ff("train", "-m", "resume=sweep")
+    assert code == 1
+    assert "data=mnist: the sweep's jobs need it" in err
+    assert stamps() == before
+    monkeypatch.setenv("MNIST_FF_MIRROR", str(real_mnist))
+    assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
+    assert list((tmp_path / "cache").iterdir())
+
+
 def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> None:
     rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1},{optimizer:adam,optimizer.lr:0.01},{}]"
     code, out, err = mnist_ff("train", "-m", "dry_run=true", *SMALL[:1], "model.hidden=[8]", rows, "seed=0,1")

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
-from mnist_ff.errors import BadRunError, ConfigError, RunError, Stopped
+from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.hydra_app.making import JobMaker
 from mnist_ff.interrupts import interruptible
@@ -77,6 +77,8 @@ class CheckedSweeper(BasicSweeper):
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
             left, done = self.unfinished(plan)
+            if self.request.saved is not None:
+                self._fetch_again(left)
             before = f", {done} of them finished before" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
@@ -165,6 +167,17 @@ class CheckedSweeper(BasicSweeper):
             return plan
         jobs = self.checked_jobs([on_subset(words) for words in self._grid(arguments)])
         return SweepPlan(tuple(jobs), plan.words)
+
+    def _fetch_again(self, jobs: Sequence[Job]) -> None:
+        """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
+
+        Errors: DataError when it cannot be had any more; a subset would make another sweep of it.
+        """
+        from mnist_ff.data.load import ensure
+
+        for data in dict.fromkeys(job.config.data for job in jobs):
+            if ensure(data) != data:
+                raise DataError(f"data={data.name}: the sweep's jobs need it and it cannot be had now: mnist-ff data")
 
     def needs_fallback(self, configs: list[Config]) -> bool:
         """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
