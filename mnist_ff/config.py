@@ -886,9 +886,6 @@ def _check_between_keys(config: Config) -> None:
     optimizer = config.optimizer
     if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
         raise ConfigError("optimizer.nesterov=True: needs optimizer.momentum above 0, such as 0.9")
-    schedule = config.schedule
-    if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
-        raise ConfigError("schedule.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
     trainer = config.trainer
     if trainer.teacher is None and (trainer.teacher_weight > 0 or trainer.temperature != 1):
         key = "teacher_weight" if trainer.teacher_weight > 0 else "temperature"
@@ -898,10 +895,6 @@ def _check_between_keys(config: Config) -> None:
     if trainer.evaluate_every > 1 and (trainer.patience is not None or trainer.keep_best):
         key = "patience" if trainer.patience is not None else "keep_best"
         raise ConfigError(f"trainer.evaluate_every={trainer.evaluate_every}: must be 1 with trainer.{key}")
-    if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
-        raise ConfigError(
-            f"trainer.monitor={trainer.monitor}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
-        )
     if trainer.min_delta > 0 and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(
             f"trainer.min_delta={trainer.min_delta:g}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"

@@ -22,7 +22,7 @@ ORDER = ("tutorial", "speedrun", "clean", "augmented", "distill", "fashion")
 def rows_in(text: str, head: str) -> dict[str, str]:
     """The lines of the table with this head, by experiment."""
     start = text.index(head) + len(head)
-    lines = text[start : text.index("\n\n", start)].splitlines()
+    lines = text[start : text.index("\n\n", start - 1)].splitlines()
     return {line.split("`")[1]: line for line in lines}
 
 
@@ -30,8 +30,8 @@ def with_row(text: str, head: str, name: str, line: str) -> str:
     """The README with this line in the table, in the place of an older one."""
     old = rows_in(text, head)
     new = {**old, name: line}
-    lines = [new[name] for name in ORDER if name in new]
-    return text.replace(head + "\n".join(old.values()), head + "\n".join(lines))
+    lines = "".join(f"{new[name]}\n" for name in ORDER if name in new)
+    return text.replace(head + "".join(f"{line}\n" for line in old.values()), head + lines)
 
 
 def refuse_others(row: Row) -> None:

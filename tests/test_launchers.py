@@ -307,13 +307,13 @@ def test_a_resume_leaves_alone_what_slurm_still_has(slurm: Path, mnist_ff: Comma
     sweep.wait_for_training("0")
     before = squeue("%i").split()
     number = before[0].split("_")[0]
+    scontrol("hold", f"{number}_1")
+    scontrol("suspend", f"{number}_0")  # or they might end before the resume looks
     assert json.loads(Path("sweep/slurm.json").read_text()) == {job: f"{number}_{job}" for job in "012"}
     os.killpg(sweep.process.pid, signal.SIGINT)
     assert sweep.end()[0] == 130
     assert not Path("sweep/.stop").exists(), "the jobs go on"
     subprocess.run(["scancel", f"{number}_2"], check=True)
-    scontrol("hold", f"{number}_1")
-    scontrol("suspend", f"{number}_0")  # or they might end before the resume looks
     code, out, err = mnist_ff("train", "-m", "resume=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
     assert f"2 jobs that are still in Slurm (as {number}) are left alone" in out, err
     assert statuses()[2] == "finished"
@@ -352,14 +352,14 @@ def test_ctrl_c_while_slurm_is_asked_to_take_the_jobs_leaves_them_to_it(
 def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mnist_ff: Command) -> None:
     words = ("hydra/launcher=submitit_slurm", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3")
     words += ("hydra.sweeper.n_jobs=2", "hydra.sweeper.pruner=none", "data.validation_split=0.2")
-    sweep = Sweep(*words, "optimizer.lr=interval(0.001,0.01)", "trainer.epochs=150")
+    sweep = Sweep(*words, "optimizer.lr=interval(0.001,0.01)", "trainer.epochs=400")
     sweep.wait_for_training("0", "1")
+    numbers = ",".join(json.loads(Path("sweep/slurm.json").read_text()).values())
+    scontrol("suspend", numbers)  # or they might end before the resume looks
     os.killpg(sweep.process.pid, signal.SIGINT)
     assert sweep.end()[0] == 130
     counts = json.loads(Path("sweep/search.json").read_text())["counts"]
     assert (counts["running"], counts["waiting"]) == (2, 1)
-    numbers = ",".join(json.loads(Path("sweep/slurm.json").read_text()).values())
-    scontrol("suspend", numbers)  # or they might end before the resume looks
     resumed = Sweep(resume="sweep")
     assert resumed.process.stdout
     early = next(line for line in resumed.process.stdout if "jobs that are still" in line)

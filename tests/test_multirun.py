@@ -332,6 +332,29 @@ def test_a_resume_fetches_the_data_before_it_starts_a_job(
     assert list((tmp_path / "cache").iterdir())
 
 
+def test_a_search_stays_on_the_data_that_it_began_on(
+    mnist_ff: Command, real_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["trainer.epochs=1", "model.hidden=[8]", "trainer.plots=false", f"data.root={tmp_path}/cache"]
+    words += ["data.mirrors=[nowhere]", "data.validation_split=0.2", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1"]
+    words += ["hydra.sweeper.pruner=none", "optimizer.lr=interval(0.001,0.01)"]
+    more = "hydra.sweeper.n_trials=2"
+    monkeypatch.delenv("MNIST_FF_MIRROR")
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=subset")[0] == 0
+    monkeypatch.setenv("MNIST_FF_MIRROR", str(real_mnist))
+    code, _, err = mnist_ff("train", "-m", "resume=subset", more)
+    assert code == 0, err
+    assert all("instead_of: mnist" in path.read_text() for path in Path("subset").glob("[01]/config.yaml"))
+    assert len(list(Path("subset").glob("[01]/config.yaml"))) == 2
+
+    assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=whole")[0] == 0
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.delenv("MNIST_FF_MIRROR")
+    code, _, err = mnist_ff("train", "-m", "resume=whole", more)
+    assert code == 1
+    assert "data=mnist: the sweep's jobs need it" in err
+
+
 def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> None:
     rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1},{optimizer:adam,optimizer.lr:0.01},{}]"
     code, out, err = mnist_ff("train", "-m", "dry_run=true", *SMALL[:1], "model.hidden=[8]", rows, "seed=0,1")

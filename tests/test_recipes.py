@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import EarlyStopping
 from mnist_ff.checkpoint import load_checkpoint
+from mnist_ff.config import config_from, config_to_dict
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import ConfigError
@@ -506,6 +507,13 @@ def test_what_cannot_be_is_refused_before_anything_is_written(words: list[str], 
     assert code == 2
     assert reason in err
     assert not Path("outputs").exists()
+
+
+def test_what_is_refused_of_a_new_run_is_read_of_an_old_one() -> None:
+    config = compose(["schedule=one_cycle"])
+    trainer = replace(config.trainer, monitor="validation_accuracy")
+    old = replace(config, trainer=trainer, schedule=replace(config.schedule, initial=0.0, warmup=3))
+    assert config_from(config_to_dict(old)) == old
 
 
 def test_run_network_has_what_it_can_and_refuses_the_rest() -> None:

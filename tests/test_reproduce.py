@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, experiments
+from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, _changes, _file_name, experiments
 from mnist_ff.config import Config, conf_dir
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.runs import Run
-from tests.readme_recipes import README, refuse_others, rows_in, with_row
+from tests.readme_recipes import CHECK_HEAD, ORDER, README, refuse_others, rows_in, with_row
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -39,6 +40,24 @@ def test_an_experiment_is_a_delta_of_the_same_network(name: str) -> None:
         assert word in head, word
 
 
+def test_a_trick_that_is_switched_off_is_named() -> None:
+    own = compose(["experiment=augmented"])
+    off = compose(["experiment=augmented", "trainer.label_smoothing=0", "schedule=constant", "trainer.threads=1"])
+    assert _changes(off, own) == {"trainer.label_smoothing": 0.0, "schedule.name": "constant"}
+    assert _changes(own, own) == {}
+
+
+def test_another_trial_or_teacher_has_another_file() -> None:
+    row = Row("clean", "", 0.9, 0.1, 2, (0.8, 1.0), 1000, None, 1.0, 2.0, 0, (1, 2), {}, {"data": "mnist"}, {})
+    long = [{f"data.mirrors{n}": "é" * 200} for n in (1, 2)]
+    others = [{"model.dropout": 0.1}, {"model.dropout": 0.2}, *long]
+    names = [_file_name(replace(row, changes=changes)) for changes in ({}, *others)]
+    names += [_file_name(replace(row, conditions={"teacher": teacher})) for teacher in ("a1", "b2")]
+    assert names[0] == "clean"
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) < 200
+
+
 @pytest.mark.parametrize("name", rows_in(README.read_text(), HEAD))
 def test_an_experiments_file_says_what_its_row_says(name: str) -> None:
     _, _, accuracy, std, n, *_ = (cell.strip() for cell in rows_in(README.read_text(), HEAD)[name].split("|"))
@@ -50,6 +69,9 @@ def test_a_row_goes_into_the_readme_as_it_was_written() -> None:
     text = f"before\n\n{HEAD}| `clean` | 1 |\n| `fashion` | 2 |\n\nafter\n"
     text = with_row(with_row(text, HEAD, "fashion", "| `fashion` | 3 |"), HEAD, "speedrun", "| `speedrun` | 4 |")
     assert text == f"before\n\n{HEAD}| `speedrun` | 4 |\n| `clean` | 1 |\n| `fashion` | 3 |\n\nafter\n"
+    assert with_row(f"{HEAD}\nafter\n\nmore", HEAD, "clean", "| `clean` |") == f"{HEAD}| `clean` |\n\nafter\n\nmore"
+    assert README.read_text().count(HEAD) == README.read_text().count(CHECK_HEAD) == 1
+    assert sorted(ORDER) == experiments()
 
 
 def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> None:
@@ -127,6 +149,7 @@ def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:
         (["tutorial", "sweep.rows=[{seed:1}]"], "is decided by this command"),
         (["tutorial", "hydra/sweeper=optuna"], "is decided by this command"),
         (["tutorial", "hydra.sweep={dir:elsewhere}"], "is decided by this command"),
+        (["tutorial", "hydra={sweep:{dir:elsewhere}}"], "is decided by this command"),
     ],
 )
 def test_bad_words_run_nothing(words: list[str], reason: str, mnist_ff: Command) -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
-from mnist_ff.commands.endings import Clock
+from mnist_ff.commands.clock import Clock
 from mnist_ff.commands.resume import find_sweep
 from mnist_ff.interrupts import Interruption
 from mnist_ff.runs import OUTPUTS, Run

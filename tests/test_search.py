@@ -579,7 +579,7 @@ def test_a_pruned_run_is_whole() -> None:
     """A real training that is told to stop after its second epoch of five."""
     from rich.console import Console
 
-    from mnist_ff.commands.endings import Clock
+    from mnist_ff.commands.clock import Clock
     from mnist_ff.commands.parts import settle
     from mnist_ff.commands.train import train
     from mnist_ff.hydra_app.compose import compose

@@ -5,11 +5,26 @@ from __future__ import annotations
 import importlib.util
 import math
 
-from mnist_ff.config import Config, LoggerConfig, TrainerConfig
+from mnist_ff.config import Config, LoggerConfig, OneCycleConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run
+
+
+def check_new(config: Config) -> None:
+    """What nobody should begin with, though a run that has it may be read and go on; then check().
+
+    Errors: ConfigError naming the key.
+    """
+    trainer, schedule = config.trainer, config.schedule
+    if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
+        raise ConfigError(
+            f"trainer.monitor={trainer.monitor}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
+        )
+    if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
+        raise ConfigError("schedule.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
+    check(config)
 
 
 def check(config: Config) -> None:
@@ -84,7 +99,7 @@ def check_teacher(path: str) -> None:
         raise BadRunError(f"trainer.teacher={error}") from None
     if summary is None or summary.status != "finished":
         state = "did not end" if summary is None else f"is {summary.status}"
-        raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches: mnist-ff train resume={path}")
+        raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches")
     if not run.file("model.safetensors").is_file():
         raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end well")
 

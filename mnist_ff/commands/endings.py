@@ -1,44 +1,21 @@
-"""How a run's time was spent, and what is left of one that failed."""
+"""What is left of a run that failed: one line that says why, and a summary."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
+from mnist_ff.commands.clock import Clock
 from mnist_ff.config import Config
 from mnist_ff.errors import DivergedError, LostError, MnistError, RunError, Stopped
 from mnist_ff.records import Summary
 from mnist_ff.runs import Run
 
 log = logging.getLogger("mnist_ff")
-
-
-@dataclasses.dataclass
-class Clock:
-    """Where a run's seconds went. `began` and the results of time.perf_counter() share an origin."""
-
-    began: float
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the block's seconds to those under `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.seconds[name] = round(spent, 4)
-
-    def total(self) -> dict[str, float]:
-        """All parts, and the seconds since `began`."""
-        return {**self.seconds, "total": round(time.perf_counter() - self.began, 4)}
 
 
 @contextmanager

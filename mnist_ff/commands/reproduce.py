@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import re
 import secrets
@@ -16,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.commands.resume import FREE
-from mnist_ff.config import Config, conf_dir, flat, lasting, nearest
+from mnist_ff.config import Config, conf_dir, experiment, flat, lasting, nearest
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.records import Score, Summary
@@ -34,10 +35,17 @@ Sweep = Callable[[list[str]], int]
 """`mnist-ff train` with these words; the exit code."""
 Compose = Callable[[Sequence[str]], Config]
 
-BESIDE = (FREE - {"trainer.epochs"}) | {"seed", "name", "data.fallback", "trainer.device", "trainer.threads"}
+BESIDE = (FREE - {"trainer.epochs"}) | {
+    "seed",
+    "name",
+    "data.fallback",
+    "trainer.device",
+    "trainer.threads",
+    "trainer.teacher",  # a place: who taught stands among the conditions
+}
 """Keys that a row may differ in from its experiment: where and how it ran, and what was written."""
-SAME_WEIGHTS = {"trainer.teacher"}
-"""Keys that name a place; what is there stands in each run's environment.json."""
+LONGEST = 150
+"""Characters of a file's name; what is longer ends in a digest of all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +120,11 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
 def _file_name(row: Row) -> str:
     """The experiment, and what was changed in it: a trial never takes the place of the recipe's own row."""
     words = [row.experiment, *(f"{key}={value}" for key, value in row.changes.items())]
-    return re.sub(r"[^\w.,=+-]", "-", ",".join(words))[:200]
+    if "teacher" in row.conditions:
+        words.append(f"teacher={row.conditions['teacher']}")
+    name = re.sub(r"[^a-zA-Z0-9_.,=+-]", "-", ",".join(words))
+    digest = hashlib.sha256(",".join(words).encode()).hexdigest()[:12]
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{digest}"
 
 
 def experiments() -> list[str]:
@@ -125,7 +137,7 @@ def _new_sweep(name: str, overrides: Sequence[str], seeds: int, compose: Compose
         raise ConfigError(f"--seeds {seeds}: must be at least 2, since the row shows how far chance moves the result")
     for word in overrides:
         key = word.split("=")[0].lstrip("+~")
-        if key in ("seed", "experiment", "resume", "dry_run") or re.match(r"sweep\b|hydra[./](?!launcher\b)", key):
+        if key in ("seed", "experiment", "resume", "dry_run") or re.match(r"sweep\b|hydra(?![./]launcher\b)", key):
             raise ConfigError(f"{word}: is decided by this command; --seeds says how many runs")
         if "=" not in word:
             raise ConfigError(f"{word}: an override is KEY=VALUE, such as trainer.epochs=5")
@@ -206,9 +218,8 @@ def _command(name: str, directory: Path, seeds: int) -> str:
 
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:
-    values, before = flat(lasting(config)), flat(lasting(own))
-    keys = [key for key in (*values, *before) if key not in BESIDE | SAME_WEIGHTS]
-    return {key: values.get(key) for key in dict.fromkeys(keys) if values.get(key) != before.get(key)}
+    values, before = flat(experiment(config)), flat(experiment(own))
+    return {key: value for key, value in values.items() if key not in BESIDE and value != before.get(key)}
 
 
 def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
@@ -219,7 +230,7 @@ def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
 
 def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
     environment = run.environment()
-    git = environment.get("git")
+    git, teacher = environment.get("git"), environment.get("teacher")
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
     return {
         "device": environment["device_name"],
@@ -230,6 +241,7 @@ def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
         "commit": None if git is None else git["sha"] + (" (changed)" if git["dirty"] else ""),
         "date": environment["started"][:10],
         "data": f"{summary.data}{instead}",
+        "teacher": None if teacher is None else teacher["sha256"][:12],
     }
 
 

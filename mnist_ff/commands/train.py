@@ -23,7 +23,8 @@ from mnist_ff.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from mnist_ff.commands.endings import Clock, failures_of_the_machine, status_of, write_failure
+from mnist_ff.commands.clock import Clock
+from mnist_ff.commands.endings import failures_of_the_machine, status_of, write_failure
 from mnist_ff.commands.environment import environment
 from mnist_ff.commands.keep import save_augmented, save_predictions
 from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback

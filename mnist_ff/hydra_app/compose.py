@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_ff.commands.check import check
+from mnist_ff.commands.check import check_new
 from mnist_ff.config import (
     Config,
     SweepConfig,
@@ -139,7 +139,7 @@ def _plain(composed: DictConfig, keys: Sequence[Any]) -> dict[str, Any]:
 def checked(composed: DictConfig) -> Config:
     """typed(), and its keys checked with each other and with the machine. Errors: ConfigError."""
     config = typed(composed)
-    check(config)
+    check_new(config)
     return config
 
 

@@ -14,7 +14,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
-from mnist_ff.commands.check import check
+from mnist_ff.commands.check import check, check_new
 from mnist_ff.commands.resume import LOGGER, changed, find_run, is_done, resumed_config, saved_config
 from mnist_ff.config import Config, DataConfig, check_no_password, config_to_dict, known_keys, sweep_keys
 from mnist_ff.errors import ConfigError, RunError
@@ -132,7 +132,7 @@ def _single(hydra: Any, overrides: list[str], console: Console, began: float) ->
 
 def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Console, began: float) -> int:
     """Train in the new directory that `composed` names."""
-    check(config)
+    check_new(config)
     with config_errors():
         directory = output_directory("hydra.run.dir", str(composed.hydra.run.dir))
     if directory.exists():
@@ -227,7 +227,7 @@ class _Trainer:
 
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
-        from mnist_ff.commands.endings import Clock
+        from mnist_ff.commands.clock import Clock
         from mnist_ff.commands.parts import settle
         from mnist_ff.commands.train import train
 

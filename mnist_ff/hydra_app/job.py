@@ -132,7 +132,7 @@ def go_on_or_start(
     """
     start = time.perf_counter()
     from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
-    from mnist_ff.commands.endings import Clock
+    from mnist_ff.commands.clock import Clock
     from mnist_ff.commands.parts import settle
     from mnist_ff.commands.train import train
 
@@ -155,7 +155,8 @@ def go_on_or_start(
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:
     """Say why in the directory, if nobody else is at work there and the disk allows it."""
-    from mnist_ff.commands.endings import Clock, write_failure
+    from mnist_ff.commands.clock import Clock
+    from mnist_ff.commands.endings import write_failure
 
     with suppress(MnistError, OSError):
         run.path.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_ff.commands.check import check
+from mnist_ff.commands.check import check_new
 from mnist_ff.commands.resume import changed
 from mnist_ff.config import Config, known_keys, with_absolute_paths
 from mnist_ff.errors import ConfigError
@@ -70,7 +70,7 @@ class JobMaker:
             return None
         with suppress(ConfigError):
             config = changed(base, dict(pair for _, pair in pairs if pair is not None))
-            check(config)
+            check_new(config)
             return with_absolute_paths(config)
         return None
 

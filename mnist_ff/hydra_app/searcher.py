@@ -11,7 +11,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from mnist_ff.config import Config, known_keys
+from mnist_ff.config import Config, MNIST5kConfig, known_keys
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.job import SweepJob, write_reason
 from mnist_ff.hydra_app.space import split_words
@@ -159,7 +159,7 @@ class OptunaSweeper(CheckedSweeper):
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
-        if fetch and self.needs_fallback(configs):
+        if fetch and self._subset_stands_in(configs):
             fixed = on_subset(fixed)
             configs = self._corners(fixed, space)
         epochs = max(config.trainer.epochs for config in configs)
@@ -171,6 +171,19 @@ class OptunaSweeper(CheckedSweeper):
             )
         threads = max(config.trainer.threads or 0 for config in configs) or None
         return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
+
+    def _subset_stands_in(self, configs: list[Config]) -> bool:
+        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be had.
+
+        Errors: DataError when it was there before and is not now.
+        """
+        saved = self.request.saved
+        if saved is None or not saved.jobs:
+            return self.needs_fallback(configs)
+        if any(isinstance(job.config.data, MNIST5kConfig) and job.config.data.instead_of for job in saved.jobs):
+            return True
+        self.fetch_again(saved.jobs)
+        return False
 
     def _search_plan(self, fixed: Sequence[str], space: Space, epochs: int) -> SearchPlan:
         return SearchPlan(

@@ -77,11 +77,11 @@ class CheckedSweeper(BasicSweeper):
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
             left, done = self.unfinished(plan)
-            if self.request.saved is not None:
-                self._fetch_again(left)
             before = f", {done} of them finished before" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
+            if self.request.saved is not None:
+                self.fetch_again([job for job in left if job not in there])
             left = left if self.detached else [job for job in left if job not in there]
             together = [job.config.trainer.threads for job in plan.jobs]
             self.launch(left, varied_keys(plan.jobs), Tally(len(plan.jobs), done), together)
@@ -168,7 +168,7 @@ class CheckedSweeper(BasicSweeper):
         jobs = self.checked_jobs([on_subset(words) for words in self._grid(arguments)])
         return SweepPlan(tuple(jobs), plan.words)
 
-    def _fetch_again(self, jobs: Sequence[Job]) -> None:
+    def fetch_again(self, jobs: Sequence[Job]) -> None:
         """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
 
         Errors: DataError when it cannot be had any more; a subset would make another sweep of it.
@@ -177,7 +177,9 @@ class CheckedSweeper(BasicSweeper):
 
         for data in dict.fromkeys(job.config.data for job in jobs):
             if ensure(data) != data:
-                raise DataError(f"data={data.name}: the sweep's jobs need it and it cannot be had now: mnist-ff data")
+                raise DataError(
+                    f"data={data.name}: the sweep's jobs need it and it cannot be had now: mnist-ff data {data.name}"
+                )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
         """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
