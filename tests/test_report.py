@@ -328,6 +328,7 @@ def test_what_a_batch_has_and_a_test_image_has_not_is_said() -> None:
     assert "with images changed by augment=both and weights that still change: its loss is higher" in said
     said = _difference(compose(["experiment=clean"]), None)
     assert "15 % of the hidden units switched off and 5 % of the pixels switched off and weights" in said
+    assert "answered by the average of its weights after" in _difference(compose(["trainer.ema=0.9"]), None)
 
 
 def accuracy(values: Any) -> float:

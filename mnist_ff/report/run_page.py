@@ -164,12 +164,13 @@ def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
     part = (None if epochs is None else epochs["part"]) or "test"
     changes = "".join(f"{change} and " for change in _changes_while_learning(config))
     sentence = f"While learning, a batch is answered with {changes}weights that still change: its loss is higher"
+    whole = "the average of its weights" if config.trainer.ema else "the whole network"
     if "train_eval_loss" not in columns:
-        return f"{sentence}; the {part} images are answered by the whole network after the epoch: these do not compare."
+        return f"{sentence}; the {part} images are answered by {whole} after the epoch: these do not compare."
     scored = min(config.trainer.score_train, training_images(config.data))
     return (
         f"{sentence}; “as tested” are {scored:,} training images answered as the {part} images "
-        f"are, by the whole network after the epoch, so that only its distance from the {part} curve is overfitting."
+        f"are, by {whole} after the epoch, so that only its distance from the {part} curve is overfitting."
     )
 
 
