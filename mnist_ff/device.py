@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -50,8 +50,9 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     os.environ.setdefault("MKL_CBWR", "AUTO")  # read at MKL's first product: without it, equal runs may differ in a bit
     device = resolve_device(config.device)
     check_precision(config.precision, device)
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    threads, cuda = torch.get_num_threads(), device.type == "cuda"
+    current = torch.cuda.device(device) if cuda else nullcontext()  # streams and graphs are the current device's
+    with current, torch.random.fork_rng(devices=[device] if cuda else []):
         torch.manual_seed(seed)
         torch.set_num_threads(config.threads or threads)
         torch.set_flush_denormal(True)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from mnist_ff.augment import Augment
 from mnist_ff.config import OptimizerConfig, TrainerConfig
+from mnist_ff.cuda_step import CudaBatch, why_no_kernels
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.errors import ConfigError
 from mnist_ff.fused import FlatParameters, FusedBatch
@@ -153,15 +154,18 @@ class Steps:
 
 
 class GraphSteps:
-    """Batch after batch as replays of one captured step: the host only says 'again'.
+    """Batch after batch as replays of a captured graph: the host only says 'again'.
 
-    The chunk's rows, labels and log-probabilities and the number of the batch stand in static buffers. Each replay
-    takes its own rows by the number, trains, writes its part and counts up. A short last batch has its own graph.
-    Where rates are given, `rate` is the tensor that the optimizer reads: each replay puts its own batch's into it.
-    Warm-up and capture leave no trace in `state`, the tensors that training changes, nor in the generators.
+    A graph trains one batch or several in a row. The chunk's rows, labels and log-probabilities and the number of the
+    batch stand in static buffers: each replay takes its own rows by the number, trains, writes its part and counts up.
+    A short last batch has its own graph. Where rates are given, `rate` is the tensor that the optimizer reads: each
+    batch's own is put into it. Warm-up and capture leave no trace in `state`, the tensors that training changes, nor
+    in the generators.
     """
 
     WARM_UP = 3
+    TOGETHER = 5
+    """Batches that a graph trains while there are so many; what is done once a replay is shared by them."""
 
     def __init__(
         self,
@@ -186,53 +190,66 @@ class GraphSteps:
         self._rate = rate
         self._rates = torch.zeros(len(split) // batch_size + 1, device=split.labels.device)
         self._replays: dict[int, Callable[[], None]] = {}
+        self._recorded: list[Callable[[], None]] = []  # a graph does not keep the tensors alive that it reads
 
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
+        """As a Step; `stopped` is asked after each replay."""
         if rates:
             assert self._rate is not None
             self._rates[: len(rates)].copy_(torch.tensor(rates))
         elif self._rate is not None:
             self._rates.copy_(self._rate.expand_as(self._rates))
-        whole, rest = divmod(len(rows), self._batch_size)
-        replays = [self._replay(self._batch_size)] * whole + ([self._replay(rest)] if rest else [])
         labels = self._labels[: len(rows)]
+        parts = [(images, self._replay(images)) for images in self._parts(len(rows))]
         self._rows[: len(rows)].copy_(rows)
         torch.index_select(self._split.labels, 0, rows, out=labels)
         self._number.zero_()
         done = 0
-        for replay in replays:
+        for images, replay in parts:
             replay()
-            done = min(done + self._batch_size, len(rows))
+            done += images
             if stopped() is not None:
                 break
         return figures_of(self._logs[:done], labels[:done], self._batch_size)
 
-    def _replay(self, batch: int) -> Callable[[], None]:
-        if batch not in self._replays:
-            self._replays[batch] = self._captured(batch)
-        return self._replays[batch]
+    def _parts(self, images: int) -> list[int]:
+        """How many images each replay of a chunk trains on."""
+        together = self.TOGETHER * self._batch_size
+        several, left = divmod(images, together)
+        single, rest = divmod(left, self._batch_size)
+        return [together] * several + [self._batch_size] * single + ([rest] if rest else [])
 
-    def _captured(self, batch: int) -> Callable[[], None]:
-        offsets = torch.arange(batch, device=self._rows.device)
-        logs = torch.zeros(batch, CLASSES, device=self._rows.device)
+    def _replay(self, images: int) -> Callable[[], None]:
+        if images not in self._replays:
+            self._replays[images] = self._captured(images)
+        return self._replays[images]
 
-        def one() -> None:
-            places = self._number * self._batch_size + offsets
-            if self._rate is not None:
-                torch.index_select(self._rates, 0, self._number, out=self._rate)
-            self._batch_step(self._rows.index_select(0, places), self._labels.index_select(0, places), logs)
+    def _captured(self, images: int) -> Callable[[], None]:
+        offsets = torch.arange(images, device=self._rows.device)
+        batches = torch.arange(-(-images // self._batch_size), device=self._rows.device)
+        logs = torch.zeros(images, CLASSES, device=self._rows.device)
+
+        def some() -> None:
+            places, numbers = self._number * self._batch_size + offsets, self._number + batches
+            rows, labels = self._rows.index_select(0, places), self._labels.index_select(0, places)
+            parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, logs))
+            for number, batch in zip(torch.split(numbers, 1), zip(*parts, strict=True), strict=True):
+                if self._rate is not None:
+                    torch.index_select(self._rates, 0, number, out=self._rate)
+                self._batch_step(*batch)
             self._logs.index_copy_(0, places, logs)
-            self._number.add_(1)
+            self._number.add_(len(batches))
 
         before = [(tensor, tensor.clone()) for tensor in self._state()]
         states = [generator.get_state() for generator in self._generators]
         for _ in range(self.WARM_UP):
             self._number.zero_()
-            one()
+            some()
         self._number.zero_()
-        replay = self._capture(one, self._generators)
+        replay = self._capture(some, self._generators)
+        self._recorded.append(some)
         known = {tensor.data_ptr() for tensor, _ in before}
         with torch.no_grad():
             for tensor, value in before:
@@ -315,7 +332,8 @@ def build_steps(
     updates = updates or Updates(model, trainer)
     around = updates if updates.needed else None
     if flat is not None and isinstance(model, MLP):
-        batch_step = FusedBatch(model, flat, optimizer, split, precision, objective, augment, around)
+        kind = CudaBatch if device.type == "cuda" and why_no_kernels() is None else FusedBatch
+        batch_step = kind(model, flat, optimizer, split, precision, objective, augment, around)
     else:
         batch_step = EagerBatch(model, optimizer, split, precision, trainer.compile, objective, augment, around)
     if engine != "graph":

@@ -205,9 +205,9 @@ class FusedBatch:
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, logs: torch.Tensor) -> None:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
         space = self.space(len(rows))
-        torch.index_select(self._images, 0, rows, out=space.pixels)
         if self._low:
             self._weights.copy_(self._master)
+        self._take(space, rows)
         images = None if self._as_stored else self._seen(space)
         self._pass(space, images, labels, logs)
         if self._objective.epsilon:
@@ -222,6 +222,12 @@ class FusedBatch:
         self._updates.before()
         self._update()
         self._updates.after()
+
+    def _take(self, space: Workspace, rows: torch.Tensor) -> None:
+        """Put the images of these rows where the pass looks for them."""
+        torch.index_select(self._images, 0, rows, out=space.pixels)
+        if self._as_stored and space.inputs is not space.pixels:
+            space.inputs.copy_(space.pixels)
 
     def _seen(self, space: Workspace) -> torch.Tensor:
         """The pixels as the training sees them, (B, 784) float32 in [0, 1]."""
@@ -245,8 +251,6 @@ class FusedBatch:
     def _inputs(self, space: Workspace, images: torch.Tensor | None) -> torch.Tensor | None:
         """Make the network's inputs; return the teacher's answers to them, if there is one."""
         if images is None:
-            if space.inputs is not space.pixels:
-                space.inputs.copy_(space.pixels)
             answers = None if self._objective.teacher is None else self._objective.answers(as_input(space.pixels))
         else:
             answers = self._objective.answers(images)
@@ -258,16 +262,21 @@ class FusedBatch:
         return answers
 
     def _forward(self, space: Workspace) -> None:
-        inputs, scale = space.inputs, self._input_scale
-        for layer in space.layers[:-1]:
-            torch.addmm(layer.bias, inputs, layer.weight_t, alpha=scale, out=layer.before)
+        inputs = space.inputs
+        *hidden, last = space.layers
+        for index, layer in enumerate(hidden):
+            torch.addmm(layer.bias, inputs, layer.weight_t, alpha=self._scale(index), out=layer.before)
             self._activate(layer.before, layer.after)
-            inputs, scale = layer.after, 1.0
+            inputs = layer.after
             if self._model.dropout.dropped:
                 layer.mask.draw(self._model.dropout)
-                scale = self._model.dropout.scale
-        last = space.layers[-1]
-        torch.addmm(last.bias, inputs, last.weight_t, alpha=scale, out=last.before)
+        torch.addmm(last.bias, inputs, last.weight_t, alpha=self._scale(len(hidden)), out=last.before)
+
+    def _scale(self, index: int) -> float:
+        """What the inputs of a layer as they lie in memory are to be multiplied by."""
+        if index == 0:
+            return self._input_scale
+        return self._model.dropout.scale if self._model.dropout.dropped else 1.0
 
     def _loss(self, space: Workspace, labels: torch.Tensor, answers: torch.Tensor | None, logs: torch.Tensor) -> None:
         """Log-probabilities in fp32, and the objective's gradient; the cross-entropy's is (softmax - one-hot) / B."""
@@ -281,21 +290,29 @@ class FusedBatch:
 
     def _backward(self, space: Workspace, again: bool) -> None:
         layers, before = space.layers, int(again)
-        dropout = self._model.dropout
         for index in range(len(layers) - 1, -1, -1):
             layer = layers[index]
             below = layers[index - 1] if index else None
             inputs = space.inputs if below is None else below.after
-            scale = self._input_scale if below is None else (dropout.scale if dropout.dropped else 1.0)
-            weight, bias = layer.weight_gradient, layer.bias_gradient
-            torch.addmm(weight, layer.delta_t, inputs, beta=before, alpha=scale, out=weight)
-            torch.addmm(bias, space.ones, layer.delta, beta=before, out=bias)
-            if below is None:
-                return
-            torch.addmm(below.delta, layer.delta, layer.weight, beta=0, alpha=scale, out=below.delta)
-            self._derivative(below.delta, below.before, below.after)
-            if dropout.dropped and self._model.activation not in MASKS_ITSELF:
-                below.delta_bits.bitwise_and_(below.mask.keep)
+            scale = self._scale(index)
+            self._weight_gradient(layer, inputs, scale, before)
+            self._bias_gradient(layer, space.ones, before)
+            if below is not None:
+                self._delta_below(layer, below, scale)
+
+    def _weight_gradient(self, layer: Layer, inputs: torch.Tensor, scale: float, before: int) -> None:
+        weight = layer.weight_gradient
+        torch.addmm(weight, layer.delta_t, inputs, beta=before, alpha=scale, out=weight)
+
+    def _bias_gradient(self, layer: Layer, ones: torch.Tensor, before: int) -> None:
+        bias = layer.bias_gradient
+        torch.addmm(bias, ones, layer.delta, beta=before, out=bias)
+
+    def _delta_below(self, layer: Layer, below: Layer, scale: float) -> None:
+        torch.addmm(below.delta, layer.delta, layer.weight, beta=0, alpha=scale, out=below.delta)
+        self._derivative(below.delta, below.before, below.after)
+        if self._model.dropout.dropped and self._model.activation not in MASKS_ITSELF:
+            below.delta_bits.bitwise_and_(below.mask.keep)
 
     def _input_gradient(self, space: Workspace) -> torch.Tensor:
         """The last pass's gradient by its images (B, 784), but for a positive factor."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer
-from torch.optim import RMSprop as TorchRMSprop
+from torch.optim import Optimizer
 
 from mnist_ff.config import (
     AdamConfig,
@@ -20,8 +20,44 @@ from mnist_ff.config import (
 )
 
 Parameters = Iterable[torch.nn.Parameter]
+Rule = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "float | torch.Tensor", float, float, float], None]
+"""(weights, gradient, average of squares with eps in it, rate, rho, eps, decay): update weights and average."""
+Kind = TypeVar("Kind", bound=type[Optimizer])
+
+GUARDED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad", "_cuda_graph_capture_health_check")
+"""Methods that torch keeps from its compiler by a wrapper which imports the compiler when it is first called."""
 
 
+def unguarded(kind: Kind) -> Kind:
+    """Take torch's guards off an optimizer: its compiler sees none of ours, and importing it takes seconds."""
+    for name in GUARDED:
+        if hasattr(kind, name):
+            setattr(kind, name, inspect.unwrap(getattr(kind, name)))
+    kind.step = torch.no_grad()(inspect.unwrap(kind.step))  # type: ignore[method-assign]
+    return kind
+
+
+@unguarded
+class Adam(torch.optim.Adam):
+    """torch's."""
+
+
+@unguarded
+class AdamW(torch.optim.AdamW):
+    """torch's."""
+
+
+@unguarded
+class SGD(torch.optim.SGD):
+    """torch's."""
+
+
+@unguarded
+class TorchRMSprop(torch.optim.RMSprop):
+    """torch's."""
+
+
+@unguarded
 class RMSprop(Optimizer):
     """Keras 0.3's RMSprop: v = rho v + (1 - rho) g^2;  p -= lr g / sqrt(v + eps).
 
@@ -38,15 +74,14 @@ class RMSprop(Optimizer):
                 # v + eps, kept as one: that saves a pass over memory
                 self.state[parameter]["denominator"] = torch.full_like(parameter, eps, requires_grad=False)
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update. A closure is not used: the rule needs one gradient only."""
         self.update()
 
-    def update(self) -> None:
+    def update(self, rule: Rule | None = None) -> None:
         """step() without the hooks and guards that torch wraps around it, which cost a tenth of a small network's step.
 
-        To be called under torch.no_grad().
+        To be called under torch.no_grad(). `rule` updates one tensor where there is something faster than torch.
         """
         for group in self.param_groups:
             lr, rho = group["lr"], group["rho"]
@@ -54,6 +89,9 @@ class RMSprop(Optimizer):
                 if parameter.grad is None:
                     continue
                 square = self.state[parameter]["denominator"]
+                if rule is not None:
+                    rule(parameter, parameter.grad, square, lr, rho, group["eps"], self._decay)
+                    continue
                 torch.add(self._rest, square, alpha=rho, out=square)
                 square.addcmul_(parameter.grad, parameter.grad, value=1 - rho)
                 root = torch.sqrt(square, out=self._scratch(parameter))
@@ -71,13 +109,13 @@ class RMSprop(Optimizer):
         return self._rooms[parameter]
 
 
+@unguarded
 class Lion(Optimizer):
     """Lion (Chen et al. 2023, arXiv:2302.06675, its program 1), weight decay decoupled."""
 
     def __init__(self, params: Parameters, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
-    @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update. A closure is not used: the rule needs one gradient only."""
         for group in self.param_groups:
@@ -93,7 +131,8 @@ class Lion(Optimizer):
                 momentum.lerp_(parameter.grad, 1 - beta2)
 
 
-class Nadam(NAdam):
+@unguarded
+class Nadam(torch.optim.NAdam):
     """torch.optim.NAdam whose state is there from the start, its product of momenta at one: a CUDA graph needs both."""
 
     def reset(self, capturable: bool) -> None:
@@ -162,7 +201,7 @@ def _sgd(config: OptimizerConfig, parameters: Parameters) -> Optimizer:
     )
 
 
-def _adam(kind: type[Adam]) -> Callable[[OptimizerConfig, Parameters], Optimizer]:
+def _adam(kind: type[torch.optim.Adam]) -> Callable[[OptimizerConfig, Parameters], Optimizer]:
     def build(config: OptimizerConfig, parameters: Parameters) -> Optimizer:
         assert isinstance(config, AdamConfig)
         return kind(

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels then run on a CPU's tensors
 
 from mnist_ff import cli
 from mnist_ff.data.load import Data, Split

@@ -15,7 +15,8 @@ LAYERS = [
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}
     | {"model", "optimizer", "schedule", "augment", "objective", "updates"},
-    {"fused"},
+    {"fused", "cuda_kernels"},
+    {"cuda_step"},
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},
     {"trackers"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +72,18 @@ def test_momentum_and_decay_reach_the_optimizer() -> None:
     nesterov, _ = steps(optimizer_config("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"), 5)
     momentum, _ = steps(optimizer_config("optimizer=sgd", "optimizer.momentum=0.9"), 5)
     assert np.abs(nesterov - momentum).max() > 1e-6
+
+
+def test_no_optimizer_imports_torchs_compiler() -> None:
+    """Its import takes seconds, which every training would wait for."""
+    code = (
+        "import sys, torch; from mnist_ff.optimizer import BUILDERS, build_optimizer\n"
+        "from mnist_ff.hydra_app.compose import compose\n"
+        "for name in BUILDERS:\n"
+        "    weights = torch.nn.Parameter(torch.ones(5)); weights.grad = torch.ones(5)\n"
+        "    optimizer = build_optimizer(compose([f'optimizer={name}']).optimizer, [weights])\n"
+        "    optimizer.step(); optimizer.load_state_dict(optimizer.state_dict()); optimizer.zero_grad()\n"
+        "    assert bool((weights < 1).all())\n"
+        "    assert 'torch._dynamo' not in sys.modules, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

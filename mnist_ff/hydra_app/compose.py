@@ -163,8 +163,9 @@ def check_overrides(loader: ConfigLoader, words: Sequence[str]) -> list[Override
     """
     parser = OverridesParser.create(config_loader=loader)
     overrides = [_parsed(parser, word) for word in words]
+    groups = config_groups(loader)
     for override in overrides:
-        _check_override(loader, override)
+        _check_override(groups, override)
     return overrides
 
 
@@ -176,7 +177,7 @@ def _parsed(parser: OverridesParser, word: str) -> Override:
         raise ConfigError(f"{word}: {reason}\nan override is KEY=VALUE, such as optimizer.lr=0.003") from None
 
 
-def _check_override(loader: ConfigLoader, override: Override) -> None:
+def _check_override(groups: dict[str, list[str]], override: Override) -> None:
     key = override.key_or_group
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         _check_hydra_override(key, override)
@@ -185,7 +186,6 @@ def _check_override(loader: ConfigLoader, override: Override) -> None:
         raise ConfigError("data.instead_of: is set by mnist-ff when MNIST could not be had")
     if override.type == OverrideType.DEL:
         raise ConfigError(f"~{key}: a key cannot be removed; every key has a value")
-    groups = config_groups(loader)
     if key in groups:
         _check_options(key, override, groups[key])
         return

@@ -1,0 +1,141 @@
+"""The step of a CUDA graph without a GPU: Triton's interpreter runs the kernels, the streams are one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mnist_ff import cuda_step
+from mnist_ff.cuda_step import CudaBatch
+from mnist_ff.data.load import Split
+from mnist_ff.engine import Steps
+from mnist_ff.fused import ACTIVATIONS, FlatParameters, FusedBatch
+from mnist_ff.hydra_app.compose import compose
+from mnist_ff.model import build_model
+from mnist_ff.objective import build_objective
+from mnist_ff.optimizer import build_optimizer, set_rate
+from tests.conftest import make_split
+
+pytest.importorskip("triton", reason="triton is not installed")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Line:
+    """Nothing is aside."""
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    @contextmanager
+    def fork(self) -> Iterator[None]:
+        yield
+
+    def join(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(cuda_step, "Aside", Line)
+
+
+def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The figures of two epochs, and the weights after them."""
+    config = compose(["trainer.batch_size=64", "model.hidden=[32,16]", *words])
+    model = build_model(config.model, 0, DEVICE)
+    flat = FlatParameters(model)
+    optimizer = build_optimizer(config.optimizer, [flat.whole])
+    precision = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
+    split = split.to(DEVICE)
+    step = Steps(kind(model, flat, optimizer, split, precision, build_objective(config.trainer, None)), split, 64)
+    rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    return torch.cat([step(rows), step(rows)]).cpu(), model.state_dict()
+
+
+def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
+    (plain, before), (figures, after) = (trained(kind, split, *words) for kind in (FusedBatch, CudaBatch))
+    assert (plain - figures)[:, 0].abs().max() <= tolerance
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=tolerance, rtol=1e-3)
+    assert figures[-1, 0] < figures[0, 0], "something must have been learnt"
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("dropout", ["0", "0.4"])
+def test_the_kernels_give_what_torch_gives_for_every_activation(activation: str, dropout: str) -> None:
+    """With dropout too where chance is a CPU's: one line of random words is cut alike."""
+    if DEVICE.type == "cuda" and dropout != "0":
+        pytest.skip("no CPU generator on a CUDA device")
+    assert_equal(make_split(200), f"model.activation={activation}", f"model.dropout={dropout}")
+
+
+@pytest.mark.parametrize("hidden", ["[]", "[7]", "[33,5,9]"])
+def test_the_kernels_fit_every_depth(hidden: str) -> None:
+    assert_equal(make_split(200), f"model.hidden={hidden}", "model.dropout=0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer=adam",),
+        ("optimizer.weight_decay=0.1",),
+        ("trainer.label_smoothing=0.1",),
+        ("trainer.adversarial=0.2",),
+        ("model.input_noise=0.1",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_kernels_fit_every_part(words: tuple[str, ...]) -> None:
+    if DEVICE.type == "cuda" and "noise" in words[0]:
+        pytest.skip("no CPU generator on a CUDA device")
+    assert_equal(make_split(200), "model.dropout=0", *words)
+
+
+def test_bf16_products_stay_near_fp32() -> None:
+    split = make_split(200)
+    words = ("model.dropout=0", "optimizer=sgd", "model.activation=gelu")
+    exact, _ = trained(FusedBatch, split, *words)
+    figures, weights = trained(CudaBatch, split, "trainer.precision=bf16", *words)
+    furthest = 0.02 if DEVICE.type == "cuda" else 0.1  # the interpreter cuts a number where a GPU rounds it
+    assert 0 < (figures - exact)[:, 0].abs().max() < furthest
+    assert all(value.dtype == torch.float32 for value in weights.values())
+
+
+def test_floats_are_taken_too() -> None:
+    split = make_split(200)
+    floats = Split(split.images.flatten(1).float() / 255, split.labels)
+    expected, _ = trained(CudaBatch, split, "model.dropout=0")
+    figures, _ = trained(CudaBatch, floats, "model.dropout=0")
+    torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
+
+
+def test_an_update_reads_its_rate_from_the_device() -> None:
+    from mnist_ff import cuda_kernels
+
+    config = replace(compose(["optimizer.weight_decay=0.1"]).optimizer, lr=0.01)
+    results = []
+    for rule in (None, cuda_kernels.rmsprop):
+        weights = torch.nn.Parameter(torch.linspace(-1, 1, 3000).to(DEVICE))
+        weights.grad = torch.linspace(1, -2, 3000).to(DEVICE)
+        optimizer = build_optimizer(config, [weights])
+        set_rate(optimizer, torch.tensor(0.003).to(DEVICE))
+        with torch.no_grad():
+            for _ in range(3):
+                optimizer.update(rule=rule)  # type: ignore[attr-defined]
+        results.append(weights.detach())
+    torch.testing.assert_close(results[0], results[1])
+    assert (results[0] - torch.linspace(-1, 1, 3000).to(DEVICE)).abs().max() > 0.001
+
+
+def test_a_nan_goes_through_every_kernel() -> None:
+    from mnist_ff import cuda_kernels
+
+    for activation in ACTIVATIONS:
+        z = torch.full((4, 3), float("nan"), device=DEVICE)
+        cuda_kernels.hidden(z, z, torch.zeros(3, device=DEVICE), None, 1.0, 0, activation)
+        assert bool(z.isnan().all()), activation
