@@ -24,7 +24,7 @@ from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import ConfigError, DataError
-from mnist_ff.evaluation import evaluate
+from mnist_ff.evaluation import score
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.interrupts import interruptible
 from mnist_ff.model import MLP, build_model, seed_dropout
@@ -168,7 +168,7 @@ def _train(
         if updates.average is not None and outcome.steps:
             updates.average.put()
     if verbose:
-        say(f"score [loss, accuracy]  {score_text(evaluate(network, data.test).score)}")
+        say(f"score [loss, accuracy]  {score_text(score(network, data.test))}")
     return history.losses
 
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mnist_ff.data.load import Split
 from mnist_ff.fused import FlatParameters, FusedBatch, Layer, Workspace
 from mnist_ff.model import MLP
-from mnist_ff.optimizer import RMSprop
+from mnist_ff.optimizer import Adam, RMSprop
 
 log = logging.getLogger("mnist_ff")
 
@@ -69,7 +69,9 @@ class CudaBatch(FusedBatch):
         self._chance, self._heavy, self._light = Aside(device), Aside(device), Aside(device)
         self._words: dict[int, torch.Tensor] = {}
         if isinstance(optimizer, RMSprop):
-            self._update = functools.partial(optimizer.update, rule=cuda_kernels.rmsprop)
+            self._update = functools.partial(optimizer.update, cuda_kernels.rmsprop)
+        elif isinstance(optimizer, Adam):
+            self._update = functools.partial(optimizer.update, cuda_kernels.adam)
 
     def _workspace(self, batch: int) -> Workspace:
         space = super()._workspace(batch)

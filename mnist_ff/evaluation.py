@@ -29,20 +29,32 @@ class Evaluation:
     """(N,) int64."""
 
 
+def score(model: nn.Module, split: Split) -> Score:
+    """Loss and accuracy over a whole split. Leaves the model in training mode as it was."""
+    return _score(_logits(model, split), split)
+
+
 def evaluate(model: nn.Module, split: Split) -> Evaluation:
-    """Loss, accuracy and probabilities over a whole split. Leaves the model in training mode as it was."""
+    """score() with the probabilities and answers behind it."""
+    logits = _logits(model, split)
+    probabilities, answers = logits.softmax(1).cpu(), logits.argmax(1).cpu()
+    return Evaluation(_score(logits, split), probabilities, answers, split.labels.cpu())
+
+
+def _logits(model: nn.Module, split: Split) -> torch.Tensor:
+    """(N, 10) float32, dropout off."""
     was_training = model.training
     at_once = len(split) if split.images.is_cuda else ROWS_AT_ONCE
     model.train(False)
     try:
         with torch.inference_mode():
             parts = [model(as_input(split.images[start : start + at_once])) for start in range(0, len(split), at_once)]
-            logits = torch.cat(parts).float()
-            loss = F.cross_entropy(logits.double(), split.labels)  # float64: the mean of 10,000 to the last digit
-            answers = logits.argmax(1)
-            correct = int((answers == split.labels).sum())
-            probabilities = logits.softmax(1)
+            return torch.cat(parts).float()
     finally:
         model.train(was_training)
-    score = Score(float(loss), correct / len(split), correct, len(split))
-    return Evaluation(score, probabilities.cpu(), answers.cpu(), split.labels.cpu())
+
+
+def _score(logits: torch.Tensor, split: Split) -> Score:
+    loss = F.cross_entropy(logits.double(), split.labels)  # float64: the mean of 10,000 to the last digit
+    correct = int((logits.argmax(1) == split.labels).sum())
+    return Score(float(loss), correct / len(split), correct, len(split))

@@ -22,6 +22,8 @@ from mnist_ff.config import (
 Parameters = Iterable[torch.nn.Parameter]
 Rule = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "float | torch.Tensor", float, float, float], None]
 """(weights, gradient, average of squares with eps in it, rate, rho, eps, decay): update weights and average."""
+AdamRule = Callable[[torch.Tensor, torch.Tensor, "dict[str, torch.Tensor]", "dict[str, Any]", bool], None]
+"""(weights, gradient, torch's state, torch's group, whether decay is decoupled): update weights and averages."""
 Kind = TypeVar("Kind", bound=type[Optimizer])
 
 GUARDED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad", "_cuda_graph_capture_health_check")
@@ -41,9 +43,23 @@ def unguarded(kind: Kind) -> Kind:
 class Adam(torch.optim.Adam):
     """torch's."""
 
+    def update(self, rule: AdamRule) -> None:
+        """step() by a rule of its own. To be called under torch.no_grad()."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:  # as torch makes it
+                    state["step"] = torch.zeros((), device=parameter.device)
+                    state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
+                    state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
+                state["step"].add_(1)
+                rule(parameter, parameter.grad, state, group, isinstance(self, AdamW))
+
 
 @unguarded
-class AdamW(torch.optim.AdamW):
+class AdamW(torch.optim.AdamW, Adam):
     """torch's."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import torch
@@ -82,7 +81,9 @@ def test_the_kernels_fit_every_depth(hidden: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("optimizer=adam",),
+        ("optimizer=adam", "optimizer.weight_decay=0.1"),
+        ("optimizer=adamw", "optimizer.beta1=0"),
+        ("optimizer=sgd", "optimizer.lr=0.1"),
         ("optimizer.weight_decay=0.1",),
         ("trainer.label_smoothing=0.1",),
         ("trainer.adversarial=0.2",),
@@ -114,19 +115,20 @@ def test_floats_are_taken_too() -> None:
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
-def test_an_update_reads_its_rate_from_the_device() -> None:
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw"])
+def test_an_update_reads_its_rate_from_the_device(optimizer: str) -> None:
     from mnist_ff import cuda_kernels
 
-    config = replace(compose(["optimizer.weight_decay=0.1"]).optimizer, lr=0.01)
+    config = compose([f"optimizer={optimizer}", "optimizer.weight_decay=0.1"]).optimizer
     results = []
-    for rule in (None, cuda_kernels.rmsprop):
+    for rule in (None, cuda_kernels.rmsprop if optimizer == "rmsprop" else cuda_kernels.adam):
         weights = torch.nn.Parameter(torch.linspace(-1, 1, 3000).to(DEVICE))
         weights.grad = torch.linspace(1, -2, 3000).to(DEVICE)
-        optimizer = build_optimizer(config, [weights])
+        optimizer = build_optimizer(config, [weights], capturable=DEVICE.type == "cuda")
         set_rate(optimizer, torch.tensor(0.003).to(DEVICE))
         with torch.no_grad():
             for _ in range(3):
-                optimizer.update(rule=rule)  # type: ignore[attr-defined]
+                optimizer.step() if rule is None else optimizer.update(rule)  # type: ignore[attr-defined]
         results.append(weights.detach())
     torch.testing.assert_close(results[0], results[1])
     assert (results[0] - torch.linspace(-1, 1, 3000).to(DEVICE)).abs().max() > 0.001

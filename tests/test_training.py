@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, repeat
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,7 +104,7 @@ def test_the_host_waits_once_a_chunk(small_data: Data, monkeypatch: pytest.Monke
         raise AssertionError("a tensor was read by itself")
 
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    monkeypatch.setattr("mnist_ff.commands.parts.evaluate", lambda model, split: SimpleNamespace(score=SCORE))
+    monkeypatch.setattr("mnist_ff.commands.parts.score", lambda model, split: SCORE)
     monkeypatch.setattr(torch.Tensor, "item", forbidden)
     run(small_data, "trainer.sync_every=4", "trainer.epochs=1")
     assert reads == [4, 4, 2]

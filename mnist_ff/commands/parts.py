@@ -18,7 +18,7 @@ from mnist_ff.checkpoint import load_model
 from mnist_ff.commands.check import check
 from mnist_ff.config import Config, with_absolute_paths
 from mnist_ff.data.load import Data, Split, ensure
-from mnist_ff.evaluation import evaluate
+from mnist_ff.evaluation import score
 from mnist_ff.records import Plan, Position, Score
 from mnist_ff.runs import Run
 from mnist_ff.schedule import learning_rate, moves
@@ -98,7 +98,7 @@ def scorer(
 
     def scores() -> Mapping[str, Score]:
         with nullcontext() if updates is None else updates.in_place():
-            return {part: evaluate(model, split).score for part, split in parts.items()}
+            return {part: score(model, split) for part, split in parts.items()}
 
     return scores
 

@@ -31,13 +31,13 @@ from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, sto
 from mnist_ff.commands.resume import recipe
 from mnist_ff.config import Config, experiment, flat
 from mnist_ff.data.load import load_data
-from mnist_ff.engine import build_steps, choose_engine
+from mnist_ff.engine import GraphSteps, build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, RunError
 from mnist_ff.evaluation import evaluate
 from mnist_ff.files import remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
-from mnist_ff.records import EARLY, Outcome, Position, Score, Summary
+from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
 from mnist_ff.runs import AUGMENTED, Run, shown
 from mnist_ff.schedule import moves
 from mnist_ff.seeds import generator
@@ -215,6 +215,7 @@ class _Training:
     def _fit(self) -> Outcome:
         config = self.config
         plan = plan_of(config, self.data, self.position)
+        self._capture(plan)
         with ExitStack() as stack:
             stack.enter_context(self.clock.part("train"))
             if self.resumed and self._early() is not None:  # all was done but for the last files
@@ -233,6 +234,14 @@ class _Training:
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
             evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
             return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
+
+    def _capture(self, plan: Plan) -> None:
+        """Record the CUDA graphs, where the step is made of some: only now is a restored optimizer's state in place."""
+        if isinstance(self.step, GraphSteps):
+            with self.clock.part("build"):
+                for chunk in plan.chunks(0):
+                    rows = plan.rows(chunk)
+                    self.step.prepare(rows.stop - rows.start)
 
     def _reason_to_stop(self) -> str | None:
         return self.stopped() or self._pruned() or self._early()
@@ -267,7 +276,7 @@ class _Training:
 
     def _save(self, position: Position) -> None:
         weights = self.model.state_dict()
-        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+        if not torch.stack([weight.isfinite().all() for weight in weights.values()]).all():
             raise DivergedError(
                 f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
                 f"(lr {self.config.optimizer.lr:g}); try a smaller optimizer.lr"
