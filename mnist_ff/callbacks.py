@@ -141,7 +141,7 @@ class ProgressBar(Callback):
 
 
 class Checkpoint(Callback):
-    """Saves the training state at the start, after each epoch, every so many batches if asked, and where it stopped."""
+    """Saves the training state at the start, at epochs' ends, every so many batches if asked, and where it stopped."""
 
     def __init__(self, save: Callable[[Position], None]) -> None:
         self._save = save
@@ -172,9 +172,11 @@ class Checkpoint(Callback):
             self._save_now()
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
+        assert self._plan is not None
         self._epoch, self._batches = epoch.epoch + 1, []
         self._saved = -1  # the same step, but the epoch's evaluation is behind it
-        self._save_now()
+        if self._plan.saves(epoch.epoch):
+            self._save_now()
 
     def on_train_end(self, outcome: Outcome) -> None:
         if outcome.steps != self._saved:

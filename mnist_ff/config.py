@@ -299,6 +299,9 @@ class TrainerConfig:
     checkpoint_every: Annotated[
         Annotated[int, Range(at_least=1)] | None, "batches between two checkpoints; null: an epoch"
     ]
+    checkpoint_epochs: Annotated[
+        int, "epochs between two checkpoints; one is always written where training ends", Range(at_least=1)
+    ]
     deterministic: Annotated[bool, "refuse operations whose result may vary (CUDA; slower)"]
     label_smoothing: Annotated[float, "share of a label spread over all classes", Range(at_least=0, below=1)]
     confidence_penalty: Annotated[
@@ -454,6 +457,7 @@ ABSENT: dict[type | None, dict[str, Any]] = {
     RMSpropConfig: {"weight_decay": 0.0},
     TrainerConfig: {
         "evaluate_every": 1,
+        "checkpoint_epochs": 1,
         "label_smoothing": 0.0,
         "confidence_penalty": 0.0,
         "adversarial": 0.0,
@@ -895,6 +899,8 @@ def _check_between_keys(config: Config) -> None:
     if trainer.evaluate_every > 1 and (trainer.patience is not None or trainer.keep_best):
         key = "patience" if trainer.patience is not None else "keep_best"
         raise ConfigError(f"trainer.evaluate_every={trainer.evaluate_every}: must be 1 with trainer.{key}")
+    if trainer.checkpoint_epochs > 1 and trainer.keep_best:
+        raise ConfigError(f"trainer.checkpoint_epochs={trainer.checkpoint_epochs}: must be 1 with trainer.keep_best")
     if trainer.min_delta > 0 and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(
             f"trainer.min_delta={trainer.min_delta:g}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"

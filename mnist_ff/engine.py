@@ -215,9 +215,10 @@ class GraphSteps:
         return figures_of(self._logs[:done], labels[:done], self._batch_size)
 
     def prepare(self, images: int) -> None:
-        """Capture what a chunk of so many images takes, which the first such chunk would wait for."""
+        """Do what the first chunk of so many images would wait for: capture graphs, have the device load its code."""
         for part in self._parts(images):
             self._replay(part)
+        figures_of(self._logs[:images], self._labels[:images], self._batch_size)
 
     def _parts(self, images: int) -> list[int]:
         """How many images each replay of a chunk trains on."""

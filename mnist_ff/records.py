@@ -53,10 +53,15 @@ class Plan:
     schedule: Callable[[int], float] | None = None
     """A step of the run, from 0, to its learning rate; None: the same for all."""
     evaluate_every: int = 1
+    checkpoint_epochs: int = 1
 
     def evaluates(self, epoch: int) -> bool:
         """Whether the model is scored after this epoch."""
         return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
+
+    def saves(self, epoch: int) -> bool:
+        """Whether a checkpoint is written at this epoch's end."""
+        return (epoch + 1) % self.checkpoint_epochs == 0 or epoch + 1 == self.epochs
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the run."""

@@ -22,7 +22,10 @@ SHARED = ("data", "trainer.epochs", "trainer.batch_size")
 """What both the recipe and the tutorial's are given."""
 TOGETHER = {"trainer.temperature": "trainer.teacher", "trainer.teacher_weight": "trainer.teacher"}
 """Keys that mean nothing without another one."""
-NO_TRICK = ("trainer.evaluate_every", "trainer.score_train", "trainer.plots", "trainer.precision")
+NO_TRICK = (
+    *("trainer.evaluate_every", "trainer.score_train", "trainer.plots"),
+    *("trainer.precision", "trainer.sync_every", "trainer.checkpoint_epochs"),
+)
 QUIET = ("trainer.plots=false", "trainer.score_train=0", "trainer.evaluate_every=1000", "data.validation_split=0.16667")
 
 

@@ -290,6 +290,35 @@ def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
     assert_equal_runs(Path("few"), Path("many"))
 
 
+def test_checkpoints_may_be_epochs_apart(mnist_ff: Command) -> None:
+    words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_epochs=3"]
+    started = Started("train", *words)
+    started.wait_for_rows(100)
+    started.process.kill()
+    started.process.communicate()
+    state = torch.load(only_run() / CHECKPOINT, weights_only=True)
+    assert state["epoch"] > 0
+    assert state["epoch"] % 3 == 0
+    assert not state["batches"]
+    run = only_run()
+    assert mnist_ff("train", f"resume={run}", "trainer.epochs=" + str(state["epoch"] + 4))[0] == 0
+    assert torch.load(run / CHECKPOINT, weights_only=True)["epoch"] == state["epoch"] + 4
+    assert mnist_ff("train", *WORDS, f"trainer.epochs={state['epoch'] + 4}", "hydra.run.dir=whole")[0] == 0
+    assert Run(run).losses() == Run(Path("whole")).losses()
+
+
+def test_a_stop_between_two_checkpoints_writes_one(mnist_ff: Command) -> None:
+    started = Started(
+        "train", *WORDS, "trainer.epochs=100000", "trainer.checkpoint_epochs=1000", "trainer.sync_every=2"
+    )
+    started.wait_for_rows(100)
+    started.process.send_signal(signal.SIGINT)
+    assert started.end()[0] == 130
+    state = torch.load(only_run() / CHECKPOINT, weights_only=True)
+    epochs = [int(line.split(",")[1]) for line in (only_run() / "batches.csv").read_text().splitlines()[1:]]
+    assert state["epoch"] * epochs.count(0) + len(state["batches"]) == len(epochs)
+
+
 def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
     started = Started("train", *WORDS, "trainer.epochs=100000", "trainer.sync_every=2")
     started.wait_for_rows(20)

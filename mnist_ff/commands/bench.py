@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
     )
     parser.add_argument("--rounds", type=int, default=15, help="times that each is measured (default: 15)")
-    parser.add_argument("--steps", type=int, default=20, help="steps in each measurement (default: 20)")
+    parser.add_argument("--steps", type=int, default=25, help="steps in each measurement (default: 25)")
     parser.add_argument("--peers", action="store_true", help="also Lightning and Keras, each in its own process")
     parser.add_argument("--peer-epochs", type=int, default=20, help="epochs that each peer trains (default: 20)")
     parser.add_argument("--no-start-up", action="store_true", help="leave out the seconds to start")
@@ -328,7 +328,7 @@ def _data_loader(config: Config, split: Split, device: torch.device) -> Work:
 def _measure(works: dict[str, Work], rounds: int, steps: int) -> dict[str, dict[str, float]]:
     """Milliseconds a step of each, interleaved: the machine's other work falls on all alike."""
     for work in works.values():
-        work(min(steps, 5))
+        work(steps)
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():

@@ -56,6 +56,7 @@ def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  
         checkpoint_every=trainer.checkpoint_every,
         start=start,
         evaluate_every=trainer.evaluate_every,
+        checkpoint_epochs=trainer.checkpoint_epochs,
         schedule=_rates(config, len(data.train)) if moves(config.schedule) else None,
     )
 

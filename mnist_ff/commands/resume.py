@@ -22,6 +22,7 @@ from mnist_ff.tables import note
 FREE = {
     "data.mirrors",
     "data.root",
+    "trainer.checkpoint_epochs",
     "trainer.checkpoint_every",
     "trainer.epochs",
     "trainer.evaluate_every",

@@ -45,7 +45,7 @@ from mnist_ff.sweeps.collect import sweep_of
 from mnist_ff.tables import score_text
 from mnist_ff.trackers.chosen import chosen_trackers, identity
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
-from mnist_ff.training import fit
+from mnist_ff.training import Evaluate, fit
 from mnist_ff.updates import Updates
 
 log = logging.getLogger("mnist_ff")
@@ -215,7 +215,8 @@ class _Training:
     def _fit(self) -> Outcome:
         config = self.config
         plan = plan_of(config, self.data, self.position)
-        self._capture(plan)
+        evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
+        self._warm_up(plan, evaluate_epoch)
         with ExitStack() as stack:
             stack.enter_context(self.clock.part("train"))
             if self.resumed and self._early() is not None:  # all was done but for the last files
@@ -232,16 +233,16 @@ class _Training:
             if self.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
             shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
-            evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
             return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
 
-    def _capture(self, plan: Plan) -> None:
-        """Record the CUDA graphs, where the step is made of some: only now is a restored optimizer's state in place."""
+    def _warm_up(self, plan: Plan, evaluate_epoch: Evaluate) -> None:
+        """Record CUDA graphs and have the device load its code: only now is a restored optimizer's state in place."""
         if isinstance(self.step, GraphSteps):
             with self.clock.part("build"):
-                for chunk in plan.chunks(0):
+                for chunk in plan.chunks():
                     rows = plan.rows(chunk)
                     self.step.prepare(rows.stop - rows.start)
+                evaluate_epoch()
 
     def _reason_to_stop(self) -> str | None:
         return self.stopped() or self._pruned() or self._early()
