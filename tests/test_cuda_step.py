@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mnist_ff import cuda_step
-from mnist_ff.cuda_step import CudaBatch
+from mnist_ff.cuda_step import CudaBatch, why_no_kernels
 from mnist_ff.data.load import Split
 from mnist_ff.engine import Steps
 from mnist_ff.fused import ACTIVATIONS, FlatParameters, FusedBatch
@@ -141,3 +141,12 @@ def test_a_nan_goes_through_every_kernel() -> None:
         z = torch.full((4, 3), float("nan"), device=DEVICE)
         cuda_kernels.hidden(z, z, torch.zeros(3, device=DEVICE), None, 1.0, 0, activation)
         assert bool(z.isnan().all()), activation
+
+
+def test_without_kernels_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    if DEVICE.type == "cpu":  # the kernels are interpreted, but there is no device to put them on
+        reason = why_no_kernels.__wrapped__()
+        assert reason
+        assert "\n" not in reason
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert why_no_kernels.__wrapped__() == "triton is not installed"

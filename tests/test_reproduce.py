@@ -14,7 +14,7 @@ from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, _changes, _file_n
 from mnist_ff.config import Config, conf_dir
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.runs import Run
-from tests.readme_recipes import CHECK_HEAD, ORDER, README, refuse_others, rows_in, with_row
+from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, README, name_of, refuse_others, rows_in, with_row
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -58,10 +58,12 @@ def test_another_trial_or_teacher_has_another_file() -> None:
     assert max(map(len, names)) < 200
 
 
-@pytest.mark.parametrize("name", rows_in(README.read_text(), HEAD))
-def test_an_experiments_file_says_what_its_row_says(name: str) -> None:
-    _, _, accuracy, std, n, *_ = (cell.strip() for cell in rows_in(README.read_text(), HEAD)[name].split("|"))
-    head = (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+@pytest.mark.parametrize(
+    "line", [line for head in (HEAD, GPU_HEAD) for line in rows_in(README.read_text(), head).values()]
+)
+def test_an_experiments_file_says_what_its_rows_say(line: str) -> None:
+    _, _, accuracy, std, n, *_ = (cell.strip() for cell in line.split("|"))
+    head = (conf_dir() / "experiment" / f"{name_of(line).split()[0]}.yaml").read_text()
     assert f"{accuracy.rstrip('%')} % +- {std} (std, n = {n}, seeds {FIRST_SEED} to {FIRST_SEED + int(n) - 1})" in head
 
 
@@ -70,7 +72,7 @@ def test_a_row_goes_into_the_readme_as_it_was_written() -> None:
     text = with_row(with_row(text, HEAD, "fashion", "| `fashion` | 3 |"), HEAD, "speedrun", "| `speedrun` | 4 |")
     assert text == f"before\n\n{HEAD}| `speedrun` | 4 |\n| `clean` | 1 |\n| `fashion` | 3 |\n\nafter\n"
     assert with_row(f"{HEAD}\nafter\n\nmore", HEAD, "clean", "| `clean` |") == f"{HEAD}| `clean` |\n\nafter\n\nmore"
-    assert README.read_text().count(HEAD) == README.read_text().count(CHECK_HEAD) == 1
+    assert [README.read_text().count(head) for head in (HEAD, CHECK_HEAD, GPU_HEAD)] == [1, 1, 1]
     assert sorted(ORDER) == experiments()
 
 

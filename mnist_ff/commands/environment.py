@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mnist_ff.config import Config
+from mnist_ff.cuda_step import why_no_kernels
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
@@ -49,6 +50,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "platform": platform.platform(),
         "cuda": torch.version.cuda,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "triton": _triton(device, engine),
         "git": git_state(Path(__file__).parent),
         "teacher": _weights_of(config.trainer.teacher),
         "data": {
@@ -57,6 +59,13 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
             "sha256": source_sums(cache_file(config.data)),
         },
     }
+
+
+def _triton(device: torch.device, engine: str) -> str | None:
+    """The version whose kernels are part of the step, if they are."""
+    if device.type != "cuda" or engine == "eager" or why_no_kernels() is not None:
+        return None
+    return importlib.metadata.version("triton")
 
 
 def _weights_of(teacher: str | None) -> dict[str, str] | None:

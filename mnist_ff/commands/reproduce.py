@@ -266,7 +266,7 @@ def table_row(row: Row) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f} s"
+    return "" if seconds is None else f"{seconds:.{1 if seconds >= 1 else 2}f} s"
 
 
 def markdown(row: Row) -> str:

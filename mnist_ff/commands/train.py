@@ -30,6 +30,7 @@ from mnist_ff.commands.keep import save_augmented, save_predictions
 from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
 from mnist_ff.commands.resume import recipe
 from mnist_ff.config import Config, experiment, flat
+from mnist_ff.cuda_step import why_no_kernels
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import GraphSteps, build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, RunError
@@ -195,6 +196,8 @@ class _Training:
             self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
         if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
             self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
+        if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:
+            self._say(f"no Triton kernels, torch's own instead, which take longer: {reason}")
         outcome = self._fit()
         self._settle_weights(outcome)
         final = evaluate(self.model, self.data.test)
