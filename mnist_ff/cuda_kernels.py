@@ -1,5 +1,7 @@
 """What lies between a step's matrix products on CUDA, as Triton kernels: one pass each where torch needs up to seven.
 
+A kernel's numbers are float32, so that what is left of one (1 - rho) is worked out before and given.
+
 Each is held to its formula in torch by a test, in Triton's interpreter where there is no GPU.
 """
 
@@ -112,7 +114,8 @@ def _loss(
 
 @triton.jit
 def _rmsprop(
-    weights, gradient, square, rate, rho, rest, decay, count, RATE_ON_DEVICE: tl.constexpr, BLOCK: tl.constexpr
+    weights, gradient, square, rate, rho, rest, rest_of_eps, decay, count, RATE_ON_DEVICE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
@@ -121,7 +124,7 @@ def _rmsprop(
     else:
         lr = rate
     g = tl.load(gradient + at, inside)
-    v = rho * tl.load(square + at, inside) + rest + (1 - rho) * g * g
+    v = rho * tl.load(square + at, inside) + rest_of_eps + rest * g * g
     w = tl.load(weights + at, inside, other=0.0)
     tl.store(square + at, v, inside)
     tl.store(weights + at, w - lr * decay * w - lr * g / tl.sqrt_rn(v), inside)
@@ -129,7 +132,7 @@ def _rmsprop(
 
 @triton.jit
 def _adam(
-    weights, gradient, average, square, step, rate, beta1, beta2, log_beta1, log_beta2, eps, decay, count,
+    weights, gradient, average, square, step, rate, rest1, beta2, rest2, log_beta1, log_beta2, eps, decay, count,
     RATE_ON_DEVICE: tl.constexpr, DECOUPLED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -147,8 +150,8 @@ def _adam(
     else:
         g = g + decay * w
     m = tl.load(average + at, inside, other=0.0)
-    m = m + (1 - beta1) * (g - m)
-    v = beta2 * tl.load(square + at, inside, other=0.0) + (1 - beta2) * g * g
+    m = m + rest1 * (g - m)
+    v = beta2 * tl.load(square + at, inside, other=0.0) + rest2 * g * g
     tl.store(average + at, m, inside)
     tl.store(square + at, v, inside)
     root = tl.sqrt_rn(v) / tl.sqrt_rn(correction2) + eps
@@ -227,7 +230,7 @@ def rmsprop(
     """optimizer.RMSprop's update of `weights`; `square` is the average of squares with eps in it."""
     count = weights.numel()
     _rmsprop[(triton.cdiv(count, BLOCK),)](
-        weights, gradient, square, rate, rho, (1 - rho) * eps, decay, count,
+        weights, gradient, square, rate, rho, 1 - rho, (1 - rho) * eps, decay, count,
         RATE_ON_DEVICE=isinstance(rate, torch.Tensor), BLOCK=BLOCK,
     )  # fmt: skip
 
@@ -245,8 +248,8 @@ def adam(
     """
     count, (beta1, beta2) = weights.numel(), group["betas"]
     _adam[(triton.cdiv(count, BLOCK),)](
-        weights, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"], group["lr"], beta1, beta2,
-        math.log(beta1) if beta1 else -math.inf, math.log(beta2) if beta2 else -math.inf, group["eps"],
+        weights, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"], group["lr"], 1 - beta1, beta2,
+        1 - beta2, math.log(beta1) if beta1 else -math.inf, math.log(beta2) if beta2 else -math.inf, group["eps"],
         group["weight_decay"], count, RATE_ON_DEVICE=isinstance(group["lr"], torch.Tensor), DECOUPLED=decoupled,
         BLOCK=BLOCK,
     )  # fmt: skip

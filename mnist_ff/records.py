@@ -60,8 +60,8 @@ class Plan:
         return (epoch + 1) % self.evaluate_every == 0 or epoch + 1 == self.epochs
 
     def saves(self, epoch: int) -> bool:
-        """Whether a checkpoint is written at this epoch's end."""
-        return (epoch + 1) % self.checkpoint_epochs == 0 or epoch + 1 == self.epochs
+        """Whether a checkpoint is due at this epoch's end; where training ends there is one anyway."""
+        return (epoch + 1) % self.checkpoint_epochs == 0
 
     def rate(self, step: int) -> float:
         """The learning rate of a step of the run."""

@@ -29,7 +29,8 @@ def fit(
 ) -> Outcome:
     """Train through the plan, telling the callbacks every batch's own loss.
 
-    `stopped` is asked after every batch; its answer ends training there, with everything so far kept.
+    `stopped` is asked after every batch, or as often as the step can stop; its answer ends training there, with
+    everything so far kept.
     Errors: DivergedError at the first loss that is not finite.
     """
     epochs: list[EpochRecord] = []

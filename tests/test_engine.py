@@ -285,6 +285,12 @@ def test_a_compiled_step_gives_the_same_losses_and_plain_names(mnist_ff: Command
     assert max(abs(a - b) for a, b in zip(compiled, plain, strict=True)) < 1e-4
 
 
+@pytest.fixture
+def _few_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs of four batches, so that a small chunk has some of those, of one batch and of the short last one."""
+    monkeypatch.setattr(GraphSteps, "TOGETHER", 4)
+
+
 def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
     device = torch.device("cuda")
     config = compose(["model.hidden=[32,16]", "trainer.batch_size=64", *overrides])
@@ -293,6 +299,7 @@ def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
     return build_steps(model, config.optimizer, trainer, split.to(device), device)[0], model
 
 
+@pytest.mark.usefixtures("_few_together")
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam", "lion"])
 def test_graph_equals_eager_on_cuda(optimizer: str) -> None:
@@ -305,6 +312,7 @@ def test_graph_equals_eager_on_cuda(optimizer: str) -> None:
     assert (eager - graph)[:, 0].abs().max() < 1e-5
 
 
+@pytest.mark.usefixtures("_few_together")
 @pytest.mark.gpu
 def test_nothing_waits_for_cuda_in_the_batch_loop() -> None:
     if not torch.cuda.is_available():
@@ -319,6 +327,7 @@ def test_nothing_waits_for_cuda_in_the_batch_loop() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.usefixtures("_few_together")
 @pytest.mark.gpu
 def test_masks_differ_between_replays_at_the_right_rate() -> None:
     if not torch.cuda.is_available():

@@ -482,6 +482,11 @@ REFUSED = {
         ["trainer.patience=3", "trainer.evaluate_every=2", "data.validation_split=0.1"],
         "must be 1 with trainer.patience",
     ),
+    "a best epoch without a checkpoint": (
+        ["trainer.keep_best=true", "trainer.checkpoint_epochs=2", "data.validation_split=0.1"],
+        "must be 1 with trainer.keep_best",
+    ),
+    "no checkpoint ever": (["trainer.checkpoint_epochs=0"], "trainer.checkpoint_epochs=0: must be at least 1"),
     "no held-out images to stop by": (["trainer.patience=3"], "set data.validation_split"),
     "nor with no patience at all": (["trainer.patience=0"], "set data.validation_split"),
     "nor to choose by": (["trainer.keep_best=true"], "set data.validation_split"),
@@ -621,9 +626,10 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
-def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str) -> None:
+def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    monkeypatch.setattr("mnist_ff.engine.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
     still = ["model.dropout=0", "model.input_noise=0", "model.input_dropout=0"]  # chance differs between engines there
     course, results = [0.003 / (1 + step) for step in range(5)], []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_ff.engine import GraphSteps, Step, build_steps, choose_engine, training_state
+from mnist_ff.engine import GraphSteps, build_steps, choose_engine, training_state
 from mnist_ff.errors import ConfigError
 from mnist_ff.fused import FlatParameters, FusedBatch
 from mnist_ff.hydra_app.compose import compose
@@ -123,13 +123,15 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
         if graph:
             flat = FlatParameters(model)
             opt = build_optimizer(config.optimizer, [flat.whole])
-            rate = torch.zeros(1)
+            rate = torch.full((1,), 0.5)
             set_rate(opt, rate[0])
             batch = FusedBatch(model, flat, opt, split, torch.float32)
             assert model.dropout.rng is not None
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            graph_step: Step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+            graph_step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
             step = graph_step
+            graph_step.prepare(600)
+            assert rate == 0.5, "warming up leaves the rate as it was"
         order = torch.randperm(600, generator=torch.Generator().manual_seed(1))
         parts = [step(order, rates=course[first : first + 10]) for first in (0, 10, 20)]
         results.append((torch.cat(parts), model.state_dict()))

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_ff.callbacks import Callback, LossHistory
+from mnist_ff.callbacks import Callback, Checkpoint, LossHistory
 from mnist_ff.commands.parts import plan_of, scorer, shuffler
 from mnist_ff.data.load import Data
 from mnist_ff.engine import build_steps
 from mnist_ff.errors import DivergedError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.model import MLP, build_model
-from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Score
+from mnist_ff.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score
 from mnist_ff.training import fit
 
 from . import reference
@@ -152,6 +152,19 @@ def test_callbacks_hear_kerass_order_and_true_numbers(small_data: Data) -> None:
     first = recorder.batches[:10]
     assert outcome.epochs[0].train_loss == pytest.approx(sum(r.loss * r.samples for r in first) / 600)
     assert outcome.epochs[0].train_accuracy == pytest.approx(sum(r.correct for r in first) / 600)
+
+
+@pytest.mark.parametrize(("stop_at", "saved"), [(None, [0, 3, 6, 8]), (4, [0, 3, 5])])
+def test_checkpoints_are_epochs_apart_and_one_is_made_where_training_ends(
+    stop_at: int | None, saved: list[int]
+) -> None:
+    positions: list[Position] = []
+    plan = Plan(8, 20, 10, None, 0.1, checkpoint_epochs=3)
+    recorder = Recorder()
+    stopped = lambda: "stop" if ("epoch end", stop_at) in recorder.events else None  # noqa: E731
+    step = lambda rows, *_: torch.zeros(2, 2)  # noqa: E731
+    fit(step, dict, lambda epoch: torch.arange(20), plan, [recorder, Checkpoint(positions.append)], stopped)
+    assert [(position.epoch, len(position.batches)) for position in positions] == [(epoch, 0) for epoch in saved]
 
 
 def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:

@@ -65,7 +65,10 @@ def _triton(device: torch.device, engine: str) -> str | None:
     """The version whose kernels are part of the step, if they are."""
     if device.type != "cuda" or engine == "eager" or why_no_kernels() is not None:
         return None
-    return importlib.metadata.version("triton")
+    import triton
+
+    version: str = triton.__version__  # its distribution has other names on other systems
+    return version
 
 
 def _weights_of(teacher: str | None) -> dict[str, str] | None:

@@ -197,7 +197,7 @@ class _Training:
         if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
             self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
         if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:
-            self._say(f"no Triton kernels, torch's own instead, which take longer: {reason}")
+            self._say(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
         outcome = self._fit()
         self._settle_weights(outcome)
         final = evaluate(self.model, self.data.test)
