@@ -533,7 +533,7 @@ def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, repo
     for row, caption in zip(kept["worst_rows"], captions, strict=True):
         label, answer = kept["labels"][row], kept["answers"][row]
         assert caption.startswith(f"{label} → {answer}")
-        assert f"{100 * kept['probabilities'][row, answer]:.1f} % sure" in caption
+        assert f"{100 * float(kept['probabilities'][row, answer]):.1f} % sure" in caption
         assert ("label wrong" in caption) == (int(row) in MISLABELLED)
 
 

@@ -114,7 +114,7 @@ def image_part(found: Answers, data: str) -> dict[str, Any]:
         "rows": found.rows.tolist(),
         "labels": labels.tolist(),
         "answers": answers.tolist(),
-        "sure": rounded(found.probabilities[found.rows, answers]),
+        "sure": rounded(found.probabilities[found.rows, answers], 6),
         "given": rounded(given, 6),
         "really": [known.get(row) for row in found.rows.tolist()],
         "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:WORST].tolist(),
