@@ -113,16 +113,22 @@ def _loss(
 
 
 @triton.jit
+def _read(number, ON_DEVICE: tl.constexpr):
+    if ON_DEVICE:
+        value = tl.load(number)
+    else:
+        value = number
+    return value
+
+
+@triton.jit
 def _rmsprop(
     weights, gradient, square, rate, rho, rest, rest_of_eps, decay, count, RATE_ON_DEVICE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
-    if RATE_ON_DEVICE:
-        lr = tl.load(rate)
-    else:
-        lr = rate
+    lr = _read(rate, RATE_ON_DEVICE)
     g = tl.load(gradient + at, inside)
     v = rho * tl.load(square + at, inside) + rest_of_eps + rest * g * g
     w = tl.load(weights + at, inside, other=0.0)
@@ -137,10 +143,7 @@ def _adam(
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
-    if RATE_ON_DEVICE:
-        lr = tl.load(rate)
-    else:
-        lr = rate
+    lr = _read(rate, RATE_ON_DEVICE)
     steps = tl.load(step).to(tl.float64)
     correction1 = (1 - tl.exp(steps * log_beta1)).to(tl.float32)
     correction2 = (1 - tl.exp(steps * log_beta2)).to(tl.float32)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -277,13 +278,19 @@ def test_the_saved_thread_count_is_used_by_whoever_goes_on(mnist_ff: Command) ->
     assert_equal_runs(Path("whole"), Path("outputs/parted"))
 
 
-def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
-    words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_every=5"]
+def checkpoint_of_a_killed_run(rows: int, *words: str) -> dict[str, Any]:
+    """What a run leaves that is killed after so many batches."""
     started = Started("train", *words)
-    started.wait_for_rows(40)
+    started.wait_for_rows(rows)
     started.process.kill()
     started.process.communicate()
-    state = torch.load(only_run() / CHECKPOINT, weights_only=True)
+    state: dict[str, Any] = torch.load(only_run() / CHECKPOINT, weights_only=True)
+    return state
+
+
+def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
+    words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_every=5"]
+    state = checkpoint_of_a_killed_run(40, *words)
     assert len(state["batches"]) % 5 == 0
     assert mnist_ff("train", *WORDS, "trainer.checkpoint_every=5", "hydra.run.dir=many")[0] == 0
     assert mnist_ff("train", *WORDS, "hydra.run.dir=few")[0] == 0
@@ -292,11 +299,7 @@ def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
 
 def test_checkpoints_may_be_epochs_apart(mnist_ff: Command) -> None:
     words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_epochs=7"]
-    started = Started("train", *words)
-    started.wait_for_rows(200)
-    started.process.kill()
-    started.process.communicate()
-    state = torch.load(only_run() / CHECKPOINT, weights_only=True)
+    state = checkpoint_of_a_killed_run(200, *words)
     assert state["epoch"] > 0
     assert state["epoch"] % 7 == 0
     assert not state["batches"]
