@@ -261,8 +261,9 @@ def test_ctrl_c_ends_all_within_five_seconds_and_a_resume_goes_on(name: str, to_
         os.killpg(sweep.process.pid, signal.SIGINT)
     else:
         sweep.process.send_signal(signal.SIGINT)
+    wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, 5)
     code, out = sweep.end()
-    assert time.monotonic() - asked < 15  # 5 s on a machine at rest; slow ones take longer to write the sweep's table
+    assert time.monotonic() - asked < 15  # what is left is the sweep's table and picture: most of 5 s on a slow machine
     assert code == 130
     assert statuses() == ["finished", "interrupted", "interrupted", "not started"]
     assert "Traceback" not in out
