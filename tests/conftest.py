@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,29 @@ from mnist_ff import cli
 from mnist_ff.data.load import Data, Split
 from tests import browser as chromium
 from tests import slurm_cluster
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """One machine runs what another one had to skip."""
+    parser.addoption("--skipped-to", type=Path, metavar="FILE", help="write the ids of the skipped tests, one a line")
+    parser.addoption("--only-from", type=Path, metavar="FILE", help="run only the tests whose ids stand in FILE")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write what was skipped; of a file that was skipped whole, its name."""
+    place: Path | None = config.getoption("--skipped-to")
+    if place is not None:
+        reports = terminalreporter.stats.get("skipped", [])
+        place.write_text("".join(sorted({f"{report.nodeid}\n" for report in reports})), encoding="utf-8")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that --only-from names."""
+    place: Path | None = config.getoption("--only-from")
+    if place is not None:
+        named = set(place.read_text(encoding="utf-8").splitlines())
+        items[:] = [item for item in items if named & {item.nodeid, item.nodeid.split("::")[0]}]
+
 
 FOUR_FILES = (
     "train-images-idx3-ubyte.gz",
