@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,10 @@ _mnist_ff() {
     COMPREPLY=()
     while IFS= read -r word; do
         COMPREPLY+=("$word")
-    done < <("$1" completion --line "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2> /dev/null)
+    done < <("$1" completion --bash "${COMP_LINE:0:COMP_POINT}" "$2" 2> /dev/null)
+    if [[ $2 == -* ]]; then
+        compopt +o default
+    fi
 }
 complete -o nospace -o default -F _mnist_ff mnist-ff
 """,
@@ -29,29 +31,34 @@ complete -o nospace -o default -F _mnist_ff mnist-ff
 #compdef mnist-ff
 _mnist_ff() {
     local -a found whole open
-    found=("${(@f)$(${(Q)words[1]} completion --words "${(@Q)words[2,CURRENT]}" 2> /dev/null)}")
+    local quote=$compstate[quote] current
+    current=${(Q)${:-$quote$PREFIX${quote#\\$}}}
+    found=("${(@f)$(${(Q)words[1]} completion --words "${(@Q)words[2,CURRENT-1]}" "$current" 2> /dev/null)}")
     whole=(${${(M)found:#* }% })
     open=(${found:#* })
     (( ${#whole} )) && compadd -- $whole
     (( ${#open} )) && compadd -S '' -- $open
-    (( ${#whole} + ${#open} )) || _files
+    (( ${#whole} + ${#open} )) || [[ $current == -* ]] || _files
 }
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
 compdef _mnist_ff mnist-ff
 """,
     "fish": """\
 function __mnist_ff
-    set -l words (commandline -opc) (commandline -ct)
-    set -l found ($words[1] completion --words $words[2..-1] 2> /dev/null | string replace -r ' $' '')
-    if test (count $found) -gt 0
-        printf '%s\\n' $found
-    else
-        __fish_complete_path (commandline -ct)
+    set -l words (commandline -opc)
+    set -l current
+    for quote in '' '"' "'"
+        set current (string unescape -- (commandline -ct)$quote)
+        and break
     end
+    set -l found ($words[1] completion --words $words[2..-1] "$current" 2> /dev/null)
+    set -g __mnist_ff_found (string replace -r ' $' '' -- $found)
+    set -q __mnist_ff_found[1]; or string match -q -- '-*' "$current"
 end
-complete -c mnist-ff -f -a '(__mnist_ff)'
+complete -c mnist-ff -n __mnist_ff -f -a '$__mnist_ff_found'
 """,
 }
+"""What asks for words at the Tab key. zsh and fish quote what they insert for the quote that is open; bash does not."""
 
 USAGE = """usage: mnist-ff completion bash|zsh|fish
 
@@ -77,7 +84,15 @@ Kind = str | tuple[str, ...] | None
 
 NOT_TYPED = ("data.name", "data.instead_of")
 """Keys of the data that its choice decides, or that mnist-ff sets itself."""
-SPECIAL = re.compile(r"""([\s'"\\$&();<>|*?`#!{}])""")
+SPECIAL = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
+"""What a backslash must precede in bash outside quotes."""
+ACTIVE = frozenset("$`&();<>|*?{")
+"""What makes bash expand a word, or end it, where it stands outside quotes."""
+TOKENS = {
+    quote: re.compile(pattern, re.DOTALL)
+    for quote, pattern in {"": r"[ \t\n]+|\$'|\\.?|.", "'": ".", "$'": ".", '"': r"\\[$`\"\\\n]|\\\Z|."}.items()
+}
+"""What bash reads at once, by the quote that is open."""
 
 
 def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -88,8 +103,8 @@ def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
     if list(words[:1]) == ["--words"]:
         *before, current = words[1:] or [""]
         sys.stdout.writelines(f"{word}\n" for word in candidates(before, current, commands))
-    elif list(words[:1]) == ["--line"] and len(words) == 3:
-        sys.stdout.writelines(f"{word}\n" for word in _for_bash(words[1], words[2], commands))
+    elif list(words[:1]) == ["--bash"] and len(words) == 3:
+        sys.stdout.writelines(f"{word}\n" for word in for_bash(words[1], words[2], commands))
     elif {"-h", "--help"} & set(words):
         sys.stdout.write(USAGE)
     elif len(words) == 1 and words[0] in SHELLS:
@@ -100,7 +115,11 @@ def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
 
 
 def candidates(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
-    """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself)."""
+    """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself).
+
+    None has a control character, a line's end say, or bytes that are no text: shells read these words line by line and
+    show them on the terminal.
+    """
     if not before:
         found = [f"{name} " for name in (*commands, "--help", "--version")]
     elif before[0] == "completion":
@@ -111,37 +130,63 @@ def candidates(before: Sequence[str], current: str, commands: Mapping[str, str])
         found = list(_argparse(before[0], before[1:], current))
     else:
         found = []
-    return [word for word in found if word.startswith(current)]
+    return [word for word in found if word.startswith(current) and word.isprintable()]
 
 
-def _for_bash(line: str, breaks: str, commands: Mapping[str, str]) -> list[str]:
-    """bash takes a word apart at its COMP_WORDBREAKS, = for one, and wants what follows the last one, escaped."""
-    words, quoted = _split(line)
-    current = words[-1]
-    found = candidates(words[1:-1], current, commands)
-    if quoted:
-        return [word.rstrip(" ") for word in found]
-    typed = re.split(r"(?<!\\)\s", line)[-1]
-    places = [place for place, letter in enumerate(current) if letter in breaks and not letter.isspace()]
-    cut = places[-1] + 1 if places and typed else 0
-    return [_escaped(word[cut:]) for word in found]
+def for_bash(line: str, replaced: str, commands: Mapping[str, str]) -> list[str]:
+    """What bash may insert in the place of `replaced`, the end of `line`: bash inserts it as it stands.
+
+    Each is quoted for the place where `replaced` begins, and leaves the same quote open. bash closes it after the only
+    one, but not where that ends with a quote of the same kind.
+    """
+    words, places = _read_bash(line)
+    cut = len(line) - len(replaced)
+    if cut not in places or not line.endswith(replaced):
+        return []
+    quote, known = places[cut]
+    found = candidates(words[1:-1], words[-1], commands)
+    if not quote:
+        return [_quoted(word[known:].removesuffix(" "), "") + " " * word.endswith(" ") for word in found]
+    texts = [_quoted(word[known:].removesuffix(" "), quote) for word in found]
+    return [f"{text}{quote[-1]}" if len(texts) == 1 and text.endswith(quote[-1]) else text for text in texts]
 
 
-def _split(line: str) -> tuple[list[str], bool]:
-    """A line's words, the last one what is being typed, and whether it stands in an open quote."""
-    for closing in ("", "'", '"'):
-        try:
-            words = shlex.split(line + closing)
-        except ValueError:
-            continue
-        ended = not closing and re.search(r"(?<!\\)\s$", line) is not None
-        return [*words, ""] if ended else words, bool(closing)
-    return [*line.split(), ""], False
+def _quoted(text: str, quote: str) -> str:
+    """Text as bash reads it inside this quote, or outside any; a ! is safe from the history in none but by a \\."""
+    if not quote:
+        return SPECIAL.sub(r"\\\g<0>", text)
+    if quote == "$'":
+        return re.sub(r"[\\']", r"\\\g<0>", text).replace("!", r"\041")
+    text = text.replace("'", r"'\''") if quote == "'" else re.sub(r'[$`"\\]', r"\\\g<0>", text)
+    return text.replace("!", rf"{quote}\!{quote}")
 
 
-def _escaped(word: str) -> str:
-    whole = word.endswith(" ")
-    return SPECIAL.sub(r"\\\1", word[:-1] if whole else word) + (" " if whole else "")
+def _read_bash(line: str) -> tuple[list[str], dict[int, tuple[str, int]]]:
+    """A line's words, the last one what is being typed, and for each place in that one the open quote and how many of
+    its letters are known by then; no places where bash would make something else of it, by a variable say."""
+    words, quote, places, plain = [""], "", {0: ("", 0)}, True
+    at = 0
+    while (token := TOKENS[quote].match(line, at)) is not None:
+        text, at = token[0], token.end()
+        if not quote and text[0] in " \t\n":
+            words, places, plain = [*words, ""] if len(places) > 1 else words, {}, True
+        elif not quote and text in ("'", '"', "$'"):
+            quote = text
+        elif quote and text == quote[-1]:
+            quote = ""
+        else:
+            plain = plain and not _is_active(text, quote, words[-1])
+            escape = len(text) == 2 or (text == "\\" and at == len(line) and quote != "'")
+            words[-1] += text[1:].strip("\n") if escape else text
+        places[at] = (quote, len(words[-1]))
+    return words, places if plain else {}
+
+
+def _is_active(token: str, quote: str, before: str) -> bool:
+    """Whether bash takes this for more than itself, after what the word has so far."""
+    if quote:
+        return token in {"'": "", "$'": "\\", '"': "$`"}[quote]
+    return token in ACTIVE or (token == "~" and before[-1:] in ("", "=", ":"))
 
 
 def _train(before: Sequence[str], current: str) -> Iterator[str]:
@@ -359,6 +404,8 @@ def _below(folder: str, start: str, runs: bool, sweeps: bool) -> Iterator[str]:
         if not entry.name.startswith(start) or entry.name.startswith(".") or not entry.is_dir():
             continue
         path = f"{head}{entry.name}"
+        if path.startswith("-"):
+            continue  # it would be read as an option; ./-name is not
         if os.path.exists(f"{path}/config.yaml"):
             if runs:
                 yield f"{path} "
