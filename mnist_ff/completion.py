@@ -22,7 +22,7 @@ _mnist_ff() {
         COMPREPLY+=("$word")
     done < <("$1" completion --bash "${COMP_LINE:0:COMP_POINT}" "$2" 2> /dev/null)
     if [[ $2 == -* ]]; then
-        compopt +o default
+        compopt +o default 2> /dev/null
     fi
 }
 complete -o nospace -o default -F _mnist_ff mnist-ff

@@ -52,7 +52,7 @@ NAMES = (
     "é日",
 )
 """Names of run directories."""
-SHOWN = ("one\ntwo", "a\ttab", "\x1b[31mred", "\x07bell", "\u202eright", os.fsdecode(b"byte\xff"))
+UNPRINTABLE = ("one\ntwo", "a\ttab", "\x1b[31mred", "\x07bell", "\u202eright", os.fsdecode(b"byte\xff"))
 """Names that no list of words on a terminal can hold."""
 QUOTES = ("", '"', "'")
 START = {
@@ -142,7 +142,7 @@ def test_bash_is_offered_nothing_where_it_would_expand(typed: str) -> None:
 
 def test_names_that_do_not_show_are_not_offered() -> None:
     make_runs(("plain",))
-    for name in SHOWN:
+    for name in UNPRINTABLE:
         Path("outputs", name).mkdir()
         Path("outputs", name, "config.yaml").touch()
     assert candidates(["evaluate"], "outputs/", COMMANDS) == ["outputs/00/"]
@@ -261,7 +261,7 @@ def test_every_name_in_every_quote(shell: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_shells_own_file_names_are_as_safe(shell: str, tmp_path: Path) -> None:
     """Where there is nothing to offer, for a picture say, the shell completes names of files."""
-    names = [*NAMES, *(name for name in SHOWN if name != "\u202eright")]
+    names = [*NAMES, *(name for name in UNPRINTABLE if name != "\u202eright")]
     with opened(shell, tmp_path) as terminal:
         for (number, name), quote in itertools.product(enumerate(names), QUOTES):
             file = Path(f"pictures{number}", f"{name}.png")
@@ -274,7 +274,7 @@ def test_the_shells_own_file_names_are_as_safe(shell: str, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_list_of_names_shows_no_escape_codes(shell: str, tmp_path: Path) -> None:
     make_runs(("a",))
-    for name in (*SHOWN, "aaa$(touch PWNED)", "aab`touch PWNED`"):
+    for name in (*UNPRINTABLE, "aaa$(touch PWNED)", "aab`touch PWNED`"):
         Path("outputs/00", name).mkdir()
         Path("outputs/00", name, "config.yaml").touch()
     with opened(shell, tmp_path) as terminal:
@@ -282,3 +282,29 @@ def test_a_list_of_names_shows_no_escape_codes(shell: str, tmp_path: Path) -> No
         terminal.press("\x03", b"")
     assert b"\x1b[31mred" not in seen
     assert not Path("PWNED").exists()
+
+
+@SHELL
+@pytest.mark.slow
+def test_half_of_two_names_or_a_word_runs_nothing(shell: str, tmp_path: Path) -> None:
+    """What two names share is inserted, and what stands after the cursor stays: either may leave a quote open."""
+    pairs = (
+        ("r$(touch PWNED)a", "r$(touch PWNED)b"),
+        ("'!$(touch PWNED)", "''`touch PWNED`"),
+        ('"!`touch PWNED`', '"!!'),
+    )
+    for (number, pair), place in itertools.product(enumerate(pairs), (0, 1)):
+        Path(f"outputs/{number}", pair[place]).mkdir(parents=True)
+        Path(f"outputs/{number}", pair[place], "config.yaml").touch()
+    with opened(shell, tmp_path) as terminal:
+        for number, quote in itertools.product(range(len(pairs)), QUOTES):
+            for keys in ("\t", "\t\t", "r\x02\t", "$(\x02\x02\t"):
+                terminal.press(f"mnist-ff evaluate {quote}outputs/{number}/{keys}\r", b"\n")
+                terminal.press("", b"", 1)
+                time.sleep(0.5)
+                terminal.press("\x03", b"")
+                time.sleep(0.1)
+                with contextlib.suppress(FileNotFoundError):
+                    (tmp_path / "ran").unlink()
+                assert not Path("PWNED").exists(), (keys, quote)
+        terminal.enter("mnist-ff ready", ["ready"])
