@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mnist_ff.frames import without_frames
+
 Picture = NDArray[np.floating[Any]]
 """(H, W) floats."""
 Mask = NDArray[np.bool_]
@@ -85,6 +87,7 @@ def drawn_ink(brightness: Picture) -> Picture | None:
     ink = np.abs(brightness - paper)
     if ink.max() == 0:
         raise NoDigitError
+    ink = without_frames(ink, 0.02)
     scaled: Picture = ink / ink.max()
     return scaled
 
@@ -173,6 +176,7 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 
 def digit_in(contrast: Picture) -> Picture:
     """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
+    contrast = without_frames(contrast, FAINTEST)
     alone = _without_cut_pieces(contrast)
     if alone.max() >= LEAST * contrast.max():  # else the digit itself is cut, or fills the picture
         contrast = alone
