@@ -7,7 +7,8 @@ the three sides of an open box do, and no digit with something written inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from scipy import ndimage
 Picture = NDArray[np.floating[Any]]
 """(H, W) floats."""
 Mask = NDArray[np.bool_]
+Pieces = NDArray[np.int32]
+"""(H, W) the number of each pixel's piece from 1, 0 for paper."""
+Boxes = Sequence[tuple[slice, slice]]
+"""The box of each piece."""
 
 HELD = 0.2
 """Of a frame's longer side: a digit in it is that large at least, a speck in a 0 is not."""
@@ -27,6 +32,12 @@ HUGS = 0.95
 """Of an open frame's ink: the share that keeps to its convex hull."""
 MOST = 8
 """Frames in a picture: a box of two lines is two."""
+LARGE = 0.3
+"""Of the largest piece's size: dashes are smaller."""
+DASHES = 8
+"""In a dashed frame, at least."""
+MANY = 40
+"""Pieces that are looked at together; more are noise."""
 LEVELS = (0.4, 0.2, 0.1)
 """Of the strongest contrast: a box may be far darker than the digit in it."""
 CORNERS = np.ones((3, 3), dtype=int)
@@ -52,16 +63,18 @@ def _first_frame(ink: Picture, least: float) -> Mask | None:
     for level in LEVELS:
         if level * peak < least:
             break
-        for frame in _frames(ink > level * peak):
-            return frame
+        pieces, _ = ndimage.label(ink > level * peak, structure=CORNERS)
+        boxes = ndimage.find_objects(pieces)
+        if len(boxes) > 1:
+            frame = next(chain(_whole_frames(pieces, boxes), _broken_frames(pieces, boxes)), None)
+            if frame is not None:
+                return frame
     return None
 
 
-def _frames(inked: Mask) -> Iterator[Mask]:
-    """The pixels of each frame, with the soft edge of its lines; the largest first."""
-    pieces, _ = ndimage.label(inked, structure=CORNERS)
-    boxes = ndimage.find_objects(pieces)
-    sizes = np.array([max(side.stop - side.start for side in box) for box in boxes])
+def _whole_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
+    """The pixels of each frame of one piece, with the soft edge of its lines; the largest first."""
+    sizes = _sizes(boxes)
     order = np.argsort(-sizes, kind="stable")
     for outer in order:
         inner = [one for one in order if _within(boxes[one], boxes[outer]) and one != outer]
@@ -74,7 +87,33 @@ def _frames(inked: Mask) -> Iterator[Mask]:
         inner = [one for one in inner if sizes[one] >= held * sizes[outer]]
         others = [np.pad(pieces[boxes[outer]] == one + 1, 1) for one in inner]
         if any(_holds(piece, other, width) for other in others):
-            yield _with_edge(pieces, int(outer) + 1, width)
+            yield _with_edge(pieces == outer + 1, pieces > 0, width)
+
+
+def _broken_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
+    """The same of frames of several pieces, as of dashes, dots or corners: all that is beside the largest piece, or
+    only what is near each other."""
+    sizes = _sizes(boxes)
+    digit = int(sizes.argmax())
+    small = np.flatnonzero((sizes < LARGE * sizes[digit]) & (sizes > 1)) + 1
+    inner = pieces == digit + 1
+    beside = [one for one in range(1, len(boxes) + 1) if one != digit + 1]
+    groups = [np.isin(pieces, beside)] if 3 <= len(beside) <= MANY else []
+    if len(small) >= DASHES:
+        dashes = np.isin(pieces, small)
+        reach = float(np.median(sizes[small - 1]))
+        joined, count = ndimage.label(ndimage.distance_transform_edt(~dashes) <= reach)
+        around = [one + 1 for one, box in enumerate(ndimage.find_objects(joined)) if _within(boxes[digit], box)]
+        groups += [dashes & (joined == one) for one in around[:MOST]]
+    for group in groups:
+        width = _width(np.pad(group, 1))
+        if _surrounds(group, inner, width):
+            yield _with_edge(group, pieces > 0, width)
+
+
+def _sizes(boxes: Boxes) -> NDArray[np.int64]:
+    """The longer side of each box."""
+    return np.array([max(side.stop - side.start for side in box) for box in boxes])
 
 
 def _within(inner: tuple[slice, slice], outer: tuple[slice, slice]) -> bool:
@@ -93,8 +132,11 @@ def _width(piece: Mask) -> float:
 def _holds(piece: Mask, other: Mask, width: float) -> bool:
     """Whether one piece is a frame around the other."""
     holes = ndimage.binary_fill_holes(piece) & ~piece
-    if holes[other].all():
-        return True
+    return bool(holes[other].all()) or _surrounds(piece, other, width)
+
+
+def _surrounds(piece: Mask, other: Mask, width: float) -> bool:
+    """Whether a piece keeps to its convex hull, and the other one lies within that."""
     hull = _hull(piece)
     if hull is None or _depth(hull, other).min() <= 0:
         return False
@@ -118,11 +160,11 @@ def _depth(hull: NDArray[np.float64], piece: Mask) -> NDArray[np.float64]:
     return depth
 
 
-def _with_edge(pieces: NDArray[np.int32], frame: int, width: float) -> Mask:
-    """A frame with what its blur darkens, as far as nothing else is nearer."""
-    reach = max(2.0, width, max(pieces.shape) / 100)
-    apart = ndimage.distance_transform_edt(pieces != frame)
-    others = (pieces != frame) & (pieces > 0)
+def _with_edge(frame: Mask, inked: Mask, width: float) -> Mask:
+    """A frame with what its blur darkens, as far as nothing else that is inked is nearer."""
+    reach = max(2.0, width, max(frame.shape) / 100)
+    apart = ndimage.distance_transform_edt(~frame)
+    others = inked & ~frame
     if not others.any():
         return apart <= reach
     return (apart <= reach) & (apart < ndimage.distance_transform_edt(~others))

@@ -70,12 +70,17 @@ def ink_of(brightness: Picture) -> Picture:
     light = np.log(shrunk(brightness, SIDE) + FAINT)  # light falls on ink and paper alike: their distance stays
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
     sign = 1 if is_dark_on_light(smooth) else -1
-    ink = digit_in(without_lines(standing_out(sign * smooth)))
+    ink = _digit_on(sign * smooth)
     if not is_of_strokes(ink):  # the paper itself, on a table of the other kind
         with suppress(NoDigitError):
-            other = digit_in(without_lines(standing_out(-sign * smooth)))
+            other = _digit_on(-sign * smooth)
             ink = other if is_of_strokes(other) else ink
     return thickened(ink)
+
+
+def _digit_on(light: Picture) -> Picture:
+    """The ink of the digit that is darker than its paper."""
+    return digit_in(without_lines(without_frames(standing_out(light), FAINTEST)))
 
 
 def drawn_ink(brightness: Picture) -> Picture | None:

@@ -104,6 +104,8 @@ KINDS: dict[str, Kind] = {
     "row of cells": Kind(Box((2, 4), cells="row")),
     "grid of cells": Kind(Box((2, 4), cells="grid")),
     "corner marks": Kind(Box((2, 4), marks=True)),
+    "corner marks, drawn": Kind(Box((2, 4), marks=True), drawn=True),
+    "dotted box, drawn": Kind(Box((2, 4), dashes=(1, 1.5)), drawn=True),
     "double box": Kind(Box((2, 4), copies=2)),
     "dashed box": Kind(Box((2, 4), dashes=(5, 4))),
     "dotted box": Kind(Box((2, 4), dashes=(1, 1.5))),
