@@ -46,6 +46,14 @@ SPECK = 0.04
 """Of the heaviest piece's ink: lighter pieces are no part of a digit."""
 REACH = 0.25
 """Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
+MARKED = 0.15
+"""Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
+LEAST_PAPER = 0.1
+"""Of the picture."""
+BROADEST = 0.24
+"""Of the picture's shorter side: no stroke of MNIST's is that wide in its 28 x 28."""
+SOLID = 0.6
+"""Of its box: what a sheet fills, turned and written on."""
 TILTS = np.arange(-20, 20.1, 0.25)
 """Degrees that ruled lines may be turned by."""
 
@@ -110,11 +118,54 @@ def shrunk(picture: Picture, side: int) -> Picture:
 
 
 def is_dark_on_light(light: Picture) -> bool:
-    """Whether the strokes are darker than the paper: the tail of the distances from the median around is theirs."""
+    """Whether the strokes are darker than the paper: the tail of the distances from the median around is theirs.
+
+    What is around the paper has no say where something stands out on it.
+    """
+    small = shrunk(light, 64)
+    for paper in _papers(small):
+        tail = _tail(_filled(small, paper))
+        if (np.abs(tail) > MARKED).mean() >= 0.002:
+            return bool((tail**3).sum() <= 0)
+    return bool((_tail(small) ** 3).sum() <= 0)
+
+
+def _tail(light: Picture) -> Picture:
+    """How far each pixel is from the median around."""
     small = shrunk(light, 32)
-    around = ndimage.median_filter(small, size=[max(3, length // 2) for length in small.shape], mode="nearest")
-    distance = small - around
-    return bool((distance**3).sum() <= 0)
+    distance: Picture = small - ndimage.median_filter(
+        small, size=[max(3, length // 2) for length in small.shape], mode="nearest"
+    )
+    return distance
+
+
+def _papers(light: Picture) -> list[Mask]:
+    """What may be the paper, with the strokes on it: first sheets that lie within the picture, then what is largest."""
+    bright = light > otsu(light)
+    found = []
+    for side in (bright, ~bright):
+        pieces, count = ndimage.label(side)
+        for number in range(1, count + 1):
+            piece = pieces == number
+            if piece.mean() >= LEAST_PAPER:
+                found.append((_is_sheet(piece), int(piece.sum()), piece))
+    found.sort(key=lambda one: one[:2], reverse=True)
+    return [ndimage.binary_erosion(ndimage.binary_fill_holes(piece), border_value=1) for _, _, piece in found]
+
+
+def _is_sheet(piece: Mask) -> bool:
+    """Whether a piece fills most of its box, is wider than strokes, and the picture's edges do not cut it."""
+    edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
+    (box,) = ndimage.find_objects(piece.astype(int))
+    wide = 2 * ndimage.distance_transform_edt(piece).max() > BROADEST * min(piece.shape)
+    return wide and not edge.any() and bool(piece[box].mean() > SOLID)
+
+
+def _filled(light: Picture, paper: Mask) -> Picture:
+    """The same with the paper's nearest brightness wherever there is no paper."""
+    rows, columns = ndimage.distance_transform_edt(~paper, return_distances=False, return_indices=True)
+    filled: Picture = light[rows, columns]
+    return filled
 
 
 def standing_out(light: Picture) -> Picture:
