@@ -42,17 +42,19 @@ FAINTEST = 0.05
 """Least contrast of ink, as a natural logarithm."""
 LEAST = 0.3
 """Of the strongest contrast: what a digit that the border does not cut has."""
+ALONG = 0.8
+"""Of a side of the picture: what runs along it is the edge of something else."""
 SPECK = 0.04
 """Of the heaviest piece's ink: lighter pieces are no part of a digit."""
 REACH = 0.25
 """Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
 MARKED = 0.15
 """Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
-LEAST_PAPER = 0.1
+LEAST_PAPER = 0.15
 """Of the picture."""
-BROADEST = 0.24
+BROADEST = 0.3
 """Of the picture's shorter side: no stroke of MNIST's is that wide in its 28 x 28."""
-SOLID = 0.6
+SOLID = 0.7
 """Of its box: what a sheet fills, turned and written on."""
 TILTS = np.arange(-20, 20.1, 0.25)
 """Degrees that ruled lines may be turned by."""
@@ -150,7 +152,10 @@ def _papers(light: Picture) -> list[Mask]:
             if piece.mean() >= LEAST_PAPER:
                 found.append((_is_sheet(piece), int(piece.sum()), piece))
     found.sort(key=lambda one: one[:2], reverse=True)
-    return [ndimage.binary_erosion(ndimage.binary_fill_holes(piece), border_value=1) for _, _, piece in found]
+    return [
+        ndimage.binary_erosion(ndimage.binary_fill_holes(piece), iterations=1 + sheet, border_value=1)
+        for sheet, _, piece in found
+    ]
 
 
 def _is_sheet(piece: Mask) -> bool:
@@ -233,8 +238,9 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 def digit_in(contrast: Picture) -> Picture:
     """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
     contrast = without_frames(contrast, FAINTEST)
-    alone = _without_cut_pieces(contrast)
-    if alone.max() >= LEAST * contrast.max():  # else the digit itself is cut, or fills the picture
+    alone, strip = _without_cut_pieces(contrast)
+    enough = np.percentile(alone, 99.9) >= MARKED if strip else alone.max() >= LEAST * contrast.max()
+    if enough:  # else the digit itself is cut, or fills the picture
         contrast = alone
     pieces, count = _pieces(contrast)
     box = _box(contrast, pieces, count)
@@ -254,13 +260,17 @@ def _pieces(contrast: Picture) -> tuple[NDArray[np.int32], int]:
     return pieces, count
 
 
-def _without_cut_pieces(contrast: Picture) -> Picture:
-    """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner."""
+def _without_cut_pieces(contrast: Picture) -> tuple[Picture, bool]:
+    """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner.
+
+    And whether one of them runs along a whole side, as no digit does, however dark it is.
+    """
     pieces, _ = _pieces(contrast)
-    cut = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
+    sides = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
+    cut = np.unique(np.concatenate(sides))
     gone = ndimage.binary_dilation(np.isin(pieces, cut[cut > 0]), iterations=max(1, max(contrast.shape) // 100))
     result: Picture = np.where(gone, 0.0, contrast)
-    return result
+    return result, any((side > 0).mean() > ALONG for side in sides)
 
 
 def _box(contrast: Picture, pieces: NDArray[np.int32], count: int) -> tuple[slice, slice]:
