@@ -1,4 +1,4 @@
-"""matplotlib with its own defaults: a user's matplotlibrc, a notebook's rcParams and the environment change no picture."""
+"""matplotlib with its own defaults: neither a user's matplotlibrc nor a notebook's rcParams change a picture."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> None:
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Within, matplotlib draws as it does for a new user, and says nothing; afterwards the caller's settings are back."""
+    """Within, matplotlib draws as for a new user, and says nothing; afterwards the caller's settings are back."""
     with _silence():
         matplotlib = _matplotlib()
         defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(NOT_STYLE)}

@@ -102,7 +102,7 @@ def _broken_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
     if len(small) >= DASHES:
         dashes = np.isin(pieces, small)
         reach = float(np.median(sizes[small - 1]))
-        joined, count = ndimage.label(ndimage.distance_transform_edt(~dashes) <= reach)
+        joined, _ = ndimage.label(ndimage.distance_transform_edt(~dashes) <= reach)
         around = [one + 1 for one, box in enumerate(ndimage.find_objects(joined)) if _within(boxes[digit], box)]
         groups += [dashes & (joined == one) for one in around[:MOST]]
     for group in groups:
@@ -166,5 +166,5 @@ def _with_edge(frame: Mask, inked: Mask, width: float) -> Mask:
     apart = ndimage.distance_transform_edt(~frame)
     others = inked & ~frame
     if not others.any():
-        return apart <= reach
-    return (apart <= reach) & (apart < ndimage.distance_transform_edt(~others))
+        return np.asarray(apart <= reach)
+    return np.asarray((apart <= reach) & (apart < ndimage.distance_transform_edt(~others)))

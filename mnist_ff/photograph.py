@@ -52,9 +52,9 @@ MARKED = 0.15
 """Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
 LEAST_PAPER = 0.15
 """Of the picture."""
-BROADEST = 0.3
+BROADEST = 0.24
 """Of the picture's shorter side: no stroke of MNIST's is that wide in its 28 x 28."""
-SOLID = 0.7
+SOLID = 0.65
 """Of its box: what a sheet fills, turned and written on."""
 TILTS = np.arange(-20, 20.1, 0.25)
 """Degrees that ruled lines may be turned by."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tests.photographs import light_on, placed, scene
+from tests.photographs import Scene, light_on, lines_on, placed, scene
 
 Field = NDArray[np.float64]
 """(side, side) from 0 to 1."""
@@ -157,8 +156,6 @@ def framed_photograph(digit: NDArray[np.uint8], kind: Kind, rng: np.random.Gener
     if kind.drawn:
         seen = replace(seen, paper=1.0, ink=0.0)
     ink = placed(digit, seen, rng, _room(kind, seen))
-    from tests.photographs import lines_on
-
     lines = lines_on(seen, rng)
     reflectance = seen.paper * np.where(lines, seen.line, 1.0)
     frame = np.zeros_like(ink)
@@ -182,7 +179,7 @@ def framed_photograph(digit: NDArray[np.uint8], kind: Kind, rng: np.random.Gener
     if light.shape != reflectance.shape:
         light = np.ones_like(reflectance)
     blur = (0.4 if side < 100 else 0.6) + seen.blur * seen.height
-    image = reflectance[..., None].repeat(3, 2)
+    image = reflectance[..., None]
     if kind.colour:
         image = image * (1 - frame[..., None]) + np.array(kind.colour) * frame[..., None]
     image = ndimage.gaussian_filter(image * light[..., None], (blur, blur, 0))
@@ -192,17 +189,18 @@ def framed_photograph(digit: NDArray[np.uint8], kind: Kind, rng: np.random.Gener
 
 def _file(image: Field, form: str, quality: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray((image * 255 + 0.5).astype(np.uint8)).save(buffer, form, quality=quality)
+    Image.fromarray(np.squeeze((image * 255 + 0.5).astype(np.uint8))).save(buffer, form, quality=quality)
     return buffer.getvalue()
 
 
-def _room(kind: Kind, seen: object) -> int:
+def _room(kind: Kind, seen: Scene) -> int:
     """Pixels that the digit keeps from the picture's edges."""
-    side, height = seen.size, seen.height  # type: ignore[attr-defined]
+    side, height = seen.size, seen.height
     room = side / 20
     if kind.box:
         lines = kind.box.line[1] * (3 if kind.box.copies > 1 else 1)
-        room = max(room, min(kind.box.gap[1] * height * 1.1 + 1.5 * lines + 0.02 * side, (side - height * 1.05) / 2 - 2))
+        around = kind.box.gap[1] * height * 1.1 + 1.5 * lines + 0.02 * side
+        room = max(room, min(around, (side - height * 1.05) / 2 - 2))
     if kind.around:
         width = kind.around.width[1] if kind.around.table else 0.1
         slanted = np.tan(np.radians(kind.around.slant)) / 2 if kind.around.table else 0
@@ -315,12 +313,7 @@ def _cut(reflectance: Field, frame: Field, box: Box, rng: np.random.Generator) -
     return reflectance[place], frame[place]
 
 
-def framed_photographs(
-    images: NDArray[np.uint8], rows: NDArray[np.int64], kind: str, seed: int = 0
-) -> list[bytes]:
+def framed_photographs(images: NDArray[np.uint8], rows: NDArray[np.int64], kind: str, seed: int = 0) -> list[bytes]:
     """A file for each of the digits in `rows`, the same digits for every kind."""
     rng = np.random.default_rng([seed, *kind.encode()])
     return [framed_photograph(images[row], KINDS[kind], rng) for row in rows]
-
-
-Painter = Callable[[Field], Field]

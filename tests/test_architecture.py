@@ -85,7 +85,15 @@ WITHOUT_TORCH = [
     "data/catalog.py",
     "data/cache.py",
 ]
-WITHOUT_TORCH += ["frames.py", "canvas.py", "digits.py", "photograph.py", "picture_file.py", "onnx_graph.py", "commands/runs.py"]
+WITHOUT_TORCH += [
+    "frames.py",
+    "canvas.py",
+    "digits.py",
+    "photograph.py",
+    "picture_file.py",
+    "onnx_graph.py",
+    "commands/runs.py",
+]
 WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
 WITHOUT_TORCH += ["commands/report.py", *(f"report/{path.name}" for path in (PACKAGE / "report").glob("*.py"))]
 

@@ -60,7 +60,13 @@ def drawn(folder: Path, environment: dict[str, str]) -> bytes:
 def test_a_notebooks_settings_are_neither_used_nor_changed(tmp_path: Path, expected: bytes) -> None:
     import matplotlib
 
-    changes = {"text.usetex": True, "font.size": 31, "savefig.transparent": True, "lines.linewidth": 9, "axes.grid": True}
+    changes = {
+        "text.usetex": True,
+        "font.size": 31,
+        "savefig.transparent": True,
+        "lines.linewidth": 9,
+        "axes.grid": True,
+    }
     with matplotlib.rc_context(changes):
         before = dict(matplotlib.rcParams.copy())
         assert losses_png(tmp_path / "again.png") == expected
