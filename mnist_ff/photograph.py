@@ -90,7 +90,7 @@ def ink_of(brightness: Picture) -> Picture:
 
 def _digit_on(light: Picture) -> Picture:
     """The ink of the digit that is darker than its paper."""
-    return digit_in(without_lines(without_frames(standing_out(light), FAINTEST)))
+    return digit_in(without_lines(_without_strips(without_frames(standing_out(light), FAINTEST))))
 
 
 def drawn_ink(brightness: Picture) -> Picture | None:
@@ -238,9 +238,8 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 def digit_in(contrast: Picture) -> Picture:
     """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
     contrast = without_frames(contrast, FAINTEST)
-    alone, strip = _without_cut_pieces(contrast)
-    enough = np.percentile(alone, 99.9) >= MARKED if strip else alone.max() >= LEAST * contrast.max()
-    if enough:  # else the digit itself is cut, or fills the picture
+    alone = _without_cut_pieces(contrast)
+    if alone.max() >= LEAST * contrast.max():  # else the digit itself is cut, or fills the picture
         contrast = alone
     pieces, count = _pieces(contrast)
     box = _box(contrast, pieces, count)
@@ -260,17 +259,30 @@ def _pieces(contrast: Picture) -> tuple[NDArray[np.int32], int]:
     return pieces, count
 
 
-def _without_cut_pieces(contrast: Picture) -> tuple[Picture, bool]:
-    """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner.
-
-    And whether one of them runs along a whole side, as no digit does, however dark it is.
-    """
+def _without_cut_pieces(contrast: Picture) -> Picture:
+    """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner."""
     pieces, _ = _pieces(contrast)
+    cut = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
+    return _without(contrast, pieces, cut[cut > 0])
+
+
+def _without_strips(contrast: Picture) -> Picture:
+    """The same without what runs along a whole side of the picture, however dark it is; all of it if that is all."""
+    pieces, count = _pieces(contrast)
     sides = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
-    cut = np.unique(np.concatenate(sides))
-    gone = ndimage.binary_dilation(np.isin(pieces, cut[cut > 0]), iterations=max(1, max(contrast.shape) // 100))
+    along = np.max([np.bincount(side, minlength=count + 1) / side.size for side in sides], axis=0)
+    strips = np.flatnonzero(along[1:] > ALONG) + 1
+    if strips.size == 0:
+        return contrast
+    inside = _without(contrast, pieces, strips)
+    return inside if np.percentile(inside, 99.9) >= MARKED else contrast
+
+
+def _without(contrast: Picture, pieces: NDArray[np.int32], numbers: NDArray[np.int64]) -> Picture:
+    """The same without some pieces and their soft edges."""
+    gone = ndimage.binary_dilation(np.isin(pieces, numbers), iterations=max(1, max(contrast.shape) // 100))
     result: Picture = np.where(gone, 0.0, contrast)
-    return result, any((side > 0).mean() > ALONG for side in sides)
+    return result
 
 
 def _box(contrast: Picture, pieces: NDArray[np.int32], count: int) -> tuple[slice, slice]:
