@@ -122,11 +122,13 @@ def run_network(
 
 def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figure:
     """Every batch's loss with its moving average, as a matplotlib figure, saved to `path` where one is given."""
+    from mnist_ff.canvas import own_style
     from mnist_ff.plots import losses_figure
 
-    figure = losses_figure(losses)
-    if path is not None:
-        figure.savefig(path, dpi=120)
+    with own_style():
+        figure = losses_figure(losses)
+        if path is not None:
+            figure.savefig(path, dpi=120)
     return figure
 
 

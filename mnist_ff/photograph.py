@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mnist_ff.frames import without_frames
+
 Picture = NDArray[np.floating[Any]]
 """(H, W) floats."""
 Mask = NDArray[np.bool_]
@@ -40,10 +42,20 @@ FAINTEST = 0.05
 """Least contrast of ink, as a natural logarithm."""
 LEAST = 0.3
 """Of the strongest contrast: what a digit that the border does not cut has."""
+ALONG = 0.8
+"""Of a side of the picture: what runs along it is the edge of something else."""
 SPECK = 0.04
 """Of the heaviest piece's ink: lighter pieces are no part of a digit."""
 REACH = 0.25
 """Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
+MARKED = 0.15
+"""Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
+LEAST_PAPER = 0.15
+"""Of the picture."""
+BROADEST = 0.24
+"""Of the picture's shorter side: no stroke of MNIST's is that wide in its 28 x 28."""
+SOLID = 0.65
+"""Of its box: what a sheet fills, turned and written on."""
 TILTS = np.arange(-20, 20.1, 0.25)
 """Degrees that ruled lines may be turned by."""
 
@@ -68,12 +80,17 @@ def ink_of(brightness: Picture) -> Picture:
     light = np.log(shrunk(brightness, SIDE) + FAINT)  # light falls on ink and paper alike: their distance stays
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
     sign = 1 if is_dark_on_light(smooth) else -1
-    ink = digit_in(without_lines(standing_out(sign * smooth)))
+    ink = _digit_on(sign * smooth)
     if not is_of_strokes(ink):  # the paper itself, on a table of the other kind
         with suppress(NoDigitError):
-            other = digit_in(without_lines(standing_out(-sign * smooth)))
+            other = _digit_on(-sign * smooth)
             ink = other if is_of_strokes(other) else ink
     return thickened(ink)
+
+
+def _digit_on(light: Picture) -> Picture:
+    """The ink of the digit that is darker than its paper."""
+    return digit_in(without_lines(_without_strips(without_frames(standing_out(light), FAINTEST))))
 
 
 def drawn_ink(brightness: Picture) -> Picture | None:
@@ -85,6 +102,7 @@ def drawn_ink(brightness: Picture) -> Picture | None:
     ink = np.abs(brightness - paper)
     if ink.max() == 0:
         raise NoDigitError
+    ink = without_frames(ink, 0.02)
     scaled: Picture = ink / ink.max()
     return scaled
 
@@ -102,11 +120,57 @@ def shrunk(picture: Picture, side: int) -> Picture:
 
 
 def is_dark_on_light(light: Picture) -> bool:
-    """Whether the strokes are darker than the paper: the tail of the distances from the median around is theirs."""
+    """Whether the strokes are darker than the paper: the tail of the distances from the median around is theirs.
+
+    What is around the paper has no say where something stands out on it.
+    """
+    small = shrunk(light, 64)
+    for paper in _papers(small):
+        tail = _tail(_filled(small, paper))
+        if (np.abs(tail) > MARKED).mean() >= 0.002:
+            return bool((tail**3).sum() <= 0)
+    return bool((_tail(small) ** 3).sum() <= 0)
+
+
+def _tail(light: Picture) -> Picture:
+    """How far each pixel is from the median around."""
     small = shrunk(light, 32)
-    around = ndimage.median_filter(small, size=[max(3, length // 2) for length in small.shape], mode="nearest")
-    distance = small - around
-    return bool((distance**3).sum() <= 0)
+    distance: Picture = small - ndimage.median_filter(
+        small, size=[max(3, length // 2) for length in small.shape], mode="nearest"
+    )
+    return distance
+
+
+def _papers(light: Picture) -> list[Mask]:
+    """What may be the paper, with the strokes on it: first sheets that lie within the picture, then what is largest."""
+    bright = light > otsu(light)
+    found = []
+    for side in (bright, ~bright):
+        pieces, count = ndimage.label(side)
+        for number in range(1, count + 1):
+            piece = pieces == number
+            if piece.mean() >= LEAST_PAPER:
+                found.append((_is_sheet(piece), int(piece.sum()), piece))
+    found.sort(key=lambda one: one[:2], reverse=True)
+    return [
+        ndimage.binary_erosion(ndimage.binary_fill_holes(piece), iterations=1 + sheet, border_value=1)
+        for sheet, _, piece in found
+    ]
+
+
+def _is_sheet(piece: Mask) -> bool:
+    """Whether a piece fills most of its box, is wider than strokes, and the picture's edges do not cut it."""
+    edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
+    (box,) = ndimage.find_objects(piece.astype(int))
+    wide = 2 * ndimage.distance_transform_edt(piece).max() > BROADEST * min(piece.shape)
+    return wide and not edge.any() and bool(piece[box].mean() > SOLID)
+
+
+def _filled(light: Picture, paper: Mask) -> Picture:
+    """The same with the paper's nearest brightness wherever there is no paper."""
+    rows, columns = ndimage.distance_transform_edt(~paper, return_distances=False, return_indices=True)
+    filled: Picture = light[rows, columns]
+    return filled
 
 
 def standing_out(light: Picture) -> Picture:
@@ -173,6 +237,7 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 
 def digit_in(contrast: Picture) -> Picture:
     """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
+    contrast = without_frames(contrast, FAINTEST)
     alone = _without_cut_pieces(contrast)
     if alone.max() >= LEAST * contrast.max():  # else the digit itself is cut, or fills the picture
         contrast = alone
@@ -198,7 +263,24 @@ def _without_cut_pieces(contrast: Picture) -> Picture:
     """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner."""
     pieces, _ = _pieces(contrast)
     cut = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
-    gone = ndimage.binary_dilation(np.isin(pieces, cut[cut > 0]), iterations=max(1, max(contrast.shape) // 100))
+    return _without(contrast, pieces, cut[cut > 0])
+
+
+def _without_strips(contrast: Picture) -> Picture:
+    """The same without what runs along a whole side of the picture, however dark it is; all of it if that is all."""
+    pieces, count = _pieces(contrast)
+    sides = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
+    along = np.max([np.bincount(side, minlength=count + 1) / side.size for side in sides], axis=0)
+    strips = np.flatnonzero(along[1:] > ALONG) + 1
+    if strips.size == 0:
+        return contrast
+    inside = _without(contrast, pieces, strips)
+    return inside if np.percentile(inside, 99.9) >= MARKED else contrast
+
+
+def _without(contrast: Picture, pieces: NDArray[np.int32], numbers: NDArray[np.int64]) -> Picture:
+    """The same without some pieces and their soft edges."""
+    gone = ndimage.binary_dilation(np.isin(pieces, numbers), iterations=max(1, max(contrast.shape) // 100))
     result: Picture = np.where(gone, 0.0, contrast)
     return result
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from mnist_ff.files import replacing
+from mnist_ff.canvas import new_figure, save_picture
 from mnist_ff.runs import AUGMENTED, Run
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def draw_run(run: Run, title: str) -> dict[str, Exception]:
     failures: dict[str, Exception] = {}
     for name, draw in drawings_of(run).items():
         try:
-            with replacing(folder / f"{name}.png") as temporary, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a name with letters that the font lacks is drawn with boxes
-                draw(run, title).savefig(temporary, format="png", dpi=120)
+            save_picture(folder / f"{name}.png", partial(draw, run, title))
         except Exception as error:
             failures[name] = error
     return failures
@@ -173,14 +171,6 @@ DRAWINGS: dict[str, Drawing] = {
 def drawings_of(run: Run) -> dict[str, Drawing]:
     """The pictures that a run has: only one whose images were augmented has them drawn."""
     return {name: draw for name, draw in DRAWINGS.items() if name != "augmented" or run.file(AUGMENTED).exists()}
-
-
-def new_figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:
-    """A figure without pyplot: no global state, no window, and half the import time."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot() if axes else None  # type: ignore[return-value]
 
 
 def _title(axes: Axes, what: str, title: str) -> None:

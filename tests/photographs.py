@@ -70,11 +70,11 @@ def scene(kind: str, rng: np.random.Generator) -> Scene:
 def photograph(digit: NDArray[np.uint8], seen: Scene, rng: np.random.Generator) -> bytes:
     """A JPEG file of an MNIST digit, (28, 28) uint8, written on paper and photographed."""
     side = seen.size
-    ink = _placed(digit, seen, rng)
-    lines = _lines(seen, rng)
+    ink = placed(digit, seen, rng)
+    lines = lines_on(seen, rng)
     reflectance = seen.paper * np.where(lines, seen.line if seen.paper > 0.5 else 1 / seen.line, 1.0)
     reflectance = reflectance * (1 - ink) + seen.ink * ink
-    light = _light(side, seen, rng)
+    light = light_on(side, seen, rng)
     image = ndimage.gaussian_filter(reflectance * light, 0.6 + seen.blur * seen.height)
     image = image + rng.normal(0, seen.noise, image.shape)
     buffer = io.BytesIO()
@@ -92,7 +92,9 @@ def photographs(images: NDArray[np.uint8], kinds: Sequence[str], each: int, seed
     ]
 
 
-def _placed(digit: NDArray[np.uint8], seen: Scene, rng: np.random.Generator) -> NDArray[np.float64]:
+def placed(
+    digit: NDArray[np.uint8], seen: Scene, rng: np.random.Generator, margin: int | None = None
+) -> NDArray[np.float64]:
     """(side, side) share of ink in each pixel: the digit with sharp edges, turned, anywhere off the border."""
     rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
     cut = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -104,14 +106,14 @@ def _placed(digit: NDArray[np.uint8], seen: Scene, rng: np.random.Generator) -> 
     sharp = np.clip((np.asarray(turned) / 255 - 0.5) * max(1.0, scale / 2) + 0.5, 0, 1)
     rows, columns = np.flatnonzero((sharp > 0.5).any(axis=1)), np.flatnonzero((sharp > 0.5).any(axis=0))
     sharp = sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    margin = seen.size // 20
+    margin = seen.size // 20 if margin is None else margin
     field = np.zeros((seen.size, seen.size))
     top, left = (int(rng.integers(margin, seen.size - length - margin)) for length in sharp.shape)
     field[top : top + sharp.shape[0], left : left + sharp.shape[1]] = sharp
     return field
 
 
-def _lines(seen: Scene, rng: np.random.Generator) -> NDArray[np.bool_]:
+def lines_on(seen: Scene, rng: np.random.Generator) -> NDArray[np.bool_]:
     rows, columns = np.indices((seen.size, seen.size))
     lines = np.zeros((seen.size, seen.size), dtype=bool)
     if seen.ruled is None:
@@ -125,7 +127,7 @@ def _lines(seen: Scene, rng: np.random.Generator) -> NDArray[np.bool_]:
     return lines
 
 
-def _light(side: int, seen: Scene, rng: np.random.Generator) -> NDArray[np.float64]:
+def light_on(side: int, seen: Scene, rng: np.random.Generator) -> NDArray[np.float64]:
     """(side, side) light: brighter to one side, with a straight shadow whose edge is more or less soft."""
     rows, columns = np.indices((side, side)) / side - 0.5
     light = np.ones((side, side))

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
 LAYERS = [
     {"errors", "records", "files", "passwords"},
-    {"config", "seeds"},
+    {"config", "seeds", "frames", "canvas"},
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}
     | {"model", "optimizer", "schedule", "augment", "objective", "updates"},
@@ -85,7 +85,15 @@ WITHOUT_TORCH = [
     "data/catalog.py",
     "data/cache.py",
 ]
-WITHOUT_TORCH += ["digits.py", "photograph.py", "picture_file.py", "onnx_graph.py", "commands/runs.py"]
+WITHOUT_TORCH += [
+    "frames.py",
+    "canvas.py",
+    "digits.py",
+    "photograph.py",
+    "picture_file.py",
+    "onnx_graph.py",
+    "commands/runs.py",
+]
 WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
 WITHOUT_TORCH += ["commands/report.py", *(f"report/{path.name}" for path in (PACKAGE / "report").glob("*.py"))]
 

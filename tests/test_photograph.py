@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -20,7 +22,9 @@ from mnist_ff.photograph import (
     thickened,
     without_lines,
 )
+from mnist_ff.picture_file import read_brightness
 from tests.conftest import mnist_test_images
+from tests.framed_photographs import KINDS, framed_photographs
 
 
 def seven(side: int = 200, ink: float = 0.2, paper: float = 0.9, width: int = 14) -> np.ndarray:
@@ -177,3 +181,34 @@ def test_every_size_and_both_polarities_give_the_same_digit(size: int, ink: floa
     picture = seven(size, ink, paper, max(2, size * 14 // 200))
     picture = picture + np.random.default_rng(0).normal(0, 0.005, picture.shape)
     assert alike(centred(ink_of(np.clip(picture, 0, 1))), EXPECTED) > (0.75 if size < 100 else 0.85)
+
+
+AROUND = (
+    *("box of 2 px, drawn", "dashed box, drawn", "corner marks, drawn", "box on the edge, drawn"),
+    *("thick box", "open box", "box in perspective", "row of cells", "sheet on a dark table", "scanner's border"),
+)
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_what_is_around_a_digit_is_no_ink(kind: str, tmp_path: Path) -> None:
+    digit = (255 * (seven(28, width=3) < 0.5)).astype(np.uint8)
+    for name in ("plain, drawn", kind):
+        (tmp_path / name.replace(" ", "_")).write_bytes(framed_photographs(digit[None], np.array([0]), name, 3)[0])
+    made = [centred(ink_of(read_brightness(path))).astype(float) for path in sorted(tmp_path.iterdir())]
+    assert kind in KINDS
+    assert alike(*made) > 0.6
+
+
+def test_digits_that_look_like_frames_stay() -> None:
+    """A large 0, one with a speck in it, square or thick; a 1 as high as the picture; a 4 of straight strokes."""
+    y, x = np.indices((200, 200)) - 100.0
+    ring = np.abs(np.hypot(y / 1.2, x) - 70) < 8
+    speck = np.hypot(y, x) < 5
+    square = (np.maximum(np.abs(y), np.abs(x)) < 80) & (np.maximum(np.abs(y), np.abs(x)) >= 66)
+    one = (np.abs(x) < 10) & (np.abs(y) < 96)
+    four = ((np.abs(x - 20) < 7) & (np.abs(y) < 80)) | ((np.abs(y - 20) < 7) & (np.abs(x) < 60))
+    four |= (np.abs(x + 50) < 7) & (y > -80) & (y < 20)
+    for drawn in (ring, ring | speck, square, one, four):
+        noise = np.random.default_rng(0).normal(0, 0.01, drawn.shape)
+        for picture in (1.0 - drawn, np.clip(0.9 - 0.7 * drawn + noise, 0, 1)):
+            assert alike(centred(ink_of(picture)).astype(float), centred(drawn.astype(float)).astype(float)) > 0.7

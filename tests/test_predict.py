@@ -16,6 +16,8 @@ from rich.console import Console
 
 from mnist_ff.tables import picture
 from tests.conftest import in_a_terminal, mnist_test_images, mnist_test_labels
+from tests.framed_photographs import KINDS as SURROUNDINGS
+from tests.photograph_benchmark import right_by_number, right_in, rows_of
 from tests.photographs import KINDS, photographs
 
 Command = Callable[..., tuple[int, str, str]]
@@ -39,6 +41,14 @@ def test_nine_of_ten_photographs_are_read(trained_run: Path, mnist_ff: Command) 
     print({kind: right[kind] / EACH for kind in KINDS})
     assert sum(right.values()) >= 0.9 * len(taken)
     assert all(right[kind] >= 0.8 * EACH for kind in KINDS), right
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SURROUNDINGS)
+def test_boxes_edges_and_borders_are_no_ink(kind: str, trained_run: Path, real_mnist: Path) -> None:
+    """Of 40 digits, at most two fewer than without anything around them."""
+    rows = rows_of(seed=1)
+    assert right_in(trained_run, kind, rows, seed=1) >= right_by_number(trained_run, rows) - 2
 
 
 def test_an_untouched_digit_gives_what_its_number_gives(trained_run: Path, mnist_ff: Command) -> None:

@@ -17,13 +17,14 @@ from rich.console import Console
 
 from mnist_ff import device as devices
 from mnist_ff.augment import build_augment
+from mnist_ff.canvas import new_figure, save_picture
 from mnist_ff.commands.parts import load_teacher, settle, shuffler, warn_of_fallback
 from mnist_ff.config import Config, config_to_dict
 from mnist_ff.data.load import load_data
 from mnist_ff.device import describe
 from mnist_ff.engine import build_steps, choose_engine
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.files import replacing, write_text
+from mnist_ff.files import write_text
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.lr_range import rates, smoothed_losses, suggestion, try_rates
 from mnist_ff.model import build_model
@@ -120,15 +121,14 @@ def _write(config: Config, tried: Sequence[float], losses: Sequence[float], foun
         write_text(directory / "lr_find.csv", "lr,loss,smoothed_loss\n" + "".join(rows))
         values: dict[str, Any] = {"suggested_lr": found, "config": config_to_dict(config)}
         write_text(directory / "lr_find.json", json.dumps(values, indent=2, allow_nan=False) + "\n")
-        with replacing(directory / "lr_find.png") as temporary:
-            _figure(tried, losses, smoothed, found).savefig(temporary, format="png", dpi=120)
+        save_picture(directory / "lr_find.png", lambda: _figure(tried, losses, smoothed, found))
     except OSError as error:
         raise RunError(f"{directory}: {error.strerror}") from None
     return directory
 
 
 def _figure(tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: float | None) -> Any:
-    from mnist_ff.plots import RAW, SMOOTH, TRAIN, new_figure
+    from mnist_ff.plots import RAW, SMOOTH, TRAIN
 
     figure, axes = new_figure(9, 5)
     axes.plot(tried, losses, color=RAW, linewidth=0.7, label="each batch")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_ff.files import replacing
-from mnist_ff.plots import HELD, RAW, TRAIN, new_figure
+from mnist_ff.canvas import new_figure, save_picture
+from mnist_ff.plots import HELD, RAW, TRAIN
 from mnist_ff.records import Score
 from mnist_ff.sweeps.collect import Row
 from mnist_ff.sweeps.pages import counted
@@ -39,9 +38,7 @@ LABEL: dict[str, Any] = {
 
 def draw_sweep(answer: Answer, path: Path, title: str) -> None:
     """Draw the answer into a PNG file. Errors: OSError, and whatever a figure raises."""
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that the font lacks are drawn as boxes
-        sweep_figure(answer, title).savefig(temporary, format="png", dpi=120)
+    save_picture(path, lambda: sweep_figure(answer, title))
 
 
 def sweep_figure(answer: Answer, title: str) -> Figure:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mnist_ff.config import TensorBoardConfig
 from mnist_ff.records import BatchRecord, EpochRecord
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, batch_figures, epoch_figures, final_figures
@@ -54,13 +56,15 @@ class TensorBoard(Tracker):
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, status, pictures, and the row of the table of hyperparameters."""
-        from matplotlib.image import imread
+        from PIL import Image
         from torch.utils.tensorboard.summary import hparams
 
         step, figures = max(step, 0), final_figures(ending)
         self._scalars(figures, step)
         for picture in ending.pictures:
-            self._writer.add_image(f"plots/{picture.stem}", imread(picture)[..., :3], step, dataformats="HWC")
+            with Image.open(picture) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            self._writer.add_image(f"plots/{picture.stem}", pixels, step, dataformats="HWC")
         self._writer.add_text("status", ending.status if ending.cause is None else _said(ending), step)
         if ending.model is not None:
             self._writer.add_text("model", f"`{ending.model}`", step)
