@@ -842,9 +842,8 @@ def test_a_search_trains_no_configuration_again(mnist_ff: Command) -> None:
     assert "5/5  trial" in out
     assert states("s/search.journal", "mnist-ff") == ["COMPLETE"] * 5
     finding = json.loads(Path("s/search.json").read_text())
-    trained = {
-        path.name: Run(path).epochs()[-1]["validation_accuracy"] for path in Path("s").iterdir() if path.is_dir()
-    }
+    paths = [path for path in Path("s").iterdir() if path.is_dir()]
+    trained = {path.name: Run(path).epochs()[-1]["validation_accuracy"] for path in paths}
     assert len(finding["repeated"]) == 3
     for trial in finding["repeated"]:
         assert trial["value"] == trained[str(trial["of"])]
@@ -945,7 +944,7 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
 
     def connections() -> int:
         gc.collect()
-        return sum(isinstance(found, sqlite3.Connection) for found in gc.get_objects())
+        return sum(type(found) is sqlite3.Connection for found in gc.get_objects())
 
     before = connections()
     storage = "sqlite:///search.db"
