@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mnist_ff.config import WandbConfig
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.tracking import PATIENCE, Beginning, Ending, Tracker, final_figures
-from mnist_ff.trackers.wandb_file import history_of
+from mnist_ff.trackers.wandb_file import history_of, is_whole
 
 if TYPE_CHECKING:
     import wandb
@@ -104,6 +105,9 @@ class Wandb(Tracker):
             model.add_file(str(ending.model), skip_cache=True, policy="immutable")
             self._run.log_artifact(model)
         self._run.finish(exit_code=0 if ending.status in ("finished", "pruned") else 1)
+        path, until = Path(self._run.settings.sync_file), time.monotonic() + PATIENCE
+        while not is_whole(path) and time.monotonic() < until:  # its other process may write a moment longer
+            time.sleep(0.05)
 
 
 def _number(value: Any, otherwise: int) -> int:

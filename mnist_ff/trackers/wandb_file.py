@@ -19,20 +19,34 @@ WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 def history_of(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of history that a file has, up to where it was torn. Errors: OSError."""
+    for record in _messages(path):
+        if record.WhichOneof("record_type") == "history":
+            try:
+                items = {
+                    item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item
+                }
+            except (ValueError, RecursionError):
+                return
+            yield items
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file holds its run's end. Errors: OSError."""
+    return any(record.WhichOneof("record_type") == "exit" for record in _messages(path))
+
+
+def _messages(path: Path) -> Iterator[Any]:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2  # made when it is imported
-
     for content in _records(path.read_bytes()):
         record = messages.Record()
         try:
             record.ParseFromString(content)
-            if record.WhichOneof("record_type") == "history":
-                items = record.history.item
-                yield {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
-        except (DecodeError, ValueError, RecursionError):
+        except DecodeError:
             return
+        yield record
 
 
 def _records(content: bytes) -> Iterator[bytes]:
