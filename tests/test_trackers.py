@@ -341,6 +341,7 @@ def test_figures_are_heard_once_after_any_kill(kind: str, tracked: Path) -> None
     assert [step for step, _ in read("epoch/seconds")] == ends
 
 
+@pytest.mark.slow
 def test_wandb_goes_on_where_its_files_end() -> None:
     """The first was torn by a kill: each row is in one of the files, under a number of its own."""
     run = Path("run").absolute()
@@ -363,6 +364,38 @@ def test_wandb_goes_on_where_its_files_end() -> None:
     for name, steps in (("batch/loss", range(16)), ("epoch/seconds", range(3, 16, 4))):
         assert [row["step"] for row in rows if name in row] == list(steps)
     assert [row["_step"] for row in rows] == list(range(len(rows)))
+
+
+def test_wandb_online_goes_on_where_its_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    logged: list[dict[str, Any]] = []
+
+    class Server:
+        resumed, path = True, "me/p/0123456789abcdef"
+
+        def run(self, path: str) -> Server:
+            assert path == self.path
+            return self
+
+        def scan_history(self) -> list[dict[str, Any]]:
+            return [
+                {"_step": fact.step, "step": fact.step, **fact.figures} for fact in facts(range(6)) if fact.step != 2
+            ]
+
+        def define_metric(self, *names: str, **given: str) -> None: ...
+
+        def log(self, row: dict[str, Any], step: int | None, commit: bool) -> None:
+            assert step is None, "the server counts"
+            logged.append(row)
+
+    monkeypatch.setattr(wandb, "login", lambda **given: True)
+    monkeypatch.setattr(wandb, "init", lambda **given: Server())
+    monkeypatch.setattr(wandb, "Api", Server)
+    run = Path("run").absolute()
+    beginning = Beginning("0123456789abcdef", run, "run", None, {}, {})
+    killed(lambda: Wandb(WandbConfig("online", "p", None, None)), beginning, 4, range(4, 9))
+    assert [(row["step"], len(row)) for row in logged] == [(2, 3), (6, 3), (7, 3), (7, 3), (8, 3)]
 
 
 def test_a_wandb_file_of_others_is_data() -> None:
