@@ -861,11 +861,13 @@ def test_a_search_trains_no_configuration_again(mnist_ff: Command) -> None:
     assert runs_in(Path("s")) == 2
 
 
+@pytest.mark.slow
 def test_seeds_that_differ_are_no_repeats(mnist_ff: Command) -> None:
     assert mnist_ff("train", "-m", *TWO_POINTS, "hydra.sweeper.n_trials=3", "seed=null", "hydra.sweep.dir=s")[0] == 0
     assert runs_in(Path("s")) == 3
 
 
+@pytest.mark.slow
 def test_a_diverged_configuration_fails_without_training(mnist_ff: Command) -> None:
     words = ("optimizer=sgd", "optimizer.lr=1e20,1e30", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
     code, out, err = mnist_ff("train", "-m", *TWO_POINTS, *words)
