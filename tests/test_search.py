@@ -33,6 +33,7 @@ from mnist_ff.sweeps.search import (
     SearchPlan,
     StudyLink,
     Trial,
+    Twin,
     Verdict,
     check_plan,
     open_storage,
@@ -825,6 +826,142 @@ def test_a_trial_that_can_be_no_job_is_a_failed_row(mnist_ff: Command) -> None:
     assert len(json.loads(Path("t/search.json").read_text())["refused"]) == 1
 
 
+TWO_POINTS = (
+    "hydra/sweeper=optuna", "data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", SPLIT,
+    "optimizer.lr=0.001,0.01",
+)  # fmt: skip
+
+
+def test_a_search_trains_no_configuration_again(mnist_ff: Command) -> None:
+    """Two at once, and on after a resume; a kill between the two files of a repeat loses nothing."""
+    more = ("hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2", "hydra.sweep.dir=s")
+    code, out, err = mnist_ff("train", "-m", *TWO_POINTS, *more)
+    assert code == 0, err
+    assert runs_in(Path("s")) == 2
+    assert out.count("not trained again: trial") == 3
+    assert "5/5  trial" in out
+    assert states("s/search.journal", "mnist-ff") == ["COMPLETE"] * 5
+    finding = json.loads(Path("s/search.json").read_text())
+    paths = [path for path in Path("s").iterdir() if path.is_dir()]
+    trained = {path.name: Run(path).epochs()[-1]["validation_accuracy"] for path in paths}
+    assert len(finding["repeated"]) == 3
+    for trial in finding["repeated"]:
+        assert trial["value"] == trained[str(trial["of"])]
+        job = json.loads(Path("s/jobs.json").read_text())["jobs"][[*sorted(trained)].index(str(trial["of"]))]
+        assert set(trial["words"]) <= set(job["overrides"])
+    assert finding["best_value"] == max(trained.values())
+    assert str(finding["best_trial"]) in trained
+    rows = {row["run"]: row for row in json.loads(Path("s/sweep.json").read_text())["runs"]}
+    assert Counter(row["status"] for row in rows.values()) == {"finished": 2, "repeated": 3}
+    assert "has its configuration, validation accuracy 0." in rows[str(finding["repeated"][0]["number"])]["reason"]
+    code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=7")
+    assert code == 0, err
+    assert out.count("not trained again: trial") == 2
+    assert len(json.loads(Path("s/search.json").read_text())["repeated"]) == 5
+    assert runs_in(Path("s")) == 2
+
+
+@pytest.mark.slow
+def test_seeds_that_differ_are_no_repeats(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "-m", *TWO_POINTS, "hydra.sweeper.n_trials=3", "seed=null", "hydra.sweep.dir=s")[0] == 0
+    assert runs_in(Path("s")) == 3
+
+
+@pytest.mark.slow
+def test_a_diverged_configuration_fails_without_training(mnist_ff: Command) -> None:
+    words = ("optimizer=sgd", "optimizer.lr=1e20,1e30", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
+    code, out, err = mnist_ff("train", "-m", *TWO_POINTS, *words)
+    assert code == 1, err
+    assert runs_in(Path("s")) == 2
+    assert out.count("has the same configuration: training diverged") + out.count("same configuration: the loss") >= 2
+    assert json.loads(Path("s/search.json").read_text())["counts"]["failed"] == 4
+
+
+@pytest.mark.parametrize("storage", ["search.journal", "sqlite:///search.db"])
+def test_a_repeat_takes_the_earlier_result_once_known(storage: str) -> None:
+    """By two processes that share a storage: the one waits, with no claim, until the other has the result."""
+    here, there = Search(plan(storage)), Search(plan(storage))
+    first, second = here.claim(), there.claim()
+    assert first is not None
+    assert second is not None
+    assert here.twin(first.number, "same") is None
+    twin = there.twin(second.number, "same")
+    assert twin == Twin(0, None)
+    assert twin is not None
+    there.postpone(second.number, twin)
+    other = there.claim()
+    assert other is not None
+    assert other.number == 2, "nobody claims what waits"
+    assert there.twin(other.number, "other") is None
+    here.settle(first.number, Verdict("pruned", 0.25, "too little"))
+    again = here.claim()
+    assert again == second
+    twin = here.twin(second.number, "same")
+    assert twin == Twin(0, Verdict("pruned", 0.25, "too little"))
+    assert twin is not None
+    here.repeat(second.number, twin)
+    assert states(storage)[:3] == ["PRUNED", "PRUNED", "RUNNING"]
+    here.settle(other.number, Verdict("complete", 0.1))
+    assert here.answer().counts["pruned"] == 2
+    for search in (here, there):
+        search.close()
+
+
+def test_what_may_not_come_again_is_tried_again() -> None:
+    """A killed trial's configuration is trained by the one that waited for it; a diverged one's is not."""
+    with Search(plan(n_trials=4)) as search:
+        first, second = search.claim(), search.claim()
+        assert first is not None
+        assert second is not None
+        assert search.twin(0, "same") is None
+        twin = search.twin(1, "same")
+        assert twin is not None
+        search.postpone(1, twin)
+        search.settle(0, Verdict("failed", reason="its process was killed"))
+        assert search.claim() == second
+        assert search.twin(1, "same") is None
+        search.settle(1, Verdict("failed", reason="diverged", certain=True))
+        third = search.claim()
+        assert third is not None
+        assert search.twin(2, "same") == Twin(1, Verdict("failed", reason="diverged", certain=True))
+
+
+def test_an_older_study_is_known_by_its_values() -> None:
+    with Search(plan(space={"optimizer": Choices(("adam", "sgd"))}, n_trials=9)) as search:
+        seen: dict[str, int] = {}
+        while (trial := search.claim()) is not None:
+            word = trial.words["optimizer"]
+            found = search.twin(trial.number, f"digest of {word}") if word in seen else None
+            assert word not in seen or found == Twin(seen[word], Verdict("complete", 0.5))
+            seen.setdefault(word, trial.number)
+            search.settle(trial.number, Verdict("complete", 0.5))
+            if len(seen) == 2 and found is not None:
+                break
+
+
+def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
+    """However it ends: well, refused, or by an exception."""
+    import gc
+    import sqlite3
+
+    def connections() -> int:
+        gc.collect()
+        return sum(type(found) is sqlite3.Connection for found in gc.get_objects())
+
+    before = connections()
+    storage = "sqlite:///search.db"
+    with Search(plan(storage)) as search:
+        search.claim()
+    with pytest.raises(ConfigError, match="holds a study of that name"):
+        Search(plan(storage, space=COUNTABLE))
+    with pytest.raises(RuntimeError, match="anything"), Search(plan(storage)) as search:
+        raise RuntimeError("anything")
+    with reporter(StudyLink(search.plan.storage, "test"), 0) as report:
+        assert report(1, Score(0.5, 0.1, 1, 10)) is None
+    assert mnist_ff("train", "-m", *TWO_POINTS, "hydra.sweeper.n_trials=1", f"hydra.sweeper.storage={storage}")[0] == 0
+    assert connections() == before
+
+
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
     from tests.conftest import Started
@@ -935,6 +1072,14 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     found = read_finding(tmp_path)
     assert found is not None
     assert "\x1b" not in "".join(lines(found))
+    again = {"number": 1, "words": ["a=\x1b"], "of": 0, "value": 0.5}
+    path.write_text(json.dumps({**whole, "repeated": [again]}))
+    (row,) = collect([tmp_path])
+    assert (row.label, row.status) == ("1", "repeated")
+    assert "\x1b" not in str(row.reason)
+    for wrong in (3, [3], [{**again, "of": "../x"}], [{**again, "value": "nan"}], [{**again, "of": None}]):
+        path.write_text(json.dumps({**whole, "repeated": wrong}))
+        assert read_finding(tmp_path) is None
     trial = {"number": 0, "words": ["a=\x1b"], "reason": "\x1b[31m"}
     path.write_text(json.dumps({**whole, "refused": [trial]}))
     (row,) = collect([tmp_path])

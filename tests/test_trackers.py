@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import signal
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,15 @@ import pytest
 
 from mnist_ff import cli
 from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
+from mnist_ff.config import MLflowConfig, TensorBoardConfig, WandbConfig
 from mnist_ff.runs import Run
 from mnist_ff.trackers import tracking
+from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.mlflow import MLflow
 from mnist_ff.trackers.tensorboard import TensorBoard
+from mnist_ff.trackers.tracking import Beginning, Ending, Tracker
 from mnist_ff.trackers.wandb import Wandb
+from mnist_ff.trackers.wandb_file import history_of
 from tests.conftest import Started, only_run
 from tests.test_resume import stopped_run
 
@@ -271,6 +277,213 @@ def test_a_resume_goes_on_with_the_same_tracker_run(
     assert [event.step for event in events(run.file("tensorboard")).Scalars("batch/loss")] == steps
     assert [step for step, _ in wandb_history(run.path, "batch/loss")] == steps[16:]
     assert first.name.startswith(next(run.path.rglob("*.wandb")).name.removesuffix(".wandb"))
+
+
+def facts(steps: range, worth: float = 1.0) -> tuple[Fact, ...]:
+    """Of batches, and of an epoch after every fourth; its seconds are others each time."""
+    found = []
+    for step in steps:
+        found.append(Fact(step, {"batch/loss": worth / (step + 3), "batch/lr": 0.1}))
+        if step % 4 == 3:
+            found.append(
+                Fact(step, {"epoch/train_loss": worth / (step + 7), "epoch/seconds": time.monotonic() % 1 + 1})
+            )
+    return tuple(found)
+
+
+def killed(make: Callable[[], Tracker], beginning: Beginning, missed: int, heard: range) -> Tracker:
+    """A tracker of a run that a kill ended, or whose kill is near: `missed` steps are in the run's files alone."""
+    tracker = make()
+    tracker.load()
+    tracker.begin(replace(beginning, earlier=facts(range(missed))), missed)
+    tracker.tell(facts(heard))
+    return tracker
+
+
+def once(told: list[tuple[int, float]], steps: list[int], worth: Callable[[int], float]) -> None:
+    assert [step for step, _ in told] == steps, "each step is there once"
+    assert dict(told) == pytest.approx({step: worth(step) for step in steps}, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_figures_are_heard_once_after_any_kill(kind: str, tracked: Path) -> None:
+    """Killed when the tracker had more than the last checkpoint, then less, then nothing new at all."""
+    run = Path("run").absolute()
+    beginning = Beginning("0123456789abcdef", run, "run", None, {"optimizer.lr": 0.1}, {"directory": str(run)})
+    if kind == "mlflow":
+        config = MLflowConfig(store(tracked).partition("=")[2], "kills")
+        make: Callable[[], Tracker] = lambda: MLflow(config)  # noqa: E731
+    else:
+        make = lambda: TensorBoard(TensorBoardConfig("events"))  # noqa: E731
+    for missed, heard in ((0, range(10)), (8, range(8, 10)), (8, range(8, 12)), (20, range(20, 21)), (24, range(0))):
+        tracker = killed(make, beginning, missed, heard)
+        if isinstance(tracker, TensorBoard):
+            tracker._writer.flush()
+            tracker._writer.close()
+    tracker = killed(make, beginning, 24, range(24, 32))
+    tracker.end(Ending("finished", None), 31)
+    steps, ends = list(range(32)), list(range(3, 32, 4))
+    if kind == "mlflow":
+        found = client(tracked)
+        (one,) = found.search_runs([found.get_experiment_by_name("kills").experiment_id])
+        read = lambda name: history(tracked, one.info.run_id, name)  # noqa: E731
+        assert one.data.params == {"optimizer.lr": "0.1"}
+        assert one.info.status == "FINISHED"
+        assert not [tag for tag in one.data.tags if "resumed" in tag]
+    else:
+        shown = events(Path("events/run"))
+        read = lambda name: [(event.step, event.value) for event in shown.Scalars(name)]  # noqa: E731
+        for tag in ("config/text_summary", "run/text_summary", "status/text_summary"):
+            assert len(shown.Tensors(tag)) == 1, tag
+    once(read("batch/loss"), steps, lambda step: 1 / (step + 3))
+    once(read("batch/lr"), steps, lambda step: 0.1)
+    once(read("epoch/train_loss"), ends, lambda step: 1 / (step + 7))
+    assert [step for step, _ in read("epoch/seconds")] == ends
+
+
+@pytest.mark.slow
+def test_wandb_goes_on_where_its_files_end() -> None:
+    """The first was torn by a kill: each row is in one of the files, under a number of its own."""
+    run = Path("run").absolute()
+    beginning = Beginning("0123456789abcdef", run, "run", None, {"seed": 0}, {})
+    make = lambda: Wandb(WandbConfig("offline", "p", None, None))  # noqa: E731
+    for missed, heard in ((0, range(10)), (8, range(8, 16))):
+        tracker = killed(make, beginning, missed, heard)
+        assert isinstance(tracker, Wandb)
+        tracker.end(Ending("interrupted", None), heard[-1])
+        if missed == 0:
+            (first,) = run.rglob("*.wandb")
+            content = first.read_bytes()
+            assert len(list(history_of(first))) == 12
+            while len(list(history_of(first))) > 5:
+                content = content[:-40]
+                first.write_bytes(content)
+            assert len(list(history_of(first))) == 5, "what was torn off is told again"
+            time.sleep(1.1)  # wandb names a file by its second
+    rows = [row for path in sorted(run.rglob("*.wandb")) for row in history_of(path)]
+    for name, steps in (("batch/loss", range(16)), ("epoch/seconds", range(3, 16, 4))):
+        assert [row["step"] for row in rows if name in row] == list(steps)
+    assert [row["_step"] for row in rows] == list(range(len(rows)))
+
+
+def test_wandb_online_goes_on_where_its_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    logged: list[dict[str, Any]] = []
+
+    class Server:
+        resumed, path = True, "me/p/0123456789abcdef"
+
+        def run(self, path: str) -> Server:
+            assert path == self.path
+            return self
+
+        def scan_history(self) -> list[dict[str, Any]]:
+            return [
+                {"_step": fact.step, "step": fact.step, **fact.figures} for fact in facts(range(6)) if fact.step != 2
+            ]
+
+        def define_metric(self, *names: str, **given: str) -> None: ...
+
+        def log(self, row: dict[str, Any], step: int | None, commit: bool) -> None:
+            assert step is None, "the server counts"
+            logged.append(row)
+
+    monkeypatch.setattr(wandb, "login", lambda **given: True)
+    monkeypatch.setattr(wandb, "init", lambda **given: Server())
+    monkeypatch.setattr(wandb, "Api", Server)
+    run = Path("run").absolute()
+    beginning = Beginning("0123456789abcdef", run, "run", None, {}, {})
+    killed(lambda: Wandb(WandbConfig("online", "p", None, None)), beginning, 4, range(4, 9))
+    assert [(row["step"], len(row)) for row in logged] == [(2, 3), (6, 3), (7, 3), (7, 3), (8, 3)]
+
+
+def test_a_wandb_file_of_others_is_data() -> None:
+    path = Path("run-x.wandb")
+    head = b":W&B" + bytes(3)
+    for content in (b"", b"no", head, head + b"\xff" * 40, head + struct.pack("<IHB", 0, 3, 1) + b"\xff\xff\xff"):
+        path.write_bytes(content)
+        assert list(history_of(path)) == []
+
+
+def test_values_that_changed_are_told_and_odd_ones_known() -> None:
+    heard = Heard()
+    for value in (1.0, math.nan, math.inf):
+        heard.add(3, f"of {value}", value)
+        assert heard.lacking(Fact(3, {f"of {value}": value})) == {}
+        assert heard.lacking(Fact(3, {f"of {value}": 2.0})) == {f"of {value}": 2.0}
+        assert heard.lacking(Fact(4, {f"of {value}": value})) != {}
+    assert heard.lacking(Fact(3, {"of inf": 1.7976931348623157e308})) == {}, "as MLflow's tables hold it"
+    heard.forget(3)
+    assert heard.lacking(Fact(3, {"of 1.0": 1.0})) == {"of 1.0": 1.0}
+
+
+def test_what_a_dropped_tracker_missed_it_hears_at_the_resume(
+    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = [*WORDS, "logger=tensorboard", "trainer.plots=false", "trainer.epochs=1", "trainer.sync_every=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(TensorBoard, "epoch", broken)
+        code, out, err = mnist_ff("train", *quick, "hydra.run.dir=run")
+        assert code == 0, err
+        assert "no more goes to TensorBoard" in out
+    code, out, err = mnist_ff("train", "resume=run", "trainer.epochs=2")
+    assert code == 0, err
+    found = events(Path("run/tensorboard"))
+    told = {event.step: event.value for event in found.Scalars("batch/loss")}
+    assert told == pytest.approx(losses(Path("run")), rel=1e-6)
+    assert [event.step for event in found.Scalars("epoch/test_loss")] == [15, 31]
+
+
+def test_a_copied_run_is_one_of_its_own_to_its_trackers(tracked: Path, mnist_ff: Command) -> None:
+    words = ["logger=[mlflow,tensorboard]", store(tracked), "logger.tensorboard.directory=events"]
+    code, _, err = mnist_ff("train", *WORDS, *words, "trainer.plots=false", "trainer.epochs=1", "hydra.run.dir=a/run")
+    assert code == 0, err
+    shutil.copytree("a/run", "b/run")
+    for place in ("b/run", "a/run"):
+        code, out, err = mnist_ff("train", f"resume={place}", "trainer.epochs=2")
+        assert code == 0, err
+        assert out.count(f"a copy of {Path('a/run').absolute()}: to its trackers it is a run of its own") == (
+            place == "b/run"
+        )
+    runs = [one for place in ("a/run", "b/run") for one in mlflow_runs(tracked, of_directory(Path(place)))]
+    assert len({one.info.run_id for one in runs}) == 2
+    for one in runs:
+        once(history(tracked, one.info.run_id, "batch/loss"), list(range(32)), losses(Path("a/run")).__getitem__)
+    folders = {path.parent for path in Path("events").rglob("events.out.*")}
+    assert len(folders) == 2
+    for folder in folders:
+        assert [event.step for event in events(folder).Scalars("batch/loss")] == list(range(32))
+
+
+@pytest.mark.slow
+def test_every_tracker_hears_once_after_two_kills() -> None:
+    """kill -9 between two checkpoints, twice; read as each tool reads it."""
+    words = [*WORDS, ALL, "model.hidden=[8]", "trainer.plots=false", "trainer.checkpoint_epochs=20"]
+    started = Started("train", *words, "trainer.epochs=100000", "hydra.run.dir=run")
+    run = Path("run")
+    for epoch in (30, 50):
+        deadline = time.monotonic() + 120
+        while len((run / "epochs.csv").read_text().splitlines()) < epoch if (run / "epochs.csv").exists() else True:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started.process.kill()
+        started.end()
+        if epoch == 30:
+            started = Started("train", "resume=run")
+    code, out, err = Started("train", "resume=run", "trainer.epochs=70").end()
+    assert code == 0, err
+    assert "no more goes to" not in out
+    (found,) = mlflow_runs(Path.cwd(), of_directory(run))
+    steps, ends = list(range(70 * 16)), list(range(15, 70 * 16, 16))
+    shown = events(run / "tensorboard")
+    for name in ("batch/loss", "batch/lr", "epoch/seconds", "epoch/test_accuracy", "epoch/train_loss"):
+        expected = steps if name.startswith("batch") else ends
+        assert [step for step, _ in history(Path.cwd(), found.info.run_id, name)] == expected, name
+        assert [event.step for event in shown.Scalars(name)] == expected, name
+        told = [row["step"] for path in sorted(run.rglob("*.wandb")) for row in history_of(path) if name in row]
+        assert sorted(told) == expected, name
+    assert dict(history(Path.cwd(), found.info.run_id, "batch/loss")) == pytest.approx(losses(run), rel=1e-7)
 
 
 def test_a_signal_ends_the_tracker_run_as_interrupted() -> None:

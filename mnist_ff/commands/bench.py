@@ -359,9 +359,8 @@ def _start_up(overrides: Sequence[str]) -> dict[str, float]:
         run = Path(folder) / "run"
         words = ["train", *overrides, "trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
         began = time.perf_counter()
-        process = subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL)
-        first = _seconds_to_first_row(run / "batches.csv", began, process)
-        process.wait()
+        with subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL) as process:
+            first = _seconds_to_first_row(run / "batches.csv", began, process)
         whole = time.perf_counter() - began
         if process.returncode:
             raise RunError(f"the training that start-up is measured with failed: mnist-ff {' '.join(words)}")

@@ -44,7 +44,8 @@ from mnist_ff.schedule import moves
 from mnist_ff.seeds import generator
 from mnist_ff.sweeps.collect import sweep_of
 from mnist_ff.tables import score_text
-from mnist_ff.trackers.chosen import chosen_trackers, identity
+from mnist_ff.trackers.chosen import chosen_trackers
+from mnist_ff.trackers.identity import identify
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
 from mnist_ff.training import Evaluate, fit
 from mnist_ff.updates import Updates
@@ -165,15 +166,19 @@ class _Training:
         chosen = chosen_trackers(self.config.logger)
         if not chosen:
             return []
+        first_step = plan_of(self.config, self.data, self.position).first_step
+        identity = identify(self.run, [tracker.title for tracker in chosen], first_step)
+        if identity.copied is not None:
+            self._say(f"a copy of {identity.copied}: to its trackers it is a run of its own from now on")
         beginning = Beginning(
-            identity=identity(self.run),
+            identity=identity.name,
             directory=self.run.path,
             name=self.config.name or self.run.path.name,
             sweep=sweep_of(self.run.path),
             config=flat(experiment(self.config)),
             tags=_conditions(self.run),
         )
-        return [Tracking(tracker, beginning, self._warn) for tracker in chosen]
+        return [Tracking(tracker, beginning, self._warn, identity.since[tracker.title]) for tracker in chosen]
 
     def _ending(self) -> Ending:
         """What the run's own files say."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,9 @@ class SweepJob:
             job = read_job(self.sweep, run.path.relative_to(self.sweep).as_posix())
             if state_of(self.sweep, job) != "finished":
                 config = job.config
-                pruning = None if self.study is None else Pruning(reporter(self.study, job.number))
-                go_on_or_start(config, run, list(self.argv), stopped, began, pruning)
+                with nullcontext() if self.study is None else reporter(self.study, job.number) as report:
+                    pruning = None if report is None else Pruning(report)
+                    go_on_or_start(config, run, list(self.argv), stopped, began, pruning)
         except Stopped:
             raise
         except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made

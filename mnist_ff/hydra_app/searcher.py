@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.passwords import without_password
 from mnist_ff.runs import Run, shown
-from mnist_ff.sweeps.finding import Finding, Refused, read_finding, write_finding
+from mnist_ff.sweeps.finding import Finding, Refused, Repeated, read_finding, write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
 from mnist_ff.sweeps.progress import Tally
 from mnist_ff.sweeps.search import (
@@ -29,6 +30,7 @@ from mnist_ff.sweeps.search import (
     SearchPlan,
     StudyLink,
     Trial,
+    Twin,
     Verdict,
     check_no_password,
     check_plan,
@@ -100,15 +102,19 @@ class OptunaSweeper(CheckedSweeper):
         """
         asked = self._checked(arguments, fetch=True)
         plan = self.request.saved or SweepPlan((), self._words())
-        shared = None if self._named_storage is None else Search(asked.plan)  # one that fails, before the directory
-        with self.opened(plan), interruptible() as stopped, storage_failures(self._storage):
-            search = shared or Search(asked.plan)
+        with ExitStack() as stack:
+            shared = None  # one that fails, before the directory
+            if self._named_storage is not None:
+                shared = stack.enter_context(Search(asked.plan))
+            stopped = stack.enter_context(self._begun(plan))
+            search = shared or stack.enter_context(Search(asked.plan))
             left = self.left_in_slurm(self.unfinished(plan)[0])
             for line in search.recover(own=self.request.directory, left=[job.number for job in left]):
                 self.say(f"warning: {line}", style="yellow")
             self._mark_killed(search, plan.jobs)
             before = read_finding(self.request.directory)
             self._refused = {trial.number: trial for trial in (before.refused if before else ())}
+            self._repeated = {trial.number: trial for trial in (before.repeated if before else ())}
             try:
                 self._run(search, asked, plan, left, stopped)
             finally:
@@ -116,9 +122,15 @@ class OptunaSweeper(CheckedSweeper):
             if stopped.exit_code:  # a signal between two batches
                 raise Stopped(stopped.exit_code)
 
+    @contextmanager
+    def _begun(self, plan: SweepPlan) -> Iterator[Interruption]:
+        with self.opened(plan), interruptible() as stopped, storage_failures(self._storage):
+            yield stopped
+
     def _write_finding(self, search: Search) -> Finding:
         refused = tuple(self._refused[number] for number in sorted(self._refused))
-        finding = replace(search.answer(), refused=refused)
+        repeated = tuple(self._repeated[number] for number in sorted(self._repeated))
+        finding = replace(search.answer(), refused=refused, repeated=repeated)
         write_finding(self.request.directory, finding)
         return finding
 
@@ -226,8 +238,7 @@ class OptunaSweeper(CheckedSweeper):
             batch = self._claimed(search)
             if not batch:
                 return
-            jobs = self._jobs_of(search, asked, plan, batch)
-            tally.ended += len(batch) - len(jobs)
+            jobs = self._jobs_of(search, asked, plan, batch, tally)
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
             self._run_batch(search, jobs, keys, tally, together)
@@ -239,8 +250,11 @@ class OptunaSweeper(CheckedSweeper):
             batch.append(trial)
         return batch
 
-    def _jobs_of(self, search: Search, asked: _Asked, plan: SweepPlan, batch: Sequence[Trial]) -> list[Job]:
-        """A job for each trial: the one that it had before an interruption, or a new one. An impossible one fails."""
+    def _jobs_of(
+        self, search: Search, asked: _Asked, plan: SweepPlan, batch: Sequence[Trial], tally: Tally
+    ) -> list[Job]:
+        """A job for each trial: the one that it had before an interruption, or a new one. An impossible one fails, and
+        one with an earlier trial's configuration has that one's result."""
         known = {job.number: job for job in plan.jobs}
         jobs = []
         for trial in batch:
@@ -256,20 +270,47 @@ class OptunaSweeper(CheckedSweeper):
                 if job is None:
                     (job,) = self.checked_jobs([words], first=trial.number)
                     check_searchable(job.config)
+                    twin = None if job.config.seed is None else search.twin(trial.number, job.digest)
+                    if twin is not None:
+                        self._repeat(search, trial, twin, tally)
+                        continue
             except ConfigError as error:
+                tally.ended += 1
                 self._refuse(search, trial, str(error).splitlines()[0])
                 continue
-            self._refused.pop(trial.number, None)  # of a study that is gone
+            for gone in (self._refused, self._repeated):  # of a study that is gone
+                gone.pop(trial.number, None)
             search.started(trial.number, self.request.directory / job.subdir)
             jobs.append(job)
         return jobs
 
-    def _refuse(self, search: Search, trial: Trial, reason: str) -> None:
+    def _repeat(self, search: Search, trial: Trial, twin: Twin, tally: Tally) -> None:
+        """Give a trial the result of the one with its configuration, or let it wait for that."""
+        found = twin.verdict
+        if found is None:
+            self.say(f"trial {trial.number} has the configuration of trial {twin.number}, and waits for its result")
+            search.postpone(trial.number, twin)
+            return
+        tally.ended += 1
+        if found.value is None:
+            self._refuse(search, trial, f"trial {twin.number} has the same configuration: {found.reason}", certain=True)
+            return
+        what = f"{self._objective.replace('_', ' ')} {found.value:.4f}"
+        self.say(
+            f"{tally.ended}/{tally.of}  trial {trial.number}  not trained again: trial {twin.number} has the same "
+            f"configuration, {what}" + (" when it was pruned" if found.state == "pruned" else "")
+        )
+        words = tuple(trial.overrides())
+        self._repeated[trial.number] = Repeated(trial.number, words, twin.number, found.value)
+        self._write_finding(search)  # first: else a kill would lose the row
+        search.repeat(trial.number, twin)
+
+    def _refuse(self, search: Search, trial: Trial, reason: str, certain: bool = False) -> None:
         """Fail a trial that can be no job. The sweep's directory is told first: else a kill would lose the row."""
         self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
         self._refused[trial.number] = Refused(trial.number, tuple(trial.overrides()), reason)
         self._write_finding(search)
-        search.settle(trial.number, Verdict("failed", reason=reason))
+        search.settle(trial.number, Verdict("failed", reason=reason, certain=certain))
         if self.request.options.on_error == "stop":
             ask_to_stop(self.request.directory, AFTER_AN_ERROR)
 

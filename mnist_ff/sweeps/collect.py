@@ -26,7 +26,9 @@ ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
 PRUNED = "pruned"
 GOOD = ("finished", PRUNED)
 """Nothing is left to do there."""
-STATUSES = (*ENDED, "running", "not started", "broken")
+REPEATED = "repeated"
+"""A search's trial that was not trained, as an earlier one had its configuration."""
+STATUSES = (*ENDED, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
 UNREADABLE = (
     BadRunError,
@@ -79,17 +81,23 @@ def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda don
         rows.append(read_row(path, label, job))
         step(number + 1, len(found))
     there = {row.path for row in rows}
-    refused = [row for path in paths for row in _refused_rows(path, alone=len(paths) == 1)]
-    return rows + [row for row in refused if row.path not in there]
+    without = [row for path in paths for row in _rows_without_runs(path, alone=len(paths) == 1)]
+    return rows + [row for row in without if row.path not in there]
 
 
-def _refused_rows(path: Path, alone: bool) -> Iterable[Row]:
-    """The trials of a search that failed before they had a directory: their values are impossible together."""
+def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
+    """The trials of a search that have no directory: impossible values, and those of an earlier trial again."""
     finding = read_finding(path)
-    for trial in () if finding is None else finding.refused:
-        place = path / str(trial.number)
-        reason = one_line(f"{trial.reason} ({' '.join(trial.words)})")
-        yield Row(str(trial.number) if alone else str(place), place, "failed", reason)
+    if finding is None:
+        return
+    what = finding.objective.replace("_", " ")
+    ends = [(trial.number, trial.words, "failed", trial.reason) for trial in finding.refused]
+    for trial in finding.repeated:
+        reason = f"not trained again: trial {trial.of} has its configuration, {what} {trial.value:.4f}"
+        ends.append((trial.number, trial.words, REPEATED, reason))
+    for number, words, status, reason in ends:
+        place = path / str(number)
+        yield Row(str(number) if alone else str(place), place, status, one_line(f"{reason} ({' '.join(words)})"))
 
 
 def was_swept(path: Path) -> bool:

@@ -13,6 +13,8 @@ from mnist_ff.files import write_text
 from mnist_ff.tables import printable
 
 SEARCH = "search.json"
+SHOWN = 20
+"""Repeated trials that a line names."""
 LARGEST = 16 << 20
 """Bytes of a search.json that is read."""
 
@@ -24,6 +26,18 @@ class Refused:
     number: int
     words: tuple[str, ...]
     reason: str
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A trial that was not trained, as an earlier one had its configuration."""
+
+    number: int
+    words: tuple[str, ...]
+    of: int
+    """The number of the trial that has been trained."""
+    value: float
+    """That one's."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,8 @@ class Finding:
     """How many different trials there are, where sampler=grid goes through them; None: no end."""
     refused: tuple[Refused, ...] = ()
     """The trials of this sweep's directory that failed before they had a run."""
+    repeated: tuple[Repeated, ...] = ()
+    """The trials of this sweep's directory that have an earlier one's result, and no run."""
 
     @property
     def smallest_loss(self) -> bool:
@@ -77,16 +93,25 @@ def read_finding(directory: Path) -> Finding | None:
             importance={_text(key): _number(share) for key, share in values["importance"].items()},
             grid=None if values.get("grid") is None else int(values["grid"]),
             refused=tuple(map(_refused, values.get("refused", ()))),
+            repeated=tuple(map(_repeated, values.get("repeated", ()))),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
 
 
 def _refused(values: Any) -> Refused:
-    number = values["number"]
+    return Refused(_trial(values["number"]), tuple(map(_text, values["words"])), _text(values["reason"]))
+
+
+def _repeated(values: Any) -> Repeated:
+    words = tuple(map(_text, values["words"]))
+    return Repeated(_trial(values["number"]), words, _trial(values["of"]), _number(values["value"]))
+
+
+def _trial(number: Any) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise ValueError(f"a trial's number is {number!r}")
-    return Refused(number, tuple(map(_text, values["words"])), _text(values["reason"]))
+    return number
 
 
 def _text(value: Any) -> str:
@@ -122,6 +147,10 @@ def lines(finding: Finding) -> list[str]:
         words = " ".join(f"{key}={word}" for key, word in finding.best_words.items())
         what = finding.objective.replace("_", " ")
         said.append(f"best trial {finding.best_trial}: {what} {finding.best_value:.4f}  {words}")
+    if finding.repeated:
+        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in finding.repeated[:SHOWN])
+        more = f" and {len(finding.repeated) - SHOWN} more" if len(finding.repeated) > SHOWN else ""
+        said.append(f"trials that were not trained again, and the ones with their configuration: {pairs}{more}")
     if finding.importance:
         shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in finding.importance.items())
         said.append(f"importance (PED-ANOVA): {shares}")

@@ -8,7 +8,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -41,6 +42,9 @@ PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 """The environment variable with the password of a database storage."""
 EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
 KILLED = "its process was killed, or its machine was lost"
+EXPERIMENT, REPEATS, WAITS_FOR, CERTAIN = "experiment", "repeats", "waits_for", "certain"
+"""What a trial's record says beside its values: its configuration's SHA-256; the number of the trial with the same one
+whose result it has, or waits for; whether its failure would come again."""
 UNCLAIMED = 60.0
 """Seconds after which a running trial without an owner is a dead one, where no lock guards a claim."""
 
@@ -113,6 +117,16 @@ class Verdict:
     state: Literal["complete", "pruned", "failed", "interrupted"]
     value: float | None = None
     reason: str | None = None
+    certain: bool = False
+    """Whether a failure would come again: the training diverged, and no machine or disk failed it."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The trial that had a configuration first, and how it ended; None where it has not yet."""
+
+    number: int
+    verdict: Verdict | None
 
 
 def require_optuna() -> None:
@@ -193,17 +207,31 @@ class Search:
         self._lock = _claims_lock(plan.storage)
         with self._lock:
             self._storage = open_storage(plan.storage)
-            optuna.create_study(
-                study_name=plan.study,
-                storage=self._storage,
-                direction=_direction(plan.objective),
-                load_if_exists=True,
-            )
-            self._study_id = self._storage.get_study_id_from_name(plan.study)
-            self._check_same_search()
-            ended = self._ended()
-            self._trials = max(self._trials, ended)  # another sampler may have gone further than a grid does
-            self._storage.set_study_user_attr(self._study_id, "pruner", asdict(plan.pruner))
+            try:
+                optuna.create_study(
+                    study_name=plan.study,
+                    storage=self._storage,
+                    direction=_direction(plan.objective),
+                    load_if_exists=True,
+                )
+                self._study_id = self._storage.get_study_id_from_name(plan.study)
+                self._check_same_search()
+                ended = self._ended()
+                self._trials = max(self._trials, ended)  # another sampler may have gone further than a grid does
+                self._storage.set_study_user_attr(self._study_id, "pruner", asdict(plan.pruner))
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Search:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the storage; one that is used again opens them again."""
+        close_storage(self._storage)
 
     def _check_same_search(self) -> None:
         own = {
@@ -264,7 +292,8 @@ class Search:
         while True:
             trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
             for trial in trials[: self._trials]:
-                if trial.state is optuna.trial.TrialState.WAITING and self._turned(trial._trial_id):
+                ready = trial.state is optuna.trial.TrialState.WAITING and not _waits(trial, trials)
+                if ready and self._turned(trial._trial_id):
                     return trial._trial_id
             if len(trials) >= self._trials:
                 return None
@@ -283,6 +312,37 @@ class Search:
         """Note where a trial's run lives, so that another process can find how it ended."""
         self._storage.set_trial_user_attr(self._id(number), "directory", str(directory.absolute()))
 
+    def twin(self, number: int, experiment: str) -> Twin | None:
+        """The trial that had this configuration first, by its SHA-256; None: trial `number` has, and is noted for it.
+
+        A trial that failed for a reason that may not come again is nobody's twin.
+        """
+        with self._lock:
+            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+            own = trials[number]
+            for trial in trials:
+                if trial.number == number or not _has(trial, experiment, own):
+                    continue
+                verdict = _verdict_again(trial)
+                if trial.state.is_finished() and verdict is not None:
+                    return Twin(trial.number, verdict)
+                if trial.state.name == "RUNNING" or (trial.state.name == "WAITING" and trial.number < self._trials):
+                    return Twin(trial.number, None)
+            for key, value in ((WAITS_FOR, None), (EXPERIMENT, experiment)):
+                self._storage.set_trial_user_attr(own._trial_id, key, value)
+        return None
+
+    def postpone(self, number: int, twin: Twin) -> None:
+        """Let a trial wait for the result of another one with its configuration: nobody claims it before that."""
+        self._storage.set_trial_user_attr(self._id(number), WAITS_FOR, twin.number)
+        self.settle(number, Verdict("interrupted", reason=f"trial {twin.number} has the same configuration"))
+
+    def repeat(self, number: int, twin: Twin) -> None:
+        """Give a trial the result of the one with its configuration."""
+        assert twin.verdict is not None
+        self._storage.set_trial_user_attr(self._id(number), REPEATS, twin.number)
+        self.settle(number, twin.verdict)
+
     def settle(self, number: int, verdict: Verdict) -> None:
         """Tell the study how a trial ended. An interrupted one waits again, to go on where it was."""
         import optuna
@@ -296,6 +356,8 @@ class Search:
         try:
             if verdict.reason is not None:
                 self._storage.set_trial_user_attr(trial_id, "reason", verdict.reason)
+            if verdict.certain:
+                self._storage.set_trial_user_attr(trial_id, CERTAIN, True)
             if verdict.state == "interrupted":
                 self._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.WAITING)
             else:
@@ -370,7 +432,8 @@ class Search:
         counts["waiting"] = self._trials - sum(counts.values())
         complete = [trial for trial in trials if trial.state is optuna.trial.TrialState.COMPLETE]
         sign = 1 if _direction(self.plan.objective) == "minimize" else -1
-        best = min(complete, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
+        trained = [trial for trial in complete if trial.user_attrs.get(REPEATS) is None]
+        best = min(trained, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
         return Finding(
             study=self.plan.study,
             storage=without_password(self.plan.storage),
@@ -398,23 +461,32 @@ class Search:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
-def reporter(link: StudyLink, number: int) -> Callable[[int, Score], str | None]:
+class reporter:  # noqa: N801 (it is called as a function is)
     """A function of (whole epochs done, validation score) that reports to the trial and answers why to stop, or None.
 
-    A storage that fails is a warning: the run goes on without pruning.
+    A storage that fails is a warning: the run goes on without pruning. Used as a context it closes its connection.
     """
-    opened: list[_Reports] = []
 
-    def report(epoch: int, score: Score) -> str | None:
+    def __init__(self, link: StudyLink, number: int) -> None:
+        self._link, self._number = link, number
+        self._opened: _Reports | None = None
+
+    def __call__(self, epoch: int, score: Score) -> str | None:
         try:
-            if not opened:
-                opened.append(_Reports(link, number))
-            return opened[0].reason_to_stop(epoch, score)
+            if self._opened is None:
+                self._opened = _Reports(self._link, self._number)
+            return self._opened.reason_to_stop(epoch, score)
         except Exception as error:  # whatever Optuna, SQLAlchemy or a driver has to say
-            log.warning("trial %d: epoch %d could not be reported (%s)", number, epoch, error)
+            log.warning("trial %d: epoch %d could not be reported (%s)", self._number, epoch, error)
             return None
 
-    return report
+    def __enter__(self) -> reporter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
 
 class _Reports:
@@ -422,9 +494,19 @@ class _Reports:
 
     def __init__(self, link: StudyLink, number: int) -> None:
         require_optuna()
+        self._storage = open_storage(link.storage)
+        try:
+            self._open(link, number)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        close_storage(self._storage)
+
+    def _open(self, link: StudyLink, number: int) -> None:
         import optuna
 
-        self._storage = open_storage(link.storage)
         study_id = self._storage.get_study_id_from_name(link.study)
         kept = self._storage.get_study_user_attrs(study_id)
         self._objective = str(json.loads(kept["search"])["objective"])
@@ -451,7 +533,8 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
             return Verdict("failed", reason=KILLED)
         if summary.status in ("diverged", "failed", "interrupted"):
             reason = (summary.cause or summary.status).strip().splitlines()[-1]
-            return Verdict("interrupted" if summary.status == "interrupted" else "failed", reason=reason)
+            state: Literal["interrupted", "failed"] = "interrupted" if summary.status == "interrupted" else "failed"
+            return Verdict(state, reason=reason, certain=summary.status == "diverged")
         value = run.epochs()[-1][objective]
     except (BadRunError, IndexError, KeyError, ValueError) as error:
         return Verdict("failed", reason=f"its run directory is not readable ({error})")
@@ -489,13 +572,23 @@ def open_storage(storage: str) -> optuna.storages.BaseStorage:
             _mend(Path(storage))
             return optuna.storages.JournalStorage(JournalFileBackend(storage))
         patient = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        return optuna.storages.RDBStorage(_with_password(storage), engine_kwargs=patient)
+        opened = optuna.storages.RDBStorage(_with_password(storage), engine_kwargs=patient)
+        weakref.finalize(opened, opened.engine.dispose)  # for one that nobody closes
+        return opened
     except Exception as error:  # SQLAlchemy's and the drivers' own families
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, without_password(storage))
         password = os.environ.get(PASSWORD)
         for secret in (password, quote_plus(password)) if password else ():
             reason = reason.replace(secret, "...")
         raise ConfigError(f"hydra.sweeper.storage={without_password(storage)}: cannot be opened ({reason})") from None
+
+
+def close_storage(storage: optuna.storages.BaseStorage) -> None:
+    """Close a storage's connections: a database's, as a journal is opened for each access alone."""
+    storage.remove_session()
+    engine = getattr(storage, "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 @contextmanager
@@ -605,6 +698,30 @@ def build_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
             reduction_factor=pruner.factor,
         )
     return optuna.pruners.NopPruner()
+
+
+def _waits(trial: optuna.trial.FrozenTrial, trials: Sequence[optuna.trial.FrozenTrial]) -> bool:
+    """Whether a trial waits for another one's result that is not there yet."""
+    number = trial.user_attrs.get(WAITS_FOR)
+    return number is not None and number < len(trials) and not trials[number].state.is_finished()
+
+
+def _has(trial: optuna.trial.FrozenTrial, experiment: str, own: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial had a configuration before `own`. Studies of before this was noted have the values alone."""
+    if trial.user_attrs.get(REPEATS) is not None or trial.user_attrs.get(WAITS_FOR) is not None:
+        return False
+    noted = trial.user_attrs.get(EXPERIMENT)
+    return noted == experiment if noted is not None else trial.state.is_finished() and trial.params == own.params
+
+
+def _verdict_again(trial: optuna.trial.FrozenTrial) -> Verdict | None:
+    """How training a finished trial's configuration again would end; None: nobody knows."""
+    state, reason = trial.state.name, trial.user_attrs.get("reason")
+    if state in ("COMPLETE", "PRUNED") and trial.value is not None:
+        return Verdict("complete" if state == "COMPLETE" else "pruned", trial.value, reason)
+    if state == "FAIL" and trial.user_attrs.get(CERTAIN) is True:
+        return Verdict("failed", reason=reason, certain=True)
+    return None
 
 
 def _is_locked(directory: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.records import Score
-from mnist_ff.sweeps.collect import GOOD, PRUNED, Row
+from mnist_ff.sweeps.collect import GOOD, PRUNED, REPEATED, Row
 from mnist_ff.sweeps.statistics import Sample, differ, sample
 
 SEED = "seed"
@@ -94,7 +94,7 @@ class Answer:
     @property
     def bad(self) -> tuple[Row, ...]:
         """The rows that did not finish."""
-        return tuple(row for row in self.rows if row.status not in GOOD)
+        return tuple(row for row in self.rows if row.status not in (*GOOD, REPEATED))
 
     @property
     def counts(self) -> dict[str, int]:

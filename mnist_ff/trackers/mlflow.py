@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from mnist_ff.config import SQLITE, MLflowConfig
-from mnist_ff.records import BatchRecord, EpochRecord
-from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, batch_figures, epoch_figures, final_figures
+from mnist_ff.trackers.heard import Fact, Heard
+from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, final_figures
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 AT_ONCE = 1000
 """Metrics that one call may log, by MLflow's own limit; 100 parameters and tags."""
@@ -45,7 +44,7 @@ class MLflow(Tracker):
         self._client: MlflowClient
         self._run = ""
         self._parent: str | None = None
-        self._known: dict[int, float] = {}
+        self._heard = Heard()
 
     def load(self) -> None:
         """Import the client."""
@@ -70,23 +69,27 @@ class MLflow(Tracker):
                 tags["mlflow.parentRunId"] = self._parent
             self._run = self._client.create_run(experiment, run_name=beginning.name, tags=_cut(tags)).info.run_id
             self._params(beginning.config)
-            return
-        self._run = earlier.info.run_id
-        self._client.update_run(self._run, status="RUNNING")
-        self._go_on(beginning.config, earlier.data.params, first_step)
+        else:
+            self._run = earlier.info.run_id
+            self._client.update_run(self._run, status="RUNNING")
+            self._go_on(beginning, earlier)
+        self.tell(beginning.earlier)
 
-    def batches(self, records: Sequence[BatchRecord]) -> None:
-        """Loss and learning rate of every batch, but those that are there from before a kill."""
-        new = [record for record in records if self._known.get(record.step) != record.loss]
-        self._log(metric for record in new for metric in _metrics(batch_figures(record), record.step))
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """The figures that the run does not have. A changed value stands beside the old one: MLflow deletes none."""
+        from mlflow.entities import Metric
 
-    def epoch(self, record: EpochRecord, step: int) -> None:
-        """The epoch's figures."""
-        self._log(_metrics(epoch_figures(record), step))
+        now = int(time.time() * 1000)  # milliseconds since 1970
+        new = [Metric(name, value, now, fact.step) for fact in facts for name, value in self._lacking(fact)]
+        for start in range(0, len(new), AT_ONCE):
+            self._client.log_batch(self._run, metrics=new[start : start + AT_ONCE])
+
+    def _lacking(self, fact: Fact) -> list[tuple[str, float]]:
+        return list(self._heard.lacking(fact).items())
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, pictures, model, status."""
-        self._log(_metrics(final_figures(ending), max(step, 0)))
+        self.tell([Fact(max(step, 0), final_figures(ending))])
         for picture in ending.pictures:
             self._client.log_artifact(self._run, str(picture), "plots")
         if ending.model is not None:
@@ -135,25 +138,21 @@ class MLflow(Tracker):
         for start in range(0, len(params), 100):
             self._client.log_batch(self._run, params=params[start : start + 100])
 
-    def _go_on(self, config: Mapping[str, Any], earlier: Mapping[str, str], first_step: int) -> None:
-        """Parameters cannot change: what a resume changed becomes a tag. Figures are not logged twice."""
-        for key, value in _cut(config).items():
-            if earlier.get(key) != value:
-                self._client.set_tag(self._run, f"mnist_ff.resumed.{key}", value)
-        history = self._client.get_metric_history(self._run, "batch/loss")
-        self._known = {metric.step: metric.value for metric in history if metric.step >= first_step}
-
-    def _log(self, metrics: Iterable[Metric]) -> None:
-        waiting = list(metrics)
-        for start in range(0, len(waiting), AT_ONCE):
-            self._client.log_batch(self._run, metrics=waiting[start : start + AT_ONCE])
-
-
-def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)  # milliseconds since 1970
-    return [Metric(name, value, now, step) for name, value in figures.items()]
+    def _go_on(self, beginning: Beginning, earlier: Any) -> None:
+        """Parameters cannot change: what a resume changed becomes a tag. All figures that are there are noted."""
+        params, tags = earlier.data.params, earlier.data.tags
+        self._params({key: value for key, value in beginning.config.items() if key not in params})  # a kill came before
+        now = {"mnist_ff.directory": str(beginning.tags.get("directory", beginning.directory))}
+        for key, value in beginning.config.items():
+            name = f"mnist_ff.resumed.{key}"
+            if name in tags or _cut({key: value})[key] != params.get(key, _cut({key: value})[key]):
+                now[name] = value
+        for name, value in _cut(now).items():
+            if tags.get(name) != value:
+                self._client.set_tag(self._run, name, value)
+        for name in earlier.data.metrics:
+            for metric in self._client.get_metric_history(self._run, name):
+                self._heard.add(metric.step, name, metric.value)
 
 
 def _cut(values: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_ff.config import TensorBoardConfig
-from mnist_ff.records import BatchRecord, EpochRecord
-from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, batch_figures, epoch_figures, final_figures
+from mnist_ff.trackers.heard import Fact, Heard
+from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, final_figures
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+FINAL = ("final/test_loss", "final/test_accuracy")
+"""What the table of hyperparameters has as results."""
 FLUSHED = 10
 """Seconds between two writes to disk."""
 
@@ -28,6 +32,7 @@ class TensorBoard(Tracker):
         self._config = config
         self.place = config.directory or "tensorboard/ in the run directory"
         self._hyperparameters: dict[str, Any] = {}
+        self._there = _Events()
         self._writer: SummaryWriter
 
     def load(self) -> None:
@@ -35,24 +40,36 @@ class TensorBoard(Tracker):
         import torch.utils.tensorboard  # noqa: F401
 
     def begin(self, beginning: Beginning, first_step: int) -> None:
-        """Open a file in the run's folder; readers forget what an earlier one has from `first_step` on."""
+        """Open a file in the run's folder.
+
+        Readers forget what earlier ones have from `first_step` on, or from the first step that these miss; what the
+        run's files have of that is written again.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         folder = event_folder(self._config, beginning)
-        self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=FLUSHED)
+        self._there = _Events.of(folder)
+        purged = min((fact.step for fact in beginning.earlier if self._there.heard.lacking(fact)), default=first_step)
+        self._there.forget(purged)
+        self._there.wait_for_a_later_name()
+        suffix = f".{beginning.identity}"
+        self._writer = SummaryWriter(str(folder), purge_step=purged, flush_secs=FLUSHED, filename_suffix=suffix)
         self._hyperparameters = {key: _plain(value) for key, value in beginning.config.items()}
         for title, values in (("config", beginning.config), ("run", beginning.tags)):
             rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in values.items())
-            self._writer.add_text(title, f"| key | value |\n|---|---|\n{rows}", first_step)
+            self._text(title, f"| key | value |\n|---|---|\n{rows}", first_step)
+        self.tell([fact for fact in beginning.earlier if fact.step >= purged])
 
-    def batches(self, records: Sequence[BatchRecord]) -> None:
-        """Loss and learning rate of every batch."""
-        for record in records:
-            self._scalars(batch_figures(record), record.step)
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """All of them: readers have forgotten what was there."""
+        for fact in facts:
+            for name, value in fact.figures.items():
+                self._writer.add_scalar(name, value, fact.step)
 
-    def epoch(self, record: EpochRecord, step: int) -> None:
-        """The epoch's figures."""
-        self._scalars(epoch_figures(record), step)
+    def _text(self, title: str, text: str, step: int) -> None:
+        """A text, unless it stands there as the last one."""
+        if self._there.texts.get(f"{title}/text_summary", (0, ""))[1] != text:
+            self._writer.add_text(title, text, step)
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, status, pictures, and the row of the table of hyperparameters."""
@@ -60,29 +77,83 @@ class TensorBoard(Tracker):
         from torch.utils.tensorboard.summary import hparams
 
         step, figures = max(step, 0), final_figures(ending)
-        self._scalars(figures, step)
+        self.tell([Fact(step, figures)])
         for picture in ending.pictures:
             with Image.open(picture) as image:
                 pixels = np.asarray(image.convert("RGB"))
             self._writer.add_image(f"plots/{picture.stem}", pixels, step, dataformats="HWC")
-        self._writer.add_text("status", ending.status if ending.cause is None else _said(ending), step)
+        self._text("status", ending.status if ending.cause is None else _said(ending), step)
         if ending.model is not None:
-            self._writer.add_text("model", f"`{ending.model}`", step)
-        for summary in hparams(self._hyperparameters, figures):  # type: ignore[no-untyped-call]
+            self._text("model", f"`{ending.model}`", step)
+        scored = dict.fromkeys(FINAL, 0.0)  # of these the names count only
+        told = self._there.hyperparameters  # readers take the first ones, and no others
+        for summary in () if told else hparams(self._hyperparameters, scored):  # type: ignore[no-untyped-call]
             self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
         self._writer.close()
 
-    def _scalars(self, figures: dict[str, float], step: int) -> None:
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
+
+class _Events:
+    """What a folder's event files hold for a reader."""
+
+    def __init__(self) -> None:
+        self.heard = Heard()
+        self.texts: dict[str, tuple[int, str]] = {}
+        """The last text by its tag, with its step."""
+        self.hyperparameters = False
+        self._newest = ""
+
+    @classmethod
+    def of(cls, folder: Path) -> _Events:
+        """All files in the order in which readers take them, up to where each was torn."""
+        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+        found = cls()
+        for path in _event_files(folder):
+            found._newest = path.name
+            for event in LegacyEventFileLoader(str(path)).Load():
+                if event.session_log.status == event.session_log.START:
+                    found.forget(event.step)
+                for value in event.summary.value:
+                    found._add(event.step, value)
+        return found
+
+    def _add(self, step: int, value: Any) -> None:
+        if value.HasField("simple_value"):
+            self.heard.add(step, value.tag, value.simple_value)
+        elif value.tag.endswith("/text_summary"):
+            content = value.tensor.string_val
+            self.texts[value.tag] = step, content[0].decode(errors="replace") if content else ""
+        elif value.tag == "_hparams_/session_start_info":
+            self.hyperparameters = True
+
+    def forget(self, step: int) -> None:
+        """What readers do where a file says that it begins at a step. Hyperparameters stand at none, and stay."""
+        self.heard.forget(step)
+        self.texts = {tag: (at, text) for tag, (at, text) in self.texts.items() if at < step}
+
+    def wait_for_a_later_name(self) -> None:
+        """Readers take files by name, which begins with the second that it was made in."""
+        until = time.monotonic() + 2
+        while f"events.out.tfevents.{int(time.time()):010d}" <= self._newest[:30] and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def _event_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("events.out.tfevents.*") if path.is_file())
 
 
 def event_folder(config: TensorBoardConfig, beginning: Beginning) -> Path:
-    """Where a run's event files lie: below its sweep's folder where it belongs to one."""
+    """Where a run's event files lie: below its sweep's folder where it belongs to one.
+
+    A folder that is not the run's own may hold another one's of the same name; the identity is then part of the name.
+    """
     if config.directory is None:
         return beginning.directory / "tensorboard"
     above = beginning.directory.parent if beginning.sweep is None else beginning.sweep.parent
-    return Path(config.directory) / beginning.directory.relative_to(above)
+    folder = Path(config.directory) / beginning.directory.relative_to(above)
+    owners = {path.suffix for path in _event_files(folder) if re.fullmatch(r"\.[0-9a-f]{16}", path.suffix)}
+    taken = owners and f".{beginning.identity}" not in owners
+    return folder.with_name(f"{folder.name}-{beginning.identity}") if taken else folder
 
 
 def _plain(value: Any) -> Any:

@@ -6,13 +6,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mnist_ff.callbacks import Callback
 from mnist_ff.records import BatchRecord, EpochRecord, Plan, Score
+from mnist_ff.trackers.heard import Fact, facts_of_files
 
 PATIENCE = 15.0
 """Seconds that a run waits at its end for a tracker to have taken everything."""
@@ -38,6 +39,8 @@ class Beginning:
     """By dotted key."""
     tags: Mapping[str, str]
     """Conditions: device, engine, commit and such."""
+    earlier: tuple[Fact, ...] = ()
+    """What the tracker is to have heard of the steps before the first one, from the run's files."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,22 @@ class Tracker:
         """Import the tool."""
 
     def begin(self, beginning: Beginning, first_step: int) -> None:
-        """Start, or go on at `first_step`: the steps before were heard already, some after it perhaps too."""
+        """Start, or go on at `first_step`, and write what the store lacks of `beginning.earlier`.
+
+        The store itself is asked for what it has: a kill may have come before it had all of that, or after it had
+        more, and then the steps to come are partly there.
+        """
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Write those of the facts, which come in order, that the store does not have."""
 
     def batches(self, records: Sequence[BatchRecord]) -> None:
         """Some batches, in order."""
+        self.tell([Fact(record.step, batch_figures(record)) for record in records])
 
     def epoch(self, record: EpochRecord, step: int) -> None:
         """An epoch's figures; `step` is its last batch's."""
+        self.tell([Fact(step, epoch_figures(record))])
 
     def end(self, ending: Ending, step: int) -> None:
         """The run has ended; `step` is the last batch's. Everything must be written when this returns."""
@@ -86,11 +98,14 @@ Message: TypeAlias = "tuple[BatchRecord, ...] | Callable[[], None] | None"
 class Tracking(Callback):
     """Hands each chunk's facts to a tracker's thread and never waits for it, but for a while at the end.
 
-    `complain` hears, in the run's own thread, why a tracker is dropped.
+    `complain` hears, in the run's own thread, why a tracker is dropped. `since` is the first step that the tracker is
+    to have heard of a run that goes on, which it may have missed; None: those to come.
     """
 
-    def __init__(self, tracker: Tracker, beginning: Beginning, complain: Callable[[str], None]) -> None:
-        self._tracker, self._beginning, self._complain = tracker, beginning, complain
+    def __init__(
+        self, tracker: Tracker, beginning: Beginning, complain: Callable[[str], None], since: int | None = None
+    ) -> None:
+        self._tracker, self._beginning, self._complain, self._since = tracker, beginning, complain, since
         self._batches: list[BatchRecord] = []
         self._step = 0
         self._messages: queue.Queue[Message] = queue.Queue(MOST_WAITING)
@@ -113,7 +128,13 @@ class Tracking(Callback):
         self._thread = threading.Thread(target=self._work, name=f"tracker {self._tracker.title}", daemon=True)
         self._thread.start()
         self._step = plan.first_step - 1
-        self._put(partial(self._tracker.begin, self._beginning, plan.first_step))
+        self._put(partial(self._begin, plan.first_step))
+
+    def _begin(self, first_step: int) -> None:
+        """In the tracker's thread: what the files have is read there too."""
+        since = first_step if self._since is None else self._since
+        facts = facts_of_files(self._beginning.directory, since, first_step) if since < first_step else ()
+        self._tracker.begin(replace(self._beginning, earlier=tuple(facts)), first_step)
 
     def on_batch_end(self, batch: BatchRecord) -> None:
         self._batches.append(batch)

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnist_ff.config import WandbConfig
-from mnist_ff.records import BatchRecord, EpochRecord
-from mnist_ff.trackers.tracking import (
-    PATIENCE,
-    Beginning,
-    Ending,
-    Tracker,
-    batch_figures,
-    epoch_figures,
-    final_figures,
-)
+from mnist_ff.trackers.heard import Fact, Heard
+from mnist_ff.trackers.tracking import PATIENCE, Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.wandb_file import history_of, is_whole
 
 if TYPE_CHECKING:
     import wandb
@@ -33,6 +27,8 @@ class Wandb(Tracker):
         self.place = f"{config.mode}, project {config.project}"
         self._run: wandb.Run
         self._identity = ""
+        self._heard = Heard()
+        self._rows = 0
 
     def load(self) -> None:
         """Import the library, without its reports of errors over the network."""
@@ -48,6 +44,8 @@ class Wandb(Tracker):
         folder = beginning.directory if self._config.directory is None else Path(self._config.directory)
         folder.mkdir(parents=True, exist_ok=True)
         self._identity = beginning.identity
+        for row in self._in_files(folder) if self._config.mode == "offline" else ():
+            self._note(row)
         self._run = wandb.init(
             mode=self._config.mode,
             project=self._config.project,
@@ -62,30 +60,58 @@ class Wandb(Tracker):
             settings=_quiet(),
         )
         self._run.define_metric("*", step_metric="step")
+        if self._config.mode == "online" and self._run.resumed:
+            for row in wandb.Api().run(self._run.path).scan_history():
+                self._note(row)
+        self.tell(beginning.earlier)
 
-    def batches(self, records: Sequence[BatchRecord]) -> None:
-        """Loss and learning rate of every batch."""
-        for record in records:
-            self._run.log({"step": record.step, **batch_figures(record)})
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """A row for each fact, unless all of it is there already."""
+        for fact in facts:
+            if self._heard.lacking(fact):
+                self._log(fact.step, fact.figures)
 
-    def epoch(self, record: EpochRecord, step: int) -> None:
-        """The epoch's figures."""
-        self._run.log({"step": step, **epoch_figures(record)})
+    def _log(self, step: int, values: Mapping[str, Any]) -> None:
+        """One row; its number goes on where an earlier file of the run ended. An online run does that itself."""
+        number = self._rows if self._config.mode == "offline" else None
+        self._run.log({"step": step, **values}, step=number, commit=True)
+        self._rows += 1
+
+    def _in_files(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """The history of the files of this run: each process of it writes one."""
+        for path in sorted((folder / "wandb").glob(f"offline-run-*/run-{self._identity}.*")):
+            if path.is_file():
+                yield from history_of(path)
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        self._rows = max(self._rows, _number(row.get("_step"), -1) + 1)
+        step = _number(row.get("step"), -1)
+        for name, value in row.items():
+            if isinstance(value, int | float):
+                self._heard.add(step, name, float(value))
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, status, pictures, model."""
         import wandb
 
         pictures = {f"plots/{picture.stem}": wandb.Image(str(picture)) for picture in ending.pictures}
-        figures = {**final_figures(ending), **pictures}
-        if figures:
-            self._run.log({"step": max(step, 0), **figures})
+        figures = final_figures(ending)
+        new = self._heard.lacking(Fact(max(step, 0), figures))
+        if new or pictures:
+            self._log(max(step, 0), {**new, **pictures})
         self._run.summary.update({"status": ending.status, "cause": ending.cause})
         if ending.model is not None:
             model = wandb.Artifact(f"model-{self._identity}", type="model")
             model.add_file(str(ending.model), skip_cache=True, policy="immutable")
             self._run.log_artifact(model)
         self._run.finish(exit_code=0 if ending.status in ("finished", "pruned") else 1)
+        path, until = Path(self._run.settings.sync_file), time.monotonic() + PATIENCE
+        while not is_whole(path) and time.monotonic() < until:  # its other process may write a moment longer
+            time.sleep(0.05)
+
+
+def _number(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
 
 
 def _quiet() -> wandb.Settings:

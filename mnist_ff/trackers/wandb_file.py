@@ -1,0 +1,69 @@
+"""The history in a .wandb file, which wandb itself reads in its Go program only.
+
+The file is LevelDB's log format after seven bytes: blocks of 32 KiB that hold parts, each with CRC (4), length (2) and
+type (1); a record is one whole part, or a first, middle ones and a last. Each record is one of wandb's own messages.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BLOCK, HEAD = 32768, 7
+MAGIC = b":W&B"
+WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def history_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of history that a file has, up to where it was torn. Errors: OSError."""
+    for record in _messages(path):
+        if record.WhichOneof("record_type") == "history":
+            try:
+                items = {
+                    item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item
+                }
+            except (ValueError, RecursionError):
+                return
+            yield items
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file holds its run's end. Errors: OSError."""
+    return any(record.WhichOneof("record_type") == "exit" for record in _messages(path))
+
+
+def _messages(path: Path) -> Iterator[Any]:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from wandb.proto import wandb_internal_pb2
+
+    messages: Any = wandb_internal_pb2  # made when it is imported
+    for content in _records(path.read_bytes()):
+        record = messages.Record()
+        try:
+            record.ParseFromString(content)
+        except DecodeError:
+            return
+        yield record
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    if not content.startswith(MAGIC):
+        return
+    place, parts = HEAD, b""
+    while place + HEAD <= len(content):
+        left = BLOCK - place % BLOCK
+        if left < HEAD:  # too little for a part's head: the block's rest is empty
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEAD])
+        end = place + HEAD + length
+        if end > len(content) or kind not in (WHOLE, FIRST, MIDDLE, LAST):
+            return
+        parts += content[place + HEAD : end]
+        place = end
+        if kind in (WHOLE, LAST):
+            yield parts
+            parts = b""
