@@ -229,10 +229,28 @@ def _network(model: nn.Module | None, config: Config, device: torch.device) -> n
 
 
 def _leave_inference_mode(network: nn.Module) -> None:
-    """Let tensors that were made under torch.inference_mode() be trained."""
-    for tensor in [*network.parameters(), *network.buffers()]:
-        if not nn.parameter.is_lazy(tensor) and tensor.is_inference():
-            tensor.data = tensor.data.clone()
+    """Put ordinary parameters and buffers in the place of those made in inference mode, which nothing can train."""
+    fresh: dict[int, torch.Tensor] = {}
+    for module in network.modules():
+        places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in places:
+            for name, tensor in tensors.items():
+                with torch._C.DisableTorchFunctionSubclass():  # lazy ones answer no question
+                    spoiled = tensor is not None and tensor.is_inference()
+                if spoiled:
+                    if id(tensor) not in fresh:  # one that stands in two places stays one
+                        fresh[id(tensor)] = _ordinary(tensor)
+                    tensors[name] = fresh[id(tensor)]
+
+
+def _ordinary(tensor: torch.Tensor) -> torch.Tensor:
+    place: Any = {"device": tensor.device, "dtype": tensor.dtype}
+    if isinstance(tensor, nn.UninitializedParameter):
+        return nn.UninitializedParameter(requires_grad=tensor.requires_grad, **place)
+    if isinstance(tensor, nn.UninitializedBuffer):
+        return nn.UninitializedBuffer(requires_grad=tensor.requires_grad, **place)
+    clone = tensor.detach().clone()
+    return nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
 
 
 def _check_answers(network: nn.Module, device: torch.device) -> None:
