@@ -6,6 +6,7 @@ The tutorial's Python surface; imported when first used, so that `mnist-ff --hel
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,8 +25,13 @@ __all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", 
 def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(importlib.import_module("mnist_ff.api"), name)
+    if name.isidentifier() and not name.startswith("_") and find_spec(f"mnist_ff.{name}") is not None:
+        return importlib.import_module(f"mnist_ff.{name}")
     raise AttributeError(f"module 'mnist_ff' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    import pkgutil
+
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted({*globals(), *__all__, *modules})

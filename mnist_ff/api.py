@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+import os
 import secrets
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
 
 from mnist_ff import device as devices
+from mnist_ff.arrays import classes_of, numbers_of, pixels_of
 from mnist_ff.augment import build_augment
 from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.commands.check import check_teacher, check_trainer, check_warmup
@@ -54,6 +56,11 @@ OWN_ARGUMENT = {
 """Keys that are arguments of run_network, so that no value can be given twice; observers are given as they are."""
 
 
+DEVICE_LETTERS = set("abcdefghijklmnopqrstuvwxyz0123456789:")
+"""Of a device's name; others could mean something to Hydra."""
+
+
+@devices.undisturbed()
 def load_data(*overrides: str, seed: int | None = 0) -> Data:
     """MNIST on the CPU, or what overrides such as 'data=fashion_mnist' name; `seed` draws a validation split.
 
@@ -68,6 +75,7 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
     return dataclasses.replace(loaded, train=_copied(loaded.train), test=_copied(loaded.test))
 
 
+@devices.undisturbed()
 def init_model(*overrides: str, seed: int = 0) -> MLP:
     """The tutorial's network with fresh weights, or what overrides such as 'model.hidden=[64]' name.
 
@@ -77,6 +85,7 @@ def init_model(*overrides: str, seed: int = 0) -> MLP:
     return build_model(config.model, config.seed or 0, torch.device("cpu"))
 
 
+@devices.undisturbed()
 def run_network(
     data: Data | Arrays | None = None,
     model: nn.Module | None = None,
@@ -84,36 +93,39 @@ def run_network(
     batch: int = 256,
     shuffle: bool = True,
     validation_data: tuple[Any, Any] | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Iterable[Callback] | None = (),
     seed: int | None = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     verbose: bool = True,
-    overrides: Sequence[str] = (),
+    overrides: Iterable[str] | None = (),
 ) -> tuple[nn.Module, list[float]]:
     """Train a network and return it with the loss of every batch. Ctrl-C ends training and keeps both.
 
     data: from load_data(), or [X_train, X_test, y_train, y_test] as arrays or tensors: images (N, 784) floats in
     [0, 1] or (N, 28, 28) uint8, labels integer (N,) or one-hot (N, 10). model: any module from (B, 784) to (B, 10)
-    logits; it is trained on from its present weights, in place. validation_data: (images, labels) to watch instead
-    of the test images. seed: decides weights, order and dropout; None draws one. overrides: other keys, such as
-    'optimizer=adam'.
+    logits; it is trained on from its present weights, in place, and keeps its parameters. validation_data: (images,
+    labels) to watch instead of the test images. seed: decides weights, order and dropout; None draws one.
+    overrides: other keys, such as 'optimizer=adam'.
     Errors: ConfigError for a wrong argument, DataError for arrays that do not fit, DivergedError.
     """
+    observers = _observers(callbacks)
     taken = [*OWN_ARGUMENT, *(["data"] if data is not None else []), *(["model"] if model is not None else [])]
-    words = [f"trainer.epochs={epochs}", f"trainer.batch_size={batch}", f"trainer.shuffle={shuffle}"]
-    config = compose([*words, f"trainer.device={device}", *_seed_word(seed), *_allowed(overrides, taken)])
+    words = [f"trainer.epochs={_whole('epochs', epochs)}", f"trainer.batch_size={_whole('batch', batch)}"]
+    words += [f"trainer.shuffle={_flag('shuffle', shuffle)}", f"trainer.device={_device_word(device)}"]
+    verbose = _flag("verbose", verbose)
+    config = compose([*words, *_seed_word(seed), *_allowed(overrides, taken)])
     check_trainer(config.trainer)
     _check_for_run_network(config)
     if config.seed is None:
         config = dataclasses.replace(config, seed=secrets.randbelow(2**32))
     assert config.seed is not None
-    observers = _observers(callbacks)
     loaded = _data(data, config, validation_data)
     if batch > len(loaded.train):
         raise ConfigError(f"batch={batch}: must be at most {len(loaded.train)}, the training images")
     check_warmup(config, len(loaded.train))
-    with devices.prepared(config.trainer, config.seed) as target:
+    with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
         network = _network(model, config, target)
+        stack.enter_context(_given_back(network))
         losses = _train(config, loaded.to(target), network, target, observers, verbose)
     if verbose:
         warn_of_fallback(loaded, Console(stderr=True))
@@ -121,14 +133,23 @@ def run_network(
 
 
 def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figure:
-    """Every batch's loss with its moving average, as a matplotlib figure, saved to `path` where one is given."""
+    """Every batch's loss with its moving average, as a matplotlib figure, saved to `path` where one is given.
+
+    Errors: ConfigError.
+    """
     from mnist_ff.canvas import own_style
     from mnist_ff.plots import losses_figure
 
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"path: is {_named(path)}; give the name of a file, such as 'losses.png'")
+    numbers = numbers_of(losses, "losses")
     with own_style():
-        figure = losses_figure(losses)
+        figure = losses_figure(numbers)
         if path is not None:
-            figure.savefig(path, dpi=120)
+            try:
+                figure.savefig(path, dpi=120)
+            except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib does not know
+                raise ConfigError(f"path: {os.fspath(path)}: {getattr(error, 'strerror', None) or error}") from None
     return figure
 
 
@@ -166,7 +187,14 @@ def _train(
                 heard.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
         shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, device)
-        outcome = fit(step, scorer(network, data, updates=updates), shuffle, plan_of(config, data), heard, stopped)
+        outcome = fit(
+            step,
+            scorer(network, data, config.trainer.score_train, updates),
+            shuffle,
+            plan_of(config, data),
+            heard,
+            stopped,
+        )
         if updates.average is not None and outcome.steps:
             updates.average.put()
     if verbose:
@@ -175,22 +203,106 @@ def _train(
 
 
 def _network(model: nn.Module | None, config: Config, device: torch.device) -> nn.Module:
-    """The model to train, on the device, its masks drawn from the seed. Errors: ConfigError for a wrong shape."""
+    """The model to train, on the device, its masks drawn from the seed. Errors: ConfigError for one that cannot be."""
     assert config.seed is not None
     if model is None:
         return build_model(config.model, config.seed, device)
+    if isinstance(model, type):
+        raise ConfigError(f"model: is the class {model.__name__}; give an instance of it")
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"model: is a {type(model).__name__}, not a torch.nn.Module")
-    network = model.to(device)
-    if isinstance(network, MLP):
-        seed_dropout(network, config.seed, device)
-    was_training = network.training
-    with torch.inference_mode():
-        shape = tuple(network.train(False)(torch.zeros(2, INPUTS, device=device)).shape)
-    network.train(was_training)
-    if shape != (2, CLASSES):
-        raise ConfigError(f"model: maps (2, {INPUTS}) to {shape}, not to (2, {CLASSES}) logits")
+        raise ConfigError(f"model: is {_named(model)}, not a torch.nn.Module")
+    try:
+        network = model.to(device)
+    except (NotImplementedError, RuntimeError) as error:
+        raise ConfigError(f"model: cannot be moved to {device} ({_first_line(error)})") from None
+    for module in network.modules():
+        if isinstance(module, MLP):  # a part of another module too
+            seed_dropout(module, config.seed, device)
+    _leave_inference_mode(network)
+    _check_answers(network, device)
+    for name, parameter in network.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise ConfigError(f"model: {name} has no shape yet, because forward() does not use it")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError("model: has no parameter that is trainable; see requires_grad_()")
     return network
+
+
+def _leave_inference_mode(network: nn.Module) -> None:
+    """Put ordinary parameters and buffers in the place of those made in inference mode, which nothing can train."""
+    fresh: dict[int, torch.Tensor] = {}
+    for module in network.modules():
+        places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in places:
+            for name, tensor in tensors.items():
+                with torch._C.DisableTorchFunctionSubclass():  # lazy ones answer no question
+                    spoiled = tensor is not None and tensor.is_inference()
+                if spoiled:
+                    if id(tensor) not in fresh:  # one that stands in two places stays one
+                        fresh[id(tensor)] = _ordinary(tensor)
+                    tensors[name] = fresh[id(tensor)]
+
+
+def _ordinary(tensor: torch.Tensor) -> torch.Tensor:
+    place: Any = {"device": tensor.device, "dtype": tensor.dtype}
+    if isinstance(tensor, nn.UninitializedParameter):
+        return nn.UninitializedParameter(requires_grad=tensor.requires_grad, **place)
+    if isinstance(tensor, nn.UninitializedBuffer):
+        return nn.UninitializedBuffer(requires_grad=tensor.requires_grad, **place)
+    clone = tensor.detach().clone()
+    return nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
+
+
+def _check_answers(network: nn.Module, device: torch.device) -> None:
+    """Ask for two images' logits, which gives lazy layers their shapes. Errors: ConfigError."""
+    with _modes_kept(network), torch.no_grad():  # in inference mode lazy layers would make what cannot be trained
+        try:
+            answer = network.train(False)(torch.zeros(2, INPUTS, device=device))
+        except Exception as error:  # a module of the user's may fail in any way
+            raise ConfigError(f"model: {_why_it_fails(network, error)}") from error
+    if not isinstance(answer, torch.Tensor):
+        raise ConfigError(f"model: returns {_named(answer)}, not a tensor of (B, {CLASSES}) logits")
+    if tuple(answer.shape) != (2, CLASSES) or not answer.is_floating_point():
+        raise ConfigError(
+            f"model: maps (2, {INPUTS}) to {tuple(answer.shape)} {_short(answer.dtype)}, not to (2, {CLASSES}) logits"
+        )
+
+
+def _why_it_fails(network: nn.Module, error: Exception) -> str:
+    for name, parameter in network.named_parameters():
+        if not nn.parameter.is_lazy(parameter) and parameter.dtype != torch.float32:
+            return f"{name} is {_short(parameter.dtype)}, and images are float32; give model.float()"
+    return f"fails on (2, {INPUTS}) float32 images ({type(error).__name__}: {_first_line(error)})"
+
+
+@contextmanager
+def _modes_kept(network: nn.Module) -> Iterator[None]:
+    """After the block each module is in training or evaluation mode as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _given_back(network: nn.Module) -> Iterator[None]:
+    """After the block, however it ends, a module is what it was but for its weights, and has no gradients.
+
+    A fused step moves parameters into one buffer. Their own memory gets the trained values: views of it stay views.
+    """
+    homes = [(parameter, parameter.data) for parameter in network.parameters()]
+    try:
+        with _modes_kept(network):
+            yield
+    finally:
+        with torch.no_grad():
+            for parameter, home in homes:
+                parameter.grad = None
+                if parameter.data_ptr() != home.data_ptr():
+                    whole = home.untyped_storage().nbytes() == home.numel() * home.element_size()
+                    parameter.data = home.copy_(parameter) if whole else parameter.detach().clone()
 
 
 def _check_for_run_network(config: Config) -> None:
@@ -202,25 +314,69 @@ def _check_for_run_network(config: Config) -> None:
         check_teacher(trainer.teacher)
 
 
-def _allowed(overrides: Sequence[str], taken: Sequence[str]) -> list[str]:
+def _allowed(overrides: Iterable[str] | None, taken: Sequence[str]) -> list[str]:
     """The overrides, none of which may say what an argument says. Errors: ConfigError."""
-    for word in overrides:
-        key = word.lstrip("+~").split("=")[0]
+    if isinstance(overrides, str | bytes | Mapping) or not isinstance(overrides, Iterable | None):
+        raise ConfigError(f"overrides: is {_named(overrides)}; give a list, such as ['optimizer=adam']")
+    words = list(overrides or ())
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(f"overrides: {word!r} is {_named(word)}; an override is text, such as 'optimizer=adam'")
+        key = word.strip().lstrip("+~").split("=")[0]
+        if key.startswith(("hydra.", "hydra/", "sweep.")) or key in ("hydra", "sweep"):
+            raise ConfigError(f"overrides: {word}: belongs to the command mnist-ff, and means nothing here")
         for name in taken:
-            if key == name or key.startswith(f"{name}."):
+            if key == name or key.startswith((f"{name}.", f"{name}@")):
                 argument = OWN_ARGUMENT.get(name, name)
                 raise ConfigError(f"overrides: {word} says what the argument {argument}= says")
-    return list(overrides)
+    return words
 
 
 def _seed_word(seed: int | None) -> list[str]:
-    return ["seed=null" if seed is None else f"seed={seed}"]
+    return ["seed=null" if seed is None else f"seed={_whole('seed', seed)}"]
 
 
-def _observers(callbacks: Sequence[Callback]) -> list[Callback]:
-    if isinstance(callbacks, Callback) or not all(isinstance(callback, Callback) for callback in callbacks):
-        raise ConfigError("callbacks: must be a list of mnist_ff.Callback")
-    return list(callbacks)
+def _whole(name: str, value: Any) -> int:
+    """A whole number of any library's. Errors: ConfigError."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{name}={value!r}: is {_named(value)}; give a whole number") from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    """True or False, numpy's too, or 1 or 0. Errors: ConfigError."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__bool__") or value not in (0, 1):
+        raise ConfigError(f"{name}={value!r}: must be True or False")
+    return bool(value)
+
+
+def _device_word(device: Any) -> str:
+    if not isinstance(device, str | torch.device) or not set(str(device)) <= DEVICE_LETTERS:
+        raise ConfigError(f"device={device!r}: must be auto, cpu, cuda, cuda:N or mps")
+    return f"'{device}'"
+
+
+def _observers(callbacks: Iterable[Callback] | None) -> list[Callback]:
+    heard = list(callbacks or ()) if isinstance(callbacks, Iterable | None) else [callbacks]
+    if isinstance(callbacks, Callback | Mapping) or not all(isinstance(callback, Callback) for callback in heard):
+        raise ConfigError("callbacks: must be a list of mnist_ff.Callback, each an instance")
+    return heard
+
+
+def _named(value: object) -> str:
+    """A value's type for a message."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _copied(split: Split) -> Split:
@@ -255,46 +411,9 @@ def _from_arrays(arrays: Arrays) -> Data:
 
 
 def _split(images: Any, labels: Any, where: str) -> Split:
-    pixels, classes = _pixels(images, where), _classes(labels, where)
+    pixels, classes = pixels_of(images, where), classes_of(labels, where)
     if tuple(pixels.shape[1:]) not in ((INPUTS,), (SIDE, SIDE)) or classes.shape != pixels.shape[:1]:
         raise DataError(f"{where}: shapes {tuple(pixels.shape)} and {tuple(classes.shape)} are not (N, 784) and (N,)")
     if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) >= CLASSES:
         raise DataError(f"{where}: labels must be the classes 0 to 9, and there must be some")
     return Split(pixels, classes)
-
-
-def _tensor(values: Any, where: str) -> torch.Tensor:
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu()
-    try:
-        return torch.as_tensor(np.asarray(values))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: not numbers ({error})") from None
-
-
-def _pixels(images: Any, where: str) -> torch.Tensor:
-    """uint8 pixels as they are, or floats in [0, 1] as float32. Errors: DataError."""
-    pixels = _tensor(images, where)
-    if pixels.dtype == torch.uint8:
-        return pixels
-    if not pixels.is_floating_point():
-        raise DataError(f"{where}: images are {pixels.dtype}; give uint8, or floats in [0, 1]")
-    pixels = pixels.float()
-    if pixels.numel() and not (0 <= float(pixels.min()) <= float(pixels.max()) <= 1):  # NaN is outside too
-        raise DataError(f"{where}: float images must lie in [0, 1]; divide by 255")
-    return pixels
-
-
-def _classes(labels: Any, where: str) -> torch.Tensor:
-    """Labels as (N,) int64, from integers (N,) or (N, 1), or one-hot rows (N, 10). Errors: DataError."""
-    classes = _tensor(labels, where)
-    if classes.ndim == 2 and classes.shape[1] == 1:
-        classes = classes[:, 0]
-    if classes.ndim == 2:
-        ones = (classes == 1).sum(1)
-        if classes.shape[1] != CLASSES or not bool(((ones == 1) & ((classes != 0).sum(1) == 1)).all()):
-            raise DataError(f"{where}: labels of shape {tuple(classes.shape)} are not one-hot rows of {CLASSES}")
-        return classes.argmax(1)
-    if classes.is_floating_point() and not bool((classes == classes.round()).all()):
-        raise DataError(f"{where}: labels must be whole numbers")
-    return classes.long()

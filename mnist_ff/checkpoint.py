@@ -22,6 +22,7 @@ from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, RunError
 from mnist_ff.files import replacing
 from mnist_ff.model import MLP, build_model
+from mnist_ff.optimizer import complete_state
 from mnist_ff.records import Position
 from mnist_ff.runs import Run
 
@@ -129,6 +130,7 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any]) -> None:
     options = [set(group) for group in optimizer.param_groups]
     rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(values)
+    complete_state(optimizer)  # an older checkpoint of the start may have none
     if [set(group) for group in optimizer.param_groups] != options:
         raise ValueError("the optimizer's options are others")
     for group, rate in zip(optimizer.param_groups, rates, strict=True):

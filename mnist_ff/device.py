@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -42,6 +43,26 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 @contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside the block torch's modes are its defaults, whatever the caller has set; they are given back after.
+
+    Gradients, inference mode, autocast, default device and dtype, and the state of torch's own generator.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":  # else nothing: this costs a little at each of torch's functions
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        yield
+
+
+@contextmanager
 def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     """The run's device, with this process's threads, chance and small numbers set for it, and given back after.
 
@@ -51,29 +72,57 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     device = resolve_device(config.device)
     check_precision(config.precision, device)
     threads, cuda = torch.get_num_threads(), device.type == "cuda"
-    current = torch.cuda.device(device) if cuda else nullcontext()  # streams and graphs are the current device's
-    with current, torch.random.fork_rng(devices=[device] if cuda else []):
+    with ExitStack() as stack:
+        if cuda:
+            stack.enter_context(torch.cuda.device(device))  # streams and graphs are the current device's
+        stack.enter_context(torch.random.fork_rng(devices=[device] if cuda else []))
         torch.manual_seed(seed)
+        stack.callback(torch.set_num_threads, threads)
         torch.set_num_threads(config.threads or threads)
+        stack.callback(torch.set_flush_denormal, sys.float_info.min / 2 == 0)  # torch has no function that tells
         torch.set_flush_denormal(True)
-        deterministic = torch.are_deterministic_algorithms_enabled()
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS demands it before its first use
-        _use_deterministic(config.deterministic)
-        tf32 = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = config.precision == "tf32"
-        try:
-            yield device
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = tf32
-            _use_deterministic(deterministic)
-            torch.set_flush_denormal(False)
-            torch.set_num_threads(threads)
+        stack.enter_context(_deterministic(config.deterministic))
+        stack.enter_context(_products(config.precision))
+        yield device
 
 
-def _use_deterministic(wanted: bool) -> None:
-    if wanted != torch.are_deterministic_algorithms_enabled():  # even to set what is set, it imports a compiler for 1 s
-        torch.use_deterministic_algorithms(wanted)
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """torch's deterministic algorithms as wanted; after the block as they were, be it with warnings only."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    _use_deterministic(wanted, False)
+    try:
+        yield
+    finally:
+        _use_deterministic(*before)
+
+
+def _use_deterministic(wanted: bool, warn_only: bool) -> None:
+    now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if now != (wanted, warn_only):  # even to set what is set, it imports a compiler for 1 s
+        torch.use_deterministic_algorithms(wanted, warn_only=warn_only)
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """fp32 products in full, or in tf32; torch has an older and a newer setting, and both are given back."""
+    places = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    newer = [place.fp32_precision for place in places]
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:  # torch does not tell it where the newer one was set: then the older is untouched
+        older = "highest"
+    torch.set_float32_matmul_precision("highest")
+    if precision == "tf32":
+        torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(older)
+        for place, value in zip(places, newer, strict=True):
+            place.fp32_precision = value
 
 
 def describe(device: torch.device) -> str:

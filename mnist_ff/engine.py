@@ -25,6 +25,7 @@ from mnist_ff.fused import FlatParameters, FusedBatch
 from mnist_ff.model import MLP
 from mnist_ff.objective import PLAIN, Objective, build_objective
 from mnist_ff.optimizer import READS_A_TENSOR, build_optimizer, set_rate
+from mnist_ff.plain import why_not_plain
 from mnist_ff.records import CLASSES
 from mnist_ff.updates import Updates
 
@@ -162,7 +163,7 @@ class GraphSteps:
     batch stand in static buffers: each replay takes its own rows by the number, trains, writes its part and counts up.
     A short last batch has its own graph. Where rates are given, `rate` is the tensor that the optimizer reads: each
     batch's own is put into it. Warm-up and capture leave no trace in `state`, the tensors that training changes, nor
-    in the generators.
+    in the generators. All of `state` must be there before: what an update makes has no value to go back to.
     """
 
     WARM_UP = 3
@@ -244,12 +245,11 @@ class GraphSteps:
         self._number.zero_()
         replay = self._capture(some, self._generators)
         known = {tensor.data_ptr() for tensor, _ in before}
+        if any(tensor.data_ptr() not in known for tensor in self._state()):
+            raise RuntimeError("an optimizer in a CUDA graph must have its whole state before its first update")
         with torch.no_grad():
             for tensor, value in before:
                 tensor.copy_(value)
-            for tensor in self._state():  # made by the first update, as every optimizer here makes them: of zeros
-                if tensor.data_ptr() not in known:
-                    tensor.zero_()
         for generator, state in zip(self._generators, states, strict=True):
             generator.set_state(state)
         return replay
@@ -306,11 +306,12 @@ def choose_engine(
 ) -> str:
     """The engine that trainer.engine means here.
 
-    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for all else. With a rate that
-    moves, a graph needs an `optimizer` that reads it from the device.
+    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for all else: a network that
+    was changed in any way is not the built-in one. With a rate that moves, a graph needs an `optimizer` that reads it
+    from the device.
     Errors: ConfigError for one that this model or device cannot have.
     """
-    asked, own = trainer.engine, isinstance(model, MLP)
+    asked, other = trainer.engine, why_not_plain(model)
     fixed = moving_rate and optimizer not in READS_A_TENSOR
     if asked == "graph" and device.type != "cuda":
         raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
@@ -319,11 +320,13 @@ def choose_engine(
             f"trainer.engine=graph: optimizer={optimizer} cannot change its rate in a CUDA graph; use "
             f"schedule=constant without warm-up, trainer.engine=auto, or one of {', '.join(sorted(READS_A_TENSOR))}"
         )
-    if asked == "fused" and not own:
-        raise ConfigError("trainer.engine=fused: is for the built-in network; use eager")
+    if asked in ("fused", "graph") and other is not None:
+        raise ConfigError(
+            f"trainer.engine={asked}: is for the built-in network as it is, and here {other}; use trainer.engine=auto"
+        )
     if asked != "auto":
         return asked
-    if trainer.compile or not own or device.type not in ("cpu", "cuda"):
+    if trainer.compile or other is not None or device.type not in ("cpu", "cuda"):
         return "eager"
     return "graph" if device.type == "cuda" and not fixed else "fused"
 
@@ -371,7 +374,7 @@ def build_steps(
         split,
         trainer.batch_size,
         lambda: training_state([*parameters, *model.buffers(), *updates.tensors()], optimizer),
-        [*_generators(model, device), *([] if augment is None else [augment.rng])],
+        [*_generators(model), *([] if augment is None else [augment.rng])],
         capture_cuda,
         rate,
     )
@@ -384,8 +387,7 @@ def training_state(tensors: Sequence[torch.Tensor], optimizer: Optimizer) -> lis
     return [*(tensor.detach() for tensor in tensors), *own]
 
 
-def _generators(model: nn.Module, device: torch.device) -> list[torch.Generator]:
-    """What a step draws from: the network's own generator; for a foreign module torch's, which capture knows itself."""
-    if isinstance(model, MLP):
-        return [] if model.dropout.rng is None else [model.dropout.rng]
-    return [torch.cuda.default_generators[device.index or 0]]
+def _generators(model: nn.Module) -> list[torch.Generator]:
+    """What the built-in network's step draws from."""
+    assert isinstance(model, MLP), "a graph is for it alone"
+    return [] if model.dropout.rng is None else [model.dropout.rng]

@@ -47,7 +47,7 @@ def _logits(model: nn.Module, split: Split) -> torch.Tensor:
     at_once = len(split) if split.images.is_cuda else ROWS_AT_ONCE
     model.train(False)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # inference mode would spoil what a foreign module keeps of its forward pass for training
             parts = [model(as_input(split.images[start : start + at_once])) for start in range(0, len(split), at_once)]
             return torch.cat(parts).float()
     finally:

@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from mnist_ff.engine import Step
+from mnist_ff.optimizer import set_rate
 
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss, fastai's."""
@@ -40,8 +41,7 @@ def try_rates(
     smoothed = Smoothed()
     batches = (rows for epoch in range(len(tried)) for rows in torch.split(order(epoch), batch_size))
     for rate, rows in zip(tried, batches, strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
         loss = float(step(rows)[0, 0])
         if not math.isfinite(loss):
             break

@@ -43,6 +43,11 @@ def unguarded(kind: Kind) -> Kind:
 class Adam(torch.optim.Adam):
     """torch's."""
 
+    def first_state(self, parameter: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What torch makes at the first update; its fused update counts on the parameter's device."""
+        step = _count(parameter, on_device=group["capturable"] or group["fused"])
+        return {"step": step, "exp_avg": _zeros(parameter), "exp_avg_sq": _zeros(parameter)}
+
     def update(self, rule: AdamRule) -> None:
         """step() by a rule of its own. To be called under torch.no_grad()."""
         for group in self.param_groups:
@@ -50,10 +55,6 @@ class Adam(torch.optim.Adam):
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
-                if not state:  # as torch makes it
-                    state["step"] = torch.zeros((), device=parameter.device)
-                    state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
-                    state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
                 state["step"].add_(1)
                 rule(parameter, parameter.grad, state, group, isinstance(self, AdamW))
 
@@ -67,10 +68,22 @@ class AdamW(torch.optim.AdamW, Adam):
 class SGD(torch.optim.SGD):
     """torch's."""
 
+    def first_state(self, parameter: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """A momentum of zero: torch begins with the first gradient, which is what the first update makes of it."""
+        return {"momentum_buffer": _zeros(parameter)} if group["momentum"] else {}
+
 
 @unguarded
 class TorchRMSprop(torch.optim.RMSprop):
     """torch's."""
+
+    def first_state(self, parameter: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What torch makes at the first update."""
+        names = ["square_avg"]
+        names += ["momentum_buffer"] if group["momentum"] > 0 else []
+        names += ["grad_avg"] if group["centered"] else []
+        step = _count(parameter, on_device=group["capturable"])
+        return {"step": step, **{name: _zeros(parameter) for name in names}}
 
 
 @unguarded
@@ -85,10 +98,11 @@ class RMSprop(Optimizer):
         self._decay = weight_decay  # no option of a group: older checkpoints have none
         self._rooms: dict[torch.Tensor, torch.Tensor] = {}
         self._rest = torch.tensor((1 - rho) * eps, dtype=torch.float64)  # what keeps eps whole when the average decays
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                # v + eps, kept as one: that saves a pass over memory
-                self.state[parameter]["denominator"] = torch.full_like(parameter, eps, requires_grad=False)
+        complete_state(self)
+
+    def first_state(self, parameter: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """v + eps, kept as one: that saves a pass over memory."""
+        return {"denominator": torch.full_like(parameter, group["eps"], requires_grad=False)}
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update. A closure is not used: the rule needs one gradient only."""
@@ -131,6 +145,11 @@ class Lion(Optimizer):
 
     def __init__(self, params: Parameters, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+        complete_state(self)
+
+    def first_state(self, parameter: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """A momentum of zero."""
+        return {"momentum": _zeros(parameter)}
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update. A closure is not used: the rule needs one gradient only."""
@@ -139,8 +158,6 @@ class Lion(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if "momentum" not in self.state[parameter]:
-                    self.state[parameter]["momentum"] = torch.zeros_like(parameter)
                 momentum = self.state[parameter]["momentum"]
                 direction = torch.lerp(parameter.grad, momentum, beta1).sign_()
                 parameter.mul_(1 - lr * decay).sub_(direction.mul_(lr))
@@ -149,19 +166,32 @@ class Lion(Optimizer):
 
 @unguarded
 class Nadam(torch.optim.NAdam):
-    """torch.optim.NAdam whose state is there from the start, its product of momenta at one: a CUDA graph needs both."""
+    """torch's."""
 
-    def reset(self, capturable: bool) -> None:
-        """Make the state that the first update would make."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                device = parameter.device if capturable else torch.device("cpu")
-                self.state[parameter] = {
-                    "step": torch.zeros((), device=device),
-                    "mu_product": torch.ones((), device=device),
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
+    def first_state(self, parameter: torch.Tensor, group: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """What torch makes at the first update: the product of momenta begins at one."""
+        step = _count(parameter, on_device=group["capturable"])
+        averages = {"exp_avg": _zeros(parameter), "exp_avg_sq": _zeros(parameter)}
+        return {"step": step, "mu_product": torch.ones_like(step), **averages}
+
+
+def _zeros(parameter: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(parameter, requires_grad=False, memory_format=torch.preserve_format)
+
+
+def _count(parameter: torch.Tensor, on_device: bool) -> torch.Tensor:
+    """A number of updates, none so far."""
+    return torch.zeros((), dtype=torch.float32, device=parameter.device if on_device else "cpu")
+
+
+def complete_state(optimizer: Optimizer) -> None:
+    """Make what the first update would make where it is missing: a CUDA graph must find all of it."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if not optimizer.state.get(parameter):
+                fresh = optimizer.first_state(parameter, group)  # type: ignore[attr-defined]  # all of BUILDERS have it
+                if fresh:
+                    optimizer.state[parameter] = fresh
 
 
 READS_A_TENSOR = {"rmsprop", "adam", "adamw", "nadam", "lion"}
@@ -169,9 +199,15 @@ READS_A_TENSOR = {"rmsprop", "adam", "adamw", "nadam", "lion"}
 
 
 def set_rate(optimizer: Optimizer, rate: float | torch.Tensor) -> None:
-    """Give every group this rate; a tensor is read at each update, and may change in between."""
+    """Give every group this rate; a tensor is read at each update, and may change in between.
+
+    Where a group reads a tensor already, as in a CUDA graph, a number is put into it.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor) and not isinstance(rate, torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable: bool = False) -> Optimizer:
@@ -183,8 +219,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable:
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = capturable
-    if isinstance(optimizer, Nadam):
-        optimizer.reset(capturable)
+    complete_state(optimizer)
     return optimizer
 
 

@@ -20,6 +20,8 @@ Drawing = Callable[[Run, str], "Figure"]
 
 RAW, SMOOTH, TRAIN, HELD = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
+SMALLEST, LARGEST = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
+"""Of what a training's loss can be; matplotlib's scales fail on what is much beyond."""
 
 
 def draw_run(run: Run, title: str) -> dict[str, Exception]:
@@ -42,12 +44,15 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     """Every batch's loss with its moving average on a log axis."""
     figure, axes = new_figure(9, 5)
     _title(axes, "Loss per batch", title)
-    steps = np.arange(1, len(losses) + 1)
-    axes.plot(steps, losses, color=RAW, linewidth=0.7, label="each batch")
-    width = max(1, len(losses) // 50)
+    drawn = np.asarray(losses, dtype=float)
+    drawn = np.where(np.abs(drawn) <= LARGEST, drawn, np.nan)  # a gap where there is no number, or one beyond float32
+    seen = drawn[np.isfinite(drawn)]
+    steps = np.arange(1, len(drawn) + 1)
+    axes.plot(steps, drawn, color=RAW, linewidth=0.7, label="each batch")
+    width = max(1, len(drawn) // 50)
     if width > 1:
-        axes.plot(steps, smooth(losses, width), color=SMOOTH, linewidth=1.8, label=f"mean of {width} batches")
-    if len(losses) and min(losses) > 0:
+        axes.plot(steps, smooth(drawn, width), color=SMOOTH, linewidth=1.8, label=f"mean of {width} batches")
+    if len(seen) and seen.min() > SMALLEST:
         axes.set_yscale("log")
     axes.set_xlabel("batch")
     axes.set_ylabel("cross-entropy (nats)")
@@ -56,7 +61,7 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     return figure
 
 
-def smooth(losses: Sequence[float], width: int) -> np.ndarray:
+def smooth(losses: Sequence[float] | np.ndarray, width: int) -> np.ndarray:
     """The mean of the `width` batches around each one; fewer at the ends."""
     kernel = np.ones(width)
     counts = np.convolve(np.ones(len(losses)), kernel, "same")

@@ -12,20 +12,20 @@ from mnist_ff.config import TrainerConfig
 
 
 class Average:
-    """An exponential moving average of a model's parameters, the age's power of `decay` being the weight of each.
+    """An exponential moving average of a model's trainable parameters, each weighed by `decay` to the power of its age.
 
     It is divided by the sum of those weights, Adam's correction (Kingma, Ba 2015): the initial parameters have no part
     in it. It keeps tensors only, so that a CUDA graph can count too.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._model = model
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._decay = decay
         self._sums = [torch.zeros_like(weights) for weights in self._weights()]
         self._count = torch.zeros((), dtype=torch.int64, device=self._sums[0].device)  # updates so far
 
     def _weights(self) -> list[torch.Tensor]:
-        return [parameter.detach() for parameter in self._model.parameters()]  # where a fused step has moved them
+        return [parameter.detach() for parameter in self._parameters]  # where a fused step has moved them
 
     def update(self) -> None:
         """Take in the weights as they are now."""

@@ -14,8 +14,8 @@ LAYERS = [
     {"config", "seeds", "frames", "canvas"},
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}
-    | {"model", "optimizer", "schedule", "augment", "objective", "updates"},
-    {"fused", "cuda_kernels"},
+    | {"model", "optimizer", "schedule", "augment", "objective", "updates", "arrays"},
+    {"fused", "cuda_kernels", "plain"},
     {"cuda_step"},
     {"engine", "evaluation", "checkpoint"},
     {"callbacks"},

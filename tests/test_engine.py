@@ -21,8 +21,9 @@ from mnist_ff.data.load import Data, Split
 from mnist_ff.engine import EagerBatch, GraphSteps, Step, Steps, build_steps, capture_cuda, training_state
 from mnist_ff.fused import FlatParameters, FusedBatch
 from mnist_ff.hydra_app.compose import compose
+from mnist_ff.lr_range import try_rates
 from mnist_ff.model import MLP, build_model
-from mnist_ff.optimizer import build_optimizer
+from mnist_ff.optimizer import BUILDERS, build_optimizer, set_rate
 from tests.conftest import make_split, only_run
 
 CPU = torch.device("cpu")
@@ -164,6 +165,102 @@ def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
         assert torch.equal(plain, graphed)
     assert calls.count("capture") == 3, "one graph for five batches, one for one, one for the short one"
     assert calls.count("replay") == 4 + 3 + 3 + 6
+
+
+OPTIMIZERS = [
+    ("rmsprop",),
+    ("adam",),
+    ("adamw",),
+    ("sgd",),
+    ("sgd", "optimizer.momentum=0.9"),
+    ("sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"),
+    ("rmsprop_torch",),
+    ("rmsprop_torch", "optimizer.momentum=0.9", "optimizer.centered=true"),
+    ("nadam",),
+    ("lion",),
+]
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for state in optimizer.state.values() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
+def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]) -> None:
+    """Its first values are torch's own: updates that begin with them equal updates that begin with none."""
+    config = compose([f"optimizer={words[0]}", *words[1:]]).optimizer
+    results = []
+    for given in (True, False):
+        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 5))
+        optimizer = build_optimizer(config, [parameter])
+        before = state_of(optimizer)
+        if not given and words[0] not in ("rmsprop", "lion"):  # torch's make theirs when they find none
+            optimizer.state.clear()
+        for step in range(1, 4):
+            parameter.grad = torch.linspace(-2, 3, 5) * step
+            optimizer.step()
+        assert state_of(optimizer).keys() == before.keys()
+        results.append({"weights": parameter.detach(), **state_of(optimizer)})
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+def test_every_optimizer_is_tried_here() -> None:
+    assert {words[0] for words in OPTIMIZERS} == set(BUILDERS)
+
+
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
+def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> None:
+    split = make_split(64)
+    config = compose([f"optimizer={words[0]}", *words[1:], "model.hidden=[8]"])
+    model = build_model(config.model, 0, CPU)
+    flat = FlatParameters(model)
+    opt = build_optimizer(config.optimizer, [flat.whole])
+    for value in state_of(opt):
+        opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
+    batch = FusedBatch(model, flat, opt, split, torch.float32)
+    before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
+    state = lambda: training_state([flat.whole], opt)  # noqa: E731
+    assert model.dropout.rng is not None
+    GraphSteps(batch, split, 32, state, [model.dropout.rng], fake_capture([])).prepare(64)
+    after = {"weights": flat.whole.detach(), **state_of(opt)}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
+    class Late(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            for parameter in self.param_groups[0]["params"]:
+                self.state[parameter].setdefault("power", torch.ones(()))
+
+    split = make_split(64)
+    model = build_model(compose(["model.hidden=[8]"]).model, 0, CPU)
+    opt = Late(model.parameters(), lr=0.1)
+    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
+    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    with pytest.raises(RuntimeError, match="whole state before its first update"):
+        step(torch.arange(64))
+
+
+def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
+    split, figures = make_split(256), []
+    for graph in (False, True):
+        config = compose(["model.hidden=[8]"])
+        model = build_model(config.model, 0, CPU)
+        flat = FlatParameters(model)
+        opt = build_optimizer(config.optimizer, [flat.whole])
+        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        step: Step = Steps(batch, split, 64, opt)
+        if graph:
+            rate = torch.tensor([config.optimizer.lr])
+            set_rate(opt, rate[0])
+            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
+            assert model.dropout.rng is not None
+            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+        tried = [1e-4, 1e-3, 1e-2, 1e-1]
+        figures.append(try_rates(step, opt, lambda epoch: torch.arange(256), 64, tried, lambda: None))
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
+    assert len(set(figures[0])) == 4
 
 
 def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:

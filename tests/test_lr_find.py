@@ -8,10 +8,12 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from mnist_ff.engine import build_steps
 from mnist_ff.lr_range import EXPLODED, rates, smoothed_losses, suggestion, try_rates
 
 Command = Callable[..., tuple[int, str, str]]
@@ -52,6 +54,20 @@ def test_sgd_gets_a_rate_of_its_own(real_mnist: Path, mnist_ff: Command) -> None
     train = [word.strip("'") for word in command[1].split()]
     assert mnist_ff(*train, "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run")[0] == 0
     assert accuracy("run") > 0.9
+
+
+def test_the_engine_is_the_one_that_was_chosen(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, bool]] = []
+
+    def building(*given: Any, **named: Any) -> Any:
+        heard.append((given[2].engine, named["moving_rate"]))
+        return build_steps(*given, **named)
+
+    monkeypatch.setattr("mnist_ff.commands.lr_find.build_steps", building)
+    for engine in ("auto", "eager"):
+        words = ("data=mnist_5k", "model.hidden=[8]", f"trainer.engine={engine}", "--steps", "10")
+        assert mnist_ff("lr-find", *words)[0] in (0, 1)
+    assert heard == [("auto", True), ("eager", True)]
 
 
 def test_it_leaves_csv_picture_and_json_in_its_own_directory_alone(mnist_ff: Command) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,10 +27,39 @@ def test_there_are_ten_commands() -> None:
     assert len(commands()) >= 10
 
 
-def test_the_python_session_runs(real_mnist: Path) -> None:
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+def alone(code: str) -> None:
+    """Run Python in a process of its own, a warning being an error."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_session_runs_alone(real_mnist: Path) -> None:
+    (session,) = (block for block in blocks("python") if "run_network" in block)
+    alone(session)
     assert Path("losses.png").stat().st_size > 5000
+
+
+def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
+    words = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=here"]
+    assert mnist_ff("train", *words)[0] == 0
+    for form, name in (("torch", "run.pt"), ("safetensors", "run.safetensors")):
+        assert mnist_ff("export", "here", "--format", form, "--out", name)[0] == 0
+    others = [block for block in blocks("python") if "run_network" not in block]
+    assert len(others) == 2
+    for block in others:
+        alone(block)
+
+
+def test_python_stands_in_blocks_of_its_own() -> None:
+    """Where it can be run: none hides in an indented block."""
+    outside = re.sub(r"```.*?```", "", README, flags=re.S)
+    assert not re.findall(r"^    (?:import|from|with|def|class|model|saved|data) ?.*[(=:].*$", outside, flags=re.M)
+
+
+def test_names_of_the_package_in_the_readme_exist() -> None:
+    names = sorted(set(re.findall(r"\bmnist_ff(?:\.[A-Za-z_]+)+", README)))
+    assert {"mnist_ff.model.MLP", "mnist_ff.Callback"} <= set(names)
+    alone("import mnist_ff\n" + "\n".join(names))
 
 
 def examples() -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -148,3 +149,25 @@ def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> 
     assert choose_engine(model, trainer, cuda, "adamw", moving_rate=True) == "graph"
     with pytest.raises(ConfigError, match="optimizer=sgd cannot change its rate in a CUDA graph"):
         choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", moving_rate=True)
+
+
+def test_a_weight_that_is_not_finite_is_told_with_its_batchs_rate(
+    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def building(model: Any, *given: Any, **named: Any) -> Any:
+        step, optimizer = build_steps(model, *given, **named)
+
+        def spoiling(*rows: Any) -> Any:
+            figures = step(*rows)
+            model.layers[0].bias.data.fill_(math.inf)
+            return figures
+
+        return spoiling, optimizer
+
+    monkeypatch.setattr("mnist_ff.commands.train.build_steps", building)
+    words = ["data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1", "trainer.batch_size=100"]
+    words += ["schedule=linear", "schedule.final=0", "optimizer.lr=0.004", "trainer.checkpoint_every=11"]
+    code, _, err = mnist_ff("train", *words)
+    assert code == 1
+    # 40 batches; the eleventh has 30/40 of the rate left
+    assert "a weight was no longer finite after epoch 0, batch 11 (lr 0.003)" in err

@@ -8,7 +8,6 @@ import math
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mnist_ff.commands.parts import load_teacher, settle, shuffler, warn_of_fall
 from mnist_ff.config import Config, config_to_dict
 from mnist_ff.data.load import load_data
 from mnist_ff.device import describe
-from mnist_ff.engine import build_steps, choose_engine
+from mnist_ff.engine import build_steps
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.interrupts import Interruption, interruptible
@@ -89,14 +88,13 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
         warn_of_fallback(data, console)
         model = build_model(config.model, config.seed, device)
         trainer = config.trainer
-        if choose_engine(model, trainer, device) == "graph":  # a captured step keeps the rate it was captured with
-            trainer = replace(trainer, engine="fused")
         step, optimizer = build_steps(
             model,
             config.optimizer,
             trainer,
             data.train,
             device,
+            moving_rate=True,
             augment=build_augment(config.augment, config.seed, device),
             teacher=load_teacher(config, device),
         )

@@ -288,7 +288,7 @@ class _Training:
         if not torch.stack([weight.isfinite().all() for weight in weights.values()]).all():
             raise DivergedError(
                 f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
-                f"(lr {self.config.optimizer.lr:g}); try a smaller optimizer.lr"
+                f"(lr {self._rate_before(position):g}); try a smaller optimizer.lr"
             )
         if self.config.trainer.keep_best and not position.batches:
             assert self.stopping is not None
@@ -309,6 +309,11 @@ class _Training:
             self.best,
         )
         save_checkpoint(self.run, state)
+
+    def _rate_before(self, position: Position) -> float:
+        """The learning rate of the last step before a position."""
+        plan = plan_of(self.config, self.data)
+        return plan.rate(max(0, position.epoch * plan.batches + len(position.batches) - 1))
 
     def _restore(self, saved: Mapping[str, Any]) -> Position:
         """Put a checkpoint's state into the parts and return where it stands; no file is touched yet."""
