@@ -1,4 +1,4 @@
-"""Places in a config: where data comes from and who hears of a run. Those of a directory that this user made are theirs.
+"""Places in a config: where data comes from and who hears of a run.
 
 A run directory may come from anybody. Its places are asked and written to only where this user chose them: they carry a
 seal, made with a key that lies in the user's own folder and in no run directory.
@@ -23,16 +23,19 @@ KEY_BYTES = 32
 DATA_PLACES = ("root", "mirrors")
 
 
-def seal(config: Config) -> str | None:
-    """The seal of a config's places, 64 hex digits; None where this user has no folder for the key."""
+def seal(content: Config | Sequence[str]) -> str | None:
+    """The seal of a config's places, or of words: 64 hex digits; None where this user has no folder for the key."""
     key = _key()
-    return None if key is None else hmac.new(key, _places(config).encode(), hashlib.sha256).hexdigest()
+    text = _places(content) if isinstance(content, Config) else json.dumps(list(content))
+    return None if key is None else hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def is_own(config: Config, found: Any) -> bool:
-    """Whether `found` is the seal that this user put on the config's places."""
-    expected = seal(config)
-    return expected is not None and isinstance(found, str) and hmac.compare_digest(expected.encode(), found.encode())
+def is_own(content: Config | Sequence[str], found: Any) -> bool:
+    """Whether `found` is the seal that this user put on the same places or words."""
+    if not isinstance(found, str):
+        return False
+    expected = seal(content)
+    return expected is not None and hmac.compare_digest(expected.encode(), found.encode("utf-8", "replace"))
 
 
 def inside_the_run(logger: LoggerConfig) -> list[str]:
@@ -63,8 +66,8 @@ def _places(config: Config) -> str:
 
 def _key() -> bytes | None:
     """This user's key, made at its first use. Two processes that make it at once get the same one."""
-    path = user_folder() / "key"
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # the latter: nobody's home is known
+        path = user_folder() / "key"
         return _read(path) or _made(path)
     return None
 

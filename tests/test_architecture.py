@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 LAYERS = [
     {"errors", "records", "files", "passwords"},
     {"config", "seeds"},
+    {"places"},
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}
     | {"model", "optimizer", "schedule", "augment", "objective", "updates"},
@@ -79,6 +80,7 @@ WITHOUT_TORCH = [
     "config.py",
     "schedule.py",
     "runs.py",
+    "places.py",
     "tables.py",
     "plots.py",
     "completion.py",

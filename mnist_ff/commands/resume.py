@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from typing import Any
 
 from mnist_ff.commands.runs import sweeps_below
 from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
+from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.places import elsewhere, is_own
 from mnist_ff.records import EARLY
 from mnist_ff.runs import BEST, LAST, Run, began, chosen
 from mnist_ff.schedule import depends_on_length
@@ -135,6 +138,44 @@ def saved_config(run: Run) -> Config:
         raise
     except ConfigError as error:
         raise BadRunError(f"{run.file('environment.json')}: its history: {error}") from None
+
+
+def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What a resume must change of places that somebody else chose, and a line for each: data comes from this user's
+    cache and mirrors, and a tracker that would be told outside of the directory is not told.
+
+    A run that this user began keeps its places, and so do those `given` on the command line. Errors: BadRunError.
+    """
+    saved = saved_config(run)
+    if is_own(saved, _sealed(run)):
+        return {}, []
+    return foreign_places(saved, given, str(run.path))
+
+
+def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """This user's own values of a config's places, by dotted key, where they differ and are not `given`; what to say.
+
+    Trackers that write into the run's own directory stay; all others are left out.
+    """
+    before, own = config_to_dict(saved), in_own_place(saved.data)
+    now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
+    keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
+    values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
+    said = [f"{where}: its data.{key} is not used; data.{key}=... on the command line names one" for key in keys]
+    left = {} if LOGGER in given else elsewhere(saved.logger)
+    for name, place in left.items():
+        said.append(f"{where}: its {name} ({place}) hears nothing; logger={name} on the command line names a place")
+    if left:
+        values[LOGGER] = {name: keys for name, keys in before[LOGGER].items() if name not in left}
+    return values, said
+
+
+def _sealed(run: Run) -> Any:
+    """The seal on the places of the run as it was last trained."""
+    if not run.file("environment.json").exists():
+        return None
+    environment = run.environment()
+    return [environment, *environment["history"]][-1].get("places")
 
 
 def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:

@@ -133,7 +133,9 @@ CONTENT_SHA256 = {
 
 DATA_SETS = {
     "mnist": DataSet("mnist", "MNIST", "MNIST", _idx_files(MNIST_SHA256), 60_000, 10_000),
-    "fashion_mnist": DataSet("fashion_mnist", "Fashion-MNIST", "FashionMNIST", _idx_files(contents=FASHION_CONTENT_SHA256), 60_000, 10_000),
+    "fashion_mnist": DataSet(
+        "fashion_mnist", "Fashion-MNIST", "FashionMNIST", _idx_files(contents=FASHION_CONTENT_SHA256), 60_000, 10_000
+    ),
     "kmnist": DataSet("kmnist", "Kuzushiji-MNIST", "KMNIST", _idx_files(KMNIST_SHA256), 60_000, 10_000),
     "qmnist": DataSet("qmnist", "QMNIST", "QMNIST", QMNIST_FILES, 60_000, 60_000),
     "mnist_5k": DataSet("mnist_5k", "5,000 images of MNIST", "", (), 4_000, 1_000),

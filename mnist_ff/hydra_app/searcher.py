@@ -103,6 +103,7 @@ class OptunaSweeper(CheckedSweeper):
         shared = None if self._named_storage is None else Search(asked.plan)  # one that fails, before the directory
         with self.opened(plan), interruptible() as stopped, storage_failures(self._storage):
             search = shared or Search(asked.plan)
+            self.say_places(plan.jobs)
             left = self.left_in_slurm(self.unfinished(plan)[0])
             for line in search.recover(own=self.request.directory, left=[job.number for job in left]):
                 self.say(f"warning: {line}", style="yellow")
@@ -255,6 +256,7 @@ class OptunaSweeper(CheckedSweeper):
             try:
                 if job is None:
                     (job,) = self.checked_jobs([words], first=trial.number)
+                    job = replace(job, own=plan.own)  # words of somebody else's choose no places
                     check_searchable(job.config)
             except ConfigError as error:
                 self._refuse(search, trial, str(error).splitlines()[0])
