@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from mnist_ff.config import Config, completed, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.files import remove_leftovers, write_text
+from mnist_ff.files import first_link, remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 OUTPUTS = Path("outputs")
@@ -47,6 +47,8 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+OF_A_SWEEP = ("jobs.json", "multirun.yaml")
+"""Files that a sweep's directory has, by which it is known."""
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
@@ -175,6 +177,18 @@ def runs_below(path: Path, depth: int = LEVELS) -> Iterator[Path]:
             yield from runs_below(folder, depth - 1)
 
 
+def link_of_a_sweep(path: Path) -> Path | None:
+    """The first link on the way to a run from the directory of the sweep that it belongs to; None without a sweep."""
+    whole = Path(os.path.abspath(path))
+    links: list[Path] = []
+    for place in (whole, *whole.parents[:LEVELS]):
+        if links and any((place / name).is_file() for name in OF_A_SWEEP):
+            return links[-1]
+        if place.is_symlink():
+            links.append(place)
+    return None
+
+
 def began(path: Path) -> tuple[float, float]:
     """When a run began, to order runs by: the date in its directory's name, or where that has none (a sweep's job) the
     time of its config.yaml, in seconds since 1970; that time again tells runs of one second apart."""
@@ -250,8 +264,22 @@ class Run:
         """Write config.yaml, once."""
         write_text(self.file("config.yaml"), to_yaml(config))
 
+    def check_place(self) -> None:
+        """Errors: RunError where the directory itself is a link of its sweep's, which leads elsewhere."""
+        link = link_of_a_sweep(self.path)
+        if link is not None:
+            raise RunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
+
+    def check_no_links(self) -> None:
+        """Errors: RunError for a link in the directory: nothing outside of it is written through one."""
+        self.check_place()
+        link = first_link(self.path)
+        if link is not None:
+            raise RunError(f"{link}: is a link; a run's files are written into its own directory only")
+
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file whole. Errors: RunError when it cannot be written, ValueError for NaN (JSON has none)."""
+        self.check_place()
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
         try:
             write_text(self.file(name), text)
@@ -312,7 +340,8 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for this process. Errors: RunError when another one trains in it."""
+        """Hold the directory for this process. Errors: RunError when another one trains in it, or it holds a link."""
+        self.check_no_links()
         lock = FileLock(self.file(".lock"))
         try:
             lock.acquire(timeout=HELD)

@@ -1,4 +1,4 @@
-"""A run directory may come from a stranger: its places are neither asked nor written to, unless this user chose them."""
+"""A run directory may come from a stranger: its places are neither asked nor written to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def asked() -> Iterator[tuple[str, list[str]]]:
             paths.append(self.path)
             self.send_error(404)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 (the name is http.server's)
 
         def log_message(self, *given: object) -> None:
             pass
@@ -153,7 +153,7 @@ def test_a_foreign_run_chooses_no_place_of_a_tracker(name: str, mnist_ff: Comman
 
 def test_a_foreign_server_is_not_asked(asked: tuple[str, list[str]], mnist_ff: Command) -> None:
     run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
-    online = f"{{mode: online, project: p, entity: them, directory: null}}"
+    online = "{mode: online, project: p, entity: them, directory: null}"
     with (run / "config.yaml").open("a") as file:
         file.write(f"logger: {{mlflow: {{tracking_uri: '{asked[0]}', experiment: e}}, wandb: {online}}}\n")
     for words in (["train", "resume=run"], ["train", "--config-of", "run"]):
@@ -191,3 +191,120 @@ def test_another_users_seal_is_none(mnist_ff: Command, tmp_path: Path, monkeypat
     assert code == 0, err
     assert "its tensorboard (" in out
     assert sorted(Path("events").rglob("*")) == before
+
+
+def swept(directory: str, seeds: str = "0,1") -> list[str]:
+    return ["train", "-m", *WORDS, f"seed={seeds}", f"hydra.sweep.dir={directory}"]
+
+
+def begun_sweep(directory: str) -> Path:
+    """A sweep of two jobs, the second of which has not begun."""
+    from mnist_ff import cli
+
+    assert cli.main(swept(directory)) == 0
+    shutil.rmtree(f"{directory}/1")
+    return Path(directory)
+
+
+def test_a_sweeps_job_is_not_written_through_a_link(mnist_ff: Command, tmp_path: Path) -> None:
+    sweep, away = begun_sweep("s"), tmp_path / "away"
+    away.mkdir()
+    (sweep / "1").symlink_to(away)
+    code, out, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 1
+    assert "s/1: is a link" in out
+    assert list(away.iterdir()) == []
+    run = stopped_run(f"{away}/run", 3, "trainer.epochs=1", "model.hidden=[8]").path
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    (sweep / "1").unlink()
+    (sweep / "1").symlink_to(run)
+    for words in (["train", "-m", "resume=s"], ["train", "resume=s/1"], ["evaluate", "s/1"], ["report", "s/1"]):
+        assert mnist_ff(*words)[0] == 1, words
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before, words
+    for words in (["compare", "s"], ["report", "s"], ["runs", "."]):
+        assert mnist_ff(*words)[0] == 0
+        assert {path.name: path.read_bytes() for path in run.iterdir()} == before, words
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", ".stop", "jobs.json", "multirun.yaml", "sweep.csv", ".submitit", "report.html"]
+)
+def test_a_sweeps_own_file_is_no_link(name: str, mnist_ff: Command, tmp_path: Path) -> None:
+    from mnist_ff.sweeps.plan import JOBS
+    from tests.sweep_maker import make_sweep, product
+
+    victim = tmp_path / "victim"
+    make_sweep(Path("s"), list(product(seed=[0, 1])), lambda _: 0.9)
+    if name == JOBS:
+        victim.write_bytes(Path("s", JOBS).read_bytes())
+        Path("s", JOBS).unlink()
+    else:
+        victim.write_text("precious")
+        Path("s", name).unlink(missing_ok=True)
+    before = victim.read_bytes()
+    Path("s", name).symlink_to(victim)
+    code, out, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 1
+    assert f"s/{name}: is a link" in err
+    for words in (["compare", "s"], ["report", "s"], ["runs", "."]):
+        mnist_ff(*words)
+    assert victim.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "evaluation.json", "tracking.id", "plots/x", "tensorboard", "wandb/run-1/files"]
+)
+def test_a_link_at_any_level_of_a_run_stops_a_resume(name: str, mnist_ff: Command, tmp_path: Path) -> None:
+    run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = run / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(victim)
+    code, _, err = mnist_ff("train", "resume=run")
+    assert code == 1
+    assert f"run/{name}: is a link" in err
+    mnist_ff("evaluate", "run")
+    for words in (["compare", "run"], ["report", "run"], ["runs", "."]):
+        assert mnist_ff(*words)[0] == 0
+    assert victim.read_text() == "precious"
+
+
+def test_a_foreign_sweep_chooses_no_place(asked: tuple[str, list[str]], mnist_ff: Command, tmp_path: Path) -> None:
+    place = tmp_path / "theirs"
+    words = ["logger=tensorboard", f"logger.tensorboard.directory={place}", "hydra/launcher=basic"]
+    assert mnist_ff(*swept("s"), *words)[0] == 0
+    shutil.rmtree("s/1")
+    shutil.rmtree(place)
+    jobs = Path("s/jobs.json").read_text()
+    Path("s/jobs.json").write_text(jobs.replace('"places": "', '"places": "0').replace('"seal": "', '"seal": "0'))
+    code, out, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 0, err + out
+    assert "its tensorboard (" in out
+    assert "hydra/launcher=basic: was not chosen by you" in out
+    assert not place.exists()
+    shutil.rmtree("s/1")
+    Path("s/jobs.json").write_text(jobs)
+    code, out, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 0, err + out
+    assert "warning" not in out
+    assert list(place.rglob("events.*"))
+
+
+@pytest.mark.slow
+def test_a_foreign_search_names_no_storage(mnist_ff: Command, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    storage = f"hydra.sweeper.storage='{tmp_path}/theirs.journal'"
+    search = ["train", "-m", *WORDS, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "hydra.sweep.dir=s"]
+    search += ["optimizer.lr=interval(0.001,0.01)", "data.validation_split=0.2", storage]
+    code, out, err = mnist_ff(*search)
+    assert code == 0, err + out
+    Path("s/jobs.json").write_text(Path("s/jobs.json").read_text().replace('"seal": "', '"seal": "0'))
+    before = (tmp_path / "theirs.journal").read_bytes()
+    code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2")
+    assert code == 2
+    assert "was not chosen by you" in err
+    assert (tmp_path / "theirs.journal").read_bytes() == before
+    code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2", storage)
+    assert code == 0, err + out

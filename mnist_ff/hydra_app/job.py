@@ -164,6 +164,7 @@ def write_reason(run: Run, config: Config, error: BaseException, began: float) -
     from mnist_ff.commands.endings import write_failure
 
     with suppress(MnistError, OSError):
+        run.check_place()
         run.path.mkdir(parents=True, exist_ok=True)
         with run.locked():
             if not run.file("config.yaml").exists():

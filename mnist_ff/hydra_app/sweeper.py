@@ -31,7 +31,7 @@ from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.hydra_app.making import JobMaker
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
-from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, state_of, write_plan
+from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, link_among_own_files, state_of, write_plan
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
 from mnist_ff.sweeps.slurm import job_numbers, still_there
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
@@ -413,6 +413,9 @@ def _make(directory: Path) -> None:
 def _held(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / ".lock")
     try:
+        link = link_among_own_files(directory)
+        if link is not None:
+            raise RunError(f"{link}: is a link; a sweep's files are written into its own directory only")
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(f"{directory}: another process runs this sweep") from None

@@ -177,6 +177,29 @@ def state_of(directory: Path, job: Job) -> State:
     Errors: BadRunError when another experiment lives in its directory, or a file there is not one of ours.
     """
     run = Run(directory / job.subdir)
+    state = _state(run, job)
+    link = None if state == "finished" else _link_on_the_way(directory, job.subdir)
+    if link is not None:
+        raise BadRunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
+    return state
+
+
+def link_among_own_files(directory: Path) -> Path | None:
+    """The first of a sweep's own files that is a link. Optuna's lock of its journal is one, and leads nowhere."""
+    for path in sorted(directory.iterdir()):
+        own = path.name in OWN or path.name.startswith((".", "search.journal"))
+        if own and path.name != "search.journal.lock" and path.is_symlink():
+            return path
+    return None
+
+
+def _link_on_the_way(directory: Path, subdir: str) -> Path | None:
+    parts = PurePosixPath(subdir).parts
+    places = (directory.joinpath(*parts[: count + 1]) for count in range(len(parts)))
+    return next((place for place in places if place.is_symlink()), None)
+
+
+def _state(run: Run, job: Job) -> State:
     config = run.file("config.yaml")
     if not config.is_file():
         return "new"
