@@ -7,10 +7,11 @@ import dataclasses
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ LAST, BEST = "last", "best"
 """Words that stand for a run in OUTPUTS."""
 LEVELS = 4
 """Folders below a sweep's or outputs/ in which a run may lie."""
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
-"""How a run directory's name begins: its local time."""
+NEAR = 4096
+"""Bytes of a file's beginning in which the moment that it began stands."""
+EPOCH = datetime.fromtimestamp(0, UTC)
+CLOCKS_DIFFER = 86_400
+"""Seconds that another machine's clock may be ahead."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 HELD = 1.0
@@ -190,19 +194,45 @@ def link_of_a_sweep(path: Path) -> Path | None:
 
 
 def began(path: Path) -> tuple[float, float]:
-    """When a run began, to order runs by: the date in its directory's name, or where that has none (a sweep's job) the
-    time of its config.yaml, in seconds since 1970; that time again tells runs of one second apart."""
+    """When a run began, to order runs by, in seconds since 1970, whatever the clock on the wall showed there: as its
+    environment.json says, else the time of its config.yaml; that time again tells runs of one second apart."""
+    written = _written(path / "config.yaml")
+    started = _started(path / "environment.json")
+    return (written if started is None else started), written
+
+
+def sweep_began(path: Path) -> tuple[float, float]:
+    """The same of a sweep: as its jobs.json says, else when the first of its runs began, else its files' own time."""
+    jobs, made = OF_A_SWEEP
+    written = _written(path / made) or _written(path / jobs)  # a search writes its jobs again and again
+    started = _started(path / jobs)
+    if started is None:
+        started = min((began(run)[0] for run in runs_below(path)), default=None)
+    return (written or _written(path) if started is None else started), written
+
+
+def _written(path: Path) -> float:
+    """When a file was last changed; 0 where there is none."""
     try:
-        written = (path / "config.yaml").stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
-        written = 0.0
-    date = DATE.match(path.resolve().name)
-    if date is None:
-        return written, written
+        return 0.0
+
+
+def _started(path: Path) -> float | None:
+    """A moment near a file's beginning, in seconds since 1970; None for one that has no offset from UTC or that no
+    clock can have shown yet."""
     try:
-        return datetime.strptime(date.group(), "%Y-%m-%d_%H-%M-%S").timestamp(), written
-    except (ValueError, OverflowError, OSError):
-        return written, written
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
+        with open(descriptor, "rb") as file:
+            found = re.search(rb'"started"\s*:\s*"([0-9TZ:.+-]{1,40})"', file.read(NEAR))
+        moment = datetime.fromisoformat(found[1].decode()) if found else None
+    except (OSError, ValueError):
+        return None
+    if moment is None or moment.utcoffset() is None:
+        return None
+    seconds = (moment - EPOCH).total_seconds()
+    return seconds if 0 < seconds < time.time() + CLOCKS_DIFFER else None
 
 
 def shown(path: Path) -> Path:

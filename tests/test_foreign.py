@@ -210,7 +210,7 @@ def test_a_sweeps_job_is_not_written_through_a_link(mnist_ff: Command, tmp_path:
     sweep, away = begun_sweep("s"), tmp_path / "away"
     away.mkdir()
     (sweep / "1").symlink_to(away)
-    code, out, err = mnist_ff("train", "-m", "resume=s")
+    code, out, _ = mnist_ff("train", "-m", "resume=s")
     assert code == 1
     assert "s/1: is a link" in out
     assert list(away.iterdir()) == []
@@ -243,7 +243,7 @@ def test_a_sweeps_own_file_is_no_link(name: str, mnist_ff: Command, tmp_path: Pa
         Path("s", name).unlink(missing_ok=True)
     before = victim.read_bytes()
     Path("s", name).symlink_to(victim)
-    code, out, err = mnist_ff("train", "-m", "resume=s")
+    code, _, err = mnist_ff("train", "-m", "resume=s")
     assert code == 1
     assert f"s/{name}: is a link" in err
     for words in (["compare", "s"], ["report", "s"], ["runs", "."]):

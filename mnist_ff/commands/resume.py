@@ -16,7 +16,7 @@ from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.places import elsewhere, is_own
 from mnist_ff.records import EARLY
-from mnist_ff.runs import BEST, LAST, Run, began, chosen
+from mnist_ff.runs import BEST, LAST, Run, began, chosen, sweep_began
 from mnist_ff.schedule import depends_on_length
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.plan import read_plan, state_of
@@ -49,8 +49,8 @@ def find_run(word: str, root: Path) -> Run:
     if word != LAST or Path(word).is_dir():
         return Run.open(chosen(word, note, root))
     configs = [*root.glob("*/config.yaml"), *root.glob("sweeps/*/*/config.yaml")]
-    for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True):
-        run = Run(path.parent)
+    for path in sorted((config.parent for config in configs), key=began, reverse=True):
+        run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
             summary = run.summary()
@@ -72,17 +72,12 @@ def find_sweep(word: str, root: Path) -> Path:
         )
     if word != LAST or Path(word).is_dir():
         return Path(word)
-    for sweep in sorted(sweeps_below(root), key=_begun, reverse=True):
+    for sweep in sorted(sweeps_below(root), key=sweep_began, reverse=True):
         with suppress(BadRunError, OSError):
             if _has_something_left(sweep):
                 note(f"last is {sweep}: the newest sweep with something left")
                 return sweep
     raise BadRunError(f"resume=last: no sweep in {root}/ has something left to do")
-
-
-def _begun(sweep: Path) -> float:
-    """Seconds since 1970: by its name, or where that has no date by its newest entry."""
-    return began(sweep)[0] or sweep.stat().st_mtime
 
 
 def _has_something_left(sweep: Path) -> bool:

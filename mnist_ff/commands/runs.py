@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.errors import BadRunError
-from mnist_ff.runs import OUTPUTS, began, runs_below
+from mnist_ff.runs import OUTPUTS, began, runs_below, sweep_began
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
 from mnist_ff.tables import table, tell
 
@@ -89,7 +89,7 @@ def found_in(folder: Path, jobs: bool) -> list[Entry]:
     sweeps = [] if jobs else sweeps_below(folder)
     apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
     entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
-    entries += [Entry(sweep, began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
+    entries += [Entry(sweep, sweep_began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 

@@ -8,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -58,6 +59,8 @@ class SweepPlan:
     """The words that the sweep was started with, those of Hydra's own too."""
     own: bool = True
     """Whether this user gave these words."""
+    started: str | None = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
+    """When the sweep was, in ISO format; None where it is older than this."""
 
     def find(self, subdir: str) -> Job:
         """The job of this directory. Errors: KeyError."""
@@ -90,7 +93,8 @@ def write_plan(directory: Path, plan: SweepPlan) -> None:
     ]
     # a job a line: small, and still to be read by people
     lines = ",\n".join(json.dumps(job, allow_nan=False) for job in jobs)
-    head = {"words": list(plan.words), "seal": seal(plan.words) if plan.own else None}
+    started = {} if plan.started is None else {"started": plan.started}  # first: a list of sweeps looks no further
+    head = {**started, "words": list(plan.words), "seal": seal(plan.words) if plan.own else None}
     write_text(directory / JOBS, f'{json.dumps(head)[:-1]},\n"jobs": [\n{lines}\n]}}\n')
 
 
@@ -113,7 +117,13 @@ def read_plan(directory: Path) -> SweepPlan:
         read = [_job(job, path) for job in jobs]
         if len({job.subdir for job in read}) < len(read):
             raise ValueError("two jobs share a directory")
-        return SweepPlan(tuple(read), _words(words), is_own(_words(words), values.get("seal")))
+        started = values.get("started")
+        return SweepPlan(
+            tuple(read),
+            _words(words),
+            is_own(_words(words), values.get("seal")),
+            started if isinstance(started, str) else None,
+        )
     except ConfigError as error:
         raise BadRunError(str(error)) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
