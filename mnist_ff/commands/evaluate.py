@@ -20,7 +20,7 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import accuracy_text, note, table, tell
+from mnist_ff.tables import accuracy_text, note, tell, tell_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,13 +43,13 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     key = f"{data.name} {arguments.split}"
     run.write_json("evaluation.json", {**_earlier(run), key: values})
     tell(console, f"{run.path} on {data.title}, {arguments.split} images")
-    console.print(f"loss      {evaluation.score.loss:.6f}", highlight=False)
-    console.print(f"accuracy  {accuracy_text(evaluation.score)}", highlight=False)
+    tell(console, f"loss      {evaluation.score.loss:.6f}")
+    tell(console, f"accuracy  {accuracy_text(evaluation.score)}")
     rows = [
         (row["class"], row["images"], f"{row['precision']:.4f}", f"{row['recall']:.4f}", f"{row['f1']:.4f}")
         for row in values["classes"]
     ]
-    console.print(table(("class", "images", "precision", "recall", "F1"), rows))
+    tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
     return 0
 
 

@@ -43,7 +43,7 @@ from mnist_ff.runs import AUGMENTED, Run, shown
 from mnist_ff.schedule import moves
 from mnist_ff.seeds import generator
 from mnist_ff.sweeps.collect import sweep_of
-from mnist_ff.tables import score_text
+from mnist_ff.tables import printable, score_text, tell
 from mnist_ff.trackers.chosen import chosen_trackers, identity
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
 from mnist_ff.training import Evaluate, fit
@@ -259,9 +259,9 @@ class _Training:
 
     def _say(self, text: str, style: str | None = None) -> None:
         """To the terminal and train.log. A terminal that is gone ends its part only."""
-        log.info(text)
+        log.info(printable(text))
         try:
-            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            tell(self.console, text, style)
         except (OSError, SystemExit) as error:  # rich makes SystemExit of a broken pipe
             log.warning("nothing is printed any more (%s)", error)
             self.console = Console(quiet=True)
