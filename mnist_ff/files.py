@@ -40,12 +40,12 @@ def no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
-def first_link(folder: Path) -> Path | None:
-    """The first link in a folder or anywhere below it."""
+def first_link(folder: Path, known: str) -> Path | None:
+    """The first link in a folder or anywhere below it, but for those whose path's end matches `known`."""
     for place, folders, files in os.walk(folder):
         for name in (*sorted(files), *sorted(folders)):
             path = Path(place, name)
-            if path.is_symlink():
+            if path.is_symlink() and not path.match(known):
                 return path
     return None
 

@@ -51,6 +51,8 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+WANDBS_OWN = "wandb/*/logs/debug-core.log"
+"""The one link that belongs into a run directory: wandb makes it anew for each run, and nobody writes through it."""
 OF_A_SWEEP = ("jobs.json", "multirun.yaml")
 """Files that a sweep's directory has, by which it is known."""
 AUGMENTED = "augmented.safetensors"
@@ -303,7 +305,7 @@ class Run:
     def check_no_links(self) -> None:
         """Errors: RunError for a link in the directory: nothing outside of it is written through one."""
         self.check_place()
-        link = first_link(self.path)
+        link = first_link(self.path, known=WANDBS_OWN)
         if link is not None:
             raise RunError(f"{link}: is a link; a run's files are written into its own directory only")
 

@@ -202,10 +202,10 @@ def only_run(folder: str = "outputs") -> Path:
     return runs[0]
 
 
-def in_a_terminal(*words: str) -> tuple[int, str]:
+def in_a_terminal(*words: str, columns: int = 140) -> tuple[int, str]:
     """mnist-ff in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     command = [sys.executable, "-m", "mnist_ff", *words]
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment, close_fds=True)
     os.close(slave)
