@@ -32,7 +32,7 @@ from mnist_ff.interrupts import interruptible
 from mnist_ff.model import MLP, build_model, seed_dropout
 from mnist_ff.records import CLASSES, INPUTS, SIDE
 from mnist_ff.schedule import moves
-from mnist_ff.tables import score_text
+from mnist_ff.tables import score_text, tell
 from mnist_ff.training import fit
 from mnist_ff.updates import Updates
 
@@ -177,7 +177,7 @@ def _train(
     history, console = LossHistory(), Console()
 
     def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        tell(console, text)
 
     with ExitStack() as stack:
         heard: list[Callback] = [history, *callbacks]

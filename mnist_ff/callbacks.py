@@ -11,6 +11,7 @@ from typing import IO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mnist_ff.files import no_link
 from mnist_ff.records import EARLY, BatchRecord, EpochRecord, Outcome, Plan, Position, Score
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
 
@@ -65,8 +66,8 @@ class RunWriter(Callback):
         mode = "a" if resumed else "x"  # x: what stands in their place, a link for one, is never written through
         # buffering=1 hands every finished line to the system: a kill loses at most the batch it interrupts
         with (
-            batches.open(mode, encoding="utf-8", buffering=1, newline="\n") as batch_file,
-            epochs.open(mode, encoding="utf-8", buffering=1, newline="\n") as epoch_file,
+            open(batches, mode, 1, encoding="utf-8", newline="\n", opener=no_link) as batch_file,
+            open(epochs, mode, 1, encoding="utf-8", newline="\n", opener=no_link) as epoch_file,
         ):
             if not resumed:
                 batch_file.write(",".join(BATCH_COLUMNS) + "\n")

@@ -49,16 +49,16 @@ def main(words: list[str] | None = None) -> int:
         _flush()
         return code
     except MnistError as error:
-        _complain(str(error))
+        _complain(f"error: {error}")
         return error.exit_code
     except Stopped as stop:
         return stop.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _complain("error: interrupted")
         return INTERRUPTED
     except Exception:
-        traceback.print_exc()
-        _complain("this is a bug in mnist-ff, or a callback's; the lines above say where")
+        _complain(traceback.format_exc(), style=None)
+        _complain("error: this is a bug in mnist-ff, or a callback's; the lines above say where")
         return 1
 
 
@@ -138,10 +138,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; {self.prog} --help shows what is understood")
 
 
-def _complain(text: str) -> None:
-    from rich.console import Console
+def _complain(text: str, style: str | None = "red") -> None:
+    from mnist_ff.tables import complain
 
-    from mnist_ff.tables import printable
-
-    lines = "\n".join(map(printable, f"error: {text}".splitlines()))
-    Console(stderr=True).print(lines, markup=False, highlight=False, soft_wrap=True, style="red")
+    complain(text, style)

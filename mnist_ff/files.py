@@ -35,6 +35,21 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def no_link(path: str, flags: int) -> int:
+    """An opener for open(): an error where the path is a link, which then is not followed."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+
+
+def first_link(folder: Path, known: str) -> Path | None:
+    """The first link in a folder or anywhere below it, but for those whose path's end matches `known`."""
+    for place, folders, files in os.walk(folder):
+        for name in (*sorted(files), *sorted(folders)):
+            path = Path(place, name)
+            if path.is_symlink() and not path.match(known):
+                return path
+    return None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed process left in `folder`."""
     for path in folder.glob(".*.tmp"):

@@ -7,10 +7,11 @@ import dataclasses
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from mnist_ff.config import Config, completed, config_from, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.files import remove_leftovers, write_text
+from mnist_ff.files import first_link, remove_leftovers, write_text
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 OUTPUTS = Path("outputs")
@@ -27,8 +28,11 @@ LAST, BEST = "last", "best"
 """Words that stand for a run in OUTPUTS."""
 LEVELS = 4
 """Folders below a sweep's or outputs/ in which a run may lie."""
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
-"""How a run directory's name begins: its local time."""
+NEAR = 4096
+"""Bytes of a file's beginning in which the moment that it began stands."""
+EPOCH = datetime.fromtimestamp(0, UTC)
+CLOCKS_DIFFER = 86_400
+"""Seconds that another machine's clock may be ahead."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 HELD = 1.0
@@ -47,6 +51,10 @@ EPOCH_COLUMNS = (
     "validation_accuracy",
     "seconds",
 )
+WANDBS_OWN = "wandb/*/logs/debug-core.log"
+"""The one link that belongs into a run directory: wandb makes it anew for each run, and nobody writes through it."""
+OF_A_SWEEP = ("jobs.json", "multirun.yaml")
+"""Files that a sweep's directory has, by which it is known."""
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
@@ -175,20 +183,58 @@ def runs_below(path: Path, depth: int = LEVELS) -> Iterator[Path]:
             yield from runs_below(folder, depth - 1)
 
 
+def link_of_a_sweep(path: Path) -> Path | None:
+    """The first link on the way to a run from the directory of the sweep that it belongs to; None without a sweep."""
+    whole = Path(os.path.abspath(path))
+    links: list[Path] = []
+    for place in (whole, *whole.parents[:LEVELS]):
+        if links and any((place / name).is_file() for name in OF_A_SWEEP):
+            return links[-1]
+        if place.is_symlink():
+            links.append(place)
+    return None
+
+
 def began(path: Path) -> tuple[float, float]:
-    """When a run began, to order runs by: the date in its directory's name, or where that has none (a sweep's job) the
-    time of its config.yaml, in seconds since 1970; that time again tells runs of one second apart."""
+    """When a run began, to order runs by, in seconds since 1970, whatever the clock on the wall showed there: as its
+    environment.json says, else the time of its config.yaml; that time again tells runs of one second apart."""
+    written = _written(path / "config.yaml")
+    started = _started(path / "environment.json")
+    return (written if started is None else started), written
+
+
+def sweep_began(path: Path) -> tuple[float, float]:
+    """The same of a sweep: as its jobs.json says, else when the first of its runs began, else its files' own time."""
+    jobs, made = OF_A_SWEEP
+    written = _written(path / made) or _written(path / jobs)  # a search writes its jobs again and again
+    started = _started(path / jobs)
+    if started is None:
+        started = min((began(run)[0] for run in runs_below(path)), default=None)
+    return (written or _written(path) if started is None else started), written
+
+
+def _written(path: Path) -> float:
+    """When a file was last changed; 0 where there is none."""
     try:
-        written = (path / "config.yaml").stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
-        written = 0.0
-    date = DATE.match(path.resolve().name)
-    if date is None:
-        return written, written
+        return 0.0
+
+
+def _started(path: Path) -> float | None:
+    """A moment near a file's beginning, in seconds since 1970; None for one that has no offset from UTC or that no
+    clock can have shown yet."""
     try:
-        return datetime.strptime(date.group(), "%Y-%m-%d_%H-%M-%S").timestamp(), written
-    except (ValueError, OverflowError, OSError):
-        return written, written
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
+        with open(descriptor, "rb") as file:
+            found = re.search(rb'"started"\s*:\s*"([0-9TZ:.+-]{1,40})"', file.read(NEAR))
+        moment = datetime.fromisoformat(found[1].decode()) if found else None
+    except (OSError, ValueError):
+        return None
+    if moment is None or moment.utcoffset() is None:
+        return None
+    seconds = (moment - EPOCH).total_seconds()
+    return seconds if 0 < seconds < time.time() + CLOCKS_DIFFER else None
 
 
 def shown(path: Path) -> Path:
@@ -250,8 +296,22 @@ class Run:
         """Write config.yaml, once."""
         write_text(self.file("config.yaml"), to_yaml(config))
 
+    def check_place(self) -> None:
+        """Errors: RunError where the directory itself is a link of its sweep's, which leads elsewhere."""
+        link = link_of_a_sweep(self.path)
+        if link is not None:
+            raise RunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
+
+    def check_no_links(self) -> None:
+        """Errors: RunError for a link in the directory: nothing outside of it is written through one."""
+        self.check_place()
+        link = first_link(self.path, known=WANDBS_OWN)
+        if link is not None:
+            raise RunError(f"{link}: is a link; a run's files are written into its own directory only")
+
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file whole. Errors: RunError when it cannot be written, ValueError for NaN (JSON has none)."""
+        self.check_place()
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
         try:
             write_text(self.file(name), text)
@@ -312,7 +372,8 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for this process. Errors: RunError when another one trains in it."""
+        """Hold the directory for this process. Errors: RunError when another one trains in it, or it holds a link."""
+        self.check_no_links()
         lock = FileLock(self.file(".lock"))
         try:
             lock.acquire(timeout=HELD)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.records import Score
@@ -23,9 +23,78 @@ def note(text: str) -> None:
     sys.stderr.write(printable(text) + "\n")
 
 
+def out(text: str) -> None:
+    """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
+
+
 def tell(console: Console, text: str, style: str | None = None) -> None:
     """Print a line as it is, names and paths in it: neither markup nor a terminal's commands, and never cut."""
-    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def tell_lines(console: Console, text: str, style: str | None = None) -> None:
+    """Print a text of several lines, each as tell() does. No name stands in it that may hold a line's end itself."""
+    for line in text.split("\n"):
+        tell(console, line, style)
+
+
+def complain(text: str, style: str | None = "red") -> None:
+    """Lines about a failure on stderr."""
+    tell_lines(Console(stderr=True), "\n".join(text.splitlines()), style)
+
+
+def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> None:
+    """Print an image, see picture()."""
+    console.print(picture(image, colours), soft_wrap=True)
+
+
+def tell_table(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    left: Collection[str] = (),
+    spare: Sequence[str] = (),
+    title: str | None = None,
+) -> list[str]:
+    """Print a plain table whose cells are whole: no line of it is broken, so that a path in it can be copied.
+
+    The first column and those in `left` begin at the left, the others end at the right; a column's name may have
+    several lines. A terminal without room does without the columns of `spare`, the first ones first, whose names are
+    returned.
+    """
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    room = console.width if console.is_terminal else None
+    left_out: list[str] = []
+    while True:
+        kept = [place for place, column in enumerate(columns) if column not in left_out]
+        heads = [[printable(line) for line in columns[place].split("\n")] for place in kept]
+        widths = [
+            max(cell_len(text) for text in (*head, *(row[place] for row in cells)))
+            for place, head in zip(kept, heads, strict=True)
+        ]
+        more = [column for column in spare if column in columns and column not in left_out]
+        if room is None or not more or sum(widths) + 2 * (len(widths) - 1) <= room:
+            break
+        left_out.append(more[0])
+    flush = [place == 0 or columns[place] in left for place in kept]
+    high = max(map(len, heads))
+    if title is not None:
+        tell(console, title, "italic")
+    for number in range(high):
+        tell(console, _line([head[number] if number < len(head) else "" for head in heads], widths, flush), "bold")
+    for row in cells:
+        tell(console, _line([row[place] for place in kept], widths, flush))
+    return left_out
+
+
+def _line(texts: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:
+    """Texts in columns of these widths, two spaces apart."""
+    padded = []
+    for text, width, flush in zip(texts, widths, left, strict=True):
+        space = " " * (width - cell_len(text))
+        padded.append(text + space if flush else space + text)
+    return "  ".join(padded).rstrip()
 
 
 def picture(image: NDArray[np.uint8], colours: bool) -> Text:
@@ -57,13 +126,3 @@ def accuracy_text(score: Score) -> str:
     """Accuracy in percent with its 95 % interval."""
     low, high = score.interval()
     return f"{score.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, {score.correct:,} of {score.samples:,})"
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> Table:
-    """A plain table of texts in which nothing is markup; every column but the first is right-aligned."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        made.add_row(*[Text(printable(str(cell))) for cell in row])
-    return made

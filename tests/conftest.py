@@ -97,6 +97,14 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of the session's own for what else would be kept in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test works in its own empty folder, with the session's cache and no mirror of the user's."""
@@ -194,10 +202,10 @@ def only_run(folder: str = "outputs") -> Path:
     return runs[0]
 
 
-def in_a_terminal(*words: str) -> tuple[int, str]:
+def in_a_terminal(*words: str, columns: int = 140) -> tuple[int, str]:
     """mnist-ff in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     command = [sys.executable, "-m", "mnist_ff", *words]
     process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment, close_fds=True)
     os.close(slave)

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 LAYERS = [
     {"errors", "records", "files", "passwords"},
     {"config", "seeds", "frames", "canvas"},
+    {"places"},
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}
     | {"model", "optimizer", "schedule", "augment", "objective", "updates", "arrays"},
@@ -79,6 +80,7 @@ WITHOUT_TORCH = [
     "config.py",
     "schedule.py",
     "runs.py",
+    "places.py",
     "tables.py",
     "plots.py",
     "completion.py",
@@ -119,3 +121,28 @@ def test_every_file_has_a_layer_and_a_docstring() -> None:
 
 def test_there_is_no_drawer_for_odds_and_ends() -> None:
     assert not {path.stem for path in FILES} & {"utils", "helpers", "misc", "common"}
+
+
+ALONE = {"cli.py": {"sys.stdout.write"}, "completion.py": {"sys.stdout.write", "sys.stdout.writelines"}}
+"""Files that write texts of the package's own, quickly: help, a version, a shell's words."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_tables_prints(path: Path) -> None:
+    """What reaches a terminal goes through one place, where names and reasons are made harmless."""
+    if path.name == "tables.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name | ast.Attribute):
+            said = ast.unparse(node)
+            printing = said in ("print", "traceback.print_exc", "sys.__stdout__", "sys.__stderr__")
+            printing |= isinstance(node, ast.Attribute) and node.attr in (
+                "print",
+                "print_json",
+                "print_exception",
+                "rule",
+            )
+            printing |= said.startswith(("sys.stdout.write", "sys.stderr.write")) and said not in ALONE.get(
+                path.name, ()
+            )
+            assert not printing, f"{path}:{node.lineno}: {said}; use mnist_ff.tables"

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def write_data_set(folder: Path, name: str, label: int = 3) -> None:
             column = content if content.ndim == 1 else content[:, 0]
             column[:10] = range(10)
         write_idx(folder, file, content)
+
+
+@pytest.fixture
+def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets of whose files no SHA-256 is known."""
+    for name, data_set in list(catalog.DATA_SETS.items()):
+        files = tuple(replace(file, sha256=None, content_sha256=None) for file in data_set.files)
+        monkeypatch.setitem(catalog.DATA_SETS, name, replace(data_set, files=files))
 
 
 def test_real_mnist_is_what_it_should_be(real_mnist: Path) -> None:
@@ -128,8 +137,8 @@ def test_a_damaged_cache_is_fetched_again(real_mnist: Path, no_network: Path) ->
     ],
     ids=["html", "short", "long", "2^31 images", "label 37"],
 )
-def test_other_sets_are_checked_by_header_count_and_label(
-    no_network: Path, damage: Callable[[bytes], bytes], reason: str
+def test_unpinned_sets_are_checked_by_header_count_and_label(
+    unpinned: None, no_network: Path, damage: Callable[[bytes], bytes], reason: str
 ) -> None:
     folder = no_network.parent / "mirror"
     write_data_set(folder, "fashion_mnist")
@@ -149,7 +158,43 @@ def test_one_sets_files_do_not_pass_for_anothers(real_mnist: Path, no_network: P
             load_data(data_config("data=kmnist", f"data.mirrors=['{DEBIAN_FASHION}']"), seed=0)
 
 
-def test_qmnist_and_its_extra_test_digits(no_network: Path) -> None:
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist", "qmnist"])
+def test_every_set_is_pinned_by_its_sums(name: str, no_network: Path) -> None:
+    """Files of the right shape, from a mirror that the user gave, are still not the data set."""
+    folder = no_network.parent / "mirror"
+    folder.mkdir()
+    for file in catalog.DATA_SETS[name].files:
+        assert file.sha256 or file.content_sha256
+        write_idx(folder, file, np.zeros(file.shape, dtype=np.int64))
+    config = data_config(f"data={name}", f"data.mirrors=['{folder}']")
+    with pytest.raises(DataError, match=r"wrong content \(SHA-256"):
+        load_data(config, seed=0)
+    assert not catalog.cache_file(config).exists()
+
+
+def test_debians_fashion_mnist_has_the_pinned_content() -> None:
+    if not DEBIAN_FASHION.is_dir():
+        pytest.skip("Debian's package dataset-fashion-mnist is not installed")
+    for file in catalog.DATA_SETS["fashion_mnist"].files:
+        content = gzip.decompress((DEBIAN_FASHION / file.name).read_bytes())
+        assert hashlib.sha256(content).hexdigest() == file.content_sha256
+
+
+def test_a_cache_of_other_files_is_fetched_again(no_network: Path) -> None:
+    """As one that was filled before the sums were known."""
+    folder = no_network.parent / "mirror"
+    write_data_set(folder, "kmnist")
+    config = data_config("data=kmnist", f"data.mirrors=['{folder}']")
+    with pytest.MonkeyPatch.context() as patch:
+        data_set = catalog.DATA_SETS["kmnist"]
+        files = tuple(replace(file, sha256=None) for file in data_set.files)
+        patch.setitem(catalog.DATA_SETS, "kmnist", replace(data_set, files=files))
+        assert set(load_data(config, 0).test.labels[10:].tolist()) == {3}
+    with pytest.raises(DataError, match="wrong content"):
+        load_data(config, seed=0)
+
+
+def test_qmnist_and_its_extra_test_digits(unpinned: None, no_network: Path) -> None:
     folder = no_network.parent / "mirror"
     write_data_set(folder, "qmnist")
     words = ("data=qmnist", f"data.mirrors=['{folder}']")

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError
 from mnist_ff.hydra_app.compose import compose
-from mnist_ff.runs import OUTPUTS, Run, began, chosen
+from mnist_ff.runs import OUTPUTS, Run, began, chosen, sweep_began
 from tests.sweep_maker import make_sweep, product, write_run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -32,9 +34,15 @@ def make(name: str, config: Config = CONFIG, accuracy: float = 0.9, status: str 
     return path
 
 
-def test_last_is_the_newest_by_its_name_jobs_by_their_file() -> None:
-    make("2026-01-02_00-00-00_aaaa", at=5)
-    newest = make("2026-03-02_10-00-00_bbbb", at=1)
+def start(path: Path, started: object) -> Path:
+    """Write when a run began into its directory."""
+    (path / "environment.json").write_text(json.dumps({"started": started, "history": []}, indent=2))
+    return path
+
+
+def test_last_is_the_newest_whatever_its_name_says() -> None:
+    make("2026-03-02_10-00-00_aaaa", at=5)
+    newest = start(make("2026-01-02_00-00-00_bbbb", at=1), "2026-03-02T10:00:00+00:00")
     make("2026-02-02_00-00-00_cccc", at=9, status="failed")
     said: list[str] = []
     assert chosen("last", said.append) == newest
@@ -43,11 +51,54 @@ def test_last_is_the_newest_by_its_name_jobs_by_their_file() -> None:
     assert chosen("last", said.append) == job
 
 
-def test_the_date_in_a_name_is_local_time() -> None:
-    path = make("2026-03-02_10-00-00_bbbb")
-    noon = make("2026-03-02_12-00-00_bbbb")
-    assert began(noon)[0] - began(path)[0] == 7200
-    assert began(make("2026-99-02_10-00-00_x", at=7))[0] == 7
+def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor on an hour that a clock shows twice; real runs and sweeps, each begun under another zone."""
+    words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]"]
+    for zone in ("Asia/Tokyo", "UTC", "America/Los_Angeles"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        assert mnist_ff("train", *words, "data.validation_split=0")[0] == 0
+        assert (
+            mnist_ff("train", "-m", *words, "seed=0", f"hydra.sweep.dir=outputs/sweeps/{datetime.now():%Y%m%d-%H}")[0]
+            == 0
+        )
+        time.sleep(1)
+    monkeypatch.delenv("TZ")
+    time.tzset()
+    listed = [value["path"] for value in json.loads(mnist_ff("runs", "--json")[1])]
+    names = [path for path in listed if "sweeps" not in path]
+    assert names[0] == min(names), "begun last, where clocks show the earliest hour"
+    assert len(listed) == 6
+    assert [("sweeps" in path) for path in listed] == [True, False] * 3
+
+
+@pytest.mark.parametrize(
+    "started",
+    ["10000-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00", "2026-03-02T10:00:00", 7, None, [], "now", "-1", ""],
+)
+def test_a_start_that_cannot_be_is_the_configs_time(started: object) -> None:
+    assert began(start(make("2026-03-02_10-00-00_bbbb", at=7), started)) == (7, 7)
+
+
+def test_a_run_whose_environment_is_no_file_is_ordered_too() -> None:
+    path = make("a", at=7)
+    os.mkfifo(path / "environment.json")
+    assert began(path) == (7, 7)
+    (make("b", at=8) / "environment.json").mkdir()
+    assert began(OUTPUTS / "b") == (8, 8)
+
+
+def test_a_sweep_began_when_its_jobs_file_says() -> None:
+    sweep = OUTPUTS / "sweeps" / "s"
+    make_sweep(sweep, list(product(seed=[0, 1])), lambda _: 0.9)
+    now = sweep_began(sweep)[0]
+    assert abs(now - time.time()) < 60
+    jobs = json.loads((sweep / "jobs.json").read_text())
+    del jobs["started"]
+    (sweep / "jobs.json").write_text(json.dumps(jobs))
+    start(sweep / "1", "2026-03-02T10:00:00+09:00")
+    os.utime(sweep / "0" / "config.yaml", (2e9, 2e9))
+    assert sweep_began(sweep)[0] == datetime(2026, 3, 2, 1, tzinfo=UTC).timestamp()
 
 
 def test_best_has_the_best_test_accuracy_of_those_that_finished() -> None:
@@ -141,9 +192,15 @@ def test_shorthands_where_a_run_is_taken(mnist_ff: Command) -> None:
 
 
 def test_runs_lists_the_newest_first_and_sweeps_as_one_line(mnist_ff: Command) -> None:
-    make("2026-01-01_00-00-00_aaaa", replace(CONFIG, name="first try"), 0.91)
-    make("2026-02-01_00-00-00_bbbb", CONFIG, 0.0, "failed")
-    make_sweep(OUTPUTS / "sweeps" / "2026-01-15_00-00-00_cccc", list(product(seed=[0, 1, 2])), lambda _: 0.95)
+    first = datetime(2026, 1, 1).timestamp()
+    make("2026-01-01_00-00-00_aaaa", replace(CONFIG, name="first try"), 0.91, at=int(first))
+    make("2026-02-01_00-00-00_bbbb", CONFIG, 0.0, "failed", at=int(first) + 2)
+    sweep = OUTPUTS / "sweeps" / "2026-01-15_00-00-00_cccc"
+    make_sweep(sweep, list(product(seed=[0, 1, 2])), lambda _: 0.95)
+    jobs = json.loads((sweep / "jobs.json").read_text()) | {
+        "started": datetime.fromtimestamp(first + 1, UTC).isoformat()
+    }
+    (sweep / "jobs.json").write_text(json.dumps(jobs, sort_keys=False))
     (make("2026-03-01_00-00-00_dddd") / "config.yaml").write_text("nonsense: [")
     code, out, err = mnist_ff("runs")
     assert (code, err) == (0, "")
@@ -214,11 +271,11 @@ ODD = "lr [0.1] [/b] test"
 
 
 def test_a_date_that_no_clock_shows_is_a_line_too(mnist_ff: Command) -> None:
-    make("9999-12-31_23-59-59_aaaa")
+    start(make("9999-12-31_23-59-59_aaaa", at=9), "9999-12-31T23:59:59+00:00")
     make("0001-01-01_00-00-00_bbbb", at=5)
     code, out, err = mnist_ff("runs", "--json")
     assert code == 0, err
-    assert json.loads(out)[0]["began"].startswith("9999-12-31T23:59:59")
+    assert [datetime.fromisoformat(value["began"]).timestamp() for value in json.loads(out)] == [9, 5]
     assert mnist_ff("runs")[0] == 0
 
 
@@ -231,8 +288,8 @@ def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -
 
 
 def test_names_and_paths_are_neither_markup_nor_a_terminals_commands(mnist_ff: Command) -> None:
-    make(f"2026-01-01_00-00-00_{ODD}", replace(CONFIG, name=ODD))
-    make("2026-01-02_00-00-00_\x1b[2Jx\x1b]0;y\x07", replace(CONFIG, name="\x9b2J"))
+    make(f"2026-01-01_00-00-00_{ODD}", replace(CONFIG, name=ODD), at=1)
+    make("2026-01-02_00-00-00_\x1b[2Jx\x1b]0;y\x07", replace(CONFIG, name="\x9b2J"), at=2)
     (make("2026-01-03_00-00-00_\x1b[1m") / "config.yaml").write_text("nonsense: [")
     code, out, err = mnist_ff("runs")
     assert code == 0, err

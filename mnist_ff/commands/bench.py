@@ -41,7 +41,7 @@ from mnist_ff.files import write_text
 from mnist_ff.model import build_model
 from mnist_ff.records import CLASSES, INPUTS, SIDE, Plan
 from mnist_ff.runs import Run
-from mnist_ff.tables import table
+from mnist_ff.tables import tell, tell_table
 from mnist_ff.training import fit
 
 Compose = Callable[[Sequence[str]], Config]
@@ -90,7 +90,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
             result["training_seconds"] = _peers(config, arguments.overrides, arguments.peer_epochs)
     _print(result, console)
     write_text(out, json.dumps(result, indent=2) + "\n")
-    console.print(f"written to {arguments.out}", highlight=False)
+    tell(console, f"written to {arguments.out}")
     return 0
 
 
@@ -411,18 +411,16 @@ def _answer(done: subprocess.CompletedProcess[str]) -> float | str:
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
-    console.print(
+    tell(
+        console,
         f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}; hidden "
         f"{result['hidden']}, batch {result['batch_size']}, {result['optimizer']}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     times = result["milliseconds"]
     rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
-    console.print(table(("a step", "ms", "x fp32 products"), rows))
-    console.print(f"logging every batch costs {result['logging_percent']:+.1f} %", highlight=False)
+    tell_table(console, ("a step", "ms", "x fp32 products"), rows)
+    tell(console, f"logging every batch costs {result['logging_percent']:+.1f} %")
     for title, key in (("start-up", "start_up_seconds"), ("training", "training_seconds")):
         if key in result:
             shown = [(name, f"{v:.2f}" if isinstance(v, float) else v) for name, v in result[key].items()]
-            console.print(table((title, "seconds"), shown))
+            tell_table(console, (title, "seconds"), shown)

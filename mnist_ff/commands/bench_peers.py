@@ -19,6 +19,7 @@ import numpy as np
 
 from mnist_ff.config import Config, config_from, read_yaml
 from mnist_ff.records import CLASSES, INPUTS
+from mnist_ff.tables import out
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,9 +127,9 @@ def main(name: str, config_path: str, epochs: str) -> None:
     peer = PEERS[name]
     missing = [module for module in peer.modules if importlib.util.find_spec(module) is None]
     if missing:
-        print(f"not installed: {', '.join(missing)}")
+        out(f"not installed: {', '.join(missing)}")
         return
-    print(peer.train(config_from(read_yaml(Path(config_path))), int(epochs)))
+    out(str(peer.train(config_from(read_yaml(Path(config_path))), int(epochs))))
 
 
 if __name__ == "__main__":

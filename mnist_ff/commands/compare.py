@@ -6,15 +6,11 @@ import argparse
 import json
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs import chosen, shown
@@ -23,7 +19,7 @@ from mnist_ff.sweeps.finding import Finding, further, lines, read_finding
 from mnist_ff.sweeps.pages import counted, legend, page, to_csv, to_json, write_files
 from mnist_ff.sweeps.paired import NoTestError, paired, sentences
 from mnist_ff.sweeps.summarise import Answer, sorted_by, summarise
-from mnist_ff.tables import note, tell
+from mnist_ff.tables import note, out, tell, tell_table
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -61,9 +57,9 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         write_html(answer, paths, Path(arguments.html))
     if arguments.json:
         values = {**to_json(answer, finding), **_paired_json(answer)}
-        sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")
+        out(json.dumps(values, indent=1, allow_nan=False))
     elif arguments.csv:
-        sys.stdout.write(to_csv(answer))
+        out(to_csv(answer))
     else:
         show(answer, console, finding)
         for line in _paired_lines(answer):
@@ -179,9 +175,8 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
     """Print the ranked table, every run that did not finish with its reason, and what a search found."""
     made = page(answer)
     if made.ranked:
-        wide = console if console.is_terminal else Console(file=console.file, width=250)
         spare = [column for column in LEFT_OUT if column != answer.ranked_by]
-        left_out = _print_table(wide, made.columns, made.ranked[:SHOWN], spare)
+        left_out = _print_table(console, made.columns, made.ranked[:SHOWN], spare)
         if left_out:
             tell(
                 console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
@@ -199,30 +194,17 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
         tell(console, line)
 
 
-LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "path", "status")
+LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "status")
 """Columns that a narrow terminal does without, the first ones first."""
 
 
 def _print_table(console: Console, columns: list[str], rows: list[list[str]], spare: list[str]) -> list[str]:
     """Print the columns that there is room for; `spare` may be missing. Returns the names of those left out."""
-    left_out: list[str] = []
-    while True:
-        kept = [place for place, column in enumerate(columns) if column not in left_out]
-        made = _table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows])
-        more = [column for column in spare if column in columns and column not in left_out]
-        if not more or Measurement.get(console, console.options.update(max_width=1000), made).maximum <= console.width:
-            console.print(made)
-            return left_out
-        left_out.append(more[0])
+    heads = [_in_lines(column) for column in columns]
+    left_out = tell_table(console, heads, rows, ("path", "rank", "status"), [_in_lines(column) for column in spare])
+    return [column for column in dict.fromkeys(columns) if _in_lines(column) in left_out]
 
 
-def _table(columns: list[str], rows: list[list[str]]) -> Table:
-    """Names in several lines make it narrow."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        name = column.replace(".", ".\n").replace(" ", "\n")
-        left = column in ("path", "rank", "status")
-        made.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        made.add_row(*map(Text, row))
-    return made
+def _in_lines(column: str) -> str:
+    """A column's name in several lines makes it narrow."""
+    return column.replace(".", ".\n").replace(" ", "\n")

@@ -12,7 +12,7 @@ from mnist_ff.config import VARIANTS, DataConfig, MNIST5kConfig, nearest
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError
-from mnist_ff.tables import table
+from mnist_ff.tables import tell, tell_table
 
 ComposeData = Callable[[str, list[str]], DataConfig]
 
@@ -35,14 +35,15 @@ def main(arguments: argparse.Namespace, console: Console, compose_data: ComposeD
     configs = [compose_data(name, overrides if names else _common(overrides)) for name in names or known]
     for config in configs if names else []:
         _fetch(config)
-    console.print(f"cache: {catalog.cache_root(configs[0])}", markup=False, highlight=False, soft_wrap=True)
-    console.print(table(("data", "train", "test", "state"), [_row(config) for config in configs]))
+    tell(console, f"cache: {catalog.cache_root(configs[0])}")
+    tell_table(console, ("data", "train", "test", "state"), [_row(config) for config in configs])
     for config in configs:
         sums = source_sums(catalog.cache_file(config))
         if sums:
-            console.print(f"\n{config.name}: SHA-256 of the files that it was decoded from", highlight=False)
+            tell(console, "")
+            tell(console, f"{config.name}: SHA-256 of the files that it was decoded from")
         for name, digest in sums.items():
-            console.print(f"{digest}  {name}", markup=False, highlight=False, soft_wrap=True)
+            tell(console, f"{digest}  {name}")
     return 0
 
 

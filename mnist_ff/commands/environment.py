@@ -19,6 +19,7 @@ from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
 from mnist_ff.device import cpu_name, describe
+from mnist_ff.places import seal
 from mnist_ff.runs import Run
 
 PACKAGES = (
@@ -58,6 +59,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
             "instead_of": data.instead_of,
             "sha256": source_sums(cache_file(config.data)),
         },
+        "places": seal(config),
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,15 @@ import torch
 from rich.console import Console
 
 from mnist_ff.checkpoint import load_model
-from mnist_ff.config import (
-    VARIANTS,
-    Config,
-    DataConfig,
-    DownloadConfig,
-    MNIST5kConfig,
-    MNISTConfig,
-    QMNISTConfig,
-)
-from mnist_ff.data.catalog import cache_file
+from mnist_ff.config import VARIANTS, Config, DataConfig
+from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.device import prepared
 from mnist_ff.errors import BadRunError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import accuracy_text, note, table, tell
+from mnist_ff.tables import accuracy_text, note, tell, tell_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,13 +43,13 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     key = f"{data.name} {arguments.split}"
     run.write_json("evaluation.json", {**_earlier(run), key: values})
     tell(console, f"{run.path} on {data.title}, {arguments.split} images")
-    console.print(f"loss      {evaluation.score.loss:.6f}", highlight=False)
-    console.print(f"accuracy  {accuracy_text(evaluation.score)}", highlight=False)
+    tell(console, f"loss      {evaluation.score.loss:.6f}")
+    tell(console, f"accuracy  {accuracy_text(evaluation.score)}")
     rows = [
         (row["class"], row["images"], f"{row['precision']:.4f}", f"{row['recall']:.4f}", f"{row['f1']:.4f}")
         for row in values["classes"]
     ]
-    console.print(table(("class", "images", "precision", "recall", "F1"), rows))
+    tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
     return 0
 
 
@@ -81,23 +72,11 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
 
 
 def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
-    """The data to read: the run's own or another set, in the run's cache or, where that is not here, in this user's."""
-    config = own if name in (None, own.name) else _other(own, str(name))
-    if config.root is None or cache_file(config).exists():
-        return config
-    return dataclasses.replace(config, root=os.environ.get("MNIST_FF_DATA"))
+    """The data to read: the run's own or another set, from this user's cache and mirrors.
 
-
-def _other(own: DataConfig, name: str) -> DataConfig:
-    """Another data set in the same cache. The run's mirrors are not asked: other sets' files have the same names."""
-    common: dict[str, Any] = {"name": name, "root": own.root, "validation_split": 0.0}
-    if name == "mnist_5k":
-        return MNIST5kConfig(**common, instead_of=None)
-    if name == "mnist":
-        return MNISTConfig(**common, mirrors=(), fallback=None)
-    if name == "qmnist":
-        return QMNISTConfig(**common, mirrors=(), test_part="all")
-    return DownloadConfig(**common, mirrors=())
+    The run's places are not asked: whoever made the directory chose them, and what comes from there stays in the cache.
+    """
+    return in_own_place(own) if name in (None, own.name) else own_data(str(name))
 
 
 def _earlier(run: Run) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     if rounded is None:
         raise RunError(f"the loss never fell between {arguments.first:g} and {arguments.last:g}; try other ends")
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
-    console.print(f"suggested  optimizer.lr={rounded:g}  (the smoothed loss falls fastest there)", highlight=False)
+    tell(console, f"suggested  optimizer.lr={rounded:g}  (the smoothed loss falls fastest there)")
     train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
     tell(console, f"try it     {train}")
     return 0
@@ -99,12 +99,10 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
             teacher=load_teacher(config, device),
         )
         order = shuffler(trainer.shuffle, config.seed, data.train, device)
-        console.print(
+        tell(
+            console,
             f"{len(tried)} batches of {trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, {config.optimizer.name}, "
             f"{describe(device)}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
         return try_rates(step, optimizer, order, trainer.batch_size, tried, stopped)
 

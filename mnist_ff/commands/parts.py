@@ -23,6 +23,7 @@ from mnist_ff.records import Plan, Position, Score
 from mnist_ff.runs import Run
 from mnist_ff.schedule import learning_rate, moves
 from mnist_ff.seeds import row_order
+from mnist_ff.tables import tell
 from mnist_ff.training import Shuffle
 from mnist_ff.updates import Updates
 
@@ -119,5 +120,5 @@ def warn_of_fallback(data: Data, console: Console) -> None:
             f"WARNING: {data.instead_of} could not be had; this is {data.name}, {data.title}: "
             f"{len(data.train):,} images to train, {len(data.test):,} to test. Its scores are not MNIST's."
         )
-        console.print(text, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
+        tell(console, text, "bold yellow")
         log.warning(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.photograph import NoDigitError, ink_of
 from mnist_ff.picture_file import picture_files, read_brightness
 from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import note, picture, tell
+from mnist_ff.tables import note, out, tell, tell_picture
 
 TOP = 3
 """Answers that are printed."""
@@ -83,7 +82,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             raise BadRunError(f"{run.file('model.safetensors')}: gives no number for some images; train the run again")
         if arguments.json:
             values = [_json(image, row) for image, row in zip(seen, probabilities, strict=True)]
-            sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")
+            out(json.dumps(values, indent=1, allow_nan=False))
         else:
             _show(seen, probabilities, console)
     if failures:
@@ -135,7 +134,7 @@ def _show(seen: Sequence[Seen], probabilities: NDArray[np.float32], console: Con
         label = "" if image.label is None else f"   (labelled {image.label})"
         tell(console, f"{image.name}   {answers}{label}")
         if len(seen) <= PICTURED:
-            console.print(picture(image.pixels, colours), soft_wrap=True)
+            tell_picture(console, image.pixels, colours)
 
 
 def _json(image: Seen, row: NDArray[np.float32]) -> dict[str, Any]:

@@ -32,7 +32,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             answer = answer_of(collect_shown([directory], console), read_finding(directory))
             write_sweep_report(answer, directory, place)
         else:
-            write_report(Run.open(directory), place)
+            run = Run.open(directory)
+            if arguments.out is None:
+                run.check_place()
+            write_report(run, place)
     except OSError as error:
         raise RunError(f"{place}: {error.strerror}; --out FILE writes it elsewhere") from None
     tell(console, str(shown(place)))

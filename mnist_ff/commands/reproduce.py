@@ -25,6 +25,7 @@ from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.collect import collect
 from mnist_ff.sweeps.plan import read_plan
 from mnist_ff.sweeps.statistics import sample
+from mnist_ff.tables import tell, tell_lines
 
 FIRST_SEED = 1000
 """Fresh seeds count from here: those that choices are made with are small."""
@@ -103,7 +104,7 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
     code = sweep(words)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(shown(directory)))}"
-        console.print(f"no row: not every run finished; go on with  {again}", markup=False, soft_wrap=True)
+        tell(console, f"no row: not every run finished; go on with  {again}")
         return code
     row = row_of(name, directory, compose)
     path = Path("outputs/reproduce") / f"{_file_name(row)}.md"
@@ -112,8 +113,8 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
     write_text(path, text)
     values = dataclasses.asdict(row)
     write_text(path.with_name(f"{_file_name(row)}.json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"written to {path} and .json", markup=False, highlight=False, soft_wrap=True)
+    tell_lines(console, text)
+    tell(console, f"written to {path} and .json")
     return 0
 
 

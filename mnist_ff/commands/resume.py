@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,9 +12,11 @@ from typing import Any
 
 from mnist_ff.commands.runs import sweeps_below
 from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
+from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.places import elsewhere, is_own
 from mnist_ff.records import EARLY
-from mnist_ff.runs import BEST, LAST, Run, began, chosen
+from mnist_ff.runs import BEST, LAST, Run, began, chosen, sweep_began
 from mnist_ff.schedule import depends_on_length
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.plan import read_plan, state_of
@@ -46,8 +49,8 @@ def find_run(word: str, root: Path) -> Run:
     if word != LAST or Path(word).is_dir():
         return Run.open(chosen(word, note, root))
     configs = [*root.glob("*/config.yaml"), *root.glob("sweeps/*/*/config.yaml")]
-    for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True):
-        run = Run(path.parent)
+    for path in sorted((config.parent for config in configs), key=began, reverse=True):
+        run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
             summary = run.summary()
@@ -69,17 +72,12 @@ def find_sweep(word: str, root: Path) -> Path:
         )
     if word != LAST or Path(word).is_dir():
         return Path(word)
-    for sweep in sorted(sweeps_below(root), key=_begun, reverse=True):
+    for sweep in sorted(sweeps_below(root), key=sweep_began, reverse=True):
         with suppress(BadRunError, OSError):
             if _has_something_left(sweep):
                 note(f"last is {sweep}: the newest sweep with something left")
                 return sweep
     raise BadRunError(f"resume=last: no sweep in {root}/ has something left to do")
-
-
-def _begun(sweep: Path) -> float:
-    """Seconds since 1970: by its name, or where that has no date by its newest entry."""
-    return began(sweep)[0] or sweep.stat().st_mtime
 
 
 def _has_something_left(sweep: Path) -> bool:
@@ -135,6 +133,44 @@ def saved_config(run: Run) -> Config:
         raise
     except ConfigError as error:
         raise BadRunError(f"{run.file('environment.json')}: its history: {error}") from None
+
+
+def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What a resume must change of places that somebody else chose, and a line for each: data comes from this user's
+    cache and mirrors, and a tracker that would be told outside of the directory is not told.
+
+    A run that this user began keeps its places, and so do those `given` on the command line. Errors: BadRunError.
+    """
+    saved = saved_config(run)
+    if is_own(saved, _sealed(run)):
+        return {}, []
+    return foreign_places(saved, given, str(run.path))
+
+
+def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """This user's own values of a config's places, by dotted key, where they differ and are not `given`; what to say.
+
+    Trackers that write into the run's own directory stay; all others are left out.
+    """
+    before, own = config_to_dict(saved), in_own_place(saved.data)
+    now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
+    keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
+    values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
+    said = [f"{where}: its data.{key} is not used; data.{key}=... on the command line names one" for key in keys]
+    left = {} if LOGGER in given else elsewhere(saved.logger)
+    for name, place in left.items():
+        said.append(f"{where}: its {name} ({place}) hears nothing; logger={name} on the command line names a place")
+    if left:
+        values[LOGGER] = {name: keys for name, keys in before[LOGGER].items() if name not in left}
+    return values, said
+
+
+def _sealed(run: Run) -> Any:
+    """The seal on the places of the run as it was last trained."""
+    if not run.file("environment.json").exists():
+        return None
+    environment = run.environment()
+    return [environment, *environment["history"]][-1].get("places")
 
 
 def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +14,15 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.errors import BadRunError
-from mnist_ff.runs import OUTPUTS, began, runs_below
+from mnist_ff.runs import OUTPUTS, began, runs_below, sweep_began
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
-from mnist_ff.tables import table, tell
+from mnist_ff.tables import out, tell, tell_table
 
 SHOWN = 100
 """Lines of the table in a terminal; --json holds all."""
+
+LEFT_OUT = ("seconds", "name", "data", "began", "accuracy", "status")
+"""Columns that a narrow terminal does without, the first ones first."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise BadRunError(f"{folder}: is not a folder; mnist-ff runs looks into outputs/")
     entries = found_in(folder, arguments.all)
     if arguments.json:
-        sys.stdout.write(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False) + "\n")
+        out(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False))
     elif not entries:
         tell(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
     else:
@@ -89,7 +91,7 @@ def found_in(folder: Path, jobs: bool) -> list[Entry]:
     sweeps = [] if jobs else sweeps_below(folder)
     apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
     entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
-    entries += [Entry(sweep, began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
+    entries += [Entry(sweep, sweep_began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 
@@ -103,12 +105,11 @@ def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
 
 
 def _show(entries: Sequence[Entry], console: Console) -> None:
-    wide = console if console.is_terminal else Console(file=console.file, width=250)
     rows = [_cells(entry) for entry in entries[:SHOWN]]
-    made = table(("began", "status", "accuracy", "data", "seconds", "name", "path"), rows)
-    for column in made.columns:
-        column.justify = "right" if column.header in ("accuracy", "seconds") else "left"
-    wide.print(made)
+    columns = ("began", "status", "accuracy", "data", "seconds", "name", "path")
+    left_out = tell_table(console, columns, rows, ("status", "data", "name", "path"), LEFT_OUT)
+    if left_out:
+        tell(console, f"No room here for {', '.join(left_out)}: --json has them.", style="dim")
     if len(entries) > SHOWN:
         tell(console, f"and {len(entries) - SHOWN} more: --json has them")
     for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):

@@ -35,7 +35,7 @@ from mnist_ff.data.load import load_data
 from mnist_ff.engine import GraphSteps, build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, RunError
 from mnist_ff.evaluation import evaluate
-from mnist_ff.files import remove_leftovers
+from mnist_ff.files import no_link, remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
@@ -43,7 +43,7 @@ from mnist_ff.runs import AUGMENTED, Run, shown
 from mnist_ff.schedule import moves
 from mnist_ff.seeds import generator
 from mnist_ff.sweeps.collect import sweep_of
-from mnist_ff.tables import score_text
+from mnist_ff.tables import printable, score_text, tell
 from mnist_ff.trackers.chosen import chosen_trackers
 from mnist_ff.trackers.identity import identify
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
@@ -70,7 +70,7 @@ def train(
     Errors: MnistError and bugs alike, after a summary with status diverged or failed.
     """
     assert config.seed is not None
-    with run.locked(), _no_links(run), _logging_to(run.file("train.log")):
+    with run.locked(), _logging_to(run.file("train.log")):
         if changes is None:
             run.write_config(config)
         training = None
@@ -86,15 +86,6 @@ def train(
                 if config.trainer.plots and isinstance(error, DivergedError):
                     write_page(run, log.warning)
             raise
-
-
-@contextmanager
-def _no_links(run: Run) -> Iterator[None]:
-    """Refuse links where output files belong: nothing outside the directory is written through them."""
-    links = [path for path in run.path.iterdir() if path.is_symlink()]
-    if links:
-        raise RunError(f"{links[0]}: is a link; a run's files are written into its own directory only")
-    yield
 
 
 class _Training:
@@ -273,9 +264,9 @@ class _Training:
 
     def _say(self, text: str, style: str | None = None) -> None:
         """To the terminal and train.log. A terminal that is gone ends its part only."""
-        log.info(text)
+        log.info(printable(text))
         try:
-            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            tell(self.console, text, style)
         except (OSError, SystemExit) as error:  # rich makes SystemExit of a broken pipe
             log.warning("nothing is printed any more (%s)", error)
             self.console = Console(quiet=True)
@@ -444,7 +435,8 @@ def _conditions(run: Run) -> dict[str, str]:
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    file = open(path, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115 (closed below, after the handler)
+    handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)
@@ -455,4 +447,5 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         handler.close()
+        file.close()
         log.level, log.propagate = before

@@ -77,8 +77,6 @@ def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> 
             digest = _copy(source, packed, limit=file.size + (1 << 20))
     except (OSError, HTTPException, ValueError) as error:
         raise DataError(f"{place}{file.name}: {_reason(error)}") from None
-    if file.sha256 is not None and digest != file.sha256:
-        raise DataError(f"{place}{file.name}: wrong content (SHA-256 {digest[:12]}..., not {file.sha256[:12]}...)")
     try:
         content = _unpack(packed, raw / file.name.removesuffix(".gz"), file)
     except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -86,6 +84,9 @@ def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> 
     owner = CONTENT_SHA256.get(content, data_set.name)
     if owner != data_set.name:
         raise DataError(f"{place}{file.name}: is the file of that name of {owner}")
+    for found, known in ((digest, file.sha256), (content, file.content_sha256)):
+        if known is not None and found != known:
+            raise DataError(f"{place}{file.name}: wrong content (SHA-256 {found[:12]}..., not {known[:12]}...)")
     packed.unlink()
     return digest
 

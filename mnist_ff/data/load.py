@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -185,7 +186,14 @@ def _read_cache(path: Path, changed: int, size: int) -> dict[str, torch.Tensor] 
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
     good = header.get("name") == path.stem and header.get("content") == _digest(tensors)
-    return tensors if good else None
+    return tensors if good and _from_known_files(header) else None
+
+
+def _from_known_files(header: dict[str, Any]) -> bool:
+    """Whether a cache was decoded from the files that its set is known by."""
+    sums = header.get("sources")
+    files = catalog.DATA_SETS[str(header["name"])].files
+    return isinstance(sums, dict) and all(file.sha256 in (None, sums.get(file.name)) for file in files)
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

@@ -15,7 +15,16 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.check import check, check_new
-from mnist_ff.commands.resume import LOGGER, changed, find_run, is_done, resumed_config, saved_config
+from mnist_ff.commands.resume import (
+    LOGGER,
+    changed,
+    find_run,
+    foreign_places,
+    is_done,
+    own_places,
+    resumed_config,
+    saved_config,
+)
 from mnist_ff.config import Config, DataConfig, check_no_password, config_to_dict, known_keys, sweep_keys
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.hydra_app.compose import (
@@ -187,7 +196,9 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
     if not word:
         raise ConfigError("resume=: names no run; give its directory, or last")
     run = find_run(word, Path("outputs"))
-    config, changes, warnings = resumed_config(run, _values(hydra, words))
+    given = _values(hydra, words)
+    own, said = own_places(run, given)
+    config, changes, warnings = resumed_config(run, {**own, **given})
     check(config)
     if is_done(run, config):
         summary = run.summary()
@@ -195,7 +206,7 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
         tell(console, f"{run.path}: {why}; nothing to do")
         return 0
-    for warning in warnings:
+    for warning in [*said, *warnings]:
         tell(console, f"warning: {warning}", style="yellow")
     trainer = _Trainer(console, began)
     with interruptible() as stopped:
@@ -203,13 +214,17 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
 
 
 def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
-    """Train a saved config again, in a new directory."""
+    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
     own = [word for word in words if not word.startswith("hydra.")]
     run = Run.open(chosen(source, note))
     saved = saved_config(run)
     if saved != run.config():
-        console.print("warning: that run was resumed with other values; these are its last", style="yellow")
-    config = changed(saved, _values(hydra, own))
+        tell(console, "warning: that run was resumed with other values; these are its last", style="yellow")
+    given = _values(hydra, own)
+    places, said = foreign_places(saved, given, str(run.path))
+    for line in said:
+        tell(console, f"warning: {line}", style="yellow")
+    config = changed(saved, {**places, **given})
     composed = compose_run(hydra, [word for word in words if word.startswith("hydra.")])
     with open_dict(composed):
         composed.hydra.output_subdir = None  # it would hold the defaults, not what is trained

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from mnist_ff.config import known_keys, sweep_keys
 from mnist_ff.hydra_app.compose import config_groups, hydra_session
+from mnist_ff.tables import tell_lines
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
 
@@ -39,4 +40,4 @@ def train_help(console: Console) -> None:
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
     lines += [f"  {key:<{width}}{meaning}" for key, meaning in keys.items()]
-    console.print("\n".join([*lines, TAIL]), markup=False, highlight=False, soft_wrap=True)
+    tell_lines(console, "\n".join([*lines, TAIL]))

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from mnist_ff.callbacks import Pruning
 from mnist_ff.commands.check import check
-from mnist_ff.commands.resume import resumed_config
+from mnist_ff.commands.resume import changed, foreign_places, own_places, resumed_config
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.collect import GOOD, read_row
-from mnist_ff.sweeps.plan import read_job, same_experiment, state_of
+from mnist_ff.sweeps.plan import Job, read_job, same_experiment, state_of
 from mnist_ff.sweeps.search import StudyLink, reporter
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, StopSign, ask_to_stop, reason_to_stop, signal_named
 
@@ -88,7 +88,7 @@ class SweepJob:
         try:
             job = read_job(self.sweep, run.path.relative_to(self.sweep).as_posix())
             if state_of(self.sweep, job) != "finished":
-                config = job.config
+                config = settled_job(job)
                 with nullcontext() if self.study is None else reporter(self.study, job.number) as report:
                     pruning = None if report is None else Pruning(report)
                     go_on_or_start(config, run, list(self.argv), stopped, began, pruning)
@@ -124,6 +124,11 @@ def _ending(run: Run) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
+def settled_job(job: Job) -> Config:
+    """The job's config with places that are this user's."""
+    return job.config if job.own else changed(job.config, foreign_places(job.config, {}, job.subdir)[0])
+
+
 def go_on_or_start(
     config: Config, run: Run, argv: list[str], stopped: Interruption, began: float, pruning: Pruning | None = None
 ) -> None:
@@ -140,7 +145,7 @@ def go_on_or_start(
     clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)):
-        saved, changes, _ = resumed_config(run, {})
+        saved, changes, _ = resumed_config(run, own_places(run, {})[0])
         check(saved)
         train(saved, run, argv, clock, quiet, stopped, changes, pruning)
         return
@@ -160,6 +165,7 @@ def write_reason(run: Run, config: Config, error: BaseException, began: float) -
     from mnist_ff.commands.endings import write_failure
 
     with suppress(MnistError, OSError):
+        run.check_place()
         run.path.mkdir(parents=True, exist_ok=True)
         with run.locked():
             if not run.file("config.yaml").exists():

@@ -28,6 +28,7 @@ from mnist_ff.hydra_app.job import SweepJob, record_lost, result_of
 from mnist_ff.hydra_app.task import Task
 from mnist_ff.sweeps.plan import read_plan
 from mnist_ff.sweeps.stopping import reason_to_stop
+from mnist_ff.tables import note
 
 FAREWELL = 0.3
 """Seconds that a process has between the two signals that ask it to end, and then until it is killed."""
@@ -40,7 +41,7 @@ class ProcessLauncher(Launcher):
     """Whether the jobs go on without the process that launched them, so that Ctrl-C leaves them."""
     requeues = False
     """Whether a job that was stopped by SIGUSR2 comes back."""
-    say: Callable[[str], None] = staticmethod(print)
+    say: Callable[[str], None] = staticmethod(note)
     """Where a line for people goes."""
     together: Sequence[int | None] = ()
     """trainer.threads of each job that is launched together, set before launch(). What is left of a sweep is fewer jobs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,18 @@ from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or
 from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, check_new, quoted
+from mnist_ff.passwords import without_password
 from mnist_ff.runs import OUTPUTS, output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 from mnist_ff.sweeps.search import check_no_password
+from mnist_ff.tables import tell
 
 PLACES = ("data.root", "trainer.teacher")
 """Keys of the jobs that name folders."""
 OF_THE_SWEEP = ("sweep=", "sweep.rows=", "sweep.on_error=")
 """Beginnings of the words that say how a sweep makes and treats its jobs."""
+OF_THE_LAUNCHER = ("hydra/launcher", "hydra.launcher.")
+STORAGE = "hydra.sweeper.storage="
 KEPT = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.", *OF_THE_SWEEP)
 """Beginnings of the saved words that a resumed sweep takes over; later words of the same key win."""
 
@@ -53,6 +59,8 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
     words = [_from_anywhere(word) for word in words]
     saved = None if resume is None else read_plan(Path(resume))
+    if saved is not None and not saved.own:
+        saved = replace(saved, words=_words_of_another(saved.words, words, console))
     overrides = words if saved is None else _resumed_words(saved, words)
     check_overrides(hydra.config_loader, overrides)
     composed = composed_or_explained(lambda given: _composed(hydra, given), overrides)
@@ -128,6 +136,24 @@ def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
         return [*_harmless(kept), *words]
     kept = _harmless([word for word in known if word.startswith(KEPT) and word not in words])
     return [*kept, *(word for word in words if word.startswith(("hydra", *OF_THE_SWEEP)))]
+
+
+def _words_of_another(saved: Sequence[str], words: Sequence[str], console: Console) -> tuple[str, ...]:
+    """The saved words of a sweep that somebody else started: without those that say where its jobs run.
+
+    Errors: ConfigError where a search would keep its trials in a place that this user did not name.
+    """
+    kept = [word for word in saved if not word.startswith(OF_THE_LAUNCHER) or word in words]
+    for word in saved:
+        if word.startswith(STORAGE) and word not in words and not any(given.startswith(STORAGE) for given in words):
+            raise ConfigError(
+                f"{without_password(word)}: keeps the trials of this search in a place that was not chosen by you; "
+                "give the word again on the command line if it may"
+            )
+    if len(kept) < len(saved):
+        left = " ".join(word for word in saved if word not in kept)
+        tell(console, f"warning: {left}: was not chosen by you and is left out; give it again if it may", "yellow")
+    return tuple(kept)
 
 
 def _harmless(words: list[str]) -> list[str]:

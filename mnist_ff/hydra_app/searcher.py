@@ -108,6 +108,7 @@ class OptunaSweeper(CheckedSweeper):
                 shared = stack.enter_context(Search(asked.plan))
             stopped = stack.enter_context(self._begun(plan))
             search = shared or stack.enter_context(Search(asked.plan))
+            self.say_places(plan.jobs)
             left = self.left_in_slurm(self.unfinished(plan)[0])
             for line in search.recover(own=self.request.directory, left=[job.number for job in left]):
                 self.say(f"warning: {line}", style="yellow")
@@ -269,6 +270,7 @@ class OptunaSweeper(CheckedSweeper):
             try:
                 if job is None:
                     (job,) = self.checked_jobs([words], first=trial.number)
+                    job = replace(job, own=plan.own)  # words of somebody else's choose no places
                     check_searchable(job.config)
                     twin = None if job.config.seed is None else search.twin(trial.number, job.digest)
                     if twin is not None:

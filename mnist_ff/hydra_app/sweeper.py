@@ -22,13 +22,16 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from mnist_ff.commands.resume import foreign_places
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
+from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
+from mnist_ff.hydra_app.job import settled_job
 from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.hydra_app.making import JobMaker
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
-from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, state_of, write_plan
+from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, link_among_own_files, state_of, write_plan
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
 from mnist_ff.sweeps.slurm import job_numbers, still_there
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
@@ -81,6 +84,7 @@ class CheckedSweeper(BasicSweeper):
             self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             if self.request.saved is not None:
+                self.say_places(left)
                 self.fetch_again([job for job in left if job not in there])
             left = left if self.detached else [job for job in left if job not in there]
             together = [job.config.trainer.threads for job in plan.jobs]
@@ -168,6 +172,13 @@ class CheckedSweeper(BasicSweeper):
         jobs = self.checked_jobs([on_subset(words) for words in self._grid(arguments)])
         return SweepPlan(tuple(jobs), plan.words)
 
+    def say_places(self, jobs: Sequence[Job]) -> None:
+        """Say what saved jobs have of places that were not chosen by this user."""
+        where = str(shown(self.request.directory))
+        lines = [line for job in jobs if not job.own for line in foreign_places(job.config, {}, where)[1]]
+        for line in dict.fromkeys(lines):
+            self.say(f"warning: {line}", style="yellow")
+
     def fetch_again(self, jobs: Sequence[Job]) -> None:
         """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
 
@@ -175,7 +186,7 @@ class CheckedSweeper(BasicSweeper):
         """
         from mnist_ff.data.load import ensure
 
-        for data in dict.fromkeys(job.config.data for job in jobs):
+        for data in dict.fromkeys(settled_job(job).data for job in jobs):
             if ensure(data) != data:
                 raise DataError(
                     f"data={data.name}: the sweep's jobs need it and it cannot be had now: mnist-ff data {data.name}"
@@ -185,7 +196,11 @@ class CheckedSweeper(BasicSweeper):
         """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
         from mnist_ff.data.load import ensure
 
-        wanted: dict[DataConfig, None] = dict.fromkeys(config.data for config in configs)
+        saved = self.request.saved
+        own = saved is None or saved.own
+        wanted: dict[DataConfig, None] = dict.fromkeys(
+            config.data if own else in_own_place(config.data) for config in configs
+        )
         if not any(isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist" for data in wanted):
             return False
         if {data.name for data in wanted} != {"mnist"}:
@@ -398,6 +413,9 @@ def _make(directory: Path) -> None:
 def _held(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / ".lock")
     try:
+        link = link_among_own_files(directory)
+        if link is not None:
+            raise RunError(f"{link}: is a link; a sweep's files are written into its own directory only")
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(f"{directory}: another process runs this sweep") from None

@@ -16,7 +16,7 @@ from mnist_ff.config import Config, experiment, flat
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.records import Score, Summary
-from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, Run, runs_below
+from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, runs_below
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.tables import printable
@@ -102,7 +102,7 @@ def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
 
 def was_swept(path: Path) -> bool:
     """Whether a sweep made this directory, so that its files belong there; runs may lie below any folder."""
-    return any((path / name).is_file() for name in (JOBS, "multirun.yaml"))
+    return any((path / name).is_file() for name in OF_A_SWEEP)
 
 
 def sweep_of(run: Path) -> Path | None:
@@ -206,7 +206,7 @@ def one_line(reason: str) -> str:
 
 def _is_held(run: Run) -> bool:
     """Whether a live process trains in the directory."""
-    if not run.file(".lock").exists():
+    if run.file(".lock").is_symlink() or not run.file(".lock").is_file():  # a lock is opened for writing
         return False
     lock = FileLock(run.file(".lock"))
     try:

@@ -8,13 +8,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mnist_ff.config import Config, completed, config_from, config_to_dict, lasting
+from mnist_ff.config import Config, DataConfig, DownloadConfig, completed, config_from, config_to_dict, lasting
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.files import write_text
+from mnist_ff.places import is_own, seal
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.finding import SEARCH
 from mnist_ff.sweeps.slurm import SUBMITTED
@@ -39,6 +41,8 @@ class Job:
     """Its directory below the sweep's, with / between parts."""
     config: Config
     """The resolved config, before seed=null and trainer.threads=null are decided."""
+    own: bool = True
+    """Whether its places were chosen by this user."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -53,6 +57,10 @@ class SweepPlan:
     jobs: tuple[Job, ...]
     words: tuple[str, ...] = ()
     """The words that the sweep was started with, those of Hydra's own too."""
+    own: bool = True
+    """Whether this user gave these words."""
+    started: str | None = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
+    """When the sweep was, in ISO format; None where it is older than this."""
 
     def find(self, subdir: str) -> Job:
         """The job of this directory. Errors: KeyError."""
@@ -79,12 +87,15 @@ def write_plan(directory: Path, plan: SweepPlan) -> None:
             "subdir": job.subdir,
             "digest": job.digest,
             "config": config_to_dict(job.config),
+            "places": seal(job.config) if job.own else None,
         }
         for job in plan.jobs
     ]
     # a job a line: small, and still to be read by people
     lines = ",\n".join(json.dumps(job, allow_nan=False) for job in jobs)
-    write_text(directory / JOBS, f'{{"words": {json.dumps(list(plan.words))},\n"jobs": [\n{lines}\n]}}\n')
+    started = {} if plan.started is None else {"started": plan.started}  # first: a list of sweeps looks no further
+    head = {**started, "words": list(plan.words), "seal": seal(plan.words) if plan.own else None}
+    write_text(directory / JOBS, f'{json.dumps(head)[:-1]},\n"jobs": [\n{lines}\n]}}\n')
 
 
 def read_plan(directory: Path) -> SweepPlan:
@@ -106,7 +117,13 @@ def read_plan(directory: Path) -> SweepPlan:
         read = [_job(job, path) for job in jobs]
         if len({job.subdir for job in read}) < len(read):
             raise ValueError("two jobs share a directory")
-        return SweepPlan(tuple(read), _words(words))
+        started = values.get("started")
+        return SweepPlan(
+            tuple(read),
+            _words(words),
+            is_own(_words(words), values.get("seal")),
+            started if isinstance(started, str) else None,
+        )
     except ConfigError as error:
         raise BadRunError(str(error)) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -141,7 +158,7 @@ def _job(values: Mapping[str, Any], path: Path) -> Job:
     job = Job(number, _words(values["overrides"]), subdir, config_from(completed(values["config"]), where=str(path)))
     if job.digest != values["digest"]:
         raise ValueError(f"job {number}'s config is not the one that was saved")
-    return job
+    return dataclasses.replace(job, own=is_own(job.config, values.get("places")))
 
 
 def _words(values: Any) -> tuple[str, ...]:
@@ -170,6 +187,29 @@ def state_of(directory: Path, job: Job) -> State:
     Errors: BadRunError when another experiment lives in its directory, or a file there is not one of ours.
     """
     run = Run(directory / job.subdir)
+    state = _state(run, job)
+    link = None if state == "finished" else _link_on_the_way(directory, job.subdir)
+    if link is not None:
+        raise BadRunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
+    return state
+
+
+def link_among_own_files(directory: Path) -> Path | None:
+    """The first of a sweep's own files that is a link. Optuna's lock of its journal is one, and leads nowhere."""
+    for path in sorted(directory.iterdir()):
+        own = path.name in OWN or path.name.startswith((".", "search.journal"))
+        if own and path.name != "search.journal.lock" and path.is_symlink():
+            return path
+    return None
+
+
+def _link_on_the_way(directory: Path, subdir: str) -> Path | None:
+    parts = PurePosixPath(subdir).parts
+    places = (directory.joinpath(*parts[: count + 1]) for count in range(len(parts)))
+    return next((place for place in places if place.is_symlink()), None)
+
+
+def _state(run: Run, job: Job) -> State:
     config = run.file("config.yaml")
     if not config.is_file():
         return "new"
@@ -188,11 +228,18 @@ def same_experiment(planned: Config, found: Config) -> bool:
     settled = dataclasses.replace(
         planned,
         seed=seed,
-        data=dataclasses.replace(planned.data, root=found.data.root),
+        data=_from_the_same_place(planned.data, found.data),
         trainer=dataclasses.replace(planned.trainer, threads=threads),
         logger=found.logger,
     )
     return settled == found
+
+
+def _from_the_same_place(planned: DataConfig, found: DataConfig) -> DataConfig:
+    data = dataclasses.replace(planned, root=found.root)
+    if isinstance(data, DownloadConfig) and isinstance(found, DownloadConfig):
+        return dataclasses.replace(data, mirrors=found.mirrors)
+    return data
 
 
 def check_same_grid(saved: SweepPlan, asked: Sequence[Job]) -> None:
