@@ -484,7 +484,7 @@ def test_one_process_at_a_time_runs_a_sweep(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("name", ["with spaces", "日本 é", "a=b,c[d]", "it's", "x\\y", "$x y"])
 def test_sweep_directories_of_every_kind(name: str, mnist_ff: Command) -> None:
-    from mnist_ff.hydra_app.sweeper import quoted
+    from mnist_ff.hydra_app.words import quoted
 
     code, _, err = mnist_ff("train", "-m", *SMALL, "seed=0", f"hydra.sweep.dir={quoted(name)}")
     assert code == 0, err
