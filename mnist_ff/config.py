@@ -687,7 +687,7 @@ def _dumper() -> Any:
 
 
 SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
-"""Sizes of the smallest and the largest normal float32. Smaller ones are taken for 0, and dividing by that makes NaN."""
+"""Sizes of the smallest and the largest normal float32. Smaller ones become 0, and dividing by that makes NaN."""
 
 
 def check_float32(values: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from mnist_ff.config import (
 )
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.places import expanded
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run
 
@@ -112,7 +113,7 @@ def check_no_validation(trainer: TrainerConfig) -> None:
 def check_teacher(path: str) -> None:
     """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
     try:
-        run = Run.open(path)
+        run = Run.open(expanded("trainer.teacher", path))
         run.config()
         summary = run.summary()
     except BadRunError as error:

@@ -139,7 +139,8 @@ def _refuse(message: str) -> None:
 def _single(hydra: Any, overrides: list[str], console: Console, began: float) -> int:
     if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
         raise ConfigError(
-            "several values for one key make a sweep: mnist-ff train -m ...; a comma in a text needs quotes: 'name=\"a,b\"'"
+            "several values for one key make a sweep: mnist-ff train -m ...; "
+            "a comma in a text needs quotes: 'name=\"a,b\"'"
         )
     composed = compose_run(hydra, overrides)
     return _train_new(hydra, composed, typed(composed), console, began)
