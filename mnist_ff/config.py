@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 from mnist_ff.errors import ConfigError
 from mnist_ff.passwords import holds_password, without_password
-from mnist_ff.places import absolute, check_text
+from mnist_ff.paths import absolute, check_text
 
 T = TypeVar("T")
 

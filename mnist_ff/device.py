@@ -13,7 +13,7 @@ import torch
 
 from mnist_ff.config import TrainerConfig
 from mnist_ff.errors import ConfigError
-from mnist_ff.places import give_user_a_name
+from mnist_ff.paths import give_user_a_name
 
 
 def resolve_device(name: str) -> torch.device:

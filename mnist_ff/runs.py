@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from mnist_ff.config import Config, completed, config_from, config_to_dict, flat, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import remove_leftovers, write_text
-from mnist_ff.places import check_text, expanded, printed
+from mnist_ff.paths import check_text, expanded, printed
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 OUTPUTS = Path("outputs")

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
 LAYERS = [
     {"errors", "records", "files", "passwords"},
-    {"places"},
+    {"paths"},
     {"config", "seeds", "frames", "canvas"},
     {"photograph", "picture_file", "onnx_graph"},
     {"data", "digits", "device", "interrupts", "runs"}

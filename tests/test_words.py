@@ -20,7 +20,7 @@ from mnist_ff.data.catalog import cache_root
 from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.hydra_app.words import parsed, with_texts_kept
-from mnist_ff.places import absolute, expanded, give_user_a_name
+from mnist_ff.paths import absolute, expanded, give_user_a_name
 from mnist_ff.runs import Run, check_saved, output_directory
 
 Command = Callable[..., tuple[int, str, str]]

@@ -39,7 +39,7 @@ from mnist_ff.engine import build_steps, capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.model import build_model
-from mnist_ff.places import argument
+from mnist_ff.paths import argument
 from mnist_ff.records import CLASSES, INPUTS, SIDE, Plan
 from mnist_ff.runs import Run
 from mnist_ff.tables import table

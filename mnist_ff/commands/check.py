@@ -16,7 +16,7 @@ from mnist_ff.config import (
 )
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.places import expanded
+from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run
 

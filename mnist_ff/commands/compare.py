@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.places import argument
+from mnist_ff.paths import argument
 from mnist_ff.runs import chosen, shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.finding import Finding, further, lines, read_finding

@@ -27,7 +27,7 @@ from mnist_ff.data.load import Data, load_data
 from mnist_ff.device import prepared
 from mnist_ff.errors import BadRunError
 from mnist_ff.evaluation import Evaluation, evaluate
-from mnist_ff.places import argument
+from mnist_ff.paths import argument
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
 from mnist_ff.tables import accuracy_text, note, table, tell

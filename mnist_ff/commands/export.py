@@ -27,7 +27,7 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
 from mnist_ff.model import MLP
 from mnist_ff.onnx_graph import INPUT, OPSET, build_graph, output_name
-from mnist_ff.places import argument, path_argument
+from mnist_ff.paths import argument, path_argument
 from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.runs import Run, chosen, shown
 from mnist_ff.sweeps.collect import was_swept

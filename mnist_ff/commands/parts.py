@@ -19,7 +19,7 @@ from mnist_ff.commands.check import check
 from mnist_ff.config import Config, with_absolute_paths
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.evaluation import score
-from mnist_ff.places import expanded
+from mnist_ff.paths import expanded
 from mnist_ff.records import Plan, Position, Score
 from mnist_ff.runs import Run
 from mnist_ff.schedule import learning_rate, moves

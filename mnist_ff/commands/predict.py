@@ -25,7 +25,7 @@ from mnist_ff.digits import centred
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.photograph import NoDigitError, ink_of
 from mnist_ff.picture_file import picture_files, read_brightness
-from mnist_ff.places import argument, path_argument
+from mnist_ff.paths import argument, path_argument
 from mnist_ff.runs import Run, chosen
 from mnist_ff.tables import note, picture, tell
 

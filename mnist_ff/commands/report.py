@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mnist_ff.commands.compare import answer_of, collect_shown
 from mnist_ff.errors import RunError
-from mnist_ff.places import argument
+from mnist_ff.paths import argument
 from mnist_ff.report.run_page import REPORT, write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs import Run, chosen, shown

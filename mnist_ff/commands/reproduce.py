@@ -20,7 +20,7 @@ from mnist_ff.commands.resume import FREE
 from mnist_ff.config import Config, conf_dir, experiment, flat, lasting, nearest
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.places import argument
+from mnist_ff.paths import argument
 from mnist_ff.records import Score, Summary
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.collect import collect

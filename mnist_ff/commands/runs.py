@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.errors import BadRunError
-from mnist_ff.places import path_argument
+from mnist_ff.paths import path_argument
 from mnist_ff.runs import OUTPUTS, began, runs_below
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
 from mnist_ff.tables import table, tell

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_ff.config import DataConfig, QMNISTConfig
-from mnist_ff.places import expanded, home_folder
+from mnist_ff.paths import expanded, home_folder
 from mnist_ff.records import SIDE
 
 

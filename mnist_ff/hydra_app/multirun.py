@@ -32,7 +32,7 @@ from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
 from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, check_new
 from mnist_ff.hydra_app.words import quoted, with_texts_kept
-from mnist_ff.places import absolute, expanded
+from mnist_ff.paths import absolute, expanded
 from mnist_ff.runs import OUTPUTS, output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 from mnist_ff.sweeps.search import check_no_password

@@ -20,7 +20,7 @@ from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset
 from mnist_ff.hydra_app.words import quoted
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.passwords import without_password
-from mnist_ff.places import absolute
+from mnist_ff.paths import absolute
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.finding import Finding, Refused, Repeated, read_finding, write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan

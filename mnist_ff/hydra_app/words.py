@@ -17,7 +17,7 @@ from hydra.grammar.gen.OverrideParser import OverrideParser
 
 from mnist_ff.config import text_keys
 from mnist_ff.errors import ConfigError
-from mnist_ff.places import check_text, printed
+from mnist_ff.paths import check_text, printed
 
 OF_HYDRA = {
     "hydra.run.dir",
