@@ -10,8 +10,9 @@ import dataclasses
 import difflib
 import functools
 import math
-import os
 import re
+import struct
+import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 from mnist_ff.errors import ConfigError
 from mnist_ff.passwords import holds_password, without_password
+from mnist_ff.paths import absolute, check_text
 
 T = TypeVar("T")
 
@@ -545,24 +547,20 @@ def with_absolute_paths(config: Config) -> Config:
     """The same places from any working folder: a run may go on, and a job may run, elsewhere."""
     data, trainer, trackers = config.data, config.trainer, config.logger
     if trainer.teacher is not None:
-        trainer = dataclasses.replace(trainer, teacher=absolute(trainer.teacher))
+        trainer = dataclasses.replace(trainer, teacher=absolute("trainer.teacher", trainer.teacher))
     if data.root is not None:
-        data = dataclasses.replace(data, root=absolute(data.root))
+        data = dataclasses.replace(data, root=absolute("data.root", data.root))
     if trackers.tensorboard is not None and trackers.tensorboard.directory is not None:
-        place = absolute(trackers.tensorboard.directory)
+        place = absolute("logger.tensorboard.directory", trackers.tensorboard.directory)
         trackers = dataclasses.replace(trackers, tensorboard=TensorBoardConfig(place))
     if trackers.wandb is not None and trackers.wandb.directory is not None:
-        own = dataclasses.replace(trackers.wandb, directory=absolute(trackers.wandb.directory))
+        place = absolute("logger.wandb.directory", trackers.wandb.directory)
+        own = dataclasses.replace(trackers.wandb, directory=place)
         trackers = dataclasses.replace(trackers, wandb=own)
     if trackers.mlflow is not None and trackers.mlflow.tracking_uri.startswith(SQLITE):
-        uri = SQLITE + absolute(trackers.mlflow.tracking_uri.removeprefix(SQLITE))
+        uri = SQLITE + absolute("logger.mlflow.tracking_uri", trackers.mlflow.tracking_uri.removeprefix(SQLITE))
         trackers = dataclasses.replace(trackers, mlflow=dataclasses.replace(trackers.mlflow, tracking_uri=uri))
     return dataclasses.replace(config, data=data, trainer=trainer, logger=trackers)
-
-
-def absolute(path: str) -> str:
-    """A path as it is from any working folder."""
-    return os.fspath(Path(path).expanduser().absolute())
 
 
 def sweep_from(values: Mapping[str, Any]) -> SweepConfig:
@@ -663,15 +661,86 @@ def _quick_loader() -> Any:
 
 
 def to_yaml(config: Config) -> str:
-    """The configuration as YAML text."""
-    from omegaconf import OmegaConf
+    """The configuration as YAML text, as OmegaConf.to_yaml() writes it; nothing in a text is looked up or parsed."""
+    import yaml
 
-    return OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config)))
+    plain = config_to_dict(config)
+    text: str = yaml.dump(plain, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
+    return text
+
+
+@functools.cache
+def _dumper() -> Any:
+    """omegaconf's dumper, but PyYAML writes the line break U+0085 bare, and reads it back as a space."""
+    from omegaconf._utils import get_omega_conf_dumper
+
+    base: Any = get_omega_conf_dumper()
+
+    def represent(dumper: Any, text: str) -> Any:
+        if "\x85" in text:
+            return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+        return base.str_representer(dumper, text)
+
+    dumper: Any = type("Dumper", (base,), {})
+    dumper.add_representer(str, represent)
+    return dumper
+
+
+SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""Sizes of the smallest and the largest normal float32. Smaller ones become 0, and dividing by that makes NaN."""
+
+
+def check_float32(values: Mapping[str, Any]) -> None:
+    """See that float32, in which training computes, holds the numbers of these dotted keys, each within its range.
+
+    Old runs may have others, so this is for values that someone gives now. Errors: ConfigError naming the key.
+    """
+    ranges = _float_ranges()
+    for key, value in values.items():
+        for place, item in enumerate(value) if isinstance(value, list | tuple) else [(None, value)]:
+            if isinstance(item, float) and key in ranges:
+                _check_float32(key if place is None else f"{key}[{place}]", item, ranges[key])
+
+
+def _check_float32(path: str, value: float, limits: Range) -> None:
+    if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+        raise ConfigError(
+            f"{path}={value}: is no number that float32 holds, in which training computes; those other than 0 are "
+            f"{SMALLEST:.4g} to {LARGEST:.4g} in size"
+        )
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    if not limits.allows(rounded):
+        raise ConfigError(
+            f"{path}={value}: is {rounded:g} in float32, in which training computes, and must be {limits}"
+        )
+
+
+@functools.cache
+def _float_ranges() -> dict[str, Range]:
+    """The range of every dotted key that holds fractions; one without limits allows all numbers."""
+    return {key: limits for key, hint in leaves(Config) if (limits := _float_range(hint)) is not None}
+
+
+def _float_range(hint: Any, limits: Range = Range()) -> Range | None:
+    """The range of the fractions that a hint means, be they in a list or absent; None where it means none."""
+    if typing.get_origin(hint) is Annotated:
+        limits = next((note for note in hint.__metadata__ if isinstance(note, Range)), limits)
+    bare = _bare(hint)
+    if bare is float:
+        return limits
+    inner = typing.get_args(bare) if typing.get_origin(bare) in (Union, types.UnionType, tuple) else ()
+    return next((found for option in inner if (found := _float_range(option, limits)) is not None), None)
 
 
 def known_keys() -> dict[str, str]:
     """Every dotted key of every variant, with its meaning."""
     return {key: _meaning(hint) for key, hint in leaves(Config)}
+
+
+@functools.cache
+def text_keys() -> frozenset[str]:
+    """The dotted keys whose value is a text, or a list of texts: what is typed there is never a number."""
+    return frozenset(key for key, hint in leaves(Config) if _holds_text(hint))
 
 
 def whole_keys() -> set[str]:
@@ -720,6 +789,13 @@ def _holds_whole(hint: Any) -> bool:
     if typing.get_origin(bare) in (Union, types.UnionType):
         return any(_holds_whole(option) for option in typing.get_args(bare))
     return bare is int
+
+
+def _holds_text(hint: Any) -> bool:
+    bare = _bare(hint)
+    if typing.get_origin(bare) in (Union, types.UnionType, tuple):
+        return any(_holds_text(option) for option in typing.get_args(bare))
+    return bare is str
 
 
 def sweep_keys() -> dict[str, str]:
@@ -875,12 +951,11 @@ def _scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if abs(value) > sys.float_info.max or math.isnan(value):
             raise ConfigError(f"{path}={value}: must be a finite number")
         return float(value)
     if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-        if "\0" in str(value):
-            raise ConfigError(f"{path}: must be a text without NUL")
+        check_text(path, str(value))
         return str(value)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     raise ConfigError(f"{path}={'null' if value is None else value}: must be {words[hint]}")

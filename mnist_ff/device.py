@@ -13,6 +13,7 @@ import torch
 
 from mnist_ff.config import TrainerConfig
 from mnist_ff.errors import ConfigError
+from mnist_ff.paths import give_user_a_name
 
 
 def resolve_device(name: str) -> torch.device:
@@ -68,6 +69,7 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
 
     A module of the user's may draw from torch's own generator, so that is seeded too.
     """
+    give_user_a_name()
     os.environ.setdefault("MKL_CBWR", "AUTO")  # read at MKL's first product: without it, equal runs may differ in a bit
     device = resolve_device(config.device)
     check_precision(config.precision, device)

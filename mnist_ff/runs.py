@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_ff.config import Config, completed, config_from, read_yaml, to_yaml
+from mnist_ff.config import Config, completed, config_from, config_to_dict, flat, read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import first_link, remove_leftovers, write_text
+from mnist_ff.paths import check_text, expanded, printed
 from mnist_ff.records import BatchRecord, EpochRecord, Summary
 
 OUTPUTS = Path("outputs")
@@ -81,17 +83,24 @@ def output_directory(key: str, text: str) -> Path:
     """
     if not text:
         raise ConfigError(f"{key}=: is empty; give a folder, or leave it out")
-    path = Path(text)
+    check_text(key, text)
+    path = Path(expanded(key, text))
     if ".." in path.parts:
         raise ConfigError(f"{key}={text}: leads out of the working folder; write the absolute path if that is meant")
     if any(part.startswith("-") for part in path.parts):
         raise ConfigError(f"{key}={text}: a name in it begins with -, which commands take for an option")
     if not text.isprintable():
-        raise ConfigError(f"{key}={text!r}: holds a character that cannot be printed")
+        raise ConfigError(f"{key}={printed(text)}: holds a character that cannot be printed")
     longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
     if longest > LONGEST_NAME:
         raise ConfigError(f"{key}: a name in it has {longest} bytes; folders have at most {LONGEST_NAME}")
     return path.absolute()
+
+
+def check_saved(config: Config) -> None:
+    """See that a config comes back from a file as it is, before there is a directory. Errors: ConfigError."""
+    with tempfile.TemporaryDirectory() as folder:
+        Run(Path(folder)).write_config(config)
 
 
 def batch_row(record: BatchRecord) -> str:
@@ -253,14 +262,17 @@ class Run:
     def create(cls, path: Path) -> Run:
         """Claim a directory for a new run; Hydra may have made it and its .hydra already.
 
-        Errors: RunError when another run lives there or the folder cannot be made.
+        Errors: ConfigError when another run lives there or a file is in the way; RunError when the folder cannot be
+        made.
         """
         run = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             run.file("config.yaml").touch(exist_ok=False)
         except FileExistsError:
-            raise RunError(f"{path}: there is already something here; two runs never share a directory") from None
+            raise ConfigError(f"{path}: there is already something here; two runs never share a directory") from None
+        except NotADirectoryError as error:
+            raise ConfigError(f"{path}: {error.strerror}; choose another place with hydra.run.dir=FOLDER") from None
         except OSError as error:
             raise RunError(f"{path}: {error.strerror}; choose another place with hydra.run.dir=FOLDER") from None
         return run
@@ -293,8 +305,15 @@ class Run:
             raise BadRunError(str(error)) from None
 
     def write_config(self, config: Config) -> None:
-        """Write config.yaml, once."""
+        """Write config.yaml, once, and read it back. Errors: ConfigError naming a key that is not as it was."""
         write_text(self.file("config.yaml"), to_yaml(config))
+        try:
+            found = flat(config_to_dict(self.config()))
+        except BadRunError as error:
+            raise ConfigError(f"config.yaml could not be read back: {error}") from None
+        for key, value in flat(config_to_dict(config)).items():
+            if key not in found or found[key] != value:
+                raise ConfigError(f"{key}={value}: config.yaml would not give it back; give another value")
 
     def check_place(self) -> None:
         """Errors: RunError where the directory itself is a link of its sweep's, which leads elsewhere."""

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
 LAYERS = [
     {"errors", "records", "files", "passwords"},
+    {"paths"},
     {"config", "seeds", "frames", "canvas"},
     {"places"},
     {"photograph", "picture_file", "onnx_graph"},

@@ -209,12 +209,12 @@ def test_a_directory_is_never_shared(mnist_ff: Command) -> None:
     assert mnist_ff(*words)[0] == 0
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
     code, _, err = mnist_ff(*words)
-    assert code == 1
+    assert code == 2
     assert "two runs never share a directory" in err
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
     Path("file").write_text("")
     code, _, err = mnist_ff("train", "data=mnist_5k", "hydra.run.dir=file/below")
-    assert code == 1
+    assert code == 2
     assert "Traceback" not in err
 
 

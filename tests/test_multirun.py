@@ -107,7 +107,7 @@ def test_diverged_jobs_are_rows_and_the_others_go_on(mnist_ff: Command) -> None:
     assert code == 1, "they diverge again"
     assert statuses().count("diverged") == 2
     code, _, err = mnist_ff("train", "-m", *SMALL, *SIX)
-    assert code == 1
+    assert code == 2
     assert "two sweeps never share a directory" in err
     assert "mnist-ff train -m resume=" in err
 
@@ -284,7 +284,7 @@ def test_a_dry_run_refuses_what_the_real_call_does_and_knows_the_end(mnist_ff: C
     words = (*SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
     assert mnist_ff("train", "-m", *words)[0] == 0
     code, _, err = mnist_ff("train", "-m", "dry_run=true", *words)
-    assert code == 1
+    assert code == 2
     assert "two sweeps never share a directory" in err
     code, out, _ = mnist_ff("train", "-m", "dry_run=true", "resume=sweep")
     assert (code, out) == (0, "resume=sweep: nothing is left to do\n")
@@ -484,7 +484,7 @@ def test_one_process_at_a_time_runs_a_sweep(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("name", ["with spaces", "日本 é", "a=b,c[d]", "it's", "x\\y", "$x y"])
 def test_sweep_directories_of_every_kind(name: str, mnist_ff: Command) -> None:
-    from mnist_ff.hydra_app.sweeper import quoted
+    from mnist_ff.hydra_app.words import quoted
 
     code, _, err = mnist_ff("train", "-m", *SMALL, "seed=0", f"hydra.sweep.dir={quoted(name)}")
     assert code == 0, err

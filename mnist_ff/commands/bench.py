@@ -39,6 +39,7 @@ from mnist_ff.engine import build_steps, capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.model import build_model
+from mnist_ff.paths import argument
 from mnist_ff.records import CLASSES, INPUTS, SIDE, Plan
 from mnist_ff.runs import Run
 from mnist_ff.tables import tell, tell_table
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="also Lightning and Keras, each in its own process")
     parser.add_argument("--peer-epochs", type=int, default=20, help="epochs that each peer trains (default: 20)")
     parser.add_argument("--no-start-up", action="store_true", help="leave out the seconds to start")
-    parser.add_argument("--out", default="bench.json", help="where the numbers go (default: bench.json)")
+    parser.add_argument("--out", type=argument, default="bench.json", help="where the numbers go (default: bench.json)")
 
 
 def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import importlib.util
 import math
 
-from mnist_ff.config import Config, LoggerConfig, OneCycleConfig, TrainerConfig
+from mnist_ff.config import (
+    Config,
+    LoggerConfig,
+    OneCycleConfig,
+    TrainerConfig,
+    check_float32,
+    config_to_dict,
+    flat,
+)
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run
 
 
 def check_new(config: Config) -> None:
-    """What nobody should begin with, though a run that has it may be read and go on; then check().
+    """What nobody should begin with, though a run that has it may be read and go on; and its keys with each other.
 
+    What a run needs of this machine is check_machine()'s: the jobs of a dry run may be meant for another one.
     Errors: ConfigError naming the key.
     """
+    check_float32(flat(config_to_dict(config)))
     trainer, schedule = config.trainer, config.schedule
     if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(
@@ -24,14 +35,25 @@ def check_new(config: Config) -> None:
         )
     if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
         raise ConfigError("schedule.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
-    check(config)
+    _check_keys(config)
 
 
 def check(config: Config) -> None:
-    """Compare keys with each other and with the machine.
+    """Compare keys with each other and with the machine. Errors: ConfigError naming the key."""
+    _check_keys(config)
+    check_machine(config)
+
+
+def check_machine(config: Config) -> None:
+    """See that this machine can run the config: its device, and what its trackers need.
 
     Errors: ConfigError naming the key. Imports torch only where the answer depends on the device.
     """
+    check_device(config.trainer)
+    check_trackers(config.logger)
+
+
+def _check_keys(config: Config) -> None:
     images = training_images(config.data)
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
@@ -49,8 +71,7 @@ def check(config: Config) -> None:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:
         check_teacher(config.trainer.teacher)
-    check_trainer(config.trainer)
-    check_trackers(config.logger)
+    check_engine(config.trainer)
 
 
 def check_warmup(config: Config, images: int) -> None:
@@ -92,7 +113,7 @@ def check_no_validation(trainer: TrainerConfig) -> None:
 def check_teacher(path: str) -> None:
     """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
     try:
-        run = Run.open(path)
+        run = Run.open(expanded("trainer.teacher", path))
         run.config()
         summary = run.summary()
     except BadRunError as error:
@@ -106,8 +127,18 @@ def check_teacher(path: str) -> None:
 
 def check_trainer(trainer: TrainerConfig) -> None:
     """Compare the trainer's keys with each other and with the machine. Errors: ConfigError."""
+    check_engine(trainer)
+    check_device(trainer)
+
+
+def check_engine(trainer: TrainerConfig) -> None:
+    """Compare the keys that say how a step is run. Errors: ConfigError."""
     if trainer.compile and trainer.engine in ("fused", "graph"):
         raise ConfigError(f"trainer.compile=True: compiles the eager step, not trainer.engine={trainer.engine}")
+
+
+def check_device(trainer: TrainerConfig) -> None:
+    """See that this machine has the device, with the precision and engine. Errors: ConfigError."""
     if trainer.device not in ("auto", "cpu") or trainer.engine == "graph" or trainer.precision != "fp32":
         from mnist_ff.device import check_precision, resolve_device
 

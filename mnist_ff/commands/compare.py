@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.paths import argument
 from mnist_ff.runs import chosen, shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
 from mnist_ff.sweeps.finding import Finding, further, lines, read_finding
@@ -30,10 +31,16 @@ SHOWN = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument(
-        "paths", nargs="+", metavar="RUN|SWEEP_DIR", help="run directories, sweep directories, last, best"
+        "paths",
+        nargs="+",
+        type=argument,
+        metavar="RUN|SWEEP_DIR",
+        help="run directories, sweep directories, last, best",
     )
     parser.add_argument("--sort", metavar="KEY", help="order by a key that differs, or by a figure such as seconds")
-    parser.add_argument("--html", metavar="FILE", help="also write a page: the table, and the runs' curves together")
+    parser.add_argument(
+        "--html", type=argument, metavar="FILE", help="also write a page: the table, and the runs' curves together"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print everything as JSON")
     form.add_argument("--csv", action="store_true", help="print one line a run as CSV")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mnist_ff.config import Config
+from mnist_ff.config import Config, MNIST5kConfig
 from mnist_ff.cuda_step import why_no_kernels
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
@@ -57,7 +57,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "data": {
             "name": data.name,
             "instead_of": data.instead_of,
-            "sha256": source_sums(cache_file(config.data)),
+            "sha256": {} if isinstance(config.data, MNIST5kConfig) else source_sums(cache_file(config.data)),
         },
         "places": seal(config),
     }

@@ -18,6 +18,7 @@ from mnist_ff.data.load import Data, load_data
 from mnist_ff.device import prepared
 from mnist_ff.errors import BadRunError
 from mnist_ff.evaluation import Evaluation, evaluate
+from mnist_ff.paths import argument
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
 from mnist_ff.tables import accuracy_text, note, tell, tell_table
@@ -25,7 +26,7 @@ from mnist_ff.tables import accuracy_text, note, tell, tell_table
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", metavar="RUN", help="a run directory, last or best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
     parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")

@@ -27,6 +27,7 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
 from mnist_ff.model import MLP
 from mnist_ff.onnx_graph import INPUT, OPSET, build_graph, output_name
+from mnist_ff.paths import argument, path_argument
 from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.runs import Run, chosen, shown
 from mnist_ff.sweeps.collect import was_swept
@@ -41,9 +42,9 @@ TOLERANCE = 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", metavar="RUN", help="a run directory, last or best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
     parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="what kind of file")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: here, by the run's name)")
+    parser.add_argument("--out", type=path_argument, metavar="FILE", help="where to (default: here, by the run's name)")
     parser.add_argument("--softmax", action="store_true", help="onnx: give probabilities, not logits")
 
 

@@ -19,6 +19,7 @@ from mnist_ff.commands.check import check
 from mnist_ff.config import Config, with_absolute_paths
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.evaluation import score
+from mnist_ff.paths import expanded
 from mnist_ff.records import Plan, Position, Score
 from mnist_ff.runs import Run
 from mnist_ff.schedule import learning_rate, moves
@@ -83,7 +84,7 @@ def load_teacher(config: Config, device: torch.device) -> nn.Module | None:
     """
     if config.trainer.teacher is None:
         return None
-    run = Run.open(config.trainer.teacher)
+    run = Run.open(expanded("trainer.teacher", config.trainer.teacher))
     return load_model(run, run.config(), device)
 
 

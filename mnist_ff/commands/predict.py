@@ -22,6 +22,7 @@ from mnist_ff.data.load import as_input, load_data
 from mnist_ff.device import prepared
 from mnist_ff.digits import centred
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.paths import argument, path_argument
 from mnist_ff.photograph import NoDigitError, ink_of
 from mnist_ff.picture_file import picture_files, read_brightness
 from mnist_ff.runs import Run, chosen
@@ -47,8 +48,10 @@ class Seen:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", metavar="RUN", help="a run directory, last or best")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="PNG or JPEG files, or folders of them")
+    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
+    parser.add_argument(
+        "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders of them"
+    )
     parser.add_argument("--index", nargs="+", type=_number, metavar="N", default=[], help="test images, from 0")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 

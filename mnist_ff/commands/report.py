@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mnist_ff.commands.compare import answer_of, collect_shown
 from mnist_ff.errors import RunError
+from mnist_ff.paths import argument
 from mnist_ff.report.run_page import REPORT, write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs import Run, chosen, shown
@@ -19,8 +20,10 @@ from mnist_ff.tables import note, tell
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("path", metavar="RUN|SWEEP_DIR", help="a run directory or a sweep's, last, best")
-    parser.add_argument("--out", metavar="FILE", help=f"where to write it (default: {REPORT} in the directory)")
+    parser.add_argument("path", type=argument, metavar="RUN|SWEEP_DIR", help="a run directory or a sweep's, last, best")
+    parser.add_argument(
+        "--out", type=argument, metavar="FILE", help=f"where to write it (default: {REPORT} in the directory)"
+    )
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:

@@ -20,6 +20,7 @@ from mnist_ff.commands.resume import FREE
 from mnist_ff.config import Config, conf_dir, experiment, flat, lasting, nearest
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
+from mnist_ff.paths import argument
 from mnist_ff.records import Score, Summary
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.collect import collect
@@ -84,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other keys, which the row then names")
     parser.add_argument("--seeds", type=int, metavar="N", help=f"how many runs, at least 2 (default: {SEEDS})")
-    parser.add_argument("--resume", metavar="SWEEP_DIR", help="go on with a reproduction that did not come to its end")
+    parser.add_argument(
+        "--resume", type=argument, metavar="SWEEP_DIR", help="go on with a reproduction that did not come to its end"
+    )
 
 
 def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose: Compose) -> int:

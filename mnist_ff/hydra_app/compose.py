@@ -15,6 +15,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -27,8 +28,10 @@ from mnist_ff.commands.check import check_new
 from mnist_ff.config import (
     Config,
     SweepConfig,
+    check_float32,
     conf_dir,
     config_from,
+    flat,
     known_keys,
     nearest,
     sweep_from,
@@ -36,6 +39,7 @@ from mnist_ff.config import (
 )
 from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.plugins import register_plugins
+from mnist_ff.hydra_app.words import parsed, with_texts_kept
 
 CONFIG_NAME = "config"
 FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
@@ -77,6 +81,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 def compose_run(hydra: Hydra, overrides: list[str]) -> DictConfig:
     """Hydra's config for a single run, job and hydra parts. Errors: ConfigError."""
+    overrides = with_texts_kept(overrides)
     check_overrides(hydra.config_loader, overrides)
 
     def load(words: list[str]) -> DictConfig:
@@ -93,20 +98,23 @@ def composed_or_explained(load: Callable[[list[str]], DictConfig], overrides: li
         except ConfigCompositionException:
             # Hydra says only that the key is not there; forced in, our own converter says whose key it is
             with suppress(HydraException):
-                typed(load([f"++{word}" if _is_own_key(word) else word for word in overrides]))
+                typed(load([f"++{word}" if is_own_key(word) else word for word in overrides]))
             raise
 
 
-def _is_own_key(word: str) -> bool:
+def is_own_key(word: str) -> bool:
+    """Whether a word gives a key of a run's config its value."""
     return word.split("=")[0] in known_keys()
 
 
 def typed(composed: DictConfig) -> Config:
-    """The job part of a composed config as our own. Errors: ConfigError."""
+    """The job part of a composed config as our own, its numbers such as one may begin with. Errors: ConfigError."""
     keys = [key for key in composed if key not in ("hydra", "sweep")]
     plain = _plain(composed, keys)
     try:
-        return config_from(plain)
+        config = config_from(plain)
+        check_float32(flat(plain))
+        return config
     except ConfigError as error:
         raise ConfigError(f"{error}{_variable(composed, str(error))}") from None
 
@@ -129,11 +137,23 @@ def sweep_options(composed: DictConfig) -> SweepConfig:
 
 
 def _plain(composed: DictConfig, keys: Sequence[Any]) -> dict[str, Any]:
-    with config_errors():
+    with config_errors(), hydra_values(composed):
         values = {key: composed[key] for key in keys}
-        plain = OmegaConf.to_container(OmegaConf.create(values, flags={"allow_objects": True}), resolve=True)
-    assert isinstance(plain, dict)
-    return plain  # type: ignore[return-value]
+        return {
+            key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for key, value in values.items()
+        }
+
+
+@contextmanager
+def hydra_values(composed: DictConfig) -> Iterator[None]:
+    """Inside the block ${hydra:KEY} is a value of this config, as it is in a job of Hydra's own."""
+    instance: Any = HydraConfig.instance()
+    before, instance.cfg = instance.cfg, composed
+    try:
+        yield
+    finally:
+        instance.cfg = before
 
 
 def checked(composed: DictConfig) -> Config:
@@ -156,25 +176,18 @@ def config_errors() -> Iterator[None]:
         raise ConfigError("\n".join(lines[:2])) from None
 
 
-def check_overrides(loader: ConfigLoader, words: Sequence[str]) -> list[Override]:
+def check_overrides(loader: ConfigLoader, words: Sequence[str], several: bool = False) -> list[Override]:
     """Parse override words and look for keys, groups and options that do not exist.
 
+    `several`: the words are a sweep's, in which a comma stands between values.
     Errors: ConfigError with what there is and the nearest name.
     """
     parser = OverridesParser.create(config_loader=loader)
-    overrides = [_parsed(parser, word) for word in words]
+    overrides = [parsed(parser, word, several) for word in words]
     groups = config_groups(loader)
     for override in overrides:
         _check_override(groups, override)
     return overrides
-
-
-def _parsed(parser: OverridesParser, word: str) -> Override:
-    try:
-        return parser.parse_overrides([word])[0]
-    except HydraException as error:
-        reason = str(error).splitlines()[-1]
-        raise ConfigError(f"{word}: {reason}\nan override is KEY=VALUE, such as optimizer.lr=0.003") from None
 
 
 def _check_override(groups: dict[str, list[str]], override: Override) -> None:
@@ -207,8 +220,6 @@ def _check_hydra_override(key: str, override: Override) -> None:
         own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
         if override.value() not in own:
             raise ConfigError(f"{override.input_line}: there is {', '.join(own)}; others do not check all jobs first")
-    if key == "hydra/launcher":
-        _check_launcher(str(override.value()))
     if key in (
         "hydra.mode",
         "hydra.job.chdir",
@@ -221,8 +232,12 @@ def _check_hydra_override(key: str, override: Override) -> None:
         raise ConfigError(f"{override.input_line}: must hold ${{hydra.job.num}}, or jobs would share a directory")
 
 
-def _check_launcher(name: str) -> None:
-    """See that what a launcher of ours needs is here. Errors: ConfigError naming the extra."""
+def check_launcher(composed: DictConfig) -> None:
+    """See that what the chosen launcher needs is here: to run jobs, not to say what they are.
+
+    Errors: ConfigError naming the extra.
+    """
+    name = str(composed.hydra.runtime.choices["hydra/launcher"])
     if name not in LAUNCHERS:
         return  # Hydra's own says if there is none
     module, extra = LAUNCHERS[name]
@@ -231,7 +246,9 @@ def _check_launcher(name: str) -> None:
             f"hydra/launcher={name}: needs {module}, which is not installed: pip install 'mnist-ff[{extra}]'"
         )
     if name == "submitit_slurm" and shutil.which("sbatch") is None:
-        raise ConfigError(f"hydra/launcher={name}: sbatch is not here; submit from a machine of the cluster")
+        raise ConfigError(
+            f"hydra/launcher={name}: sbatch is not here; submit from a machine of the cluster (dry_run=true works here)"
+        )
 
 
 def _check_options(group: str, override: Override, options: list[str]) -> None:

@@ -14,7 +14,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
-from mnist_ff.commands.check import check, check_new
+from mnist_ff.commands.check import check, check_machine, check_new
 from mnist_ff.commands.resume import (
     LOGGER,
     changed,
@@ -25,8 +25,17 @@ from mnist_ff.commands.resume import (
     resumed_config,
     saved_config,
 )
-from mnist_ff.config import Config, DataConfig, check_no_password, config_to_dict, known_keys, sweep_keys
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.config import (
+    Config,
+    DataConfig,
+    check_float32,
+    check_no_password,
+    config_to_dict,
+    flat,
+    known_keys,
+    sweep_keys,
+)
+from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
     check_overrides,
@@ -35,11 +44,14 @@ from mnist_ff.hydra_app.compose import (
     compose_run,
     config_errors,
     hydra_session,
+    hydra_values,
     typed,
 )
 from mnist_ff.hydra_app.help import train_help
+from mnist_ff.hydra_app.words import with_texts_kept
 from mnist_ff.interrupts import Interruption, interruptible
-from mnist_ff.runs import Run, chosen, output_directory
+from mnist_ff.paths import expanded
+from mnist_ff.runs import Run, check_saved, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
 from mnist_ff.tables import note, tell
 
@@ -58,6 +70,7 @@ def main(words: list[str], console: Console, began: float) -> int:
     _check_words(words)
     config_of, words = _taken(words, "--config-of")
     arguments = _parse(words)
+    arguments.overrides = with_texts_kept(arguments.overrides)
     resume = [word for word in arguments.overrides if word.startswith("resume=")]
     if (config_of is not None and (arguments.multirun or arguments.cfg)) or (resume and arguments.cfg):
         raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
@@ -134,7 +147,10 @@ def _refuse(message: str) -> None:
 
 def _single(hydra: Any, overrides: list[str], console: Console, began: float) -> int:
     if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
-        raise ConfigError("several values for one key make a sweep: mnist-ff train -m ...")
+        raise ConfigError(
+            "several values for one key make a sweep: mnist-ff train -m ...; "
+            "a comma in a text needs quotes: 'name=\"a,b\"'"
+        )
     composed = compose_run(hydra, overrides)
     return _train_new(hydra, composed, typed(composed), console, began)
 
@@ -142,12 +158,14 @@ def _single(hydra: Any, overrides: list[str], console: Console, began: float) ->
 def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Console, began: float) -> int:
     """Train in the new directory that `composed` names."""
     check_new(config)
-    with config_errors():
+    check_machine(config)
+    with config_errors(), hydra_values(composed):
         directory = output_directory("hydra.run.dir", str(composed.hydra.run.dir))
     if directory.exists():
-        raise RunError(f"{directory}: exists already; two runs never share a directory")
+        raise ConfigError(f"{directory}: exists already; two runs never share a directory")
     trainer = _Trainer(console, began)
     settled = trainer.settle(config)  # before the directory is made: no data, no directory
+    check_saved(settled)
     with interruptible() as stopped:
         run = Run.create(directory)
         done = run_job(
@@ -191,12 +209,14 @@ def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
 
 def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
     """Go on with a run in its own directory."""
+    word = expanded("resume", word)
     if (Path(word) / JOBS).is_file():
         raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
     if not word:
         raise ConfigError("resume=: names no run; give its directory, or last")
     run = find_run(word, Path("outputs"))
     given = _values(hydra, words)
+    check_float32(flat(given))
     own, said = own_places(run, given)
     config, changes, warnings = resumed_config(run, {**own, **given})
     check(config)
@@ -216,7 +236,7 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
 def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
     own = [word for word in words if not word.startswith("hydra.")]
-    run = Run.open(chosen(source, note))
+    run = Run.open(chosen(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
         tell(console, "warning: that run was resumed with other values; these are its last", style="yellow")

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -54,8 +53,10 @@ class JobMaker:
         from mnist_ff.hydra_app.compose import checked
 
         composed = self._composed(list(words))
+        with open_dict(composed):
+            composed.hydra.job.num = composed.hydra.job.id = number
         config = with_absolute_paths(checked(composed))
-        return Job(number, tuple(words), _subdir(composed, number), config)
+        return Job(number, tuple(words), _subdir(composed), config)
 
     def _composed(self, words: list[str]) -> DictConfig:
         from mnist_ff.hydra_app.compose import composed_or_explained
@@ -97,20 +98,16 @@ class JobMaker:
         return self._bases[words]
 
 
-def _subdir(composed: DictConfig, number: int) -> str:
-    """hydra.sweep.subdir for this job number. Errors: ConfigError."""
-    from mnist_ff.hydra_app.compose import config_errors
+def _subdir(composed: DictConfig) -> str:
+    """hydra.sweep.subdir of a job. Errors: ConfigError."""
+    from mnist_ff.hydra_app.compose import config_errors, hydra_values
 
-    before = HydraConfig.instance().cfg
-    with open_dict(composed):
-        composed.hydra.job.num = composed.hydra.job.id = number
     try:
-        with config_errors():
-            HydraConfig.instance().set_config(composed)
+        with config_errors(), hydra_values(composed):
             subdir = os.path.normpath(str(OmegaConf.select(composed, "hydra.sweep.subdir")))
         check_subdir(subdir)
+        if subdir.startswith("~"):
+            raise ValueError(f"{subdir!r} leads out of the sweep's directory, as a shell has ~")
     except ValueError as error:
         raise ConfigError(f"hydra.sweep.subdir: {error}") from None
-    finally:
-        HydraConfig.instance().cfg = before
     return subdir

@@ -14,18 +14,28 @@ from typing import Any
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.compare import conclude
 from mnist_ff.commands.resume import find_sweep
-from mnist_ff.config import absolute, conf_dir, flat, nearest, read_yaml
+from mnist_ff.config import conf_dir, flat, nearest, read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
-from mnist_ff.hydra_app.compose import CONFIG_NAME, check_overrides, composed_or_explained, config_errors, sweep_options
+from mnist_ff.hydra_app.compose import (
+    CONFIG_NAME,
+    check_launcher,
+    check_overrides,
+    config_errors,
+    hydra_values,
+    is_own_key,
+    sweep_options,
+)
 from mnist_ff.hydra_app.job import SweepJob
 from mnist_ff.hydra_app.searcher import CHOSEN, OptunaSweeper
-from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, check_new, quoted
+from mnist_ff.hydra_app.sweeper import CheckedSweeper, Request, check_new
+from mnist_ff.hydra_app.words import quoted, with_texts_kept
 from mnist_ff.passwords import without_password
+from mnist_ff.paths import absolute, expanded
 from mnist_ff.runs import OUTPUTS, output_directory
 from mnist_ff.sweeps.plan import JOBS, SweepPlan, read_plan
 from mnist_ff.sweeps.search import check_no_password
@@ -53,20 +63,20 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
     if resume == "":
         raise ConfigError("resume=: names no sweep; give its directory, such as one in outputs/sweeps/")
     if resume is not None:
-        resume = str(find_sweep(resume, OUTPUTS))
+        resume = str(find_sweep(expanded("resume", resume), OUTPUTS))
     dry_run, words = _taken(words, "dry_run")
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
-    words = [_from_anywhere(word) for word in words]
+    words = [_from_anywhere(word) for word in with_texts_kept(words)]
     saved = None if resume is None else read_plan(Path(resume))
     if saved is not None and not saved.own:
         saved = replace(saved, words=_words_of_another(saved.words, words, console))
     overrides = words if saved is None else _resumed_words(saved, words)
-    check_overrides(hydra.config_loader, overrides)
-    composed = composed_or_explained(lambda given: _composed(hydra, given), overrides)
+    parsed = check_overrides(hydra.config_loader, overrides, several=True)
+    composed = _composed_for_jobs(hydra, overrides)
     request = _request(composed, console, words, saved, resume)
     sweeper = _sweeper(hydra, composed, request)
-    arguments = list(OmegaConf.to_container(composed.hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    arguments = [str(override.input_line) for override in parsed if not override.is_hydra_override()]
     if dry_run == "true" and saved is None:
         check_new(request.directory)
     if dry_run == "true" and isinstance(sweeper, OptunaSweeper):
@@ -82,6 +92,7 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
             return 0
         show_jobs(jobs, Path("outputs"), console)
         return 0
+    check_launcher(composed)
     stopped, callbacks = 0, Callbacks(composed)
     callbacks.on_multirun_start(config=composed, config_name=CONFIG_NAME)
     try:
@@ -105,7 +116,7 @@ def _from_anywhere(word: str) -> str:
     place = value.strip("'\"")
     if key.lstrip("+") not in PLACES or place in ("", "null") or re.search(r"[,(\[{$]", place):
         return word
-    return f"{key}={quoted(absolute(place))}"
+    return f"{key}={quoted(absolute(key, place))}"
 
 
 def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:
@@ -180,6 +191,22 @@ def _composed(hydra: Any, words: list[str]) -> DictConfig:
     return composed
 
 
+def _composed_for_jobs(hydra: Any, words: list[str]) -> DictConfig:
+    """The config that jobs are made of. Errors: ConfigError.
+
+    A key may belong to an option that only jobs choose: then jobs alone have the keys, and say what is wrong.
+    """
+    try:
+        with config_errors():
+            return _composed(hydra, words)
+    except ConfigError:
+        rest = [word for word in words if not is_own_key(word)]
+        if len(rest) == len(words):
+            raise
+    with config_errors():
+        return _composed(hydra, rest)
+
+
 def _searching_preset(words: list[str]) -> bool:
     files = [
         conf_dir() / "sweep" / f"{word.removeprefix('sweep=')}.yaml" for word in words if word.startswith("sweep=")
@@ -191,7 +218,7 @@ def _request(
     composed: DictConfig, console: Console, words: list[str], saved: SweepPlan | None, resume: str | None
 ) -> Request:
     """What is asked for, with the sweep's directory decided: in this process and for all that launchers start."""
-    with config_errors():
+    with config_errors(), hydra_values(composed):
         # as Hydra makes its jobs' directories absolute: without ..
         text = str(composed.hydra.sweep.dir) if resume is None else resume
         directory = Path(os.path.abspath(output_directory("hydra.sweep.dir", text) if resume is None else text))

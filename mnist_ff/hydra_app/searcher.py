@@ -16,9 +16,11 @@ from mnist_ff.config import Config, MNIST5kConfig, known_keys
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.hydra_app.job import SweepJob, write_reason
 from mnist_ff.hydra_app.space import split_words
-from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset, quoted
+from mnist_ff.hydra_app.sweeper import CheckedSweeper, on_subset
+from mnist_ff.hydra_app.words import quoted
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.passwords import without_password
+from mnist_ff.paths import absolute
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.finding import Finding, Refused, Repeated, read_finding, write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
@@ -70,10 +72,9 @@ class OptunaSweeper(CheckedSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """As Hydra calls it; the jobs learn where to report before a launcher holds them.
 
-        Errors: ConfigError for the extra that is missing, and for a key's value.
+        Errors: ConfigError for a key's value.
         """
         assert isinstance(task_function, SweepJob)
-        require_optuna()
         keys = self._keys
         self._n_trials, self._n_jobs = _whole(keys, "n_trials", 1), _whole(keys, "n_jobs", 1)
         self._seed, self._startup = _whole(keys, "seed", 0), _whole(keys, "n_startup_trials", 1)
@@ -92,14 +93,17 @@ class OptunaSweeper(CheckedSweeper):
         if self._named_storage is None:
             return str(directory / JOURNAL)
         if self._named_storage.startswith(SQLITE):
-            return SQLITE + str(Path(self._named_storage.removeprefix(SQLITE)).absolute())
-        return self._named_storage if "://" in self._named_storage else str(Path(self._named_storage).absolute())
+            return SQLITE + absolute("hydra.sweeper.storage", self._named_storage.removeprefix(SQLITE))
+        there = self._named_storage
+        return there if "://" in there else absolute("hydra.sweeper.storage", there)
 
     def sweep(self, arguments: list[str]) -> None:
         """Search until n_trials are done in all.
 
-        Errors: ConfigError before anything is written; DataError, RunError; Stopped after a signal.
+        Errors: ConfigError before anything is written, also for the extra that is missing; DataError, RunError; Stopped
+        after a signal.
         """
+        require_optuna()  # a dry run needs no trial of it
         asked = self._checked(arguments, fetch=True)
         plan = self.request.saved or SweepPlan((), self._words())
         with ExitStack() as stack:
@@ -172,6 +176,8 @@ class OptunaSweeper(CheckedSweeper):
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
+        if fetch:
+            self.check_machine(configs)
         if fetch and self._subset_stands_in(configs):
             fixed = on_subset(fixed)
             configs = self._corners(fixed, space)

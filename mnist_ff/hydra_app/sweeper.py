@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from mnist_ff.commands.check import check_device, check_trackers
 from mnist_ff.commands.resume import foreign_places
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
@@ -29,6 +30,7 @@ from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopp
 from mnist_ff.hydra_app.job import settled_job
 from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.hydra_app.making import JobMaker
+from mnist_ff.hydra_app.words import quoted, with_texts_kept
 from mnist_ff.interrupts import interruptible
 from mnist_ff.runs import shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, link_among_own_files, state_of, write_plan
@@ -77,6 +79,7 @@ class CheckedSweeper(BasicSweeper):
         """Check every job, see that each data set can be had, then launch. Errors: ConfigError, DataError, RunError."""
         plan = self.planned(arguments)
         if self.request.saved is None:
+            self.check_machine([job.config for job in plan.jobs])
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
             left, done = self.unfinished(plan)
@@ -108,6 +111,13 @@ class CheckedSweeper(BasicSweeper):
         if asked:
             check_same_grid(saved, self.checked_jobs(self._grid(asked)))
         return saved
+
+    def check_machine(self, configs: Sequence[Config]) -> None:
+        """See that the jobs can run: on the machine that launches them, unless others do. Errors: ConfigError."""
+        for trainer in () if self.detached else dict.fromkeys(config.trainer for config in configs):
+            check_device(trainer)
+        for logger in dict.fromkeys(config.logger for config in configs):
+            check_trackers(logger)
 
     def _check_rows(self, arguments: Sequence[str]) -> None:
         """Refuse rows of nothing, and a key that is typed in the rows and beside them. A preset's rows give way.
@@ -150,7 +160,8 @@ class CheckedSweeper(BasicSweeper):
         if params is not None and not OmegaConf.is_dict(params):
             raise ConfigError(f"hydra.sweeper.params={params}: must be keys with their values, {{seed: '0,1'}}")
         with config_errors():
-            kept, typed = check_overrides(loader, self._parse_config()), check_overrides(loader, arguments)
+            kept = check_overrides(loader, with_texts_kept(self._parse_config()), several=True)
+            typed = check_overrides(loader, arguments, several=True)
         _check_of_jobs(kept, "hydra.sweeper.params")
         _check_of_jobs([override for override in typed if override.is_sweep_override()], "several values")
         return [*kept, *(override for override in typed if not override.key_or_group.startswith("sweep."))]
@@ -365,14 +376,6 @@ def word(value: Any) -> str:
     return str(value) if plain else quoted(str(value))
 
 
-def quoted(text: str) -> str:
-    """A text in Hydra's quotes, with what is special in them and in omegaconf escaped."""
-    text = text.replace("${", "\\${")
-    text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + "\\'", text)
-    trailing = len(text) - len(text.rstrip("\\"))
-    return f"'{text}{chr(92) * trailing}'"
-
-
 def _crossed(job: Sequence[str], row: Sequence[str]) -> list[str]:
     """A job's words with a row's; what a person typed stands after what a file holds."""
     typed = {given.split("=")[0] for given in job}
@@ -391,9 +394,9 @@ def _check_different(jobs: Sequence[Job]) -> None:
 
 
 def check_new(directory: Path) -> None:
-    """Errors: RunError when a new sweep's directory is there already."""
+    """Errors: ConfigError when a new sweep's directory is there already."""
     if os.path.lexists(directory):
-        raise RunError(
+        raise ConfigError(
             f"{directory}: exists already; two sweeps never share a directory\n"
             f"mnist-ff train -m resume={directory} goes on with its jobs"
         )
@@ -406,7 +409,8 @@ def _make(directory: Path) -> None:
     except FileExistsError:
         raise RunError(f"{directory}: was made by another process just now") from None
     except OSError as error:
-        raise RunError(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
+        kind = ConfigError if isinstance(error, NotADirectoryError) else RunError
+        raise kind(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
 
 
 @contextmanager
