@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
 LAYERS = [
     {"errors", "records", "files", "passwords"},
+    {"reading"},
     {"config", "seeds", "frames", "canvas"},
-    {"photograph", "picture_file", "onnx_graph"},
+    {"photograph", "picture_file", "onnx_graph", "tensors"},
     {"data", "digits", "device", "interrupts", "runs"}
     | {"model", "optimizer", "schedule", "augment", "objective", "updates", "arrays"},
     {"fused", "cuda_kernels", "plain"},
@@ -78,8 +79,10 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
 WITHOUT_TORCH = [
     "config.py",
     "schedule.py",
+    "reading.py",
     "runs.py",
     "tables.py",
+    "tensors.py",
     "plots.py",
     "completion.py",
     "data/catalog.py",
@@ -103,7 +106,7 @@ def test_listing_runs_needs_no_torch(part: str) -> None:
     assert "torch" not in {name.split(".")[0] for name in imported(PACKAGE / part)}
 
 
-@pytest.mark.parametrize("name", ["errors", "records", "files", "passwords", "interrupts"])
+@pytest.mark.parametrize("name", ["errors", "records", "files", "passwords", "interrupts", "reading"])
 def test_the_lowest_files_need_the_standard_library_only(name: str) -> None:
     import sys
 

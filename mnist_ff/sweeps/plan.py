@@ -6,15 +6,16 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mnist_ff.config import Config, completed, config_from, config_to_dict, lasting
-from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.files import write_text
+from mnist_ff.reading import Fields, check_file, is_taken, json_values, read_bytes, read_json
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.finding import SEARCH
 from mnist_ff.sweeps.slurm import SUBMITTED
@@ -24,7 +25,7 @@ OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }
 """A sweep's own files, in its directory beside its jobs."""
-LARGEST = 256 << 20
+LARGEST = 128 << 20
 """Bytes of a jobs.json that is read; 10,000 jobs take 10 MB."""
 
 
@@ -94,24 +95,19 @@ def read_plan(directory: Path) -> SweepPlan:
     Errors: BadRunError naming the file.
     """
     path = directory / JOBS
-    if not path.is_file():
+    if not is_taken(path):
         raise BadRunError(f"{directory}: is not a sweep directory (it has no {JOBS})")
+    values = read_json(path, LARGEST)
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST:,} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        words, jobs = values["words"], values["jobs"]
-        if not isinstance(jobs, list):
-            raise TypeError("its jobs are not a list")
-        read = [_job(job, path) for job in jobs]
+        plan = Fields(values)
+        read = [_job(Fields(job, "a job"), path) for job in plan.items("jobs")]
         if len({job.subdir for job in read}) < len(read):
             raise ValueError("two jobs share a directory")
-        return SweepPlan(tuple(read), _words(words))
+        return SweepPlan(tuple(read), plan.texts("words"))
     except ConfigError as error:
         raise BadRunError(str(error)) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise BadRunError(f"{path}: not a sweep's jobs ({what})") from None
+    except ValueError as error:
+        raise BadRunError(f"{path}: not a sweep's jobs ({error})") from None
 
 
 def read_job(directory: Path, subdir: str) -> Job:
@@ -120,11 +116,11 @@ def read_job(directory: Path, subdir: str) -> Job:
     Errors: BadRunError naming the file.
     """
     path = directory / JOBS
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError):
-        content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
+    with suppress(ValueError, ConfigError):
+        content = read_bytes(path, LARGEST)
         found = content.index(f'"subdir": {json.dumps(subdir)}, "digest": '.encode())
         line = content[content.rindex(b"\n", 0, found) : content.index(b"\n", found)]
-        job = _job(json.loads(line.rstrip(b",")), path)
+        job = _job(Fields(json_values(path, line.rstrip(b","))), path)
         if job.subdir == subdir:
             return job
     try:
@@ -133,21 +129,18 @@ def read_job(directory: Path, subdir: str) -> Job:
         raise BadRunError(f"{path}: has no job {subdir}") from None
 
 
-def _job(values: Mapping[str, Any], path: Path) -> Job:
-    number, subdir = values["number"], values["subdir"]
+def _job(values: Fields, path: Path) -> Job:
+    """A job from a file. Errors: ValueError, ConfigError."""
+    number, subdir = values.values.get("number"), values.values.get("subdir")
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise TypeError(f"a job's number is {number!r}")
+        raise ValueError(f"a job's number is {number!r}")
     check_subdir(subdir)
-    job = Job(number, _words(values["overrides"]), subdir, config_from(completed(values["config"]), where=str(path)))
-    if job.digest != values["digest"]:
+    assert isinstance(subdir, str)
+    config = config_from(completed(values.fields("config").values), where=str(path))
+    job = Job(number, values.texts("overrides"), subdir, config)
+    if job.digest != values.text("digest"):
         raise ValueError(f"job {number}'s config is not the one that was saved")
     return job
-
-
-def _words(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(word, str) for word in values):
-        raise TypeError("words are not a list of texts")
-    return tuple(values)
 
 
 def check_subdir(subdir: Any) -> None:
@@ -170,10 +163,11 @@ def state_of(directory: Path, job: Job) -> State:
     Errors: BadRunError when another experiment lives in its directory, or a file there is not one of ours.
     """
     run = Run(directory / job.subdir)
-    config = run.file("config.yaml")
-    if not config.is_file():
+    try:
+        size = check_file(run.file("config.yaml"))
+    except MissingFileError:
         return "new"
-    if config.stat().st_size == 0:  # claimed, and killed before anything else
+    if size == 0:  # claimed, and killed before anything else
         return "begun"
     if not same_experiment(job.config, run.config()):
         raise BadRunError(f"{run.path}: holds another experiment than the sweep's job {job.number}")
