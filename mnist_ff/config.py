@@ -662,7 +662,7 @@ NESTING = (b"\n", b"\r", b"[", b"{", b"-", b"?")
 
 
 def _check_events(content: bytes, loader: Any) -> None:
-    """Look at a text's parts before they are put together, which is done level in level. Errors: ValueError."""
+    """Look at a text's parts before they are put together, which is done level in level. Errors: YAMLError."""
     if not any(mark in content for mark in (b"&", b"*")) and sum(map(content.count, NESTING)) < DEEPEST_YAML:
         return
     import yaml
@@ -670,11 +670,11 @@ def _check_events(content: bytes, loader: Any) -> None:
     levels = 0
     for event in yaml.parse(content, Loader=loader):
         if getattr(event, "anchor", None) is not None:
-            raise ValueError("it has an anchor or alias; write the values out")
+            raise yaml.YAMLError("it has an anchor or alias; write the values out")
         levels += isinstance(event, yaml.CollectionStartEvent)
         levels -= isinstance(event, yaml.CollectionEndEvent)
         if levels > DEEPEST_YAML:
-            raise ValueError("it is nested too deeply")
+            raise yaml.YAMLError("it is nested too deeply")
 
 
 @functools.cache

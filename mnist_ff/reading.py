@@ -199,7 +199,7 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts."""
-        found = self.items(key)
+        found = self._get(key, (list,), "a list of texts", False)
         if not all(isinstance(text, str) for text in found):
             raise ValueError(f"{self._prefix}{key} is not a list of texts")
         return tuple(found)

@@ -12,10 +12,11 @@ from typing import Any
 from mnist_ff.commands.runs import sweeps_below
 from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.reading import is_folder, is_taken, written_at
 from mnist_ff.records import EARLY
-from mnist_ff.runs import BEST, LAST, Run, began, chosen
+from mnist_ff.runs import BEST, LAST, Run, began, chosen, runs_below
 from mnist_ff.schedule import depends_on_length
-from mnist_ff.sweeps.finding import read_finding
+from mnist_ff.sweeps.finding import load_finding
 from mnist_ff.sweeps.plan import read_plan, state_of
 from mnist_ff.tables import note
 
@@ -43,11 +44,10 @@ def find_run(word: str, root: Path) -> Run:
 
     Errors: BadRunError.
     """
-    if word != LAST or Path(word).is_dir():
+    if word != LAST or is_folder(Path(word)):
         return Run.open(chosen(word, note, root))
-    configs = [*root.glob("*/config.yaml"), *root.glob("sweeps/*/*/config.yaml")]
-    for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True):
-        run = Run(path.parent)
+    for path in sorted(runs_below(root), key=lambda path: written_at(path / "config.yaml"), reverse=True):
+        run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
             summary = run.summary()
@@ -67,7 +67,7 @@ def find_sweep(word: str, root: Path) -> Path:
             "resume=best: is a run: mnist-ff train resume=best trainer.epochs=N gives it more epochs; with -m there is "
             "last, the newest sweep with something left, or a sweep directory"
         )
-    if word != LAST or Path(word).is_dir():
+    if word != LAST or is_folder(Path(word)):
         return Path(word)
     for sweep in sorted(sweeps_below(root), key=_begun, reverse=True):
         with suppress(BadRunError, OSError):
@@ -79,12 +79,12 @@ def find_sweep(word: str, root: Path) -> Path:
 
 def _begun(sweep: Path) -> float:
     """Seconds since 1970: by its name, or where that has no date by its newest entry."""
-    return began(sweep)[0] or sweep.stat().st_mtime
+    return began(sweep)[0] or written_at(sweep)
 
 
 def _has_something_left(sweep: Path) -> bool:
     """Whether a resume would run something: an unfinished job, or of a search a trial that has not ended."""
-    plan, finding = read_plan(sweep), read_finding(sweep)
+    plan, finding = read_plan(sweep), load_finding(sweep)
     if finding is not None:
         return sum(finding.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < finding.n_trials
     return any(state_of(sweep, job) != "finished" for job in plan.jobs)
@@ -127,7 +127,7 @@ def earlier_changes(run: Run) -> dict[str, Any]:
 def saved_config(run: Run) -> Config:
     """The config that the run was last trained with. Errors: BadRunError."""
     config = run.config()
-    if not run.file("environment.json").exists():
+    if not is_taken(run.file("environment.json")):
         return config
     try:
         return changed(config, earlier_changes(run))
