@@ -691,6 +691,13 @@ def _quick_loader() -> Any:
                 raise yaml.constructor.ConstructorError(None, None, "found a key twice", node.start_mark)
             return super().construct_mapping(node, deep=deep)
 
+        def construct_yaml_int(self, node: Any) -> Any:
+            value = super().construct_yaml_int(node)
+            if not -LARGEST_WHOLE <= value <= 2 * LARGEST_WHOLE:  # of too many digits it could not even be shown
+                raise yaml.constructor.ConstructorError(None, None, "found an endless number", node.start_mark)
+            return value
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
     Loader.yaml_implicit_resolvers = {
         first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in base.yaml_implicit_resolvers.items()

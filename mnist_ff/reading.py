@@ -48,12 +48,12 @@ def opened(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
         raise MissingFileError(f"{path}: is not there") from None
     except OSError as error:
         raise BadRunError(f"{path}: {_why(path, error)}") from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or (limit is not None and found.st_size > limit):
+        os.close(descriptor)
+        what = "is no file" if not stat.S_ISREG(found.st_mode) else f"is larger than {limit:,} bytes"
+        raise BadRunError(f"{path}: {what}")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise BadRunError(f"{path}: is no file")
-        if limit is not None and found.st_size > limit:
-            raise BadRunError(f"{path}: is larger than {limit:,} bytes")
         try:
             yield file
         except OSError as error:
