@@ -28,6 +28,7 @@ MOST_VALUES = 5_000_000
 DEEPEST = 40
 """Brackets within brackets in a JSON file."""
 LARGEST_INTEGER = 1 << 64
+PIECE = 1 << 16
 LARGEST_TABLE = 256 << 20
 """Bytes of a CSV file that is read."""
 LONGEST_ROW = 1_000
@@ -78,7 +79,8 @@ def check_file(path: Path, limit: int | None = None) -> int:
 def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a file. Errors: as opened()."""
     with opened(path, limit) as file:
-        content = file.read(limit + 1)  # it may grow meanwhile
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size + PIECE, limit) + 1)  # it may grow meanwhile; room is made for what is asked for
     if len(content) > limit:
         raise BadRunError(f"{path}: is larger than {limit:,} bytes")
     return content

@@ -188,6 +188,7 @@ def _final(path: Path) -> _Final | None:
     """The final accuracies of a finished run; None for any other: a broken directory is not the one that is meant."""
     run = Run(path)
     try:
+        run.config()
         summary = run.summary()
         if summary is None or summary.status != "finished" or summary.score is None:
             return None

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import random
 import resource
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mnist_ff import cli
+from mnist_ff.checkpoint import SEAL
 from mnist_ff.sweeps.finding import Finding, write_finding
 from tests.sweep_maker import make_sweep, product
 
@@ -129,13 +134,15 @@ def _places(values: Any) -> Iterator[tuple[Any, Any]]:
 
 
 ODD_YAML = [
-    "[a]", "{a: b}", "null", "true", "-1", ".nan", ".inf", "1e999", "1" + "0" * 400, "0x" + "f" * 6000, "[24000, 24000]",
-    "'x'", "", "!!binary abcd", "!!int ''", "!!timestamp x", "!!bool x", "!!python/object/apply:os.system [true]", "2026-01-01",
-    "&a [*a]", "*a", "&a x", "[" * 3000, "[" * 5000 + "]" * 5000, "- " * 3000, "? " * 3000, "[" + "a, " * 20_000 + "]", "|", "'", "1:30",
+    "[a]", "{a: b}", "null", "true", "-1", ".nan", ".inf", "1e999", "1" + "0" * 400, "0x" + "f" * 6000, "|", "'", "1:30",
+    "'x'", "", "!!binary abcd", "!!int ''", "!!timestamp x", "!!bool x", "!!python/object/apply:os.system [true]",
+    "&a [*a]", "*a", "&a x", "[" * 3000, "[" * 5000 + "]" * 5000, "- " * 3000, "? " * 3000, "2026-01-01",
+    "[" + "a, " * 20_000 + "]", "[24000, 24000]",
     "\"\\ud800\"", "\"\\0\"", "${oc.env:HOME}", "[]", "[[[[8]]]]", "- 8\n  - 9", "../../x", "999999999999999999999999",
 ]  # fmt: skip
 BOMB = "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n" for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 
@@ -179,7 +186,11 @@ def header_changed(rng: random.Random, content: bytes) -> bytes:
     if kind == 0:
         header = value_changed(rng, header)
     elif kind == 1:
-        for old, new in (("F32", rng.choice(("F16", "BF16", "F64", "I32", "F8_E5M2", "X"))), ("U8", "I8"), ("I64", "F64")):
+        for old, new in (
+            ("F32", rng.choice(("F16", "BF16", "F64", "I32", "F8_E5M2", "X"))),
+            ("U8", "I8"),
+            ("I64", "F64"),
+        ):
             header = header.replace(f'"{old}"'.encode(), f'"{new}"'.encode())
     elif kind == 2:
         place = 4 * rng.randrange(len(numbers) // 4)
@@ -276,3 +287,183 @@ def fuzz(made: Path, file: Path, count: int, mnist_ff: Command) -> None:
 @pytest.mark.parametrize("file", COMMANDS, ids=str)
 def test_a_thousand_spoilt_files_end_no_command(file: Path, made: Path, mnist_ff: Command) -> None:
     fuzz(made, file, int(os.environ.get("MNIST_FF_FUZZ", "1000")), mnist_ff)
+
+
+def test_spoilt_files_end_no_command(made: Path, mnist_ff: Command) -> None:
+    """The quick form: every replacement and some changes of each file, by the commands that only read."""
+    for file, commands in COMMANDS.items():
+        quick = [words for words in commands if words[0] in ("runs", "report")]
+        for number in range(len(REPLACEMENTS) + 2 if quick else 0):
+            words = quick[number % len(quick)]
+            told = spoil(made, file, number)
+            assert fault(words, mnist_ff) is None, f"mnist-ff {' '.join(words)}  {told}"
+
+
+def make(path: Path) -> Path:
+    """A finished run of numbers alone."""
+    make_sweep(path.parent / "a sweep", [{}], lambda values: 0.9)
+    shutil.move(path.parent / "a sweep" / "0", path)
+    shutil.rmtree(path.parent / "a sweep")
+    return path
+
+
+def with_config(text: str) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        with (run / "config.yaml").open("a") as file:
+            file.write(text)
+
+    return change
+
+
+def with_key(key: str, value: str) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        text = (run / "config.yaml").read_text()
+        assert key in text
+        (run / "config.yaml").write_text(text.replace(key, value, 1))
+
+    return change
+
+
+def replaced(name: str, put: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        (run / name).unlink()
+        put(run / name)
+
+    return change
+
+
+def with_share(run: Path) -> None:
+    path = run / "summary.json"
+    path.write_text(path.read_text().replace("0.9", "9"))
+
+
+BAD_NEIGHBOURS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a list for a name": (with_key("name: mnist_5k", "name: [a]"), "data.name=['a']: must be one of"),
+    "an alias bomb": (with_config(BOMB), "anchor or alias"),
+    "three megabytes of list": (with_config("x:\n" + "- a\n" * 750_000), "is larger than"),
+    "levels without end": (with_config("x: " + "[" * 50 + "]" * 50 + "\n"), "nested too deeply"),
+    "a number of 6,000 digits": (with_key("seed: 0", "seed: 0x" + "f" * 6000), "endless number"),
+    "a pipe for a config": (replaced("config.yaml", put_a_pipe), "is no file"),
+    "a link for a summary": (replaced("summary.json", put_a_link), "is a link"),
+    "a share above one": (with_share, "not from 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("spoilt", "reason"), BAD_NEIGHBOURS.values(), ids=BAD_NEIGHBOURS.keys())
+def test_a_bad_neighbour_is_a_broken_row(spoilt: Callable[[Path], None], reason: str, mnist_ff: Command) -> None:
+    good, bad = make(Path("outputs/2026-01-01_00-00-00_good")), make(Path("outputs/2026-01-02_00-00-00_bad"))
+    spoilt(bad)
+    values = json.loads(mnist_ff("runs", "--json")[1])
+    assert [value["status"] for value in values] == ["broken", "finished"]
+    assert reason in values[0]["reason"]
+    code, out, err = mnist_ff("compare", str(bad), str(good))
+    assert (code, err) == (0, "")
+    assert f"broken  {bad}" in out
+    for word in ("last", "best"):
+        assert f"{word} is {good}" in mnist_ff("compare", word)[2]
+    code, _, err = mnist_ff("train", f"resume={bad}", "trainer.epochs=2")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "bad" in err
+    assert "resume=last: no run in outputs/ is unfinished" in mnist_ff("train", "resume=last")[2]
+
+
+@pytest.mark.parametrize("seconds", [300_000_000_000, -100_000_000_000])
+def test_a_file_of_no_calendars_year_is_a_line(seconds: int, mnist_ff: Command) -> None:
+    run = make(Path("outputs/a"))
+    try:
+        os.utime(run / "config.yaml", (seconds, seconds))
+    except OSError as error:
+        pytest.skip(f"this file system has no such time ({error})")
+    code, out, err = mnist_ff("runs", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)[0]["status"] == "finished"
+    assert mnist_ff("runs")[0] == 0
+    assert mnist_ff("compare", "last")[0] == 0
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_broken_row(
+    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(Path("outputs/good"))
+    closed = make(Path("outputs/closed"))
+    asked = os.lstat
+
+    def lstat(path: Any, **keys: Any) -> os.stat_result:
+        if "closed/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return asked(path, **keys)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    closed.chmod(0)
+    try:
+        found = {value["path"]: value for value in json.loads(mnist_ff("runs", "--json")[1])}
+        assert found[str(closed)]["status"] == "broken"
+        assert "Permission denied" in found[str(closed)]["reason"]
+        assert found["outputs/good"]["status"] == "finished"
+    finally:
+        closed.chmod(0o755)
+
+
+def test_a_network_that_is_not_the_files_takes_no_memory(copied: Path, mnist_ff: Command) -> None:
+    """24,000 by 24,000 weights would take 2 GB."""
+    with_key("- 8\n", "- 24000\n  - 24000\n")(RUN)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for words in (["evaluate", str(RUN)], ["predict", str(RUN), "--index", "0"], AGAIN[0]):
+        code, _, err = mnist_ff(*words)
+        assert code == 2, err
+        assert len(err.splitlines()) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KILOBYTES / 4
+
+
+def packed(values: Any, method: int = zipfile.ZIP_STORED) -> bytes:
+    """What torch.save() makes of values, its parts packed anew, with a seal."""
+    buffer, again = io.BytesIO(), io.BytesIO()
+    torch.save(values, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(again, "w", method) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    content = again.getvalue() if method else buffer.getvalue()
+    return content + SEAL + hashlib.sha256(content).digest()
+
+
+def saved_with(**changes: Any) -> Callable[[dict[str, Any]], bytes]:
+    return lambda values: packed({**values, **changes})
+
+
+class Terabyte:
+    """Pickles as a call that torch allows, and that would take a terabyte."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return bytearray, (1 << 40,)
+
+
+CHECKPOINTS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "a zip bomb": lambda values: packed({**values, "x": torch.zeros(1 << 22)}, zipfile.ZIP_DEFLATED),
+    "an epoch that is a text": saved_with(epoch="1"),
+    "an epoch that is a fraction": saved_with(epoch=0.5),
+    "an epoch that never comes": saved_with(epoch=10**30),
+    "batches of texts": saved_with(batches=[("1", 2, 3.0)]),
+    "weights that are numbers": saved_with(model={"layers.0.weight": 3}),
+    "no optimizer": saved_with(optimizer=[]),
+    "an optimizer without its state": saved_with(optimizer={"state": {}, "param_groups": 3}),
+    "a generator of another size": saved_with(dropout=torch.zeros(3, dtype=torch.uint8)),
+    "a generator without end": saved_with(dropout=torch.zeros(1, dtype=torch.uint8).expand(1 << 40)),
+    "a device that is a number": saved_with(device=7),
+    "a buffer of a terabyte": saved_with(x=Terabyte()),
+}
+
+
+@pytest.mark.parametrize("make_checkpoint", CHECKPOINTS.values(), ids=CHECKPOINTS.keys())
+def test_a_sealed_checkpoint_of_odd_kinds_is_one_line(
+    make_checkpoint: Callable[[dict[str, Any]], bytes], copied: Path, mnist_ff: Command
+) -> None:
+    path = RUN / "checkpoint.pt"
+    values = torch.load(path, weights_only=True)
+    path.write_bytes(make_checkpoint(values))
+    kept = (RUN / "batches.csv").read_bytes()
+    code, _, err = mnist_ff(*AGAIN[0])
+    assert code == 2, err
+    assert str(RUN) in err
+    assert len(err.splitlines()) == 1
+    assert (RUN / "batches.csv").read_bytes() == kept
