@@ -134,7 +134,7 @@ def _places(values: Any) -> Iterator[tuple[Any, Any]]:
 
 
 ODD_YAML = [
-    "[a]", "{a: b}", "null", "true", "-1", ".nan", ".inf", "1e999", "1" + "0" * 400, "0x" + "f" * 6000, "|", "'", "1:30",
+    "[a]", "{a: b}", "null", "true", "-1", ".nan", ".inf", "1e999", "1" + "0" * 400, "0x" + "f" * 6000, "|", "1:30",
     "'x'", "", "!!binary abcd", "!!int ''", "!!timestamp x", "!!bool x", "!!python/object/apply:os.system [true]",
     "&a [*a]", "*a", "&a x", "[" * 3000, "[" * 5000 + "]" * 5000, "- " * 3000, "? " * 3000, "2026-01-01",
     "[" + "a, " * 20_000 + "]", "[24000, 24000]",
@@ -290,10 +290,10 @@ def test_a_thousand_spoilt_files_end_no_command(file: Path, made: Path, mnist_ff
 
 
 def test_spoilt_files_end_no_command(made: Path, mnist_ff: Command) -> None:
-    """The quick form: every replacement and some changes of each file, by the commands that only read."""
-    for file, commands in COMMANDS.items():
+    """The quick form: some replacements and changes of each file, by the commands that only read."""
+    for place, (file, commands) in enumerate(COMMANDS.items()):
         quick = [words for words in commands if words[0] in ("runs", "report")]
-        for number in range(len(REPLACEMENTS) + 2 if quick else 0):
+        for number in range(place % 3, len(REPLACEMENTS) + 2 if quick else 0, 3):
             words = quick[number % len(quick)]
             told = spoil(made, file, number)
             assert fault(words, mnist_ff) is None, f"mnist-ff {' '.join(words)}  {told}"

@@ -13,7 +13,7 @@ from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.records import CLASSES
 from mnist_ff.sweeps.collect import Row
 from mnist_ff.sweeps.statistics import EXACT_BELOW, mcnemar
-from mnist_ff.tensors import WHOLE, Wanted, read_tensors
+from mnist_ff.tensors import WHOLE, Wanted, opened_tensors
 
 ANSWERS = "predictions.safetensors"
 LARGEST = 64 << 20
@@ -81,14 +81,16 @@ def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """A run's answers and the labels, each (N,). Errors: NoTestError."""
     file = path / ANSWERS
     try:
-        found = read_tensors(file, LARGEST, {"answers": CLASS, "labels": CLASS})
+        with opened_tensors(file, LARGEST) as saved:
+            parts = [saved.get_slice(name) for name in ("answers", "labels")]
+            fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
+            found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
     except MissingFileError:
         raise NoTestError(f"{path} has no {ANSWERS}") from None
     except BadRunError as error:
         said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
         raise NoTestError(f"{file} is not readable ({said})") from None
-    answers, labels = found["answers"], found["labels"]
-    named = all(len(values) and values.min() >= 0 and values.max() < CLASSES for values in (answers, labels))
-    if answers.shape != labels.shape or not named:
+    named = [len(values) > 0 and values.min() >= 0 and values.max() < CLASSES for values in found]
+    if not found or not all(named) or found[0].shape != found[1].shape:
         raise NoTestError(f"{file} is not a run's answers")
-    return answers, labels
+    return found[0], found[1]
