@@ -401,7 +401,7 @@ def _below(folder: str, start: str, runs: bool, sweeps: bool) -> Iterator[str]:
     except OSError:
         return
     for entry in entries:
-        if not entry.name.startswith(start) or entry.name.startswith(".") or not entry.is_dir():
+        if not entry.name.startswith(start) or entry.name.startswith(".") or not os.path.isdir(entry.path):
             continue
         path = f"{head}{entry.name}"
         if path.startswith("-"):

@@ -21,9 +21,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.passwords import holds_password, without_password
 from mnist_ff.paths import absolute, check_text
+from mnist_ff.reading import read_bytes
 
 T = TypeVar("T")
 
@@ -579,28 +580,46 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-QUICK_YAML = 4096
-"""Bytes of a file that libyaml may read. It recurses in C: a long file of brackets would end the process."""
+LARGEST_YAML = 256 << 10
+"""Bytes of a YAML file that is read; a run's config takes 2 KB."""
+DEEPEST_YAML = 20
+"""Levels of a YAML file; a run's config has three."""
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file as plain values, to be read only. Interpolations stay text: nothing in a file is looked up or run.
+    """A YAML file of the package, or of a user's own making, as plain values, to be read only.
 
-    Errors: ConfigError naming the file.
+    Interpolations stay text: nothing in a file is looked up or run. Errors: ConfigError naming the file.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    try:
+        return yaml_values(path, path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: not readable as YAML ({error.strerror})") from None
+
+
+def read_saved_yaml(path: Path) -> Any:
+    """The same of a file that a stranger may have written: no link, no pipe, and of limited size.
+
+    Errors: BadRunError naming the file.
+    """
+    content = read_bytes(path, LARGEST_YAML)
+    try:
+        return yaml_values(path, content)
+    except ConfigError as error:
+        raise BadRunError(str(error)) from None
+
+
+def yaml_values(path: Path, content: bytes) -> Any:
+    """The values of a YAML text. Errors: ConfigError naming the file, also for aliases, which can make a text of a
+    kilobyte an endless one, and for levels without end."""
     from yaml import YAMLError
 
     try:
-        content = path.read_bytes()
-        if _quick_loader() is not None and len(content) <= QUICK_YAML:
-            blocks = _blocks(content)
-            return _quick_yaml(content) if blocks is None else blocks
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OmegaConfBaseException, YAMLError, ValueError, RecursionError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path}: not readable as YAML ({first})") from None
+        blocks = _blocks(content)
+        return _quick_yaml(content) if blocks is None else blocks
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ConfigError(f"{path}: not readable as YAML ({brief_text(lines[0])})") from None
 
 
 BLOCK = re.compile(rb"[a-z_]+:(?: .*)?\n(?: .*\n)*")
@@ -615,7 +634,7 @@ def _blocks(content: bytes) -> dict[str, Any] | None:
     from yaml import YAMLError
 
     texts = BLOCK.findall(content)
-    if not texts or sum(map(len, texts)) < len(content) or b"&" in content:
+    if not texts or sum(map(len, texts)) < len(content):
         return None
     try:
         keys = [_block(text) for text in texts]
@@ -632,17 +651,36 @@ def _block(text: bytes) -> Any:
 
 def _quick_yaml(content: bytes) -> Any:
     loader = _quick_loader()
+    _check_events(content, loader)
     return loader(content).get_single_data()
+
+
+NESTING = (b"\n", b"\r", b"[", b"{", b"-", b"?")
+"""What a level of a YAML text needs one of."""
+
+
+def _check_events(content: bytes, loader: Any) -> None:
+    """Look at a text's parts before they are put together, which is done level in level. Errors: YAMLError."""
+    if not any(mark in content for mark in (b"&", b"*")) and sum(map(content.count, NESTING)) < DEEPEST_YAML:
+        return
+    import yaml
+
+    levels = 0
+    for event in yaml.parse(content, Loader=loader):
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError("it has an anchor or alias; write the values out")
+        levels += isinstance(event, yaml.CollectionStartEvent)
+        levels -= isinstance(event, yaml.CollectionEndEvent)
+        if levels > DEEPEST_YAML:
+            raise yaml.YAMLError("it is nested too deeply")
 
 
 @functools.cache
 def _quick_loader() -> Any:
-    """libyaml's safe loader, six times as fast as Python's, with omegaconf's floats; None where it is missing."""
+    """libyaml's safe loader, six times as fast as Python's, which stands in for it, with omegaconf's floats."""
     import yaml
 
-    base = getattr(yaml, "CSafeLoader", None)
-    if base is None:
-        return None
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc,valid-type]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -651,6 +689,13 @@ def _quick_loader() -> Any:
                 raise yaml.constructor.ConstructorError(None, None, "found a key twice", node.start_mark)
             return super().construct_mapping(node, deep=deep)
 
+        def construct_yaml_int(self, node: Any) -> Any:
+            value = super().construct_yaml_int(node)
+            if not -LARGEST_WHOLE <= value <= 2 * LARGEST_WHOLE:  # of too many digits it could not even be shown
+                raise yaml.constructor.ConstructorError(None, None, "found an endless number", node.start_mark)
+            return value
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
     Loader.yaml_implicit_resolvers = {
         first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in base.yaml_implicit_resolvers.items()
@@ -805,7 +850,7 @@ def sweep_keys() -> dict[str, str]:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean X?' for the closest of `words`, or nothing."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -832,7 +877,7 @@ def _meaning(hint: Any) -> str:
 def _section(section: type[T], values: Any, path: str) -> T:
     """One dataclass from a mapping; `path` is its dotted key, empty for the whole."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{path or 'config'}={values!r}: must be a group of keys")
+        raise ConfigError(f"{path or 'config'}={brief_text(repr(values))}: must be a group of keys")
     variant = _variant(section, values, path)
     hints = _hints(typing.cast(Any, variant))
     prefix = f"{path}." if path else ""
@@ -869,9 +914,9 @@ def _variant(section: type[T], values: Mapping[str, Any], path: str) -> type[T]:
         return section
     variants = VARIANTS[section]
     name = values.get("name")
-    if name not in variants:
-        allowed = ", ".join(variants)
-        raise ConfigError(f"{path}.name={name}: must be one of {allowed}{nearest(str(name), variants)}")
+    if not isinstance(name, str) or name not in variants:
+        allowed, given = ", ".join(variants), brief_text(name)
+        raise ConfigError(f"{path}.name={given}: must be one of {allowed}{nearest(given, variants)}")
     return variants[name]
 
 
@@ -894,11 +939,11 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         checked = _value(_bare(hint), value, path)
         for note in hint.__metadata__:
             if isinstance(note, Range) and not note.allows(checked):
-                raise ConfigError(f"{path}={value}: must be {note}")
+                raise ConfigError(f"{path}={brief_text(value)}: must be {note}")
             if isinstance(note, Store):
                 note.check(path, checked)
             if isinstance(note, Pattern) and not note.allows(checked):
-                raise ConfigError(f"{path}={value}: must be {_meaning(hint)}")
+                raise ConfigError(f"{path}={brief_text(value)}: must be {_meaning(hint)}")
         return checked
     if dataclasses.is_dataclass(hint):
         return _section_once(typing.cast(type, hint), value, path)
@@ -929,36 +974,56 @@ def _optional(hint: Any, value: Any, path: str) -> Any:
 def _choice(allowed: tuple[Any, ...], value: Any, path: str) -> Any:
     if value in allowed:
         return value
-    names = [str(name) for name in allowed]
-    raise ConfigError(f"{path}={value}: must be one of {', '.join(names)}{nearest(str(value), names)}")
+    names, given = [str(name) for name in allowed], brief_text(value)
+    raise ConfigError(f"{path}={given}: must be one of {', '.join(names)}{nearest(given, names)}")
 
 
 def _items(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{path}={value}: must be a list, such as {path}=[...]")
+        raise ConfigError(f"{path}={brief_text(value)}: must be a list, such as {path}=[...]")
     return tuple(_value(hint, item, f"{path}[{index}]") for index, item in enumerate(value))
 
 
 def _row(value: Any, path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}={value!r}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}")
+        given = brief_text(repr(value))
+        raise ConfigError(f"{path}={given}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}")
     return {str(key): inner for key, inner in flat(value).items()}
 
 
+LARGEST_WHOLE = 1 << 63
+"""Above every whole number that a key may be."""
+
+
 def _scalar(hint: Any, value: Any, path: str) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int) and not -LARGEST_WHOLE <= value < LARGEST_WHOLE:  # before it is shown: it may be endless
+        raise ConfigError(f"{path}: must be below 2**63")
     if hint is bool and isinstance(value, bool):
         return value
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+    if hint is int and number and isinstance(value, int):
         return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if hint is float and number:
         if abs(value) > sys.float_info.max or math.isnan(value):
             raise ConfigError(f"{path}={value}: must be a finite number")
         return float(value)
-    if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+    if hint is str and (number or isinstance(value, str)):
         check_text(path, str(value))
         return str(value)
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    raise ConfigError(f"{path}={'null' if value is None else value}: must be {words[hint]}")
+    raise ConfigError(f"{path}={'null' if value is None else brief_text(value)}: must be {words[hint]}")
+
+
+LONGEST_SHOWN = 200
+
+
+def brief_text(value: Any) -> str:
+    """A value for a message of one line: a list of a megabyte is cut."""
+    try:
+        shown = str(value)
+    except (ValueError, RecursionError):  # a whole number of too many digits
+        return "..."
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
 
 
 def _check_between_keys(config: Config) -> None:

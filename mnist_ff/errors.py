@@ -28,6 +28,10 @@ class BadRunError(ConfigError):
     """A path was given as a run directory and is not a readable one."""
 
 
+class MissingFileError(BadRunError):
+    """A run has no such file."""
+
+
 class DataError(MnistError):
     """A data set could not be had, or is not what it should be."""
 

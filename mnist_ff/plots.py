@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from mnist_ff.canvas import new_figure, save_picture
+from mnist_ff.reading import is_taken
 from mnist_ff.runs import AUGMENTED, Run
+from mnist_ff.tensors import opened_tensors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def _epochs(run: Run, title: str) -> Figure:
 
 
 def _confusion(run: Run, title: str) -> Figure:
-    answers = load_file(run.file("predictions.safetensors"))
+    answers = _answers(run, "answers", "labels")
     counts = np.zeros((10, 10), dtype=int)
     np.add.at(counts, (answers["labels"], answers["answers"]), 1)
     figure, axes = new_figure(7, 6.5)
@@ -126,7 +127,7 @@ def _confusion(run: Run, title: str) -> Figure:
 
 
 def _mistakes(run: Run, title: str) -> Figure:
-    answers = load_file(run.file("predictions.safetensors"))
+    answers = _answers(run, "answers", "labels", "worst_rows", "worst_images", "probabilities")
     figure, _ = new_figure(8, 9.2, axes=False)
     figure.suptitle(_joined("The 25 worst mistakes, test images", title), parse_math=False)
     for place, (row, image) in enumerate(zip(answers["worst_rows"], answers["worst_images"], strict=True)):
@@ -139,7 +140,8 @@ def _mistakes(run: Run, title: str) -> Figure:
 
 
 def _weights(run: Run, title: str) -> Figure:
-    weights = load_file(run.file("model.safetensors"))["layers.0.weight"]
+    with opened_tensors(run.file("model.safetensors")) as saved:
+        weights = saved.get_tensor("layers.0.weight")
     shown = weights[:WEIGHT_TILES]
     figure, _ = new_figure(8, 8.4, axes=False)
     figure.suptitle(_joined(f"First-layer weights, {len(shown)} of {len(weights)} units", title), parse_math=False)
@@ -152,7 +154,8 @@ def _weights(run: Run, title: str) -> Figure:
 
 
 def _augmented(run: Run, title: str) -> Figure:
-    rows = load_file(run.file(AUGMENTED))["images"]
+    with opened_tensors(run.file(AUGMENTED)) as saved:
+        rows = saved.get_tensor("images")
     figure, axes = new_figure(9, 0.6 + 0.9 * len(rows))
     _title(axes, "Training images, and what the network sees of each", title)
     count, across, height, width = rows.shape
@@ -161,6 +164,11 @@ def _augmented(run: Run, title: str) -> Figure:
     axes.axvline(width - 0.5, color=SMOOTH, linewidth=1)
     axes.set_axis_off()
     return figure
+
+
+def _answers(run: Run, *names: str) -> dict[str, np.ndarray]:
+    with opened_tensors(run.file("predictions.safetensors")) as saved:
+        return {name: saved.get_tensor(name) for name in names}
 
 
 DRAWINGS: dict[str, Drawing] = {
@@ -175,7 +183,7 @@ DRAWINGS: dict[str, Drawing] = {
 
 def drawings_of(run: Run) -> dict[str, Drawing]:
     """The pictures that a run has: only one whose images were augmented has them drawn."""
-    return {name: draw for name, draw in DRAWINGS.items() if name != "augmented" or run.file(AUGMENTED).exists()}
+    return {name: draw for name, draw in DRAWINGS.items() if name != "augmented" or is_taken(run.file(AUGMENTED))}
 
 
 def _title(axes: Axes, what: str, title: str) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +17,24 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_ff.config import Config, completed, config_from, config_to_dict, flat, read_yaml, to_yaml
-from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.files import first_link, remove_leftovers, write_text
+from mnist_ff.config import Config, completed, config_from, config_to_dict, flat, read_saved_yaml, to_yaml
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
+from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
 from mnist_ff.paths import check_text, expanded, printed
-from mnist_ff.records import BatchRecord, EpochRecord, Summary
+from mnist_ff.reading import (
+    Fields,
+    is_file,
+    is_folder,
+    is_taken,
+    listed,
+    opened,
+    read_json,
+    read_lines,
+    read_object,
+    read_rows,
+    written_at,
+)
+from mnist_ff.records import BatchRecord, EpochRecord, Score, Summary
 
 OUTPUTS = Path("outputs")
 """Where runs go, unless hydra.run.dir says another place."""
@@ -35,6 +47,9 @@ NEAR = 4096
 EPOCH = datetime.fromtimestamp(0, UTC)
 CLOCKS_DIFFER = 86_400
 """Seconds that another machine's clock may be ahead."""
+
+ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
+"""What a run's own summary may say."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 HELD = 1.0
@@ -125,14 +140,37 @@ def chosen(word: str, say: Callable[[str], None], root: Path = OUTPUTS) -> Path:
     """
     if not word:
         raise BadRunError(f"an empty word names no run; give a run directory, {LAST} or {BEST}")
-    if word not in (LAST, BEST) or Path(word).is_dir():
+    if word not in (LAST, BEST) or is_folder(Path(word)):
         return Path(word)
     runs = sorted(runs_below(root), key=began, reverse=True)
     if not runs:
         raise BadRunError(f"{word}: there is no run in {root}/; mnist-ff train makes one, or give a run directory")
-    path, why = (runs[0], f"the newest of {len(runs)}") if word == LAST else _best(runs, root)
+    path, why = _last(runs, root) if word == LAST else _best(runs, root)
     say(f"{word} is {path}: {why}")
     return path
+
+
+def _last(runs: list[Path], root: Path) -> tuple[Path, str]:
+    """The first of the runs that can be read, the newest first in `runs`; and why it is that one."""
+    for place, path in enumerate(runs):
+        if _is_readable(Run(path)):
+            skipped = f" ({place} newer broken)" if place else ""
+            return path, f"the newest of {len(runs)}{skipped}"
+    raise BadRunError(f"{LAST}: every run in {root}/ is broken; mnist-ff runs says why")
+
+
+def _is_readable(run: Run) -> bool:
+    """Whether a run's config can be read, and its summary and its epochs where there are some."""
+    try:
+        run.config()
+        run.summary()
+        for _ in read_rows(run.file("epochs.csv"), EPOCH_COLUMNS, torn=True):
+            pass
+    except MissingFileError:  # it has only begun
+        return True
+    except BadRunError:
+        return False
+    return True
 
 
 def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
@@ -168,28 +206,51 @@ def _final(path: Path) -> _Final | None:
     """The final accuracies of a finished run; None for any other: a broken directory is not the one that is meant."""
     run = Run(path)
     try:
+        run.config()
         summary = run.summary()
         if summary is None or summary.status != "finished" or summary.score is None:
             return None
         validation = (run.epochs() or [{}])[-1].get("validation_accuracy")
-        final = _Final(path, str(summary.data), summary.score.samples, float(summary.score.accuracy), validation)
-    except (BadRunError, ValueError, TypeError):
+        final = _Final(path, summary.data, summary.score.samples, summary.score.accuracy, validation)
+    except BadRunError:
         return None
-    good = all(0 <= accuracy <= 1 for accuracy in (final.test, final.validation) if accuracy is not None)
-    return final if good else None
+    return final
 
 
 def runs_below(path: Path, depth: int = LEVELS) -> Iterator[Path]:
-    """Directories with a config.yaml, at any of the first levels: a subdirectory's name may hold a slash."""
-    try:
-        folders = [entry for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
-    except OSError:
-        return
-    for folder in folders:
-        if (folder / "config.yaml").exists():
+    """Directories with a config.yaml, at any of the first levels: a subdirectory's name may hold a slash.
+
+    Among them those that cannot be looked into, as they may be runs: who reads them says why they are broken.
+    Errors: BadRunError where `path` itself, which is there, cannot be listed.
+    """
+    if is_folder(path):
+        yield from _runs_in(listed(path), depth)
+
+
+def _runs_in(entries: Iterable[Path], depth: int) -> Iterator[Path]:
+    for folder in entries:
+        if folder.name.startswith(".") or not is_folder(folder):
+            continue
+        if may_be_run(folder):
             yield folder
         elif depth > 1 and not folder.is_symlink():
-            yield from runs_below(folder, depth - 1)
+            try:
+                inner = listed(folder)
+            except BadRunError:
+                yield folder
+                continue
+            yield from _runs_in(inner, depth - 1)
+
+
+def may_be_run(folder: Path) -> bool:
+    """Whether a folder has a config.yaml, of whatever kind, or cannot be asked."""
+    try:
+        os.lstat(folder / "config.yaml")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def link_of_a_sweep(path: Path) -> Path | None:
@@ -197,9 +258,9 @@ def link_of_a_sweep(path: Path) -> Path | None:
     whole = Path(os.path.abspath(path))
     links: list[Path] = []
     for place in (whole, *whole.parents[:LEVELS]):
-        if links and any((place / name).is_file() for name in OF_A_SWEEP):
+        if links and any(is_file(place / name) for name in OF_A_SWEEP):
             return links[-1]
-        if place.is_symlink():
+        if os.path.islink(place):
             links.append(place)
     return None
 
@@ -207,7 +268,7 @@ def link_of_a_sweep(path: Path) -> Path | None:
 def began(path: Path) -> tuple[float, float]:
     """When a run began, to order runs by, in seconds since 1970, whatever the clock on the wall showed there: as its
     environment.json says, else the time of its config.yaml; that time again tells runs of one second apart."""
-    written = _written(path / "config.yaml")
+    written = written_at(path / "config.yaml")
     started = _started(path / "environment.json")
     return (written if started is None else started), written
 
@@ -215,30 +276,22 @@ def began(path: Path) -> tuple[float, float]:
 def sweep_began(path: Path) -> tuple[float, float]:
     """The same of a sweep: as its jobs.json says, else when the first of its runs began, else its files' own time."""
     jobs, made = OF_A_SWEEP
-    written = _written(path / made) or _written(path / jobs)  # a search writes its jobs again and again
+    written = written_at(path / made) or written_at(path / jobs)  # a search writes its jobs again and again
     started = _started(path / jobs)
     if started is None:
-        started = min((began(run)[0] for run in runs_below(path)), default=None)
-    return (written or _written(path) if started is None else started), written
-
-
-def _written(path: Path) -> float:
-    """When a file was last changed; 0 where there is none."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+        with suppress(BadRunError):  # a folder that cannot be listed
+            started = min((began(run)[0] for run in runs_below(path)), default=None)
+    return (written or written_at(path) if started is None else started), written
 
 
 def _started(path: Path) -> float | None:
     """A moment near a file's beginning, in seconds since 1970; None for one that has no offset from UTC or that no
     clock can have shown yet."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
-        with open(descriptor, "rb") as file:
+        with opened(path) as file:
             found = re.search(rb'"started"\s*:\s*"([0-9TZ:.+-]{1,40})"', file.read(NEAR))
         moment = datetime.fromisoformat(found[1].decode()) if found else None
-    except (OSError, ValueError):
+    except (BadRunError, ValueError):
         return None
     if moment is None or moment.utcoffset() is None:
         return None
@@ -284,12 +337,13 @@ class Run:
         Errors: BadRunError naming what is missing.
         """
         run = cls(Path(path))
-        if not run.path.is_dir():
-            what = "is not a directory" if run.path.exists() else "does not exist"
+        if not is_folder(run.path):
+            what = "is not a directory" if is_taken(run.path) else "does not exist"
             raise BadRunError(f"{path}: {what}; give a run directory, such as one in outputs/")
-        if not run.file("config.yaml").is_file():
+        if not may_be_run(run.path):
             raise BadRunError(f"{path}: is not a run directory (it has no config.yaml)")
-        return run
+        with opened(run.file("config.yaml")):
+            return run
 
     def file(self, name: str) -> Path:
         """The path of one of the run's files."""
@@ -299,8 +353,10 @@ class Run:
         """The resolved config. Errors: BadRunError when it is not one of ours."""
         path = self.file("config.yaml")
         try:
-            values = read_yaml(path)
+            values = read_saved_yaml(path)
             return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
+        except BadRunError:
+            raise
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 
@@ -344,11 +400,16 @@ class Run:
     def summary(self) -> Summary | None:
         """How the run ended, or None while it has not. Errors: BadRunError when the file is not one of ours."""
         path = self.file("summary.json")
-        if not path.is_file():
-            return None
         try:
-            return Summary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            values = read_json(path)
+        except MissingFileError:
+            return None
+        except BadRunError as error:
+            said = str(error).removeprefix(f"{path}: ")
+            raise BadRunError(f"{path}: not a run's summary ({said})") from None
+        try:
+            return _summary(Fields(values))
+        except ValueError as error:
             raise BadRunError(f"{path}: not a run's summary ({error})") from None
 
     def start_over(self) -> None:
@@ -368,20 +429,29 @@ class Run:
 
         Errors: BadRunError when rows that the checkpoint knows are missing.
         """
-        texts: dict[Path, str] = {}
-        for name, columns, count in (("batches.csv", BATCH_COLUMNS, steps), ("epochs.csv", EPOCH_COLUMNS, epochs)):
-            path = self.file(name)
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise BadRunError(f"{path}: not readable ({error})") from None
-            lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-            numbers = [line.split(",", 1)[0] for line in lines[1 : count + 1]]
-            if lines[:1] != [",".join(columns) + "\n"] or numbers != [str(number) for number in range(count)]:
+        sizes = [
+            (self.file(name), self._known_size(name, columns, count))
+            for name, columns, count in (("batches.csv", BATCH_COLUMNS, steps), ("epochs.csv", EPOCH_COLUMNS, epochs))
+        ]
+        for path, size in sizes:
+            with opened(path) as file, replacing(path) as temporary, temporary.open("wb") as kept:
+                while size:
+                    piece = file.read(min(size, 1 << 20))
+                    if not piece:
+                        raise BadRunError(f"{path}: became shorter while it was read")
+                    size -= kept.write(piece)
+
+    def _known_size(self, name: str, columns: tuple[str, ...], count: int) -> int:
+        """The bytes of a CSV file's head and its first `count` rows. Errors: BadRunError where they are others."""
+        path = self.file(name)
+        size = len(",".join(columns)) + 1
+        lines = read_lines(path, columns)
+        for number in range(count):
+            line = next(lines, b"")
+            if line.partition(b",")[0] != b"%d" % number or not line.endswith(b"\n"):
                 raise BadRunError(f"{path}: its rows are not those of a run's first {count} {name.split('.')[0]}")
-            texts[path] = "".join(lines[: count + 1])
-        for path, text in texts.items():
-            write_text(path, text)
+            size += len(line)
+        return size
 
     def sync_numbers(self) -> None:
         """See that the rows so far survive a power cut, before a checkpoint says that they are there."""
@@ -407,31 +477,56 @@ class Run:
 
     def environment(self) -> dict[str, Any]:
         """environment.json. Errors: BadRunError when it is not one of ours."""
-        path = self.file("environment.json")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise BadRunError(f"{path}: not readable ({error})") from None
-        if not isinstance(values, dict):
-            raise BadRunError(f"{path}: is not a run's environment")
-        return values
+        return read_object(self.file("environment.json"))
 
     def losses(self) -> list[float]:
-        """Every batch's loss, in order."""
-        return [float(row["loss"]) for row in self._rows("batches.csv", BATCH_COLUMNS)]
+        """Every batch's loss, in order. Errors: BadRunError."""
+        path, place = self.file("batches.csv"), BATCH_COLUMNS.index("loss")
+        found = [row[place] for row in read_rows(path, BATCH_COLUMNS)]
+        losses = [loss for loss in found if loss is not None]
+        if len(losses) < len(found):
+            raise BadRunError(f"{path}: a row has no loss")
+        return losses
 
     def epochs(self) -> list[dict[str, float]]:
-        """Every epoch's figures by column, in order; an empty cell has no key."""
-        rows = self._rows("epochs.csv", EPOCH_COLUMNS)
-        return [{column: float(cell) for column, cell in row.items() if cell != ""} for row in rows]
+        """Every epoch's figures by column, in order; an empty cell has no key. Errors: BadRunError."""
+        rows = read_rows(self.file("epochs.csv"), EPOCH_COLUMNS)
+        figures = [zip(EPOCH_COLUMNS, row, strict=True) for row in rows]
+        return [{column: cell for column, cell in row if cell is not None} for row in figures]
 
-    def _rows(self, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-        path = self.file(name)
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                if tuple(reader.fieldnames or ()) != columns:
-                    raise BadRunError(f"{path}: its columns are not {','.join(columns)}")
-                yield from reader
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadRunError(f"{path}: not readable ({error})") from None
+
+FIELDS = {field.name for field in dataclasses.fields(Summary)}
+
+
+def _summary(values: Fields) -> Summary:
+    """A summary from a file, every field checked. Errors: ValueError naming the field."""
+    values.check_known(FIELDS)
+    status = values.text("status")
+    if status not in ENDED:
+        raise ValueError(f"status {status[:40]!r} is none that a run has")
+    seconds = Fields(values.values.get("seconds", {}), "seconds")
+    return Summary(
+        status=status,
+        cause=values.text_or_null("cause"),
+        score=_score(values.fields_or_null("score")),
+        epochs=values.whole("epochs"),
+        steps=values.whole("steps"),
+        parameters=values.whole("parameters"),
+        seed=values.whole("seed"),
+        name=values.text_or_null("name"),
+        data=values.text("data"),
+        data_instead_of=values.text_or_null("data_instead_of"),
+        seconds={part: seconds.number(part) for part in seconds.values},
+    )
+
+
+def _score(values: Fields | None) -> Score | None:
+    """A score that images can give. Errors: ValueError."""
+    if values is None:
+        return None
+    values.check_known(("loss", "accuracy", "correct", "samples"))
+    score = Score(values.number("loss"), values.share("accuracy"), values.whole("correct"), values.whole("samples"))
+    within = score.correct <= score.samples and 0 < score.samples < 1 << 31
+    if not within or abs(score.accuracy * score.samples - score.correct) > 0.51:
+        raise ValueError("its score is none that images can give")
+    return score

@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
 LAYERS = [
     {"errors", "records", "files", "passwords"},
-    {"paths"},
+    {"paths", "reading"},
     {"config", "seeds", "frames", "canvas"},
     {"places"},
-    {"photograph", "picture_file", "onnx_graph"},
+    {"photograph", "picture_file", "onnx_graph", "tensors"},
     {"data", "digits", "device", "interrupts", "runs"}
     | {"model", "optimizer", "schedule", "augment", "objective", "updates", "arrays"},
     {"fused", "cuda_kernels", "plain"},
@@ -80,9 +80,11 @@ def test_only_hydra_app_imports_hydra(path: Path) -> None:
 WITHOUT_TORCH = [
     "config.py",
     "schedule.py",
+    "reading.py",
     "runs.py",
     "places.py",
     "tables.py",
+    "tensors.py",
     "plots.py",
     "completion.py",
     "data/catalog.py",
@@ -106,7 +108,7 @@ def test_listing_runs_needs_no_torch(part: str) -> None:
     assert "torch" not in {name.split(".")[0] for name in imported(PACKAGE / part)}
 
 
-@pytest.mark.parametrize("name", ["errors", "records", "files", "passwords", "interrupts"])
+@pytest.mark.parametrize("name", ["errors", "records", "files", "passwords", "interrupts", "reading"])
 def test_the_lowest_files_need_the_standard_library_only(name: str) -> None:
     import sys
 

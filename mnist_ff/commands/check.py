@@ -17,6 +17,7 @@ from mnist_ff.config import (
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.paths import expanded
+from mnist_ff.reading import is_file
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run
 
@@ -121,7 +122,7 @@ def check_teacher(path: str) -> None:
     if summary is None or summary.status != "finished":
         state = "did not end" if summary is None else f"is {summary.status}"
         raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches")
-    if not run.file("model.safetensors").is_file():
+    if not is_file(run.file("model.safetensors")):
         raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end well")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from datetime import datetime
 
 from rich.console import Console
 
@@ -12,6 +11,7 @@ from mnist_ff.config import VARIANTS, DataConfig, MNIST5kConfig, nearest
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError
+from mnist_ff.reading import local_time
 from mnist_ff.tables import tell, tell_table
 
 ComposeData = Callable[[str, list[str]], DataConfig]
@@ -71,5 +71,6 @@ def _row(config: DataConfig) -> tuple[str, str, str, str]:
     if counts is None or not read_header(path):
         return config.name, "", "", "damaged; it will be fetched again"
     status = path.stat()
-    day = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d")
+    moment = local_time(status.st_mtime)
+    day = "?" if moment is None else moment.strftime("%Y-%m-%d")
     return config.name, f"{counts[0]:,}", f"{counts[1]:,}", f"{status.st_size / 1e6:.0f} MB, since {day}"

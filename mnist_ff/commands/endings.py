@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from mnist_ff.commands.clock import Clock
 from mnist_ff.config import Config
-from mnist_ff.errors import DivergedError, LostError, MnistError, RunError, Stopped
+from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
+from mnist_ff.reading import read_lines
 from mnist_ff.records import Summary
-from mnist_ff.runs import Run
+from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run
 
 log = logging.getLogger("mnist_ff")
 
@@ -49,8 +50,8 @@ def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) 
             status=status_of(error),
             cause="".join(traceback.format_exception(error)) if bug else str(error),
             score=None,
-            epochs=len(_rows_written(run, "epochs.csv")),
-            steps=len(_rows_written(run, "batches.csv")),
+            epochs=_rows_written(run, "epochs.csv", EPOCH_COLUMNS),
+            steps=_rows_written(run, "batches.csv", BATCH_COLUMNS),
             parameters=0,
             seed=config.seed or 0,
             name=config.name,
@@ -67,6 +68,9 @@ def status_of(error: BaseException) -> str:
     return statuses.get(type(error), "failed")
 
 
-def _rows_written(run: Run, name: str) -> Sequence[str]:
-    path = run.file(name)
-    return path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+def _rows_written(run: Run, name: str, columns: tuple[str, ...]) -> int:
+    """How many rows a file has; 0 for one that is not there or none of ours."""
+    try:
+        return sum(1 for _ in read_lines(run.file(name), columns))
+    except BadRunError:
+        return 0

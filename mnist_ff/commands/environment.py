@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -20,6 +19,7 @@ from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
 from mnist_ff.device import cpu_name, describe
 from mnist_ff.places import seal
+from mnist_ff.reading import digest_of
 from mnist_ff.runs import Run
 
 PACKAGES = (
@@ -77,8 +77,7 @@ def _weights_of(teacher: str | None) -> dict[str, str] | None:
     """Which network taught: the SHA-256 of its weights' file."""
     if teacher is None:
         return None
-    content = Run(Path(teacher)).file("model.safetensors").read_bytes()
-    return {"run": teacher, "sha256": hashlib.sha256(content).hexdigest()}
+    return {"run": teacher, "sha256": digest_of(Run(Path(teacher)).file("model.safetensors"))}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

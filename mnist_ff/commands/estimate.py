@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,8 @@ from rich.console import Console
 
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.runs import Run
+from mnist_ff.reading import written_at
+from mnist_ff.runs import Run, runs_below
 from mnist_ff.sweeps.plan import Job
 from mnist_ff.sweeps.progress import duration, named, varied_keys
 from mnist_ff.tables import tell
@@ -30,7 +30,7 @@ class Earlier:
 
 def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
     """List jobs with the time of the newest comparable run in `root`, and the estimate for all."""
-    earlier = by_load(sorted(finished_here(root), key=lambda found: found.run.file("summary.json").stat().st_mtime))
+    earlier = by_load(sorted(finished_here(root), key=lambda found: written_at(found.run.file("summary.json"))))
     keys = varied_keys(jobs)
     known: list[float] = []
     for job in jobs:
@@ -62,15 +62,14 @@ def _load(config: Config) -> tuple[Any, ...]:
 
 def finished_here(root: Path) -> Iterator[Earlier]:
     """The finished runs below `root` that were made on a CPU and device like this machine's."""
-    for path in [*root.glob("*/summary.json"), *root.glob("sweeps/*/*/summary.json")]:
-        run = Run(path.parent)
-        with suppress(
-            BadRunError, OSError, KeyError, TypeError, ValueError, RecursionError
-        ):  # what is no run of ours tells nothing
-            summary = json.loads(path.read_bytes())
+    for run in map(Run, runs_below(root)):
+        with suppress(BadRunError):  # what is no run of ours tells nothing
+            summary = run.summary()
+            if summary is None or summary.status != "finished" or "total" not in summary.seconds:
+                continue
             config = run.config()
-            if summary["status"] == "finished" and _made_here(run.environment(), config):
-                yield Earlier(run, config, float(summary["seconds"]["total"]))
+            if _made_here(run.environment(), config):
+                yield Earlier(run, config, summary.seconds["total"])
 
 
 def _made_here(environment: dict[str, Any], config: Config) -> bool:
@@ -78,5 +77,5 @@ def _made_here(environment: dict[str, Any], config: Config) -> bool:
 
     with suppress(ConfigError):  # a device that is not here
         device = describe(resolve_device(config.trainer.device))
-        return bool(environment["cpu"] == cpu_name() and environment["device_name"] == device)
+        return bool(environment.get("cpu") == cpu_name() and environment.get("device_name") == device)
     return False

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from pathlib import Path
+import math
 from typing import Any
 
 import torch
@@ -16,9 +15,10 @@ from mnist_ff.config import VARIANTS, Config, DataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.device import prepared
-from mnist_ff.errors import BadRunError
+from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.paths import argument
+from mnist_ff.reading import is_taken, read_object
 from mnist_ff.records import CLASSES
 from mnist_ff.runs import Run, chosen
 from mnist_ff.tables import accuracy_text, note, tell, tell_table
@@ -39,10 +39,11 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
     data_config = data_of(config.data, arguments.data)
     check_ended_well(run)
+    earlier = _earlier(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
     values = _values(evaluation)
     key = f"{data.name} {arguments.split}"
-    run.write_json("evaluation.json", {**_earlier(run), key: values})
+    run.write_json("evaluation.json", {**earlier, key: values})
     tell(console, f"{run.path} on {data.title}, {arguments.split} images")
     tell(console, f"loss      {evaluation.score.loss:.6f}")
     tell(console, f"accuracy  {accuracy_text(evaluation.score)}")
@@ -57,7 +58,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 def check_ended_well(run: Run) -> None:
     """Errors: BadRunError where a run left no weights to use."""
     summary = run.summary()
-    if summary is None and not run.file("model.safetensors").exists():
+    if summary is None and not is_taken(run.file("model.safetensors")):
         raise BadRunError(f"{run.path}: the run has not ended; it has no weights yet")
     if summary is not None and summary.score is None:
         raise BadRunError(f"{run.path}: the run ended as {summary.status}; it has no weights to evaluate")
@@ -69,7 +70,10 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
         model = load_model(run, config, device)
         whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
         data = load_data(whole, seed).to(device)
-        return data, evaluate(model, getattr(data, split))
+        evaluation = evaluate(model, getattr(data, split))
+    if not math.isfinite(evaluation.score.loss):
+        raise BadRunError(f"{run.file('model.safetensors')}: gives no number for some images; train the run again")
+    return data, evaluation
 
 
 def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
@@ -81,13 +85,11 @@ def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
 
 
 def _earlier(run: Run) -> dict[str, Any]:
-    """What earlier evaluations left; nothing where the file is not one of ours."""
-    path: Path = run.file("evaluation.json")
+    """What earlier evaluations left. Errors: BadRunError for a file that is not one of ours, which is left alone."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(run.file("evaluation.json"))
+    except MissingFileError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:

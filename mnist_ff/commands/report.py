@@ -10,6 +10,7 @@ from rich.console import Console
 from mnist_ff.commands.compare import answer_of, collect_shown
 from mnist_ff.errors import RunError
 from mnist_ff.paths import argument
+from mnist_ff.reading import is_folder
 from mnist_ff.report.run_page import REPORT, write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs import Run, chosen, shown
@@ -31,7 +32,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     directory = chosen(arguments.path, note)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     try:
-        if directory.is_dir() and holds_runs(directory):
+        if is_folder(directory) and holds_runs(directory):
             answer = answer_of(collect_shown([directory], console), read_finding(directory))
             write_sweep_report(answer, directory, place)
         else:

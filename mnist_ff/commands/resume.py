@@ -15,10 +15,11 @@ from mnist_ff.config import Config, config_from, config_to_dict, experiment, fla
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.places import elsewhere, is_own
+from mnist_ff.reading import is_folder, is_taken
 from mnist_ff.records import EARLY
-from mnist_ff.runs import BEST, LAST, Run, began, chosen, sweep_began
+from mnist_ff.runs import BEST, LAST, Run, began, chosen, runs_below, sweep_began
 from mnist_ff.schedule import depends_on_length
-from mnist_ff.sweeps.finding import read_finding
+from mnist_ff.sweeps.finding import load_finding
 from mnist_ff.sweeps.plan import read_plan, state_of
 from mnist_ff.tables import note
 
@@ -46,10 +47,9 @@ def find_run(word: str, root: Path) -> Run:
 
     Errors: BadRunError.
     """
-    if word != LAST or Path(word).is_dir():
+    if word != LAST or is_folder(Path(word)):
         return Run.open(chosen(word, note, root))
-    configs = [*root.glob("*/config.yaml"), *root.glob("sweeps/*/*/config.yaml")]
-    for path in sorted((config.parent for config in configs), key=began, reverse=True):
+    for path in sorted(runs_below(root), key=began, reverse=True):
         run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
@@ -70,7 +70,7 @@ def find_sweep(word: str, root: Path) -> Path:
             "resume=best: is a run: mnist-ff train resume=best trainer.epochs=N gives it more epochs; with -m there is "
             "last, the newest sweep with something left, or a sweep directory"
         )
-    if word != LAST or Path(word).is_dir():
+    if word != LAST or is_folder(Path(word)):
         return Path(word)
     for sweep in sorted(sweeps_below(root), key=sweep_began, reverse=True):
         with suppress(BadRunError, OSError):
@@ -82,7 +82,7 @@ def find_sweep(word: str, root: Path) -> Path:
 
 def _has_something_left(sweep: Path) -> bool:
     """Whether a resume would run something: an unfinished job, or of a search a trial that has not ended."""
-    plan, finding = read_plan(sweep), read_finding(sweep)
+    plan, finding = read_plan(sweep), load_finding(sweep)
     if finding is not None:
         return sum(finding.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < finding.n_trials
     return any(state_of(sweep, job) != "finished" for job in plan.jobs)
@@ -125,7 +125,7 @@ def earlier_changes(run: Run) -> dict[str, Any]:
 def saved_config(run: Run) -> Config:
     """The config that the run was last trained with. Errors: BadRunError."""
     config = run.config()
-    if not run.file("environment.json").exists():
+    if not is_taken(run.file("environment.json")):
         return config
     try:
         return changed(config, earlier_changes(run))

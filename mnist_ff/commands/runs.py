@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from rich.console import Console
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.paths import path_argument
-from mnist_ff.runs import OUTPUTS, began, runs_below, sweep_began
+from mnist_ff.reading import is_folder, listed, local_time
+from mnist_ff.runs import OUTPUTS, began, may_be_run, runs_below, sweep_began
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
 from mnist_ff.tables import out, tell, tell_table
 
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the list. Errors: BadRunError for a folder that is none."""
     folder: Path = arguments.folder
-    if folder != OUTPUTS and not folder.is_dir():
+    if folder != OUTPUTS and not is_folder(folder):
         raise BadRunError(f"{folder}: is not a folder; mnist-ff runs looks into outputs/")
     entries = found_in(folder, arguments.all)
     if arguments.json:
@@ -103,9 +103,11 @@ def found_in(folder: Path, jobs: bool) -> list[Entry]:
 
 def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
     """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
-    if not folder.is_dir():
+    try:
+        entries = listed(folder)
+    except BadRunError:  # runs_below() names it
         return []
-    folders = [path for path in folder.iterdir() if path.is_dir() and not (path / "config.yaml").exists()]
+    folders = [path for path in entries if is_folder(path) and not may_be_run(path)]
     deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in sweeps_below(path, depth - 1)]
     return [path for path in folders if was_swept(path)] + deeper
 
@@ -124,9 +126,9 @@ def _show(entries: Sequence[Entry], console: Console) -> None:
 
 def _cells(entry: Entry) -> list[str]:
     best, seconds = entry.best, entry.seconds
-    data = entry.common("data.name")
+    data, moment = entry.common("data.name"), local_time(entry.began[0])
     return [
-        datetime.fromtimestamp(entry.began[0]).strftime("%Y-%m-%d %H:%M"),
+        "?" if moment is None else moment.strftime("%Y-%m-%d %H:%M"),
         entry.status,
         "" if best is None else _accuracy(best),
         "" if data is None else str(data),
@@ -136,9 +138,12 @@ def _cells(entry: Entry) -> list[str]:
     ]
 
 
-def _moment(seconds: float) -> str:
-    """A time with its offset from UTC; a directory's name may hold a date that has none."""
-    moment = datetime.fromtimestamp(seconds)
+def _moment(seconds: float) -> str | None:
+    """A time with its offset from UTC; a directory's name may hold a date that has none. None for a time that no
+    calendar has."""
+    moment = local_time(seconds)
+    if moment is None:
+        return None
     try:
         return moment.astimezone().isoformat(timespec="seconds")
     except (OverflowError, OSError, ValueError):

@@ -22,13 +22,14 @@ from mnist_ff.checkpoint import (
     load_optimizer,
     save_checkpoint,
     save_weights,
+    weight_shapes,
 )
 from mnist_ff.commands.clock import Clock
 from mnist_ff.commands.endings import failures_of_the_machine, status_of, write_failure
 from mnist_ff.commands.environment import environment
 from mnist_ff.commands.keep import save_augmented, save_predictions
 from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
-from mnist_ff.commands.resume import recipe
+from mnist_ff.commands.resume import earlier_changes, recipe
 from mnist_ff.config import Config, experiment, flat
 from mnist_ff.cuda_step import why_no_kernels
 from mnist_ff.data.load import load_data
@@ -108,6 +109,8 @@ class _Training:
         self.device, self.seed, self.stopped, self.pruning = device, config.seed, stopped, pruning
         self.resumed = changes is not None
         saved = load_checkpoint(run, self._warn) if self.resumed else None
+        if saved is not None:
+            self._check_same_network(saved)
         with clock.part("data"):
             self.data = load_data(config.data, self.seed).to(device)
         with clock.part("build"):
@@ -306,22 +309,26 @@ class _Training:
         plan = plan_of(self.config, self.data)
         return plan.rate(max(0, position.epoch * plan.batches + len(position.batches) - 1))
 
+    def _check_same_network(self, saved: Mapping[str, Any]) -> None:
+        """Before there is memory taken for a network. Errors: BadRunError where the config is another one's."""
+        shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
+        if saved["recipe"] != recipe(self.config) or shapes != weight_shapes(self.config.model):
+            raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
+
     def _restore(self, saved: Mapping[str, Any]) -> Position:
         """Put a checkpoint's state into the parts and return where it stands; no file is touched yet."""
-        if saved["recipe"] != recipe(self.config):
-            raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
         plan = plan_of(self.config, self.data)
         try:
             if self.config.trainer.keep_best and saved["best"] is not None:
                 self.model.load_state_dict(saved["best"])  # to see that it fits
                 self.best = saved["best"]
             self.model.load_state_dict(saved["model"])
-            load_optimizer(self.optimizer, saved["optimizer"])
+            load_optimizer(self.optimizer, saved["optimizer"], self.config.optimizer)
             position = plan.position(saved["epoch"], saved["batches"])
             if self.updates.average is not None:
                 self.updates.average.load(saved["average"])
             self._restore_chance(saved, position.epoch * plan.batches + len(position.batches))
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except Exception as error:  # what does not fit fails in many ways
             first = (str(error).splitlines() or [""])[0]
             raise BadRunError(f"{self.run.path}: its checkpoint does not fit its config ({first})") from None
         return position
@@ -343,7 +350,7 @@ class _Training:
     def _check_same_teacher(self, conditions: Mapping[str, Any]) -> None:
         """Errors: BadRunError when the teacher is not the network that taught before."""
         before, now = self.run.environment().get("teacher"), conditions["teacher"]
-        if before is not None and now is not None and before["sha256"] != now["sha256"]:
+        if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
             raise BadRunError(f"trainer.teacher={now['run']}: its weights are not those that taught this run so far")
 
     def _begin_again(self, conditions: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -353,6 +360,7 @@ class _Training:
         self.run.cut(self.position.epoch * batches + len(self.position.batches), self.position.epoch)
         remove_leftovers(self.run.path)
         at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
+        earlier_changes(self.run)  # see that there is a history
         history = [*before["history"], {**at, **conditions}]
         self.run.write_json("environment.json", {**before, "history": history})
         self.run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended

@@ -51,6 +51,7 @@ from mnist_ff.hydra_app.help import train_help
 from mnist_ff.hydra_app.words import with_texts_kept
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.paths import expanded
+from mnist_ff.reading import is_file
 from mnist_ff.runs import Run, check_saved, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
 from mnist_ff.tables import note, tell
@@ -210,7 +211,7 @@ def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
 def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
     """Go on with a run in its own directory."""
     word = expanded("resume", word)
-    if (Path(word) / JOBS).is_file():
+    if is_file(Path(word) / JOBS):
         raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
     if not word:
         raise ConfigError("resume=: names no run; give its directory, or last")

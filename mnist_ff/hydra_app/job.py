@@ -19,6 +19,7 @@ from mnist_ff.commands.resume import changed, foreign_places, own_places, resume
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
 from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.reading import is_taken
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.collect import GOOD, read_row
 from mnist_ff.sweeps.plan import Job, read_job, same_experiment, state_of
@@ -144,7 +145,7 @@ def go_on_or_start(
 
     clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
-    if any(run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)):
+    if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
         saved, changes, _ = resumed_config(run, own_places(run, {})[0])
         check(saved)
         train(saved, run, argv, clock, quiet, stopped, changes, pruning)
@@ -153,7 +154,7 @@ def go_on_or_start(
         settled = settle(config)
     if not same_experiment(config, settled):
         raise DataError(f"data={config.data.name}: could not be had for this job; see mnist-ff data {config.data.name}")
-    if run.file("config.yaml").exists():
+    if is_taken(run.file("config.yaml")):
         with run.locked():
             run.start_over()
     train(settled, Run.create(run.path), argv, clock, quiet, stopped, pruning=pruning)
@@ -168,7 +169,7 @@ def write_reason(run: Run, config: Config, error: BaseException, began: float) -
         run.check_place()
         run.path.mkdir(parents=True, exist_ok=True)
         with run.locked():
-            if not run.file("config.yaml").exists():
+            if not is_taken(run.file("config.yaml")):
                 run.write_config(config)
             with suppress(BadRunError):
                 config = run.config()

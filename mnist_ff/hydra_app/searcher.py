@@ -21,6 +21,7 @@ from mnist_ff.hydra_app.words import quoted
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.passwords import without_password
 from mnist_ff.paths import absolute
+from mnist_ff.reading import is_taken
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.finding import Finding, Refused, Repeated, read_finding, write_finding
 from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
@@ -352,7 +353,7 @@ class OptunaSweeper(CheckedSweeper):
     def _verdict(self, job: Job, stopping: bool) -> Verdict:
         """How a trial ended. What a stop kept from starting, or ended without a word, waits to go on."""
         run = Run(self.request.directory / job.subdir)
-        if stopping and not run.file("summary.json").exists():
+        if stopping and not is_taken(run.file("summary.json")):
             return Verdict("interrupted", reason="stopped")
         return verdict_of(run.path, self._objective)
 
@@ -361,7 +362,7 @@ class OptunaSweeper(CheckedSweeper):
         failed = search.failed()
         for job in jobs:
             run = Run(self.request.directory / job.subdir)
-            if job.number in failed and run.file("config.yaml").exists() and not run.file("summary.json").exists():
+            if job.number in failed and is_taken(run.file("config.yaml")) and not is_taken(run.file("summary.json")):
                 write_reason(run, job.config, RunError(KILLED), time.perf_counter())
 
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from mnist_ff.errors import BadRunError
 from mnist_ff.records import CLASSES, SIDE
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.packing import packed, rounded
 from mnist_ff.runs import Run
+from mnist_ff.tensors import FLOATS, WHOLE, opened_tensors
 
 LARGEST = 64 << 20
 """Bytes of a predictions.safetensors that is read; 60,000 answers take 3 MB."""
@@ -42,22 +40,22 @@ class Answers:
 def read_answers(run: Run) -> Answers:
     """A run's answers; of one that kept its 25 worst images only, those. Errors: BadRunError."""
     path = run.file("predictions.safetensors")
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST:,} bytes")
-        found = load_file(path)
-        kept = "kept" if "kept_rows" in found else "worst"
-        answers = Answers(
-            found["probabilities"].astype(np.float32),
-            found["answers"].astype(np.int64),
-            found["labels"].astype(np.int64),
-            found[f"{kept}_rows"].astype(np.int64)[:MOST_IMAGES],
-            found[f"{kept}_images"].astype(np.uint8)[:MOST_IMAGES],
-        )
+    with opened_tensors(path, LARGEST) as saved:
+        kept = "kept" if "kept_rows" in saved.keys() else "worst"  # noqa: SIM118 (it is no dict)
+        names = {"probabilities": FLOATS, "answers": WHOLE, "labels": WHOLE}
+        kinds = {**names, f"{kept}_rows": WHOLE, f"{kept}_images": ("U8",)}
+        found = [_tensor(saved, name, kind) for name, kind in kinds.items()]
+        probabilities, given, labels = found[0].astype(np.float32), found[1].astype(np.int64), found[2].astype(np.int64)
+        answers = Answers(probabilities, given, labels, found[3].astype(np.int64)[:MOST_IMAGES], found[4][:MOST_IMAGES])
         _check(answers)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
     return answers
+
+
+def _tensor(saved: Any, name: str, kinds: tuple[str, ...]) -> NDArray[Any]:
+    """Errors: ValueError, SafetensorError."""
+    if saved.get_slice(name).get_dtype() not in kinds:
+        raise ValueError(f"{name} is of another type")
+    return np.asarray(saved.get_tensor(name))
 
 
 def _check(found: Answers) -> None:

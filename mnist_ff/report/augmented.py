@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
-from mnist_ff.errors import BadRunError
+from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.records import CLASSES, SIDE
 from mnist_ff.report.packing import packed
 from mnist_ff.runs import AUGMENTED, Run
+from mnist_ff.tensors import Wanted, read_tensors
 
 LARGEST = 1 << 20
 """Bytes of the file that are read; those of ten images take 90 KB."""
@@ -22,17 +20,11 @@ def augmented_part(run: Run) -> dict[str, Any] | None:
     None for a run whose training images stay as they are. Errors: BadRunError.
     """
     path = run.file(AUGMENTED)
-    if not path.exists():
-        return None
     try:
-        if not path.is_file():
-            raise ValueError("is no file")
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST:,} bytes")
-        images = load_file(path)["images"]
-        rows, across, *size = images.shape
-        if images.dtype != "uint8" or size != [SIDE, SIDE] or not 0 < rows <= CLASSES or across < 2:
-            raise ValueError("its tensor is none of images")
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
+        images = read_tensors(path, LARGEST, {"images": Wanted(("U8",), (None, None, SIDE, SIDE))})["images"]
+    except MissingFileError:
+        return None
+    rows, across = images.shape[:2]
+    if not 0 < rows <= CLASSES or across < 2:
+        raise BadRunError(f"{path}: not readable (its tensor is none of images)")
     return {"across": across, "pixels": packed(images, "u1")}

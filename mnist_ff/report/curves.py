@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_ff.errors import BadRunError
+from mnist_ff.reading import read_rows
 from mnist_ff.report.packing import packed
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run
 
@@ -28,19 +29,10 @@ def read_epochs(run: Run) -> NDArray[np.float64]:
 
 
 def _numbers(run: Run, name: str, columns: tuple[str, ...]) -> NDArray[np.float64]:
-    path = run.file(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRunError(f"{path}: not readable ({error})") from None
-    head, *rows = text.split("\n")[:-1] or [""]  # what follows the last line's end is a torn row
-    if head.rstrip("\r") != ",".join(columns):
-        raise BadRunError(f"{path}: its columns are not {','.join(columns)}")
-    try:
-        cells = [[float(cell) if cell else math.nan for cell in row.split(",")] for row in rows]
-        return np.array(cells, dtype=np.float64).reshape(len(rows), len(columns))
-    except ValueError as error:
-        raise BadRunError(f"{path}: not a run's numbers ({error})") from None
+    numbers = array("d")  # 8 bytes each: a list of lists takes ten times as much
+    for row in read_rows(run.file(name), columns, torn=True):
+        numbers.extend(math.nan if cell is None else cell for cell in row)
+    return np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(columns))
 
 
 def batch_curve(run: Run) -> dict[str, Any] | None:

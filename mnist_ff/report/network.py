@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError
 from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.report.packing import packed
 from mnist_ff.runs import Run
+from mnist_ff.tensors import FLOATS, Wanted, check_tensors, opened_tensors
 
 MOST_PARAMETERS = 950_000
 """Of a network in a page: 2 bytes each, a third more as base64, 2.5 of a page's 4 MB."""
@@ -63,12 +63,11 @@ def first_layer(run: Run, config: Config) -> dict[str, Any]:
 def _tensor(run: Run, name: str, shape: Sequence[int], rows: int | None = None) -> NDArray[np.floating[Any]]:
     """One tensor, or its first rows, of a shape that is checked before its numbers are read. Errors: BadRunError."""
     path = run.file("model.safetensors")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            part = file.get_slice(name)
-            if list(part.get_shape()) != list(shape) or part.get_dtype() not in ("F32", "F64", "F16"):
-                raise BadRunError(f"{path}: {name} is not the {' x '.join(map(str, shape))} of the run's config")
-            values: NDArray[np.floating[Any]] = part[: min(shape[0], rows or shape[0])]
-            return values
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BadRunError(f"{path}: not readable ({str(error).splitlines()[0]})") from None
+    with opened_tensors(path) as saved:
+        try:
+            check_tensors(saved, {name: Wanted(FLOATS, tuple(shape))})
+        except ValueError as error:
+            raise BadRunError(f"{path}: {error}") from None
+        part = saved.get_slice(name)
+        values: NDArray[np.floating[Any]] = part[: min(shape[0], rows or shape[0])]
+        return values

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
+from mnist_ff.reading import is_file, read_bytes
 from mnist_ff.report.curves import epoch_curves, means, read_batches
 from mnist_ff.report.page import render
 from mnist_ff.report.run_page import REPORT
@@ -127,7 +128,7 @@ def _links(rows: Sequence[Row], target: Path) -> tuple[list[Link], int]:
 
 
 def _link(row: Row, target: Path) -> Link:
-    if not (row.path / REPORT).is_file():
+    if not is_file(row.path / REPORT):
         return Link(row.label, None)
     way = os.path.relpath((row.path / REPORT).absolute(), target.absolute().parent)
     return Link(row.label, quote(Path(way).as_posix(), errors="surrogateescape"))
@@ -177,10 +178,8 @@ def _curves_of(run: Run) -> dict[str, Any] | None:
 def _picture(path: Path) -> str | None:
     """sweep.png as a data URI, if it is there and no giant."""
     try:
-        if path.stat().st_size > LARGEST_PICTURE:
-            return None
-        content = path.read_bytes()
-    except OSError:
+        content = read_bytes(path, LARGEST_PICTURE)
+    except BadRunError:
         return None
     is_png = content.startswith(b"\x89PNG\r\n\x1a\n")
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}" if is_png else None

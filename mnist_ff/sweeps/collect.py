@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from filelock import FileLock, Timeout
 
 from mnist_ff.config import Config, experiment, flat
 from mnist_ff.data.catalog import validation_images
-from mnist_ff.errors import BadRunError
-from mnist_ff.records import Score, Summary
-from mnist_ff.runs import EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, runs_below
-from mnist_ff.sweeps.finding import read_finding
+from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes
+from mnist_ff.records import Score
+from mnist_ff.runs import ENDED, EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
+from mnist_ff.sweeps.finding import SEARCH, load_finding
 from mnist_ff.sweeps.plan import JOBS, Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.tables import printable
 
-ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
-"""What a run's own summary may say."""
 PRUNED = "pruned"
 GOOD = ("finished", PRUNED)
 """Nothing is left to do there."""
@@ -30,17 +28,8 @@ REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
 STATUSES = (*ENDED, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
-UNREADABLE = (
-    BadRunError,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-"""What files that are none of ours make of reading them."""
+LARGEST_EPOCHS = 64 << 20
+"""Bytes of an epochs.csv whose last line is read."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +64,29 @@ def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda don
     The jobs of a sweep come in its order, with those that have no directory yet.
     Errors: BadRunError for a path that is neither.
     """
-    found = [entry for path in paths for entry in _entries(path, alone=len(paths) == 1)]
+    broken: list[Row] = []
+    found = [entry for path in paths for entry in _entries(path, len(paths) == 1, broken)]
     rows = []
     for number, (label, path, job) in enumerate(found):
         rows.append(read_row(path, label, job))
         step(number + 1, len(found))
     there = {row.path for row in rows}
     without = [row for path in paths for row in _rows_without_runs(path, alone=len(paths) == 1)]
-    return rows + [row for row in without if row.path not in there]
+    return rows + broken + [row for row in without if row.path not in there]
+
+
+def _broken_file(file: Path, error: BadRunError, alone: bool) -> Row:
+    """The row of a sweep's own file that cannot be read: its runs are there all the same."""
+    return Row(file.name if alone else str(file), file, "broken", one_line(str(error)))
 
 
 def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
     """The trials of a search that have no directory: impossible values, and those of an earlier trial again."""
-    finding = read_finding(path)
+    try:
+        finding = load_finding(path)
+    except BadRunError as error:
+        yield _broken_file(path / SEARCH, error, alone)
+        return
     if finding is None:
         return
     what = finding.objective.replace("_", " ")
@@ -102,7 +101,7 @@ def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
 
 def was_swept(path: Path) -> bool:
     """Whether a sweep made this directory, so that its files belong there; runs may lie below any folder."""
-    return any((path / name).is_file() for name in OF_A_SWEEP)
+    return any(is_file(path / name) for name in OF_A_SWEEP)
 
 
 def sweep_of(run: Path) -> Path | None:
@@ -112,30 +111,30 @@ def sweep_of(run: Path) -> Path | None:
 
 def holds_runs(path: Path) -> bool:
     """Whether a path has saved jobs, or runs below it and is none itself."""
-    return (path / JOBS).is_file() or (not (path / "config.yaml").exists() and next(runs_below(path), None) is not None)
+    return is_file(path / JOBS) or (not may_be_run(path) and next(runs_below(path), None) is not None)
 
 
-def _entries(path: Path, alone: bool) -> Iterable[tuple[str, Path, Job | None]]:
-    """Labels and paths of the runs of one argument, and the jobs they belong to."""
-    if not path.is_dir():
-        what = "is not a directory" if path.exists() else "does not exist"
+def _entries(path: Path, alone: bool, broken: list[Row]) -> Iterable[tuple[str, Path, Job | None]]:
+    """Labels and paths of the runs of one argument, and the jobs they belong to; `broken` gets a row for jobs that
+    cannot be read."""
+    if not is_folder(path):
+        what = "is not a directory" if is_taken(path) else "does not exist"
         raise BadRunError(f"{path}: {what}; give run or sweep directories, such as those in outputs/")
     if not holds_runs(path):
-        Run.open(path)
+        if not may_be_run(path):
+            Run.open(path)
         return [(str(path), path, None)]
-    jobs = _saved_jobs(path)
+    jobs = SweepPlan(())
+    if is_taken(path / JOBS):
+        try:
+            jobs = read_plan(path)
+        except BadRunError as error:
+            broken.append(_broken_file(path / JOBS, error, alone))
     planned = {path / job.subdir for job in jobs.jobs}
     entries: list[tuple[str, Path, Job | None]] = [(job.subdir, path / job.subdir, job) for job in jobs.jobs]
     others = sorted((run for run in runs_below(path) if run not in planned), key=_natural)
     entries += [(run.relative_to(path).as_posix(), run, None) for run in others]
     return entries if alone else [(str(run), run, job) for _, run, job in entries]
-
-
-def _saved_jobs(path: Path) -> SweepPlan:
-    """The sweep's jobs; none where they were not saved or cannot be read, as the runs themselves are what counts."""
-    with suppress(BadRunError):
-        return read_plan(path)
-    return SweepPlan(())
 
 
 def _natural(path: Path) -> tuple[tuple[int, str], ...]:
@@ -146,11 +145,17 @@ def _natural(path: Path) -> tuple[tuple[int, str], ...]:
 def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Row:
     """The row of one run directory. What cannot be read makes a row with status broken, never an error."""
     run, label = Run(path), str(path) if label is None else label
-    config_file = run.file("config.yaml")
-    if not config_file.is_file():
+    try:
+        found = os.lstat(run.file("config.yaml"))
+    except FileNotFoundError:
+        reason = _why_unlisted(path)
+        if reason is not None:
+            return Row(label, path, "broken", one_line(reason), _planned(job))
         return Row(label, path, "not started", "no job has begun it yet", _planned(job))
-    running = not run.file("summary.json").is_file() and _is_held(run)
-    if config_file.stat().st_size == 0:  # claimed a moment ago
+    except OSError as error:
+        return Row(label, path, "broken", one_line(f"{path}: cannot be read ({error.strerror})"), _planned(job))
+    running = not is_file(run.file("summary.json")) and _is_held(run)
+    if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
         reason = None if running else "ended before it could save its config"
         return Row(label, path, "running" if running else "interrupted", reason, _planned(job))
     try:
@@ -162,16 +167,14 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     values = flat(experiment(config))
     if job is not None and job.config.trainer.threads is None:
         values["trainer.threads"] = None  # left to each machine: no difference that anyone asked for
-    read = "summary.json"
     try:
-        summary = _summary(run)
-        test = None if summary is None else _score(summary.score)
-        seconds = None if summary is None else _number(summary.seconds.get("total", 0))
-        read = "epochs.csv"
+        summary = run.summary()
         epochs, validation = _last_epoch(run, config)
-    except UNREADABLE as error:
-        said, file = f"{error} is missing" if isinstance(error, KeyError) else str(error), str(run.file(read))
-        return Row(label, path, "broken", one_line(said if file in said else f"{file}: {said}"), values)
+        total = None if summary is None else summary.seconds.get("total", 0.0)
+    except BadRunError as error:
+        return Row(label, path, "broken", one_line(str(error)), values)
+    except ValueError as error:
+        return Row(label, path, "broken", one_line(f"{run.file('epochs.csv')}: {error}"), values)
     if summary is None:
         status = "running" if running else "interrupted"
         reason = None if running else "ended without a summary: it was killed, or its machine was lost"
@@ -183,11 +186,21 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         status,
         one_line(reason) if reason and status != "finished" else None,
         values,
-        test=test,
+        test=summary.score,
         validation=validation,
         epochs=epochs,
-        seconds=seconds,
+        seconds=total,
     )
+
+
+def _why_unlisted(path: Path) -> str | None:
+    """Why a folder cannot be looked into; None where it can, or where there is none."""
+    try:
+        if is_folder(path):
+            listed(path)
+    except BadRunError as error:
+        return str(error)
+    return None
 
 
 def _planned(job: Job | None) -> dict[str, Any]:
@@ -206,7 +219,7 @@ def one_line(reason: str) -> str:
 
 def _is_held(run: Run) -> bool:
     """Whether a live process trains in the directory."""
-    if run.file(".lock").is_symlink() or not run.file(".lock").is_file():  # a lock is opened for writing
+    if not is_file(run.file(".lock")):  # a lock is opened for writing: through no link
         return False
     lock = FileLock(run.file(".lock"))
     try:
@@ -219,58 +232,25 @@ def _is_held(run: Run) -> bool:
     return False
 
 
-def _summary(run: Run) -> Summary | None:
-    path = run.file("summary.json")
-    try:
-        content = _content(path)
-        summary = None if content is None else Summary.from_dict(json.loads(content))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: not a run's summary ({error})") from None
-    if summary is None:
-        return None
-    plain = isinstance(summary.cause, str | None) and isinstance(summary.seconds, dict)
-    if summary.status not in ENDED or not plain:
-        raise ValueError(f"{path}: not a run's summary")
-    return summary
-
-
-def _content(path: Path) -> str | None:
-    """A file's text, None where there is none. Errors: OSError; ValueError for a pipe, which would be waited for."""
-    if not path.exists():
-        return None
-    if not path.is_file():
-        raise ValueError("is no file")
-    return path.read_text(encoding="utf-8")
-
-
-def _score(score: Score | None) -> Score | None:
-    """A score as a file has it, once its numbers are seen to be some. Errors: ValueError, TypeError."""
-    if score is None:
-        return None
-    accuracy, correct, samples = _number(score.accuracy), int(score.correct), int(score.samples)
-    if not 0 <= correct <= samples or not 0 < samples < 1 << 31 or abs(accuracy * samples - correct) > 0.51:
-        raise ValueError("its score is none that images can give")
-    return Score(_number(score.loss), accuracy, correct, samples)
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is not a finite number")
-    return number
-
-
 def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
-    """Whole epochs done, and the last one's validation score, from the last line of epochs.csv."""
-    content = _content(run.file("epochs.csv"))
-    if content is None:
+    """Whole epochs done, and the last one's validation score, from the last line of epochs.csv.
+
+    Errors: BadRunError; ValueError for figures that no run has.
+    """
+    try:
+        content = read_bytes(run.file("epochs.csv"), LARGEST_EPOCHS)
+    except MissingFileError:
         return 0, None
-    rows = [line for line in content.split("\n")[:-1] if line]  # what follows the last line's end is a torn row
+    rows = [line for line in content.split(b"\n")[:-1] if line]  # what follows the last line's end is a torn row
     if len(rows) < 2:
         return 0, None
-    cells = dict(zip(EPOCH_COLUMNS, rows[-1].split(","), strict=True))
-    if not cells["validation_loss"]:
+    cells = Fields(dict(zip(EPOCH_COLUMNS, map(_cell, rows[-1].split(b",")), strict=True)), "the last epoch")
+    if cells.values["validation_loss"] is None:
         return len(rows) - 1, None
     images = validation_images(config.data)
-    accuracy = _number(cells["validation_accuracy"])
-    return len(rows) - 1, Score(_number(cells["validation_loss"]), accuracy, round(accuracy * images), max(1, images))
+    accuracy = cells.share("validation_accuracy")
+    return len(rows) - 1, Score(cells.number("validation_loss"), accuracy, round(accuracy * images), max(1, images))
+
+
+def _cell(text: bytes) -> float | None:
+    return float(text) if text else None

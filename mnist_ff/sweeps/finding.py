@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.files import write_text
+from mnist_ff.reading import Fields, read_json
 from mnist_ff.tables import printable
 
 SEARCH = "search.json"
 SHOWN = 20
 """Repeated trials that a line names."""
-LARGEST = 16 << 20
-"""Bytes of a search.json that is read."""
 
 
 @dataclass(frozen=True)
@@ -76,56 +74,50 @@ def write_finding(directory: Path, finding: Finding) -> None:
 
 def read_finding(directory: Path) -> Finding | None:
     """What the search in this sweep directory found; None where there is none, or none of ours."""
-    path = directory / SEARCH
     try:
-        if path.stat().st_size > LARGEST:
-            return None
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Finding(
-            study=_text(values["study"]),
-            storage=_text(values["storage"]),
-            objective=_text(values["objective"]),
-            n_trials=int(values["n_trials"]),
-            counts={_text(name): int(count) for name, count in values["counts"].items()},
-            best_trial=None if values["best_trial"] is None else int(values["best_trial"]),
-            best_value=None if values["best_value"] is None else _number(values["best_value"]),
-            best_words={_text(key): _text(word) for key, word in values["best_words"].items()},
-            importance={_text(key): _number(share) for key, share in values["importance"].items()},
-            grid=None if values.get("grid") is None else int(values["grid"]),
-            refused=tuple(map(_refused, values.get("refused", ()))),
-            repeated=tuple(map(_repeated, values.get("repeated", ()))),
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return load_finding(directory)
+    except BadRunError:
         return None
 
 
-def _refused(values: Any) -> Refused:
-    return Refused(_trial(values["number"]), tuple(map(_text, values["words"])), _text(values["reason"]))
+def load_finding(directory: Path) -> Finding | None:
+    """The same, None only where there is none. Errors: BadRunError naming the file and the field."""
+    path = directory / SEARCH
+    try:
+        return _finding(Fields(read_json(path)))
+    except MissingFileError:
+        return None
+    except ValueError as error:
+        raise BadRunError(f"{path}: not what a search found ({error})") from None
 
 
-def _repeated(values: Any) -> Repeated:
-    words = tuple(map(_text, values["words"]))
-    return Repeated(_trial(values["number"]), words, _trial(values["of"]), _number(values["value"]))
+def _finding(values: Fields) -> Finding:
+    counts, words, importance = (values.fields(key) for key in ("counts", "best_words", "importance"))
+    younger = {"grid": None, "refused": [], "repeated": [], **values.values}
+    return Finding(
+        study=printable(values.text("study")),
+        storage=printable(values.text("storage")),
+        objective=printable(values.text("objective")),
+        n_trials=values.whole("n_trials"),
+        counts={printable(name): counts.whole(name) for name in counts.values},
+        best_trial=values.whole_or_null("best_trial"),
+        best_value=None if values.values.get("best_value", "") is None else values.number("best_value"),
+        best_words={printable(key): printable(words.text(key)) for key in words.values},
+        importance={printable(key): importance.number(key) for key in importance.values},
+        grid=Fields(younger).whole_or_null("grid"),
+        refused=tuple(_refused(Fields(trial, "a refused trial")) for trial in Fields(younger).items("refused")),
+        repeated=tuple(_repeated(Fields(trial, "a repeated trial")) for trial in Fields(younger).items("repeated")),
+    )
 
 
-def _trial(number: Any) -> int:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise ValueError(f"a trial's number is {number!r}")
-    return number
+def _refused(values: Fields) -> Refused:
+    words = tuple(map(printable, values.texts("words")))
+    return Refused(values.whole("number"), words, printable(values.text("reason")))
 
 
-def _text(value: Any) -> str:
-    """A text of one line that a terminal shows as it is."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
-    return printable(value)
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is not a finite number")
-    return number
+def _repeated(values: Fields) -> Repeated:
+    words = tuple(map(printable, values.texts("words")))
+    return Repeated(values.whole("number"), words, values.whole("of"), values.number("value"))
 
 
 def further(finding: Finding) -> tuple[str, int | None] | None:

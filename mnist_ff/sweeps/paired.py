@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
+from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.records import CLASSES
 from mnist_ff.sweeps.collect import Row
 from mnist_ff.sweeps.statistics import EXACT_BELOW, mcnemar
+from mnist_ff.tensors import WHOLE, Wanted, opened_tensors
 
 ANSWERS = "predictions.safetensors"
+LARGEST = 64 << 20
+"""Bytes of that file that are read; 60,000 answers take 3 MB."""
+CLASS = Wanted(WHOLE, (None,))
 LEVEL = 0.05
 """Chance below which a difference is called one."""
 
@@ -76,12 +81,16 @@ def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """A run's answers and the labels, each (N,). Errors: NoTestError."""
     file = path / ANSWERS
     try:
-        with safe_open(file, "np") as saved:
-            answers, labels = saved.get_tensor("answers"), saved.get_tensor("labels")
-    except FileNotFoundError:
+        with opened_tensors(file, LARGEST) as saved:
+            parts = [saved.get_slice(name) for name in ("answers", "labels")]
+            fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
+            found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
+    except MissingFileError:
         raise NoTestError(f"{path} has no {ANSWERS}") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise NoTestError(f"{file} is not readable ({str(error).splitlines()[0]})") from None
-    if answers.ndim != 1 or answers.shape != labels.shape or len(labels) == 0:
+    except BadRunError as error:
+        said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
+        raise NoTestError(f"{file} is not readable ({said})") from None
+    named = [len(values) > 0 and values.min() >= 0 and values.max() < CLASSES for values in found]
+    if not found or not all(named) or found[0].shape != found[1].shape:
         raise NoTestError(f"{file} is not a run's answers")
-    return answers, labels
+    return found[0], found[1]

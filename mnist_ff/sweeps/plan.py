@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mnist_ff.config import Config, DataConfig, DownloadConfig, completed, config_from, config_to_dict, lasting
-from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.files import write_text
 from mnist_ff.places import is_own, seal
+from mnist_ff.reading import Fields, check_file, is_taken, json_values, listed, read_bytes, read_json
 from mnist_ff.runs import Run
 from mnist_ff.sweeps.finding import SEARCH
 from mnist_ff.sweeps.slurm import SUBMITTED
@@ -26,7 +28,7 @@ OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }
 """A sweep's own files, in its directory beside its jobs."""
-LARGEST = 256 << 20
+LARGEST = 128 << 20
 """Bytes of a jobs.json that is read; 10,000 jobs take 10 MB."""
 
 
@@ -105,30 +107,21 @@ def read_plan(directory: Path) -> SweepPlan:
     Errors: BadRunError naming the file.
     """
     path = directory / JOBS
-    if not path.is_file():
+    if not is_taken(path):
         raise BadRunError(f"{directory}: is not a sweep directory (it has no {JOBS})")
+    values = read_json(path, LARGEST)
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST:,} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        words, jobs = values["words"], values["jobs"]
-        if not isinstance(jobs, list):
-            raise TypeError("its jobs are not a list")
-        read = [_job(job, path) for job in jobs]
+        plan = Fields(values)
+        read = [_job(Fields(job, "a job"), path) for job in plan.items("jobs")]
         if len({job.subdir for job in read}) < len(read):
             raise ValueError("two jobs share a directory")
-        started = values.get("started")
-        return SweepPlan(
-            tuple(read),
-            _words(words),
-            is_own(_words(words), values.get("seal")),
-            started if isinstance(started, str) else None,
-        )
+        started, words = plan.values.get("started"), plan.texts("words")
+        own = is_own(words, plan.values.get("seal"))
+        return SweepPlan(tuple(read), words, own, started if isinstance(started, str) else None)
     except ConfigError as error:
         raise BadRunError(str(error)) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise BadRunError(f"{path}: not a sweep's jobs ({what})") from None
+    except ValueError as error:
+        raise BadRunError(f"{path}: not a sweep's jobs ({error})") from None
 
 
 def read_job(directory: Path, subdir: str) -> Job:
@@ -137,11 +130,11 @@ def read_job(directory: Path, subdir: str) -> Job:
     Errors: BadRunError naming the file.
     """
     path = directory / JOBS
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigError):
-        content = path.read_bytes() if path.stat().st_size <= LARGEST else b""
+    with suppress(ValueError, ConfigError):
+        content = read_bytes(path, LARGEST)
         found = content.index(f'"subdir": {json.dumps(subdir)}, "digest": '.encode())
         line = content[content.rindex(b"\n", 0, found) : content.index(b"\n", found)]
-        job = _job(json.loads(line.rstrip(b",")), path)
+        job = _job(Fields(json_values(path, line.rstrip(b","))), path)
         if job.subdir == subdir:
             return job
     try:
@@ -150,21 +143,18 @@ def read_job(directory: Path, subdir: str) -> Job:
         raise BadRunError(f"{path}: has no job {subdir}") from None
 
 
-def _job(values: Mapping[str, Any], path: Path) -> Job:
-    number, subdir = values["number"], values["subdir"]
+def _job(values: Fields, path: Path) -> Job:
+    """A job from a file. Errors: ValueError, ConfigError."""
+    number, subdir = values.values.get("number"), values.values.get("subdir")
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise TypeError(f"a job's number is {number!r}")
+        raise ValueError(f"a job's number is {number!r}")
     check_subdir(subdir)
-    job = Job(number, _words(values["overrides"]), subdir, config_from(completed(values["config"]), where=str(path)))
-    if job.digest != values["digest"]:
+    assert isinstance(subdir, str)
+    config = config_from(completed(values.fields("config").values), where=str(path))
+    job = Job(number, values.texts("overrides"), subdir, config)
+    if job.digest != values.text("digest"):
         raise ValueError(f"job {number}'s config is not the one that was saved")
-    return dataclasses.replace(job, own=is_own(job.config, values.get("places")))
-
-
-def _words(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(word, str) for word in values):
-        raise TypeError("words are not a list of texts")
-    return tuple(values)
+    return dataclasses.replace(job, own=is_own(job.config, values.values.get("places")))
 
 
 def check_subdir(subdir: Any) -> None:
@@ -196,9 +186,9 @@ def state_of(directory: Path, job: Job) -> State:
 
 def link_among_own_files(directory: Path) -> Path | None:
     """The first of a sweep's own files that is a link. Optuna's lock of its journal is one, and leads nowhere."""
-    for path in sorted(directory.iterdir()):
+    for path in sorted(listed(directory)):
         own = path.name in OWN or path.name.startswith((".", "search.journal"))
-        if own and path.name != "search.journal.lock" and path.is_symlink():
+        if own and path.name != "search.journal.lock" and os.path.islink(path):
             return path
     return None
 
@@ -206,14 +196,15 @@ def link_among_own_files(directory: Path) -> Path | None:
 def _link_on_the_way(directory: Path, subdir: str) -> Path | None:
     parts = PurePosixPath(subdir).parts
     places = (directory.joinpath(*parts[: count + 1]) for count in range(len(parts)))
-    return next((place for place in places if place.is_symlink()), None)
+    return next((place for place in places if os.path.islink(place)), None)
 
 
 def _state(run: Run, job: Job) -> State:
-    config = run.file("config.yaml")
-    if not config.is_file():
+    try:
+        size = check_file(run.file("config.yaml"))
+    except MissingFileError:
         return "new"
-    if config.stat().st_size == 0:  # claimed, and killed before anything else
+    if size == 0:  # claimed, and killed before anything else
         return "begun"
     if not same_experiment(job.config, run.config()):
         raise BadRunError(f"{run.path}: holds another experiment than the sweep's job {job.number}")

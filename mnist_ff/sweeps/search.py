@@ -20,8 +20,9 @@ from urllib.parse import quote_plus
 from filelock import FileLock
 
 from mnist_ff.config import Config
-from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.passwords import holds_password, without_password
+from mnist_ff.reading import check_file, is_folder
 from mnist_ff.records import Score
 from mnist_ff.runs import Run
 from mnist_ff.sweeps import slurm
@@ -40,6 +41,9 @@ OBJECTIVES = ("validation_accuracy", "validation_loss")
 
 PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 """The environment variable with the password of a database storage."""
+LARGEST_JOURNAL = 1 << 30
+"""Bytes of a journal that is opened; Optuna reads it line by line."""
+PIECE = 1 << 16
 EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
 KILLED = "its process was killed, or its machine was lost"
 EXPERIMENT, REPEATS, WAITS_FOR, CERTAIN = "experiment", "repeats", "waits_for", "certain"
@@ -536,7 +540,7 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
             state: Literal["interrupted", "failed"] = "interrupted" if summary.status == "interrupted" else "failed"
             return Verdict(state, reason=reason, certain=summary.status == "diverged")
         value = run.epochs()[-1][objective]
-    except (BadRunError, IndexError, KeyError, ValueError) as error:
+    except (BadRunError, IndexError, KeyError) as error:
         return Verdict("failed", reason=f"its run directory is not readable ({error})")
     if not math.isfinite(value):
         return Verdict("failed", reason=f"its {objective} is {value}")
@@ -609,7 +613,9 @@ def _mend(path: Path) -> None:
     """Cut a last line that a power cut tore: with another one behind it Optuna could not read the journal again."""
     from optuna.storages.journal import JournalFileSymlinkLock
 
-    if not path.exists():
+    try:
+        check_file(path, LARGEST_JOURNAL)
+    except MissingFileError:
         return
     lock = JournalFileSymlinkLock(str(path))
     lock.acquire()
@@ -618,10 +624,15 @@ def _mend(path: Path) -> None:
             end = file.seek(0, os.SEEK_END)
             if end == 0:
                 return
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
+            while end > 0:  # from its end on: a journal may be long
+                start = max(0, end - PIECE)
+                file.seek(start)
+                place = file.read(end - start).rfind(b"\n") + 1
+                if place:
+                    file.truncate(start + place)
+                    return
+                end = start
+            file.truncate(0)
     finally:
         lock.release()
 
@@ -726,7 +737,7 @@ def _verdict_again(trial: optuna.trial.FrozenTrial) -> Verdict | None:
 
 def _is_locked(directory: Path) -> bool:
     """Whether a process trains in this run directory right now."""
-    if not directory.is_dir():
+    if not is_folder(directory):
         return False
     try:
         with Run(directory).locked():

@@ -9,8 +9,9 @@ import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from mnist_ff.errors import BadRunError, RunError
+from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import write_text
+from mnist_ff.reading import read_json
 
 SUBMITTED = "slurm.json"
 """In the sweep's directory: the number of the Slurm job that each of its jobs was last submitted as."""
@@ -29,11 +30,9 @@ def submitted(sweep: Path) -> dict[str, str]:
     """The noted numbers by subdirectory; 12 is a job, 12_3 a task of an array. Errors: BadRunError."""
     path = sweep / SUBMITTED
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        values = read_json(path)
+    except MissingFileError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadRunError(f"{path}: not readable ({error})") from None
     if not isinstance(values, dict) or not all(map(_is_number, values.values())):
         raise BadRunError(f"{path}: does not hold the numbers of Slurm's jobs")
     return values

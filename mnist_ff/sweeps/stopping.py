@@ -7,10 +7,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.interrupts import Interruption
+from mnist_ff.reading import read_bytes
 
 STOP = ".stop"
+LARGEST = 4096
+"""Bytes of a sign that is read."""
 AFTER_AN_ERROR = "a failed job (sweep.on_error=stop)"
 LOOK_EVERY = 0.5
 """Seconds between two looks of a job in training."""
@@ -26,8 +30,8 @@ def ask_to_stop(sweep: Path, reason: str) -> None:
 def reason_to_stop(sweep: Path) -> str | None:
     """What the sign says, or None."""
     try:
-        return (sweep / STOP).read_text(encoding="utf-8", errors="replace")[:100] or None
-    except OSError:
+        return read_bytes(sweep / STOP, LARGEST).decode("utf-8", "replace")[:100] or None
+    except BadRunError:
         return None
 
 

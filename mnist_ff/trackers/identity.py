@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
+from mnist_ff.reading import read_json, read_text
 from mnist_ff.runs import Run
 
 IDENTITY = "tracking.id"
@@ -109,10 +111,10 @@ def _saved_name(run: Run) -> str | None:
 def _saved_place(run: Run) -> _Place | None:
     """What tracking.json says; None where there is none, or none of ours."""
     try:
-        values = json.loads(_text(run.file(TRACKING)) or "")
+        values = read_json(run.file(TRACKING), LARGEST)
         place = _Place(**values)
         directory, since = place.directory, place.since.items()
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (BadRunError, TypeError, AttributeError):
         return None
     texts = all(isinstance(text, str) for text in (place.identity, directory, place.machine))
     steps = all(isinstance(title, str) and _whole(step) for title, step in since)
@@ -125,16 +127,13 @@ def _whole(value: Any) -> bool:
 
 
 def _text(path: Path) -> str | None:
-    """A small file's text; None for what is none: a pipe would be waited for."""
-    try:
-        if path.is_file() and path.stat().st_size <= LARGEST:
-            return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        pass
+    """A small file's text; None for what is none."""
+    with suppress(BadRunError):
+        return read_text(path, LARGEST)
     return None
 
 
 def _machine() -> str:
     """This machine's own name as a digest: the name itself is not for others."""
-    text = (_text(Path("/etc/machine-id")) or "").strip()
+    text = (_text(Path("/etc/machine-id").resolve()) or "").strip()
     return hashlib.sha256(f"mnist-ff {text}".encode()).hexdigest()[:16] if text else ""
