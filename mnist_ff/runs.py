@@ -50,8 +50,11 @@ EPOCH_COLUMNS = (
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
+GIT_DIFF = "git.diff"
+"""What was changed since the commit that environment.json names."""
 NUMBERS = (
     "environment.json",
+    GIT_DIFF,
     "batches.csv",
     "epochs.csv",
     "model.safetensors",

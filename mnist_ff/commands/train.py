@@ -25,7 +25,7 @@ from mnist_ff.checkpoint import (
 )
 from mnist_ff.commands.clock import Clock
 from mnist_ff.commands.endings import failures_of_the_machine, status_of, write_failure
-from mnist_ff.commands.environment import environment
+from mnist_ff.commands.environment import environment, git_state
 from mnist_ff.commands.keep import save_augmented, save_predictions
 from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
 from mnist_ff.commands.resume import recipe
@@ -142,7 +142,7 @@ class _Training:
         conditions = environment(config, self.data, device, self.engine, argv)
         if saved is None:
             self.position = Position()
-            run.write_json("environment.json", {**conditions, "history": []})
+            run.write_json("environment.json", {**conditions, "git": git_state(run), "history": []})
         else:
             self.position = self._restore(saved)
             self._check_same_teacher(conditions)
@@ -362,7 +362,8 @@ class _Training:
         self.run.cut(self.position.epoch * batches + len(self.position.batches), self.position.epoch)
         remove_leftovers(self.run.path)
         at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
-        history = [*before["history"], {**at, **conditions}]
+        git = git_state(self.run, resumes=len(before["history"]) + 1)
+        history = [*before["history"], {**at, **conditions, "git": git}]
         self.run.write_json("environment.json", {**before, "history": history})
         self.run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
 
