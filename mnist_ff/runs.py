@@ -33,6 +33,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}")
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 HELD = 1.0
 """Seconds to wait for a directory: one that only looks at it holds it for a moment."""
+KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
 LONGEST_NAME = 255
 """Bytes in a file's name, as Linux and macOS have it."""
 EPOCH_COLUMNS = (
@@ -50,6 +51,8 @@ EPOCH_COLUMNS = (
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+REPORT = "report.html"
 GIT_DIFF = "git.diff"
 """What was changed since the commit that environment.json names."""
 NUMBERS = (
@@ -61,7 +64,7 @@ NUMBERS = (
     "predictions.safetensors",
     AUGMENTED,
     "evaluation.json",
-    "report.html",
+    REPORT,
     "summary.json",
     "config.yaml",
 )
@@ -200,6 +203,13 @@ def shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory."""
@@ -233,8 +243,16 @@ class Run:
             what = "is not a directory" if run.path.exists() else "does not exist"
             raise BadRunError(f"{path}: {what}; give a run directory, such as one in outputs/")
         if not run.file("config.yaml").is_file():
-            raise BadRunError(f"{path}: is not a run directory (it has no config.yaml)")
+            why = f"; {KILLED_EARLY}" if run.was_only_made() else ""
+            raise BadRunError(f"{path}: is not a run directory (it has no config.yaml){why}")
         return run
+
+    def was_only_made(self) -> bool:
+        """Whether the directory is empty but for what comes before a config."""
+        return all(
+            path.name in (".hydra", ".lock", "train.log") or path.name.startswith(".config.yaml.")
+            for path in self.path.iterdir()
+        )
 
     def file(self, name: str) -> Path:
         """The path of one of the run's files."""
@@ -243,6 +261,8 @@ class Run:
     def config(self) -> Config:
         """The resolved config. Errors: BadRunError when it is not one of ours."""
         path = self.file("config.yaml")
+        if _is_empty(path):
+            raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_yaml(path)
             return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))

@@ -166,8 +166,6 @@ HOSTILE = {
     "textconv": [("diff.evil.textconv", "{program}")],
     "clean filter": [("filter.evil.clean", "{program}"), ("filter.evil.required", "true")],
     "process filter": [("filter.evil.process", "{program}")],
-    "pager": [("core.pager", "{program}"), ("pager.diff", "true")],
-    "hooks": [("core.hooksPath", "{folder}")],
 }
 
 

@@ -13,7 +13,7 @@ from mnist_ff.commands.runs import sweeps_below
 from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.records import EARLY
-from mnist_ff.runs import BEST, LAST, Run, began, chosen
+from mnist_ff.runs import AUGMENTED, BEST, CHECKPOINT, LAST, PREVIOUS, Run, began, chosen
 from mnist_ff.schedule import depends_on_length
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.sweeps.plan import read_plan, state_of
@@ -169,8 +169,13 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 
 
 def is_done(run: Run, config: Config) -> bool:
-    """Whether nothing is left to train."""
+    """Whether nothing is left to train, and no file is missing that only a network can make."""
     summary = run.summary()
     if summary is None or summary.status != "finished":
+        return False
+    kept = ["model.safetensors", "predictions.safetensors", *([] if config.augment.name == "none" else [AUGMENTED])]
+    if not all(run.file(name).exists() for name in kept) and any(
+        run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
+    ):
         return False
     return summary.epochs >= config.trainer.epochs or (summary.cause or "").startswith(EARLY)

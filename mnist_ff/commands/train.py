@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from mnist_ff.checkpoint import (
     save_weights,
 )
 from mnist_ff.commands.clock import Clock
+from mnist_ff.commands.drawing import draw, write_page
 from mnist_ff.commands.endings import failures_of_the_machine, status_of, write_failure
 from mnist_ff.commands.environment import environment, git_state
 from mnist_ff.commands.keep import save_augmented, save_predictions
@@ -39,7 +39,7 @@ from mnist_ff.files import remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
-from mnist_ff.runs import AUGMENTED, Run, shown
+from mnist_ff.runs import AUGMENTED, REPORT, Run, shown
 from mnist_ff.schedule import moves
 from mnist_ff.seeds import generator
 from mnist_ff.sweeps.collect import sweep_of
@@ -210,12 +210,10 @@ class _Training:
         save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
         if self.augment is not None:
             save_augmented(self.run.file(AUGMENTED), self.config, self.data.train)
-        if self.config.trainer.plots:
-            self._draw()
         summary = self._summary(outcome, final.score)
-        self.run.write_summary(summary)
-        if self.config.trainer.plots:
-            write_page(self.run, self._warn)
+        self.run.write_summary(summary)  # first: a signal leaves 5 s, and a kill none
+        if self.config.trainer.plots and self.stopped() is None:
+            summary = self._draw(outcome, final.score)
         self._report(summary)
         warn_of_fallback(self.data, self.console)
         return summary
@@ -367,18 +365,19 @@ class _Training:
         self.run.write_json("environment.json", {**before, "history": history})
         self.run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
 
-    def _draw(self) -> None:
-        """A picture that fails is a warning, never a lost run."""
+    def _draw(self, outcome: Outcome, score: Score) -> Summary:
+        """Pictures, a summary that knows their seconds, and the page. A signal leaves the rest to mnist-ff report."""
+        name = self.config.name
+        title = self.data.title if name is None else f"{name}: {self.data.title}"
+        draw(self.run, title, self._warn, self.stopped)
+        summary = self._summary(outcome, score)
         try:
-            from mnist_ff.plots import draw_run
-
-            name = self.config.name
-            failures = draw_run(self.run, self.data.title if name is None else f"{name}: {self.data.title}")
-        except Exception as error:
-            failures = {"all": error}
-        for picture, failure in failures.items():
-            log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
-            self._warn(f"no picture {picture} ({failure})")
+            self.run.write_summary(summary)
+        except RunError as error:
+            self._warn(f"{error}; its summary of before is kept")
+        if self.stopped() is None:
+            write_page(self.run, self._warn)
+        return summary
 
     def _status(self, outcome: Outcome) -> str:
         if outcome.stopped is None or outcome.stopped == self._early():
@@ -408,20 +407,11 @@ class _Training:
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
         self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
         self._say(f"run directory  {path}")
-        if self.run.file("report.html").is_file():
-            self._say(f"open           {shlex.quote(str(path / 'report.html'))}")
+        if self.config.trainer.plots and self.stopped() is not None:
+            self._say(f"pictures       mnist-ff report {shlex.quote(str(path))}")
+        elif self.run.file(REPORT).is_file():
+            self._say(f"open           {shlex.quote(str(path / REPORT))}")
         self._say(f"look at it     mnist-ff evaluate {shlex.quote(str(path))}")
-
-
-def write_page(run: Run, warn: Callable[[str], None]) -> None:
-    """Write report.html, when the numbers are safe. One that fails is a warning, never a lost run."""
-    try:
-        from mnist_ff.report.run_page import write_report
-
-        write_report(run)
-    except Exception as error:
-        log.warning("no report:\n%s", "".join(traceback.format_exception(error)))
-        warn(f"no report.html ({error})")
 
 
 def _monitored(run: Run, column: str) -> list[float]:

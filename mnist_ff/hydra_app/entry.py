@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.check import check, check_new
+from mnist_ff.commands.drawing import complete
 from mnist_ff.commands.resume import LOGGER, changed, find_run, is_done, resumed_config, saved_config
 from mnist_ff.config import Config, DataConfig, check_no_password, config_to_dict, known_keys, sweep_keys
 from mnist_ff.errors import ConfigError, RunError
@@ -194,6 +195,8 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         early = summary is not None and summary.epochs < config.trainer.epochs
         why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
         tell(console, f"{run.path}: {why}; nothing to do")
+        for name in complete(run, config, note):
+            tell(console, f"made           {run.file(name)}")
         return 0
     for warning in warnings:
         tell(console, f"warning: {warning}", style="yellow")
