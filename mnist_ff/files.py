@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -86,3 +87,87 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+MOST_REMEMBERED = 64 << 20
+"""Bytes of a growing file that are kept in memory: more than a million rows."""
+
+
+class GrowingFile:
+    """A text file that this process alone adds lines to. What it wrote is remembered, and written again when something
+    else has cut, changed, replaced or removed the file. A link in its place is never followed.
+
+    Errors: OSError, from every method.
+    """
+
+    def __init__(self, path: Path, new: bool) -> None:
+        """Create the file, or go on after what is there."""
+        self.path = path
+        self._content: bytearray | None = bytearray() if new else bytearray(path.read_bytes())
+        self._size = len(self._content or b"")
+        self._descriptor: int | None = self._opened(os.O_CREAT | os.O_EXCL if new else 0)
+        self._seen = self._status()
+        self._touched = False
+
+    def write(self, text: str) -> None:
+        """Add text; the system has it when this returns: a kill loses nothing of it."""
+        assert self._descriptor is not None
+        data = text.encode()
+        if self._content is not None:
+            self._content += data
+            if len(self._content) > MOST_REMEMBERED:
+                self._content = None
+        self._size += len(data)
+        self._touched |= self._status().st_mtime_ns != self._seen.st_mtime_ns
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        self._seen = self._status()
+
+    def secure(self) -> str | None:
+        """See that all is there and survives a power cut. Returns what was found wrong and put right, or None.
+
+        Errors: OSError too where it cannot be put right.
+        """
+        wrong = self._wrong()
+        if wrong is not None:
+            if self._content is None:
+                raise OSError(errno.EIO, f"{wrong} by something else, and is too long to be written again", self.path)
+            write_bytes(self.path, bytes(self._content))
+            was_open = self._descriptor is not None
+            self.close()
+            self._descriptor = self._opened(0)
+            self._seen, self._touched = self._status(), False
+            if not was_open:
+                self.close()
+        elif self._descriptor is not None:
+            os.fsync(self._descriptor)
+        return None if wrong is None else f"{self.path}: {wrong} by something else; all its rows were written again"
+
+    def close(self) -> None:
+        """Write no more; secure() still looks after the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _opened(self, flags: int) -> int:
+        always = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        return os.open(self.path, always | flags, 0o644)
+
+    def _status(self) -> os.stat_result:
+        assert self._descriptor is not None
+        return os.fstat(self._descriptor)
+
+    def _wrong(self) -> str | None:
+        """What became of the file, as "was cut"."""
+        try:
+            now = self.path.lstat()
+        except FileNotFoundError:
+            return "was removed"
+        if (now.st_dev, now.st_ino) != (self._seen.st_dev, self._seen.st_ino):
+            return "was replaced"
+        if now.st_size != self._size:
+            return "was cut" if now.st_size < self._size else "was added to"
+        touched = self._touched or now.st_mtime_ns != self._seen.st_mtime_ns
+        if touched and self._content is not None and self.path.read_bytes() != self._content:
+            return "was changed"
+        return None

@@ -327,12 +327,6 @@ class Run:
         for path, text in texts.items():
             write_text(path, text)
 
-    def sync_numbers(self) -> None:
-        """See that the rows so far survive a power cut, before a checkpoint says that they are there."""
-        for name in ("batches.csv", "epochs.csv"):
-            with self.file(name).open("rb") as file:
-                os.fsync(file.fileno())
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process. Errors: RunError when another one trains in it."""

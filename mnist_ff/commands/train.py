@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -136,6 +137,7 @@ class _Training:
                 updates=self.updates,
             )
         self.engine = choose_engine(self.model, config.trainer, device, config.optimizer.name, moving)
+        self.writer: RunWriter | None = None
         self.trackers: list[Tracking] = []
         self.stopping = stopping_of(config)
         self.best: dict[str, torch.Tensor] | None = None
@@ -210,6 +212,7 @@ class _Training:
         save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
         if self.augment is not None:
             save_augmented(self.run.file(AUGMENTED), self.config, self.data.train)
+        self._secure_numbers()
         summary = self._summary(outcome, final.score)
         self.run.write_summary(summary)  # first: a signal leaves 5 s, and a kill none
         if self.config.trainer.plots and self.stopped() is None:
@@ -227,8 +230,9 @@ class _Training:
             stack.enter_context(self.clock.part("train"))
             if self.resumed and self._early() is not None:  # all was done but for the last files
                 return Outcome(plan.first_step, (), 0.0, self._early())
+            self.writer = stack.enter_context(RunWriter.opened(self.run, self.resumed))
             callbacks: list[Callback] = [
-                stack.enter_context(RunWriter.opened(self.run, self.resumed)),
+                self.writer,
                 EpochLines(self._say),
                 *([] if self.stopping is None else [self.stopping]),
                 Checkpoint(self._save),
@@ -294,7 +298,7 @@ class _Training:
                 with self.updates.in_place():
                     self.best = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         rng = self.model.dropout.rng
-        self.run.sync_numbers()
+        self._secure_numbers()  # before a checkpoint says that they are there
         state = TrainingState(
             position,
             weights,
@@ -312,6 +316,10 @@ class _Training:
         """The learning rate of the last step before a position."""
         plan = plan_of(self.config, self.data)
         return plan.rate(max(0, position.epoch * plan.batches + len(position.batches) - 1))
+
+    def _secure_numbers(self) -> None:
+        for wrong in [] if self.writer is None else self.writer.secure():
+            self._warn(wrong)
 
     def _restore(self, saved: Mapping[str, Any]) -> Position:
         """Put a checkpoint's state into the parts and return where it stands; no file is touched yet."""
@@ -435,7 +443,7 @@ def _conditions(run: Run) -> dict[str, str]:
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")  # one that was removed is made again
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)
