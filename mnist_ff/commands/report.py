@@ -31,8 +31,9 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
     directory = chosen(arguments.path, note)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
+    many = directory.is_dir() and holds_runs(directory)
     try:
-        if directory.is_dir() and holds_runs(directory):
+        if many:
             finding = read_finding(directory)
             answer = answer_of(collect_shown([directory], console), finding)
             if was_swept(directory) and os.access(directory, os.W_OK):

@@ -73,7 +73,8 @@ def train(
     assert config.seed is not None
     with run.locked(), _no_links(run), _logging_to(run.file("train.log")):
         if changes is None:
-            run.write_config(config)
+            with failures_of_the_machine(run):
+                run.write_config(config)
         training = None
         try:
             with failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
@@ -441,9 +442,19 @@ def _conditions(run: Run) -> dict[str, str]:
     return {key: str(value) for key, value in conditions.items()}
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A log that is made again when something removed it, and that ends no run on a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Say nothing: the run's own files are where a full disk is told."""
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")  # one that was removed is made again
+    try:
+        handler = _LogFile(path, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; make room, or choose another place with hydra.run.dir=") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)
@@ -453,5 +464,6 @@ def _logging_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # the last lines of a full disk
+            handler.close()
         log.level, log.propagate = before

@@ -30,7 +30,7 @@ from mnist_ff.hydra_app.compose import (
     typed,
 )
 from mnist_ff.hydra_app.help import train_help
-from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.interrupts import Interruption, ending_at_once, interruptible
 from mnist_ff.runs import Run, chosen, output_directory
 from mnist_ff.sweeps.plan import JOBS
 from mnist_ff.tables import note, tell
@@ -142,13 +142,17 @@ def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Consol
     settled = trainer.settle(config)  # before the directory is made: no data, no directory
     with interruptible() as stopped:
         run = Run.create(directory)
-        done = run_job(
-            hydra_context=_context(hydra, composed),
-            task_function=lambda task: trainer.train(settled, run, stopped),
-            config=composed,
-            job_dir_key="hydra.run.dir",
-            job_subdir_key=None,
-        )
+        try:
+            done = run_job(
+                hydra_context=_context(hydra, composed),
+                task_function=lambda task: trainer.train(settled, run, stopped),
+                config=composed,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
+            )
+        except OSError as error:  # Hydra's own files; the task's errors are in its return
+            where = error.filename or directory
+            raise RunError(f"{where}: {error.strerror or error}; choose another place with hydra.run.dir=") from None
     if done.status is not JobStatus.COMPLETED:
         raise done._return_value  # as return_value does, without Hydra's own words on stderr
     code: int = done.return_value
@@ -230,9 +234,10 @@ class _Trainer:
 
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
-        from mnist_ff.commands.clock import Clock
-        from mnist_ff.commands.parts import settle
-        from mnist_ff.commands.train import train
+        with ending_at_once():
+            from mnist_ff.commands.clock import Clock
+            from mnist_ff.commands.parts import settle
+            from mnist_ff.commands.train import train
 
         self._settle, self._train = settle, train
         self._console = console
