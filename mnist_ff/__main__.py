@@ -1,16 +1,21 @@
 """python -m mnist_ff, and the command mnist-ff."""
 
-import signal
-import sys
+import _signal  # type: ignore[import-not-found]  # signal itself takes milliseconds to import, in which Ctrl-C would be a traceback
 
-OURS = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+OURS = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
 """Whether Ctrl-C is to be heard: whoever started this may ignore it."""
+if OURS and __name__ == "__main__":
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import sys  # noqa: E402
 
 
 def main() -> int:
     """Run the words of the command line; Ctrl-C at the start and at the very end is no traceback."""
     if OURS:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    import signal
+
     from mnist_ff.interrupts import end_at_once
 
     if OURS:

@@ -497,16 +497,20 @@ def test_a_working_folder_that_was_removed_is_one_line(mnist_ff: Command, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["train", *WORDS, "trainer.epochs=100000"], ["runs"]], ids=["train", "runs"])
 def test_ctrl_c_at_any_moment_of_the_start_is_no_traceback(words: list[str]) -> None:
-    """Until Python itself has begun, Ctrl-C kills the process, which shells show as 130 too."""
+    """Python's own start, before any line of the package, is Python's affair."""
+    heard = 0
     for delay in [*range(40, 400, 20), 700, 1000, 1500, 2000, 3000]:
         command = [sys.executable, "-m", "mnist_ff", *words]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(delay / 1000)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
+        if "Traceback" in err and "mnist_ff" not in err:
+            continue
+        heard += 1
         assert process.returncode in (130, -signal.SIGINT, *([0] if words == ["runs"] else [])), (delay, err)
-        inside_python = "mnist_ff" not in err  # its own start, before any line of ours
-        assert "Traceback" not in err or inside_python, (delay, err)
+        assert "Traceback" not in err, (delay, err)
+    assert heard > 10
 
 
 def test_too_little_memory(mnist_ff: Command) -> None:
