@@ -5,9 +5,7 @@ The tutorial's Python surface; imported when first used, so that `mnist-ff --hel
 
 from __future__ import annotations
 
-import importlib
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as typing has it, without its import: the command deals with Ctrl-C only after this file
 
 if TYPE_CHECKING:
     from mnist_ff.api import (
@@ -22,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", "run_network"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    import importlib
+    from importlib.util import find_spec
+
     if name in __all__:
         return getattr(importlib.import_module("mnist_ff.api"), name)
     if name.isidentifier() and not name.startswith("_") and find_spec(f"mnist_ff.{name}") is not None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO
+from contextlib import closing, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mnist_ff.files import no_link
+from mnist_ff.files import GrowingFile
 from mnist_ff.records import EARLY, BatchRecord, EpochRecord, Outcome, Plan, Position, Score
 from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
 
@@ -54,7 +53,7 @@ class LossHistory(Callback):
 class RunWriter(Callback):
     """Writes batches.csv and epochs.csv into a run directory, each row as it becomes known."""
 
-    def __init__(self, batches: IO[str], epochs: IO[str]) -> None:
+    def __init__(self, batches: GrowingFile, epochs: GrowingFile) -> None:
         self._batches = batches
         self._epochs = epochs
 
@@ -62,17 +61,21 @@ class RunWriter(Callback):
     @contextmanager
     def opened(cls, run: Run, resumed: bool = False) -> Iterator[RunWriter]:
         """A writer whose files are closed at the end of the block; new ones, or going on after what is there."""
-        batches, epochs = run.file("batches.csv"), run.file("epochs.csv")
-        mode = "a" if resumed else "x"  # x: what stands in their place, a link for one, is never written through
-        # buffering=1 hands every finished line to the system: a kill loses at most the batch it interrupts
         with (
-            open(batches, mode, 1, encoding="utf-8", newline="\n", opener=no_link) as batch_file,
-            open(epochs, mode, 1, encoding="utf-8", newline="\n", opener=no_link) as epoch_file,
+            closing(GrowingFile(run.file("batches.csv"), new=not resumed)) as batches,
+            closing(GrowingFile(run.file("epochs.csv"), new=not resumed)) as epochs,
         ):
             if not resumed:
-                batch_file.write(",".join(BATCH_COLUMNS) + "\n")
-                epoch_file.write(",".join(EPOCH_COLUMNS) + "\n")
-            yield cls(batch_file, epoch_file)
+                batches.write(",".join(BATCH_COLUMNS) + "\n")
+                epochs.write(",".join(EPOCH_COLUMNS) + "\n")
+            yield cls(batches, epochs)
+
+    def secure(self) -> list[str]:
+        """See that all rows so far are there and survive a power cut; also after the block. Returns what was put right.
+
+        Errors: OSError.
+        """
+        return [wrong for file in (self._batches, self._epochs) if (wrong := file.secure()) is not None]
 
     def on_batch_end(self, batch: BatchRecord) -> None:
         self._batches.write(batch_row(batch))

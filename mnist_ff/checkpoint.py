@@ -18,21 +18,21 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.optim import Optimizer
 
 from mnist_ff.config import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
-from mnist_ff.files import replacing
+from mnist_ff.files import replacing, write_bytes
 from mnist_ff.model import MLP, build_model
 from mnist_ff.optimizer import build_optimizer, complete_state
 from mnist_ff.reading import check_file, is_taken, read_bytes
 from mnist_ff.records import CLASSES, INPUTS, Position
-from mnist_ff.runs import Run
+from mnist_ff.runs import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.tensors import FLOATS, Wanted, check_tensors, opened_tensors
 
-CHECKPOINT, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
+DAMAGED = "checkpoint.damaged.pt"
 SEAL = b"mnist-ff sha256\n"
 """Stands before the SHA-256 at a checkpoint's end. torch.load does not mind what follows a zip archive's end."""
 SLACK = 16 << 20
@@ -239,8 +239,7 @@ def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype]:
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write a model's weights as safetensors, by the names of its state_dict."""
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(weights, temporary)
+    write_bytes(path, save(weights))
 
 
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

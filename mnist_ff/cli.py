@@ -12,7 +12,8 @@ import traceback
 from importlib.metadata import version
 from typing import Any
 
-from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped
+from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
+from mnist_ff.interrupts import ending_at_once
 
 COMMANDS = {
     "train": "train a network; -m sweeps over values",
@@ -43,8 +44,8 @@ mnist-ff COMMAND --help says more.  mnist-ff --version
 def main(words: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
     began = time.perf_counter()
-    _print_what_can_be()
     try:
+        _print_what_can_be()
         code = _run(sys.argv[1:] if words is None else words, began)
         _flush()
         return code
@@ -56,6 +57,14 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("error: interrupted")
         return INTERRUPTED
+    except (OSError, MemoryError, ImportError) as error:
+        said = of_the_machine(error)
+        if said is not None:
+            _complain(f"error: {said[0]}")
+            return said[1]
+        _complain(traceback.format_exc(), style=None)
+        _complain("error: this is a bug in mnist-ff, or its installation is broken; the lines above say where")
+        return 1
     except Exception:
         _complain(traceback.format_exc(), style=None)
         _complain("error: this is a bug in mnist-ff, or a callback's; the lines above say where")
@@ -98,11 +107,13 @@ def _command(name: str, words: list[str], began: float) -> int:
         from mnist_ff.completion import main as completion_main
 
         return completion_main(words, COMMANDS)
-    from rich.console import Console
+    with ending_at_once():
+        from rich.console import Console
 
-    console = Console()
+        console = Console()
     if name == "train":
-        from mnist_ff.hydra_app.entry import main as train_main
+        with ending_at_once():
+            from mnist_ff.hydra_app.entry import main as train_main
 
         return train_main(words, console, began)
     parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
@@ -120,7 +131,8 @@ def _command(name: str, words: list[str], began: float) -> int:
         reproduce.add_arguments(parser)
         arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
         return reproduce.main(arguments, console, lambda given: train_main(given, console, began), composed)
-    command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+    with ending_at_once():
+        command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
     command.add_arguments(parser)
     composing: tuple[Any, ...] = ()
     if name in ("bench", "lr-find"):
@@ -139,6 +151,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _complain(text: str, style: str | None = "red") -> None:
-    from mnist_ff.tables import complain
-
+    try:
+        from mnist_ff.tables import complain
+    except (OSError, MemoryError, ImportError):  # too little memory, or too few files, even for that
+        sys.stderr.write("".join(f"{ascii(line)[1:-1]}\n" for line in text.splitlines()))
+        return
     complain(text, style)

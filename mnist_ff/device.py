@@ -70,11 +70,14 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     A module of the user's may draw from torch's own generator, so that is seeded too.
     """
     give_user_a_name()
-    os.environ.setdefault("MKL_CBWR", "AUTO")  # read at MKL's first product: without it, equal runs may differ in a bit
     device = resolve_device(config.device)
     check_precision(config.precision, device)
     threads, cuda = torch.get_num_threads(), device.type == "cuda"
     with ExitStack() as stack:
+        # read at MKL's first product: without it, equal runs may differ in a bit
+        stack.enter_context(_variable("MKL_CBWR", "AUTO"))
+        if config.deterministic:  # cuBLAS demands it before its first use
+            stack.enter_context(_variable("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
         if cuda:
             stack.enter_context(torch.cuda.device(device))  # streams and graphs are the current device's
         stack.enter_context(torch.random.fork_rng(devices=[device] if cuda else []))
@@ -83,11 +86,22 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
         torch.set_num_threads(config.threads or threads)
         stack.callback(torch.set_flush_denormal, sys.float_info.min / 2 == 0)  # torch has no function that tells
         torch.set_flush_denormal(True)
-        if config.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS demands it before its first use
         stack.enter_context(_deterministic(config.deterministic))
         stack.enter_context(_products(config.precision))
         yield device
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable that the user did not set, inside the block."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The errors a user can meet, as a tree. Each carries the exit code of the command that ends with it."""
 
+import errno
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
@@ -46,3 +48,36 @@ class LostError(RunError):
 
 class DivergedError(RunError):
     """A loss was not finite."""
+
+
+BAD_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory", "out of memory")
+LONGEST_PATH = 200
+"""Letters of a path that a message quotes."""
+
+
+def of_the_machine(error: BaseException) -> tuple[str, int] | None:
+    """One line and the exit code for an error that is the machine's, None for one that may be a bug."""
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in NO_MEMORY):
+        return f"not enough memory ({text or 'MemoryError'}); see ulimit -v, or what else runs here", 1
+    if not isinstance(error, OSError):
+        return None
+    what = error.strerror or text
+    if error.filename is None:
+        where = "the working folder" if error.errno in (errno.ENOENT, errno.ESTALE) else ""
+    else:
+        where = str(error.filename)
+        where = where if len(where) <= LONGEST_PATH else f"{where[:LONGEST_PATH]}..."
+    if error.errno in BAD_NAME:
+        return f"{where}: {what}; give another path", 2
+    if error.errno in FULL:
+        remedy = "; make room, or choose another place"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        remedy = "; raise ulimit -n"
+    elif error.filename is None and error.errno in (errno.ENOENT, errno.ESTALE):
+        remedy = "; it was removed: change to another folder"
+    else:
+        remedy = ""
+    return f"{where}{': ' if where else ''}{what}{remedy}", 1

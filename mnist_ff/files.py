@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,14 +14,16 @@ from pathlib import Path
 def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     """A temporary path in the same folder; when the block ends well it becomes `path`, else it is removed.
 
+    It must be written where it is, not replaced: this process holds it, and whoever removes leftovers sees that.
     What stood at `path` before is kept as `keep`, if that is given; at every moment one of the two is whole.
 
     Errors: OSError when the folder cannot be written or the disk is full; `path` is then as before.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
+    # a name of the longest length has no room for more
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
+        _take(descriptor)
         yield temporary
         temporary.chmod(0o644)
         with temporary.open("rb+") as file:
@@ -32,6 +35,8 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink()
         raise
+    finally:
+        os.close(descriptor)
     sync_folder(path.parent)
 
 
@@ -50,17 +55,42 @@ def first_link(folder: Path, known: str) -> Path | None:
     return None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in `folder`."""
-    for path in folder.glob(".*.tmp"):
+def remove_leftovers(folder: Path, pattern: str = ".*.tmp") -> None:
+    """Remove the temporary files that killed processes left in `folder`; those of a process at work stay."""
+    for path in folder.glob(pattern):
         with suppress(OSError):
-            path.unlink()
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            try:
+                _take(descriptor)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _take(descriptor: int) -> None:
+    """Hold an open file until it is closed, as a process's end does. Errors: OSError when another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which removes no open file
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a disk without locks
+        return
 
 
 def write_text(path: Path, text: str) -> None:
     """Put `text` at `path` in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def sync_folder(folder: Path) -> None:
@@ -72,3 +102,87 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+MOST_REMEMBERED = 64 << 20
+"""Bytes of a growing file that are kept in memory: more than a million rows."""
+
+
+class GrowingFile:
+    """A text file that this process alone adds lines to. What it wrote is remembered, and written again when something
+    else has cut, changed, replaced or removed the file. A link in its place is never followed.
+
+    Errors: OSError, from every method.
+    """
+
+    def __init__(self, path: Path, new: bool) -> None:
+        """Create the file, or go on after what is there."""
+        self.path = path
+        self._content: bytearray | None = bytearray() if new else bytearray(path.read_bytes())
+        self._size = len(self._content or b"")
+        self._descriptor: int | None = self._opened(os.O_CREAT | os.O_EXCL if new else 0)
+        self._seen = self._status()
+        self._touched = False
+
+    def write(self, text: str) -> None:
+        """Add text; the system has it when this returns: a kill loses nothing of it."""
+        assert self._descriptor is not None
+        data = text.encode()
+        if self._content is not None:
+            self._content += data
+            if len(self._content) > MOST_REMEMBERED:
+                self._content = None
+        self._size += len(data)
+        self._touched |= self._status().st_mtime_ns != self._seen.st_mtime_ns
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        self._seen = self._status()
+
+    def secure(self) -> str | None:
+        """See that all is there and survives a power cut. Returns what was found wrong and put right, or None.
+
+        Errors: OSError too where it cannot be put right.
+        """
+        wrong = self._wrong()
+        if wrong is not None:
+            if self._content is None:
+                raise OSError(errno.EIO, f"{wrong} by something else, and is too long to be written again", self.path)
+            write_bytes(self.path, bytes(self._content))
+            was_open = self._descriptor is not None
+            self.close()
+            self._descriptor = self._opened(0)
+            self._seen, self._touched = self._status(), False
+            if not was_open:
+                self.close()
+        elif self._descriptor is not None:
+            os.fsync(self._descriptor)
+        return None if wrong is None else f"{self.path}: {wrong} by something else; all its rows were written again"
+
+    def close(self) -> None:
+        """Write no more; secure() still looks after the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _opened(self, flags: int) -> int:
+        always = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        return os.open(self.path, always | flags, 0o644)
+
+    def _status(self) -> os.stat_result:
+        assert self._descriptor is not None
+        return os.fstat(self._descriptor)
+
+    def _wrong(self) -> str | None:
+        """What became of the file, as "was cut"."""
+        try:
+            now = self.path.lstat()
+        except FileNotFoundError:
+            return "was removed"
+        if (now.st_dev, now.st_ino) != (self._seen.st_dev, self._seen.st_ino):
+            return "was replaced"
+        if now.st_size != self._size:
+            return "was cut" if now.st_size < self._size else "was added to"
+        touched = self._touched or now.st_mtime_ns != self._seen.st_mtime_ns
+        if touched and self._content is not None and self.path.read_bytes() != self._content:
+            return "was changed"
+        return None

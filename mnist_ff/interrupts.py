@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-from mnist_ff.errors import Stopped
+from mnist_ff.errors import INTERRUPTED, Stopped
 
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-"""Ctrl-C, and what schedulers send before they kill."""
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Ctrl-C, the end of a terminal, and what schedulers send before they kill."""
+LARGEST_ACTION = 1024
+"""Bytes; C's struct sigaction has 152 on Linux."""
 
 
 class Interruption:
@@ -48,6 +53,7 @@ class Interruption:
 def interruptible(interruption: Interruption | None = None) -> Iterator[Interruption]:
     """Inside the block the first signal is an answer to the loop's question, the second raises Stopped.
 
+    A signal that is ignored, as nohup does, stays ignored; all handlers are given back, those of C libraries too.
     Signals belong to the main thread; in another one they are left as they are.
     """
     interruption = interruption or Interruption()
@@ -55,9 +61,57 @@ def interruptible(interruption: Interruption | None = None) -> Iterator[Interrup
         yield interruption
         return
     numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-    before = [(number, signal.signal(number, interruption._on_signal)) for number in numbers]
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    give_back = [_handled(number, interruption._on_signal) for number in heard]
     try:
         yield interruption
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        for again in give_back:
+            again()
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Inside the block Ctrl-C ends the process with one line: imports may print its exception, or swallow it.
+
+    Nothing that must be put away may be open there. A caller's own handler, or none, is left as it is.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    again = _handled(signal.SIGINT, end_at_once)
+    try:
+        yield
+    finally:
+        again()
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """A handler: one line, and the exit code of Ctrl-C."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    with suppress(OSError):
+        os.write(2, b"error: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _handled(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> Callable[[], None]:
+    """Put a handler in place and return what gives back the one before, of Python or, as faulthandler's, of C."""
+    action = _action(number)
+    before = signal.signal(number, handler)
+
+    def again() -> None:
+        signal.signal(number, signal.SIG_DFL if before is None else before)  # None: Python does not know it
+        if action is not None:
+            ctypes.CDLL(None).sigaction(int(number), action, None)
+
+    return again
+
+
+def _action(number: signal.Signals) -> ctypes.Array[ctypes.c_char] | None:
+    """What C's sigaction() says of a signal, None on a system without it."""
+    if os.name != "posix":
+        return None
+    action = ctypes.create_string_buffer(LARGEST_ACTION)
+    return action if ctypes.CDLL(None).sigaction(int(number), None, action) == 0 else None

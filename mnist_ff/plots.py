@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_ff.canvas import new_figure, save_picture
+from mnist_ff.files import remove_leftovers
 from mnist_ff.reading import is_taken
 from mnist_ff.runs import AUGMENTED, Run
 from mnist_ff.tensors import opened_tensors
@@ -25,15 +26,23 @@ SMALLEST, LARGEST = (float(getattr(np.finfo(np.float32), name)) for name in ("ti
 """Of what a training's loss can be; matplotlib's scales fail on what is much beyond."""
 
 
-def draw_run(run: Run, title: str) -> dict[str, Exception]:
-    """Draw every picture of a run into its plots/ folder; `title` ends each picture's own title.
+def draw_run(
+    run: Run, title: str, names: Collection[str] | None = None, stopped: Callable[[], object] = lambda: None
+) -> dict[str, Exception]:
+    """Draw every picture of a run, or those of `names`, into its plots/ folder; `title` ends each picture's own title.
 
-    Returns the pictures that could not be drawn, with the reason; the others are there. Errors: OSError.
+    None is begun once `stopped` answers. Returns the pictures that could not be drawn, with the reason; the others
+    are there. Errors: OSError.
     """
     folder = run.file("plots")
     folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
     failures: dict[str, Exception] = {}
     for name, draw in drawings_of(run).items():
+        if names is not None and name not in names:
+            continue
+        if stopped() is not None:
+            break
         try:
             save_picture(folder / f"{name}.png", partial(draw, run, title))
         except Exception as error:

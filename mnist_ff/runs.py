@@ -54,6 +54,7 @@ ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 HELD = 1.0
 """Seconds to wait for a directory: one that only looks at it holds it for a moment."""
+KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
 LONGEST_NAME = 255
 """Bytes in a file's name, as Linux and macOS have it."""
 EPOCH_COLUMNS = (
@@ -75,15 +76,20 @@ OF_A_SWEEP = ("jobs.json", "multirun.yaml")
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+REPORT = "report.html"
+GIT_DIFF = "git.diff"
+"""What was changed since the commit that environment.json names."""
 NUMBERS = (
     "environment.json",
+    GIT_DIFF,
     "batches.csv",
     "epochs.csv",
     "model.safetensors",
     "predictions.safetensors",
     AUGMENTED,
     "evaluation.json",
-    "report.html",
+    REPORT,
     "summary.json",
     "config.yaml",
 )
@@ -305,6 +311,13 @@ def shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory."""
@@ -341,9 +354,17 @@ class Run:
             what = "is not a directory" if is_taken(run.path) else "does not exist"
             raise BadRunError(f"{path}: {what}; give a run directory, such as one in outputs/")
         if not may_be_run(run.path):
-            raise BadRunError(f"{path}: is not a run directory (it has no config.yaml)")
+            why = f"; {KILLED_EARLY}" if run.was_only_made() else ""
+            raise BadRunError(f"{path}: is not a run directory (it has no config.yaml){why}")
         with opened(run.file("config.yaml")):
             return run
+
+    def was_only_made(self) -> bool:
+        """Whether the directory is empty but for what comes before a config."""
+        return all(
+            path.name in (".hydra", ".lock", "train.log") or path.name.startswith(".config.yaml.")
+            for path in self.path.iterdir()
+        )
 
     def file(self, name: str) -> Path:
         """The path of one of the run's files."""
@@ -352,6 +373,8 @@ class Run:
     def config(self) -> Config:
         """The resolved config. Errors: BadRunError when it is not one of ours."""
         path = self.file("config.yaml")
+        if _is_empty(path):
+            raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)
             return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
@@ -452,12 +475,6 @@ class Run:
                 raise BadRunError(f"{path}: its rows are not those of a run's first {count} {name.split('.')[0]}")
             size += len(line)
         return size
-
-    def sync_numbers(self) -> None:
-        """See that the rows so far survive a power cut, before a checkpoint says that they are there."""
-        for name in ("batches.csv", "epochs.csv"):
-            with self.file(name).open("rb") as file:
-                os.fsync(file.fileno())
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -252,7 +252,7 @@ def test_the_fallback_stands_in_every_plot_title(no_network: Path, monkeypatch: 
     from mnist_ff.runs import Run
 
     titles: list[str] = []
-    monkeypatch.setattr(plots, "draw_run", lambda run, title: titles.append(title) or {})
+    monkeypatch.setattr(plots, "draw_run", lambda run, title, *_: titles.append(title) or {})
     assert main(["train", "trainer.epochs=1"]) == 0
     assert titles == ["5,000 images of MNIST instead of mnist"]
     (run,) = Path("outputs").iterdir()

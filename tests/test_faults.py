@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import itertools
 import json
@@ -233,7 +234,7 @@ def test_a_read_only_cache_with_good_data_works(real_mnist: Path, tmp_path: Path
         root.chmod(0o755)
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_a_signal_ends_a_run_within_five_seconds_with_its_own_exit_code(number: str) -> None:
     started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.plots=false")
     started.wait_for_rows(30)
@@ -369,22 +370,147 @@ def test_no_room_for_a_file(mnist_ff: Command) -> None:
     assert not list(Path("second").glob("*.tmp"))
 
 
-def test_a_small_disk(mnist_ff: Command, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
+@contextlib.contextmanager
+def mounted(disk: Path, limit: str) -> Iterator[None]:
+    """A disk with so much room, or a skip."""
     disk.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True
+    found = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", limit, "tmpfs", str(disk)], capture_output=True
     )
-    if not mounted or mounted.returncode:
+    if not found or found.returncode:
         pytest.skip("a small disk cannot be mounted here (needs root), the limit of a file's size is tested above")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_small_disk(mnist_ff: Command, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=300k"):
         code, _, err = mnist_ff("train", *WORDS, "model.hidden=[500]", f"hydra.run.dir='{disk}/run'")
         assert code == 1
         assert "No space left on device" in err
         assert "Traceback" not in err
         assert (disk / "run" / "batches.csv").read_text().startswith("step,epoch,batch,loss,lr,samples\n")
+
+
+@pytest.mark.parametrize(
+    "limit", ["size=4k", "size=8k", "size=12k", *(f"nr_inodes={number}" for number in (2, 3, 6, 9))]
+)
+def test_a_tiny_disk_is_one_line(limit: str, mnist_ff: Command, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", limit):
+        code, _, err = mnist_ff("train", *WORDS, "model.hidden=[8]", f"hydra.run.dir='{tmp_path}/disk/run'")
+        assert code == 1
+        assert err.startswith(f"error: {tmp_path}/disk/run")
+        assert "No space left on device" in err
+        assert err.count("\n") == 1
+
+
+LONG = "/".join(["a" * 100] * 50)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "data=mnist_5k", f"hydra.run.dir={LONG}"],
+        ["train", f"resume={LONG}"],
+        ["report", LONG],
+        ["compare", LONG],
+        ["evaluate", LONG],
+        ["export", LONG, "--format", "torch"],
+        ["runs", LONG],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_path_that_is_too_long_is_one_line(words: list[str], mnist_ff: Command) -> None:
+    code, _, err = mnist_ff(*words)
+    assert code == 2
+    assert "File name too long; give another path" in err
+    assert err.count("\n") == 1
+    assert len(err) < 600
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device; make room", 1),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "x: Disk quota exceeded; make room", 1),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "x: Read-only file system", 1),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; raise ulimit -n", 1),
+        (OSError(errno.ELOOP, "Too many levels of symbolic links", "x"), "give another path", 2),
+        (OSError(errno.ENOENT, "No such file or directory"), "the working folder: ", 1),
+        (MemoryError(), "not enough memory", 1),
+        (ImportError("libx.so: failed to map segment from shared object"), "not enough memory", 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_of_the_machine_is_one_line(
+    error: BaseException, said: str, code: int, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_ff.commands import runs
+
+    def fail(*given: object) -> int:
+        raise error
+
+    monkeypatch.setattr(runs, "main", fail)
+    found, _, err = mnist_ff("runs")
+    assert found == code
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_broken_installation_is_no_fault_of_the_machine(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.commands import runs
+
+    def fail(*given: object) -> int:
+        raise ImportError("cannot import name 'x'")
+
+    monkeypatch.setattr(runs, "main", fail)
+    code, _, err = mnist_ff("runs")
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [200, 400, 600, 1000])
+def test_too_little_memory_for_torch_is_one_line(limit: int) -> None:
+    done = limited(["train", *WORDS], resource.RLIMIT_AS, limit << 20)
+    assert done.returncode == 1
+    assert "not enough memory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_working_folder_that_was_removed_is_one_line(mnist_ff: Command, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        code, _, err = mnist_ff("train", *WORDS)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        os.chdir(tmp_path)
+    assert code == 1
+    assert "the working folder: " in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["train", *WORDS, "trainer.epochs=100000"], ["runs"]], ids=["train", "runs"])
+def test_ctrl_c_at_any_moment_of_the_start_is_no_traceback(words: list[str]) -> None:
+    """Python's own start, before any line of the package, is Python's affair."""
+    heard = 0
+    for delay in [*range(40, 400, 20), 700, 1000, 1500, 2000, 3000]:
+        command = [sys.executable, "-m", "mnist_ff", *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(delay / 1000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        if "Traceback" in err and "mnist_ff" not in err:
+            continue
+        heard += 1
+        assert process.returncode in (130, -signal.SIGINT, *([0] if words == ["runs"] else [])), (delay, err)
+        assert "Traceback" not in err, (delay, err)
+    assert heard > 10
 
 
 def test_too_little_memory(mnist_ff: Command) -> None:

@@ -333,17 +333,20 @@ def test_ctrl_c_keeps_model_losses_checkpoint_plots_and_summary() -> None:
     assert state["epoch"] * 16 + len(state["batches"]) == summary["steps"]
     weights = load_file(run / "model.safetensors")
     assert all((state["model"][name].numpy() == value).all() for name, value in weights.items())
-    assert (run / "plots" / "loss.png").exists()
+    assert not (run / "plots").exists(), "pictures of a run that was stopped are left to report"
 
 
 def test_a_second_ctrl_c_ends_at_once_with_whole_files_or_none() -> None:
-    started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.sync_every=1")
-    started.wait_for_rows(20)
+    words = (
+        "model.hidden=[3000,3000]",
+        "trainer.epochs=100000",
+        "trainer.sync_every=1",
+    )  # its checkpoint takes a while
+    started = Started("train", "data=mnist_5k", *words)
+    started.wait_for_rows(3)
     started.process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + 30
-    while not list(Path("outputs").rglob("plots")) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    started.process.send_signal(signal.SIGINT)  # while it draws, before the summary is written
+    time.sleep(0.05)
+    started.process.send_signal(signal.SIGINT)  # before the summary is written
     code, _, err = started.end()
     assert code == 130
     assert "Traceback" not in err

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.files import remove_leftovers
 from mnist_ff.paths import argument
 from mnist_ff.runs import chosen, shown
 from mnist_ff.sweeps.collect import Row, collect, was_swept
@@ -113,15 +114,18 @@ def answer_of(rows: list[Row], finding: Finding | None) -> Answer:
     return summarise(rows, smallest_loss=finding is not None and finding.smallest_loss)
 
 
-def conclude(directory: Path, console: Console) -> int:
+def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
-    well, else 0."""
+    well, else 0. One that is `hurried`, by a signal, leaves picture and page to mnist-ff report."""
     rows = collect_shown([directory], console)
     finding = read_finding(directory)
     answer = answer_of(rows, finding)
-    save(answer, directory, console, finding)
-    save_report(answer, directory, console)
+    save(answer, directory, console, finding, picture=not hurried)
+    if not hurried:
+        save_report(answer, directory, console)
     show(answer, console, finding)
+    if hurried:
+        tell(console, f"picture and page  mnist-ff report {shlex.quote(str(shown(directory)))}")
     again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
     if finding is not None:
         more = further(finding)
@@ -150,22 +154,29 @@ def collect_shown(paths: list[Path], console: Console) -> list[Row]:
         return collect(paths, step)
 
 
-def save(answer: Answer, directory: Path, console: Console, finding: Finding | None = None) -> None:
+def save(
+    answer: Answer, directory: Path, console: Console, finding: Finding | None = None, picture: bool = True
+) -> None:
     """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
-    drawn = False
-    try:
-        from mnist_ff.sweeps.picture import draw_sweep
-
-        draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
-        drawn = True
-    except Exception as error:
-        tell(console, f"warning: no picture of the sweep ({error})", style="yellow")
+    remove_leftovers(directory)
+    drawn = picture and _draw(answer, directory, console)
     try:
         write_files(answer, directory, drawn, finding)
     except OSError as error:
         tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
         tell(console, f"warning: no files of the sweep ({error})", style="yellow")
+
+
+def _draw(answer: Answer, directory: Path, console: Console) -> bool:
+    try:
+        from mnist_ff.sweeps.picture import draw_sweep
+
+        draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+    except Exception as error:
+        tell(console, f"warning: no picture of the sweep ({error})", style="yellow")
+        return False
+    return True
 
 
 def save_report(answer: Answer, directory: Path, console: Console) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mnist_ff.commands.repository import GitError, changes_in, package_state
 from mnist_ff.config import Config, MNIST5kConfig
 from mnist_ff.cuda_step import why_no_kernels
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
 from mnist_ff.device import cpu_name, describe
+from mnist_ff.files import write_bytes
 from mnist_ff.places import seal
 from mnist_ff.reading import digest_of
-from mnist_ff.runs import Run
+from mnist_ff.runs import GIT_DIFF, Run
+
+log = logging.getLogger("mnist_ff")
 
 PACKAGES = (
     "mnist-ff",
@@ -52,7 +56,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "cuda": torch.version.cuda,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "triton": _triton(device, engine),
-        "git": git_state(Path(__file__).parent),
+        "package": {"version": importlib.metadata.version("mnist-ff"), **package_state(Path(__file__).parents[1])},
         "teacher": _weights_of(config.trainer.teacher),
         "data": {
             "name": data.name,
@@ -80,18 +84,21 @@ def _weights_of(teacher: str | None) -> dict[str, str] | None:
     return {"run": teacher, "sha256": digest_of(Run(Path(teacher)).file("model.safetensors"))}
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit of the checkout that the package's `folder` is part of, and whether it was changed since, or None."""
+def git_state(run: Run, resumes: int = 0) -> dict[str, Any] | None:
+    """The state of the working folder's repository, None where there is none; its changes go into the run's git.diff.
+
+    A resume, the first is 1, has a file of its own. Errors: OSError when the disk is full.
+    """
     try:
-        if not (Path(_git(folder, "rev-parse", "--show-toplevel")) / "mnist_ff").samefile(folder):
-            return None  # a repository around an installed package says nothing about it
-        sha = _git(folder, "rev-parse", "HEAD")
-        dirty = bool(_git(folder, "status", "--porcelain"))
-    except (OSError, subprocess.SubprocessError):
+        found = changes_in(Path.cwd(), run.path)
+    except (GitError, FileNotFoundError) as error:
+        log.warning("no git state: %s", error)
         return None
-    return {"sha": sha, "dirty": dirty}
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
-    return done.stdout.strip()
+    if found is None:
+        return None
+    name = GIT_DIFF if not resumes else f"git.{resumes}.diff"
+    if found.diff:
+        write_bytes(run.file(name), found.diff)
+    if found.cut:
+        log.warning("%s holds the first %s bytes of the changes", name, f"{len(found.diff):,}")
+    return found.described(name)

@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mnist_ff.augment import build_augment
 from mnist_ff.config import Config
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.evaluation import Evaluation
-from mnist_ff.files import replacing
+from mnist_ff.files import write_bytes
 from mnist_ff.records import CLASSES, SIDE
 
 WORST = 25
@@ -44,8 +44,7 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
         "kept_rows": kept,
         "kept_images": split.images[kept.to(split.images.device)].cpu(),
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
+    write_bytes(path, save(tensors))
 
 
 def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
@@ -78,5 +77,4 @@ def save_augmented(path: Path, config: Config, split: Split) -> None:
     firsts = [found[0] for found in (torch.nonzero(labels == label)[:, 0] for label in range(CLASSES)) if len(found)]
     images = as_input(split.images[torch.stack(firsts).to(split.images.device)].cpu())
     shown = torch.stack([images, *(augment(images) for _ in range(CHANGED))], dim=1)
-    with replacing(path) as temporary:
-        save_file({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}, temporary)
+    write_bytes(path, save({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}))

@@ -1,20 +1,24 @@
-"""Write the page of a run or of a sweep, from its directory alone."""
+"""Write the page of a run or of a sweep, and the pictures that it lacks, from its directory alone."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
-from mnist_ff.commands.compare import answer_of, collect_shown
-from mnist_ff.errors import RunError
+from mnist_ff.commands.compare import answer_of, collect_shown, save
+from mnist_ff.commands.drawing import complete
+from mnist_ff.commands.resume import saved_config
+from mnist_ff.errors import BadRunError, RunError
 from mnist_ff.paths import argument
 from mnist_ff.reading import is_folder
-from mnist_ff.report.run_page import REPORT, write_report
+from mnist_ff.report.run_page import write_report
 from mnist_ff.report.sweep_page import write_sweep_report
-from mnist_ff.runs import Run, chosen, shown
-from mnist_ff.sweeps.collect import holds_runs
+from mnist_ff.runs import REPORT, Run, chosen, shown
+from mnist_ff.sweeps.collect import holds_runs, was_swept
 from mnist_ff.sweeps.finding import read_finding
 from mnist_ff.tables import note, tell
 
@@ -31,16 +35,27 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
     directory = chosen(arguments.path, note)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
+    many = is_folder(directory) and holds_runs(directory)
     try:
-        if is_folder(directory) and holds_runs(directory):
-            answer = answer_of(collect_shown([directory], console), read_finding(directory))
+        if many:
+            finding = read_finding(directory)
+            answer = answer_of(collect_shown([directory], console), finding)
+            if was_swept(directory) and os.access(directory, os.W_OK):
+                save(answer, directory, console, finding)
             write_sweep_report(answer, directory, place)
         else:
             run = Run.open(directory)
             if arguments.out is None:
                 run.check_place()
+            _draw_missing(run, console)
             write_report(run, place)
     except OSError as error:
         raise RunError(f"{place}: {error.strerror}; --out FILE writes it elsewhere") from None
     tell(console, str(shown(place)))
     return 0
+
+
+def _draw_missing(run: Run, console: Console) -> None:
+    with suppress(BadRunError):  # the page says what cannot be read
+        for name in complete(run, saved_config(run), note, page=False):
+            tell(console, str(shown(run.file(name))))

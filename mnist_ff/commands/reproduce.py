@@ -234,7 +234,7 @@ def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
 
 def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
     environment = run.environment()
-    git, teacher = environment.get("git"), environment.get("teacher")
+    teacher = environment.get("teacher")
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
     return {
         "device": environment["device_name"],
@@ -242,11 +242,17 @@ def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
         "threads": str(environment["threads"]),
         "python": environment["python"],
         "torch": environment["versions"]["torch"],
-        "commit": None if git is None else git["sha"] + (" (changed)" if git["dirty"] else ""),
+        "commit": _commit(environment.get("package")) or _commit(environment.get("git")),
         "date": environment["started"][:10],
         "data": f"{summary.data}{instead}",
         "teacher": None if teacher is None else teacher["sha256"][:12],
     }
+
+
+def _commit(state: Mapping[str, Any] | None) -> str | None:
+    if state is None or state["sha"] is None:
+        return None
+    return f"{state['sha']}{' (changed)' if state['dirty'] else ''}"
 
 
 HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | training | whole run |

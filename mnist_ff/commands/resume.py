@@ -17,7 +17,7 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.places import elsewhere, is_own
 from mnist_ff.reading import is_folder, is_taken
 from mnist_ff.records import EARLY
-from mnist_ff.runs import BEST, LAST, Run, began, chosen, runs_below, sweep_began
+from mnist_ff.runs import AUGMENTED, BEST, CHECKPOINT, LAST, PREVIOUS, Run, began, chosen, runs_below, sweep_began
 from mnist_ff.schedule import depends_on_length
 from mnist_ff.sweeps.finding import load_finding
 from mnist_ff.sweeps.plan import read_plan, state_of
@@ -205,8 +205,13 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 
 
 def is_done(run: Run, config: Config) -> bool:
-    """Whether nothing is left to train."""
+    """Whether nothing is left to train, and no file is missing that only a network can make."""
     summary = run.summary()
     if summary is None or summary.status != "finished":
+        return False
+    kept = ["model.safetensors", "predictions.safetensors", *([] if config.augment.name == "none" else [AUGMENTED])]
+    if not all(run.file(name).exists() for name in kept) and any(
+        run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
+    ):
         return False
     return summary.epochs >= config.trainer.epochs or (summary.cause or "").startswith(EARLY)

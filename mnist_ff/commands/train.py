@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import shlex
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from mnist_ff.checkpoint import (
     weight_shapes,
 )
 from mnist_ff.commands.clock import Clock
+from mnist_ff.commands.drawing import draw, write_page
 from mnist_ff.commands.endings import failures_of_the_machine, status_of, write_failure
-from mnist_ff.commands.environment import environment
+from mnist_ff.commands.environment import environment, git_state
 from mnist_ff.commands.keep import save_augmented, save_predictions
 from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
 from mnist_ff.commands.resume import earlier_changes, recipe
@@ -40,7 +42,7 @@ from mnist_ff.files import no_link, remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
-from mnist_ff.runs import AUGMENTED, Run, shown
+from mnist_ff.runs import AUGMENTED, REPORT, Run, shown
 from mnist_ff.schedule import moves
 from mnist_ff.seeds import generator
 from mnist_ff.sweeps.collect import sweep_of
@@ -73,7 +75,8 @@ def train(
     assert config.seed is not None
     with run.locked(), _logging_to(run.file("train.log")):
         if changes is None:
-            run.write_config(config)
+            with failures_of_the_machine(run):
+                run.write_config(config)
         training = None
         try:
             with failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
@@ -130,13 +133,14 @@ class _Training:
                 updates=self.updates,
             )
         self.engine = choose_engine(self.model, config.trainer, device, config.optimizer.name, moving)
+        self.writer: RunWriter | None = None
         self.trackers: list[Tracking] = []
         self.stopping = stopping_of(config)
         self.best: dict[str, torch.Tensor] | None = None
         conditions = environment(config, self.data, device, self.engine, argv)
         if saved is None:
             self.position = Position()
-            run.write_json("environment.json", {**conditions, "history": []})
+            run.write_json("environment.json", {**conditions, "git": git_state(run), "history": []})
         else:
             self.position = self._restore(saved)
             self._check_same_teacher(conditions)
@@ -204,12 +208,11 @@ class _Training:
         save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
         if self.augment is not None:
             save_augmented(self.run.file(AUGMENTED), self.config, self.data.train)
-        if self.config.trainer.plots:
-            self._draw()
+        self._secure_numbers()
         summary = self._summary(outcome, final.score)
-        self.run.write_summary(summary)
-        if self.config.trainer.plots:
-            write_page(self.run, self._warn)
+        self.run.write_summary(summary)  # first: a signal leaves 5 s, and a kill none
+        if self.config.trainer.plots and self.stopped() is None:
+            summary = self._draw(outcome, final.score)
         self._report(summary)
         warn_of_fallback(self.data, self.console)
         return summary
@@ -223,8 +226,9 @@ class _Training:
             stack.enter_context(self.clock.part("train"))
             if self.resumed and self._early() is not None:  # all was done but for the last files
                 return Outcome(plan.first_step, (), 0.0, self._early())
+            self.writer = stack.enter_context(RunWriter.opened(self.run, self.resumed))
             callbacks: list[Callback] = [
-                stack.enter_context(RunWriter.opened(self.run, self.resumed)),
+                self.writer,
                 EpochLines(self._say),
                 *([] if self.stopping is None else [self.stopping]),
                 Checkpoint(self._save),
@@ -290,7 +294,7 @@ class _Training:
                 with self.updates.in_place():
                     self.best = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         rng = self.model.dropout.rng
-        self.run.sync_numbers()
+        self._secure_numbers()  # before a checkpoint says that they are there
         state = TrainingState(
             position,
             weights,
@@ -314,6 +318,10 @@ class _Training:
         shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
         if saved["recipe"] != recipe(self.config) or shapes != weight_shapes(self.config.model):
             raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
+
+    def _secure_numbers(self) -> None:
+        for wrong in [] if self.writer is None else self.writer.secure():
+            self._warn(wrong)
 
     def _restore(self, saved: Mapping[str, Any]) -> Position:
         """Put a checkpoint's state into the parts and return where it stands; no file is touched yet."""
@@ -361,22 +369,24 @@ class _Training:
         remove_leftovers(self.run.path)
         at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
         earlier_changes(self.run)  # see that there is a history
-        history = [*before["history"], {**at, **conditions}]
+        git = git_state(self.run, resumes=len(before["history"]) + 1)
+        history = [*before["history"], {**at, **conditions, "git": git}]
         self.run.write_json("environment.json", {**before, "history": history})
         self.run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
 
-    def _draw(self) -> None:
-        """A picture that fails is a warning, never a lost run."""
+    def _draw(self, outcome: Outcome, score: Score) -> Summary:
+        """Pictures, a summary that knows their seconds, and the page. A signal leaves the rest to mnist-ff report."""
+        name = self.config.name
+        title = self.data.title if name is None else f"{name}: {self.data.title}"
+        draw(self.run, title, self._warn, self.stopped)
+        summary = self._summary(outcome, score)
         try:
-            from mnist_ff.plots import draw_run
-
-            name = self.config.name
-            failures = draw_run(self.run, self.data.title if name is None else f"{name}: {self.data.title}")
-        except Exception as error:
-            failures = {"all": error}
-        for picture, failure in failures.items():
-            log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
-            self._warn(f"no picture {picture} ({failure})")
+            self.run.write_summary(summary)
+        except RunError as error:
+            self._warn(f"{error}; its summary of before is kept")
+        if self.stopped() is None:
+            write_page(self.run, self._warn)
+        return summary
 
     def _status(self, outcome: Outcome) -> str:
         if outcome.stopped is None or outcome.stopped == self._early():
@@ -406,20 +416,11 @@ class _Training:
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
         self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
         self._say(f"run directory  {path}")
-        if self.run.file("report.html").is_file():
-            self._say(f"open           {shlex.quote(str(path / 'report.html'))}")
+        if self.config.trainer.plots and self.stopped() is not None:
+            self._say(f"pictures       mnist-ff report {shlex.quote(str(path))}")
+        elif self.run.file(REPORT).is_file():
+            self._say(f"open           {shlex.quote(str(path / REPORT))}")
         self._say(f"look at it     mnist-ff evaluate {shlex.quote(str(path))}")
-
-
-def write_page(run: Run, warn: Callable[[str], None]) -> None:
-    """Write report.html, when the numbers are safe. One that fails is a warning, never a lost run."""
-    try:
-        from mnist_ff.report.run_page import write_report
-
-        write_report(run)
-    except Exception as error:
-        log.warning("no report:\n%s", "".join(traceback.format_exception(error)))
-        warn(f"no report.html ({error})")
 
 
 def _monitored(run: Run, column: str) -> list[float]:
@@ -441,10 +442,22 @@ def _conditions(run: Run) -> dict[str, str]:
     return {key: str(value) for key, value in conditions.items()}
 
 
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A log that is made again when something removed it, that follows no link, and that ends no run on a full disk."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=no_link)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Say nothing: the run's own files are where a full disk is told."""
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    file = open(path, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115 (closed below, after the handler)
-    handler = logging.StreamHandler(file)
+    try:
+        handler = _LogFile(path, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; make room, or choose another place with hydra.run.dir=") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)
@@ -454,6 +467,6 @@ def _logging_to(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
-        file.close()
+        with suppress(OSError):  # the last lines of a full disk
+            handler.close()
         log.level, log.propagate = before

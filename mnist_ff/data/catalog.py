@@ -143,6 +143,12 @@ DATA_SETS = {
 }
 
 
+def title_of(name: str, instead_of: str | None) -> str:
+    """A data set's name for people; `instead_of` is the one that was asked for and could not be had."""
+    title = DATA_SETS[name].title if name in DATA_SETS else name
+    return title if instead_of is None else f"{title} instead of {instead_of}"
+
+
 def training_images(config: DataConfig) -> int:
     """Images left to train on after the validation split, before anything is loaded."""
     total = DATA_SETS[config.name].train_images

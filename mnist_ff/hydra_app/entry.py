@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.commands.check import check, check_machine, check_new
+from mnist_ff.commands.drawing import complete
 from mnist_ff.commands.resume import (
     LOGGER,
     changed,
@@ -35,7 +36,7 @@ from mnist_ff.config import (
     known_keys,
     sweep_keys,
 )
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.hydra_app.compose import (
     CONFIG_NAME,
     check_overrides,
@@ -49,7 +50,7 @@ from mnist_ff.hydra_app.compose import (
 )
 from mnist_ff.hydra_app.help import train_help
 from mnist_ff.hydra_app.words import with_texts_kept
-from mnist_ff.interrupts import Interruption, interruptible
+from mnist_ff.interrupts import Interruption, ending_at_once, interruptible
 from mnist_ff.paths import expanded
 from mnist_ff.reading import is_file
 from mnist_ff.runs import Run, check_saved, chosen, output_directory
@@ -169,13 +170,17 @@ def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Consol
     check_saved(settled)
     with interruptible() as stopped:
         run = Run.create(directory)
-        done = run_job(
-            hydra_context=_context(hydra, composed),
-            task_function=lambda task: trainer.train(settled, run, stopped),
-            config=composed,
-            job_dir_key="hydra.run.dir",
-            job_subdir_key=None,
-        )
+        try:
+            done = run_job(
+                hydra_context=_context(hydra, composed),
+                task_function=lambda task: trainer.train(settled, run, stopped),
+                config=composed,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
+            )
+        except OSError as error:  # Hydra's own files; the task's errors are in its return
+            where = error.filename or directory
+            raise RunError(f"{where}: {error.strerror or error}; choose another place with hydra.run.dir=") from None
     if done.status is not JobStatus.COMPLETED:
         raise done._return_value  # as return_value does, without Hydra's own words on stderr
     code: int = done.return_value
@@ -226,6 +231,8 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         early = summary is not None and summary.epochs < config.trainer.epochs
         why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
         tell(console, f"{run.path}: {why}; nothing to do")
+        for name in complete(run, config, note):
+            tell(console, f"made           {run.file(name)}")
         return 0
     for warning in [*said, *warnings]:
         tell(console, f"warning: {warning}", style="yellow")
@@ -263,9 +270,10 @@ class _Trainer:
 
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
-        from mnist_ff.commands.clock import Clock
-        from mnist_ff.commands.parts import settle
-        from mnist_ff.commands.train import train
+        with ending_at_once():
+            from mnist_ff.commands.clock import Clock
+            from mnist_ff.commands.parts import settle
+            from mnist_ff.commands.train import train
 
         self._settle, self._train = settle, train
         self._console = console

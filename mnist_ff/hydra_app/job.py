@@ -20,7 +20,7 @@ from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
 from mnist_ff.interrupts import Interruption, interruptible
 from mnist_ff.reading import is_taken
-from mnist_ff.runs import Run
+from mnist_ff.runs import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.sweeps.collect import GOOD, read_row
 from mnist_ff.sweeps.plan import Job, read_job, same_experiment, state_of
 from mnist_ff.sweeps.search import StudyLink, reporter
@@ -138,7 +138,6 @@ def go_on_or_start(
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
     start = time.perf_counter()
-    from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
     from mnist_ff.commands.clock import Clock
     from mnist_ff.commands.parts import settle
     from mnist_ff.commands.train import train

@@ -106,7 +106,7 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         raise
     finally:
         callbacks.on_multirun_end(config=composed, config_name=CONFIG_NAME)
-    failed = conclude(request.directory, console)
+    failed = conclude(request.directory, console, hurried=bool(stopped))
     return stopped or failed
 
 

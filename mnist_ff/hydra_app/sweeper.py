@@ -23,21 +23,23 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from mnist_ff.commands.check import check_device, check_trackers
-from mnist_ff.commands.resume import foreign_places
+from mnist_ff.commands.drawing import complete
+from mnist_ff.commands.resume import foreign_places, saved_config
 from mnist_ff.config import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
+from mnist_ff.files import remove_leftovers
 from mnist_ff.hydra_app.job import settled_job
 from mnist_ff.hydra_app.launchers import ProcessLauncher
 from mnist_ff.hydra_app.making import JobMaker
 from mnist_ff.hydra_app.words import quoted, with_texts_kept
 from mnist_ff.interrupts import interruptible
-from mnist_ff.runs import shown
+from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.plan import Job, SweepPlan, check_same_grid, link_among_own_files, state_of, write_plan
 from mnist_ff.sweeps.progress import Tally, Watch, varied_keys
 from mnist_ff.sweeps.slurm import job_numbers, still_there
 from mnist_ff.sweeps.stopping import AFTER_AN_ERROR, ask_to_stop, go_on, reason_to_stop, signal_named
-from mnist_ff.tables import tell
+from mnist_ff.tables import note, tell
 
 GRACE = 3.5
 """Seconds that jobs in other processes have after a signal to end by themselves."""
@@ -233,7 +235,20 @@ class CheckedSweeper(BasicSweeper):
                 self.save(plan)
             go_on(directory)
             self.began = True
+            remove_leftovers(directory)
+            self._complete(plan.jobs)
             yield
+
+    def _complete(self, jobs: Sequence[Job]) -> None:
+        """Make the pictures and pages of jobs that were killed or stopped just before these."""
+        if self.request.saved is None:
+            return
+        for job in jobs:
+            with suppress(BadRunError):  # its row says so
+                if state_of(self.request.directory, job) == "finished":
+                    run = Run(self.request.directory / job.subdir)
+                    for name in complete(run, saved_config(run), note):
+                        self.say(f"made {shown(run.file(name))}")
 
     def save(self, plan: SweepPlan) -> None:
         """Write the jobs, and the config that they were made of for people. Errors: RunError."""

@@ -21,11 +21,10 @@ from mnist_ff.report.defaults import differences
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
-from mnist_ff.runs import Run, shown
+from mnist_ff.runs import REPORT, Run, shown
 from mnist_ff.sweeps.collect import Row, read_row
 from mnist_ff.sweeps.summarise import text
 
-REPORT = "report.html"
 SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
 DIGITS = ("mnist", "qmnist", "mnist_5k")
 """The data sets whose classes are digits."""

@@ -17,8 +17,7 @@ from mnist_ff.files import write_text
 from mnist_ff.reading import is_file, read_bytes
 from mnist_ff.report.curves import epoch_curves, means, read_batches
 from mnist_ff.report.page import render
-from mnist_ff.report.run_page import REPORT
-from mnist_ff.runs import BATCH_COLUMNS, Run, shown
+from mnist_ff.runs import BATCH_COLUMNS, REPORT, Run, shown
 from mnist_ff.sweeps.collect import Row, was_swept
 from mnist_ff.sweeps.finding import lines as finding_lines
 from mnist_ff.sweeps.finding import read_finding

@@ -1,0 +1,209 @@
+"""How a run ends: the numbers first, pictures and page when there is time; what a kill left out is made later."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.files import remove_leftovers, replacing
+from tests.conftest import Forked, Started, only_run
+
+Command = Callable[..., tuple[int, str, str]]
+
+WORDS = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "augment=shift", "trainer.device=cpu"]
+LAST = ["model.safetensors", "predictions.safetensors", "augmented.safetensors", "summary.json", "report.html"]
+PICTURES = [f"plots/{name}.png" for name in ("loss", "epochs", "confusion", "mistakes", "weights", "augmented")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with all its files; tests change copies."""
+    run = tmp_path_factory.mktemp("endings") / "run"
+    started = Started("train", *WORDS, f"hydra.run.dir='{run}'")
+    assert started.end()[0] == 0
+    return run
+
+
+def copy_without(whole: Path, *names: str) -> Path:
+    """A copy of the run as a kill may have left it, with temporary files."""
+    shutil.copytree(whole, "run")
+    for name in names:
+        Path("run", name).unlink()
+    Path("run/.report.html.abcdefgh.tmp").write_text("half")
+    Path("run/plots/.loss.png.abcdefgh.tmp").write_text("half")
+    return Path("run")
+
+
+def assert_whole(run: Path, like: Path) -> None:
+    for name in [*LAST, *PICTURES]:
+        assert (run / name).is_file(), name
+    assert not list(run.rglob(".*.tmp"))
+    for name in ("batches.csv", *LAST[:3]):
+        assert (run / name).read_bytes() == (like / name).read_bytes(), name
+    first, second = (json.loads((path / "summary.json").read_text()) for path in (run, like))
+    assert (first["status"], first["score"]) == (second["status"], second["score"])
+
+
+@pytest.mark.parametrize("word", ["resume", pytest.param("report", marks=pytest.mark.slow)])
+def test_what_a_kill_left_out_is_made(word: str, whole: Path, mnist_ff: Command) -> None:
+    run = copy_without(whole, "report.html", *PICTURES[2:])
+    code, out, err = mnist_ff("report", "run") if word == "report" else mnist_ff("train", "resume=run")
+    assert code == 0, err
+    assert ("nothing to do" in out) == (word == "resume")
+    assert "run/plots/weights.png" in out
+    assert_whole(run, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAST[:4])
+def test_a_missing_last_file_is_made_from_the_checkpoint(name: str, whole: Path, mnist_ff: Command) -> None:
+    run = copy_without(whole, name)
+    assert mnist_ff("train", "resume=run")[0] == 0
+    assert_whole(run, whole)
+
+
+@pytest.mark.slow
+def test_nothing_is_made_for_a_run_without_plots(whole: Path, mnist_ff: Command) -> None:
+    assert mnist_ff("train", *WORDS, "trainer.plots=false", "hydra.run.dir=run")[0] == 0
+    assert mnist_ff("train", "resume=run")[0] == 0
+    assert not Path("run/plots").exists()
+    assert not Path("run/report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_resumed_sweep_makes_what_its_finished_jobs_lack(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "-m", *WORDS, "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
+    for name in ("0/report.html", "0/plots/loss.png", "report.html", "sweep.png", "sweep.csv"):
+        Path("sweep", name).unlink()
+    Path("sweep/.sweep.csv.abcdefgh.tmp").write_text("half")
+    assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
+    for name in ("0/report.html", "0/plots/loss.png", "report.html", "sweep.png", "sweep.csv"):
+        assert Path("sweep", name).is_file(), name
+    assert not list(Path("sweep").rglob(".*.tmp"))
+
+
+COUNTING = """
+import os, signal, sys
+from mnist_ff import cli
+last, real, calls = int(sys.argv.pop(1)), os.fsync, []
+def fsync(number):
+    real(number)
+    calls.append(number)
+    if len(calls) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.fsync = fsync
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""Kills itself at a write: files are flushed before they are renamed, their folder after."""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_write_leaves_nothing_out(whole: Path, mnist_ff: Command) -> None:
+    for write in range(1, 100):
+        run = Path(f"run {write}")
+        killed = Forked(COUNTING, str(write), "train", *WORDS, f"hydra.run.dir='{run}'")
+        killed.communicate()
+        if killed.returncode == 0:
+            break
+        assert killed.returncode == -signal.SIGKILL
+        code, _, err = mnist_ff("train", f"resume={run}")
+        if code == 0:
+            assert_whole(run, whole)
+        else:
+            assert not (run / "checkpoint.pt").exists()
+            early = (run / "config.yaml").stat().st_size == 0
+            assert ("killed before it wrote its config" if early else "no checkpoint") in err
+    assert write > 25
+
+
+EARLY: dict[str, Callable[[Path], object]] = {
+    "empty config": lambda run: (run / "config.yaml").touch(),
+    "nothing": lambda run: None,
+    "Hydra's folder": lambda run: (run / ".hydra").mkdir(),
+}
+
+
+@pytest.mark.parametrize("left", EARLY.values(), ids=EARLY.keys())
+def test_a_run_that_was_killed_before_its_config_says_so(left: Callable[[Path], object], mnist_ff: Command) -> None:
+    Path("run").mkdir()
+    left(Path("run"))
+    for words in (
+        ("train", "resume=run"),
+        ("train", "--config-of", "run"),
+        ("evaluate", "run"),
+        ("predict", "run", "--index", "0"),
+        ("report", "run"),
+        ("export", "run", "--format", "torch"),
+    ):
+        _, _, err = mnist_ff(*words)
+        assert "its run was killed before it wrote its config" in " ".join(err.split()), words
+        assert "is missing" not in err
+    code, out, err = mnist_ff("compare", "run")
+    assert ("ended before it could save its config" in out) if code == 0 else ("killed before it wrote" in err)
+
+
+def test_a_signal_leaves_pictures_to_the_report(mnist_ff: Command) -> None:
+    script = "import sys\nfrom mnist_ff.cli import main\ncode = main(sys.argv[1:])\n"
+    script += "assert 'matplotlib' not in sys.modules\nassert 'jinja2' not in sys.modules\nsys.exit(code)"
+    started = Started("--version")
+    started.end()
+    started.process = Forked(script, "train", *WORDS, "trainer.epochs=100000")
+    started.wait_for_rows(20)
+    began = time.monotonic()
+    started.process.send_signal(signal.SIGTERM)
+    code, out, err = started.end()
+    assert code == 143, err
+    assert time.monotonic() - began < 5
+    run = only_run()
+    assert not (run / "plots").exists()
+    assert not (run / "report.html").exists()
+    assert f"mnist-ff report {run}" in out
+    assert mnist_ff("report", str(run))[0] == 0
+    assert all((run / name).is_file() for name in [*LAST, *PICTURES])
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_stopped_leaves_its_picture_to_the_report(mnist_ff: Command) -> None:
+    words = ("data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1,100000")
+    started = Started("train", "-m", *words, "hydra.sweep.dir=sweep")
+    started.wait_for_rows(20, "sweep/1")
+    started.process.send_signal(signal.SIGINT)
+    code, out, err = started.end()
+    assert code == 130, err
+    assert "mnist-ff report sweep" in out
+    assert Path("sweep/sweep.csv").is_file()
+    assert not Path("sweep/sweep.png").exists()
+    assert not Path("sweep/report.html").exists()
+    assert mnist_ff("report", "sweep")[0] == 0
+    assert Path("sweep/sweep.png").is_file()
+    assert Path("sweep/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_pictures_of_an_earlier_state_are_drawn_again(whole: Path, mnist_ff: Command) -> None:
+    run = copy_without(whole)
+    earlier = time.time() - 1000
+    for name in ("plots/loss.png", "report.html"):
+        (run / name).write_text("old")
+        os.utime(run / name, (earlier, earlier))
+    assert mnist_ff("train", "resume=run")[0] == 0
+    assert (run / "report.html").read_text() != "old"
+    assert (run / "plots/loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_leftovers_go_and_files_at_work_stay(tmp_path: Path) -> None:
+    (tmp_path / ".x.abcdefgh.tmp").write_text("half")
+    outside = tmp_path / "kept"
+    outside.write_text("precious")
+    with replacing(tmp_path / ("y" * 255)) as temporary:
+        temporary.write_text("whole")
+        remove_leftovers(tmp_path)
+        assert temporary.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "y" * 255]
