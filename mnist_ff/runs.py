@@ -23,6 +23,7 @@ from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
 from mnist_ff.paths import check_text, expanded, printed
 from mnist_ff.reading import (
     Fields,
+    check_file,
     is_file,
     is_folder,
     is_taken,
@@ -311,13 +312,6 @@ def shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.stat().st_size == 0
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True)
 class Run:
     """One run directory."""
@@ -373,7 +367,7 @@ class Run:
     def config(self) -> Config:
         """The resolved config. Errors: BadRunError when it is not one of ours."""
         path = self.file("config.yaml")
-        if _is_empty(path):
+        if check_file(path) == 0:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)

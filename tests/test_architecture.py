@@ -126,7 +126,10 @@ def test_there_is_no_drawer_for_odds_and_ends() -> None:
     assert not {path.stem for path in FILES} & {"utils", "helpers", "misc", "common"}
 
 
-ALONE = {"cli.py": {"sys.stdout.write"}, "completion.py": {"sys.stdout.write", "sys.stdout.writelines"}}
+ALONE = {
+    "cli.py": {"sys.stdout.write", "sys.stderr.write"},
+    "completion.py": {"sys.stdout.write", "sys.stdout.writelines"},
+}
 """Files that write texts of the package's own, quickly: help, a version, a shell's words."""
 
 

@@ -446,7 +446,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
     """A log that is made again when something removed it, that follows no link, and that ends no run on a full disk."""
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=no_link)
+        return TextIOWrapper(open(self.baseFilename, "ab", opener=no_link), self.encoding, line_buffering=True)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Say nothing: the run's own files are where a full disk is told."""
