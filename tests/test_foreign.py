@@ -292,6 +292,17 @@ def test_a_foreign_sweep_chooses_no_place(asked: tuple[str, list[str]], mnist_ff
     assert list(place.rglob("events.*"))
 
 
+def test_a_sweep_without_a_key_keeps_its_places(
+    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A worker on another machine, or a user without a home, cannot read the seal; the parent has seen the places."""
+    monkeypatch.setattr("mnist_ff.places._key", lambda: None)
+    place = tmp_path / "board"
+    code, out, err = mnist_ff(*swept("s"), "logger=tensorboard", f"logger.tensorboard.directory={place}")
+    assert code == 0, err + out
+    assert len(list(place.rglob("events.*"))) == len(list(Path("s").glob("*/config.yaml")))
+
+
 @pytest.mark.slow
 def test_a_foreign_search_names_no_storage(mnist_ff: Command, tmp_path: Path) -> None:
     pytest.importorskip("optuna")

@@ -14,7 +14,7 @@ from mnist_ff.commands.runs import sweeps_below
 from mnist_ff.config import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.places import elsewhere, is_own
+from mnist_ff.places import DATA_PLACES, elsewhere, is_own
 from mnist_ff.reading import is_folder, is_taken
 from mnist_ff.records import EARLY
 from mnist_ff.runs import AUGMENTED, BEST, CHECKPOINT, LAST, PREVIOUS, Run, began, chosen, runs_below, sweep_began
@@ -165,9 +165,16 @@ def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple
     return values, said
 
 
+def places_of(config: Config) -> dict[str, Any]:
+    """A config's places by dotted key: where data comes from, and all trackers at once."""
+    plain = config_to_dict(config)
+    data = {f"data.{key}": plain["data"][key] for key in DATA_PLACES if key in plain["data"]}
+    return {**data, LOGGER: plain.get(LOGGER, {})}
+
+
 def _sealed(run: Run) -> Any:
     """The seal on the places of the run as it was last trained."""
-    if not run.file("environment.json").exists():
+    if not is_taken(run.file("environment.json")):
         return None
     environment = run.environment()
     return [environment, *environment["history"]][-1].get("places")

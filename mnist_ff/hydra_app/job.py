@@ -6,7 +6,7 @@ import io
 import os
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mnist_ff.callbacks import Pruning
 from mnist_ff.commands.check import check
-from mnist_ff.commands.resume import changed, foreign_places, own_places, resumed_config
+from mnist_ff.commands.resume import changed, foreign_places, places_of, resumed_config
 from mnist_ff.config import Config
 from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
 from mnist_ff.interrupts import Interruption, interruptible
@@ -57,6 +57,8 @@ class SweepJob:
     """The process that launches: a job there raises Stopped to end the launcher's loop."""
     study: StudyLink | None = None
     """Where a search's trial reports each epoch; the trial's number is the job's."""
+    own: bool = False
+    """Whether the parent saw that this user chose the jobs' places; a worker elsewhere may lack the key to see it."""
 
     def __call__(self, task: DictConfig) -> JobResult:
         """Train the job that Hydra made a directory for. Errors: Stopped, in the sweep's own process only."""
@@ -89,7 +91,7 @@ class SweepJob:
         try:
             job = read_job(self.sweep, run.path.relative_to(self.sweep).as_posix())
             if state_of(self.sweep, job) != "finished":
-                config = settled_job(job)
+                config = settled_job(replace(job, own=job.own or self.own))
                 with nullcontext() if self.study is None else reporter(self.study, job.number) as report:
                     pruning = None if report is None else Pruning(report)
                     go_on_or_start(config, run, list(self.argv), stopped, began, pruning)
@@ -145,7 +147,7 @@ def go_on_or_start(
     clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
-        saved, changes, _ = resumed_config(run, own_places(run, {})[0])
+        saved, changes, _ = resumed_config(run, places_of(config))
         check(saved)
         train(saved, run, argv, clock, quiet, stopped, changes, pruning)
         return

@@ -250,6 +250,7 @@ def _sweeper(hydra: Any, composed: DictConfig, request: Request) -> CheckedSweep
         argv=tuple(sys.argv),
         stop_on_error=request.options.on_error == "stop",
         parent=os.getpid(),
+        own=request.saved is None or (request.saved.own and all(job.own for job in request.saved.jobs)),
     )
     _check_keys(composed)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
