@@ -125,6 +125,10 @@ def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> N
     assert again["seconds_of_training"] == unparted.seconds["train"], "that of the other one is known in part only"
     assert "1 of the runs went on after an interruption" in path.with_suffix(".md").read_text()
     assert mnist_ff("reproduce", "fashion", "--resume", str(sweep))[0] == 2
+    place = sweep / "0" / "environment.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "versions": []}))
+    code, _, err = mnist_ff("reproduce", "clean", "--resume", str(sweep))
+    assert (code, "environment.json: versions is not an object" in err) == (2, True), err
 
 
 def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from mnist_ff.commands.resume import FREE
 from mnist_ff.config import Config, conf_dir, experiment, flat, lasting, nearest
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.paths import argument
+from mnist_ff.reading import Fields
 from mnist_ff.records import Score, Summary
 from mnist_ff.runs import Run, shown
 from mnist_ff.sweeps.collect import collect
@@ -186,7 +187,7 @@ def row_of(name: str, directory: Path, compose: Compose) -> Row:
     accuracy = sample([score.accuracy for score in scores])
     assert accuracy.std is not None
     images = scores[0].samples
-    whole = [summary for run, summary in zip(runs, summaries, strict=True) if not run.environment()["history"]]
+    whole = [summary for run, summary in zip(runs, summaries, strict=True) if not run.environment().get("history")]
     held = [row.validation.accuracy for row in rows if row.validation is not None]
     return Row(
         experiment=name,
@@ -233,26 +234,34 @@ def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
 
 
 def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
-    environment = run.environment()
-    teacher = environment.get("teacher")
+    """Errors: BadRunError where environment.json is not one of ours."""
+    environment = Fields(run.environment())
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
-    return {
-        "device": environment["device_name"],
-        "engine": environment["engine"],
-        "threads": str(environment["threads"]),
-        "python": environment["python"],
-        "torch": environment["versions"]["torch"],
-        "commit": _commit(environment.get("package")) or _commit(environment.get("git")),
-        "date": environment["started"][:10],
-        "data": f"{summary.data}{instead}",
-        "teacher": None if teacher is None else teacher["sha256"][:12],
-    }
+    try:
+        teacher = _optional(environment, "teacher")
+        return {
+            "device": environment.text("device_name"),
+            "engine": environment.text("engine"),
+            "threads": str(environment.whole("threads")),
+            "python": environment.text("python"),
+            "torch": environment.fields("versions").text("torch"),
+            "commit": _commit(_optional(environment, "package")) or _commit(_optional(environment, "git")),
+            "date": environment.text("started")[:10],
+            "data": f"{summary.data}{instead}",
+            "teacher": None if teacher is None else teacher.text("sha256")[:12],
+        }
+    except ValueError as error:
+        raise BadRunError(f"{run.file('environment.json')}: {error}") from None
 
 
-def _commit(state: Mapping[str, Any] | None) -> str | None:
-    if state is None or state["sha"] is None:
-        return None
-    return f"{state['sha']}{' (changed)' if state['dirty'] else ''}"
+def _optional(environment: Fields, key: str) -> Fields | None:
+    """An object that older runs do not have."""
+    return environment.fields_or_null(key) if key in environment.values else None
+
+
+def _commit(state: Fields | None) -> str | None:
+    sha = None if state is None else state.text_or_null("sha")
+    return None if sha is None or state is None else f"{sha}{' (changed)' if state.values.get('dirty') else ''}"
 
 
 HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | training | whole run |
