@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import importlib
 import logging
 import os
 import shutil
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 NOT_STYLE = ("backend", "interactive", "toolbar", "webagg", "tk.", "macosx")
 """Beginnings of the keys that concern windows: there are none, and setting them may open one."""
-FIRST = ("matplotlib", "matplotlib.font_manager", "matplotlib.figure", "matplotlib.backends.backend_agg")
-"""What looks for folders and settings when it is imported."""
 
 
 def new_figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:
@@ -77,9 +74,13 @@ def _matplotlib() -> Any:
 
 
 def _imported() -> Any:
-    for name in FIRST:
-        importlib.import_module(name)
-    return sys.modules["matplotlib"]
+    """Import what looks for folders and settings when it is imported."""
+    import matplotlib
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+    import matplotlib.font_manager
+
+    return matplotlib
 
 
 @contextmanager

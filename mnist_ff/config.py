@@ -997,7 +997,8 @@ LARGEST_WHOLE = 1 << 63
 
 def _scalar(hint: Any, value: Any, path: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, int) and not -LARGEST_WHOLE <= value < LARGEST_WHOLE:  # before it is shown: it may be endless
+    # before it is shown: it may be endless
+    if isinstance(value, int) and hint is not float and not -LARGEST_WHOLE <= value < LARGEST_WHOLE:
         raise ConfigError(f"{path}: must be below 2**63")
     if hint is bool and isinstance(value, bool):
         return value
@@ -1005,7 +1006,7 @@ def _scalar(hint: Any, value: Any, path: str) -> Any:
         return value
     if hint is float and number:
         if abs(value) > sys.float_info.max or math.isnan(value):
-            raise ConfigError(f"{path}={value}: must be a finite number")
+            raise ConfigError(f"{path}={brief_text(value)}: must be a finite number")
         return float(value)
     if hint is str and (number or isinstance(value, str)):
         check_text(path, str(value))

@@ -220,7 +220,7 @@ def _print_table(console: Console, columns: list[str], rows: list[list[str]], sp
     """Print the columns that there is room for; `spare` may be missing. Returns the names of those left out."""
     heads = [_in_lines(column) for column in columns]
     left_out = tell_table(console, heads, rows, ("path", "rank", "status"), [_in_lines(column) for column in spare])
-    return [column for column in dict.fromkeys(columns) if _in_lines(column) in left_out]
+    return [column for column in spare if _in_lines(column) in left_out]
 
 
 def _in_lines(column: str) -> str:

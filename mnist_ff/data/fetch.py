@@ -97,15 +97,22 @@ def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> 
     try:
         content = _unpack(packed, raw / file.name.removesuffix(".gz"), file)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DataError(f"{place}{file.name}: {error}") from None
+        raise DataError(f"{place}{file.name}: {_otherwise(digest, file.sha256) or error}") from None
     owner = CONTENT_SHA256.get(content, data_set.name)
     if owner != data_set.name:
         raise DataError(f"{place}{file.name}: is the file of that name of {owner}")
-    for found, known in ((digest, file.sha256), (content, file.content_sha256)):
-        if known is not None and found != known:
-            raise DataError(f"{place}{file.name}: wrong content (SHA-256 {found[:12]}..., not {known[:12]}...)")
+    wrong = _otherwise(digest, file.sha256) or _otherwise(content, file.content_sha256)
+    if wrong is not None:
+        raise DataError(f"{place}{file.name}: {wrong}")
     packed.unlink()
     return digest
+
+
+def _otherwise(found: str, known: str | None) -> str | None:
+    """What is wrong with a file of this SHA-256 where another one is known."""
+    if known is None or found == known:
+        return None
+    return f"wrong content (SHA-256 {found[:12]}..., not {known[:12]}...)"
 
 
 def _reason(error: Exception) -> str:
