@@ -50,6 +50,10 @@ REACH = 0.25
 """Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
 MARKED = 0.15
 """Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
+OTHER = 1.0
+"""How much a table differs from the paper, as a natural logarithm, and shadows seldom do."""
+HALF_LIT = 0.2
+"""Of what stands out in the whole picture: a half of the paper shows less."""
 LEAST_PAPER = 0.15
 """Of the picture."""
 BROADEST = 0.24
@@ -122,14 +126,19 @@ def shrunk(picture: Picture, side: int) -> Picture:
 def is_dark_on_light(light: Picture) -> bool:
     """Whether the strokes are darker than the paper: the tail of the distances from the median around is theirs.
 
-    What is around the paper has no say where something stands out on it.
+    What is around the paper has no say where something stands out on it. Half of an unevenly lit sheet is no paper:
+    it differs from the other half by less than a table does, and does not hold the strokes.
     """
     small = shrunk(light, 64)
-    for paper in _papers(small):
+    everywhere = (_tail(small) ** 3).sum()
+    bright = small > otsu(small)
+    apart = bright.any() and np.median(small[bright]) - np.median(small[~bright]) > OTHER
+    for paper in _papers(bright):
         tail = _tail(_filled(small, paper))
-        if (np.abs(tail) > MARKED).mean() >= 0.002:
-            return bool((tail**3).sum() <= 0)
-    return bool((_tail(small) ** 3).sum() <= 0)
+        weight = (tail**3).sum()
+        if (np.abs(tail) > MARKED).mean() >= 0.002 and (apart or abs(weight) > HALF_LIT * abs(everywhere)):
+            return bool(weight <= 0)
+    return bool(everywhere <= 0)
 
 
 def _tail(light: Picture) -> Picture:
@@ -141,9 +150,8 @@ def _tail(light: Picture) -> Picture:
     return distance
 
 
-def _papers(light: Picture) -> list[Mask]:
+def _papers(bright: Mask) -> list[Mask]:
     """What may be the paper, with the strokes on it: first sheets that lie within the picture, then what is largest."""
-    bright = light > otsu(light)
     found = []
     for side in (bright, ~bright):
         pieces, count = ndimage.label(side)
