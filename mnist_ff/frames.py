@@ -2,7 +2,8 @@
 
 What tells a box from a digit is what it holds. A piece of ink is a frame where another piece, large enough to be the
 digit, lies in its hole; or where that piece lies within its convex hull and the frame's own ink keeps to the hull, as
-the three sides of an open box do, and no digit with something written inside.
+the three sides of an open box do, and no digit with something written inside. Where the digit touches its box, the
+box is what lies along the hull, if that is a rectangle of thin lines and what is left does not reach across it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ DASHES = 8
 """In a dashed frame, at least."""
 MANY = 40
 """Pieces that are looked at together; more are noise."""
+FINE = 0.05
+"""Of a box's longer side: the line of one that the digit touches is thinner."""
+RECTANGLE = 0.9
+"""Of the least rectangle around it: what the convex hull of a turned box with rounded corners fills; an ellipse 0.79."""
+CLOSED = 0.9
+"""Of a hull's outline: what a line covers."""
+DARKER = 2.0
+"""Times a frame's own contrast: what is as dark as that in it is written on it."""
 LEVELS = (0.4, 0.2, 0.1)
 """Of the strongest contrast: a box may be far darker than the digit in it."""
 CORNERS = np.ones((3, 3), dtype=int)
@@ -65,11 +74,24 @@ def _first_frame(ink: Picture, least: float) -> Mask | None:
             break
         pieces, _ = ndimage.label(ink > level * peak, structure=CORNERS)
         boxes = ndimage.find_objects(pieces)
-        if len(boxes) > 1:
-            frame = next(chain(_whole_frames(pieces, boxes), _broken_frames(pieces, boxes)), None)
-            if frame is not None:
-                return frame
+        several = (_whole_frames, _broken_frames) if len(boxes) > 1 else ()
+        frame = next(chain.from_iterable(find(pieces, boxes) for find in (*several, _touched_frames)), None)
+        if frame is not None:
+            return frame & ~_written(ink, frame, pieces > 0)
     return None
+
+
+def _written(ink: Picture, frame: Mask, inked: Mask) -> Mask:
+    """The part of a frame that is far darker than the rest and not along its outline: a digit across faint lines."""
+    line = frame & inked
+    dark = line & (ink > DARKER * np.median(ink[line]))
+    hull = _hull(line)
+    if not dark.any() or hull is None or (_depth(hull, dark) < 2 * _width(line) + 1).mean() >= HUGS:
+        return np.zeros_like(frame)
+    pieces, _ = ndimage.label(dark, structure=CORNERS)
+    sizes = _sizes(ndimage.find_objects(pieces))
+    large = np.isin(pieces, np.flatnonzero(sizes >= LARGE * sizes.max()) + 1)
+    return np.asarray(ndimage.binary_dilation(large))
 
 
 def _whole_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
@@ -109,6 +131,40 @@ def _broken_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
         width = _width(np.pad(group, 1))
         if _surrounds(group, inner, width):
             yield _with_edge(group, pieces > 0, width)
+
+
+def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
+    """The same of boxes that are one piece with the digit, which touches a line."""
+    sizes = _sizes(boxes)
+    for number in np.flatnonzero(sizes >= max(20, LARGE * sizes.max())):
+        piece = pieces == number + 1
+        width = _width(np.pad(piece[boxes[number]], 1))
+        hull = _hull(piece) if width < FINE * sizes[number] else None
+        if hull is None or not _is_rectangle(hull, piece, width):
+            continue
+        depth = np.zeros(piece.shape)
+        depth[piece] = _depth(hull, piece)
+        line = piece & (depth < 1.5 * width + 1)
+        rest, count = ndimage.label(piece & ~line, structure=CORNERS)
+        if count == 0:
+            continue
+        left = ndimage.find_objects(rest)
+        inside = left[int(_sizes(left).argmax())]
+        room = [side.stop - side.start - 2 * (1.5 * width + 1) - 1 for side in boxes[number]]
+        apart = all(side.stop - side.start < length for side, length in zip(inside, room, strict=True))
+        if apart and max(side.stop - side.start for side in inside) >= HELD * sizes[number]:
+            yield _with_edge(line, pieces > 0, width)
+
+
+def _is_rectangle(hull: NDArray[np.float64], piece: Mask, width: float) -> bool:
+    """Whether a piece has a line along its convex hull, and that is nearly a rectangle."""
+    points = np.argwhere(piece)
+    spans = [np.ptp(points @ (row, column)) * np.ptp(points @ (-column, row)) for row, column, _ in hull]
+    filled = np.argwhere(np.ones_like(piece)) @ hull[:, :2].T + hull[:, 2]
+    inside = (filled <= 0).all(axis=1).reshape(piece.shape)
+    outline = inside & ~ndimage.binary_erosion(inside)
+    covered = ndimage.distance_transform_edt(~piece) <= width
+    return bool(inside.sum() > RECTANGLE * min(spans) and covered[outline].mean() > CLOSED)
 
 
 def _sizes(boxes: Boxes) -> NDArray[np.int64]:

@@ -42,6 +42,8 @@ class Box:
     """Only the corners of the box."""
     grey: tuple[float, float] = (0.02, 0.3)
     """Reflectance of the line, of the paper's."""
+    touched: bool = False
+    """The digit reaches into one of its lines."""
     at_edge: str = ""
     """on: its lines are the picture's edges; over: they leave the picture."""
 
@@ -88,6 +90,8 @@ KINDS: dict[str, Kind] = {
     "box of 4 px": Kind(Box((4, 4))),
     "thick box": Kind(Box((8, 14))),
     "tight box": Kind(Box((2, 4), gap=(0.06, 0.15))),
+    "touched box": Kind(Box((2, 4), gap=(0.1, 0.4), height=(0.2, 0.4), touched=True)),
+    "touched box, drawn": Kind(Box((2, 4), gap=(0.1, 0.4), height=(0.2, 0.4), touched=True), drawn=True),
     "loose box": Kind(Box((2, 4), gap=(0.5, 1.0), height=(0.15, 0.28))),
     "box of 1 px, drawn": Kind(Box((1, 1)), drawn=True),
     "box of 2 px, drawn": Kind(Box((2, 2)), drawn=True),
@@ -199,7 +203,7 @@ def _room(kind: Kind, seen: Scene) -> int:
     room = side / 20
     if kind.box:
         lines = kind.box.line[1] * (3 if kind.box.copies > 1 else 1)
-        around = kind.box.gap[1] * height * 1.1 + 1.5 * lines + 0.02 * side
+        around = (1 + kind.box.touched) * kind.box.gap[1] * height * 1.1 + 1.5 * lines + 0.02 * side
         room = max(room, min(around, (side - height * 1.05) / 2 - 2))
     if kind.around:
         width = kind.around.width[1] if kind.around.table else 0.1
@@ -224,6 +228,10 @@ def _box_lines(box: Box, ink: Field, height: int, rng: np.random.Generator) -> F
     fine = 4 if side < 100 else 2 if side < 1000 else 1
     at = (np.arange(side * fine) + 0.5) / fine
     y, x = at[:, None] - middle[0], at[None, :] - middle[1]
+    if box.touched:
+        away = (tall - len(rows) / 2 + rng.uniform(0, width)) * rng.choice([-1, 1])
+        aside = (wide - len(columns) / 2 + rng.uniform(0, width)) * rng.choice([-1, 1])
+        y, x = (y - away, x) if rng.random() < 0.5 else (y, x - aside)
     turn = np.radians(rng.choice([-1, 1]) * rng.uniform(0.2, 1) * box.angle)
     y, x = y * np.cos(turn) - x * np.sin(turn), y * np.sin(turn) + x * np.cos(turn)
     if box.perspective:
