@@ -42,7 +42,7 @@ MANY = 40
 FINE = 0.05
 """Of a box's longer side: the line of one that the digit touches is thinner."""
 RECTANGLE = 0.9
-"""Of the least rectangle around it: what the convex hull of a turned box with rounded corners fills; an ellipse 0.79."""
+"""Of the least rectangle around it: what a box with rounded corners fills at least; an ellipse fills 0.79."""
 CLOSED = 0.9
 """Of a hull's outline: what a line covers."""
 DARKER = 2.0
@@ -85,8 +85,7 @@ def _written(ink: Picture, frame: Mask, inked: Mask) -> Mask:
     """The part of a frame that is far darker than the rest and not along its outline: a digit across faint lines."""
     line = frame & inked
     dark = line & (ink > DARKER * np.median(ink[line]))
-    hull = _hull(line)
-    if not dark.any() or hull is None or (_depth(hull, dark) < 2 * _width(line) + 1).mean() >= HUGS:
+    if not dark.any() or _along_outline(line, 2 * _width(line) + 1)[dark].mean() >= HUGS:
         return np.zeros_like(frame)
     pieces, _ = ndimage.label(dark, structure=CORNERS)
     sizes = _sizes(ndimage.find_objects(pieces))
@@ -97,10 +96,11 @@ def _written(ink: Picture, frame: Mask, inked: Mask) -> Mask:
 def _whole_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
     """The pixels of each frame of one piece, with the soft edge of its lines; the largest first."""
     sizes = _sizes(boxes)
+    edges = np.array([(rows.start, columns.start, -rows.stop, -columns.stop) for rows, columns in boxes])
     order = np.argsort(-sizes, kind="stable")
-    for outer in order:
-        inner = [one for one in order if _within(boxes[one], boxes[outer]) and one != outer]
-        inner = [one for one in inner if sizes[one] >= max(3, HELD_BY_THIN * sizes[outer])]
+    for outer in order[: np.count_nonzero(sizes > 4)]:
+        within = (edges >= edges[outer]).all(axis=1) & (sizes >= max(3, HELD_BY_THIN * sizes[outer]))
+        inner = [one for one in order[within[order]] if one != outer]
         if not inner:
             continue
         piece = np.pad(pieces[boxes[outer]] == outer + 1, 1)
@@ -129,42 +129,65 @@ def _broken_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
         groups += [dashes & (joined == one) for one in around[:MOST]]
     for group in groups:
         width = _width(np.pad(group, 1))
-        if _surrounds(group, inner, width):
-            yield _with_edge(group, pieces > 0, width)
+        hull = _hull(group) if _surrounds(group, inner, width) else None
+        if hull is not None:
+            bits = np.isin(pieces, np.flatnonzero(sizes < LARGE * sizes[digit]) + 1)
+            bits[bits] = np.abs(_depth(hull, bits)) < 2 * width + 1  # a dot at a corner may be far from the others
+            yield _with_edge(group | bits, pieces > 0, width)
 
 
 def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
     """The same of boxes that are one piece with the digit, which touches a line."""
     sizes = _sizes(boxes)
     for number in np.flatnonzero(sizes >= max(20, LARGE * sizes.max())):
-        piece = pieces == number + 1
-        width = _width(np.pad(piece[boxes[number]], 1))
-        hull = _hull(piece) if width < FINE * sizes[number] else None
-        if hull is None or not _is_rectangle(hull, piece, width):
+        piece = np.pad(pieces[boxes[number]] == number + 1, 1)
+        corners = _rectangle(piece)
+        width = _width(piece) if corners is not None else 0.0
+        if corners is None or width >= FINE * sizes[number] or not _is_outlined(piece, corners, width):
             continue
-        depth = np.zeros(piece.shape)
-        depth[piece] = _depth(hull, piece)
-        line = piece & (depth < 1.5 * width + 1)
+        line = piece & _along_outline(piece, 1.5 * width + 1)
         rest, count = ndimage.label(piece & ~line, structure=CORNERS)
         if count == 0:
             continue
         left = ndimage.find_objects(rest)
         inside = left[int(_sizes(left).argmax())]
-        room = [side.stop - side.start - 2 * (1.5 * width + 1) - 1 for side in boxes[number]]
+        room = [length - 2 * (1.5 * width + 1) - 3 for length in piece.shape]
         apart = all(side.stop - side.start < length for side, length in zip(inside, room, strict=True))
         if apart and max(side.stop - side.start for side in inside) >= HELD * sizes[number]:
-            yield _with_edge(line, pieces > 0, width)
+            frame = np.zeros(pieces.shape, dtype=bool)
+            frame[boxes[number]] = line[1:-1, 1:-1]
+            yield _with_edge(frame, pieces > 0, width)
 
 
-def _is_rectangle(hull: NDArray[np.float64], piece: Mask, width: float) -> bool:
-    """Whether a piece has a line along its convex hull, and that is nearly a rectangle."""
-    points = np.argwhere(piece)
-    spans = [np.ptp(points @ (row, column)) * np.ptp(points @ (-column, row)) for row, column, _ in hull]
-    filled = np.argwhere(np.ones_like(piece)) @ hull[:, :2].T + hull[:, 2]
-    inside = (filled <= 0).all(axis=1).reshape(piece.shape)
-    outline = inside & ~ndimage.binary_erosion(inside)
-    covered = ndimage.distance_transform_edt(~piece) <= width
-    return bool(inside.sum() > RECTANGLE * min(spans) and covered[outline].mean() > CLOSED)
+def _along_outline(piece: Mask, reach: float) -> Mask:
+    """A piece's pixels that are less than `reach` inside its convex hull."""
+    along = np.zeros_like(piece)
+    hull = _hull(piece)
+    if hull is not None:
+        along[piece] = _depth(hull, piece) < reach
+    return along
+
+
+def _rectangle(piece: Mask) -> NDArray[np.float64] | None:
+    """(N, 2) the corners of a piece's convex hull, in turn, if that is nearly a rectangle."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    try:
+        hull = ConvexHull(np.argwhere(piece & ~ndimage.binary_erosion(piece)))
+    except QhullError:
+        return None
+    corners: NDArray[np.float64] = hull.points[hull.vertices]
+    spans = [np.ptp(corners @ (row, column)) * np.ptp(corners @ (-column, row)) for row, column, _ in hull.equations]
+    return corners if hull.volume > RECTANGLE * min(spans) else None  # in the plane the volume is the area
+
+
+def _is_outlined(piece: Mask, corners: NDArray[np.float64], width: float) -> bool:
+    """Whether a piece has a line from corner to corner."""
+    following = np.roll(corners, -1, axis=0)
+    near = ndimage.distance_transform_edt(~piece) <= width
+    sides = np.linspace(corners, following, max(piece.shape)).round().astype(int)
+    covered = near[sides[..., 0], sides[..., 1]].mean(axis=0)
+    return bool(np.average(covered, weights=np.hypot(*(following - corners).T)) > CLOSED)
 
 
 def _sizes(boxes: Boxes) -> NDArray[np.int64]:
@@ -204,7 +227,7 @@ def _hull(piece: Mask) -> NDArray[np.float64] | None:
     from scipy.spatial import ConvexHull, QhullError
 
     try:
-        lines: NDArray[np.float64] = ConvexHull(np.argwhere(piece)).equations
+        lines: NDArray[np.float64] = ConvexHull(np.argwhere(piece & ~ndimage.binary_erosion(piece))).equations
     except QhullError:
         return None
     return lines

@@ -83,7 +83,8 @@ def ink_of(brightness: Picture) -> Picture:
         return drawn
     light = np.log(shrunk(brightness, SIDE) + FAINT)  # light falls on ink and paper alike: their distance stays
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
-    sign = 1 if is_dark_on_light(smooth) else -1
+    dark, smooth = _read_paper(smooth)
+    sign = 1 if dark else -1
     ink = _digit_on(sign * smooth)
     if not is_of_strokes(ink):  # the paper itself, on a table of the other kind
         with suppress(NoDigitError):
@@ -129,16 +130,28 @@ def is_dark_on_light(light: Picture) -> bool:
     What is around the paper has no say where something stands out on it. Half of an unevenly lit sheet is no paper:
     it differs from the other half by less than a table does, and does not hold the strokes.
     """
+    return _read_paper(light)[0]
+
+
+def _read_paper(light: Picture) -> tuple[bool, Picture]:
+    """Whether the strokes are the darker ones; and the picture with a table around a sheet in the paper's tone."""
     small = shrunk(light, 64)
     everywhere = (_tail(small) ** 3).sum()
     bright = small > otsu(small)
     apart = bright.any() and np.median(small[bright]) - np.median(small[~bright]) > OTHER
-    for paper in _papers(bright):
+    for sheet, paper in _papers(bright):
         tail = _tail(_filled(small, paper))
         weight = (tail**3).sum()
         if (np.abs(tail) > MARKED).mean() >= 0.002 and (apart or abs(weight) > HALF_LIT * abs(everywhere)):
-            return bool(weight <= 0)
-    return bool(everywhere <= 0)
+            return bool(weight <= 0), _filled(light, _enlarged(paper, light)) if sheet and apart else light
+    return bool(everywhere <= 0), light
+
+
+def _enlarged(mask: Mask, picture: Picture) -> Mask:
+    """A small mask of a picture at its size."""
+    rows, columns = (np.arange(long) * short // long for long, short in zip(picture.shape, mask.shape, strict=True))
+    large: Mask = mask[np.ix_(rows, columns)]
+    return large
 
 
 def _tail(light: Picture) -> Picture:
@@ -150,8 +163,8 @@ def _tail(light: Picture) -> Picture:
     return distance
 
 
-def _papers(bright: Mask) -> list[Mask]:
-    """What may be the paper, with the strokes on it: first sheets that lie within the picture, then what is largest."""
+def _papers(bright: Mask) -> list[tuple[bool, Mask]]:
+    """What may be the paper, with its strokes, and whether it is a sheet within the picture: those first, by size."""
     found = []
     for side in (bright, ~bright):
         pieces, count = ndimage.label(side)
@@ -161,7 +174,7 @@ def _papers(bright: Mask) -> list[Mask]:
                 found.append((_is_sheet(piece), int(piece.sum()), piece))
     found.sort(key=lambda one: one[:2], reverse=True)
     return [
-        ndimage.binary_erosion(ndimage.binary_fill_holes(piece), iterations=1 + sheet, border_value=1)
+        (sheet, ndimage.binary_erosion(ndimage.binary_fill_holes(piece), iterations=1 + sheet, border_value=1))
         for sheet, _, piece in found
     ]
 
