@@ -77,7 +77,7 @@ def _first_frame(ink: Picture, least: float) -> Mask | None:
         several = (_whole_frames, _broken_frames) if len(boxes) > 1 else ()
         frame = next(chain.from_iterable(find(pieces, boxes) for find in (*several, _touched_frames)), None)
         if frame is not None:
-            return frame & ~_written(ink, frame, pieces > 0)
+            return np.asarray(frame & ~_written(ink, frame, pieces > 0))
     return None
 
 
@@ -139,7 +139,7 @@ def _broken_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
 def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
     """The same of boxes that are one piece with the digit, which touches a line."""
     sizes = _sizes(boxes)
-    for number in np.flatnonzero(sizes >= max(20, LARGE * sizes.max())):
+    for number in map(int, np.flatnonzero(sizes >= max(20, LARGE * sizes.max()))):
         piece = np.pad(pieces[boxes[number]] == number + 1, 1)
         corners = _rectangle(piece)
         width = _width(piece) if corners is not None else 0.0

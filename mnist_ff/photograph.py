@@ -183,8 +183,9 @@ def _is_sheet(piece: Mask) -> bool:
     """Whether a piece fills most of its box, is wider than strokes, and the picture's edges do not cut it."""
     edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
     (box,) = ndimage.find_objects(piece.astype(int))
-    wide = 2 * ndimage.distance_transform_edt(piece).max() > BROADEST * min(piece.shape)
-    return wide and not edge.any() and bool(piece[box].mean() > SOLID)
+    if edge.any() or piece[box].mean() <= SOLID:
+        return False
+    return bool(2 * ndimage.distance_transform_edt(piece).max() > BROADEST * min(piece.shape))
 
 
 def _filled(light: Picture, paper: Mask) -> Picture:
