@@ -3,13 +3,13 @@
 What tells a box from a digit is what it holds. A piece of ink is a frame where another piece, large enough to be the
 digit, lies in its hole; or where that piece lies within its convex hull and the frame's own ink keeps to the hull, as
 the three sides of an open box do, and no digit with something written inside. Where the digit touches its box, the
-box is what lies along the hull, if that is a rectangle of thin lines and what is left does not reach across it.
+box is what lies along the hull, if that is a rectangle of thin lines and what is left does not reach from side to
+side, as the bar of a square 8 does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ DASHES = 8
 MANY = 40
 """Pieces that are looked at together; more are noise."""
 FINE = 0.05
-"""Of a box's longer side: the line of one that the digit touches is thinner."""
+"""Of a box's longer side: the line of one that the digit touches is thinner, or one pixel wide."""
 RECTANGLE = 0.9
 """Of the least rectangle around it: what a box with rounded corners fills at least; an ellipse fills 0.79."""
 CLOSED = 0.9
@@ -69,15 +69,13 @@ def without_frames(ink: Picture, least: float) -> Picture:
 
 def _first_frame(ink: Picture, least: float) -> Mask | None:
     peak = float(ink.max())
-    for level in LEVELS:
-        if level * peak < least:
-            break
-        pieces, _ = ndimage.label(ink > level * peak, structure=CORNERS)
-        boxes = ndimage.find_objects(pieces)
-        several = (_whole_frames, _broken_frames) if len(boxes) > 1 else ()
-        frame = next(chain.from_iterable(find(pieces, boxes) for find in (*several, _touched_frames)), None)
-        if frame is not None:
-            return np.asarray(frame & ~_written(ink, frame, pieces > 0))
+    labelled = [ndimage.label(ink > level * peak, structure=CORNERS)[0] for level in LEVELS if level * peak >= least]
+    found = [(pieces, ndimage.find_objects(pieces)) for pieces in labelled]
+    for find in (_whole_frames, _broken_frames, _touched_frames):
+        for pieces, boxes in found:
+            frame = next(find(pieces, boxes), None)
+            if frame is not None:
+                return np.asarray(frame & ~_written(ink, frame, pieces > 0))
     return None
 
 
@@ -143,7 +141,7 @@ def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
         piece = np.pad(pieces[boxes[number]] == number + 1, 1)
         corners = _rectangle(piece)
         width = _width(piece) if corners is not None else 0.0
-        if corners is None or width >= FINE * sizes[number] or not _is_outlined(piece, corners, width):
+        if corners is None or width >= max(FINE * sizes[number], 1.5) or not _is_outlined(piece, corners, width):
             continue
         line = piece & _along_outline(piece, 1.5 * width + 1)
         rest, count = ndimage.label(piece & ~line, structure=CORNERS)
@@ -151,8 +149,7 @@ def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
             continue
         left = ndimage.find_objects(rest)
         inside = left[int(_sizes(left).argmax())]
-        room = [length - 2 * (1.5 * width + 1) - 3 for length in piece.shape]
-        apart = all(side.stop - side.start < length for side, length in zip(inside, room, strict=True))
+        apart = inside[1].stop - inside[1].start < piece.shape[1] - 2 * (1.5 * width + 1) - 3
         if apart and max(side.stop - side.start for side in inside) >= HELD * sizes[number]:
             frame = np.zeros(pieces.shape, dtype=bool)
             frame[boxes[number]] = line[1:-1, 1:-1]
