@@ -143,13 +143,14 @@ def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
         width = _width(piece) if corners is not None else 0.0
         if corners is None or width >= max(FINE * sizes[number], 1.5) or not _is_outlined(piece, corners, width):
             continue
-        line = piece & _along_outline(piece, 1.5 * width + 1)
+        reach = int(np.ceil(1.5 * width + 1))
+        line = piece & _along_outline(piece, reach)
         rest, count = ndimage.label(piece & ~line, structure=CORNERS)
         if count == 0:
             continue
         left = ndimage.find_objects(rest)
         inside = left[int(_sizes(left).argmax())]
-        apart = inside[1].stop - inside[1].start < piece.shape[1] - 2 * (1.5 * width + 1) - 3
+        apart = inside[1].stop - inside[1].start < piece.shape[1] - 2 * reach - 4
         if apart and max(side.stop - side.start for side in inside) >= HELD * sizes[number]:
             frame = np.zeros(pieces.shape, dtype=bool)
             frame[boxes[number]] = line[1:-1, 1:-1]

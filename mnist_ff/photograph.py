@@ -83,7 +83,7 @@ def ink_of(brightness: Picture) -> Picture:
         return drawn
     light = np.log(shrunk(brightness, SIDE) + FAINT)  # light falls on ink and paper alike: their distance stays
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
-    dark, smooth = _read_paper(smooth)
+    dark, smooth = read_paper(smooth)
     sign = 1 if dark else -1
     ink = _digit_on(sign * smooth)
     if not is_of_strokes(ink):  # the paper itself, on a table of the other kind
@@ -124,17 +124,13 @@ def shrunk(picture: Picture, side: int) -> Picture:
     return blocks
 
 
-def is_dark_on_light(light: Picture) -> bool:
-    """Whether the strokes are darker than the paper: the tail of the distances from the median around is theirs.
+def read_paper(light: Picture) -> tuple[bool, Picture]:
+    """Whether the strokes are darker than the paper; and the picture, with a table around a sheet in the paper's tone.
 
-    What is around the paper has no say where something stands out on it. Half of an unevenly lit sheet is no paper:
-    it differs from the other half by less than a table does, and does not hold the strokes.
+    The tail of the distances from the median around is the strokes'. What is around the paper has no say where
+    something stands out on it. Half of an unevenly lit sheet is no paper: it differs from the other half by less than
+    a table does, and does not hold the strokes.
     """
-    return _read_paper(light)[0]
-
-
-def _read_paper(light: Picture) -> tuple[bool, Picture]:
-    """Whether the strokes are the darker ones; and the picture with a table around a sheet in the paper's tone."""
     small = shrunk(light, 64)
     everywhere = (_tail(small) ** 3).sum()
     bright = small > otsu(small)
