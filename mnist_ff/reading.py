@@ -289,6 +289,19 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)
 
 
+def why_no_folder(path: Path) -> str:
+    """Why a path is no folder, in words that follow it. Errors: OSError for one that is too long or that circles."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a link that leads nowhere" if os.path.islink(path) else "does not exist"
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        return f"cannot be read ({error.strerror})"
+    return "is not a directory"
+
+
 def written_at(path: Path) -> float:
     """When a file was last written, in seconds since 1970; 0 where that cannot be told."""
     try:

@@ -26,13 +26,13 @@ from mnist_ff.reading import (
     check_file,
     is_file,
     is_folder,
-    is_taken,
     listed,
     opened,
     read_json,
     read_lines,
     read_object,
     read_rows,
+    why_no_folder,
     written_at,
 )
 from mnist_ff.records import BatchRecord, EpochRecord, Score, Summary
@@ -345,8 +345,7 @@ class Run:
         """
         run = cls(Path(path))
         if not is_folder(run.path):
-            what = "is not a directory" if is_taken(run.path) else "does not exist"
-            raise BadRunError(f"{path}: {what}; give a run directory, such as one in outputs/")
+            raise BadRunError(f"{path}: {why_no_folder(run.path)}; give a run directory, such as one in outputs/")
         if not may_be_run(run.path):
             why = f"; {KILLED_EARLY}" if run.was_only_made() else ""
             raise BadRunError(f"{path}: is not a run directory (it has no config.yaml){why}")

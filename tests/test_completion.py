@@ -117,7 +117,7 @@ def test_what_was_typed_before_decides_the_keys() -> None:
     assert set(offered("data ")) >= {f"{name} " for name in options_of("data")} | {"data.root="}
 
 
-@pytest.mark.usefixtures("paths")
+@pytest.mark.usefixtures("places")
 def test_run_directories() -> None:
     runs = ["outputs/2026-01-01_a ", "outputs/with space "]
     assert offered("evaluate ") == ["last ", "best ", *runs]
@@ -199,7 +199,7 @@ class Shell:
         os.waitpid(self.pid, 0)
 
 
-@pytest.mark.usefixtures("program", "paths")
+@pytest.mark.usefixtures("program", "places")
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
@@ -229,7 +229,7 @@ def test_in_a_real_bash(typed: str, line: str) -> None:
     assert words[1:] == [word.replace("with_space", "with space") for word in expected], seen
 
 
-@pytest.mark.usefixtures("program", "paths")
+@pytest.mark.usefixtures("program", "places")
 def test_bash_lists_what_there_is() -> None:
     shell = Shell("bash", "--norc", "--noprofile", "-i")
     try:
@@ -241,7 +241,7 @@ def test_bash_lists_what_there_is() -> None:
         assert name in seen
 
 
-@pytest.mark.usefixtures("program", "paths")
+@pytest.mark.usefixtures("program", "places")
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
@@ -262,7 +262,7 @@ def test_in_a_real_fish(typed: str, expected: list[str]) -> None:
     assert found == set(expected), done.stdout
 
 
-@pytest.mark.usefixtures("program", "paths")
+@pytest.mark.usefixtures("program", "places")
 def test_in_a_real_zsh() -> None:
     if shutil.which("zsh") is None:
         pytest.skip("zsh is not installed")

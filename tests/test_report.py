@@ -104,7 +104,7 @@ def test_a_diverged_run_has_its_losses_and_its_reason(mnist_ff: Command) -> None
     found = facts(page)
     assert found["batches"]["count"] >= 1
     assert found["network"] is None
-    assert "model.safetensors: not readable" in page
+    assert "model.safetensors: is not there" in page
 
 
 def test_the_command_writes_it_again_or_elsewhere(quick: Path, copied: Run, mnist_ff: Command) -> None:

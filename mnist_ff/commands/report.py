@@ -35,16 +35,15 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
     directory = chosen(arguments.path, note)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
-    many = is_folder(directory) and holds_runs(directory)
+    run = None if is_folder(directory) and holds_runs(directory) else Run.open(directory)
     try:
-        if many:
+        if run is None:
             finding = read_finding(directory)
             answer = answer_of(collect_shown([directory], console), finding)
             if was_swept(directory) and os.access(directory, os.W_OK):
                 save(answer, directory, console, finding)
             write_sweep_report(answer, directory, place)
         else:
-            run = Run.open(directory)
             if arguments.out is None:
                 run.check_place()
             _draw_missing(run, console)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.paths import path_argument
-from mnist_ff.reading import is_folder, listed, local_time
+from mnist_ff.reading import is_folder, listed, local_time, why_no_folder
 from mnist_ff.runs import OUTPUTS, began, may_be_run, runs_below, sweep_began
 from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
 from mnist_ff.tables import out, tell, tell_table
@@ -81,7 +81,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the list. Errors: BadRunError for a folder that is none."""
     folder: Path = arguments.folder
     if folder != OUTPUTS and not is_folder(folder):
-        raise BadRunError(f"{folder}: is not a folder; mnist-ff runs looks into outputs/")
+        raise BadRunError(f"{folder}: {why_no_folder(folder)}; mnist-ff runs looks into outputs/")
     entries = found_in(folder, arguments.all)
     if arguments.json:
         out(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False))

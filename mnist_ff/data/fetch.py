@@ -97,7 +97,8 @@ def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> 
     try:
         content = _unpack(packed, raw / file.name.removesuffix(".gz"), file)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DataError(f"{place}{file.name}: {_otherwise(digest, file.sha256) or error}") from None
+        wrong = _otherwise(digest, file.sha256)
+        raise DataError(f"{place}{file.name}: {error if wrong is None else f'{wrong}: {error}'}") from None
     owner = CONTENT_SHA256.get(content, data_set.name)
     if owner != data_set.name:
         raise DataError(f"{place}{file.name}: is the file of that name of {owner}")

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from mnist_ff.config import Config, experiment, flat
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes
+from mnist_ff.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes, why_no_folder
 from mnist_ff.records import Score
 from mnist_ff.runs import ENDED, EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
 from mnist_ff.sweeps.finding import SEARCH, load_finding
@@ -118,8 +118,7 @@ def _entries(path: Path, alone: bool, broken: list[Row]) -> Iterable[tuple[str, 
     """Labels and paths of the runs of one argument, and the jobs they belong to; `broken` gets a row for jobs that
     cannot be read."""
     if not is_folder(path):
-        what = "is not a directory" if is_taken(path) else "does not exist"
-        raise BadRunError(f"{path}: {what}; give run or sweep directories, such as those in outputs/")
+        raise BadRunError(f"{path}: {why_no_folder(path)}; give run or sweep directories, such as those in outputs/")
     if not holds_runs(path):
         if not may_be_run(path):
             Run.open(path)
@@ -253,4 +252,8 @@ def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
 
 
 def _cell(text: bytes) -> float | None:
-    return float(text) if text else None
+    """Errors: ValueError, without the text: it may be anything."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ValueError("a cell is no number") from None
