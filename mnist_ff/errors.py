@@ -1,6 +1,7 @@
 """The errors a user can meet, as a tree. Each carries the exit code of the command that ends with it."""
 
 import errno
+import os
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
@@ -65,8 +66,10 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
     if not isinstance(error, OSError):
         return None
     what = error.strerror or text
+    lost = error.filename is None and error.errno in (errno.ENOENT, errno.ESTALE)
+    folderless = lost and what != os.strerror(error.errno or 0)  # tempfile found no folder to write to
     if error.filename is None:
-        where = "the working folder" if error.errno in (errno.ENOENT, errno.ESTALE) else ""
+        where = "the working folder" if lost and not folderless else ""
     else:
         where = str(error.filename)
         where = where if len(where) <= LONGEST_PATH else f"{where[:LONGEST_PATH]}..."
@@ -76,8 +79,8 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
         remedy = "; make room, or choose another place"
     elif error.errno in (errno.EMFILE, errno.ENFILE):
         remedy = "; raise ulimit -n"
-    elif error.filename is None and error.errno in (errno.ENOENT, errno.ESTALE):
-        remedy = "; it was removed: change to another folder"
+    elif lost:
+        remedy = "; set TMPDIR to one" if folderless else "; it was removed: change to another folder"
     else:
         remedy = ""
     return f"{where}{': ' if where else ''}{what}{remedy}", 1

@@ -69,8 +69,8 @@ def absolute(key: str, text: str) -> str:
 
 def home_folder(what: str, remedy: str = "write the whole path, or set HOME") -> Path:
     """The user's own folder, as a shell finds it: HOME, or what the system says. Errors: ConfigError."""
-    named = os.environ.get("HOME")
-    if named:
+    named = os.environ.get("HOME", "")
+    if os.path.isabs(named):
         return Path(named)
     if os.name == "posix":
         try:

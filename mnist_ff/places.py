@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.config import Config, LoggerConfig, config_to_dict
+from mnist_ff.errors import ConfigError
+from mnist_ff.paths import home_folder
 
 KEY_BYTES = 32
 DATA_PLACES = ("root", "mirrors")
@@ -66,7 +68,7 @@ def _places(config: Config) -> str:
 
 def _key() -> bytes | None:
     """This user's key, made at its first use. Two processes that make it at once get the same one."""
-    with suppress(OSError, RuntimeError):  # the latter: nobody's home is known
+    with suppress(OSError, ConfigError):  # the latter: nobody's home is known
         path = user_folder() / "key"
         return _read(path) or _made(path)
     return None
@@ -96,11 +98,8 @@ def _made(path: Path) -> bytes | None:
 
 
 def user_folder() -> Path:
-    """Where this user's key is kept."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base / "mnist-ff"
+    """Where this user's key is kept. Errors: ConfigError for a user without a home."""
+    below = {"win32": Path("AppData", "Local"), "darwin": Path("Library", "Application Support")}
+    named = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_STATE_HOME")
+    base = os.environ.get(named)
+    return Path(base or home_folder("the key") / below.get(sys.platform, Path(".local", "state"))) / "mnist-ff"

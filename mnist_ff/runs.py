@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mnist_ff.config import Config, completed, config_from, config_to_dict, flat, read_saved_yaml, to_yaml
+from mnist_ff.config import (
+    LARGEST_YAML,
+    Config,
+    completed,
+    config_from,
+    config_to_dict,
+    flat,
+    read_saved_yaml,
+    to_yaml,
+    yaml_values,
+)
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
 from mnist_ff.paths import check_text, expanded, printed
@@ -28,6 +37,7 @@ from mnist_ff.reading import (
     is_folder,
     listed,
     opened,
+    read_bytes,
     read_json,
     read_lines,
     read_object,
@@ -120,9 +130,20 @@ def output_directory(key: str, text: str) -> Path:
 
 
 def check_saved(config: Config) -> None:
-    """See that a config comes back from a file as it is, before there is a directory. Errors: ConfigError."""
-    with tempfile.TemporaryDirectory() as folder:
-        Run(Path(folder)).write_config(config)
+    """See that config.yaml will give a config back, before there is a directory. Errors: ConfigError naming a key."""
+    _check_same(config, to_yaml(config).encode())
+
+
+def _check_same(config: Config, content: bytes) -> None:
+    """Errors: ConfigError where a config.yaml of this content means another config."""
+    path = Path("config.yaml")
+    try:
+        found = flat(config_to_dict(config_from(completed(yaml_values(path, content)), where=str(path))))
+    except ConfigError as error:
+        raise ConfigError(f"config.yaml could not be read back: {error}") from None
+    for key, value in flat(config_to_dict(config)).items():
+        if key not in found or found[key] != value:
+            raise ConfigError(f"{key}={value}: config.yaml would not give it back; give another value")
 
 
 def batch_row(record: BatchRecord) -> str:
@@ -378,14 +399,9 @@ class Run:
 
     def write_config(self, config: Config) -> None:
         """Write config.yaml, once, and read it back. Errors: ConfigError naming a key that is not as it was."""
-        write_text(self.file("config.yaml"), to_yaml(config))
-        try:
-            found = flat(config_to_dict(self.config()))
-        except BadRunError as error:
-            raise ConfigError(f"config.yaml could not be read back: {error}") from None
-        for key, value in flat(config_to_dict(config)).items():
-            if key not in found or found[key] != value:
-                raise ConfigError(f"{key}={value}: config.yaml would not give it back; give another value")
+        path = self.file("config.yaml")
+        write_text(path, to_yaml(config))
+        _check_same(config, read_bytes(path, LARGEST_YAML))
 
     def check_place(self) -> None:
         """Errors: RunError where the directory itself is a link of its sweep's, which leads elsewhere."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +114,11 @@ def picture(image: NDArray[np.uint8], colours: bool) -> Text:
 
 
 def printable(text: str) -> str:
-    """A text of one line in which a terminal finds no command: what cannot be printed is a space."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    """A text of one line in which a terminal finds no command: what cannot be printed is a space.
+
+    Spaces of other widths stay, so that a path that has one can be copied.
+    """
+    return "".join(letter if letter.isprintable() or category(letter) == "Zs" else " " for letter in text)
 
 
 def score_text(score: Score) -> str:

@@ -440,6 +440,7 @@ def test_a_path_that_is_too_long_is_one_line(words: list[str], mnist_ff: Command
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files; raise ulimit -n", 1),
         (OSError(errno.ELOOP, "Too many levels of symbolic links", "x"), "give another path", 2),
         (OSError(errno.ENOENT, "No such file or directory"), "the working folder: ", 1),
+        (OSError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "set TMPDIR to one", 1),
         (MemoryError(), "not enough memory", 1),
         (ImportError("libx.so: failed to map segment from shared object"), "not enough memory", 1),
     ],

@@ -226,6 +226,19 @@ def test_a_sweeps_job_is_not_written_through_a_link(mnist_ff: Command, tmp_path:
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before, words
 
 
+def test_a_link_within_a_sweeps_job_is_not_written_through(mnist_ff: Command, tmp_path: Path) -> None:
+    """Hydra writes into a job's directory before the job itself begins."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert mnist_ff(*swept("s"))[0] == 0
+    shutil.rmtree("s/1")
+    Path("s/1").mkdir()
+    Path("s/1/.hydra").symlink_to(elsewhere)
+    _, out, _ = mnist_ff("train", "-m", "resume=s")
+    assert "s/1/.hydra: is a link" in out
+    assert not list(elsewhere.iterdir())
+
+
 @pytest.mark.parametrize(
     "name", [".lock", ".stop", "jobs.json", "multirun.yaml", "sweep.csv", ".submitit", "report.html"]
 )
@@ -282,7 +295,7 @@ def test_a_foreign_sweep_chooses_no_place(asked: tuple[str, list[str]], mnist_ff
     code, out, err = mnist_ff("train", "-m", "resume=s")
     assert code == 0, err + out
     assert "its tensorboard (" in out
-    assert "hydra/launcher=basic: was not chosen by you" in out
+    assert "hydra/launcher=basic: is left out" in out
     assert not place.exists()
     shutil.rmtree("s/1")
     Path("s/jobs.json").write_text(jobs)
@@ -315,7 +328,7 @@ def test_a_foreign_search_names_no_storage(mnist_ff: Command, tmp_path: Path) ->
     before = (tmp_path / "theirs.journal").read_bytes()
     code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2")
     assert code == 2
-    assert "was not chosen by you" in err
+    assert "nothing shows that you chose this place" in err
     assert (tmp_path / "theirs.journal").read_bytes() == before
     code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2", storage)
     assert code == 0, err + out

@@ -232,7 +232,7 @@ def test_no_runs_say_what_to_do(mnist_ff: Command) -> None:
     assert mnist_ff("runs", "--json") == (0, "[]\n", "")
     code, _, err = mnist_ff("runs", "nowhere")
     assert code == 2
-    assert "nowhere: is not a folder" in err
+    assert "nowhere: does not exist" in err
 
 
 def test_a_running_run_and_a_claimed_directory_are_lines(mnist_ff: Command) -> None:

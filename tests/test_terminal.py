@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mnist_ff.checkpoint import CHECKPOINT
 from mnist_ff.hydra_app.compose import compose
-from mnist_ff.tables import complain, note, out, tell, tell_lines, tell_table
+from mnist_ff.tables import complain, note, out, printable, tell, tell_lines, tell_table
 from tests.conftest import in_a_terminal
 from tests.sweep_maker import make_sweep, product, write_run
 from tests.test_foreign import WORDS
@@ -96,6 +96,10 @@ def test_what_goes_to_the_streams_is_harmless_too(
 ) -> None:
     how(HOSTILE)
     assert "".join(capsys.readouterr()) == f"{HARMLESS}\n"
+
+
+def test_spaces_of_other_widths_stay_in_a_path() -> None:
+    assert printable("outputs/手書き\u3000数字\u2028\x1b[1m") == "outputs/手書き\u3000数字  [1m"
 
 
 def test_a_resume_prints_a_directorys_name_harmless(mnist_ff: Command) -> None:

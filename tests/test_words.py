@@ -21,6 +21,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.hydra_app.compose import compose
 from mnist_ff.hydra_app.words import parsed, with_texts_kept
 from mnist_ff.paths import absolute, expanded, give_user_a_name
+from mnist_ff.places import user_folder
 from mnist_ff.runs import Run, check_saved, output_directory
 
 Command = Callable[..., tuple[int, str, str]]
@@ -224,6 +225,17 @@ def test_a_refusal_names_the_character(word: str, character: str) -> None:
     assert character in str(refusal.value)
 
 
+def test_no_advice_is_given_that_would_not_work() -> None:
+    with pytest.raises(ConfigError, match="an override is KEY=VALUE") as refusal:
+        parsed(OverridesParser.create(), "name=${x")
+    assert "in a shell" not in str(refusal.value)
+
+
+def test_a_config_is_read_back_without_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.mkdtemp", None)
+    check_saved(compose(["data=mnist_5k"]))
+
+
 def test_the_advice_in_a_sweep_keeps_its_values(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", "-m", *Q5, "name=a=1,b=2", "dry_run=true")
     assert code == 2
@@ -296,13 +308,16 @@ def test_a_folder_is_asked_for_where_there_is_no_home(monkeypatch: pytest.Monkey
     def nobody(number: int) -> None:
         raise KeyError(number)
 
-    for name in ("HOME", "XDG_CACHE_HOME", "MNIST_FF_DATA", "LOGNAME", "USER", "LNAME", "USERNAME"):
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "MNIST_FF_DATA", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", nobody)
     with pytest.raises(ConfigError, match=r"data\.root=FOLDER or the environment variable MNIST_FF_DATA"):
         cache_root(compose(["data=mnist"]).data)
     with pytest.raises(ConfigError, match=r"data\.root=~/x: this user has no home folder"):
         expanded("data.root", "~/x")
+    monkeypatch.setenv("HOME", "~")  # as a badly quoted line leaves it
+    with pytest.raises(ConfigError, match="has no home folder"):
+        user_folder()
     monkeypatch.setenv("LOGNAME", "")  # so that what is set is taken back
     give_user_a_name()
     assert os.environ["LOGNAME"] == f"uid{os.getuid()}"

@@ -158,12 +158,13 @@ def _words_of_another(saved: Sequence[str], words: Sequence[str], console: Conso
     for word in saved:
         if word.startswith(STORAGE) and word not in words and not any(given.startswith(STORAGE) for given in words):
             raise ConfigError(
-                f"{without_password(word)}: keeps the trials of this search in a place that was not chosen by you; "
-                "give the word again on the command line if it may"
+                f"{without_password(word)}: nothing shows that you chose this place for the search's trials; "
+                "give the word again on the command line if it may keep them"
             )
     if len(kept) < len(saved):
         left = " ".join(word for word in saved if word not in kept)
-        tell(console, f"warning: {left}: was not chosen by you and is left out; give it again if it may", "yellow")
+        why = "is left out, as nothing shows that you started this sweep; give it again if it may run its jobs"
+        tell(console, f"warning: {left}: {why}", "yellow")
     return tuple(kept)
 
 

@@ -167,7 +167,7 @@ def _of_a_function(parser: OverridesParser, word: str) -> str:
 def _remedy(parser: OverridesParser, word: str, several: bool) -> str | None:
     """How a shell is told the text that a word means; None where it means none, or quotes do not help."""
     key, equals, value = word.partition("=")
-    if not equals or not holds_text(key.lstrip("+")) or not word.isprintable():
+    if not equals or not holds_text(key.lstrip("+")) or not word.isprintable() or "${" in value:
         return None
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None
     texts = [value] if inside is None and not several else (value if inside is None else inside).split(",")

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from mnist_ff.config import Config, DataConfig, DownloadConfig, completed, config_from, config_to_dict, lasting
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
-from mnist_ff.files import write_text
+from mnist_ff.files import first_link, write_text
 from mnist_ff.places import is_own, seal
 from mnist_ff.reading import Fields, check_file, is_taken, json_values, listed, read_bytes, read_json
-from mnist_ff.runs import Run
+from mnist_ff.runs import WANDBS_OWN, Run
 from mnist_ff.sweeps.finding import SEARCH
 from mnist_ff.sweeps.slurm import SUBMITTED
 
@@ -178,7 +178,9 @@ def state_of(directory: Path, job: Job) -> State:
     """
     run = Run(directory / job.subdir)
     state = _state(run, job)
-    link = None if state == "finished" else _link_on_the_way(directory, job.subdir)
+    if state == "finished":
+        return state
+    link = _link_on_the_way(directory, job.subdir) or first_link(run.path, known=WANDBS_OWN)
     if link is not None:
         raise BadRunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
     return state
