@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,9 +41,19 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def no_link(path: str, flags: int) -> int:
-    """An opener for open(): an error where the path is a link, which then is not followed."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+def own_file(path: str, flags: int) -> int:
+    """An opener for open(): an error where the path is a link, which then is not followed, or no regular file."""
+    odd = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for its reader
+    try:
+        descriptor = os.open(path, flags | odd, 0o644)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # what such a pipe answers
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    raise OSError(errno.EINVAL, "is no regular file", path)
 
 
 def first_link(folder: Path, known: str) -> Path | None:
@@ -165,8 +176,7 @@ class GrowingFile:
             self._descriptor = None
 
     def _opened(self, flags: int) -> int:
-        always = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        return os.open(self.path, always | flags, 0o644)
+        return own_file(os.fspath(self.path), os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | flags)
 
     def _status(self) -> os.stat_result:
         assert self._descriptor is not None

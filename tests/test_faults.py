@@ -407,6 +407,17 @@ def test_a_tiny_disk_is_one_line(limit: str, mnist_ff: Command, tmp_path: Path) 
         assert err.count("\n") == 1
 
 
+def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(mnist_ff: Command) -> None:
+    from tests.test_resume import stopped_run
+
+    run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
+    (run / "train.log").unlink(missing_ok=True)
+    os.mkfifo(run / "train.log")
+    code, _, err = mnist_ff("train", f"resume={run}")
+    assert code == 1
+    assert "train.log: is no regular file" in err
+
+
 LONG = "/".join(["a" * 100] * 50)
 
 

@@ -195,6 +195,23 @@ def test_a_filter_that_cannot_be_switched_off(tmp_path: Path) -> None:
         changes(place)
 
 
+def test_another_folder_than_the_repositorys_is_not_looked_at(tmp_path: Path) -> None:
+    place = make_repository("tree")
+    (tmp_path / "private").mkdir()
+    git("config", "core.worktree", str(tmp_path / "private"), folder=place)
+    with pytest.raises(GitError, match="is not the working tree"):
+        changes(place)
+
+
+def test_a_submodule_whose_git_folder_is_empty_is_passed_over() -> None:
+    place = make_repository("tree")
+    sha = git("rev-parse", "HEAD", folder=place).strip()
+    git("update-index", "--add", "--cacheinfo", f"160000,{sha},sub", folder=place)
+    git("commit", "-qm", "a submodule", folder=place)
+    Path("tree/sub/.git").mkdir(parents=True)
+    assert not changes(place).tracked
+
+
 def test_variables_of_another_repository_are_not_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     make_repository("other")
     make_repository("tree")

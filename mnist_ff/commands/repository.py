@@ -80,6 +80,8 @@ def changes_in(folder: Path, own: Path | None = None) -> Changes | None:
         if any(words in str(error) for words in ("not a git repository", "must be run in a work tree")):
             return None
         raise
+    if not os.path.lexists(top / ".git"):  # core.worktree may name any folder of the machine
+        raise GitError(f"{top}: is not the working tree of a repository that lies in it")
     git = _Git(top, git.until)
     sha = _commit(git)
     compared = sha or git("hash-object", "-t", "tree", "--stdin").decode().strip()  # the empty tree
@@ -227,6 +229,8 @@ def _a_submodule_is_changed(git: _Git) -> bool:
             folder = git.folder / os.fsdecode(entry.partition(b"\t")[2])
             if (folder / ".git").exists():
                 inner = _Git(folder, git.until)
+                if not _path(inner("rev-parse", "--show-toplevel")).samefile(folder):
+                    continue  # its .git is none: git has found the outer repository again
                 if inner("status", "--porcelain", "--ignore-submodules=dirty") or _a_submodule_is_changed(inner):
                     return True
     return False

@@ -38,7 +38,7 @@ from mnist_ff.data.load import load_data
 from mnist_ff.engine import GraphSteps, build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, RunError
 from mnist_ff.evaluation import evaluate
-from mnist_ff.files import no_link, remove_leftovers
+from mnist_ff.files import own_file, remove_leftovers
 from mnist_ff.interrupts import Interruption
 from mnist_ff.model import build_model, count_parameters
 from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
@@ -446,7 +446,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
     """A log that is made again when something removed it, that follows no link, and that ends no run on a full disk."""
 
     def _open(self) -> TextIOWrapper:
-        return TextIOWrapper(open(self.baseFilename, "ab", opener=no_link), self.encoding, line_buffering=True)
+        return TextIOWrapper(open(self.baseFilename, "ab", opener=own_file), self.encoding, line_buffering=True)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Say nothing: the run's own files are where a full disk is told."""
