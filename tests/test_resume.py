@@ -138,6 +138,23 @@ def test_resuming_twice_and_extending_a_finished_run(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", "resume=parted", "trainer.epochs=2")
     assert code == 2
     assert "is in epoch 3 already" in err
+    code, _, err = mnist_ff("train", "resume=parted", "optimizer.lr=0.5")
+    assert code == 2
+    assert "optimizer.lr: parted has its 3 epochs, so that it changes nothing; trainer.epochs=4 or more" in err
+
+
+def test_weights_of_an_earlier_stop_are_not_scored(mnist_ff: Command) -> None:
+    """A run that was stopped, resumed and killed has the first stop's weights beside a newer checkpoint."""
+    run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]")
+    assert mnist_ff("evaluate", "run")[0] == 0
+    run.file("summary.json").unlink()
+    after = run.file("model.safetensors").stat().st_mtime_ns + 1_000_000_000
+    os.utime(run.file("checkpoint.pt"), ns=(after, after))
+    for words in (["evaluate", "run"], ["predict", "run", "--index", "0"], ["export", "run", "--format", "torch"]):
+        code, _, err = mnist_ff(*words)
+        assert code == 2
+        assert "has no weights of its last state" in err
+        assert "mnist-ff train resume=run goes on" in err
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         out(to_csv(answer))
     else:
         show(answer, console, finding)
+        if len(paths) == 1 and answer.rows and answer.rows[0].path != paths[0]:
+            tell(console, f"paths are below  {shown(paths[0])}")
         for line in _paired_lines(answer):
             tell(console, line)
     return 0
@@ -124,6 +126,7 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     if not hurried:
         save_report(answer, directory, console)
     show(answer, console, finding)
+    tell(console, f"paths are below  {shown(directory)}")
     if hurried:
         tell(console, f"picture and page  mnist-ff report {shlex.quote(str(shown(directory)))}")
     again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"

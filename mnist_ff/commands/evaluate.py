@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import shlex
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ from mnist_ff.device import prepared
 from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.evaluation import Evaluation, evaluate
 from mnist_ff.paths import argument
-from mnist_ff.reading import is_taken, read_object
+from mnist_ff.reading import read_object, written_at
 from mnist_ff.records import CLASSES
-from mnist_ff.runs import Run, chosen
+from mnist_ff.runs import CHECKPOINT, Run, chosen
 from mnist_ff.tables import accuracy_text, note, tell, tell_table
 
 
@@ -56,10 +57,14 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def check_ended_well(run: Run) -> None:
-    """Errors: BadRunError where a run left no weights to use."""
+    """Errors: BadRunError where a run left no weights to use, or only those of an earlier stop that it went on from."""
     summary = run.summary()
-    if summary is None and not is_taken(run.file("model.safetensors")):
-        raise BadRunError(f"{run.path}: the run has not ended; it has no weights yet")
+    weights, checkpoint = (written_at(run.file(name)) for name in ("model.safetensors", CHECKPOINT))
+    if summary is None and (weights == 0 or weights < checkpoint):
+        raise BadRunError(
+            f"{run.path}: the run has not ended, and has no weights of its last state; if it does not train any more, "
+            f"mnist-ff train {shlex.quote(f'resume={run.path}')} goes on with it"
+        )
     if summary is not None and summary.score is None:
         raise BadRunError(f"{run.path}: the run ended as {summary.status}; it has no weights to evaluate")
 

@@ -230,6 +230,10 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         summary = run.summary()
         early = summary is not None and summary.epochs < config.trainer.epochs
         why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
+        without = [key for key in given if key in changes and key != "trainer.plots"]
+        if without:
+            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more trains on with it"
+            raise ConfigError(f"{without[0]}: {run.path} {why}, so that it changes nothing{remedy}")
         tell(console, f"{run.path}: {why}; nothing to do")
         for name in complete(run, config, note):
             tell(console, f"made           {run.file(name)}")
