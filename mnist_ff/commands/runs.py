@@ -22,8 +22,8 @@ from mnist_ff.tables import out, tell, tell_table
 SHOWN = 100
 """Lines of the table in a terminal; --json holds all."""
 
-LEFT_OUT = ("seconds", "name", "data", "began", "accuracy", "status")
-"""Columns that a narrow terminal does without, the first ones first."""
+LEFT_OUT = ("began", "seconds", "data", "name", "status", "accuracy")
+"""Columns that a narrow terminal does without, the first ones first. A path mostly holds the date."""
 
 
 @dataclass(frozen=True)
