@@ -58,6 +58,8 @@ OWN_ARGUMENT = {
 
 DEVICE_LETTERS = set("abcdefghijklmnopqrstuvwxyz0123456789:")
 """Of a device's name; others could mean something to Hydra."""
+SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
 
 
 @devices.undisturbed()
@@ -120,8 +122,10 @@ def run_network(
         config = dataclasses.replace(config, seed=secrets.randbelow(2**32))
     assert config.seed is not None
     loaded = _data(data, config, validation_data)
-    if batch > len(loaded.train):
-        raise ConfigError(f"batch={batch}: must be at most {len(loaded.train)}, the training images")
+    if config.trainer.batch_size > len(loaded.train):
+        raise ConfigError(
+            f"batch={config.trainer.batch_size}: must be at most {len(loaded.train)}, the training images"
+        )
     check_warmup(config, len(loaded.train))
     with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
         network = _network(model, config, target)
@@ -316,12 +320,14 @@ def _check_for_run_network(config: Config) -> None:
 
 def _allowed(overrides: Iterable[str] | None, taken: Sequence[str]) -> list[str]:
     """The overrides, none of which may say what an argument says. Errors: ConfigError."""
-    if isinstance(overrides, str | bytes | Mapping) or not isinstance(overrides, Iterable | None):
+    words = None if isinstance(overrides, str | bytes | Mapping) else _listed(overrides)
+    if words is None:
         raise ConfigError(f"overrides: is {_named(overrides)}; give a list, such as ['optimizer=adam']")
-    words = list(overrides or ())
     for word in words:
         if not isinstance(word, str):
-            raise ConfigError(f"overrides: {word!r} is {_named(word)}; an override is text, such as 'optimizer=adam'")
+            raise ConfigError(
+                f"overrides: {_shown(word)} is {_named(word)}; an override is text, such as 'optimizer=adam'"
+            )
         key = word.strip().lstrip("+~").split("=")[0]
         if key.startswith(("hydra.", "hydra/", "sweep.")) or key in ("hydra", "sweep"):
             raise ConfigError(f"overrides: {word}: belongs to the command mnist-ff, and means nothing here")
@@ -339,31 +345,52 @@ def _seed_word(seed: int | None) -> list[str]:
 def _whole(name: str, value: Any) -> int:
     """A whole number of any library's. Errors: ConfigError."""
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
             raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise ConfigError(f"{name}={value!r}: is {_named(value)}; give a whole number") from None
+        whole = operator.index(value)
+    except Exception:  # arrays and tensors of several numbers fail in ways of their own
+        raise ConfigError(f"{name}={_shown(value)}: is {_named(value)}; give a whole number") from None
+    if whole.bit_length() > 64:  # Python writes out no number of thousands of digits
+        raise ConfigError(f"{name}: has {whole.bit_length()} bits; give a smaller whole number")
+    return whole
 
 
 def _flag(name: str, value: Any) -> bool:
     """True or False, numpy's too, or 1 or 0. Errors: ConfigError."""
-    if isinstance(value, str | bytes) or not hasattr(value, "__bool__") or value not in (0, 1):
-        raise ConfigError(f"{name}={value!r}: must be True or False")
-    return bool(value)
+    try:
+        if not isinstance(value, str | bytes) and hasattr(value, "__bool__") and value in (0, 1):
+            return bool(value)
+    except Exception:  # arrays and tensors of several values are neither
+        pass
+    raise ConfigError(f"{name}={_shown(value)}: must be True or False")
 
 
 def _device_word(device: Any) -> str:
     if not isinstance(device, str | torch.device) or not set(str(device)) <= DEVICE_LETTERS:
-        raise ConfigError(f"device={device!r}: must be auto, cpu, cuda, cuda:N or mps")
+        raise ConfigError(f"device={_shown(device)}: must be auto, cpu, cuda, cuda:N or mps")
     return f"'{device}'"
 
 
 def _observers(callbacks: Iterable[Callback] | None) -> list[Callback]:
-    heard = list(callbacks or ()) if isinstance(callbacks, Iterable | None) else [callbacks]
-    if isinstance(callbacks, Callback | Mapping) or not all(isinstance(callback, Callback) for callback in heard):
+    heard = None if isinstance(callbacks, Callback | Mapping) else _listed(callbacks)
+    if heard is None or not all(isinstance(callback, Callback) for callback in heard):
         raise ConfigError("callbacks: must be a list of mnist_ff.Callback, each an instance")
     return heard
+
+
+def _listed(values: Any) -> list[Any] | None:
+    """The items, none for None; None for what has no items, as an array of no dimension has none."""
+    try:
+        items = iter(() if values is None else values)
+    except TypeError:
+        return None
+    return list(items)
+
+
+def _shown(value: object) -> str:
+    """A value for a message: on one line, and not all of a large one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _named(value: object) -> str:

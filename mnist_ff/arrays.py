@@ -89,13 +89,34 @@ def _tensor(values: Any, where: str) -> torch.Tensor:
 
 def _own(tensor: torch.Tensor, where: str) -> torch.Tensor:
     """A tensor of any kind as an ordinary one on the CPU. Errors: DataError."""
+    if tensor.is_nested:
+        raise DataError(f"{where}: is nested; give torch.stack(tensor.unbind()), all of one size")
     if tensor.layout != torch.strided:
-        raise DataError(f"{where}: is sparse; give .to_dense()")
+        kind = "in the layout mkldnn" if tensor.is_mkldnn else "sparse"
+        raise DataError(f"{where}: is {kind}; give .to_dense()")
     if tensor.is_complex():
         raise DataError(f"{where}: not numbers but {KINDS['c']}")
     if tensor.is_meta:
         raise DataError(f"{where}: is on the device meta, which holds no numbers")
+    if torch._C._functorch.is_batchedtensor(tensor):
+        raise DataError(f"{where}: is one of torch.vmap's batched tensors; call this outside torch.vmap")
+    try:
+        plain = _plain(tensor)
+        plain[(slice(1),) * plain.ndim].double().tolist()  # kinds without readable numbers fail here
+    except Exception as error:  # a subclass of the caller's may fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise DataError(
+            f"{where}: the numbers of this {type(tensor).__name__} of {tensor.dtype} cannot be read ({reason});"
+            " give an ordinary tensor"
+        ) from None
+    return plain
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     plain = tensor.detach().as_subclass(torch.Tensor).cpu().resolve_neg()
-    return plain.clone() if plain.is_inference() else plain
+    plain = plain.clone() if plain.is_inference() else plain
+    if type(plain) is not torch.Tensor:  # a subclass that wraps tensors stays one
+        raise TypeError("it wraps other tensors")
+    return plain

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 CLASSES = 10
 SIDE = 28
@@ -193,9 +192,3 @@ class Summary:
     """The data set that was asked for and could not be had."""
     seconds: dict[str, float] = field(default_factory=dict)
     """import, data, build, train and total."""
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Summary:
-        """The inverse of dataclasses.asdict."""
-        score = values["score"]
-        return cls(**{**values, "score": None if score is None else Score(**score)})

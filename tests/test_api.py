@@ -517,6 +517,30 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "none for device": ({"device": None}, "device=None: must be auto, cpu"),
     "several devices": ({"device": "cpu,cuda"}, "device='cpu,cuda': must be auto, cpu"),
     "a word more in device": ({"device": "cpu' seed=3"}, "must be auto, cpu"),
+    "an array for seed": ({"seed": np.array([1])}, r"seed=array\(\[1\]\): is a ndarray; give a whole number"),
+    "not a number for seed": ({"seed": math.nan}, "seed=nan: is a float"),
+    "no value for seed": ({"seed": torch.zeros((), dtype=torch.int64, device="meta")}, "seed=tensor.*is a Tensor"),
+    "thousands of digits for seed": ({"seed": 10**5000}, "seed: has 16610 bits"),
+    "a tensor for epochs": ({"epochs": torch.tensor([1, 2])}, r"epochs=tensor\(\[1, 2\]\): is a Tensor; give a"),
+    "a true tensor for epochs": ({"epochs": torch.tensor(True)}, r"epochs=tensor\(True\): is a Tensor"),
+    "a large array for batch": ({"batch": np.eye(100)}, r"batch=array\(.*\.\.\.: is a ndarray"),
+    "not a number for batch": ({"batch": np.float32("nan")}, "batch=.*nan.*: is a float32"),
+    "an array for shuffle": ({"shuffle": np.array([1, 0])}, r"shuffle=array\(\[1, 0\]\): must be True or False"),
+    "a tensor for shuffle": ({"shuffle": torch.tensor([True, False])}, "shuffle=tensor.*: must be True or False"),
+    "not a number for shuffle": ({"shuffle": math.nan}, "shuffle=nan: must be True or False"),
+    "an array for verbose": ({"verbose": np.eye(2)}, "verbose=array.*: must be True or False"),
+    "a tensor for verbose": ({"verbose": torch.eye(50)}, "verbose=tensor.*: must be True or False"),
+    "an array for device": ({"device": np.array(["cpu", "cpu"])}, "device=array.*: must be auto, cpu"),
+    "a tensor for device": ({"device": torch.eye(9)}, "device=tensor.*: must be auto, cpu"),
+    "an array for callbacks": ({"callbacks": np.array([1, 2])}, "callbacks: must be a list"),
+    "a scalar for callbacks": ({"callbacks": np.array(None)}, "callbacks: must be a list"),
+    "a tensor for callbacks": ({"callbacks": torch.tensor([1, 2])}, "callbacks: must be a list"),
+    "a scalar tensor for callbacks": ({"callbacks": torch.tensor(1)}, "callbacks: must be a list"),
+    "wrong words in an array": ({"overrides": np.array(["a", "b"])}, "KEY=VALUE"),
+    "numbers for overrides": ({"overrides": np.eye(3)}, "overrides: array.* is a ndarray; an override is text"),
+    "a scalar for overrides": ({"overrides": np.array("a=1")}, "overrides: is a ndarray; give a list"),
+    "tensors for overrides": ({"overrides": torch.tensor([1, 2])}, r"overrides: tensor\(1\) is a Tensor"),
+    "an array for model": ({"model": np.eye(2)}, "model: is a ndarray"),
     "the device meta": ({"device": torch.device("meta")}, "device"),
     "a class of callback": ({"callbacks": [mnist_ff.LossHistory]}, "callbacks: must be a list"),
     "a number for callbacks": ({"callbacks": 3}, "callbacks: must be a list"),
@@ -569,6 +593,8 @@ def test_what_means_the_same_is_taken(few: Data) -> None:
     given: dict[str, Any] = {"epochs": np.int64(1), "batch": torch.tensor(64), "seed": np.uint8(0)}
     given |= {"shuffle": np.True_, "verbose": 0, "device": torch.device("cpu"), "callbacks": None}
     assert mnist_ff.run_network(few, overrides=tuple(words), **given)[1] == expected
+    given |= {"shuffle": torch.tensor(True), "verbose": np.array([False]), "callbacks": np.array([heard, heard])}
+    assert mnist_ff.run_network(few, overrides=np.array([*words, "optimizer=rmsprop"]), **given)[1] == expected
     assert mnist_ff.run_network(few, mnist_ff.init_model(*words), overrides=None, **ONE)[1] == expected
 
 

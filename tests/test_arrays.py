@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import array
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import mnist_ff
 from mnist_ff.arrays import classes_of, numbers_of, pixels_of
@@ -76,6 +78,23 @@ def test_a_tensor_with_its_sign_put_off_is_taken() -> None:
     assert torch.equal(pixels_of(negated, "X"), torch.tensor(FLOATS))
 
 
+class Named(torch.Tensor):
+    """Ordinary numbers under another name."""
+
+
+def test_subclasses_and_quantised_tensors_are_taken() -> None:
+    assert torch.equal(pixels_of(torch.tensor(BYTES).as_subclass(Named), "X"), torch.tensor(BYTES))
+    assert torch.equal(classes_of(torch.tensor(LABELS).as_subclass(Named), "y"), torch.tensor(LABELS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch has other means by now
+        whole, parts = (
+            torch.quantize_per_tensor(torch.tensor(values).float(), scale, 0, torch.quint8)
+            for values, scale in ((LABELS, 1.0), (FLOATS, 1 / 255))
+        )
+    assert torch.equal(classes_of(whole, "y"), torch.tensor(LABELS))
+    torch.testing.assert_close(pixels_of(parts, "X"), torch.tensor(FLOATS), atol=0.003, rtol=0)
+
+
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 WHOLE = (*INTEGERS, "float16", "float32", "float64", "longdouble", ">i4", ">f8")
 
@@ -125,6 +144,11 @@ def test_a_matrix_is_taken() -> None:
     assert torch.equal(classes_of(matrix, "y"), torch.tensor(LABELS))
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch calls them a prototype
+    NESTED = torch.nested.nested_tensor([torch.zeros(40), torch.zeros(40)])
+
+
 class Sparse:
     """As scipy's."""
 
@@ -139,6 +163,36 @@ class Broken:
         raise RuntimeError("no memory on the card")
 
 
+class Wrapping(torch.Tensor):
+    """Holds its numbers where only its own operations find them, as many libraries' tensors do."""
+
+    @staticmethod
+    def __new__(cls, like: torch.Tensor) -> Wrapping:
+        return torch.Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype)
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        if function is torch.ops.aten.alias.default or function is torch.ops.aten.detach.default:
+            return cls(given[0])
+        raise NotImplementedError("ask its owner\nin vain")
+
+
+def fake() -> torch.Tensor:
+    with FakeTensorMode():
+        return torch.zeros(40, 784)
+
+
+def batched() -> torch.Tensor:
+    seen = []
+
+    def keep(row: torch.Tensor) -> torch.Tensor:
+        seen.append(row)
+        return row
+
+    torch.vmap(keep)(torch.zeros(2, 40))
+    return seen[0]
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "complex": (FLOATS.astype(complex), "not numbers but complex numbers"),
     "a complex tensor": (torch.tensor(FLOATS).cfloat(), "not numbers but complex numbers"),
@@ -146,6 +200,14 @@ WRONG: dict[str, tuple[Any, str]] = {
     "masked": (np.ma.masked_less(FLOATS, 0.5), "some of it is masked"),
     "sparse": (Sparse(), "is sparse"),
     "a sparse tensor": (torch.tensor(FLOATS).to_sparse(), "is sparse"),
+    "in another layout": (torch.tensor(FLOATS).to_mkldnn(), "in the layout mkldnn; give .to_dense"),
+    "nested": (NESTED, r"is nested; give torch\.stack\(tensor\.unbind\(\)\)"),
+    "a list of nested ones": ([NESTED, NESTED], "is nested"),
+    "fake": (fake(), "this FakeTensor of torch.float32 cannot be read.* give an ordinary tensor"),
+    "wrapping": (Wrapping(torch.zeros(40)), "this Wrapping of .* cannot be read .*; give an ordinary tensor"),
+    "batched": (batched(), "batched tensors; call this outside torch.vmap"),
+    "without a shape": (torch.nn.UninitializedParameter(), "this UninitializedParameter .* cannot be read"),
+    "without a type": (torch.empty(40, dtype=torch.bits8), "this Tensor of torch.bits8 cannot be read"),
     "without numbers": (torch.zeros(40, 784, device="meta"), "holds no numbers"),
     "objects": (np.array([1, None, "a"], dtype=object), "Python objects"),
     "whole objects": (LABELS.astype(object), "Python objects"),
@@ -170,6 +232,7 @@ def test_what_is_no_array_of_numbers_is_refused_for_what_it_is(values: Any, reas
         with pytest.raises(DataError, match=reason) as caught:
             read(values, "X")
         assert str(caught.value).startswith("X: ")
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", [math.nan, math.inf, -math.inf, 0.5])
