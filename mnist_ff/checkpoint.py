@@ -27,7 +27,7 @@ from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
 from mnist_ff.model import MLP, build_model
 from mnist_ff.optimizer import build_optimizer, complete_state
-from mnist_ff.reading import check_file, is_taken, read_bytes
+from mnist_ff.reading import check_file, is_file, is_taken, read_bytes
 from mnist_ff.records import CLASSES, INPUTS, Position
 from mnist_ff.runs import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.tensors import FLOATS, Wanted, check_tensors, opened_tensors
@@ -117,7 +117,12 @@ def _most_bytes(config: ModelConfig) -> int:
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:
-    whole = read_bytes(path, limit)
+    try:
+        whole = read_bytes(path, limit)
+    except BadRunError as error:
+        if not path.is_symlink() and (not is_file(path) or "cannot be read" in str(error)):
+            raise _DamagedError(str(error).removeprefix(f"{path}: ")) from None
+        raise
     content, seal, digest = whole.rpartition(SEAL)
     sealed = bool(seal) and digest == hashlib.sha256(content).digest()
     if not sealed and not _is_archive(whole):
@@ -173,7 +178,10 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "epoch": type(epoch) is int and epoch >= 0,
         "batches": isinstance(batches, list | tuple) and all(map(_is_batch, batches)),
         "model": _are_tensors(values["model"]),
-        "optimizer": isinstance(optimizer, dict) and all(map(_is_state, optimizer.get("state", {}).values())),
+        "optimizer": isinstance(optimizer, dict)
+        and isinstance(optimizer.get("state"), dict)
+        and isinstance(optimizer.get("param_groups"), list)
+        and all(map(_is_state, optimizer["state"].values())),
         "device": isinstance(values["device"], str),
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
@@ -185,19 +193,29 @@ def _check_types(values: Mapping[str, Any]) -> None:
 
 
 def _is_batch(figures: Any) -> bool:
-    """Whether a batch is (loss, right answers, rate)."""
-    return isinstance(figures, list | tuple) and list(map(type, figures)) == [float, int, float]
+    """Whether a batch is (loss, right answers, rate): finite, and no more answers than a batch has images."""
+    if not isinstance(figures, list | tuple) or list(map(type, figures)) != [float, int, float]:
+        return False
+    loss, correct, rate = figures
+    return math.isfinite(loss) and math.isfinite(rate) and 0 <= correct < 1 << 31
 
 
 def _are_tensors(values: Any) -> bool:
     return isinstance(values, dict) and all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in values.items()
+        isinstance(name, str) and _is_tensor(value) for name, value in values.items()
     )
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether a value is a plain tensor of real numbers that has the memory for all of them: none is made of few."""
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_complex():
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _is_state(values: Any) -> bool:
     """Whether a parameter's state in an optimizer is tensors, and None where there is nothing yet."""
-    return isinstance(values, dict) and all(isinstance(value, torch.Tensor | None) for value in values.values())
+    return isinstance(values, dict) and all(value is None or _is_tensor(value) for value in values.values())
 
 
 def _is_generator(value: Any) -> bool:

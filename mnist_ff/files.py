@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,27 +70,35 @@ def first_link(folder: Path, known: str) -> Path | None:
 def remove_leftovers(folder: Path, pattern: str = ".*.tmp") -> None:
     """Remove the temporary files that killed processes left in `folder`; those of a process at work stay."""
     for path in folder.glob(pattern):
-        with suppress(OSError):
+        with suppress(OSError):  # another process holds it
             descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
             try:
-                _take(descriptor)
-                path.unlink()
+                if _take(descriptor) or time.time() - os.fstat(descriptor).st_mtime > ABANDONED_S:
+                    path.unlink()
             finally:
                 os.close(descriptor)
 
 
-def _take(descriptor: int) -> None:
-    """Hold an open file until it is closed, as a process's end does. Errors: OSError when another process holds it."""
+ABANDONED_S = 3600
+"""Age in seconds of a temporary file that nobody writes any more, on a disk without locks."""
+
+
+def _take(descriptor: int) -> bool:
+    """Hold an open file until it is closed, as a process's end does; False where the disk has no locks.
+
+    Errors: OSError when another process holds it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows, which removes no open file
-        return
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # a disk without locks
-        return
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

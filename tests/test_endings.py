@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -207,3 +208,15 @@ def test_leftovers_go_and_files_at_work_stay(tmp_path: Path) -> None:
         remove_leftovers(tmp_path)
         assert temporary.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "y" * 255]
+
+
+def test_without_locks_only_old_leftovers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    for name, age in ((".new.tmp", 60), (".old.tmp", 7200)):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".new.tmp"]

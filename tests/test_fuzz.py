@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -447,6 +448,12 @@ CHECKPOINTS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "weights that are numbers": saved_with(model={"layers.0.weight": 3}),
     "no optimizer": saved_with(optimizer=[]),
     "an optimizer without its state": saved_with(optimizer={"state": {}, "param_groups": 3}),
+    "an optimizer whose state is a list": saved_with(optimizer={"state": [1], "param_groups": []}),
+    "a state of one number for a billion": saved_with(
+        optimizer={"state": {0: {"square_avg": torch.zeros(1, dtype=torch.float64).expand(10**9)}}, "param_groups": []}
+    ),
+    "losses and counts that no batch has": saved_with(batches=[(math.nan, 10**30, 1.0)]),
+    "weights of complex numbers": saved_with(model={"layers.0.weight": torch.zeros(2, dtype=torch.complex64)}),
     "a generator of another size": saved_with(dropout=torch.zeros(3, dtype=torch.uint8)),
     "a generator without end": saved_with(dropout=torch.zeros(1, dtype=torch.uint8).expand(1 << 40)),
     "a device that is a number": saved_with(device=7),

@@ -243,6 +243,15 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_folder_in_a_checkpoints_place_is_set_aside(mnist_ff: Command) -> None:
+    run = stopped_run("run", 40)
+    run.file(CHECKPOINT).unlink()
+    run.file(CHECKPOINT).mkdir()
+    code, out, err = mnist_ff("train", "resume=run")
+    assert code == 0, err
+    assert f"{run.file(CHECKPOINT)}: is no file; the one before it is used" in out
+
+
 def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(mnist_ff: Command) -> None:
     assert mnist_ff("train", *WORDS, "hydra.run.dir=run")[0] == 0
     run = Run.open("run")

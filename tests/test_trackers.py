@@ -21,6 +21,7 @@ import pytest
 from mnist_ff import cli
 from mnist_ff.checkpoint import CHECKPOINT, PREVIOUS
 from mnist_ff.config import MLflowConfig, TensorBoardConfig, WandbConfig
+from mnist_ff.errors import BadRunError
 from mnist_ff.runs import Run
 from mnist_ff.trackers import tracking
 from mnist_ff.trackers.heard import Fact, Heard
@@ -404,6 +405,22 @@ def test_a_wandb_file_of_others_is_data() -> None:
     for content in (b"", b"no", head, head + b"\xff" * 40, head + struct.pack("<IHB", 0, 3, 1) + b"\xff\xff\xff"):
         path.write_bytes(content)
         assert list(history_of(path)) == []
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(3 << 30)
+    with pytest.raises(BadRunError, match="is larger than"):
+        list(history_of(path))
+
+
+def test_an_event_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from mnist_ff.trackers.tensorboard import _Events
+
+    with (tmp_path / "events.out.tfevents.1.x").open("wb") as file:
+        file.truncate(3 << 30)
+    (tmp_path / "events.out.tfevents.0.x").symlink_to("/dev/zero")
+    with pytest.raises(BadRunError, match="is larger than"):
+        _Events.of(tmp_path)
 
 
 def test_values_that_changed_are_told_and_odd_ones_known() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_ff.config import TensorBoardConfig
+from mnist_ff.reading import check_file, is_file
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, final_figures
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 FINAL = ("final/test_loss", "final/test_accuracy")
 """What the table of hyperparameters has as results."""
+LARGEST = 256 << 20
+"""Bytes of an event file that is read."""
 FLUSHED = 10
 """Seconds between two writes to disk."""
 
@@ -104,12 +107,13 @@ class _Events:
 
     @classmethod
     def of(cls, folder: Path) -> _Events:
-        """All files in the order in which readers take them, up to where each was torn."""
+        """All files in the order in which readers take them, up to where each was torn. Errors: BadRunError."""
         from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
         found = cls()
         for path in _event_files(folder):
             found._newest = path.name
+            check_file(path, LARGEST)
             for event in LegacyEventFileLoader(str(path)).Load():
                 if event.session_log.status == event.session_log.START:
                     found.forget(event.step)
@@ -139,7 +143,7 @@ class _Events:
 
 
 def _event_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("events.out.tfevents.*") if path.is_file())
+    return sorted(path for path in folder.glob("events.out.tfevents.*") if is_file(path))
 
 
 def event_folder(config: TensorBoardConfig, beginning: Beginning) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_ff.config import WandbConfig
+from mnist_ff.reading import is_file
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.tracking import PATIENCE, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.wandb_file import history_of, is_whole
@@ -80,7 +81,7 @@ class Wandb(Tracker):
     def _in_files(self, folder: Path) -> Iterator[dict[str, Any]]:
         """The history of the files of this run: each process of it writes one."""
         for path in sorted((folder / "wandb").glob(f"offline-run-*/run-{self._identity}.*")):
-            if path.is_file():
+            if is_file(path):
                 yield from history_of(path)
 
     def _note(self, row: Mapping[str, Any]) -> None:

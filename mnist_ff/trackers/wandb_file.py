@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.reading import read_bytes
+
 BLOCK, HEAD = 32768, 7
 MAGIC = b":W&B"
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+LARGEST = 256 << 20
+"""Bytes of a file that is read: a million rows."""
 
 
 def history_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of history that a file has, up to where it was torn. Errors: OSError."""
+    """The rows of history that a file has, up to where it was torn. Errors: BadRunError."""
     for record in _messages(path):
         if record.WhichOneof("record_type") == "history":
             try:
@@ -31,7 +35,7 @@ def history_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file holds its run's end. Errors: OSError."""
+    """Whether a file holds its run's end. Errors: BadRunError."""
     return any(record.WhichOneof("record_type") == "exit" for record in _messages(path))
 
 
@@ -40,7 +44,7 @@ def _messages(path: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2  # made when it is imported
-    for content in _records(path.read_bytes()):
+    for content in _records(read_bytes(path, LARGEST)):
         record = messages.Record()
         try:
             record.ParseFromString(content)
