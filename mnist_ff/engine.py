@@ -54,6 +54,15 @@ def never() -> None:
     """No reason to stop."""
 
 
+def _why_no_logits(answer: object) -> str:
+    """What is wrong with what a module returned in training."""
+    if isinstance(answer, torch.Tensor):
+        return (
+            "no gradient reaches a parameter from what forward() returns in training; leave out detach()"
+        )
+    return f"forward() returns a {type(answer).__name__} in training; let it return the (B, {CLASSES}) logits alone"
+
+
 class EagerBatch:
     """One step of any module as PyTorch runs it: gather, forward, backward, update."""
 
@@ -99,7 +108,10 @@ class EagerBatch:
         """Add the gradient of these images' share of the objective; return their log-probabilities (B, 10)."""
         low = self._precision != torch.float32
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-            logits = self._forward(images).float()
+            logits = self._forward(images)
+        if not isinstance(logits, torch.Tensor) or not logits.requires_grad:  # a user's module may differ in training
+            raise ConfigError(f"model: {_why_no_logits(logits)}")
+        logits = logits.float()
         normalised = F.log_softmax(logits, 1)
         if self._objective.plain:
             loss = F.nll_loss(normalised, labels)

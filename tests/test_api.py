@@ -644,3 +644,27 @@ def test_odd_losses_are_drawn_without_a_warning(losses: list[float], tmp_path: P
     assert (tmp_path / "losses.png").stat().st_size > 5000
     drawn = figure.axes[0].lines[0].get_ydata()
     assert [value for value in drawn if np.isfinite(value)] == [value for value in losses if abs(value) < 1e39]
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (lambda net, x: (net(x), net(x)), "returns a tuple in training"),
+        (lambda net, x: net(x).detach(), "no gradient reaches a parameter"),
+    ],
+    ids=["a tuple", "detached"],
+)
+def test_a_module_that_differs_in_training_is_one_error(
+    forward: Callable[[nn.Module, torch.Tensor], Any], said: str
+) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(784, 10)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return forward(self.net, x) if self.training else self.net(x)
+
+    images, labels = torch.rand(20, 784), torch.arange(20) % 10
+    with pytest.raises(ConfigError, match=said):
+        mnist_ff.run_network([images, images, labels, labels], Odd(), epochs=1, batch=10, verbose=False)
