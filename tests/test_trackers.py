@@ -405,6 +405,9 @@ def test_a_wandb_file_of_others_is_data() -> None:
     for content in (b"", b"no", head, head + b"\xff" * 40, head + struct.pack("<IHB", 0, 3, 1) + b"\xff\xff\xff"):
         path.write_bytes(content)
         assert list(history_of(path)) == []
+    part = struct.pack("<IHB", 0, 32768 - 14, 2) + bytes(32768 - 14)  # a record that has no end
+    path.write_bytes(head + part + (struct.pack("<IHB", 0, 32768 - 7, 3) + bytes(32768 - 7)) * 2500)
+    assert list(history_of(path)) == []
     with path.open("wb") as file:
         file.write(head)
         file.truncate(3 << 30)

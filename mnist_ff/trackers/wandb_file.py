@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.errors import BadRunError
 from mnist_ff.reading import read_bytes
 
 BLOCK, HEAD = 32768, 7
@@ -19,6 +21,7 @@ MAGIC = b":W&B"
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 LARGEST = 256 << 20
 """Bytes of a file that is read: a million rows."""
+LARGEST_RECORD = 64 << 20
 
 
 def history_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -35,8 +38,10 @@ def history_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file holds its run's end. Errors: BadRunError."""
-    return any(record.WhichOneof("record_type") == "exit" for record in _messages(path))
+    """Whether a file holds its run's end, or is too large to look."""
+    with suppress(BadRunError):
+        return any(record.WhichOneof("record_type") == "exit" for record in _messages(path))
+    return True
 
 
 def _messages(path: Path) -> Iterator[Any]:
@@ -56,7 +61,7 @@ def _messages(path: Path) -> Iterator[Any]:
 def _records(content: bytes) -> Iterator[bytes]:
     if not content.startswith(MAGIC):
         return
-    place, parts = HEAD, b""
+    place, parts = HEAD, bytearray()
     while place + HEAD <= len(content):
         left = BLOCK - place % BLOCK
         if left < HEAD:  # too little for a part's head: the block's rest is empty
@@ -64,10 +69,10 @@ def _records(content: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = struct.unpack("<IHB", content[place : place + HEAD])
         end = place + HEAD + length
-        if end > len(content) or kind not in (WHOLE, FIRST, MIDDLE, LAST):
+        if end > len(content) or kind not in (WHOLE, FIRST, MIDDLE, LAST) or len(parts) > LARGEST_RECORD:
             return
         parts += content[place + HEAD : end]
         place = end
         if kind in (WHOLE, LAST):
-            yield parts
-            parts = b""
+            yield bytes(parts)
+            parts.clear()
