@@ -20,8 +20,6 @@ LARGEST_HEADER = 4 << 20
 """Bytes of a file's header; a tensor takes a hundred."""
 FLOATS = ("F32", "F64", "F16")
 WHOLE = ("I64", "I32", "I16", "I8", "U8")
-SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "I16": 2, "I8": 1, "U8": 1}
-"""Bytes of a number."""
 
 
 @dataclass(frozen=True)
