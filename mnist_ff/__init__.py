@@ -26,6 +26,8 @@ def __getattr__(name: str) -> object:
 
     if name in __all__:
         return getattr(importlib.import_module("mnist_ff.api"), name)
+    if name == "model":  # where MLP was before there was a folder of models
+        return importlib.import_module("mnist_ff.models.mlp")
     if name.isidentifier() and not name.startswith("_") and find_spec(f"mnist_ff.{name}") is not None:
         return importlib.import_module(f"mnist_ff.{name}")
     raise AttributeError(f"module 'mnist_ff' has no attribute {name!r}")

@@ -16,7 +16,7 @@ def main() -> int:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     import signal
 
-    from mnist_ff.interrupts import end_at_once
+    from mnist_ff.runs.signals import end_at_once
 
     if OURS:
         signal.signal(signal.SIGINT, end_at_once)

@@ -15,26 +15,26 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from mnist_ff import device as devices
-from mnist_ff.arrays import classes_of, numbers_of, pixels_of
-from mnist_ff.augment import build_augment
-from mnist_ff.callbacks import Callback, EpochLines, LossHistory, ProgressBar
-from mnist_ff.commands.check import check_teacher, check_trainer, check_warmup
-from mnist_ff.commands.parts import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
-from mnist_ff.config import Config
+from mnist_ff.analysis.console import score_text, tell
+from mnist_ff.config.compose import compose
+from mnist_ff.config.schema import Config
+from mnist_ff.data.arrays import classes_of, numbers_of, pixels_of
+from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
-from mnist_ff.engine import build_steps
+from mnist_ff.engine import device as devices
+from mnist_ff.engine.steps import build_steps
 from mnist_ff.errors import ConfigError, DataError
-from mnist_ff.evaluation import score
-from mnist_ff.hydra_app.compose import compose
-from mnist_ff.interrupts import interruptible
-from mnist_ff.model import MLP, build_model, seed_dropout
-from mnist_ff.records import CLASSES, INPUTS, SIDE
-from mnist_ff.schedule import moves
-from mnist_ff.tables import score_text, tell
-from mnist_ff.training import fit
-from mnist_ff.updates import Updates
+from mnist_ff.models.mlp import MLP, build_model, seed_dropout
+from mnist_ff.optim.schedule import moves
+from mnist_ff.optim.weight_updates import Updates
+from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
+from mnist_ff.runs.signals import interruptible
+from mnist_ff.session.build import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
+from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
+from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
+from mnist_ff.training.evaluation import score
+from mnist_ff.training.loop import fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,8 +141,8 @@ def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figu
 
     Errors: ConfigError.
     """
-    from mnist_ff.canvas import own_style
-    from mnist_ff.plots import losses_figure
+    from mnist_ff.analysis.canvas import own_style
+    from mnist_ff.analysis.plots import losses_figure
 
     if path is not None and not isinstance(path, str | os.PathLike):
         raise ConfigError(f"path: is {_named(path)}; give the name of a file, such as 'losses.png'")

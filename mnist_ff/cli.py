@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
-from mnist_ff.interrupts import ending_at_once
+from mnist_ff.runs.signals import ending_at_once
 
 COMMANDS = {
     "train": "train a network; -m sweeps over values",
@@ -96,7 +96,7 @@ def _run(words: list[str], began: float) -> int:
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
     if name not in COMMANDS:
-        from mnist_ff.config import nearest
+        from mnist_ff.config.schema import nearest
 
         raise ConfigError(f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}")
     return _command(name, rest, began)
@@ -104,7 +104,7 @@ def _run(words: list[str], began: float) -> int:
 
 def _command(name: str, words: list[str], began: float) -> int:
     if name == "completion":  # first: a shell asks at every press of Tab
-        from mnist_ff.completion import main as completion_main
+        from mnist_ff.commands.completion import main as completion_main
 
         return completion_main(words, COMMANDS)
     with ending_at_once():
@@ -113,20 +113,20 @@ def _command(name: str, words: list[str], began: float) -> int:
         console = Console()
     if name == "train":
         with ending_at_once():
-            from mnist_ff.hydra_app.entry import main as train_main
+            from mnist_ff.commands.train import main as train_main
 
         return train_main(words, console, began)
     parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
     if name == "data":
         from mnist_ff.commands import data
-        from mnist_ff.hydra_app.entry import compose_data
+        from mnist_ff.commands.train import compose_data
 
         data.add_arguments(parser)
         return data.main(parser.parse_intermixed_args(words), console, compose_data)
     if name == "reproduce":
         from mnist_ff.commands import reproduce
-        from mnist_ff.hydra_app.compose import compose as composed
-        from mnist_ff.hydra_app.entry import main as train_main
+        from mnist_ff.commands.train import main as train_main
+        from mnist_ff.config.compose import compose as composed
 
         reproduce.add_arguments(parser)
         arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
@@ -136,7 +136,7 @@ def _command(name: str, words: list[str], began: float) -> int:
     command.add_arguments(parser)
     composing: tuple[Any, ...] = ()
     if name in ("bench", "lr-find"):
-        from mnist_ff.hydra_app.compose import compose
+        from mnist_ff.config.compose import compose
 
         composing = (compose,)
     code: int = command.main(parser.parse_intermixed_args(words), console, *composing)
@@ -152,7 +152,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _complain(text: str, style: str | None = "red") -> None:
     try:
-        from mnist_ff.tables import complain
+        from mnist_ff.analysis.console import complain
     except (OSError, MemoryError, ImportError):  # too little memory, or too few files, even for that
         sys.stderr.write("".join(f"{ascii(line)[1:-1]}\n" for line in text.splitlines()))
         return

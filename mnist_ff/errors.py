@@ -2,6 +2,7 @@
 
 import errno
 import os
+from unicodedata import category
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
@@ -84,3 +85,11 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
     else:
         remedy = ""
     return f"{where}{': ' if where else ''}{what}{remedy}", 1
+
+
+def printable(text: str) -> str:
+    """A text of one line in which a terminal finds no command: what cannot be printed is a space.
+
+    Spaces of other widths stay, so that a path that has one can be copied.
+    """
+    return "".join(letter if letter.isprintable() or category(letter) == "Zs" else " " for letter in text)

@@ -218,7 +218,7 @@ def in_a_terminal(*words: str, columns: int = 140) -> tuple[int, str]:
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["mnist_ff.commands.train", "mnist_ff.plots", "mnist_ff.hydra_app.entry"])
+FORKS.set_forkserver_preload(["mnist_ff.session.session", "mnist_ff.analysis.plots", "mnist_ff.commands.train"])
 COMMAND = "import sys\nfrom mnist_ff.cli import main\nsys.exit(main(sys.argv[1:]))"
 
 

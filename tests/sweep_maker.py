@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.commands.resume import changed
-from mnist_ff.config import Config, to_yaml
-from mnist_ff.hydra_app.compose import compose
-from mnist_ff.runs import EPOCH_COLUMNS
-from mnist_ff.sweeps.plan import Job, SweepPlan, write_plan
+from mnist_ff.config.compose import compose
+from mnist_ff.config.schema import Config, to_yaml
+from mnist_ff.runs.directory import EPOCH_COLUMNS
+from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
+from mnist_ff.session.resume import changed
 
 Accuracy = Callable[[Mapping[str, Any]], float]
 

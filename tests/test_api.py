@@ -24,12 +24,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import mnist_ff
-from mnist_ff.config import Config
+from mnist_ff.config.compose import compose
+from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
 from mnist_ff.errors import ConfigError, DataError, DivergedError
-from mnist_ff.hydra_app.compose import compose
-from mnist_ff.optimizer import SGD
-from mnist_ff.records import BatchRecord, EpochRecord
+from mnist_ff.optim.optimizer import SGD
+from mnist_ff.runs.records import BatchRecord, EpochRecord
 from tests.conftest import make_split
 
 ONE = {"epochs": 1, "batch": 64, "verbose": False, "device": "cpu"}
@@ -38,7 +38,7 @@ ONE = {"epochs": 1, "batch": 64, "verbose": False, "device": "cpu"}
 def test_the_package_is_lazy() -> None:
     code = (
         "import sys, mnist_ff; assert 'torch' not in sys.modules; mnist_ff.errors; assert 'torch' not in sys.modules;"
-        "mnist_ff.model.MLP; assert 'torch' in sys.modules; mnist_ff.LossHistory"
+        "mnist_ff.models.mlp.MLP; assert 'torch' in sys.modules; mnist_ff.LossHistory"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert {"model", "optimizer", "data"} <= set(dir(mnist_ff))
@@ -88,7 +88,7 @@ def test_arrays_of_every_accepted_shape_give_the_same_losses(small_data: Data) -
 
 def test_the_same_losses_as_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     from mnist_ff.cli import main
-    from mnist_ff.runs import Run
+    from mnist_ff.runs.directory import Run
 
     words = ["data=mnist_5k", "model.hidden=[32]"]
     assert main(["train", *words, "trainer.epochs=2", "trainer.plots=false", "hydra.run.dir=run"]) == 0
@@ -224,7 +224,7 @@ def test_loaded_data_is_the_callers_to_change() -> None:
 
 def test_the_seed_draws_the_validation_split_too(capsys: pytest.CaptureFixture[str]) -> None:
     from mnist_ff.cli import main
-    from mnist_ff.runs import Run
+    from mnist_ff.runs.directory import Run
 
     words = ["data=mnist_5k", "data.validation_split=0.5", "model.hidden=[8]"]
     assert main(["train", *words, "seed=3", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]) == 0

@@ -9,27 +9,25 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 
-LAYERS = [
-    {"errors", "records", "files", "passwords"},
-    {"paths", "reading"},
-    {"config", "seeds", "frames", "canvas"},
-    {"places"},
-    {"photograph", "picture_file", "onnx_graph", "tensors"},
-    {"data", "digits", "device", "interrupts", "runs"}
-    | {"model", "optimizer", "schedule", "augment", "objective", "updates", "arrays"},
-    {"fused", "cuda_kernels", "plain"},
-    {"cuda_step"},
-    {"engine", "evaluation", "checkpoint"},
-    {"callbacks"},
-    {"trackers"},
-    {"training", "lr_range"},
-    {"plots", "tables", "completion"},
-    {"sweeps"},
-    {"report"},
-    {"commands"},
-    {"hydra_app"},
-    {"cli", "api", "__main__", "__init__"},
+FOLDERS = [
+    "config",
+    "runs",
+    "data",
+    "models",
+    "optim",
+    "engine",
+    "images",
+    "training",
+    "trackers",
+    "analysis",
+    "report",
+    "session",
+    "sweeps",
+    "commands",
 ]
+"""Each imports from those above it only, and from errors.py and files.py."""
+LOWEST, HIGHEST = ("errors", "files"), ("api", "cli", "__main__", "__init__")
+ORDER = [*LOWEST, *FOLDERS, *HIGHEST]
 
 
 def part_of(path: Path) -> str:
@@ -37,8 +35,8 @@ def part_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
-def layer(part: str) -> int:
-    return next(index for index, parts in enumerate(LAYERS) if part in parts)
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
 def imported(path: Path) -> set[str]:
@@ -55,60 +53,87 @@ def imported(path: Path) -> set[str]:
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {module_of(path): path for path in FILES}
+
+
+def modules_imported(path: Path) -> set[str]:
+    """The package's modules that a file imports, anywhere in it."""
+    return imported(path) & MODULES.keys()
+
+
+def test_root_holds_the_public_surface_only() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {*LOWEST, *HIGHEST}
+    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in FILES if path.parent != PACKAGE}
+    assert folders == set(FOLDERS)
+    for folder in FOLDERS:
+        assert len(list((PACKAGE / folder).rglob("*.py"))) >= 3, folder
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_downward(path: Path) -> None:
-    own = part_of(path)
-    for name in imported(path):
-        words = name.split(".")
-        if words[0] != "mnist_ff" or len(words) < 2 or words[1] in ("__version__",):
-            continue
-        other = words[1]
-        allowed = other == own or layer(other) < layer(own)
-        assert allowed or own in LAYERS[-1], f"{path.name} (layer {layer(own)}) imports {name} (layer {layer(other)})"
+    own = ORDER.index(part_of(path))
+    for name in modules_imported(path):
+        other = ORDER.index(part_of(MODULES[name]))
+        assert other <= own, f"{path.relative_to(PACKAGE)} imports {name}, which is above it"
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Each import that closes a circle, as the way round it."""
+    found, done = [], set()
+
+    def follow(module: str, way: list[str]) -> None:
+        if module in way:
+            found.append([*way[way.index(module) :], module])
+        elif module not in done:
+            for other in sorted(graph.get(module, ())):
+                follow(other, [*way, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        follow(module, [])
+    return found
+
+
+def test_imports_have_no_cycles() -> None:
+    """Neither between folders nor inside them; imports inside functions count."""
+    assert cycles({name: modules_imported(path) for name, path in MODULES.items()}) == []
+
+
+def test_a_cycle_is_seen() -> None:
+    assert cycles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}}) == [["a", "b", "c", "a"]]
+    assert cycles({"a": {"b", "c"}, "b": {"c"}}) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_hydra_app_imports_hydra(path: Path) -> None:
+def test_only_config_and_sweeps_import_hydra(path: Path) -> None:
     tops = {name.split(".")[0] for name in imported(path)}
-    assert "hydra" not in tops or part_of(path) == "hydra_app"
-    if "omegaconf" in tops:
-        assert part_of(path) in ("hydra_app", "config")
+    if tops & {"hydra", "omegaconf"}:
+        assert part_of(path) in ("config", "sweeps") or path.relative_to(PACKAGE) == Path("commands/train.py")
 
 
 WITHOUT_TORCH = [
-    "config.py",
-    "schedule.py",
-    "reading.py",
-    "runs.py",
-    "places.py",
-    "tables.py",
-    "tensors.py",
-    "plots.py",
-    "completion.py",
-    "data/catalog.py",
-    "data/cache.py",
+    *(
+        path
+        for folder in ("config", "runs", "images", "analysis", "report")
+        for path in (PACKAGE / folder).rglob("*.py")
+    ),
+    *(PACKAGE / "commands" / f"{name}.py" for name in ("compare", "completion", "report", "runs")),
+    *(PACKAGE / "data" / f"{name}.py" for name in ("cache", "catalog")),
+    PACKAGE / "models/onnx_graph.py",
+    PACKAGE / "optim/schedule.py",
+    *(path for path in (PACKAGE / "sweeps").rglob("*.py") if path.stem != "worker"),
 ]
-WITHOUT_TORCH += [
-    "frames.py",
-    "canvas.py",
-    "digits.py",
-    "photograph.py",
-    "picture_file.py",
-    "onnx_graph.py",
-    "commands/runs.py",
-]
-WITHOUT_TORCH += ["commands/compare.py", *(f"sweeps/{path.name}" for path in (PACKAGE / "sweeps").glob("*.py"))]
-WITHOUT_TORCH += ["commands/report.py", *(f"report/{path.name}" for path in (PACKAGE / "report").glob("*.py"))]
+"""Files of the commands that must answer at once, and of the Tab key."""
 
 
-@pytest.mark.parametrize("part", WITHOUT_TORCH)
-def test_listing_runs_needs_no_torch(part: str) -> None:
-    assert "torch" not in {name.split(".")[0] for name in imported(PACKAGE / part)}
+@pytest.mark.parametrize("path", WITHOUT_TORCH, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_listing_runs_needs_no_torch(path: Path) -> None:
+    assert "torch" not in {name.split(".")[0] for name in imported(path)}
 
 
-@pytest.mark.parametrize("name", ["errors", "records", "files", "passwords", "interrupts", "reading"])
+@pytest.mark.parametrize(
+    "name", ["errors", "files", "config/passwords", "runs/records", "runs/signals", "runs/reading"]
+)
 def test_the_lowest_files_need_the_standard_library_only(name: str) -> None:
     import sys
 
@@ -116,14 +141,9 @@ def test_the_lowest_files_need_the_standard_library_only(name: str) -> None:
     assert tops <= set(sys.stdlib_module_names) | {"mnist_ff"}
 
 
-def test_every_file_has_a_layer_and_a_docstring() -> None:
+def test_every_file_has_a_docstring() -> None:
     for path in FILES:
-        layer(part_of(path))
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
-
-
-def test_there_is_no_drawer_for_odds_and_ends() -> None:
-    assert not {path.stem for path in FILES} & {"utils", "helpers", "misc", "common"}
 
 
 ALONE = {
@@ -134,9 +154,9 @@ ALONE = {
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_tables_prints(path: Path) -> None:
+def test_only_console_prints(path: Path) -> None:
     """What reaches a terminal goes through one place, where names and reasons are made harmless."""
-    if path.name == "tables.py":
+    if path.name == "console.py":
         return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Name | ast.Attribute):
@@ -151,4 +171,4 @@ def test_only_tables_prints(path: Path) -> None:
             printing |= said.startswith(("sys.stdout.write", "sys.stderr.write")) and said not in ALONE.get(
                 path.name, ()
             )
-            assert not printing, f"{path}:{node.lineno}: {said}; use mnist_ff.tables"
+            assert not printing, f"{path}:{node.lineno}: {said}; use mnist_ff.analysis.console"

@@ -10,7 +10,7 @@ import pytest
 
 from mnist_ff import files
 from mnist_ff.files import GrowingFile
-from tests.test_faults import patched
+from tests.session.test_faults import patched
 
 Command = Callable[..., tuple[int, str, str]]
 

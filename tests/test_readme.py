@@ -99,7 +99,7 @@ def test_the_tree_names_every_file_of_the_package() -> None:
 
 
 def test_each_promise_names_a_test_that_exists() -> None:
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     promised = re.findall(r"`(test_[a-z0-9_]+)`", README.split("## What is promised")[1])
     assert len(promised) > 20
     for name in promised:
@@ -107,7 +107,7 @@ def test_each_promise_names_a_test_that_exists() -> None:
 
 
 def test_links_and_keys_lead_somewhere() -> None:
-    from mnist_ff.config import known_keys
+    from mnist_ff.config.schema import known_keys
 
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

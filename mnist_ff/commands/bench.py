@@ -29,21 +29,21 @@ from rich.console import Console
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from mnist_ff.callbacks import LossHistory, RunWriter
-from mnist_ff.commands.bench_peers import PEERS, torch_network
-from mnist_ff.commands.check import check
-from mnist_ff.config import Config, to_yaml
+from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.paths import argument
+from mnist_ff.config.schema import Config, to_yaml
 from mnist_ff.data.load import Split
-from mnist_ff.device import check_precision, cpu_name, describe, prepared
-from mnist_ff.engine import build_steps, capture_cuda
+from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
+from mnist_ff.engine.steps import build_steps, capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.model import build_model
-from mnist_ff.paths import argument
-from mnist_ff.records import CLASSES, INPUTS, SIDE, Plan
-from mnist_ff.runs import Run
-from mnist_ff.tables import tell, tell_table
-from mnist_ff.training import fit
+from mnist_ff.models.mlp import build_model
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan
+from mnist_ff.session.peers import PEERS, torch_network
+from mnist_ff.session.validate import check
+from mnist_ff.training.callbacks import LossHistory, RunWriter
+from mnist_ff.training.loop import fit
 
 Compose = Callable[[Sequence[str]], Config]
 Work = Callable[[int], None]
@@ -395,7 +395,7 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
         path = Path(folder) / "config.yaml"
         write_text(path, to_yaml(config))
         for name, peer in PEERS.items():
-            words = ["-m", "mnist_ff.commands.bench_peers", name, str(path), str(epochs)]
+            words = ["-m", "mnist_ff.session.peers", name, str(path), str(epochs)]
             environment = {**os.environ, **peer.environment}
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
             found[name] = _answer(done)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from mnist_ff.config import VARIANTS, DataConfig, MNIST5kConfig, nearest
+from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.schema import VARIANTS, DataConfig, MNIST5kConfig, nearest
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError
-from mnist_ff.reading import local_time
-from mnist_ff.tables import tell, tell_table
+from mnist_ff.runs.reading import local_time
 
 ComposeData = Callable[[str, list[str]], DataConfig]
 

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mnist_ff.checkpoint import load_model
-from mnist_ff.config import VARIANTS, Config, DataConfig
+from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
+from mnist_ff.config.paths import argument
+from mnist_ff.config.schema import VARIANTS, Config, DataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
-from mnist_ff.device import prepared
+from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.evaluation import Evaluation, evaluate
-from mnist_ff.paths import argument
-from mnist_ff.reading import read_object, written_at
-from mnist_ff.records import CLASSES
-from mnist_ff.runs import CHECKPOINT, Run, chosen
-from mnist_ff.tables import accuracy_text, note, tell, tell_table
+from mnist_ff.runs.directory import CHECKPOINT, Run, chosen
+from mnist_ff.runs.reading import read_object, written_at
+from mnist_ff.runs.records import CLASSES
+from mnist_ff.training.checkpoint import load_model
+from mnist_ff.training.evaluation import Evaluation, evaluate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,21 +17,21 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mnist_ff.checkpoint import load_model
+from mnist_ff.analysis.console import note, tell
+from mnist_ff.analysis.rows import was_swept
 from mnist_ff.commands.evaluate import check_ended_well, data_of
-from mnist_ff.config import Config, ModelConfig
+from mnist_ff.config.paths import argument, path_argument
+from mnist_ff.config.schema import Config, ModelConfig
 from mnist_ff.data.cache import METADATA_KEY
 from mnist_ff.data.load import as_input, load_data
-from mnist_ff.device import prepared
+from mnist_ff.engine.device import prepared
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
-from mnist_ff.model import MLP
-from mnist_ff.onnx_graph import INPUT, OPSET, build_graph, output_name
-from mnist_ff.paths import argument, path_argument
-from mnist_ff.records import CLASSES, INPUTS
-from mnist_ff.runs import Run, chosen, shown
-from mnist_ff.sweeps.collect import was_swept
-from mnist_ff.tables import note, tell
+from mnist_ff.models.mlp import MLP
+from mnist_ff.models.onnx_graph import INPUT, OPSET, build_graph, output_name
+from mnist_ff.runs.directory import Run, chosen, shown
+from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.training.checkpoint import load_model
 
 SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
 IMAGES = 1_000

@@ -14,21 +14,21 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff import device as devices
-from mnist_ff.augment import build_augment
-from mnist_ff.canvas import new_figure, save_picture
-from mnist_ff.commands.parts import load_teacher, settle, shuffler, warn_of_fallback
-from mnist_ff.config import Config, config_to_dict
+from mnist_ff.analysis.canvas import new_figure, save_picture
+from mnist_ff.analysis.console import tell
+from mnist_ff.config.schema import Config, config_to_dict
+from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
-from mnist_ff.device import describe
-from mnist_ff.engine import build_steps
+from mnist_ff.engine import device as devices
+from mnist_ff.engine.device import describe
+from mnist_ff.engine.steps import build_steps
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.interrupts import Interruption, interruptible
-from mnist_ff.lr_range import rates, smoothed_losses, suggestion, try_rates
-from mnist_ff.model import build_model
-from mnist_ff.runs import shown
-from mnist_ff.tables import tell
+from mnist_ff.models.mlp import build_model
+from mnist_ff.runs.directory import shown
+from mnist_ff.runs.signals import Interruption, interruptible
+from mnist_ff.session.build import load_teacher, settle, shuffler, warn_of_fallback
+from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
 
 Compose = Callable[[Sequence[str]], Config]
 
@@ -124,7 +124,7 @@ def _write(config: Config, tried: Sequence[float], losses: Sequence[float], foun
 
 
 def _figure(tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: float | None) -> Any:
-    from mnist_ff.plots import RAW, SMOOTH, TRAIN
+    from mnist_ff.analysis.plots import RAW, SMOOTH, TRAIN
 
     figure, axes = new_figure(9, 5)
     axes.plot(tried, losses, color=RAW, linewidth=0.7, label="each batch")

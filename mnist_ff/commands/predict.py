@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mnist_ff.checkpoint import load_model
+from mnist_ff.analysis.console import note, out, tell, tell_picture
 from mnist_ff.commands.evaluate import check_ended_well, data_of
-from mnist_ff.config import Config
+from mnist_ff.config.paths import argument, path_argument
+from mnist_ff.config.schema import Config
 from mnist_ff.data.load import as_input, load_data
-from mnist_ff.device import prepared
-from mnist_ff.digits import centred
+from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.paths import argument, path_argument
-from mnist_ff.photograph import NoDigitError, ink_of
-from mnist_ff.picture_file import picture_files, read_brightness
-from mnist_ff.runs import Run, chosen
-from mnist_ff.tables import note, out, tell, tell_picture
+from mnist_ff.images.centre import centred
+from mnist_ff.images.image_io import picture_files, read_brightness
+from mnist_ff.images.photograph import NoDigitError, ink_of
+from mnist_ff.runs.directory import Run, chosen
+from mnist_ff.training.checkpoint import load_model
 
 TOP = 3
 """Answers that are printed."""

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mnist_ff.commands.compare import answer_of, collect_shown, save
-from mnist_ff.commands.drawing import complete
-from mnist_ff.commands.resume import saved_config
+from mnist_ff.analysis.console import note, tell
+from mnist_ff.analysis.rows import holds_runs, was_swept
+from mnist_ff.config.paths import argument
 from mnist_ff.errors import BadRunError, RunError
-from mnist_ff.paths import argument
-from mnist_ff.reading import is_folder
 from mnist_ff.report.run_page import write_report
 from mnist_ff.report.sweep_page import write_sweep_report
-from mnist_ff.runs import REPORT, Run, chosen, shown
-from mnist_ff.sweeps.collect import holds_runs, was_swept
-from mnist_ff.sweeps.finding import read_finding
-from mnist_ff.tables import note, tell
+from mnist_ff.runs.directory import REPORT, Run, chosen, shown
+from mnist_ff.runs.reading import is_folder
+from mnist_ff.runs.search_result import read_finding
+from mnist_ff.session.drawing import complete
+from mnist_ff.session.resume import saved_config
+from mnist_ff.sweeps.summary import answer_of, collect_shown, save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

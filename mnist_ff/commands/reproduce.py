@@ -16,18 +16,18 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.commands.resume import FREE
-from mnist_ff.config import Config, conf_dir, experiment, flat, lasting, nearest
+from mnist_ff.analysis.console import tell, tell_lines
+from mnist_ff.analysis.rows import collect
+from mnist_ff.analysis.statistics import sample
+from mnist_ff.config.paths import argument
+from mnist_ff.config.schema import Config, conf_dir, experiment, flat, lasting, nearest
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.paths import argument
-from mnist_ff.reading import Fields
-from mnist_ff.records import Score, Summary
-from mnist_ff.runs import Run, shown
-from mnist_ff.sweeps.collect import collect
-from mnist_ff.sweeps.plan import read_plan
-from mnist_ff.sweeps.statistics import sample
-from mnist_ff.tables import tell, tell_lines
+from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.jobs import read_plan
+from mnist_ff.runs.reading import Fields
+from mnist_ff.runs.records import Score, Summary
+from mnist_ff.session.resume import FREE
 
 FIRST_SEED = 1000
 """Fresh seeds count from here: those that choices are made with are small."""

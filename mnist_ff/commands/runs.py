@@ -12,12 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
+from mnist_ff.analysis.console import out, tell, tell_table
+from mnist_ff.analysis.rows import Row, collect, read_row, sweeps_below
+from mnist_ff.config.paths import path_argument
 from mnist_ff.errors import BadRunError
-from mnist_ff.paths import path_argument
-from mnist_ff.reading import is_folder, listed, local_time, why_no_folder
-from mnist_ff.runs import OUTPUTS, began, may_be_run, runs_below, sweep_began
-from mnist_ff.sweeps.collect import Row, collect, read_row, was_swept
-from mnist_ff.tables import out, tell, tell_table
+from mnist_ff.runs.directory import OUTPUTS, began, runs_below, sweep_began
+from mnist_ff.runs.reading import is_folder, local_time, why_no_folder
 
 SHOWN = 100
 """Lines of the table in a terminal; --json holds all."""
@@ -99,17 +99,6 @@ def found_in(folder: Path, jobs: bool) -> list[Entry]:
     entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
     entries += [Entry(sweep, sweep_began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
-
-
-def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
-    """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
-    try:
-        entries = listed(folder)
-    except BadRunError:  # runs_below() names it
-        return []
-    folders = [path for path in entries if is_folder(path) and not may_be_run(path)]
-    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in sweeps_below(path, depth - 1)]
-    return [path for path in folders if was_swept(path)] + deeper
 
 
 def _show(entries: Sequence[Entry], console: Console) -> None:

@@ -1,472 +1,293 @@
-"""Train: from a checked config to a run directory full of numbers and pictures."""
+"""`mnist-ff train ...`: Hydra's command line, our jobs."""
 
 from __future__ import annotations
 
-import logging
-import logging.handlers
-import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from io import TextIOWrapper
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-import torch
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import OverrideType
+from hydra.core.utils import JobStatus, run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
-from mnist_ff import device as devices
-from mnist_ff.augment import build_augment
-from mnist_ff.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, Pruning, RunWriter
-from mnist_ff.checkpoint import (
-    TrainingState,
-    load_checkpoint,
-    load_optimizer,
-    save_checkpoint,
-    save_weights,
-    weight_shapes,
+from mnist_ff.analysis.console import note, tell, tell_lines
+from mnist_ff.config.compose import (
+    CONFIG_NAME,
+    check_overrides,
+    compose,
+    compose_run,
+    config_errors,
+    hydra_session,
+    hydra_values,
+    typed,
 )
-from mnist_ff.commands.clock import Clock
-from mnist_ff.commands.drawing import draw, write_page
-from mnist_ff.commands.endings import failures_of_the_machine, status_of, write_failure
-from mnist_ff.commands.environment import environment, git_state
-from mnist_ff.commands.keep import save_augmented, save_predictions
-from mnist_ff.commands.parts import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
-from mnist_ff.commands.resume import earlier_changes, recipe
-from mnist_ff.config import Config, experiment, flat
-from mnist_ff.cuda_step import why_no_kernels
-from mnist_ff.data.load import load_data
-from mnist_ff.engine import GraphSteps, build_steps, choose_engine
-from mnist_ff.errors import BadRunError, DivergedError, RunError
-from mnist_ff.evaluation import evaluate
-from mnist_ff.files import own_file, remove_leftovers
-from mnist_ff.interrupts import Interruption
-from mnist_ff.model import build_model, count_parameters
-from mnist_ff.records import EARLY, Outcome, Plan, Position, Score, Summary
-from mnist_ff.runs import AUGMENTED, REPORT, Run, shown
-from mnist_ff.schedule import moves
-from mnist_ff.seeds import generator
-from mnist_ff.sweeps.collect import sweep_of
-from mnist_ff.tables import printable, score_text, tell
-from mnist_ff.trackers.chosen import chosen_trackers
-from mnist_ff.trackers.identity import identify
-from mnist_ff.trackers.tracking import Beginning, Ending, Tracking, end_all
-from mnist_ff.training import Evaluate, fit
-from mnist_ff.updates import Updates
+from mnist_ff.config.overrides import with_texts_kept
+from mnist_ff.config.paths import expanded
+from mnist_ff.config.schema import (
+    Config,
+    DataConfig,
+    check_float32,
+    check_no_password,
+    config_to_dict,
+    flat,
+    known_keys,
+    sweep_keys,
+)
+from mnist_ff.config.train_help import train_help
+from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.runs.directory import Run, check_saved, chosen, output_directory
+from mnist_ff.runs.jobs import JOBS
+from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
+from mnist_ff.session.drawing import complete
+from mnist_ff.session.resume import (
+    LOGGER,
+    changed,
+    find_run,
+    foreign_places,
+    is_done,
+    own_places,
+    resumed_config,
+    saved_config,
+)
+from mnist_ff.session.validate import check, check_machine, check_new
 
-log = logging.getLogger("mnist_ff")
+OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
+"""Beginnings of the words that mean nothing to a single run."""
 
 
-def train(
-    config: Config,
-    run: Run,
-    argv: list[str],
-    clock: Clock,
-    console: Console,
-    stopped: Interruption,
-    changes: Mapping[str, Any] | None = None,
-    pruning: Pruning | None = None,
-) -> Summary:
-    """Run a settled config in a directory made for it and return how it ended, which summary.json then holds too.
+def main(words: list[str], console: Console, began: float) -> int:
+    """Train once, or sweep with -m, or show the config with --cfg. Returns the exit code.
 
-    `changes` are given when an earlier run in that directory is to go on: the keys that differ from its config.
-    `pruning` is given when the run is a search's trial, which may end early.
-    Errors: MnistError and bugs alike, after a summary with status diverged or failed.
+    Errors: ConfigError before anything is written; DataError, RunError.
     """
-    assert config.seed is not None
-    with run.locked(), _logging_to(run.file("train.log")):
-        if changes is None:
-            with failures_of_the_machine(run):
-                run.write_config(config)
-        training = None
+    if {"--help", "-h"} & set(words):
+        tell_lines(console, train_help())
+        return 0
+    _check_words(words)
+    config_of, words = _taken(words, "--config-of")
+    arguments = _parse(words)
+    arguments.overrides = with_texts_kept(arguments.overrides)
+    resume = [word for word in arguments.overrides if word.startswith("resume=")]
+    if (config_of is not None and (arguments.multirun or arguments.cfg)) or (resume and arguments.cfg):
+        raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
+    if len(resume) + (config_of is not None) > 1:
+        raise ConfigError("resume= and --config-of: only one of them, and once")
+    if arguments.multirun:
+        with hydra_session() as hydra:
+            from mnist_ff.sweeps.multirun import sweep  # after Hydra has found its plugins, see plugins.py
+
+            return sweep(hydra, arguments.overrides, console)
+    for word in arguments.overrides:
+        own = word.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg
+        if own or word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
+            raise ConfigError(f"{word}: belongs to a sweep: mnist-ff train -m ...")
+    with hydra_session() as hydra:
+        if resume:
+            others = [word for word in arguments.overrides if word not in resume]
+            return _resume(hydra, resume[-1].removeprefix("resume="), others, console, began)
+        if config_of is not None:
+            return _repeat(hydra, config_of, arguments.overrides, console, began)
+        if arguments.cfg:
+            check_new(typed(compose_run(hydra, arguments.overrides)))
+            with config_errors():
+                hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
+            return 0
+        return _single(hydra, arguments.overrides, console, began)
+
+
+def _check_words(words: list[str]) -> None:
+    """First of all: no other message may quote a password. Errors: ConfigError."""
+    for word in words:
+        key, _, uri = word.partition("=")
+        if key.endswith("logger.mlflow.tracking_uri"):
+            check_no_password(key, uri.strip("'\""))
+
+
+def compose_data(name: str, overrides: list[str]) -> DataConfig:
+    """The data part of the config for `data=name`, with overrides of its keys. Errors: ConfigError."""
+    for word in overrides:
+        if not word.startswith("data."):
+            raise ConfigError(f"{word}: only data.KEY=VALUE is meant here")
+    return compose([f"data={name}", *overrides]).data
+
+
+def _parse(words: list[str]) -> Any:
+    parser = get_args_parser()
+    parser.prog = "mnist-ff train"
+    parser.error = _refuse  # type: ignore[method-assign,assignment]
+    arguments = parser.parse_args(words)
+    unsupported = (
+        "config_path",
+        "config_name",
+        "config_dir",
+        "info",
+        "shell_completion",
+        "experimental_rerun",
+        "run",
+    )
+    for name in unsupported:
+        if getattr(arguments, name, None):
+            raise ConfigError(f"--{name.replace('_', '-')}: is not supported; mnist-ff train --help shows what is")
+    if (arguments.resolve or arguments.package) and not arguments.cfg:
+        raise ConfigError("--resolve and --package say how --cfg shows the config; alone they mean nothing")
+    if arguments.multirun and arguments.cfg:
+        raise ConfigError("--cfg shows one config; leave out -m")
+    if arguments.hydra_help:
+        raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
+    return arguments
+
+
+def _refuse(message: str) -> None:
+    raise ConfigError(f"{message}; mnist-ff train --help shows what is understood")
+
+
+def _single(hydra: Any, overrides: list[str], console: Console, began: float) -> int:
+    if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
+        raise ConfigError(
+            "several values for one key make a sweep: mnist-ff train -m ...; "
+            "a comma in a text needs quotes: 'name=\"a,b\"'"
+        )
+    composed = compose_run(hydra, overrides)
+    return _train_new(hydra, composed, typed(composed), console, began)
+
+
+def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Console, began: float) -> int:
+    """Train in the new directory that `composed` names."""
+    check_new(config)
+    check_machine(config)
+    with config_errors(), hydra_values(composed):
+        directory = output_directory("hydra.run.dir", str(composed.hydra.run.dir))
+    if directory.exists():
+        raise ConfigError(f"{directory}: exists already; two runs never share a directory")
+    trainer = _Trainer(console, began)
+    settled = trainer.settle(config)  # before the directory is made: no data, no directory
+    check_saved(settled)
+    with interruptible() as stopped:
+        run = Run.create(directory)
         try:
-            with failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
-                training = _Training(config, run, argv, clock, console, device, stopped, changes, pruning)
-                with training.tracked():
-                    return training.run_all()
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C does not come as an exception here
-            if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
-                with suppress(OSError, RunError):  # a full disk must not hide the reason
-                    write_failure(run, config, error, clock)
-                if config.trainer.plots and isinstance(error, DivergedError):
-                    write_page(run, log.warning)
-            raise
-
-
-class _Training:
-    """One run from data to summary; it lives as long as the run's open files."""
-
-    def __init__(
-        self,
-        config: Config,
-        run: Run,
-        argv: list[str],
-        clock: Clock,
-        console: Console,
-        device: torch.device,
-        stopped: Interruption,
-        changes: Mapping[str, Any] | None,
-        pruning: Pruning | None,
-    ) -> None:
-        assert config.seed is not None
-        self.config, self.run, self.clock, self.console = config, run, clock, console
-        self.device, self.seed, self.stopped, self.pruning = device, config.seed, stopped, pruning
-        self.resumed = changes is not None
-        saved = load_checkpoint(run, self._warn) if self.resumed else None
-        if saved is not None:
-            self._check_same_network(saved)
-        with clock.part("data"):
-            self.data = load_data(config.data, self.seed).to(device)
-        with clock.part("build"):
-            self.model = build_model(config.model, self.seed, device)
-            self.augment = build_augment(config.augment, self.seed, device)
-            self.updates = Updates(self.model, config.trainer)
-            moving = moves(config.schedule)
-            self.step, self.optimizer = build_steps(
-                self.model,
-                config.optimizer,
-                config.trainer,
-                self.data.train,
-                device,
-                moving_rate=moving,
-                augment=self.augment,
-                teacher=load_teacher(config, device),
-                updates=self.updates,
+            done = run_job(
+                hydra_context=_context(hydra, composed),
+                task_function=lambda task: trainer.train(settled, run, stopped),
+                config=composed,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
             )
-        self.engine = choose_engine(self.model, config.trainer, device, config.optimizer.name, moving)
-        self.writer: RunWriter | None = None
-        self.trackers: list[Tracking] = []
-        self.stopping = stopping_of(config)
-        self.best: dict[str, torch.Tensor] | None = None
-        conditions = environment(config, self.data, device, self.engine, argv)
-        if saved is None:
-            self.position = Position()
-            run.write_json("environment.json", {**conditions, "git": git_state(run), "history": []})
-        else:
-            self.position = self._restore(saved)
-            self._check_same_teacher(conditions)
-            self._begin_again(conditions, changes or {})
-            if self.stopping is not None:
-                self.stopping.resume(_monitored(run, config.trainer.monitor), config.trainer.epochs)
-
-    @contextmanager
-    def tracked(self) -> Iterator[None]:
-        """Inside the block the chosen trackers hear of the run; at its end they hear how it ended."""
-        with self.clock.part("import"):
-            self.trackers = self._trackers()
-        try:
-            yield
-        except BaseException as error:
-            end_all(self.trackers, Ending(status_of(error), str(error)), self.stopped)
-            raise
-        end_all(self.trackers, self._ending(), self.stopped)
-
-    def _trackers(self) -> list[Tracking]:
-        chosen = chosen_trackers(self.config.logger)
-        if not chosen:
-            return []
-        first_step = plan_of(self.config, self.data, self.position).first_step
-        identity = identify(self.run, [tracker.title for tracker in chosen], first_step)
-        if identity.copied is not None:
-            self._say(f"a copy of {identity.copied}: to its trackers it is a run of its own from now on")
-        beginning = Beginning(
-            identity=identity.name,
-            directory=self.run.path,
-            name=self.config.name or self.run.path.name,
-            sweep=sweep_of(self.run.path),
-            config=flat(experiment(self.config)),
-            tags=_conditions(self.run),
-        )
-        return [Tracking(tracker, beginning, self._warn, identity.since[tracker.title]) for tracker in chosen]
-
-    def _ending(self) -> Ending:
-        """What the run's own files say."""
-        summary, model = self.run.summary(), self.run.file("model.safetensors")
-        assert summary is not None
-        pictures = sorted(self.run.file("plots").glob("*.png")) if self.config.trainer.plots else []
-        return Ending(summary.status, summary.cause, summary.score, tuple(pictures), model)
-
-    def run_all(self) -> Summary:
-        """Train, score, write, draw, report."""
-        warn_of_fallback(self.data, self.console)
-        parameters = count_parameters(self.model)
-        self._say(
-            f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, "
-            f"on {self.device} ({self.engine}, {self.config.trainer.precision})"
-        )
-        for tracking in self.trackers:
-            self._say(f"tracked by {tracking.where}")
-        if self.config.logger.silenced:
-            self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
-        if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
-            self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
-        if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:
-            self._say(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
-        outcome = self._fit()
-        self._settle_weights(outcome)
-        final = evaluate(self.model, self.data.test)
-        save_weights(self.run.file("model.safetensors"), self.model)
-        save_predictions(self.run.file("predictions.safetensors"), final, self.data.test)
-        if self.augment is not None:
-            save_augmented(self.run.file(AUGMENTED), self.config, self.data.train)
-        self._secure_numbers()
-        summary = self._summary(outcome, final.score)
-        self.run.write_summary(summary)  # first: a signal leaves 5 s, and a kill none
-        if self.config.trainer.plots and self.stopped() is None:
-            summary = self._draw(outcome, final.score)
-        self._report(summary)
-        warn_of_fallback(self.data, self.console)
-        return summary
-
-    def _fit(self) -> Outcome:
-        config = self.config
-        plan = plan_of(config, self.data, self.position)
-        evaluate_epoch = scorer(self.model, self.data, config.trainer.score_train, self.updates)
-        self._warm_up(plan, evaluate_epoch)
-        with ExitStack() as stack:
-            stack.enter_context(self.clock.part("train"))
-            if self.resumed and self._early() is not None:  # all was done but for the last files
-                return Outcome(plan.first_step, (), 0.0, self._early())
-            self.writer = stack.enter_context(RunWriter.opened(self.run, self.resumed))
-            callbacks: list[Callback] = [
-                self.writer,
-                EpochLines(self._say),
-                *([] if self.stopping is None else [self.stopping]),
-                Checkpoint(self._save),
-            ]
-            if self.pruning is not None:
-                callbacks.append(self.pruning)
-            callbacks += self.trackers
-            if self.console.is_terminal:
-                callbacks.append(stack.enter_context(ProgressBar.shown(self.console)))
-            shuffle = shuffler(config.trainer.shuffle, self.seed, self.data.train, self.device)
-            return fit(self.step, evaluate_epoch, shuffle, plan, callbacks, self._reason_to_stop)
-
-    def _warm_up(self, plan: Plan, evaluate_epoch: Evaluate) -> None:
-        """Record CUDA graphs and have the device load its code: only now is a restored optimizer's state in place."""
-        if isinstance(self.step, GraphSteps):
-            with self.clock.part("build"):
-                for chunk in plan.chunks():
-                    rows = plan.rows(chunk)
-                    self.step.prepare(rows.stop - rows.start)
-                evaluate_epoch()
-
-    def _reason_to_stop(self) -> str | None:
-        return self.stopped() or self._pruned() or self._early()
-
-    def _early(self) -> str | None:
-        return None if self.stopping is None else self.stopping()
-
-    def _settle_weights(self, outcome: Outcome) -> None:
-        """Give the model the weights that the run keeps: the best epoch's, or the averages. Training is over."""
-        if self.config.trainer.keep_best and self.best is not None:
-            assert self.stopping is not None
-            assert self.stopping.best_epoch is not None
-            self.model.load_state_dict(self.best)
-            self._say(f"kept: the weights after epoch {self.stopping.best_epoch + 1}, the best")
-        elif self.updates.average is not None and outcome.steps:
-            self.updates.average.put()
-
-    def _pruned(self) -> str | None:
-        return None if self.pruning is None else self.pruning()
-
-    def _say(self, text: str, style: str | None = None) -> None:
-        """To the terminal and train.log. A terminal that is gone ends its part only."""
-        log.info(printable(text))
-        try:
-            tell(self.console, text, style)
-        except (OSError, SystemExit) as error:  # rich makes SystemExit of a broken pipe
-            log.warning("nothing is printed any more (%s)", error)
-            self.console = Console(quiet=True)
-
-    def _warn(self, text: str) -> None:
-        self._say(f"warning: {text}", style="yellow")
-
-    def _save(self, position: Position) -> None:
-        weights = self.model.state_dict()
-        if not torch.stack([weight.isfinite().all() for weight in weights.values()]).all():
-            raise DivergedError(
-                f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
-                f"(lr {self._rate_before(position):g}); try a smaller optimizer.lr"
-            )
-        if self.config.trainer.keep_best and not position.batches:
-            assert self.stopping is not None
-            if self.stopping.best_epoch == position.epoch - 1:
-                with self.updates.in_place():
-                    self.best = {name: weight.clone() for name, weight in self.model.state_dict().items()}
-        rng = self.model.dropout.rng
-        self._secure_numbers()  # before a checkpoint says that they are there
-        state = TrainingState(
-            position,
-            weights,
-            self.optimizer.state_dict(),
-            None if rng is None else rng.get_state(),
-            self.device.type,
-            recipe(self.config),
-            None if self.augment is None else self.augment.rng.get_state(),
-            None if self.updates.average is None else self.updates.average.state(),
-            self.best,
-        )
-        save_checkpoint(self.run, state)
-
-    def _rate_before(self, position: Position) -> float:
-        """The learning rate of the last step before a position."""
-        plan = plan_of(self.config, self.data)
-        return plan.rate(max(0, position.epoch * plan.batches + len(position.batches) - 1))
-
-    def _check_same_network(self, saved: Mapping[str, Any]) -> None:
-        """Before there is memory taken for a network. Errors: BadRunError where the config is another one's."""
-        shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
-        if saved["recipe"] != recipe(self.config) or shapes != weight_shapes(self.config.model):
-            raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
-
-    def _secure_numbers(self) -> None:
-        for wrong in [] if self.writer is None else self.writer.secure():
-            self._warn(wrong)
-
-    def _restore(self, saved: Mapping[str, Any]) -> Position:
-        """Put a checkpoint's state into the parts and return where it stands; no file is touched yet."""
-        plan = plan_of(self.config, self.data)
-        try:
-            if self.config.trainer.keep_best and saved["best"] is not None:
-                self.model.load_state_dict(saved["best"])  # to see that it fits
-                self.best = saved["best"]
-            self.model.load_state_dict(saved["model"])
-            load_optimizer(self.optimizer, saved["optimizer"], self.config.optimizer)
-            position = plan.position(saved["epoch"], saved["batches"])
-            if self.updates.average is not None:
-                self.updates.average.load(saved["average"])
-            self._restore_chance(saved, position.epoch * plan.batches + len(position.batches))
-        except Exception as error:  # what does not fit fails in many ways
-            first = (str(error).splitlines() or [""])[0]
-            raise BadRunError(f"{self.run.path}: its checkpoint does not fit its config ({first})") from None
-        return position
-
-    def _restore_chance(self, saved: Mapping[str, Any], step: int) -> None:
-        """The generators as they were, or others from the seed and the step where they were another device's."""
-        rng = self.model.dropout.rng
-        if saved["device"] != self.device.type:
-            self._warn(f"the generators of {saved['device']} cannot go on on {self.device.type}: seeded anew")
-            for name, own in (("dropout", rng), ("augment", None if self.augment is None else self.augment.rng)):
-                if own is not None:  # the same objects: a step may hold them already
-                    own.set_state(generator(self.seed, name, step, device=self.device).get_state())
-            return
-        if rng is not None and saved["dropout"] is not None:
-            rng.set_state(saved["dropout"])
-        if self.augment is not None:
-            self.augment.rng.set_state(saved["augment"])
-
-    def _check_same_teacher(self, conditions: Mapping[str, Any]) -> None:
-        """Errors: BadRunError when the teacher is not the network that taught before."""
-        before, now = self.run.environment().get("teacher"), conditions["teacher"]
-        if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
-            raise BadRunError(f"trainer.teacher={now['run']}: its weights are not those that taught this run so far")
-
-    def _begin_again(self, conditions: dict[str, Any], changes: Mapping[str, Any]) -> None:
-        """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""
-        before = self.run.environment()
-        batches = plan_of(self.config, self.data).batches
-        self.run.cut(self.position.epoch * batches + len(self.position.batches), self.position.epoch)
-        remove_leftovers(self.run.path)
-        at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
-        earlier_changes(self.run)  # see that there is a history
-        git = git_state(self.run, resumes=len(before["history"]) + 1)
-        history = [*before["history"], {**at, **conditions, "git": git}]
-        self.run.write_json("environment.json", {**before, "history": history})
-        self.run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
-
-    def _draw(self, outcome: Outcome, score: Score) -> Summary:
-        """Pictures, a summary that knows their seconds, and the page. A signal leaves the rest to mnist-ff report."""
-        name = self.config.name
-        title = self.data.title if name is None else f"{name}: {self.data.title}"
-        draw(self.run, title, self._warn, self.stopped)
-        summary = self._summary(outcome, score)
-        try:
-            self.run.write_summary(summary)
-        except RunError as error:
-            self._warn(f"{error}; its summary of before is kept")
-        if self.stopped() is None:
-            write_page(self.run, self._warn)
-        return summary
-
-    def _status(self, outcome: Outcome) -> str:
-        if outcome.stopped is None or outcome.stopped == self._early():
-            return "finished"
-        return "pruned" if outcome.stopped == self._pruned() else "interrupted"
-
-    def _summary(self, outcome: Outcome, score: Score) -> Summary:
-        return Summary(
-            status=self._status(outcome),
-            cause=outcome.stopped or self.stopped(),
-            score=score,
-            epochs=self.position.epoch + len(outcome.epochs),
-            steps=outcome.steps,
-            parameters=count_parameters(self.model),
-            seed=self.seed,
-            name=self.config.name,
-            data=self.data.name,
-            data_instead_of=self.data.instead_of,
-            seconds=self.clock.total(),
-        )
-
-    def _report(self, summary: Summary) -> None:
-        assert summary.score is not None
-        seconds, path = summary.seconds, shown(self.run.path)
-        if summary.status != "finished" or (summary.cause or "").startswith(EARLY):
-            self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
-        self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
-        self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
-        self._say(f"run directory  {path}")
-        if self.config.trainer.plots and self.stopped() is not None:
-            self._say(f"pictures       mnist-ff report {shlex.quote(str(path))}")
-        elif self.run.file(REPORT).is_file():
-            self._say(f"open           {shlex.quote(str(path / REPORT))}")
-        self._say(f"look at it     mnist-ff evaluate {shlex.quote(str(path))}")
+        except OSError as error:  # Hydra's own files; the task's errors are in its return
+            where = error.filename or directory
+            raise RunError(f"{where}: {error.strerror or error}; choose another place with hydra.run.dir=") from None
+    if done.status is not JobStatus.COMPLETED:
+        raise done._return_value  # as return_value does, without Hydra's own words on stderr
+    code: int = done.return_value
+    return code
 
 
-def _monitored(run: Run, column: str) -> list[float]:
-    """A column of epochs.csv. Errors: BadRunError when a row has none."""
-    try:
-        return [row[column] for row in run.epochs()]
-    except (KeyError, ValueError):
-        raise BadRunError(f"{run.file('epochs.csv')}: its rows have no {column}") from None
+def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of a flag of ours that Hydra's parser does not know, and the other words. Errors: ConfigError."""
+    if flag not in words:
+        return None, words
+    place = words.index(flag)
+    if place + 1 == len(words):
+        raise ConfigError(f"{flag}: needs a run directory")
+    return words[place + 1], words[:place] + words[place + 2 :]
 
 
-def _conditions(run: Run) -> dict[str, str]:
-    """What trackers are told of a run beside its config, from its environment.json."""
-    known = run.environment()
-    keys = ("started", "device", "device_name", "engine")
-    conditions = {"directory": run.path, "torch": torch.__version__, **{key: known.get(key) for key in keys}}
-    git = known.get("git")
-    if isinstance(git, dict):
-        conditions |= {f"git_{key}": git.get(key) for key in ("sha", "dirty")}
-    return {key: str(value) for key, value in conditions.items()}
+def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
+    """Plain values of KEY=VALUE words, with all trackers at once for logger=. Errors: ConfigError for other groups,
+    sweeps, + and ~."""
+    values: dict[str, Any] = {}
+    if any(word.startswith("logger=") for word in words):
+        trackers = [word for word in words if word.startswith(("logger=", "logger."))]
+        values[LOGGER] = config_to_dict(typed(compose_run(hydra, trackers))).get(LOGGER, {})
+        words = [word for word in words if word not in trackers]
+    for override in check_overrides(hydra.config_loader, words):
+        plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
+        if not plain or override.key_or_group not in known_keys():
+            raise ConfigError(f"{override.input_line}: only KEY=VALUE can change a saved config")
+        values[override.key_or_group] = override.value()
+    return values
 
 
-class _LogFile(logging.handlers.WatchedFileHandler):
-    """A log that is made again when something removed it, that follows no link, and that ends no run on a full disk."""
+def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
+    """Go on with a run in its own directory."""
+    word = expanded("resume", word)
+    if is_file(Path(word) / JOBS):
+        raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
+    if not word:
+        raise ConfigError("resume=: names no run; give its directory, or last")
+    run = find_run(word, Path("outputs"))
+    given = _values(hydra, words)
+    check_float32(flat(given))
+    own, said = own_places(run, given)
+    config, changes, warnings = resumed_config(run, {**own, **given})
+    check(config)
+    if is_done(run, config):
+        summary = run.summary()
+        early = summary is not None and summary.epochs < config.trainer.epochs
+        why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
+        without = [key for key in given if key in changes and key != "trainer.plots"]
+        if without:
+            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more trains on with it"
+            raise ConfigError(f"{without[0]}: {run.path} {why}, so that it changes nothing{remedy}")
+        tell(console, f"{run.path}: {why}; nothing to do")
+        for name in complete(run, config, note):
+            tell(console, f"made           {run.file(name)}")
+        return 0
+    for warning in [*said, *warnings]:
+        tell(console, f"warning: {warning}", style="yellow")
+    trainer = _Trainer(console, began)
+    with interruptible() as stopped:
+        return trainer.train(config, Run(run.path.absolute()), stopped, changes)
 
-    def _open(self) -> TextIOWrapper:
-        return TextIOWrapper(open(self.baseFilename, "ab", opener=own_file), self.encoding, line_buffering=True)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        """Say nothing: the run's own files are where a full disk is told."""
+def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
+    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
+    own = [word for word in words if not word.startswith("hydra.")]
+    run = Run.open(chosen(expanded("--config-of", source), note))
+    saved = saved_config(run)
+    if saved != run.config():
+        tell(console, "warning: that run was resumed with other values; these are its last", style="yellow")
+    given = _values(hydra, own)
+    places, said = foreign_places(saved, given, str(run.path))
+    for line in said:
+        tell(console, f"warning: {line}", style="yellow")
+    config = changed(saved, {**places, **given})
+    composed = compose_run(hydra, [word for word in words if word.startswith("hydra.")])
+    with open_dict(composed):
+        composed.hydra.output_subdir = None  # it would hold the defaults, not what is trained
+    return _train_new(hydra, composed, config, console, began)
 
 
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    try:
-        handler = _LogFile(path, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror}; make room, or choose another place with hydra.run.dir=") from None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = log.level, log.propagate
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        with suppress(OSError):  # the last lines of a full disk
-            handler.close()
-        log.level, log.propagate = before
+def _context(hydra: Any, composed: DictConfig) -> HydraContext:
+    from hydra._internal.callbacks import Callbacks
+
+    return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
+
+
+class _Trainer:
+    """Commands.train with its imports timed, in the directory that Hydra gives the job."""
+
+    def __init__(self, console: Console, began: float) -> None:
+        start = time.perf_counter()
+        with ending_at_once():
+            from mnist_ff.session.build import settle
+            from mnist_ff.session.session import train
+            from mnist_ff.session.timing import Clock
+
+        self._settle, self._train = settle, train
+        self._console = console
+        self._clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
+
+    def settle(self, config: Config) -> Config:
+        """Find the data and draw a seed for null."""
+        with self._clock.part("data"):
+            return self._settle(config)
+
+    def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
+        """Train, and return the exit code: a signal after the last step has its own too."""
+        self._train(config, run, sys.argv, self._clock, self._console, stopped, changes)
+        return stopped.exit_code

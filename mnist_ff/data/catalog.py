@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mnist_ff.config import (
+from mnist_ff.config.paths import expanded, home_folder
+from mnist_ff.config.schema import (
     DataConfig,
     DownloadConfig,
     MNIST5kConfig,
@@ -18,8 +19,7 @@ from mnist_ff.config import (
     conf_dir,
     read_yaml,
 )
-from mnist_ff.paths import expanded, home_folder
-from mnist_ff.records import SIDE
+from mnist_ff.runs.records import SIDE
 
 
 @dataclass(frozen=True)

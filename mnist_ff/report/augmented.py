@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.records import CLASSES, SIDE
 from mnist_ff.report.packing import packed
-from mnist_ff.runs import AUGMENTED, Run
-from mnist_ff.tensors import Wanted, read_tensors
+from mnist_ff.runs.directory import AUGMENTED, Run
+from mnist_ff.runs.records import CLASSES, SIDE
+from mnist_ff.runs.tensors import Wanted, read_tensors
 
 LARGEST = 1 << 20
 """Bytes of the file that are read; those of ten images take 90 KB."""

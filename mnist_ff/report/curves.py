@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_ff.reading import read_rows
 from mnist_ff.report.packing import packed
-from mnist_ff.runs import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.reading import read_rows
 
 MOST_BATCHES = 30_000
 """Points of the loss curve in a page; of more, each point is the mean of several batches."""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_ff.config import Config
+from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
-from mnist_ff.records import CLASSES, INPUTS
 from mnist_ff.report.packing import packed
-from mnist_ff.runs import Run
-from mnist_ff.tensors import FLOATS, Wanted, check_tensors, opened_tensors
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.runs.tensors import FLOATS, Wanted, check_tensors, opened_tensors
 
 MOST_PARAMETERS = 950_000
 """Of a network in a page: 2 bytes each, a third more as base64, 2.5 of a page's 4 MB."""

@@ -9,21 +9,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mnist_ff.config import Config, flat, to_yaml
+from mnist_ff.analysis.ranking import text
+from mnist_ff.analysis.rows import Row, read_row
+from mnist_ff.config.schema import Config, flat, to_yaml
 from mnist_ff.data.catalog import DATA_SETS, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
-from mnist_ff.records import CLASSES, INPUTS, Score
-from mnist_ff.report.answers import Answers, class_rows, confusion, image_part, read_answers
 from mnist_ff.report.augmented import augmented_part
+from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
-from mnist_ff.report.defaults import differences
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
-from mnist_ff.runs import REPORT, Run, shown
-from mnist_ff.sweeps.collect import Row, read_row
-from mnist_ff.sweeps.summarise import text
+from mnist_ff.report.predictions import Answers, class_rows, confusion, image_part, read_answers
+from mnist_ff.runs.directory import REPORT, Run, shown
+from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
 SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
 DIGITS = ("mnist", "qmnist", "mnist_5k")

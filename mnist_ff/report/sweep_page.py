@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mnist_ff.analysis.formats import counted, legend, page
+from mnist_ff.analysis.ranking import Answer, brief, text
+from mnist_ff.analysis.rows import Row, was_swept
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
-from mnist_ff.reading import is_file, read_bytes
 from mnist_ff.report.curves import epoch_curves, means, read_batches
 from mnist_ff.report.page import render
-from mnist_ff.runs import BATCH_COLUMNS, REPORT, Run, shown
-from mnist_ff.sweeps.collect import Row, was_swept
-from mnist_ff.sweeps.finding import lines as finding_lines
-from mnist_ff.sweeps.finding import read_finding
-from mnist_ff.sweeps.pages import counted, legend, page
-from mnist_ff.sweeps.summarise import Answer, brief, text
+from mnist_ff.runs.directory import BATCH_COLUMNS, REPORT, Run, shown
+from mnist_ff.runs.reading import is_file, read_bytes
+from mnist_ff.runs.search_result import lines as finding_lines
+from mnist_ff.runs.search_result import read_finding
 
 SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
 MOST_CURVES = 60

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mnist_ff.config import experiment, flat
-from mnist_ff.sweeps.collect import Row, read_row
-from mnist_ff.sweeps.plan import Job
-from mnist_ff.sweeps.summarise import brief, differing
+from mnist_ff.analysis.ranking import brief, differing
+from mnist_ff.analysis.rows import Row, read_row
+from mnist_ff.config.schema import experiment, flat
+from mnist_ff.runs.jobs import Job
 
 LOOK_EVERY = 0.3
 """Seconds between two looks at all directories."""

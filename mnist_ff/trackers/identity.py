@@ -15,8 +15,8 @@ from typing import Any
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
-from mnist_ff.reading import read_json, read_text
-from mnist_ff.runs import Run
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.reading import read_json, read_text
 
 IDENTITY = "tracking.id"
 """16 hex digits."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from mnist_ff.config import SQLITE, MLflowConfig
+from mnist_ff.config.schema import SQLITE, MLflowConfig
+from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
-from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, final_figures
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

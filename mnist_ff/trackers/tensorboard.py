@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_ff.config import TensorBoardConfig
-from mnist_ff.reading import check_file, is_file
+from mnist_ff.config.schema import TensorBoardConfig
+from mnist_ff.runs.reading import check_file, is_file
+from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
-from mnist_ff.trackers.tracking import Beginning, Ending, Tracker, final_figures
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_ff.config import WandbConfig
-from mnist_ff.reading import is_file
+from mnist_ff.config.schema import WandbConfig
+from mnist_ff.runs.reading import is_file
+from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
-from mnist_ff.trackers.tracking import PATIENCE, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.wandb_file import history_of, is_whole
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.errors import BadRunError
-from mnist_ff.reading import read_bytes
+from mnist_ff.runs.reading import read_bytes
 
 BLOCK, HEAD = 32768, 7
 MAGIC = b":W&B"

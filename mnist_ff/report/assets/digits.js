@@ -1,4 +1,4 @@
-// A digit as MNIST has it: mnist_ff/digits.py, written again in the same order of steps.
+// A digit as MNIST has it: mnist_ff/images/centre.py, written again in the same order of steps.
 
 const SIDE = 28; // pixels of a side of an image
 const BOX = 20; // pixels of the longer side of the digit in it

@@ -1,4 +1,4 @@
-// The trained network: (784) bytes to ten probabilities, as mnist_ff/model.py computes them with dropout off.
+// The trained network: (784) bytes to ten probabilities, as mnist_ff/models/mlp.py computes them with dropout off.
 
 const ACTIVATIONS = {
   relu: (x) => Math.max(x, 0),

@@ -1,0 +1,1 @@
+"""Rows of runs: ranking, statistics, tables, plots."""

@@ -1,0 +1,124 @@
+"""Numbers to text for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from mnist_ff.errors import printable
+from mnist_ff.runs.records import Score
+
+RAMP = " .:-=+*#%@"
+"""Letters from paper to ink."""
+
+
+def note(text: str) -> None:
+    """A remark in one line on stderr, where it is in no program's way."""
+    sys.stderr.write(printable(text) + "\n")
+
+
+def out(text: str) -> None:
+    """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
+
+
+def tell(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line as it is, names and paths in it: neither markup nor a terminal's commands, and never cut."""
+    console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def tell_lines(console: Console, text: str, style: str | None = None) -> None:
+    """Print a text of several lines, each as tell() does. No name stands in it that may hold a line's end itself."""
+    for line in text.split("\n"):
+        tell(console, line, style)
+
+
+def complain(text: str, style: str | None = "red") -> None:
+    """Lines about a failure on stderr."""
+    tell_lines(Console(stderr=True), "\n".join(text.splitlines()), style)
+
+
+def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> None:
+    """Print an image, see picture()."""
+    console.print(picture(image, colours), soft_wrap=True)
+
+
+def tell_table(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    left: Collection[str] = (),
+    spare: Sequence[str] = (),
+    title: str | None = None,
+) -> list[str]:
+    """Print a plain table whose cells are whole: no line of it is broken, so that a path in it can be copied.
+
+    The first column and those in `left` begin at the left, the others end at the right; a column's name may have
+    several lines. A terminal without room does without the columns of `spare`, the first ones first, whose names are
+    returned.
+    """
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    room = console.width if console.is_terminal else None
+    left_out: list[str] = []
+    while True:
+        kept = [place for place, column in enumerate(columns) if column not in left_out]
+        heads = [[printable(line) for line in columns[place].split("\n")] for place in kept]
+        widths = [
+            max(cell_len(text) for text in (*head, *(row[place] for row in cells)))
+            for place, head in zip(kept, heads, strict=True)
+        ]
+        more = [column for column in spare if column in columns and column not in left_out]
+        if room is None or not more or sum(widths) + 2 * (len(widths) - 1) <= room:
+            break
+        left_out.append(more[0])
+    flush = [place == 0 or columns[place] in left for place in kept]
+    high = max(map(len, heads))
+    if title is not None:
+        tell(console, title, "italic")
+    for number in range(high):
+        tell(console, _line([head[number] if number < len(head) else "" for head in heads], widths, flush), "bold")
+    for row in cells:
+        tell(console, _line([row[place] for place in kept], widths, flush))
+    return left_out
+
+
+def _line(texts: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:
+    """Texts in columns of these widths, two spaces apart."""
+    padded = []
+    for text, width, flush in zip(texts, widths, left, strict=True):
+        space = " " * (width - cell_len(text))
+        padded.append(text + space if flush else space + text)
+    return "  ".join(padded).rstrip()
+
+
+def picture(image: NDArray[np.uint8], colours: bool) -> Text:
+    """An image of (H, W), H even, as lines of W letters, each two pixels high: half blocks in greys, or a letter as
+    dark as the mean of its two pixels."""
+    if not colours:
+        means = (image[0::2].astype(int) + image[1::2]) * len(RAMP) // 512
+        return Text("\n".join("".join(RAMP[level] for level in row).rstrip() for row in means))
+    text = Text()
+    for upper, lower in zip(image[0::2].tolist(), image[1::2].tolist(), strict=True):
+        for top, bottom in zip(upper, lower, strict=True):
+            text.append("▀", style=f"rgb({top},{top},{top}) on rgb({bottom},{bottom},{bottom})")
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def score_text(score: Score) -> str:
+    """A score as the tutorial prints it: [loss, accuracy]."""
+    return f"[{score.loss:.6f}, {score.accuracy:.4f}]"
+
+
+def accuracy_text(score: Score) -> str:
+    """Accuracy in percent with its 95 % interval."""
+    low, high = score.interval()
+    return f"{score.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, {score.correct:,} of {score.samples:,})"

@@ -1,0 +1,96 @@
+"""Two runs on the same images: is the one better, or was it chance? From their saved answers. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_ff.analysis.rows import Row
+from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
+from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.tensors import WHOLE, Wanted, opened_tensors
+
+ANSWERS = "predictions.safetensors"
+LARGEST = 64 << 20
+"""Bytes of that file that are read; 60,000 answers take 3 MB."""
+CLASS = Wanted(WHOLE, (None,))
+LEVEL = 0.05
+"""Chance below which a difference is called one."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two runs' answers to the same images, compared."""
+
+    images: int
+    only_first: int
+    """Images that only the first run got right: b of the test's table."""
+    only_second: int
+    """c of the test's table."""
+    p: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether p is the binomial's, not chi-squared's."""
+        return self.only_first + self.only_second < EXACT_BELOW
+
+    @property
+    def differ(self) -> bool:
+        """Whether the difference is more than chance, at the 5 % level."""
+        return self.p < LEVEL
+
+
+class NoTestError(Exception):
+    """Why two runs cannot be tested, in words that end a sentence."""
+
+
+def paired(rows: Sequence[Row]) -> Paired:
+    """McNemar's test of exactly two runs. Errors: NoTestError."""
+    first, second = rows
+    for row in rows:
+        if row.test is None:
+            raise NoTestError(f"{row.label} is {row.status} and has no score")
+    names = [row.values["data.name"] for row in rows]
+    if names[0] != names[1]:
+        raise NoTestError(f"they answered other images, {names[0]} and {names[1]}")
+    (answers, labels), (others, other_labels) = _answers(first.path), _answers(second.path)
+    if not np.array_equal(labels, other_labels):
+        raise NoTestError("they answered other test images")
+    right, other_right = answers == labels, others == labels
+    only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    return Paired(len(labels), only_first, only_second, mcnemar(only_first, only_second))
+
+
+def sentences(found: Paired, first: str, second: str) -> list[str]:
+    """The test for people: its figures, and what they mean."""
+    how = "exact binomial" if found.exact else "chi-squared, continuity-corrected"
+    figures = f"McNemar's test on {found.images:,} images: b = {found.only_first} right by {first} only, "
+    figures += f"c = {found.only_second} by {second} only, p = {found.p:.2g} ({how})."
+    if not found.differ:
+        return [figures, "The difference is not more than chance."]
+    better = first if found.only_first > found.only_second else second
+    return [figures, f"The difference is more than chance: {better} answers better (as trained; other seeds may not)."]
+
+
+def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """A run's answers and the labels, each (N,). Errors: NoTestError."""
+    file = path / ANSWERS
+    try:
+        with opened_tensors(file, LARGEST) as saved:
+            parts = [saved.get_slice(name) for name in ("answers", "labels")]
+            fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
+            found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
+    except MissingFileError:
+        raise NoTestError(f"{path} has no {ANSWERS}") from None
+    except BadRunError as error:
+        said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
+        raise NoTestError(f"{file} is not readable ({said})") from None
+    named = [len(values) > 0 and values.min() >= 0 and values.max() < CLASSES for values in found]
+    if not found or not all(named) or found[0].shape != found[1].shape:
+        raise NoTestError(f"{file} is not a run's answers")
+    return found[0], found[1]

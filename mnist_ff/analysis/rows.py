@@ -1,0 +1,269 @@
+"""Run directories to rows: what every run was, how it ended and what it scored. Read from the directories alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mnist_ff.config.schema import Config, experiment, flat
+from mnist_ff.data.catalog import validation_images
+from mnist_ff.errors import BadRunError, MissingFileError, printable
+from mnist_ff.runs.directory import ENDED, EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
+from mnist_ff.runs.jobs import JOBS, Job, SweepPlan, read_plan, same_experiment
+from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes, why_no_folder
+from mnist_ff.runs.records import Score
+from mnist_ff.runs.search_result import SEARCH, load_finding
+
+PRUNED = "pruned"
+GOOD = ("finished", PRUNED)
+"""Nothing is left to do there."""
+REPEATED = "repeated"
+"""A search's trial that was not trained, as an earlier one had its configuration."""
+STATUSES = (*ENDED, REPEATED, "running", "not started", "broken")
+LONGEST_REASON = 200
+LARGEST_EPOCHS = 64 << 20
+"""Bytes of an epochs.csv whose last line is read."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, or one job that has not become a run yet."""
+
+    label: str
+    """Its directory below the sweep's, or its path."""
+    path: Path
+    status: str
+    """One of STATUSES."""
+    reason: str | None = None
+    """Why it did not finish, in one line."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """The resolved config by dotted key; empty for a broken directory."""
+    test: Score | None = None
+    validation: Score | None = None
+    """Of the last epoch, where there is a validation split."""
+    epochs: int = 0
+    seconds: float | None = None
+    """Of the whole job."""
+
+    @property
+    def watched(self) -> Score | None:
+        """What choosing goes by: the validation score where there is a split, else the test score."""
+        return self.test if self.validation is None else self.validation
+
+
+def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda done, of: None) -> list[Row]:
+    """A row for each run below `paths`, each a run directory or a sweep directory; `step` hears how far it is.
+
+    The jobs of a sweep come in its order, with those that have no directory yet.
+    Errors: BadRunError for a path that is neither.
+    """
+    broken: list[Row] = []
+    found = [entry for path in paths for entry in _entries(path, len(paths) == 1, broken)]
+    rows = []
+    for number, (label, path, job) in enumerate(found):
+        rows.append(read_row(path, label, job))
+        step(number + 1, len(found))
+    there = {row.path for row in rows}
+    without = [row for path in paths for row in _rows_without_runs(path, alone=len(paths) == 1)]
+    return rows + broken + [row for row in without if row.path not in there]
+
+
+def _broken_file(file: Path, error: BadRunError, alone: bool) -> Row:
+    """The row of a sweep's own file that cannot be read: its runs are there all the same."""
+    return Row(file.name if alone else str(file), file, "broken", one_line(str(error)))
+
+
+def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
+    """The trials of a search that have no directory: impossible values, and those of an earlier trial again."""
+    try:
+        finding = load_finding(path)
+    except BadRunError as error:
+        yield _broken_file(path / SEARCH, error, alone)
+        return
+    if finding is None:
+        return
+    what = finding.objective.replace("_", " ")
+    ends = [(trial.number, trial.words, "failed", trial.reason) for trial in finding.refused]
+    for trial in finding.repeated:
+        reason = f"not trained again: trial {trial.of} has its configuration, {what} {trial.value:.4f}"
+        ends.append((trial.number, trial.words, REPEATED, reason))
+    for number, words, status, reason in ends:
+        place = path / str(number)
+        yield Row(str(number) if alone else str(place), place, status, one_line(f"{reason} ({' '.join(words)})"))
+
+
+def was_swept(path: Path) -> bool:
+    """Whether a sweep made this directory, so that its files belong there; runs may lie below any folder."""
+    return any(is_file(path / name) for name in OF_A_SWEEP)
+
+
+def sweep_of(run: Path) -> Path | None:
+    """The directory of the sweep that a run belongs to; a job's own may lie some levels below."""
+    return next((folder for folder in run.absolute().parents[:LEVELS] if was_swept(folder)), None)
+
+
+def holds_runs(path: Path) -> bool:
+    """Whether a path has saved jobs, or runs below it and is none itself."""
+    return is_file(path / JOBS) or (not may_be_run(path) and next(runs_below(path), None) is not None)
+
+
+def _entries(path: Path, alone: bool, broken: list[Row]) -> Iterable[tuple[str, Path, Job | None]]:
+    """Labels and paths of the runs of one argument, and the jobs they belong to; `broken` gets a row for jobs that
+    cannot be read."""
+    if not is_folder(path):
+        raise BadRunError(f"{path}: {why_no_folder(path)}; give run or sweep directories, such as those in outputs/")
+    if not holds_runs(path):
+        if not may_be_run(path):
+            Run.open(path)
+        return [(str(path), path, None)]
+    jobs = SweepPlan(())
+    if is_taken(path / JOBS):
+        try:
+            jobs = read_plan(path)
+        except BadRunError as error:
+            broken.append(_broken_file(path / JOBS, error, alone))
+    planned = {path / job.subdir for job in jobs.jobs}
+    entries: list[tuple[str, Path, Job | None]] = [(job.subdir, path / job.subdir, job) for job in jobs.jobs]
+    others = sorted((run for run in runs_below(path) if run not in planned), key=_natural)
+    entries += [(run.relative_to(path).as_posix(), run, None) for run in others]
+    return entries if alone else [(str(run), run, job) for _, run, job in entries]
+
+
+def _natural(path: Path) -> tuple[tuple[int, str], ...]:
+    """2 before 10."""
+    return tuple((int(part), "") if part.isdecimal() else (1 << 62, part) for part in path.parts)
+
+
+def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Row:
+    """The row of one run directory. What cannot be read makes a row with status broken, never an error."""
+    run, label = Run(path), str(path) if label is None else label
+    try:
+        found = os.lstat(run.file("config.yaml"))
+    except FileNotFoundError:
+        reason = _why_unlisted(path)
+        if reason is not None:
+            return Row(label, path, "broken", one_line(reason), _planned(job))
+        return Row(label, path, "not started", "no job has begun it yet", _planned(job))
+    except OSError as error:
+        return Row(label, path, "broken", one_line(f"{path}: cannot be read ({error.strerror})"), _planned(job))
+    running = not is_file(run.file("summary.json")) and _is_held(run)
+    if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
+        reason = None if running else "ended before it could save its config"
+        return Row(label, path, "running" if running else "interrupted", reason, _planned(job))
+    try:
+        config = run.config()
+    except BadRunError as error:
+        return Row(label, path, "broken", one_line(str(error)), _planned(job))
+    if job is not None and not same_experiment(job.config, config):
+        return Row(label, path, "broken", f"holds another experiment than job {job.number}", _planned(job))
+    values = flat(experiment(config))
+    if job is not None and job.config.trainer.threads is None:
+        values["trainer.threads"] = None  # left to each machine: no difference that anyone asked for
+    try:
+        summary = run.summary()
+        epochs, validation = _last_epoch(run, config)
+        total = None if summary is None else summary.seconds.get("total", 0.0)
+    except BadRunError as error:
+        return Row(label, path, "broken", one_line(str(error)), values)
+    except ValueError as error:
+        return Row(label, path, "broken", one_line(f"{run.file('epochs.csv')}: {error}"), values)
+    if summary is None:
+        status = "running" if running else "interrupted"
+        reason = None if running else "ended without a summary: it was killed, or its machine was lost"
+        return Row(label, path, status, reason, values, validation=validation, epochs=epochs)
+    status, reason = summary.status, summary.cause
+    return Row(
+        label,
+        path,
+        status,
+        one_line(reason) if reason and status != "finished" else None,
+        values,
+        test=summary.score,
+        validation=validation,
+        epochs=epochs,
+        seconds=total,
+    )
+
+
+def _why_unlisted(path: Path) -> str | None:
+    """Why a folder cannot be looked into; None where it can, or where there is none."""
+    try:
+        if is_folder(path):
+            listed(path)
+    except BadRunError as error:
+        return str(error)
+    return None
+
+
+def _planned(job: Job | None) -> dict[str, Any]:
+    return {} if job is None else flat(experiment(job.config))
+
+
+def one_line(reason: str) -> str:
+    """A reason in one line of limited length: of a traceback the line that names the error."""
+    lines = [line for line in reason.splitlines() if line.strip()] or ["no reason was given"]
+    if lines[0].startswith("Traceback"):
+        frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+        lines = [line for line in lines[frames[-1] if frames else 1 :] if not line.startswith(" ")] or lines[-1:]
+    line = printable(lines[0].strip())
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+
+
+def _is_held(run: Run) -> bool:
+    """Whether a live process trains in the directory."""
+    if not is_file(run.file(".lock")):  # a lock is opened for writing: through no link
+        return False
+    lock = FileLock(run.file(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
+def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
+    """Whole epochs done, and the last one's validation score, from the last line of epochs.csv.
+
+    Errors: BadRunError; ValueError for figures that no run has.
+    """
+    try:
+        content = read_bytes(run.file("epochs.csv"), LARGEST_EPOCHS)
+    except MissingFileError:
+        return 0, None
+    rows = [line for line in content.split(b"\n")[:-1] if line]  # what follows the last line's end is a torn row
+    if len(rows) < 2:
+        return 0, None
+    cells = Fields(dict(zip(EPOCH_COLUMNS, map(_cell, rows[-1].split(b",")), strict=True)), "the last epoch")
+    if cells.values["validation_loss"] is None:
+        return len(rows) - 1, None
+    images = validation_images(config.data)
+    accuracy = cells.share("validation_accuracy")
+    return len(rows) - 1, Score(cells.number("validation_loss"), accuracy, round(accuracy * images), max(1, images))
+
+
+def _cell(text: bytes) -> float | None:
+    """Errors: ValueError, without the text: it may be anything."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise ValueError("a cell is no number") from None
+
+
+def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
+    """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
+    try:
+        entries = listed(folder)
+    except BadRunError:  # runs_below() names it
+        return []
+    folders = [path for path in entries if is_folder(path) and not may_be_run(path)]
+    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in sweeps_below(path, depth - 1)]
+    return [path for path in folders if was_swept(path)] + deeper

@@ -1,0 +1,415 @@
+"""Words for a shell's Tab key, by the schema, conf/ and the directories: no torch, no Hydra, no YAML reader."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_ff.config.schema import Config, SweepConfig, choices, conf_dir, leaves
+from mnist_ff.errors import ConfigError
+
+SHELLS = {
+    "bash": """\
+_mnist_ff() {
+    local word
+    COMPREPLY=()
+    while IFS= read -r word; do
+        COMPREPLY+=("$word")
+    done < <("$1" completion --bash "${COMP_LINE:0:COMP_POINT}" "$2" 2> /dev/null)
+    if [[ $2 == -* ]]; then
+        compopt +o default 2> /dev/null
+    fi
+}
+complete -o nospace -o default -F _mnist_ff mnist-ff
+""",
+    "zsh": """\
+#compdef mnist-ff
+_mnist_ff() {
+    local -a found whole open
+    local quote=$compstate[quote] current
+    current=${(Q)${:-$quote$PREFIX${quote#\\$}}}
+    found=("${(@f)$(${(Q)words[1]} completion --words "${(@Q)words[2,CURRENT-1]}" "$current" 2> /dev/null)}")
+    whole=(${${(M)found:#* }% })
+    open=(${found:#* })
+    (( ${#whole} )) && compadd -- $whole
+    (( ${#open} )) && compadd -S '' -- $open
+    (( ${#whole} + ${#open} )) || [[ $current == -* ]] || _files
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+compdef _mnist_ff mnist-ff
+""",
+    "fish": """\
+function __mnist_ff
+    set -l words (commandline -opc)
+    set -l current
+    for quote in '' '"' "'"
+        set current (string unescape -- (commandline -ct)$quote)
+        and break
+    end
+    set -l found ($words[1] completion --words $words[2..-1] "$current" 2> /dev/null)
+    set -g __mnist_ff_found (string replace -r ' $' '' -- $found)
+    set -q __mnist_ff_found[1]; or string match -q -- '-*' "$current"
+end
+complete -c mnist-ff -n __mnist_ff -f -a '$__mnist_ff_found'
+""",
+}
+"""What asks for words at the Tab key. zsh and fish quote what they insert for the quote that is open; bash does not."""
+
+USAGE = """usage: mnist-ff completion bash|zsh|fish
+
+Print a script that completes commands, options, run directories, and after train, bench and lr-find groups, keys and
+values. In ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
+
+  eval "$(mnist-ff completion bash)"
+  eval "$(mnist-ff completion zsh)"
+  mnist-ff completion fish | source
+"""
+
+TRAIN_OPTIONS = {
+    "-m": None,
+    "--multirun": None,
+    "--config-of": "RUN",
+    "--cfg": ("job", "hydra", "all"),
+    "--resolve": None,
+    "--package": "",
+    "--help": None,
+}
+"""What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+Kind = str | tuple[str, ...] | None
+
+NOT_TYPED = ("data.name", "data.instead_of")
+"""Keys of the data that its choice decides, or that mnist-ff sets itself."""
+SPECIAL = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
+"""What a backslash must precede in bash outside quotes."""
+ACTIVE = frozenset("$`&();<>|*?{")
+"""What makes bash expand a word, or end it, where it stands outside quotes."""
+TOKENS = {
+    quote: re.compile(pattern, re.DOTALL)
+    for quote, pattern in {"": r"[ \t\n]+|\$'|\\.?|.", "'": ".", "$'": ".", '"': r"\\[$`\"\\\n]|\\\Z|."}.items()
+}
+"""What bash reads at once, by the quote that is open."""
+
+
+def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
+    """Print a shell's script, or, asked by such a script, the words that may stand at the cursor, one a line.
+
+    A word that ends with a space is whole; the others go on. Errors: ConfigError.
+    """
+    if list(words[:1]) == ["--words"]:
+        *before, current = words[1:] or [""]
+        sys.stdout.writelines(f"{word}\n" for word in candidates(before, current, commands))
+    elif list(words[:1]) == ["--bash"] and len(words) == 3:
+        sys.stdout.writelines(f"{word}\n" for word in for_bash(words[1], words[2], commands))
+    elif {"-h", "--help"} & set(words):
+        sys.stdout.write(USAGE)
+    elif len(words) == 1 and words[0] in SHELLS:
+        sys.stdout.write(SHELLS[words[0]])
+    else:
+        raise ConfigError(f"completion: takes one of {', '.join(SHELLS)}, as in mnist-ff completion bash")
+    return 0
+
+
+def candidates(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
+    """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself).
+
+    None has a control character, a line's end say, or bytes that are no text: shells read these words line by line and
+    show them on the terminal.
+    """
+    if not before:
+        found = [f"{name} " for name in (*commands, "--help", "--version")]
+    elif before[0] == "completion":
+        found = [f"{name} " for name in SHELLS]
+    elif before[0] == "train":
+        found = list(_train(before[1:], current))
+    elif before[0] in commands:
+        found = list(_argparse(before[0], before[1:], current))
+    else:
+        found = []
+    return [word for word in found if word.startswith(current) and word.isprintable()]
+
+
+def for_bash(line: str, replaced: str, commands: Mapping[str, str]) -> list[str]:
+    """What bash may insert in the place of `replaced`, the end of `line`: bash inserts it as it stands.
+
+    Each is quoted for the place where `replaced` begins, and leaves the same quote open. bash closes it after the only
+    one, but not where that ends with a quote of the same kind.
+    """
+    words, places = _read_bash(line)
+    cut = len(line) - len(replaced)
+    if cut not in places or not line.endswith(replaced):
+        return []
+    quote, known = places[cut]
+    found = candidates(words[1:-1], words[-1], commands)
+    if not quote:
+        return [_quoted(word[known:].removesuffix(" "), "") + " " * word.endswith(" ") for word in found]
+    texts = [_quoted(word[known:].removesuffix(" "), quote) for word in found]
+    return [f"{text}{quote[-1]}" if len(texts) == 1 and text.endswith(quote[-1]) else text for text in texts]
+
+
+def _quoted(text: str, quote: str) -> str:
+    """Text as bash reads it inside this quote, or outside any; a ! is safe from the history in none but by a \\."""
+    if not quote:
+        return SPECIAL.sub(r"\\\g<0>", text)
+    if quote == "$'":
+        return re.sub(r"[\\']", r"\\\g<0>", text).replace("!", r"\041")
+    text = text.replace("'", r"'\''") if quote == "'" else re.sub(r'[$`"\\]', r"\\\g<0>", text)
+    return text.replace("!", rf"{quote}\!{quote}")
+
+
+def _read_bash(line: str) -> tuple[list[str], dict[int, tuple[str, int]]]:
+    """A line's words, the last one what is being typed, and for each place in that one the open quote and how many of
+    its letters are known by then; no places where bash would make something else of it, by a variable say."""
+    words, quote, places, plain = [""], "", {0: ("", 0)}, True
+    at = 0
+    while (token := TOKENS[quote].match(line, at)) is not None:
+        text, at = token[0], token.end()
+        if not quote and text[0] in " \t\n":
+            words, places, plain = [*words, ""] if len(places) > 1 else words, {}, True
+        elif not quote and text in ("'", '"', "$'"):
+            quote = text
+        elif quote and text == quote[-1]:
+            quote = ""
+        else:
+            plain = plain and not _is_active(text, quote, words[-1])
+            escape = len(text) == 2 or (text == "\\" and at == len(line) and quote != "'")
+            words[-1] += text[1:].strip("\n") if escape else text
+        places[at] = (quote, len(words[-1]))
+    return words, places if plain else {}
+
+
+def _is_active(token: str, quote: str, before: str) -> bool:
+    """Whether bash takes this for more than itself, after what the word has so far."""
+    if quote:
+        return token in {"'": "", "$'": "\\", '"': "$`"}[quote]
+    return token in ACTIVE or (token == "~" and before[-1:] in ("", "=", ":"))
+
+
+def _train(before: Sequence[str], current: str) -> Iterator[str]:
+    kind = TRAIN_OPTIONS.get(before[-1]) if before else None
+    if kind is not None:
+        yield from _of_kind(kind, current)
+        return
+    if current.startswith("-"):
+        yield from (f"{option} " for option in TRAIN_OPTIONS)
+        return
+    yield from _overrides(before, current, sweeping=bool({"-m", "--multirun"} & set(before)))
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """One call of add_argument in a command's source."""
+
+    names: tuple[str, ...]
+    kind: Kind
+    many: bool = False
+    """Whether it takes all the words that follow."""
+
+    @property
+    def is_option(self) -> bool:
+        """Or else it is known by its place."""
+        return self.names[0].startswith("-")
+
+
+def _argparse(command: str, before: Sequence[str], current: str) -> Iterator[str]:
+    arguments = arguments_of(command)
+    options = {name: argument for argument in arguments if argument.is_option for name in argument.names}
+    open_option, given = _read(before, options)
+    if current.startswith("-") and (open_option is None or open_option.many):
+        yield from (f"{name} " for name in (*options, "--help"))
+        return
+    placed = [argument for argument in arguments if not argument.is_option]
+    ends = next((place for place, argument in enumerate(placed) if argument.many), len(placed))
+    due = open_option or next(iter(placed[min(given, ends) :]), None)
+    if due is not None and due.kind is not None:
+        yield from _of_kind(due.kind, current, before)
+
+
+def _read(words: Sequence[str], options: Mapping[str, _Argument]) -> tuple[_Argument | None, int]:
+    """The option whose value is due after these words, if one is, and how many words stand for themselves."""
+    due: _Argument | None = None
+    given = 0
+    for word in words:
+        if word in options:
+            due = None if options[word].kind is None else options[word]
+        elif due is None:
+            given += not word.startswith("-")
+        elif not due.many:
+            due = None
+    return due, given
+
+
+def arguments_of(command: str) -> list[_Argument]:
+    """A command's arguments, read from its source: importing most commands takes torch's seconds."""
+    path = Path(__file__).parent / f"{command.replace('-', '_')}.py"
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except OSError:
+        return []
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "add_arguments")
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return [
+        _argument(call, constants)
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"
+    ]
+
+
+def _argument(call: ast.Call, constants: Mapping[str, ast.expr]) -> _Argument:
+    names = tuple(str(name.value) for name in call.args if isinstance(name, ast.Constant))
+    given = {word.arg: _literal(word.value, constants) for word in call.keywords if word.arg is not None}
+    if str(given.get("action", "")).startswith("store_"):
+        return _Argument(names, None)
+    many = given.get("nargs") in ("+", "*")
+    listed = given.get("choices")
+    if isinstance(listed, list | tuple | dict):
+        return _Argument(names, tuple(map(str, listed)), many)
+    return _Argument(names, str(given.get("metavar") or ""), many)
+
+
+def _literal(node: ast.expr, constants: Mapping[str, ast.expr]) -> object:
+    """A value that is written out, here or under a name of the file's own; list(NAME) is the NAME's."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "list" and node.args:
+        node = node.args[0]
+    if isinstance(node, ast.Name):
+        node = constants.get(node.id, node)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None  # only an import could resolve it
+
+
+def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = ()) -> Iterator[str]:
+    """Words for an argument with these choices, or with a metavar such as RUN or KEY=VALUE; else a file, say."""
+    if isinstance(kind, tuple):
+        yield from (f"{word} " for word in kind)
+    elif "data.KEY=VALUE" in kind:
+        yield from (f"{name} " for name in options_of("data"))
+        named = [name for name in before if name in options_of("data")]
+        chosen = {"data": named[-1]} if named else {}
+        keys = dict.fromkeys(key for key, _ in leaves(Config, chosen=chosen) if key.startswith("data."))
+        yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
+    elif "KEY=VALUE" in kind:
+        yield from _overrides(before, current, sweeping=False)
+    elif kind == "NAME":
+        yield from (f"{name} " for name in options_of("experiment"))
+    elif "RUN" in kind or "SWEEP" in kind:
+        yield from ("last ", "best ")
+        yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group of conf/; names that begin with _ are parts of others."""
+    folder = conf_dir() / group
+    return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
+
+
+def _chosen(before: Sequence[str]) -> dict[str, str]:
+    """Each group's option on this command line, or by conf/config.yaml."""
+    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
+    chosen = dict(re.findall(r"^  - (?:override )?([\w/]+): (\S+)$", text, flags=re.M))
+    return chosen | dict(word.split("=", 1) for word in before if re.match(r"[\w/]+=", word))
+
+
+def _overrides(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
+    """Hydra's words: GROUP=OPTION and KEY=VALUE; ++KEY=VALUE, as there is no key to add (+) or to remove (~)."""
+    chosen = _chosen(before)
+    values = _values(chosen, sweeping)
+    plus = "++" if current.startswith("+") else ""
+    key, equals, _ = current.removeprefix(plus).partition("=")
+    if equals:
+        if key == "resume":
+            yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+        elif not plus or key not in _groups():
+            yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
+        return
+    for name in [*values, *([] if plus else ["resume"])]:
+        if not plus or not (name in _groups() or "/" in name or name == "dry_run"):
+            yield f"{plus}{name}="
+
+
+def _values(chosen: Mapping[str, str], sweeping: bool) -> dict[str, tuple[str, ...]]:
+    """Every key that may be typed, with the values that can be listed."""
+    groups = [group for group in _groups() if group != "sweep" or sweeping]
+    values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
+    trackers = re.findall(r"\w+", chosen.get("logger", ""))
+    for key, hint in leaves(Config, chosen=chosen):
+        section, _, name = key.partition(".")
+        of_others = section == "logger" and name.split(".")[0] not in trackers
+        if not of_others and key not in NOT_TYPED and not (name == "name" and section in groups):
+            values[key] = choices(hint)
+    values["hydra.sweep.dir" if sweeping else "hydra.run.dir"] = ()
+    if not sweeping:
+        return values
+    values |= {key: choices(hint) for key, hint in leaves(SweepConfig, "sweep.")}
+    values["dry_run"] = ("true", "false")
+    values["hydra/sweeper"] = tuple(options_of("hydra/sweeper"))
+    values["hydra/launcher"] = ("basic", *options_of("hydra/launcher"))
+    for part in ("sweeper", "launcher"):
+        path = conf_dir() / "hydra" / part / f"{chosen.get(f'hydra/{part}', 'basic')}.yaml"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        values |= {f"hydra.{part}.{key}": () for key in re.findall(r"^([a-z]\w*):", text, flags=re.M)}
+    return values
+
+
+def _after_equals(current: str, values: Sequence[str], several: bool) -> Iterator[str]:
+    """One value, or with `several` one more after a comma or an opening bracket."""
+    place = max(current.rfind(","), current.rfind("[")) if several else -1
+    place = place if place >= 0 else current.index("=")
+    head, there = (
+        current[: place + 1],
+        re.findall(r"\w+", current.partition("=")[2][: -len(current[place + 1 :]) or None]),
+    )
+    end = "] " if "[" in head else " "
+    yield from (f"{head}{value}{end}" for value in values if value not in there)
+
+
+def _resumable(current: str, sweeping: bool) -> Iterator[str]:
+    yield from ["last "] if sweeping else ["last ", "best "]
+    yield from directories(current, runs=not sweeping, sweeps=sweeping)
+
+
+def directories(current: str, runs: bool, sweeps: bool) -> Iterator[str]:
+    """Run and sweep directories whose path begins with `current`, whole, and folders that may lead to some."""
+    if not current:  # where they usually are
+        for folder in ("outputs", "outputs/sweeps"):
+            yield from (place for place in _below(folder, "", runs, sweeps) if place.endswith(" "))
+        return
+    folder, slash, start = current.rpartition("/")
+    yield from _below(folder + slash, start, runs, sweeps)
+
+
+def _below(folder: str, start: str, runs: bool, sweeps: bool) -> Iterator[str]:
+    head = folder if not folder or folder.endswith("/") else f"{folder}/"
+    try:
+        entries = sorted(os.scandir(folder or "."), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if not entry.name.startswith(start) or entry.name.startswith(".") or not os.path.isdir(entry.path):
+            continue
+        path = f"{head}{entry.name}"
+        if path.startswith("-"):
+            continue  # it would be read as an option; ./-name is not
+        if os.path.exists(f"{path}/config.yaml"):
+            if runs:
+                yield f"{path} "
+        elif sweeps and os.path.exists(f"{path}/jobs.json"):
+            yield f"{path} "
+        else:
+            yield f"{path}/"

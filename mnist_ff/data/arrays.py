@@ -1,0 +1,122 @@
+"""What callers hand over as numbers, of any library, to tensors of ours; or what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mnist_ff.errors import ConfigError, DataError
+from mnist_ff.runs.records import CLASSES
+
+NUMBERS = "biuf"
+"""numpy's kinds of numbers: bool, signed, unsigned, floating."""
+KINDS = {
+    "c": "complex numbers; take their real part",
+    "M": "dates",
+    "m": "spans of time",
+    "V": "records; take one of their fields",
+    "O": "Python objects; give a numeric dtype, as .astype('float32') makes",
+}
+"""What else an array may hold, by numpy's letter."""
+
+
+def numbers_of(values: Any, where: str) -> list[float]:
+    """A line of numbers as floats. Errors: ConfigError."""
+    try:
+        numbers = _tensor(values, where)
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+    if numbers.ndim != 1:
+        raise ConfigError(f"{where}: has the shape {tuple(numbers.shape)}; give one number a batch")
+    return numbers.double().tolist()
+
+
+def pixels_of(images: Any, where: str) -> torch.Tensor:
+    """uint8 pixels as they are, or floats in [0, 1] as float32. Errors: DataError."""
+    pixels = _tensor(images, where)
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise DataError(f"{where}: images are {pixels.dtype}; give uint8, or floats in [0, 1]")
+    pixels = pixels.float()
+    if pixels.numel() and not (0 <= float(pixels.min()) <= float(pixels.max()) <= 1):  # NaN is outside too
+        raise DataError(f"{where}: float images must lie in [0, 1]; divide by 255")
+    return pixels
+
+
+def classes_of(labels: Any, where: str) -> torch.Tensor:
+    """Labels as (N,) int64, from whole numbers (N,) or (N, 1), or one-hot rows (N, 10). Errors: DataError."""
+    given = _tensor(labels, where)
+    classes = given.double() if given.is_floating_point() else given.long()
+    if classes.ndim == 2 and classes.shape[1] == 1:
+        classes = classes[:, 0]
+    if classes.ndim == 2:
+        ones = (classes == 1).sum(1)
+        if classes.shape[1] != CLASSES or not bool(((ones == 1) & ((classes != 0).sum(1) == 1)).all()):
+            raise DataError(f"{where}: labels of shape {tuple(classes.shape)} are not one-hot rows of {CLASSES}")
+        return classes.argmax(1)
+    if classes.is_floating_point() and not bool((classes == classes.round()).all()):
+        raise DataError(f"{where}: labels must be whole numbers")
+    return classes.long()
+
+
+def _tensor(values: Any, where: str) -> torch.Tensor:
+    """Numbers of any kind as a tensor on the CPU, with their own precision. Errors: DataError."""
+    if isinstance(values, torch.Tensor):
+        return _own(values, where)
+    if isinstance(values, list | tuple) and values and all(isinstance(value, torch.Tensor) for value in values):
+        try:
+            return torch.stack([_own(value, where) for value in values])
+        except RuntimeError as error:
+            raise DataError(f"{where}: {error}") from None
+    if hasattr(values, "tocoo") and hasattr(values, "nnz"):  # np.asarray would make one object of it
+        raise DataError(f"{where}: is sparse; give .toarray()")
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise DataError(f"{where}: some of it is masked; give .filled(value)")
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # of whatever library it is
+        raise DataError(f"{where}: not numbers ({error})") from None
+    if array.dtype.kind not in NUMBERS:
+        raise DataError(f"{where}: not numbers but {KINDS.get(array.dtype.kind, 'text')}")
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (2, 4, 8):
+        array = array.astype(np.float64)  # torch has no longer ones
+    native = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(array, native, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"]))
+
+
+def _own(tensor: torch.Tensor, where: str) -> torch.Tensor:
+    """A tensor of any kind as an ordinary one on the CPU. Errors: DataError."""
+    if tensor.is_nested:
+        raise DataError(f"{where}: is nested; give torch.stack(tensor.unbind()), all of one size")
+    if tensor.layout != torch.strided:
+        kind = "in the layout mkldnn" if tensor.is_mkldnn else "sparse"
+        raise DataError(f"{where}: is {kind}; give .to_dense()")
+    if tensor.is_complex():
+        raise DataError(f"{where}: not numbers but {KINDS['c']}")
+    if tensor.is_meta:
+        raise DataError(f"{where}: is on the device meta, which holds no numbers")
+    if torch._C._functorch.is_batchedtensor(tensor):
+        raise DataError(f"{where}: is one of torch.vmap's batched tensors; call this outside torch.vmap")
+    try:
+        plain = _plain(tensor)
+        plain[(slice(1),) * plain.ndim].double().tolist()  # kinds without readable numbers fail here
+    except Exception as error:  # a subclass of the caller's may fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise DataError(
+            f"{where}: the numbers of this {type(tensor).__name__} of {tensor.dtype} cannot be read ({reason});"
+            " give an ordinary tensor"
+        ) from None
+    return plain
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    plain = tensor.detach().as_subclass(torch.Tensor).cpu().resolve_neg()
+    plain = plain.clone() if plain.is_inference() else plain
+    if type(plain) is not torch.Tensor:  # a subclass that wraps tensors stays one
+        raise TypeError("it wraps other tensors")
+    return plain

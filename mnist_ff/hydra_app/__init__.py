@@ -1,1 +1,0 @@
-"""Hydra to plain Python and back. Nothing outside this folder imports hydra."""

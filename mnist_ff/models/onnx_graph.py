@@ -1,0 +1,90 @@
+"""The network as an ONNX graph, written node by node: a few Gemm and activations need no exporter.
+
+Needs the extra onnx. Opset 13 and IR version 7 (onnx 1.8, 2020) are read by every runtime since; GELU and SiLU, which
+are operators of later opsets, are written out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_ff.runs.records import CLASSES, INPUTS
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+OPSET, IR_VERSION = 13, 7
+INPUT = "images"
+Layers = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def output_name(softmax: bool) -> str:
+    """The graph's output."""
+    return "probabilities" if softmax else "logits"
+
+
+def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[str, str]) -> ModelProto:
+    """The graph from images (B, 784) float32 in [0, 1] to logits or probabilities (B, 10); B is left open.
+
+    `layers` are weights (out, in) and biases (out,), the first first; `facts` go into the model's metadata.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes: list[NodeProto] = []
+    constants = [
+        numpy_helper.from_array(array, f"{number}.{kind}")
+        for number, layer in enumerate(layers)
+        for kind, array in zip(("weight", "bias"), layer, strict=True)
+    ]
+    value = INPUT
+    for number in range(len(layers)):
+        last = number == len(layers) - 1
+        to = "logits" if last else f"{number}.sum"
+        nodes.append(helper.make_node("Gemm", [value, f"{number}.weight", f"{number}.bias"], [to], transB=1))
+        if not last:
+            made, used = _activation(activation, to, str(number))
+            nodes += made
+            constants += [numpy_helper.from_array(np.array(number, np.float32), name) for name, number in used.items()]
+        value = nodes[-1].output[0]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1))
+    graph = helper.make_graph(
+        nodes,
+        "mnist-ff",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["B", INPUTS])],
+        [helper.make_tensor_value_info(output_name(softmax), TensorProto.FLOAT, ["B", CLASSES])],
+        constants,
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="mnist-ff")
+    helper.set_model_props(model, dict(facts))
+    return model
+
+
+def _activation(name: str, value: str, layer: str) -> tuple[list[NodeProto], dict[str, float]]:
+    """The nodes from `value` to its activation, and the constants by name that they use."""
+    from onnx import helper
+
+    def node(operator: str, inputs: Sequence[str], output: str, **options: Any) -> NodeProto:
+        return helper.make_node(operator, list(inputs), [f"{layer}.{output}"], **options)
+
+    simple = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+    if name in simple:
+        return [node(simple[name], [value], "out")], {}
+    if name == "silu":  # x sigmoid(x)
+        return [node("Sigmoid", [value], "gate"), node("Mul", [value, f"{layer}.gate"], "out")], {}
+    assert name == "gelu", name  # x (1 + erf(x / sqrt 2)) / 2
+    constants = {f"{layer}.root": math.sqrt(2), f"{layer}.one": 1.0, f"{layer}.half": 0.5}
+    nodes = [
+        node("Div", [value, f"{layer}.root"], "scaled"),
+        node("Erf", [f"{layer}.scaled"], "erf"),
+        node("Add", [f"{layer}.erf", f"{layer}.one"], "plus"),
+        node("Mul", [value, f"{layer}.plus"], "twice"),
+        node("Mul", [f"{layer}.twice", f"{layer}.half"], "out"),
+    ]
+    return nodes, constants

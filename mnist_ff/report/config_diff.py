@@ -1,0 +1,58 @@
+"""A run's config as the difference from conf/: what someone chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_ff.analysis.ranking import ASIDE, text
+from mnist_ff.config.schema import Config, conf_dir, config_to_dict, flat, read_yaml
+
+GROUPS = ("data", "model", "optimizer", "schedule", "augment", "trainer")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key that is not at its default, both values as people type them."""
+
+    key: str
+    value: str
+    default: str
+
+
+def differences(config: Config) -> list[Difference]:
+    """The keys that differ from conf/: another option of a group, or another value than its option's.
+
+    Left out are where the data came from, and threads, which null leaves to the machine and every run records.
+    Errors: ConfigError when conf/ cannot be read.
+    """
+    values = flat(config_to_dict(config))
+    top = read_yaml(conf_dir() / "config.yaml")
+    chosen = {group: option for entry in top["defaults"] if isinstance(entry, dict) for group, option in entry.items()}
+    defaults: dict[str, Any] = {key: value for key, value in top.items() if key in values}
+    found = []
+    for group in GROUPS:
+        option = values.get(f"{group}.name", chosen[group])
+        if option != chosen[group]:
+            found.append(Difference(group, str(option), str(chosen[group])))
+        defaults |= {f"{group}.{key}": value for key, value in _option(conf_dir() / group, option).items()}
+    for key, value in values.items():
+        known = key in defaults and key not in ASIDE and key != "trainer.threads"
+        if known and text(value) != text(defaults[key]):
+            found.append(Difference(key, text(value), text(defaults[key])))
+    return found
+
+
+def _option(folder: Path, name: str) -> dict[str, Any]:
+    """The keys of an option of a group, with those of the files that it is made of."""
+    values = read_yaml(folder / f"{name}.yaml")
+    merged: dict[str, Any] = {}
+    for base in _bases(values):
+        merged |= _option(folder, base)
+    return merged | {key: value for key, value in values.items() if key != "defaults"}
+
+
+def _bases(values: dict[str, Any]) -> Iterator[str]:
+    return (entry for entry in values.get("defaults", []) if isinstance(entry, str) and entry != "_self_")

@@ -1,0 +1,123 @@
+"""predictions.safetensors to what a page shows of it: who was taken for whom, how often, and with what pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_ff.report.mislabelled import MISLABELLED
+from mnist_ff.report.packing import packed, rounded
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import CLASSES, SIDE
+from mnist_ff.runs.tensors import FLOATS, WHOLE, opened_tensors
+
+LARGEST = 64 << 20
+"""Bytes of a predictions.safetensors that is read; 60,000 answers take 3 MB."""
+MOST_IMAGES = 900
+"""In a page; 784 bytes each, a third more as base64."""
+WORST = 25
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A network's answers to the test images, and the pixels of some of them."""
+
+    probabilities: NDArray[np.float32]
+    """(N, 10)."""
+    answers: NDArray[np.int64]
+    """(N,)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+    rows: NDArray[np.int64]
+    """(K,) the places of the images that were kept, mistakes first, the worst of each kind before the others."""
+    images: NDArray[np.uint8]
+    """(K, 28, 28)."""
+
+
+def read_answers(run: Run) -> Answers:
+    """A run's answers; of one that kept its 25 worst images only, those. Errors: BadRunError."""
+    path = run.file("predictions.safetensors")
+    with opened_tensors(path, LARGEST) as saved:
+        kept = "kept" if "kept_rows" in saved.keys() else "worst"  # noqa: SIM118 (it is no dict)
+        names = {"probabilities": FLOATS, "answers": WHOLE, "labels": WHOLE}
+        kinds = {**names, f"{kept}_rows": WHOLE, f"{kept}_images": ("U8",)}
+        found = [_tensor(saved, name, kind) for name, kind in kinds.items()]
+        probabilities, given, labels = found[0].astype(np.float32), found[1].astype(np.int64), found[2].astype(np.int64)
+        answers = Answers(probabilities, given, labels, found[3].astype(np.int64)[:MOST_IMAGES], found[4][:MOST_IMAGES])
+        _check(answers)
+    return answers
+
+
+def _tensor(saved: Any, name: str, kinds: tuple[str, ...]) -> NDArray[Any]:
+    """Errors: ValueError, SafetensorError."""
+    if saved.get_slice(name).get_dtype() not in kinds:
+        raise ValueError(f"{name} is of another type")
+    return np.asarray(saved.get_tensor(name))
+
+
+def _check(found: Answers) -> None:
+    """See that the shapes fit and every number names a class or an image. Errors: ValueError."""
+    count = len(found.labels)
+    shapes = [found.probabilities.shape, found.answers.shape, found.rows.shape, found.images.shape]
+    if shapes != [(count, CLASSES), (count,), (len(found.images),), (len(found.images), SIDE, SIDE)] or not count:
+        raise ValueError("its tensors do not fit each other")
+    for values, limit in ((found.answers, CLASSES), (found.labels, CLASSES), (found.rows, count)):
+        if values.size and not (values.min() >= 0 and values.max() < limit):
+            raise ValueError("it holds classes or images that are not there")
+
+
+def confusion(found: Answers) -> NDArray[np.int64]:
+    """(10, 10) images by label, down, and answer, across."""
+    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+    np.add.at(counts, (found.labels, found.answers), 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """What was answered of one class; shares are 0 where nothing was answered or there is nothing to find."""
+
+    name: int
+    images: int
+    answers: int
+    precision: float
+    recall: float
+    f1: float
+
+
+def class_rows(counts: NDArray[np.int64]) -> list[ClassRow]:
+    """A row a class, from the confusion matrix."""
+    rows = []
+    for name in range(CLASSES):
+        right, images, answers = int(counts[name, name]), int(counts[name].sum()), int(counts[:, name].sum())
+        precision, recall = right / max(answers, 1), right / max(images, 1)
+        rows.append(ClassRow(name, images, answers, precision, recall, 2 * right / max(images + answers, 1)))
+    return rows
+
+
+def image_part(found: Answers, data: str) -> dict[str, Any]:
+    """The kept images for a page's script, with what was answered; the worst 25 mistakes by their places among them.
+
+    Of MNIST itself those with a wrong label are marked with what people see in them.
+    """
+    labels, answers = found.labels[found.rows], found.answers[found.rows]
+    given = found.probabilities[found.rows, labels]
+    mistakes = np.flatnonzero(answers != labels)
+    known = {row: _seen(digit) for row, digit in MISLABELLED.items()} if data == "mnist" else {}
+    return {
+        "pixels": packed(found.images, "u1"),
+        "rows": found.rows.tolist(),
+        "labels": labels.tolist(),
+        "answers": answers.tolist(),
+        "sure": rounded(found.probabilities[found.rows, answers], 6),
+        "given": rounded(given, 6),
+        "really": [known.get(row) for row in found.rows.tolist()],
+        "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:WORST].tolist(),
+    }
+
+
+def _seen(digit: int | None) -> str:
+    return "unclear" if digit is None else str(digit)

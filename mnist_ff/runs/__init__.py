@@ -1,0 +1,1 @@
+"""Run directories: their files, what they hold, finding them."""

@@ -1,0 +1,105 @@
+"""Places in a config: where data comes from and who hears of a run.
+
+A run directory may come from anybody. Its places are asked and written to only where this user chose them: they carry a
+seal, made with a key that lies in the user's own folder and in no run directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mnist_ff.config.paths import home_folder
+from mnist_ff.config.schema import Config, LoggerConfig, config_to_dict
+from mnist_ff.errors import ConfigError
+
+KEY_BYTES = 32
+DATA_PLACES = ("root", "mirrors")
+
+
+def seal(content: Config | Sequence[str]) -> str | None:
+    """The seal of a config's places, or of words: 64 hex digits; None where this user has no folder for the key."""
+    key = _key()
+    text = _places(content) if isinstance(content, Config) else json.dumps(list(content))
+    return None if key is None else hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def is_own(content: Config | Sequence[str], found: Any) -> bool:
+    """Whether `found` is the seal that this user put on the same places or words."""
+    if not isinstance(found, str):
+        return False
+    expected = seal(content)
+    return expected is not None and hmac.compare_digest(expected.encode(), found.encode("utf-8", "replace"))
+
+
+def inside_the_run(logger: LoggerConfig) -> list[str]:
+    """The trackers that write into the run's own directory and ask nobody, whoever chose them."""
+    board, wandb = logger.tensorboard, logger.wandb
+    names = ["tensorboard"] if board is not None and board.directory is None else []
+    return [*names, *(["wandb"] if wandb is not None and wandb.directory is None and wandb.mode != "online" else [])]
+
+
+def elsewhere(logger: LoggerConfig) -> dict[str, str]:
+    """The other trackers, with the place of each."""
+    found: dict[str, str] = {}
+    if logger.tensorboard is not None:
+        found["tensorboard"] = str(logger.tensorboard.directory)
+    if logger.mlflow is not None:
+        found["mlflow"] = logger.mlflow.tracking_uri
+    if logger.wandb is not None:
+        found["wandb"] = "online" if logger.wandb.mode == "online" else str(logger.wandb.directory)
+    inside: Sequence[str] = inside_the_run(logger)
+    return {name: place for name, place in found.items() if name not in inside}
+
+
+def _places(config: Config) -> str:
+    plain = config_to_dict(config)
+    data = {key: plain["data"].get(key) for key in DATA_PLACES}
+    return json.dumps({"data": data, "logger": plain.get("logger", {})}, sort_keys=True)
+
+
+def _key() -> bytes | None:
+    """This user's key, made at its first use. Two processes that make it at once get the same one."""
+    with suppress(OSError, ConfigError):  # the latter: nobody's home is known
+        path = user_folder() / "key"
+        return _read(path) or _made(path)
+    return None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return content if len(content) == KEY_BYTES else None
+
+
+def _made(path: Path) -> bytes | None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".key.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+    try:
+        os.link(temporary, path)  # fails where another process was first
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return _read(path)
+
+
+def user_folder() -> Path:
+    """Where this user's key is kept. Errors: ConfigError for a user without a home."""
+    below = {"win32": Path("AppData", "Local"), "darwin": Path("Library", "Application Support")}
+    named = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_STATE_HOME")
+    base = os.environ.get(named)
+    return Path(base or home_folder("the key") / below.get(sys.platform, Path(".local", "state"))) / "mnist-ff"

@@ -1,0 +1,148 @@
+"""What a search has found so far: a file of its sweep directory, to be shown without Optuna."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mnist_ff.errors import BadRunError, MissingFileError, printable
+from mnist_ff.files import write_text
+from mnist_ff.runs.reading import Fields, read_json
+
+SEARCH = "search.json"
+SHOWN = 20
+"""Repeated trials that a line names."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A trial that could be no job: its values are impossible together."""
+
+    number: int
+    words: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A trial that was not trained, as an earlier one had its configuration."""
+
+    number: int
+    words: tuple[str, ...]
+    of: int
+    """The number of the trial that has been trained."""
+    value: float
+    """That one's."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study knows: its best trial, what mattered, and how many trials ended how."""
+
+    study: str
+    storage: str
+    """Without a password."""
+    objective: str
+    n_trials: int
+    counts: Mapping[str, int]
+    """complete, pruned, failed, running and waiting trials."""
+    best_trial: int | None
+    best_value: float | None
+    best_words: Mapping[str, str]
+    importance: Mapping[str, float]
+    """Share of each key in the spread of the objective (PED-ANOVA, Watanabe et al. 2023); empty below two results."""
+    grid: int | None = None
+    """How many different trials there are, where sampler=grid goes through them; None: no end."""
+    refused: tuple[Refused, ...] = ()
+    """The trials of this sweep's directory that failed before they had a run."""
+    repeated: tuple[Repeated, ...] = ()
+    """The trials of this sweep's directory that have an earlier one's result, and no run."""
+
+    @property
+    def smallest_loss(self) -> bool:
+        """Whether the search looks for that, and not for the largest accuracy."""
+        return self.objective == "validation_loss"
+
+
+def write_finding(directory: Path, finding: Finding) -> None:
+    """Put search.json into the sweep's directory, whole. Errors: OSError."""
+    write_text(directory / SEARCH, json.dumps(asdict(finding), indent=1, allow_nan=False) + "\n")
+
+
+def read_finding(directory: Path) -> Finding | None:
+    """What the search in this sweep directory found; None where there is none, or none of ours."""
+    try:
+        return load_finding(directory)
+    except BadRunError:
+        return None
+
+
+def load_finding(directory: Path) -> Finding | None:
+    """The same, None only where there is none. Errors: BadRunError naming the file and the field."""
+    path = directory / SEARCH
+    try:
+        return _finding(Fields(read_json(path)))
+    except MissingFileError:
+        return None
+    except ValueError as error:
+        raise BadRunError(f"{path}: not what a search found ({error})") from None
+
+
+def _finding(values: Fields) -> Finding:
+    counts, words, importance = (values.fields(key) for key in ("counts", "best_words", "importance"))
+    younger = {"grid": None, "refused": [], "repeated": [], **values.values}
+    return Finding(
+        study=printable(values.text("study")),
+        storage=printable(values.text("storage")),
+        objective=printable(values.text("objective")),
+        n_trials=values.whole("n_trials"),
+        counts={printable(name): counts.whole(name) for name in counts.values},
+        best_trial=values.whole_or_null("best_trial"),
+        best_value=None if values.values.get("best_value", "") is None else values.number("best_value"),
+        best_words={printable(key): printable(words.text(key)) for key in words.values},
+        importance={printable(key): importance.number(key) for key in importance.values},
+        grid=Fields(younger).whole_or_null("grid"),
+        refused=tuple(_refused(Fields(trial, "a refused trial")) for trial in Fields(younger).items("refused")),
+        repeated=tuple(_repeated(Fields(trial, "a repeated trial")) for trial in Fields(younger).items("repeated")),
+    )
+
+
+def _refused(values: Fields) -> Refused:
+    words = tuple(map(printable, values.texts("words")))
+    return Refused(values.whole("number"), words, printable(values.text("reason")))
+
+
+def _repeated(values: Fields) -> Repeated:
+    words = tuple(map(printable, values.texts("words")))
+    return Repeated(values.whole("number"), words, values.whole("of"), values.number("value"))
+
+
+def further(finding: Finding) -> tuple[str, int | None] | None:
+    """What a next call would do, and the n_trials to give it, None for the search's own; None: nothing is left."""
+    counts = finding.counts
+    if counts.get("waiting", 0):
+        return "go on with the search", None
+    if counts.get("running", 0):
+        return None
+    most = 2 * finding.n_trials if finding.grid is None else min(2 * finding.n_trials, finding.grid)
+    return ("search further", most) if most > finding.n_trials else None
+
+
+def lines(finding: Finding) -> list[str]:
+    """The finding for people, a fact a line."""
+    counted = ", ".join(f"{count} {name}" for name, count in finding.counts.items() if count)
+    said = [f"study {finding.study} in {finding.storage}: {finding.n_trials} trials in all, {counted}"]
+    if finding.best_trial is not None and finding.best_value is not None:
+        words = " ".join(f"{key}={word}" for key, word in finding.best_words.items())
+        what = finding.objective.replace("_", " ")
+        said.append(f"best trial {finding.best_trial}: {what} {finding.best_value:.4f}  {words}")
+    if finding.repeated:
+        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in finding.repeated[:SHOWN])
+        more = f" and {len(finding.repeated) - SHOWN} more" if len(finding.repeated) > SHOWN else ""
+        said.append(f"trials that were not trained again, and the ones with their configuration: {pairs}{more}")
+    if finding.importance:
+        shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in finding.importance.items())
+        said.append(f"importance (PED-ANOVA): {shares}")
+    return said

@@ -1,0 +1,95 @@
+"""The pictures and the page of a run, from its directory alone. One that fails is a warning, never a lost run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Callable, Sequence
+
+from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import title_of
+from mnist_ff.errors import RunError
+from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.directory import REPORT, Run
+
+log = logging.getLogger("mnist_ff")
+
+PLOTS = "plots"
+DRAWN_FROM = ("batches.csv", "model.safetensors", "predictions.safetensors")
+"""Files that a run writes at its end; what is older than one of them shows another state of the run."""
+
+
+def draw(
+    run: Run,
+    title: str,
+    warn: Callable[[str], None],
+    stopped: Callable[[], object] = lambda: None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Draw a run's pictures, or those of `names`; none that has not begun when `stopped` answers."""
+    try:
+        from mnist_ff.analysis.plots import draw_run
+
+        failures = draw_run(run, title, names, stopped)
+    except Exception as error:
+        failures = {"all": error}
+    for picture, failure in failures.items():
+        log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
+        warn(f"no picture {picture} ({failure})")
+
+
+def write_page(run: Run, warn: Callable[[str], None]) -> None:
+    """Write report.html, when the numbers are safe."""
+    try:
+        from mnist_ff.report.run_page import write_report
+
+        write_report(run)
+    except Exception as error:
+        log.warning("no report:\n%s", "".join(traceback.format_exception(error)))
+        warn(f"no {REPORT} ({error})")
+
+
+def complete(run: Run, config: Config, warn: Callable[[str], None], page: bool = True) -> list[str]:
+    """Make what a run that has ended should have and does not, as after a kill or a signal: pictures, and the page.
+
+    Temporary files that a killed process left are removed. Returns what was made, by its name in the directory.
+    Errors: BadRunError when its summary cannot be read; RunError for links in the place of its files.
+    """
+    if not os.access(run.path, os.W_OK):
+        return []
+    for folder in (run.path, run.file(PLOTS)):
+        if folder.is_symlink() and folder != run.path:
+            raise RunError(f"{folder}: is a link; a run's files are written into its own directory only")
+        remove_leftovers(folder)
+    summary = run.summary()
+    if summary is None or not config.trainer.plots:
+        return []
+    names = _missing_pictures(run) if run.file("model.safetensors").exists() else []
+    if names:
+        title = title_of(summary.data or config.data.name, summary.data_instead_of)
+        draw(run, title if config.name is None else f"{config.name}: {title}", warn, names=names)
+    made = [name for name in (f"{PLOTS}/{name}.png" for name in names) if run.file(name).exists()]
+    if page and not _is_current(run, REPORT):
+        write_page(run, warn)
+        made += [REPORT] if run.file(REPORT).exists() else []
+    return made
+
+
+def _missing_pictures(run: Run) -> list[str]:
+    from mnist_ff.analysis.plots import drawings_of
+
+    return [name for name in drawings_of(run) if not _is_current(run, f"{PLOTS}/{name}.png")]
+
+
+def _is_current(run: Run, name: str) -> bool:
+    """Whether a file is there and shows the run's last state."""
+    own = _changed(run, name)
+    return own is not None and all(own >= (_changed(run, source) or 0) for source in DRAWN_FROM)
+
+
+def _changed(run: Run, name: str) -> int | None:
+    try:
+        return run.file(name).stat().st_mtime_ns
+    except OSError:
+        return None

@@ -1,0 +1,76 @@
+"""What is left of a run that failed: one line that says why, and a summary."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
+from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.reading import read_lines
+from mnist_ff.runs.records import Summary
+from mnist_ff.session.timing import Clock
+
+log = logging.getLogger("mnist_ff")
+
+
+@contextmanager
+def failures_of_the_machine(run: Run) -> Iterator[None]:
+    """A full disk and too little memory in one line each; the files written before are whole."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or run.path
+        raise RunError(f"{where}: {error.strerror or error}; what was written before is kept") from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise RunError(_no_memory(error)) from error
+    except RuntimeError as error:  # as the CPU's allocators report it
+        if any(words in str(error) for words in ("not enough memory", "out of memory", "allocate memory")):
+            raise RunError(_no_memory(error)) from error
+        raise
+
+
+def _no_memory(error: BaseException) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
+
+
+def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) -> None:
+    """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
+    bug = not isinstance(error, MnistError)
+    if bug:
+        log.error("failed:\n%s", traceback.format_exc())
+    run.write_summary(
+        Summary(
+            status=status_of(error),
+            cause="".join(traceback.format_exception(error)) if bug else str(error),
+            score=None,
+            epochs=_rows_written(run, "epochs.csv", EPOCH_COLUMNS),
+            steps=_rows_written(run, "batches.csv", BATCH_COLUMNS),
+            parameters=0,
+            seed=config.seed or 0,
+            name=config.name,
+            data=config.data.name,
+            data_instead_of=getattr(config.data, "instead_of", None),
+            seconds=clock.total(),
+        )
+    )
+
+
+def status_of(error: BaseException) -> str:
+    """How a run ended that this error ended."""
+    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted", Stopped: "interrupted"}
+    return statuses.get(type(error), "failed")
+
+
+def _rows_written(run: Run, name: str, columns: tuple[str, ...]) -> int:
+    """How many rows a file has; 0 for one that is not there or none of ours."""
+    try:
+        return sum(1 for _ in read_lines(run.file(name), columns))
+    except BadRunError:
+        return 0

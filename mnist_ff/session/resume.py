@@ -1,0 +1,235 @@
+"""Go on with a run, or repeat one: which run, which config, and what may change."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mnist_ff.analysis.console import note
+from mnist_ff.analysis.rows import sweeps_below
+from mnist_ff.config.schema import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
+from mnist_ff.data.catalog import in_own_place
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.optim.schedule import depends_on_length
+from mnist_ff.runs.directory import (
+    AUGMENTED,
+    BEST,
+    CHECKPOINT,
+    LAST,
+    PREVIOUS,
+    Run,
+    began,
+    chosen,
+    runs_below,
+    sweep_began,
+)
+from mnist_ff.runs.jobs import read_plan, state_of
+from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
+from mnist_ff.runs.reading import is_folder, is_taken
+from mnist_ff.runs.records import EARLY
+from mnist_ff.runs.search_result import load_finding
+
+FREE = {
+    "data.mirrors",
+    "data.root",
+    "trainer.checkpoint_epochs",
+    "trainer.checkpoint_every",
+    "trainer.epochs",
+    "trainer.evaluate_every",
+    "trainer.plots",
+    "trainer.score_train",
+    "trainer.sync_every",
+}
+"""Keys that do not change what was trained so far, nor the steps to come."""
+WARNED = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
+"""Keys that change the steps to come: allowed, said aloud and recorded."""
+
+LOGGER = "logger"
+"""The section of the trackers: a resume may change it, and then records it whole."""
+
+
+def find_run(word: str, root: Path) -> Run:
+    """The run that a word names: a directory; last, the newest in `root` that did not finish; or best, for more epochs.
+
+    Errors: BadRunError.
+    """
+    if word != LAST or is_folder(Path(word)):
+        return Run.open(chosen(word, note, root))
+    for path in sorted(runs_below(root), key=began, reverse=True):
+        run = Run(path)
+        with suppress(BadRunError):  # a broken directory is not the one that is meant
+            run.config()
+            summary = run.summary()
+            if summary is None or summary.status == "interrupted":
+                note(f"last is {run.path}: the newest that did not finish")
+                return run
+    raise BadRunError(f"resume=last: no run in {root}/ is unfinished")
+
+
+def find_sweep(word: str, root: Path) -> Path:
+    """The sweep directory that a word names: itself, or last: the newest sweep in `root` with something left to do.
+
+    Errors: BadRunError.
+    """
+    if word == BEST:
+        raise BadRunError(
+            "resume=best: is a run: mnist-ff train resume=best trainer.epochs=N gives it more epochs; with -m there is "
+            "last, the newest sweep with something left, or a sweep directory"
+        )
+    if word != LAST or is_folder(Path(word)):
+        return Path(word)
+    for sweep in sorted(sweeps_below(root), key=sweep_began, reverse=True):
+        with suppress(BadRunError, OSError):
+            if _has_something_left(sweep):
+                note(f"last is {sweep}: the newest sweep with something left")
+                return sweep
+    raise BadRunError(f"resume=last: no sweep in {root}/ has something left to do")
+
+
+def _has_something_left(sweep: Path) -> bool:
+    """Whether a resume would run something: an unfinished job, or of a search a trial that has not ended."""
+    plan, finding = read_plan(sweep), load_finding(sweep)
+    if finding is not None:
+        return sum(finding.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < finding.n_trials
+    return any(state_of(sweep, job) != "finished" for job in plan.jobs)
+
+
+def recipe(config: Config) -> str:
+    """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
+    values = flat(lasting(config))
+    kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def changed(base: Config, values: Mapping[str, Any]) -> Config:
+    """A config with some dotted keys set, or all trackers at once. Errors: ConfigError."""
+    plain = config_to_dict(base)
+    for key, value in values.items():
+        if key not in known_keys() and key != LOGGER:
+            raise ConfigError(f"{key}: there is no such key{nearest(key, known_keys())}")
+        *sections, name = key.split(".")
+        place = plain
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return config_from(plain)
+
+
+def earlier_changes(run: Run) -> dict[str, Any]:
+    """What the resumes before this one changed, taken together. Errors: BadRunError."""
+    merged: dict[str, Any] = {}
+    history = run.environment().get("history")
+    if not isinstance(history, list):
+        raise BadRunError(f"{run.file('environment.json')}: has no history of resumes")
+    for entry in history:
+        if not isinstance(entry, dict) or not isinstance(entry.get("changes"), dict):
+            raise BadRunError(f"{run.file('environment.json')}: its history is not one of ours")
+        merged |= entry["changes"]
+    return merged
+
+
+def saved_config(run: Run) -> Config:
+    """The config that the run was last trained with. Errors: BadRunError."""
+    config = run.config()
+    if not is_taken(run.file("environment.json")):
+        return config
+    try:
+        return changed(config, earlier_changes(run))
+    except BadRunError:
+        raise
+    except ConfigError as error:
+        raise BadRunError(f"{run.file('environment.json')}: its history: {error}") from None
+
+
+def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What a resume must change of places that somebody else chose, and a line for each: data comes from this user's
+    cache and mirrors, and a tracker that would be told outside of the directory is not told.
+
+    A run that this user began keeps its places, and so do those `given` on the command line. Errors: BadRunError.
+    """
+    saved = saved_config(run)
+    if is_own(saved, _sealed(run)):
+        return {}, []
+    return foreign_places(saved, given, str(run.path))
+
+
+def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """This user's own values of a config's places, by dotted key, where they differ and are not `given`; what to say.
+
+    Trackers that write into the run's own directory stay; all others are left out.
+    """
+    before, own = config_to_dict(saved), in_own_place(saved.data)
+    now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
+    keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
+    values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
+    said = [f"{where}: its data.{key} is not used; data.{key}=... on the command line names one" for key in keys]
+    left = {} if LOGGER in given else elsewhere(saved.logger)
+    for name, place in left.items():
+        said.append(f"{where}: its {name} ({place}) hears nothing; logger={name} on the command line names a place")
+    if left:
+        values[LOGGER] = {name: keys for name, keys in before[LOGGER].items() if name not in left}
+    return values, said
+
+
+def places_of(config: Config) -> dict[str, Any]:
+    """A config's places by dotted key: where data comes from, and all trackers at once."""
+    plain = config_to_dict(config)
+    data = {f"data.{key}": plain["data"][key] for key in DATA_PLACES if key in plain["data"]}
+    return {**data, LOGGER: plain.get(LOGGER, {})}
+
+
+def _sealed(run: Run) -> Any:
+    """The seal on the places of the run as it was last trained."""
+    if not is_taken(run.file("environment.json")):
+        return None
+    environment = run.environment()
+    return [environment, *environment["history"]][-1].get("places")
+
+
+def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:
+    """The config to go on with, the changes to record, and what to warn of.
+
+    Errors: ConfigError for a change that would make it another experiment.
+    """
+    saved = saved_config(run)
+    config = changed(saved, values)
+    old, new = flat(experiment(saved)), flat(experiment(config))
+    changes = {key: new[key] for key in new if new[key] != old[key]}
+    for key in changes:
+        if key not in FREE | WARNED:
+            raise ConfigError(
+                f"{key}={new[key]}: the run was trained with {old[key]}; a resume goes on, it does not begin anew\n"
+                f"mnist-ff train --config-of {run.path} {key}=... makes a new run of it"
+            )
+    if config.logger != saved.logger:
+        changes[LOGGER] = config_to_dict(config).get(LOGGER, {})
+    epochs = config.trainer.epochs
+    warnings = [f"{key} goes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
+    if "trainer.epochs" in changes and depends_on_length(config.schedule):
+        warnings.append(
+            f"trainer.epochs goes from {old['trainer.epochs']} to {epochs}: the batches to come have the rates of "
+            f"schedule={config.schedule.name} over {epochs} epochs, and those done had others"
+        )
+    summary = run.summary()
+    begun = 0 if summary is None else summary.epochs + (summary.status != "finished")
+    if "trainer.epochs" in changes and epochs < begun:
+        raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
+    return config, changes, warnings
+
+
+def is_done(run: Run, config: Config) -> bool:
+    """Whether nothing is left to train, and no file is missing that only a network can make."""
+    summary = run.summary()
+    if summary is None or summary.status != "finished":
+        return False
+    kept = ["model.safetensors", "predictions.safetensors", *([] if config.augment.name == "none" else [AUGMENTED])]
+    if not all(run.file(name).exists() for name in kept) and any(
+        run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
+    ):
+        return False
+    return summary.epochs >= config.trainer.epochs or (summary.cause or "").startswith(EARLY)

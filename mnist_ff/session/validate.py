@@ -1,0 +1,149 @@
+"""What can be said of a config without loading data or importing torch. A sweep asks it of every job first."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+
+from mnist_ff.config.paths import expanded
+from mnist_ff.config.schema import (
+    Config,
+    LoggerConfig,
+    OneCycleConfig,
+    TrainerConfig,
+    check_float32,
+    config_to_dict,
+    flat,
+)
+from mnist_ff.data.catalog import training_images, validation_images
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.records import CLASSES
+
+
+def check_new(config: Config) -> None:
+    """What nobody should begin with, though a run that has it may be read and go on; and its keys with each other.
+
+    What a run needs of this machine is check_machine()'s: the jobs of a dry run may be meant for another one.
+    Errors: ConfigError naming the key.
+    """
+    check_float32(flat(config_to_dict(config)))
+    trainer, schedule = config.trainer, config.schedule
+    if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
+        raise ConfigError(
+            f"trainer.monitor={trainer.monitor}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
+        )
+    if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
+        raise ConfigError("schedule.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
+    _check_keys(config)
+
+
+def check(config: Config) -> None:
+    """Compare keys with each other and with the machine. Errors: ConfigError naming the key."""
+    _check_keys(config)
+    check_machine(config)
+
+
+def check_machine(config: Config) -> None:
+    """See that this machine can run the config: its device, and what its trackers need.
+
+    Errors: ConfigError naming the key. Imports torch only where the answer depends on the device.
+    """
+    check_device(config.trainer)
+    check_trackers(config.logger)
+
+
+def _check_keys(config: Config) -> None:
+    images = training_images(config.data)
+    held_out = validation_images(config.data)
+    if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
+        raise ConfigError(
+            f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
+            f"{held_out} to validate; both need at least one a class"
+        )
+    if config.trainer.batch_size > images:
+        raise ConfigError(
+            f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
+            f"the training images of data={config.data.name}"
+        )
+    check_warmup(config, images)
+    if config.data.validation_split == 0:
+        check_no_validation(config.trainer)
+    if config.trainer.teacher is not None:
+        check_teacher(config.trainer.teacher)
+    check_engine(config.trainer)
+
+
+def check_warmup(config: Config, images: int) -> None:
+    """Errors: ConfigError when a run over so many training images would end before its rate has risen."""
+    steps = config.trainer.epochs * math.ceil(images / config.trainer.batch_size)
+    if config.schedule.warmup >= steps:
+        raise ConfigError(f"schedule.warmup={config.schedule.warmup}: must be below {steps}, the run's batches")
+
+
+TRACKER_MODULES = {
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
+}
+"""What each tracker's extra, which has its name, brings."""
+
+
+def check_trackers(logger: LoggerConfig) -> None:
+    """See that what the chosen trackers need is here. Errors: ConfigError naming the extra."""
+    for name in logger.chosen:
+        for module in TRACKER_MODULES[name]:
+            if importlib.util.find_spec(module) is None:
+                raise ConfigError(
+                    f"logger={name}: needs {module}, which is not installed: pip install 'mnist-ff[{name}]'; "
+                    "logger=[] tracks nothing"
+                )
+
+
+def check_no_validation(trainer: TrainerConfig) -> None:
+    """Errors: ConfigError for a key that chooses by held-out images where there are none: the test set must not."""
+    for key in ("patience", "keep_best"):
+        value = getattr(trainer, key)
+        if value is not None and value is not False:
+            raise ConfigError(
+                f"trainer.{key}={value}: goes by held-out training images; set data.validation_split, such as 0.1666"
+            )
+
+
+def check_teacher(path: str) -> None:
+    """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
+    try:
+        run = Run.open(expanded("trainer.teacher", path))
+        run.config()
+        summary = run.summary()
+    except BadRunError as error:
+        raise BadRunError(f"trainer.teacher={error}") from None
+    if summary is None or summary.status != "finished":
+        state = "did not end" if summary is None else f"is {summary.status}"
+        raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches")
+    if not is_file(run.file("model.safetensors")):
+        raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end well")
+
+
+def check_trainer(trainer: TrainerConfig) -> None:
+    """Compare the trainer's keys with each other and with the machine. Errors: ConfigError."""
+    check_engine(trainer)
+    check_device(trainer)
+
+
+def check_engine(trainer: TrainerConfig) -> None:
+    """Compare the keys that say how a step is run. Errors: ConfigError."""
+    if trainer.compile and trainer.engine in ("fused", "graph"):
+        raise ConfigError(f"trainer.compile=True: compiles the eager step, not trainer.engine={trainer.engine}")
+
+
+def check_device(trainer: TrainerConfig) -> None:
+    """See that this machine has the device, with the precision and engine. Errors: ConfigError."""
+    if trainer.device not in ("auto", "cpu") or trainer.engine == "graph" or trainer.precision != "fp32":
+        from mnist_ff.engine.device import check_precision, resolve_device
+
+        device = resolve_device(trainer.device)
+        check_precision(trainer.precision, device)
+        if trainer.engine == "graph" and device.type != "cuda":
+            raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")

@@ -1,0 +1,85 @@
+"""What a sweep would run, and how long that might take by runs that were made here before. Writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mnist_ff.analysis.console import tell
+from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.directory import Run, runs_below
+from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.reading import written_at
+from mnist_ff.sweeps.progress import duration, named, varied_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """A run that finished here: its directory, config and seconds in all."""
+
+    run: Run
+    config: Config
+    seconds: float
+
+
+def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
+    """List jobs with the time of the newest comparable run in `root`, and the estimate for all."""
+    earlier = by_load(sorted(finished_here(root), key=lambda found: written_at(found.run.file("summary.json"))))
+    keys = varied_keys(jobs)
+    known: list[float] = []
+    for job in jobs:
+        like = earlier.get(_load(job.config))
+        known += [] if like is None else [like.seconds]
+        time = "no comparable run yet" if like is None else f"{like.seconds:.1f} s as {like.run.path}"
+        tell(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
+    tell(console, _estimate(len(jobs), known, root))
+
+
+def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
+    if not known:
+        return f"{jobs} jobs; no run in {root}/ had this device, data, model and trainer: how long is not known"
+    total = duration(sum(known) / len(known) * jobs)
+    guess = "" if len(known) == jobs else f" (a guess: {jobs - len(known)} of them have no comparable run)"
+    return f"{jobs} jobs, about {total} one after another{guess}; nothing was written"
+
+
+def by_load(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:
+    """The last of the earlier runs with the same data, model and trainer keys, as far as they take time."""
+    return {_load(found.config): found for found in earlier}
+
+
+def _load(config: Config) -> tuple[Any, ...]:
+    """What decides a run's time, beside its machine."""
+    trainer = dataclasses.replace(config.trainer, threads=None, checkpoint_every=None)
+    return config.data.name, config.data.validation_split, config.model, config.optimizer.name, config.augment, trainer
+
+
+def finished_here(root: Path) -> Iterator[Earlier]:
+    """The finished runs below `root` that were made on a CPU and device like this machine's."""
+    for run in map(Run, runs_below(root)):
+        with suppress(BadRunError):  # what is no run of ours tells nothing
+            summary = run.summary()
+            if summary is None or summary.status != "finished" or "total" not in summary.seconds:
+                continue
+            config = run.config()
+            if _made_here(run.environment(), config):
+                yield Earlier(run, config, summary.seconds["total"])
+
+
+def _made_here(environment: dict[str, Any], config: Config) -> bool:
+    from mnist_ff.engine.device import (  # torch: only where there is a run to compare with
+        cpu_name,
+        describe,
+        resolve_device,
+    )
+
+    with suppress(ConfigError):  # a device that is not here
+        device = describe(resolve_device(config.trainer.device))
+        return bool(environment.get("cpu") == cpu_name() and environment.get("device_name") == device)
+    return False

@@ -1,0 +1,142 @@
+"""The end of a sweep: its files, the ranked table, what failed and how to run that again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.analysis.formats import counted, legend, page, write_files
+from mnist_ff.analysis.ranking import Answer, summarise
+from mnist_ff.analysis.rows import Row, collect
+from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.directory import shown
+from mnist_ff.runs.search_result import Finding, further, lines, read_finding
+
+MANY = 200
+"""Directories from which on reading them gets a progress bar."""
+SHOWN = 100
+"""Rows of a table in a terminal; the files hold all."""
+
+
+def answer_of(rows: list[Row], finding: Finding | None) -> Answer:
+    """The runs' answer; those of a search are ranked by what it looked for."""
+    return summarise(rows, smallest_loss=finding is not None and finding.smallest_loss)
+
+
+def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
+    """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
+    well, else 0. One that is `hurried`, by a signal, leaves picture and page to mnist-ff report."""
+    rows = collect_shown([directory], console)
+    finding = read_finding(directory)
+    answer = answer_of(rows, finding)
+    save(answer, directory, console, finding, picture=not hurried)
+    if not hurried:
+        save_report(answer, directory, console)
+    show(answer, console, finding)
+    tell(console, f"paths are below  {shown(directory)}")
+    if hurried:
+        tell(console, f"picture and page  mnist-ff report {shlex.quote(str(shown(directory)))}")
+    again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
+    if finding is not None:
+        more = further(finding)
+        if more is not None:
+            what, trials = more
+            tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
+    elif answer.bad:
+        broken = [str(shown(row.path)) for row in answer.bad if row.status == "broken"]
+        if broken:
+            tell(console, f"a resume leaves what is broken alone; remove it first  rm -r {shlex.join(broken)}")
+        tell(console, f"run only those again  {again}")
+    return 1 if answer.bad else 0
+
+
+def collect_shown(paths: list[Path], console: Console) -> list[Row]:
+    """collect(), with a bar where it takes a while and somebody looks."""
+    if not console.is_terminal:
+        return collect(paths)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading runs", visible=False)
+
+        def step(done: int, of: int) -> None:
+            if done % 50 == 0 or done == of:
+                progress.update(task, completed=done, total=of, visible=of >= MANY)
+
+        return collect(paths, step)
+
+
+def save(
+    answer: Answer, directory: Path, console: Console, finding: Finding | None = None, picture: bool = True
+) -> None:
+    """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
+    remove_leftovers(directory)
+    drawn = picture and _draw(answer, directory, console)
+    try:
+        write_files(answer, directory, drawn, finding)
+    except OSError as error:
+        tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
+    except UnicodeError as error:  # a directory's name that is no text
+        tell(console, f"warning: no files of the sweep ({error})", style="yellow")
+
+
+def _draw(answer: Answer, directory: Path, console: Console) -> bool:
+    try:
+        from mnist_ff.analysis.sweep_plot import draw_sweep
+
+        draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+    except Exception as error:
+        tell(console, f"warning: no picture of the sweep ({error})", style="yellow")
+        return False
+    return True
+
+
+def save_report(answer: Answer, directory: Path, console: Console) -> None:
+    """Write the sweep's page. One that cannot be made is a warning."""
+    try:
+        from mnist_ff.report.sweep_page import write_sweep_report
+
+        write_sweep_report(answer, directory)
+    except Exception as error:
+        tell(console, f"warning: no report.html of the sweep ({error})", style="yellow")
+
+
+def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:
+    """Print the ranked table, every run that did not finish with its reason, and what a search found."""
+    made = page(answer)
+    if made.ranked:
+        spare = [column for column in LEFT_OUT if column != answer.ranked_by]
+        left_out = _print_table(console, made.columns, made.ranked[:SHOWN], spare)
+        if left_out:
+            tell(
+                console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
+            )
+        if len(made.ranked) > SHOWN:
+            tell(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
+        for line in legend(answer):
+            tell(console, line, style="dim")
+    for status, reason, keys, path in made.bad[:SHOWN]:
+        tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
+    if len(made.bad) > SHOWN:
+        tell(console, f"and {len(made.bad) - SHOWN} more")
+    tell(console, counted(answer))
+    for line in [] if finding is None else lines(finding):
+        tell(console, line)
+
+
+LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "status")
+"""Columns that a narrow terminal does without, the first ones first."""
+
+
+def _print_table(console: Console, columns: list[str], rows: list[list[str]], spare: list[str]) -> list[str]:
+    """Print the columns that there is room for; `spare` may be missing. Returns the names of those left out."""
+    heads = [_in_lines(column) for column in columns]
+    left_out = tell_table(console, heads, rows, ("path", "rank", "status"), [_in_lines(column) for column in spare])
+    return [column for column in spare if _in_lines(column) in left_out]
+
+
+def _in_lines(column: str) -> str:
+    """A column's name in several lines makes it narrow."""
+    return column.replace(".", ".\n").replace(" ", "\n")

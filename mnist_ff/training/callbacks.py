@@ -1,0 +1,265 @@
+"""Observers of training: floats in, nothing out. They never touch the model or the loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from mnist_ff.files import GrowingFile
+from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
+from mnist_ff.runs.records import EARLY, BatchRecord, EpochRecord, Outcome, Plan, Position, Score
+
+
+class Callback:
+    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time."""
+
+    def on_train_begin(self, plan: Plan) -> None:
+        """Before the first step."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch's first step; epochs count from 0."""
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        """After a step, once for every batch, in order."""
+
+    def on_chunk_end(self, batch: BatchRecord) -> None:
+        """After the last batch of a chunk was heard: the model stands where this batch left it."""
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        """After an epoch's evaluation."""
+
+    def on_train_end(self, outcome: Outcome) -> None:
+        """After the last step, also where training was stopped early."""
+
+
+class LossHistory(Callback):
+    """Collects the loss of every batch, as the tutorial's callback of that name does."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self.losses = []
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        self.losses.append(batch.loss)
+
+
+class RunWriter(Callback):
+    """Writes batches.csv and epochs.csv into a run directory, each row as it becomes known."""
+
+    def __init__(self, batches: GrowingFile, epochs: GrowingFile) -> None:
+        self._batches = batches
+        self._epochs = epochs
+
+    @classmethod
+    @contextmanager
+    def opened(cls, run: Run, resumed: bool = False) -> Iterator[RunWriter]:
+        """A writer whose files are closed at the end of the block; new ones, or going on after what is there."""
+        with (
+            closing(GrowingFile(run.file("batches.csv"), new=not resumed)) as batches,
+            closing(GrowingFile(run.file("epochs.csv"), new=not resumed)) as epochs,
+        ):
+            if not resumed:
+                batches.write(",".join(BATCH_COLUMNS) + "\n")
+                epochs.write(",".join(EPOCH_COLUMNS) + "\n")
+            yield cls(batches, epochs)
+
+    def secure(self) -> list[str]:
+        """See that all rows so far are there and survive a power cut; also after the block. Returns what was put right.
+
+        Errors: OSError.
+        """
+        return [wrong for file in (self._batches, self._epochs) if (wrong := file.secure()) is not None]
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        self._batches.write(batch_row(batch))
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        self._epochs.write(epoch_row(epoch))
+
+
+class EpochLines(Callback):
+    """Says one plain line an epoch, like Keras's verbose=2."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._epochs = 0
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._epochs = plan.epochs
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        line = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  {epoch.seconds:.1f} s"
+        line += f"  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
+        watched = epoch.watched
+        if watched is not None:
+            part, score = watched
+            line += f"  {part} loss {score.loss:.4f} accuracy {score.accuracy:.4f}"
+        self._say(line)
+
+
+class ProgressBar(Callback):
+    """A live bar for a terminal: epoch, batch, loss, samples a second, time left."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._began = time.perf_counter()
+        self._samples = 0
+        self._plan: Plan | None = None
+
+    @classmethod
+    @contextmanager
+    def shown(cls, console: Console) -> Iterator[ProgressBar]:
+        """A bar that is drawn inside the block and leaves no trace after it."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield cls(progress, progress.add_task("training", total=None, facts=""))
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._plan = plan
+        self._began = time.perf_counter()
+        self._progress.update(self._task, total=plan.steps)
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        assert self._plan is not None
+        self._samples += batch.samples
+        rate = self._samples / max(time.perf_counter() - self._began, 1e-9)
+        self._progress.update(
+            self._task,
+            completed=batch.step + 1,
+            description=f"epoch {batch.epoch + 1}/{self._plan.epochs}",
+            facts=f"batch {batch.batch + 1}/{self._plan.batches}  loss {batch.loss:.4f}  {rate:,.0f} samples/s",
+        )
+
+
+class Checkpoint(Callback):
+    """Saves the training state at the start, at epochs' ends, every so many batches if asked, and where it stopped."""
+
+    def __init__(self, save: Callable[[Position], None]) -> None:
+        self._save = save
+        self._plan: Plan | None = None
+        self._epoch = 0
+        self._batches: list[BatchRecord] = []
+        self._saved = -1  # steps at the last save
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._plan = plan
+        self._epoch, self._batches = plan.start.epoch, list(plan.start.batches)
+        self._saved = plan.first_step
+        if plan.first_step == 0:
+            self._save_now()
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        assert self._plan is not None
+        self._epoch = epoch
+        self._batches = list(self._plan.start.batches) if epoch == self._plan.start.epoch else []
+
+    def on_batch_end(self, batch: BatchRecord) -> None:
+        self._batches.append(batch)
+
+    def on_chunk_end(self, batch: BatchRecord) -> None:
+        assert self._plan is not None
+        every = self._plan.checkpoint_every
+        if every is not None and (batch.batch + 1) % every == 0:
+            self._save_now()
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        assert self._plan is not None
+        self._epoch, self._batches = epoch.epoch + 1, []
+        self._saved = -1  # the same step, but the epoch's evaluation is behind it
+        if self._plan.saves(epoch.epoch):
+            self._save_now()
+
+    def on_train_end(self, outcome: Outcome) -> None:
+        if outcome.steps != self._saved:
+            self._save_now()
+
+    def _save_now(self) -> None:
+        assert self._plan is not None
+        self._save(Position(self._epoch, tuple(self._batches)))
+        self._saved = self._epoch * self._plan.batches + len(self._batches)
+
+
+class Pruning(Callback):
+    """Reports each epoch's validation score to a search, and keeps its answer for whoever asks whether to stop.
+
+    It answers the loop's question as an Interruption does: an observer itself stops nothing.
+    """
+
+    def __init__(self, report: Callable[[int, Score], str | None]) -> None:
+        self._report = report
+        self._reason: str | None = None
+        self._epochs = 0
+
+    def __call__(self) -> str | None:
+        """The reason to stop, or None."""
+        return self._reason
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._epochs = plan.epochs
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        done = epoch.epoch + 1
+        reason = None if epoch.validation is None else self._report(done, epoch.validation)
+        if done < self._epochs:  # after the last one there is nothing left to save
+            self._reason = reason
+
+
+class EarlyStopping(Callback):
+    """Keras's EarlyStopping: follows a validation score, and says stop when it has not become better for long.
+
+    It answers the loop's question as an Interruption does: an observer itself stops nothing. After a resume it is
+    told of the epochs before, and it compares what epochs.csv can hold, so that it decides as if nothing had been.
+    """
+
+    def __init__(self, monitor: str, patience: int | None, min_delta: float) -> None:
+        self._monitor = monitor
+        self._patience = patience
+        self._min_delta = min_delta
+        self._best = math.inf
+        self.best_epoch: int | None = None
+        """The epoch, from 0, of the best score so far; None before there is one."""
+        self._seen = 0
+        self._planned = 0
+
+    def __call__(self) -> str | None:
+        """The reason to stop, or None. After the last epoch there is none: it was not early."""
+        if self._patience is None or self.best_epoch is None or self._seen >= self._planned:
+            return None
+        waited = self._seen - 1 - self.best_epoch
+        if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
+            return None
+        named = self._monitor.replace("_", " ")
+        return f"{EARLY}: no better {named} in {waited} epochs after epoch {self.best_epoch + 1}"
+
+    def resume(self, scores: Sequence[float], epochs: int) -> None:
+        """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""
+        self._planned = epochs
+        for score in scores:
+            self._hear(score)
+
+    def on_train_begin(self, plan: Plan) -> None:
+        self._planned = plan.epochs
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        assert epoch.validation is not None
+        found = epoch.validation
+        self._hear(float(f"{found.loss if self._monitor.endswith('loss') else found.accuracy:.9g}"))
+
+    def _hear(self, score: float) -> None:
+        cost = score if self._monitor.endswith("loss") else -score
+        if cost < self._best - self._min_delta:
+            self._best, self.best_epoch = cost, self._seen
+        self._seen += 1

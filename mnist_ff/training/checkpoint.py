@@ -1,0 +1,310 @@
+"""Weights and training state to files and back. Nothing is ever unpickled beyond tensors and plain containers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import pickle
+import pickletools
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+from torch.optim import Optimizer
+
+from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
+from mnist_ff.errors import BadRunError, MissingFileError, RunError
+from mnist_ff.files import replacing, write_bytes
+from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.optim.optimizer import build_optimizer, complete_state
+from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
+from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
+from mnist_ff.runs.records import CLASSES, INPUTS, Position
+from mnist_ff.runs.tensors import FLOATS, Wanted, check_tensors, opened_tensors
+
+DAMAGED = "checkpoint.damaged.pt"
+SEAL = b"mnist-ff sha256\n"
+"""Stands before the SHA-256 at a checkpoint's end. torch.load does not mind what follows a zip archive's end."""
+SLACK = 16 << 20
+"""Bytes of a file beside its tensors."""
+LARGEST_PICKLE = 8 << 20
+"""Bytes of a checkpoint's pickle; an epoch of 60,000 batches takes 2 MB."""
+MOST_ENTRIES = 100_000
+LARGEST_GENERATOR = 1 << 20
+"""Bytes of a random generator's state; a CPU's takes 5 KB."""
+MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
+"""What a checkpoint's pickle may call, as pickletools names it."""
+KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
+LATER = ("augment", "average", "best")
+"""Keys that an older checkpoint does not have: None means the same."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that decides how a run goes on."""
+
+    position: Position
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    dropout: torch.Tensor | None
+    """The state of the generator that draws the masks."""
+    device: str
+    """The kind of device that the generator belongs to."""
+    recipe: str
+    """The digest of the config's keys that make it this experiment."""
+    augment: torch.Tensor | None = None
+    """The state of the generator that draws the augmentation."""
+    average: dict[str, torch.Tensor] | None = None
+    """Of the averaged weights."""
+    best: dict[str, torch.Tensor] | None = None
+    """The weights of the best epoch so far, where they are kept."""
+
+
+def save_checkpoint(run: Run, state: TrainingState) -> None:
+    """Write the training state, sealed by its SHA-256; the one before is kept beside it until the next."""
+    buffer = io.BytesIO()
+    values = {
+        "epoch": state.position.epoch,
+        "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
+        "model": state.model,
+        "optimizer": state.optimizer,
+        "dropout": state.dropout,
+        "device": state.device,
+        "recipe": state.recipe,
+        **{key: getattr(state, key) for key in LATER},
+    }
+    torch.save(values, buffer)
+    content = buffer.getvalue()
+    with replacing(run.file(CHECKPOINT), keep=run.file(PREVIOUS)) as temporary:
+        temporary.write_bytes(content + SEAL + hashlib.sha256(content).digest())
+
+
+def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]:
+    """The values of the newest checkpoint that is whole; `complain` hears of one that is not, which is set aside.
+
+    A file that is too large for the run's network is not read.
+    Errors: RunError when none is left, BadRunError for one that holds more than tensors and plain values.
+    """
+    limit = _most_bytes(run.config().model)
+    found = [run.file(name) for name in (CHECKPOINT, PREVIOUS) if is_taken(run.file(name))]
+    for path in found:
+        try:
+            return _read(path, limit)
+        except _DamagedError as error:
+            complain(f"{path}: {error}" + ("; the one before it is used" if path != found[-1] else ""))
+            path.replace(run.file(DAMAGED))  # or the next save would keep it in the good one's place
+    what = "no checkpoint is whole" if found else "has no checkpoint"
+    raise RunError(f"{run.path}: {what}; the run cannot go on, but mnist-ff train --config-of repeats it")
+
+
+class _DamagedError(Exception):
+    """A checkpoint is not as it was written."""
+
+
+def _most_bytes(config: ModelConfig) -> int:
+    """More than any checkpoint of this network takes: weights, averages, the best ones, and what an optimizer keeps."""
+    return SLACK + 64 * sum(math.prod(shape) for shape in weight_shapes(config).values())
+
+
+def _read(path: Path, limit: int) -> dict[str, Any]:
+    try:
+        whole = read_bytes(path, limit)
+    except BadRunError as error:
+        if not path.is_symlink() and (not is_file(path) or "cannot be read" in str(error)):
+            raise _DamagedError(str(error).removeprefix(f"{path}: ")) from None
+        raise
+    content, seal, digest = whole.rpartition(SEAL)
+    sealed = bool(seal) and digest == hashlib.sha256(content).digest()
+    if not sealed and not _is_archive(whole):
+        raise _DamagedError("is damaged")
+    try:
+        archive = io.BytesIO(content if sealed else whole)
+        _check_archive(archive)
+        values = torch.load(archive, weights_only=True, map_location="cpu")
+    except Exception:  # what is no checkpoint fails in many ways
+        if seal and not sealed:
+            raise _DamagedError("is damaged") from None
+        raise BadRunError(f"{path}: holds more than tensors and plain values; it was not loaded") from None
+    if not isinstance(values, dict) or not values.keys() >= KEYS:
+        raise BadRunError(f"{path}: is not a checkpoint of ours; it was not used")
+    if not sealed:
+        raise _DamagedError("is damaged")
+    values = {**dict.fromkeys(LATER), **values}
+    try:
+        _check_types(values)
+    except ValueError as error:
+        raise BadRunError(f"{path}: is not a checkpoint of ours ({error}); it was not used") from None
+    return values
+
+
+def _is_archive(whole: bytes) -> bool:
+    """Whether the bytes are a whole zip or tar archive or a pickle: perhaps somebody's, not a broken one of ours."""
+    archive = zipfile.is_zipfile(io.BytesIO(whole)) or tarfile.is_tarfile(io.BytesIO(whole))
+    return archive or whole[:1] == pickle.PROTO
+
+
+def _check_archive(file: io.BytesIO) -> None:
+    """See that an archive is as torch.save() makes it: nothing in it is compressed, so that it takes no more memory
+    than it has bytes, and its pickle makes nothing but tensors and containers. Errors: ValueError, BadZipFile."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if packed or len(entries) > MOST_ENTRIES or sum(entry.file_size for entry in entries) > len(file.getbuffer()):
+            raise ValueError("it is not packed as torch.save() does")
+        (pickled,) = (entry for entry in entries if entry.filename.endswith("/data.pkl"))
+        if pickled.file_size > LARGEST_PICKLE:
+            raise ValueError("its pickle is too large")
+        content = archive.read(pickled)
+    for operation, argument, _ in pickletools.genops(content):
+        if "GLOBAL" in operation.name and not MAKES.fullmatch(str(argument)):
+            raise ValueError(f"it would make {argument}")
+    file.seek(0)
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """See that a checkpoint's values are of the kinds that TrainingState has. Errors: ValueError naming the key."""
+    epoch, batches, optimizer = values["epoch"], values["batches"], values["optimizer"]
+    good = {
+        "epoch": type(epoch) is int and epoch >= 0,
+        "batches": isinstance(batches, list | tuple) and all(map(_is_batch, batches)),
+        "model": _are_tensors(values["model"]),
+        "optimizer": isinstance(optimizer, dict)
+        and isinstance(optimizer.get("state"), dict)
+        and isinstance(optimizer.get("param_groups"), list)
+        and all(map(_is_state, optimizer["state"].values())),
+        "device": isinstance(values["device"], str),
+        "recipe": isinstance(values["recipe"], str),
+        **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
+        **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
+    }
+    for key, fits in good.items():
+        if not fits:
+            raise ValueError(f"its {key} is of another kind")
+
+
+def _is_batch(figures: Any) -> bool:
+    """Whether a batch is (loss, right answers, rate): finite, and no more answers than a batch has images."""
+    if not isinstance(figures, list | tuple) or list(map(type, figures)) != [float, int, float]:
+        return False
+    loss, correct, rate = figures
+    return math.isfinite(loss) and math.isfinite(rate) and 0 <= correct < 1 << 31
+
+
+def _are_tensors(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and _is_tensor(value) for name, value in values.items()
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether a value is a plain tensor of real numbers that has the memory for all of them: none is made of few."""
+    if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_complex():
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+
+
+def _is_state(values: Any) -> bool:
+    """Whether a parameter's state in an optimizer is tensors, and None where there is nothing yet."""
+    return isinstance(values, dict) and all(value is None or _is_tensor(value) for value in values.values())
+
+
+def _is_generator(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype is torch.uint8 and value.numel() < LARGEST_GENERATOR
+
+
+def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: OptimizerConfig) -> None:
+    """Put saved state into an optimizer, and see that it fits, which torch does not. Its options stay its own.
+
+    Errors: ValueError; eager and fused steps, say, keep theirs differently.
+    """
+    kinds = _kinds_of_state(config)
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(values)
+    complete_state(optimizer)  # an older checkpoint of the start may have none
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        if group.keys() != {"params", *own}:
+            raise ValueError("the optimizer's options are others")
+        group.update(own)  # the config decides them; a rate on a graph is the very tensor that it reads
+    for parameter, state in optimizer.state.items():
+        found = {name: value.dtype for name, value in state.items() if value is not None}
+        if found and found != kinds:
+            raise ValueError("the optimizer's state is another one's")
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape not in ((), (1,), parameter.shape):
+                shape = "x".join(map(str, value.shape))
+                raise ValueError(f"the optimizer's {name} is {shape} for {parameter.numel()} numbers")
+
+
+def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype]:
+    """What an optimizer keeps of a parameter, by name: seen at one of a single number, after a step."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = build_optimizer(config, [parameter])
+    optimizer.step()
+    return {name: value.dtype for name, value in optimizer.state[parameter].items() if value is not None}
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a model's weights as safetensors, by the names of its state_dict."""
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    write_bytes(path, save(weights))
+
+
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's tensors, by the names of its state_dict; the network is not built for it."""
+    sizes = list(enumerate(pairwise([INPUTS, *config.hidden, CLASSES])))
+    weights = {f"layers.{place}.weight": (after, before) for place, (before, after) in sizes}
+    return weights | {f"layers.{place}.bias": (after,) for place, (_, after) in sizes}
+
+
+def check_weights(path: Path, config: ModelConfig) -> None:
+    """See that a file holds the tensors of this network, before there is memory taken for either.
+
+    Errors: BadRunError naming the file.
+    """
+    shapes = weight_shapes(config)
+    try:
+        with opened_tensors(path, SLACK + 8 * sum(map(math.prod, shapes.values()))) as saved:
+            check_tensors(saved, {name: Wanted(FLOATS, shape) for name, shape in shapes.items()})
+            if len(saved.keys()) > len(shapes):
+                raise ValueError("it has more tensors than the run's network")
+    except MissingFileError:
+        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end well") from None
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put saved weights into `model`. Errors: BadRunError naming the file when they do not fit or cannot be read."""
+    try:
+        check_file(path)
+        model.load_state_dict(load_file(path))
+    except MissingFileError:
+        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end well") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
+        raise BadRunError(f"{path}: {str(error).splitlines()[0]}") from None
+    if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
+        raise BadRunError(f"{path}: gives no number for some images; train the run again")
+
+
+def load_model(run: Run, config: Config, device: torch.device) -> MLP:
+    """The trained network of a run with this config, on `device`, in evaluation mode.
+
+    Errors: BadRunError, RunError where there is too little memory.
+    """
+    path = run.file("model.safetensors")
+    check_weights(path, config.model)
+    try:
+        model = build_model(config.model, config.seed or 0, device)
+    except RuntimeError as error:  # torch's word for no memory
+        raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
+    load_weights(path, model)
+    return model.train(False)

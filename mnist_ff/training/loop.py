@@ -1,0 +1,133 @@
+"""The loop, nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+
+from mnist_ff.engine.steps import Step, never
+from mnist_ff.errors import DivergedError
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Score
+from mnist_ff.training.callbacks import Callback
+
+Evaluate = Callable[[], Mapping[str, Score]]
+"""Scores by part: 'validation' where there is a split, else 'test'; 'train' where training images are scored too."""
+Shuffle = Callable[[int], torch.Tensor]
+"""An epoch's number to its row order, (N,) int64 on the device."""
+
+
+def fit(
+    step: Step,
+    evaluate: Evaluate,
+    shuffle: Shuffle,
+    plan: Plan,
+    callbacks: Sequence[Callback] = (),
+    stopped: Callable[[], str | None] = never,
+) -> Outcome:
+    """Train through the plan, telling the callbacks every batch's own loss.
+
+    `stopped` is asked after every batch, or as often as the step can stop; its answer ends training there, with
+    everything so far kept.
+    Errors: DivergedError at the first loss that is not finite.
+    """
+    epochs: list[EpochRecord] = []
+    began, steps, reason = time.perf_counter(), plan.first_step, None
+    for callback in callbacks:
+        callback.on_train_begin(plan)
+    for epoch in range(plan.start.epoch, plan.epochs):
+        epoch_began = time.perf_counter()
+        earlier = plan.start.batches if epoch == plan.start.epoch else ()
+        batches, reason = _train_epoch(step, shuffle(epoch), epoch, earlier, plan, callbacks, stopped)
+        steps += len(batches) - len(earlier)
+        if len(batches) < plan.batches:
+            break
+        scores = evaluate() if plan.evaluates(epoch) else {}
+        _check_finite(scores, epoch, plan)
+        epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
+        for callback in callbacks:
+            callback.on_epoch_end(epochs[-1])
+        reason = reason or stopped()
+        if reason is not None:
+            break
+    outcome = Outcome(steps, tuple(epochs), time.perf_counter() - began, reason if steps < plan.steps else None)
+    for callback in callbacks:
+        callback.on_train_end(outcome)
+    return outcome
+
+
+def _train_epoch(
+    step: Step,
+    order: torch.Tensor,
+    epoch: int,
+    earlier: Sequence[BatchRecord],
+    plan: Plan,
+    callbacks: Sequence[Callback],
+    stopped: Callable[[], str | None],
+) -> tuple[list[BatchRecord], str | None]:
+    """Train on the rest of an epoch after its `earlier` batches; return all its records, and why it stopped if so."""
+    for callback in callbacks:
+        callback.on_epoch_begin(epoch)
+    batches = list(earlier)
+    for chunk in plan.chunks(len(batches)):
+        figures = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
+        for record in _records(plan, epoch, chunk, figures):
+            batches.append(record)
+            for callback in callbacks:
+                callback.on_batch_end(record)
+        for callback in callbacks:
+            callback.on_chunk_end(batches[-1])
+        reason = stopped()
+        if reason is not None:
+            return batches, reason
+    return batches, None
+
+
+def _read(figures: torch.Tensor) -> list[tuple[float, float]]:
+    """The one place that waits for the device: a chunk's losses and counts cross to the host together."""
+    return [(loss, correct) for loss, correct in figures.tolist()]
+
+
+def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> Iterator[BatchRecord]:
+    for batch, (loss, correct) in zip(chunk, figures, strict=False):  # fewer figures where it was stopped
+        step = epoch * plan.batches + batch
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.rate(step):g}); "
+                "try a smaller optimizer.lr"
+            )
+        yield BatchRecord(
+            step=step,
+            epoch=epoch,
+            batch=batch,
+            loss=loss,
+            lr=plan.rate(step),
+            samples=plan.samples_in(batch),
+            correct=int(correct),
+        )
+
+
+def _check_finite(scores: Mapping[str, Score], epoch: int, plan: Plan) -> None:
+    for part, score in scores.items():
+        if not math.isfinite(score.loss):
+            rate = plan.rate((epoch + 1) * plan.batches - 1)
+            raise DivergedError(
+                f"the {part} loss became {score.loss} after epoch {epoch + 1} (lr {rate:g}); try a smaller optimizer.lr"
+            )
+
+
+def _epoch_record(
+    epoch: int, batches: Sequence[BatchRecord], scores: Mapping[str, Score], seconds: float
+) -> EpochRecord:
+    samples = sum(batch.samples for batch in batches)
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=sum(batch.loss * batch.samples for batch in batches) / samples,
+        train_accuracy=sum(batch.correct for batch in batches) / samples,
+        test=scores.get("test"),
+        validation=scores.get("validation"),
+        seconds=seconds,
+        train=scores.get("train"),
+    )

@@ -1,0 +1,446 @@
+"""The fast steps against the plain one, the graph's buffers with a graph that is none, precision and choice."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mnist_ff.config.compose import compose
+from mnist_ff.config.schema import Config
+from mnist_ff.data.load import Data, Split
+from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.steps import EagerBatch, GraphSteps, Step, Steps, build_steps, capture_cuda, training_state
+from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.optim.optimizer import BUILDERS, build_optimizer, set_rate
+from mnist_ff.training.lr_range import try_rates
+from tests.conftest import make_split, only_run
+
+CPU = torch.device("cpu")
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def built(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP, Config]:
+    config = compose(["trainer.batch_size=64", "model.hidden=[32,16]", *overrides])
+    model = build_model(config.model, 0, CPU)
+    step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
+    return step, model, config
+
+
+def both(split: Split, *overrides: str, epochs: int = 2) -> list[tuple[torch.Tensor, MLP]]:
+    """Figures and model of the eager and of the fused step over the same rows."""
+    rows = torch.cat([torch.randperm(len(split), generator=torch.Generator().manual_seed(e)) for e in range(epochs)])
+    results = []
+    for engine in ("eager", "fused"):
+        step, model, _ = built(engine, split, *overrides)
+        results.append((torch.cat([step(part) for part in torch.split(rows, len(split))]), model))
+    return results
+
+
+def assert_close(results: list[tuple[torch.Tensor, MLP]], tolerance: float) -> None:
+    (eager, plain), (fused, fast) = results
+    assert len(eager) == len(fused)
+    assert (eager[:, 0] - fused[:, 0]).abs().max() <= tolerance
+    assert (eager[:, 1] - fused[:, 1]).abs().max() <= 1  # an argmax may tie
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value, atol=tolerance, rtol=1e-3)
+    assert eager[-1, 0] < eager[0, 0], "something must have been learnt"
+
+
+@pytest.mark.parametrize("dropout", ["0", "0.4"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu"])
+def test_fused_equals_eager_for_every_activation(activation: str, dropout: str) -> None:
+    words = (f"model.activation={activation}", f"model.dropout={dropout}")
+    assert_close(both(make_split(600), *words), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("hidden", ["[]", "[7]", "[500,300]", "[33,5,9,11]"])
+def test_fused_equals_eager_for_every_depth(hidden: str) -> None:
+    assert_close(both(make_split(600), f"model.hidden={hidden}", "optimizer.lr=0.0005"), tolerance=2e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer=rmsprop_torch", "optimizer.lr=0.001", "optimizer.momentum=0.5", "optimizer.centered=true"),
+        ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true", "optimizer.weight_decay=0.001"),
+        ("optimizer=adam",),
+        ("optimizer=adamw",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_fused_equals_eager_for_every_optimizer(words: tuple[str, ...]) -> None:
+    assert_close(both(make_split(600), *words), tolerance=2e-5)
+
+
+def test_fused_takes_float_images_too() -> None:
+    split = make_split(600)
+    floats = Split(split.images.flatten(1).float() / 255, split.labels)
+    (_, _), (expected, _) = both(split)
+    (_, _), (figures, _) = both(floats)
+    torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
+
+
+def test_bf16_products_stay_near_fp32_and_the_weights_are_fp32() -> None:
+    split = make_split(600)
+    words = ("model.hidden=[64,32]", "optimizer=sgd")
+    exact = both(split, *words)[0][0]
+    for figures, model in both(split, "trainer.precision=bf16", *words):
+        assert all(value.dtype == torch.float32 for value in model.state_dict().values())
+        difference = (figures[:, 0] - exact[:, 0]).abs()
+        assert 0 < difference.max() < 0.02
+
+
+def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all outputs at one, what is left of them is the mask: its bits equal those of model.Dropout."""
+    for precision in (torch.float32, torch.bfloat16):
+        config = compose(["model.hidden=[37,21]", "model.dropout=0.3"])
+        model = build_model(config.model, 0, CPU)
+        for layer in model.layers:
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.ones_(layer.bias)
+        flat = FlatParameters(model)
+        split = make_split(64)
+        optimizer = build_optimizer(config.optimizer, [flat.whole])
+        monkeypatch.setattr(optimizer, "update", lambda: None)
+        batch = FusedBatch(model, flat, optimizer, split, precision)
+        twin = build_model(config.model, 0, CPU).dropout
+        for _ in range(3):
+            batch(torch.arange(64), split.labels, torch.zeros(64, 10))
+            for layer, units in zip(batch.space(64).layers, (37, 21), strict=False):
+                assert torch.equal(layer.after > 0, twin.mask((64, units), CPU))
+
+
+def fake_capture(calls: list[str]) -> Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]:
+    """A graph that is none: capture runs nothing, replay runs the function."""
+
+    def capture(one: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
+        calls.append("capture")
+
+        def replay() -> None:
+            calls.append("replay")
+            one()
+
+        return replay
+
+    return capture
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
+def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
+    split = make_split(600)
+    words = [f"optimizer={optimizer}", "model.hidden=[32,16]", "trainer.batch_size=64"]
+    words += ["optimizer.momentum=0.9"] if optimizer == "sgd" else []
+    config = compose(words)
+    results = []
+    calls: list[str] = []
+    for graph in (False, True):
+        model = build_model(config.model, 0, CPU)
+        flat = FlatParameters(model)
+        opt = build_optimizer(config.optimizer, [flat.whole])
+        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        assert model.dropout.rng is not None
+        step: Step = Steps(batch, split, 64)
+        if graph:
+            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
+            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture(calls))
+        rows = torch.randperm(600, generator=torch.Generator().manual_seed(1))
+        figures = torch.cat([step(rows[:256]), step(rows[256:448]), step(rows[448:]), step(rows)])
+        results.append((figures, flat.whole.detach().clone(), model.dropout.rng.get_state()))
+    for plain, graphed in zip(*results, strict=True):
+        assert torch.equal(plain, graphed)
+    assert calls.count("capture") == 3, "one graph for five batches, one for one, one for the short one"
+    assert calls.count("replay") == 4 + 3 + 3 + 6
+
+
+OPTIMIZERS = [
+    ("rmsprop",),
+    ("adam",),
+    ("adamw",),
+    ("sgd",),
+    ("sgd", "optimizer.momentum=0.9"),
+    ("sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"),
+    ("rmsprop_torch",),
+    ("rmsprop_torch", "optimizer.momentum=0.9", "optimizer.centered=true"),
+    ("nadam",),
+    ("lion",),
+]
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for state in optimizer.state.values() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
+def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]) -> None:
+    """Its first values are torch's own: updates that begin with them equal updates that begin with none."""
+    config = compose([f"optimizer={words[0]}", *words[1:]]).optimizer
+    results = []
+    for given in (True, False):
+        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 5))
+        optimizer = build_optimizer(config, [parameter])
+        before = state_of(optimizer)
+        if not given and words[0] not in ("rmsprop", "lion"):  # torch's make theirs when they find none
+            optimizer.state.clear()
+        for step in range(1, 4):
+            parameter.grad = torch.linspace(-2, 3, 5) * step
+            optimizer.step()
+        assert state_of(optimizer).keys() == before.keys()
+        results.append({"weights": parameter.detach(), **state_of(optimizer)})
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+def test_every_optimizer_is_tried_here() -> None:
+    assert {words[0] for words in OPTIMIZERS} == set(BUILDERS)
+
+
+@pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
+def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> None:
+    split = make_split(64)
+    config = compose([f"optimizer={words[0]}", *words[1:], "model.hidden=[8]"])
+    model = build_model(config.model, 0, CPU)
+    flat = FlatParameters(model)
+    opt = build_optimizer(config.optimizer, [flat.whole])
+    for value in state_of(opt):
+        opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
+    batch = FusedBatch(model, flat, opt, split, torch.float32)
+    before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
+    state = lambda: training_state([flat.whole], opt)  # noqa: E731
+    assert model.dropout.rng is not None
+    GraphSteps(batch, split, 32, state, [model.dropout.rng], fake_capture([])).prepare(64)
+    after = {"weights": flat.whole.detach(), **state_of(opt)}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
+    class Late(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            for parameter in self.param_groups[0]["params"]:
+                self.state[parameter].setdefault("power", torch.ones(()))
+
+    split = make_split(64)
+    model = build_model(compose(["model.hidden=[8]"]).model, 0, CPU)
+    opt = Late(model.parameters(), lr=0.1)
+    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
+    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    with pytest.raises(RuntimeError, match="whole state before its first update"):
+        step(torch.arange(64))
+
+
+def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
+    split, figures = make_split(256), []
+    for graph in (False, True):
+        config = compose(["model.hidden=[8]"])
+        model = build_model(config.model, 0, CPU)
+        flat = FlatParameters(model)
+        opt = build_optimizer(config.optimizer, [flat.whole])
+        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        step: Step = Steps(batch, split, 64, opt)
+        if graph:
+            rate = torch.tensor([config.optimizer.lr])
+            set_rate(opt, rate[0])
+            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
+            assert model.dropout.rng is not None
+            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+        tried = [1e-4, 1e-3, 1e-2, 1e-1]
+        figures.append(try_rates(step, opt, lambda epoch: torch.arange(256), 64, tried, lambda: None))
+    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
+    assert len(set(figures[0])) == 4
+
+
+def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph holds addresses only: were its tensors freed, others would be written there."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+    tensor = torch.zeros(3)
+    read = weakref.ref(tensor)
+    replay = capture_cuda(partial(tensor.add_, 1), [])
+    del tensor
+    gc.collect()
+    assert read() is not None
+    replay()
+    del replay
+    gc.collect()
+    assert read() is None
+
+
+def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
+    split = make_split(128)
+    results = []
+    for graph in (False, True):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(784, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
+        opt = build_optimizer(compose([]).optimizer, model.parameters())
+        batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
+        step: Step = Steps(batch, split, 64)
+        if graph:
+            state = lambda m=model, o=opt: training_state([*m.parameters(), *m.buffers()], o)  # noqa: E731
+            step = GraphSteps(batch, split, 64, state, [], fake_capture([]))
+        results.append((step(torch.arange(128)), model.state_dict()))
+    assert torch.equal(results[0][0], results[1][0])
+    assert all(torch.equal(value, results[1][1][name]) for name, value in results[0][1].items())
+
+
+def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
+    split = make_split(600)
+    for graph in (False, True):
+        config = compose(["model.hidden=[8]"])
+        model = build_model(config.model, 0, CPU)
+        flat = FlatParameters(model)
+        opt = build_optimizer(config.optimizer, [flat.whole])
+        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        step: Step = Steps(batch, split, 64)
+        if graph:
+            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
+            step = GraphSteps(batch, split, 64, state, [], fake_capture([]))
+        answers = iter([None, None, "stop"])
+        # this graph trains five batches before it is asked
+        assert len(step(torch.arange(600), lambda answers=answers: next(answers))) == (7 if graph else 3)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop_torch"])
+def test_optimizers_are_built_capturable_for_a_graph(name: str) -> None:
+    parameter = torch.nn.Parameter(torch.ones(3))
+    config = compose([f"optimizer={name}"]).optimizer
+    assert build_optimizer(config, [parameter], capturable=True).param_groups[0]["capturable"] is True
+    assert build_optimizer(config, [parameter]).param_groups[0]["capturable"] is False
+
+
+def test_figures_of_one_chunk_outlive_the_next() -> None:
+    split = make_split(128)
+    config = compose(["model.hidden=[8]"])
+    model = build_model(config.model, 0, CPU)
+    opt = build_optimizer(config.optimizer, model.parameters())
+    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
+    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    first = step(torch.arange(128))
+    kept = first.clone()
+    step(torch.arange(128))
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["trainer.precision=tf32", "trainer.device=cpu"], "trainer.precision=tf32"),
+        (["trainer.engine=graph", "trainer.device=cpu"], "needs a CUDA device"),
+        (["trainer.engine=fused", "trainer.compile=true"], "compiles the eager step"),
+        (["trainer.engine=fast"], "must be one of auto, eager, fused, graph"),
+    ],
+)
+def test_what_the_machine_lacks_is_a_config_error(words: list[str], reason: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", "data=mnist_5k", *words)
+    assert code == 2
+    assert reason in err
+    assert not Path("outputs").exists()
+
+
+def test_auto_says_what_it_chose(mnist_ff: Command) -> None:
+    code, out, _ = mnist_ff("train", "data=mnist_5k", "trainer.epochs=1", "trainer.device=cpu", "trainer.plots=false")
+    assert code == 0
+    assert "on cpu (fused, fp32)" in out
+    assert json.loads((only_run() / "environment.json").read_text())["engine"] == "fused"
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_seed_gives_the_same_bytes_with_every_engine(engine: str, precision: str, mnist_ff: Command) -> None:
+    words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "model.hidden=[64]", "trainer.device=cpu"]
+    for place in "ab":
+        last = [f"trainer.engine={engine}", f"trainer.precision={precision}", f"hydra.run.dir={place}"]
+        assert mnist_ff("train", *words, *last)[0] == 0
+    for name in ("batches.csv", "model.safetensors"):
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_compiled_step_gives_the_same_losses_and_plain_names(mnist_ff: Command) -> None:
+    words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[64]", "model.dropout=0"]
+    assert mnist_ff("train", *words, "trainer.compile=true", "hydra.run.dir=compiled")[0] == 0
+    assert mnist_ff("train", *words, "trainer.engine=eager", "hydra.run.dir=plain")[0] == 0
+    state = torch.load("compiled/checkpoint.pt", weights_only=True)
+    assert set(state["model"]) == {"layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"}
+    from mnist_ff.runs.directory import Run
+
+    compiled, plain = Run.open("compiled").losses(), Run.open("plain").losses()
+    assert max(abs(a - b) for a, b in zip(compiled, plain, strict=True)) < 1e-4
+
+
+@pytest.fixture
+def _few_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs of four batches, so that a small chunk has some of those, of one batch and of the short last one."""
+    monkeypatch.setattr(GraphSteps, "TOGETHER", 4)
+
+
+def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
+    device = torch.device("cuda")
+    config = compose(["model.hidden=[32,16]", "trainer.batch_size=64", *overrides])
+    model = build_model(config.model, 0, device)
+    trainer = replace(config.trainer, engine=engine)
+    return build_steps(model, config.optimizer, trainer, split.to(device), device)[0], model
+
+
+@pytest.mark.usefixtures("_few_together")
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam", "lion"])
+def test_graph_equals_eager_on_cuda(optimizer: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    split = make_split(600)
+    rows = torch.randperm(600).cuda()
+    words = (f"optimizer={optimizer}", "model.dropout=0", "optimizer.lr=0.001")
+    eager, graph = (cuda_steps(engine, split, *words)[0](rows) for engine in ("eager", "graph"))
+    assert (eager - graph)[:, 0].abs().max() < 1e-5
+
+
+@pytest.mark.usefixtures("_few_together")
+@pytest.mark.gpu
+def test_nothing_waits_for_cuda_in_the_batch_loop() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    step, _ = cuda_steps("graph", make_split(600))
+    rows = torch.randperm(600).cuda()
+    step(rows)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(rows)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.usefixtures("_few_together")
+@pytest.mark.gpu
+def test_masks_differ_between_replays_at_the_right_rate() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    step, model = cuda_steps("graph", make_split(640), "model.dropout=0.4", "optimizer=sgd", "optimizer.lr=1e-12")
+    rows = torch.arange(64).repeat(200).cuda()
+    losses = torch.cat([step(part)[:, 0] for part in torch.split(rows, 640)]).cpu()
+    assert len(losses.unique()) > 150
+    mask = model.dropout.mask((1000, 1000), torch.device("cuda")).double().mean().item()
+    assert abs(mask - 0.6) < 5 * math.sqrt(0.24 / 1e6)
+
+
+def test_data_is_shared_by_jobs_of_one_process(small_data: Data, real_mnist: Path) -> None:
+    from mnist_ff.data.load import load_data
+
+    config = compose().data
+    load_data(config, 0)  # fetches, where no test did before
+    first, second = load_data(config, 0), load_data(config, 1)
+    assert first.train.images.data_ptr() == second.train.images.data_ptr()

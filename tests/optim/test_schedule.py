@@ -1,0 +1,173 @@
+"""The learning rate of each step against its formulas, in files, in every engine and after a resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mnist_ff.config.compose import compose
+from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine, training_state
+from mnist_ff.errors import ConfigError
+from mnist_ff.models.mlp import build_model
+from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
+from mnist_ff.optim.schedule import learning_rate
+from tests.conftest import make_split
+from tests.engine.test_engine import CPU, fake_capture
+from tests.session.test_resume import BATCHES, WORDS, assert_equal_runs, stopped_run
+
+Command = Callable[..., tuple[int, str, str]]
+
+LINEAR = ["schedule=linear", "schedule.warmup=5"]
+
+
+def rates(*words: str, steps: int = 100) -> list[float]:
+    config = compose(words).schedule
+    return [learning_rate(config, 0.5, step, steps) for step in range(steps)]
+
+
+def test_constant_is_the_base_rate() -> None:
+    assert rates() == [0.5] * 100
+
+
+def test_linear_falls_evenly_to_its_share_after_the_last_step() -> None:
+    found = rates("schedule=linear", "schedule.final=0.2")
+    assert found == pytest.approx([0.5 - 0.4 * step / 100 for step in range(100)])
+    assert rates("schedule=linear")[-1] == pytest.approx(0.005), "the last step is not wasted"
+
+
+def test_cosine_is_half_a_cosine() -> None:
+    found = rates("schedule=cosine", "schedule.final=0.1")
+    assert found == pytest.approx([0.05 + 0.45 * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(100)])
+
+
+def test_one_cycle_is_torchs_but_for_where_it_ends() -> None:
+    """torch's reaches its peak and its end one step earlier: it counts to the last step, not past it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.5, total_steps=1001, pct_start=301 / 1001, div_factor=25, cycle_momentum=False
+    )
+    expected = []
+    for _ in range(1000):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    final = 0.04 / 1e4
+    assert rates("schedule=one_cycle", f"schedule.final={final}", steps=1000) == pytest.approx(expected, abs=1e-9)
+
+
+def test_step_falls_where_it_is_told() -> None:
+    found = rates("schedule=step", "schedule.at=[0.25,0.8]", "schedule.factor=0.1")
+    assert found == pytest.approx([0.5] * 25 + [0.05] * 55 + [0.005] * 20)
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "one_cycle", "step"])
+def test_a_warm_up_rises_evenly_to_the_courses_beginning(name: str) -> None:
+    plain = rates(f"schedule={name}", steps=90)
+    found = rates(f"schedule={name}", "schedule.warmup=10")
+    assert found[:10] == pytest.approx([plain[0] * (step + 1) / 11 for step in range(10)])
+    assert found[10:] == plain
+
+
+def written(path: str) -> list[float]:
+    return [float(line.split(",")[4]) for line in Path(path, "batches.csv").read_text().splitlines()[1:]]
+
+
+def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> None:
+    words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
+    assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
+    config = compose([*words]).schedule
+    expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
+    assert written("whole") == pytest.approx(expected, rel=1e-8)
+    assert mnist_ff("train", *WORDS, *words[2:], "hydra.run.dir=constant")[0] == 0
+    assert Path("whole/model.safetensors").read_bytes() != Path("constant/model.safetensors").read_bytes()
+    stopped_run("parted", 21, *words)
+    assert mnist_ff("train", "resume=parted")[0] == 0
+    assert_equal_runs(Path("whole"), Path("parted"))
+
+
+def test_more_epochs_of_a_schedule_that_depends_on_the_length_are_said_aloud(mnist_ff: Command) -> None:
+    assert mnist_ff("train", *WORDS, "schedule=linear", "trainer.epochs=1", "hydra.run.dir=a")[0] == 0
+    code, out, _ = mnist_ff("train", "resume=a", "trainer.epochs=2")
+    assert code == 0
+    assert "warning: trainer.epochs goes from 1 to 2: the batches to come have the rates of schedule=linear" in out
+    first = [0.001 * (1 - step / BATCHES) for step in range(BATCHES)]
+    second = [0.001 * (1 - step / (2 * BATCHES)) for step in range(BATCHES, 2 * BATCHES)]
+    assert written("a") == pytest.approx(first + second, rel=1e-8)
+    assert mnist_ff("train", *WORDS, "schedule.warmup=3", "trainer.epochs=1", "hydra.run.dir=b")[0] == 0
+    assert "rates of" not in mnist_ff("train", "resume=b", "trainer.epochs=2")[1], "a constant one goes on"
+
+
+def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("train", *WORDS, "schedule.warmup=48")
+    assert code == 2
+    assert "schedule.warmup=48: must be below 48" in err
+
+
+@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
+    split, config = make_split(600), compose([f"optimizer={optimizer}", "model.hidden=[32,16]"])
+    weights = ["optimizer.weight_decay=0.1"]
+    config = compose([f"optimizer={optimizer}", "model.hidden=[32,16]", *weights])
+    results = []
+    course = [0.01 / (1 + step) for step in range(30)]
+    for graph in (False, True):
+        model = build_model(config.model, 0, CPU)
+        trainer = replace(config.trainer, batch_size=64, engine="fused")
+        step, opt = build_steps(model, config.optimizer, trainer, split, CPU, moving_rate=True)
+        if graph:
+            flat = FlatParameters(model)
+            opt = build_optimizer(config.optimizer, [flat.whole])
+            rate = torch.full((1,), 0.5)
+            set_rate(opt, rate[0])
+            batch = FusedBatch(model, flat, opt, split, torch.float32)
+            assert model.dropout.rng is not None
+            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
+            graph_step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+            step = graph_step
+            graph_step.prepare(600)
+            assert rate == 0.5, "warming up leaves the rate as it was"
+        order = torch.randperm(600, generator=torch.Generator().manual_seed(1))
+        parts = [step(order, rates=course[first : first + 10]) for first in (0, 10, 20)]
+        results.append((torch.cat(parts), model.state_dict()))
+    torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-4, atol=1e-5)
+    for name, value in results[0][1].items():
+        torch.testing.assert_close(results[1][1][name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> None:
+    model, cuda = build_model(compose().model, 0, CPU), torch.device("cuda")
+    trainer = compose().trainer
+    assert choose_engine(model, trainer, cuda, "sgd") == "graph"
+    assert choose_engine(model, trainer, cuda, "sgd", moving_rate=True) == "fused"
+    assert choose_engine(model, trainer, cuda, "adamw", moving_rate=True) == "graph"
+    with pytest.raises(ConfigError, match="optimizer=sgd cannot change its rate in a CUDA graph"):
+        choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", moving_rate=True)
+
+
+def test_a_weight_that_is_not_finite_is_told_with_its_batchs_rate(
+    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def building(model: Any, *given: Any, **named: Any) -> Any:
+        step, optimizer = build_steps(model, *given, **named)
+
+        def spoiling(*rows: Any) -> Any:
+            figures = step(*rows)
+            model.layers[0].bias.data.fill_(math.inf)
+            return figures
+
+        return spoiling, optimizer
+
+    monkeypatch.setattr("mnist_ff.session.session.build_steps", building)
+    words = ["data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1", "trainer.batch_size=100"]
+    words += ["schedule=linear", "schedule.final=0", "optimizer.lr=0.004", "trainer.checkpoint_every=11"]
+    code, _, err = mnist_ff("train", *words)
+    assert code == 1
+    # 40 batches; the eleventh has 30/40 of the rate left
+    assert "a weight was no longer finite after epoch 0, batch 11 (lr 0.003)" in err
