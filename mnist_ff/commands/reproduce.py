@@ -19,11 +19,11 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
-from mnist_ff.config.paths import argument
+from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config, conf_dir, experiment, flat, lasting, nearest
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Summary
@@ -107,7 +107,7 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
         directory, words = _old_sweep(name, Path(arguments.resume), given)
     code = sweep(words)
     if code:
-        again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(shown(directory)))}"
+        again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}"
         tell(console, f"no row: not every run finished; go on with  {again}")
         return code
     row = row_of(name, directory, compose)
