@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from mnist_ff.runs.directory import OUTPUTS, Run
+from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.search_result import Finding, write_finding
 from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.resume import find_sweep
@@ -39,9 +40,9 @@ class StopAfter(Interruption):
         super().__init__()
         self.run, self.steps = run, steps
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> StopReason | None:
         written = self.run.file("batches.csv").read_text().count("\n") - 1
-        return "stopped by a test" if written >= self.steps else None
+        return StopReason.from_signal("a test") if written >= self.steps else None
 
 
 def stopped_run(path: str, steps: int, *words: str) -> Run:
