@@ -16,16 +16,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.paths import check_text, expanded, printed
-from mnist_ff.config.schema import (
-    Config,
-    completed,
-    config_from,
-    config_to_dict,
-    flat,
-    to_yaml,
-    yaml_values,
-)
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
 from mnist_ff.runs.reading import (
@@ -150,7 +145,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(completed(yaml_values(path, content)), where=str(path))))
+        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), where=str(path))))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -403,7 +398,7 @@ class Run:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)
-            return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
+            return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
         except BadRunError:
             raise
         except ConfigError as error:
