@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mnist_ff.config.convert import config_from, config_to_dict, flat
 from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.paths import check_text, expanded, printed
@@ -23,6 +21,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
+from mnist_ff.runs.lock import LOCK, locked
 from mnist_ff.runs.reading import (
     Fields,
     check_file,
@@ -58,8 +57,6 @@ ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
 """What a run's own summary may say."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
-HELD = 1.0
-"""Seconds to wait for a directory: one that only looks at it holds it for a moment."""
 KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
 LONGEST_NAME = 255
 """Bytes in a file's name, as Linux and macOS have it."""
@@ -383,7 +380,7 @@ class Run:
     def was_only_made(self) -> bool:
         """Whether the directory is empty but for what comes before a config."""
         return all(
-            path.name in (".hydra", ".lock", "train.log") or path.name.startswith(".config.yaml.")
+            path.name in (".hydra", LOCK, "train.log") or path.name.startswith(".config.yaml.")
             for path in self.path.iterdir()
         )
 
@@ -496,17 +493,8 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process. Errors: RunError when another one trains in it, or it holds a link."""
         self.check_no_links()
-        lock = FileLock(self.file(".lock"))
-        try:
-            lock.acquire(timeout=HELD)
-        except Timeout:
-            raise RunError(f"{self.path}: another process is training in it") from None
-        except OSError as error:
-            raise RunError(f"{self.path}: {error.strerror}") from None
-        try:
+        with locked(self.path, "another process is training in it"):
             yield
-        finally:
-            lock.release()
 
     def environment(self) -> dict[str, Any]:
         """environment.json. Errors: BadRunError when it is not one of ours."""

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,7 @@ import pytest
 from mnist_ff.cli import COMMANDS
 from mnist_ff.commands.completion import SHELLS, TRAIN_OPTIONS, arguments_of, candidates, options_of
 from mnist_ff.config.keys import known_keys
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 
 def offered(line: str) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,7 @@ from yaml import YAMLError
 from mnist_ff.cli import main
 from mnist_ff.config.yaml_io import _quick_yaml, read_yaml
 from mnist_ff.errors import ConfigError
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 CASES = [
     (["optimizer.lrr=1"], ["optimizer.lrr", "did you mean optimizer.lr?"]),

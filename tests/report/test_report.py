@@ -31,10 +31,8 @@ from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
 from mnist_ff.runs.records import CLASSES, Score
 from mnist_ff.training.evaluation import Evaluation
-from tests.conftest import only_run
-from tests.sweep_maker import make_sweep
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command, only_run
+from tests.support.sweep_maker import make_sweep
 
 QUICK = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu")
 
