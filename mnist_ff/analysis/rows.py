@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config.schema import Config, experiment, flat
+from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
 from mnist_ff.runs.directory import EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below

@@ -14,16 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.paths import check_text, expanded, printed
-from mnist_ff.config.schema import (
-    Config,
-    completed,
-    config_from,
-    config_to_dict,
-    flat,
-    to_yaml,
-    yaml_values,
-)
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
 from mnist_ff.runs.lock import LOCK, locked
@@ -144,7 +139,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(completed(yaml_values(path, content)), where=str(path))))
+        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), where=str(path))))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -397,7 +392,7 @@ class Run:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)
-            return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
+            return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
         except BadRunError:
             raise
         except ConfigError as error:
