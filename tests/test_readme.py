@@ -105,7 +105,7 @@ def test_each_promise_names_a_test_that_exists() -> None:
 
 
 def test_links_and_keys_lead_somewhere() -> None:
-    from mnist_ff.config.schema import known_keys
+    from mnist_ff.config.keys import known_keys
 
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config.schema import Config, experiment, flat
+from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
-from mnist_ff.runs.directory import ENDED, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import JOBS, holds_runs, may_be_run, runs_below
 from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, why_no_folder
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.records import Score, Status
 from mnist_ff.runs.search_result import SEARCH, load_finding
 from mnist_ff.runs.tables import last_epoch
 
@@ -26,7 +27,7 @@ GOOD = ("finished", PRUNED)
 """Nothing is left to do there."""
 REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
-STATUSES = (*ENDED, REPEATED, "running", "not started", "broken")
+STATUSES = (*Status, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
 
 

@@ -10,15 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config.schema import (
-    Config,
-    completed,
-    config_from,
-    config_to_dict,
-    flat,
-    to_yaml,
-    yaml_values,
-)
+from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.legacy import with_legacy_keys
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, write_text
 from mnist_ff.runs.find import link_of_a_sweep, may_be_run
@@ -33,13 +28,11 @@ from mnist_ff.runs.reading import (
     read_object,
     why_no_folder,
 )
-from mnist_ff.runs.records import Score, Summary
+from mnist_ff.runs.records import Score, Status, Summary
 from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, by_column, read_batches, read_epochs
 
 MAX_YAML_BYTES = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
-ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
-"""What a run's own summary may say."""
 
 KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
 WANDBS_OWN = "wandb/*/logs/debug-core.log"
@@ -88,7 +81,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(completed(yaml_values(path, content)), where=str(path))))
+        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), where=str(path))))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -154,7 +147,7 @@ class Run:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)
-            return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
+            return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
         except BadRunError:
             raise
         except ConfigError as error:
@@ -250,11 +243,11 @@ def _summary(values: Fields) -> Summary:
     """A summary from a file, every field checked. Errors: ValueError naming the field."""
     values.check_known(FIELDS)
     status = values.text("status")
-    if status not in ENDED:
+    if status not in set(Status):
         raise ValueError(f"status {status[:40]!r} is none that a run has")
     seconds = Fields(values.values.get("seconds", {}), "seconds")
     return Summary(
-        status=status,
+        status=Status(status),
         cause=values.text_or_null("cause"),
         score=_score(values.fields_or_null("score")),
         epochs=values.whole("epochs"),

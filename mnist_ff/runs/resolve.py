@@ -10,6 +10,7 @@ from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, run_start, runs_below
 from mnist_ff.runs.reading import is_folder
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.tables import last_epoch, read_epochs
 
 LAST, BEST = "last", "best"
@@ -91,7 +92,7 @@ def _final(path: Path) -> _Final | None:
     try:
         run.config()
         summary = run.summary()
-        if summary is None or summary.status != "finished" or summary.score is None:
+        if summary is None or summary.status is not Status.FINISHED or summary.score is None:
             return None
         _, metrics = last_epoch(run.path)
         final = _Final(

@@ -11,7 +11,8 @@ import pytest
 
 from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, _changes, _file_name, experiments
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import Config, conf_dir
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.schema import Config
 from mnist_ff.runs.directory import Run
 from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, README, name_of, refuse_others, rows_in, with_row
 from tests.support.commands import Command

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import to_yaml
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
 from mnist_ff.report import sweep_page
 from mnist_ff.report.config_diff import differences

@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import config_from, config_to_dict
+from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.errors import BadRunError
 from mnist_ff.images.centre import SIDE, centred

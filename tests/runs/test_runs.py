@@ -246,7 +246,7 @@ def test_a_running_run_and_a_claimed_directory_are_lines(mnist_ff: Command) -> N
 
 
 def test_a_thousand_runs_are_listed_without_torch() -> None:
-    from mnist_ff.config.schema import to_yaml
+    from mnist_ff.config.yaml_io import to_yaml
 
     first = make("first")
     text, summary, epochs = ((first / name).read_text() for name in ("config.yaml", "summary.json", "epochs.csv"))

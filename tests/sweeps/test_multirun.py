@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mnist_ff import cli
-from mnist_ff.config.schema import conf_dir
+from mnist_ff.config.paths import conf_dir
 from mnist_ff.errors import ConfigError
 from tests.support.commands import Command
 from tests.support.processes import Started
