@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.paths import argument
-from mnist_ff.config.schema import Config, to_yaml
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import Split
 from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
 from mnist_ff.engine.steps import build_steps, capture_cuda

@@ -14,20 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.paths import check_text, expanded, printed
-from mnist_ff.config.schema import (
-    Config,
-    completed,
-    config_from,
-    config_to_dict,
-    flat,
-    to_yaml,
-    yaml_values,
-)
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
+from mnist_ff.runs.lock import LOCK, locked
 from mnist_ff.runs.reading import (
     Fields,
     check_file,
@@ -63,8 +57,6 @@ ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
 """What a run's own summary may say."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
-HELD = 1.0
-"""Seconds to wait for a directory: one that only looks at it holds it for a moment."""
 KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
 LONGEST_NAME = 255
 """Bytes in a file's name, as Linux and macOS have it."""
@@ -150,7 +142,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(completed(yaml_values(path, content)), where=str(path))))
+        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), where=str(path))))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -388,7 +380,7 @@ class Run:
     def was_only_made(self) -> bool:
         """Whether the directory is empty but for what comes before a config."""
         return all(
-            path.name in (".hydra", ".lock", "train.log") or path.name.startswith(".config.yaml.")
+            path.name in (".hydra", LOCK, "train.log") or path.name.startswith(".config.yaml.")
             for path in self.path.iterdir()
         )
 
@@ -403,7 +395,7 @@ class Run:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)
-            return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
+            return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
         except BadRunError:
             raise
         except ConfigError as error:
@@ -501,17 +493,8 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process. Errors: RunError when another one trains in it, or it holds a link."""
         self.check_no_links()
-        lock = FileLock(self.file(".lock"))
-        try:
-            lock.acquire(timeout=HELD)
-        except Timeout:
-            raise RunError(f"{self.path}: another process is training in it") from None
-        except OSError as error:
-            raise RunError(f"{self.path}: {error.strerror}") from None
-        try:
+        with locked(self.path, "another process is training in it"):
             yield
-        finally:
-            lock.release()
 
     def environment(self) -> dict[str, Any]:
         """environment.json. Errors: BadRunError when it is not one of ours."""

@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mnist_ff.config.schema import Config, DataConfig, DownloadConfig, completed, config_from, config_to_dict, lasting
+from mnist_ff.config.convert import config_from, config_to_dict
+from mnist_ff.config.legacy import identity_fields, with_legacy_keys
+from mnist_ff.config.schema import Config, DataConfig, DownloadConfig
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.files import first_link, write_text
 from mnist_ff.runs.directory import WANDBS_OWN, Run
@@ -74,7 +76,7 @@ class SweepPlan:
 
 def digest(config: Config) -> str:
     """The SHA-256 of a resolved config, whatever tracks it."""
-    return hashlib.sha256(json.dumps(lasting(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(identity_fields(config), sort_keys=True).encode()).hexdigest()
 
 
 def write_plan(directory: Path, plan: SweepPlan) -> None:
@@ -150,7 +152,7 @@ def _job(values: Fields, path: Path) -> Job:
         raise ValueError(f"a job's number is {number!r}")
     check_subdir(subdir)
     assert isinstance(subdir, str)
-    config = config_from(completed(values.fields("config").values), where=str(path))
+    config = config_from(with_legacy_keys(values.fields("config").values), where=str(path))
     job = Job(number, values.texts("overrides"), subdir, config)
     if job.digest != values.text("digest"):
         raise ValueError(f"job {number}'s config is not the one that was saved")

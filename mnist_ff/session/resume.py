@@ -12,7 +12,11 @@ from typing import Any
 
 from mnist_ff.analysis.console import note
 from mnist_ff.analysis.rows import sweeps_below
-from mnist_ff.config.schema import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
+from mnist_ff.config.convert import config_from, config_to_dict, experiment, flat
+from mnist_ff.config.keys import known_keys
+from mnist_ff.config.legacy import identity_fields
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
@@ -101,7 +105,7 @@ def _has_something_left(sweep: Path) -> bool:
 
 def recipe(config: Config) -> str:
     """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
-    values = flat(lasting(config))
+    values = flat(identity_fields(config))
     kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

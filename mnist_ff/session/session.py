@@ -16,7 +16,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.analysis.rows import sweep_of
-from mnist_ff.config.schema import Config, experiment, flat
+from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.schema import Config
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.data.seeds import generator

@@ -5,16 +5,10 @@ from __future__ import annotations
 import importlib.util
 import math
 
+from mnist_ff.config.checks import check_float32
+from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.schema import (
-    Config,
-    LoggerConfig,
-    OneCycleConfig,
-    TrainerConfig,
-    check_float32,
-    config_to_dict,
-    flat,
-)
+from mnist_ff.config.schema import Config, LoggerConfig, OneCycleConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run

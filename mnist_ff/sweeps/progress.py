@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
-from mnist_ff.config.schema import experiment, flat
+from mnist_ff.config.convert import experiment, flat
 from mnist_ff.runs.jobs import Job
 
 LOOK_EVERY = 0.3

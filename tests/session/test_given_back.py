@@ -23,7 +23,7 @@ import torch
 
 from mnist_ff import run_network
 from mnist_ff.runs.signals import NAMES, ending_at_once, interruptible
-from tests.conftest import make_split
+from tests.support.mnist import make_split
 
 NUMBERS = [getattr(signal, name) for name in NAMES]
 

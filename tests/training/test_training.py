@@ -20,7 +20,7 @@ from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Posit
 from mnist_ff.session.build import plan_of, scorer, shuffler
 from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
 from mnist_ff.training.loop import fit
-from tests import reference
+from tests.support import reference
 
 CPU = torch.device("cpu")
 SCORE = Score(1.0, 0.5, 1, 2)
@@ -167,7 +167,7 @@ def test_checkpoints_are_epochs_apart_and_one_is_made_where_training_ends(
 
 
 def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
-    from tests.conftest import make_split
+    from tests.support.mnist import make_split
 
     split = make_split(600)
     shuffle = shuffler(True, 0, split, CPU)
