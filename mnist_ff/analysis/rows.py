@@ -13,11 +13,11 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
-from mnist_ff.runs.directory import ENDED, EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
+from mnist_ff.runs.directory import EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
 from mnist_ff.runs.jobs import JOBS, Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes, why_no_folder
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.records import Score, Status
 from mnist_ff.runs.search_result import SEARCH, load_finding
 
 PRUNED = "pruned"
@@ -25,7 +25,7 @@ GOOD = ("finished", PRUNED)
 """Nothing is left to do there."""
 REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
-STATUSES = (*ENDED, REPEATED, "running", "not started", "broken")
+STATUSES = (*Status, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
 LARGEST_EPOCHS = 64 << 20
 """Bytes of an epochs.csv whose last line is read."""

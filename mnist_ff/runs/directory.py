@@ -37,7 +37,7 @@ from mnist_ff.runs.reading import (
     why_no_folder,
     written_at,
 )
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Summary
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Status, Summary
 
 LARGEST_YAML = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
@@ -52,9 +52,6 @@ NEAR = 4096
 EPOCH = datetime.fromtimestamp(0, UTC)
 CLOCKS_DIFFER = 86_400
 """Seconds that another machine's clock may be ahead."""
-
-ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
-"""What a run's own summary may say."""
 
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
 KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
@@ -240,7 +237,7 @@ def _final(path: Path) -> _Final | None:
     try:
         run.config()
         summary = run.summary()
-        if summary is None or summary.status != "finished" or summary.score is None:
+        if summary is None or summary.status is not Status.FINISHED or summary.score is None:
             return None
         validation = (run.epochs() or [{}])[-1].get("validation_accuracy")
         final = _Final(path, summary.data, summary.score.samples, summary.score.accuracy, validation)
@@ -523,11 +520,11 @@ def _summary(values: Fields) -> Summary:
     """A summary from a file, every field checked. Errors: ValueError naming the field."""
     values.check_known(FIELDS)
     status = values.text("status")
-    if status not in ENDED:
+    if status not in set(Status):
         raise ValueError(f"status {status[:40]!r} is none that a run has")
     seconds = Fields(values.values.get("seconds", {}), "seconds")
     return Summary(
-        status=status,
+        status=Status(status),
         cause=values.text_or_null("cause"),
         score=_score(values.fields_or_null("score")),
         epochs=values.whole("epochs"),

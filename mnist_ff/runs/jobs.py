@@ -22,6 +22,7 @@ from mnist_ff.files import first_link, write_text
 from mnist_ff.runs.directory import WANDBS_OWN, Run
 from mnist_ff.runs.places import is_own, seal
 from mnist_ff.runs.reading import Fields, check_file, is_taken, json_values, listed, read_bytes, read_json
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.slurm import SUBMITTED
 
@@ -213,7 +214,7 @@ def _state(run: Run, job: Job) -> State:
     if not same_experiment(job.config, run.config()):
         raise BadRunError(f"{run.path}: holds another experiment than the sweep's job {job.number}")
     summary = run.summary()
-    return "finished" if summary is not None and summary.status in ("finished", "pruned") else "begun"
+    return "finished" if summary is not None and summary.status in (Status.FINISHED, Status.PRUNED) else "begun"
 
 
 def same_experiment(planned: Config, found: Config) -> bool:

@@ -35,7 +35,7 @@ from mnist_ff.runs.directory import (
 from mnist_ff.runs.jobs import read_plan, state_of
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
 from mnist_ff.runs.reading import is_folder, is_taken
-from mnist_ff.runs.records import EARLY
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import load_finding
 
 FREE = {
@@ -69,7 +69,7 @@ def find_run(word: str, root: Path) -> Run:
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
             summary = run.summary()
-            if summary is None or summary.status == "interrupted":
+            if summary is None or summary.status is Status.INTERRUPTED:
                 note(f"last is {run.path}: the newest that did not finish")
                 return run
     raise BadRunError(f"resume=last: no run in {root}/ is unfinished")
@@ -220,7 +220,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
             f"schedule={config.schedule.name} over {epochs} epochs, and those done had others"
         )
     summary = run.summary()
-    begun = 0 if summary is None else summary.epochs + (summary.status != "finished")
+    begun = 0 if summary is None else summary.epochs + (summary.status is not Status.FINISHED)
     if "trainer.epochs" in changes and epochs < begun:
         raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
     return config, changes, warnings
@@ -229,11 +229,11 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 def is_done(run: Run, config: Config) -> bool:
     """Whether nothing is left to train, and no file is missing that only a network can make."""
     summary = run.summary()
-    if summary is None or summary.status != "finished":
+    if summary is None or summary.status is not Status.FINISHED:
         return False
     kept = ["model.safetensors", "predictions.safetensors", *([] if config.augment.name == "none" else [AUGMENTED])]
     if not all(run.file(name).exists() for name in kept) and any(
         run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
     ):
         return False
-    return summary.epochs >= config.trainer.epochs or (summary.cause or "").startswith(EARLY)
+    return summary.epochs >= config.trainer.epochs or summary.stopped_early

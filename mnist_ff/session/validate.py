@@ -13,7 +13,7 @@ from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import is_file
-from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.records import CLASSES, Status
 
 
 def check_new(config: Config) -> None:
@@ -113,7 +113,7 @@ def check_teacher(path: str) -> None:
         summary = run.summary()
     except BadRunError as error:
         raise BadRunError(f"trainer.teacher={error}") from None
-    if summary is None or summary.status != "finished":
+    if summary is None or summary.status is not Status.FINISHED:
         state = "did not end" if summary is None else f"is {summary.status}"
         raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches")
     if not is_file(run.file("model.safetensors")):

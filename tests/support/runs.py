@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mnist_ff.config.compose import compose
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.build import settle
 from mnist_ff.session.session import train
@@ -29,9 +30,9 @@ class StopAfter(Interruption):
         super().__init__()
         self.run, self.steps = run, steps
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> StopReason | None:
         written = self.run.file("batches.csv").read_text().count("\n") - 1
-        return "stopped by a test" if written >= self.steps else None
+        return StopReason.from_signal("a test") if written >= self.steps else None
 
 
 def stopped_run(path: str, steps: int, *words: str) -> Run:
