@@ -23,7 +23,7 @@ from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.models.mlp import MLP, build_model, seed_dropout
 from mnist_ff.optim.schedule import moves
@@ -167,16 +167,17 @@ def _train(
 ) -> list[float]:
     assert config.seed is not None
     updates = Updates(network, config.trainer)
-    step, _ = build_steps(
-        network,
-        config.optimizer,
-        config.trainer,
-        data.train,
-        device,
-        moving_rate=moves(config.schedule),
-        augment=build_augment(config.augment, config.seed, device),
-        teacher=load_teacher(config, device),
-        updates=updates,
+    step, _ = build_step(
+        StepParts(
+            network,
+            config.optimizer,
+            config.trainer,
+            data.train,
+            is_scheduled=moves(config.schedule),
+            augment=build_augment(config.augment, config.seed, device),
+            teacher=load_teacher(config, device),
+            updates=updates,
+        )
     )
     history, console = LossHistory(), Console()
 

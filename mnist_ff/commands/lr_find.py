@@ -20,8 +20,8 @@ from mnist_ff.config.schema import Config, config_to_dict
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.device import describe
-from mnist_ff.engine.steps import build_steps
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.mlp import build_model
@@ -88,15 +88,16 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
         warn_of_fallback(data, console)
         model = build_model(config.model, config.seed, device)
         trainer = config.trainer
-        step, optimizer = build_steps(
-            model,
-            config.optimizer,
-            trainer,
-            data.train,
-            device,
-            moving_rate=True,
-            augment=build_augment(config.augment, config.seed, device),
-            teacher=load_teacher(config, device),
+        step, _ = build_step(
+            StepParts(
+                model,
+                config.optimizer,
+                trainer,
+                data.train,
+                is_scheduled=True,
+                augment=build_augment(config.augment, config.seed, device),
+                teacher=load_teacher(config, device),
+            )
         )
         order = shuffler(trainer.shuffle, config.seed, data.train, device)
         tell(
@@ -104,7 +105,7 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
             f"{len(tried)} batches of {trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, {config.optimizer.name}, "
             f"{describe(device)}",
         )
-        return try_rates(step, optimizer, order, trainer.batch_size, tried, stopped)
+        return try_rates(step, order, trainer.batch_size, tried, stopped)
 
 
 def _write(config: Config, tried: Sequence[float], losses: Sequence[float], found: float | None) -> Path:

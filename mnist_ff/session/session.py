@@ -21,8 +21,7 @@ from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.cuda_step import why_no_kernels
-from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import BadRunError, DivergedError, RunError, printable
 from mnist_ff.files import own_file, remove_leftovers
 from mnist_ff.models.mlp import build_model, count_parameters
@@ -120,24 +119,23 @@ class _Training:
             self.model = build_model(config.model, self.seed, device)
             self.augment = build_augment(config.augment, self.seed, device)
             self.updates = Updates(self.model, config.trainer)
-            moving = moves(config.schedule)
-            self.step, self.optimizer = build_steps(
-                self.model,
-                config.optimizer,
-                config.trainer,
-                self.data.train,
-                device,
-                moving_rate=moving,
-                augment=self.augment,
-                teacher=load_teacher(config, device),
-                updates=self.updates,
+            self.step, self.optimizer = build_step(
+                StepParts(
+                    self.model,
+                    config.optimizer,
+                    config.trainer,
+                    self.data.train,
+                    is_scheduled=moves(config.schedule),
+                    augment=self.augment,
+                    teacher=load_teacher(config, device),
+                    updates=self.updates,
+                )
             )
-        self.engine = choose_engine(self.model, config.trainer, device, config.optimizer.name, moving)
         self.writer: RunWriter | None = None
         self.trackers: list[Tracking] = []
         self.stopping = stopping_of(config)
         self.best: dict[str, torch.Tensor] | None = None
-        conditions = environment(config, self.data, device, self.engine, argv)
+        conditions = environment(config, self.data, device, self.step.info, argv)
         if saved is None:
             self.position = Position()
             run.write_json("environment.json", {**conditions, "git": git_state(run), "history": []})
@@ -191,16 +189,14 @@ class _Training:
         parameters = count_parameters(self.model)
         self._say(
             f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, "
-            f"on {self.device} ({self.engine}, {self.config.trainer.precision})"
+            f"on {self.device} ({self.step.info.engine}, {self.config.trainer.precision})"
         )
         for tracking in self.trackers:
             self._say(f"tracked by {tracking.where}")
         if self.config.logger.silenced:
             self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
-        if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
-            self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
-        if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:
-            self._say(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        for note in self.step.info.notes:
+            self._say(note)
         outcome = self._fit()
         self._settle_weights(outcome)
         final = evaluate(self.model, self.data.test)
@@ -243,11 +239,11 @@ class _Training:
 
     def _warm_up(self, plan: Plan, evaluate_epoch: Evaluate) -> None:
         """Record CUDA graphs and have the device load its code: only now is a restored optimizer's state in place."""
-        if isinstance(self.step, GraphSteps):
-            with self.clock.part("build"):
-                for chunk in plan.chunks():
-                    rows = plan.rows(chunk)
-                    self.step.prepare(rows.stop - rows.start)
+        with self.clock.part("build"):
+            for chunk in plan.chunks():
+                rows = plan.rows(chunk)
+                self.step.prepare(rows.stop - rows.start)
+            if self.device.type == "cuda":
                 evaluate_epoch()
 
     def _reason_to_stop(self) -> str | None:
