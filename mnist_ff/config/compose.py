@@ -24,19 +24,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mnist_ff.config.checks import check_float32
+from mnist_ff.config.convert import config_from, flat, sweep_from
+from mnist_ff.config.keys import known_keys, sweep_keys
+from mnist_ff.config.messages import nearest
 from mnist_ff.config.overrides import parsed, with_texts_kept
-from mnist_ff.config.schema import (
-    Config,
-    SweepConfig,
-    check_float32,
-    conf_dir,
-    config_from,
-    flat,
-    known_keys,
-    nearest,
-    sweep_from,
-    sweep_keys,
-)
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.schema import Config, SweepConfig
 from mnist_ff.errors import ConfigError
 
 CONFIG_NAME = "config"

@@ -15,8 +15,8 @@ from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from hydra.grammar.gen.OverrideParser import OverrideParser
 
+from mnist_ff.config.keys import text_keys
 from mnist_ff.config.paths import check_text, printed
-from mnist_ff.config.schema import text_keys
 from mnist_ff.errors import ConfigError
 
 OF_HYDRA = {

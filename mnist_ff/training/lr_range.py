@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mnist_ff.engine.step import Step
+from mnist_ff.runs.records import StopReason
 
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss, fastai's."""
@@ -27,7 +28,7 @@ def try_rates(
     order: Callable[[int], torch.Tensor],
     batch_size: int,
     tried: Sequence[float],
-    stopped: Callable[[], str | None],
+    stopped: Callable[[], StopReason | None],
 ) -> list[float]:
     """Train a batch at each of the rates; return the batches' own losses, fewer where the loss exploded.
 
