@@ -28,7 +28,7 @@ from mnist_ff.files import write_text
 from mnist_ff.models.mlp import build_model
 from mnist_ff.runs.directory import shown
 from mnist_ff.runs.signals import Interruption, interruptible
-from mnist_ff.session.build import load_teacher, settle, shuffler, warn_of_fallback
+from mnist_ff.session.build import load_teacher, resolve, shuffler, warn_of_fallback
 from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
 
 Compose = Callable[[Sequence[str]], Config]
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     Errors: ConfigError; DataError; RunError when the loss never fell.
     """
     _check(arguments)
-    config = settle(compose(arguments.overrides))
+    config = resolve(compose(arguments.overrides))
     tried = rates(arguments.first, arguments.last, arguments.steps)
     with interruptible() as stopped:
         losses = _try(config, tried, console, stopped)
