@@ -30,13 +30,14 @@ from mnist_ff.config.constraints import check_no_password
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import with_texts_kept
-from mnist_ff.config.paths import expanded
+from mnist_ff.config.paths import expanded, output_directory
 from mnist_ff.config.schema import Config, DataConfig
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.runs.directory import Run, check_saved, chosen, output_directory
-from mnist_ff.runs.jobs import JOBS
+from mnist_ff.runs.directory import Run, check_saved
+from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import (
@@ -242,7 +243,7 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
 def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
     own = [word for word in words if not word.startswith("hydra.")]
-    run = Run.open(chosen(expanded("--config-of", source), note))
+    run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
         tell(console, "warning: that run was resumed with other values; these are its last", style="yellow")

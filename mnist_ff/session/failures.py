@@ -11,9 +11,10 @@ import torch
 
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import read_lines
 from mnist_ff.runs.records import Status, Summary
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.session.timing import Timing
 
 log = logging.getLogger("mnist_ff")

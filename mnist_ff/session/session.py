@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 
 from mnist_ff.analysis.console import score_text, tell
-from mnist_ff.analysis.rows import sweep_of
 from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.paths import display_path
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.data.seeds import generator
@@ -28,8 +28,10 @@ from mnist_ff.files import own_file, remove_leftovers
 from mnist_ff.models.mlp import build_model, count_parameters
 from mnist_ff.optim.schedule import moves
 from mnist_ff.optim.weight_updates import Updates
-from mnist_ff.runs.directory import AUGMENTED, REPORT, Run, shown
+from mnist_ff.runs.directory import AUGMENTED, REPORT, Run
+from mnist_ff.runs.find import sweep_of
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, Status, StopReason, Summary
+from mnist_ff.runs.tables import truncate
 from mnist_ff.session.artifacts import save_augmented, save_predictions
 from mnist_ff.session.build import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
 from mnist_ff.session.drawing import draw, write_page
@@ -349,7 +351,7 @@ class _Training:
         """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""
         before = self.run.environment()
         batches = plan_of(self.config, self.data).batches
-        self.run.cut(self.position.epoch * batches + len(self.position.batches), self.position.epoch)
+        truncate(self.run.path, self.position.epoch * batches + len(self.position.batches), self.position.epoch)
         remove_leftovers(self.run.path)
         at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
         earlier_changes(self.run)  # see that there is a history
@@ -390,7 +392,7 @@ class _Training:
 
     def _report(self, summary: Summary) -> None:
         assert summary.score is not None
-        seconds, path = summary.seconds, shown(self.run.path)
+        seconds, path = summary.seconds, display_path(self.run.path)
         if summary.status is not Status.FINISHED or summary.stopped_early:
             self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")

@@ -20,8 +20,9 @@ import pytest
 
 from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.directory import EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Score
+from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.sweeps.search.processes import lives, own_process
 from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
 from mnist_ff.sweeps.search.study import (
