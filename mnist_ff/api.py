@@ -30,7 +30,7 @@ from mnist_ff.optim.schedule import moves
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.session.build import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
+from mnist_ff.session.build import load_teacher, plan_of, resolve, scorer, shuffler, warn_of_fallback
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.training.evaluation import score
@@ -70,7 +70,7 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
     cache's, yours to change.
     Errors: ConfigError for a wrong override, DataError when the data can be had from nowhere.
     """
-    config = settle(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
+    config = resolve(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
     assert config.seed is not None
     loaded = load(config.data, config.seed)
     warn_of_fallback(loaded, Console(stderr=True))

@@ -17,6 +17,7 @@ from rich.console import Console
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.convert import config_to_dict
+from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
@@ -26,9 +27,8 @@ from mnist_ff.engine.device import describe
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.mlp import build_model
-from mnist_ff.runs.directory import shown
 from mnist_ff.runs.signals import Interruption, interruptible
-from mnist_ff.session.build import load_teacher, settle, shuffler, warn_of_fallback
+from mnist_ff.session.build import load_teacher, resolve, shuffler, warn_of_fallback
 from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
 
 Compose = Callable[[Sequence[str]], Config]
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     Errors: ConfigError; DataError; RunError when the loss never fell.
     """
     _check(arguments)
-    config = settle(compose(arguments.overrides))
+    config = resolve(compose(arguments.overrides))
     tried = rates(arguments.first, arguments.last, arguments.steps)
     with interruptible() as stopped:
         losses = _try(config, tried, console, stopped)
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     found = suggestion(tried, losses)
     rounded = None if found is None else float(f"{found:.2g}")
     directory = _write(config, tried[: len(losses)], losses, rounded)
-    tell(console, f"written to {shown(directory)}")
+    tell(console, f"written to {display_path(directory)}")
     if rounded is None:
         raise RunError(f"the loss never fell between {arguments.first:g} and {arguments.last:g}; try other ends")
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
