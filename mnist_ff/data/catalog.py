@@ -162,7 +162,7 @@ def cache_root(config: DataConfig) -> Path:
     base = os.environ.get(named)
     if base:
         return Path(base) / "mnist-ff"
-    remedy = "give a folder for the data with data.root=FOLDER or the environment variable MNIST_FF_DATA"
+    remedy = "set the data folder with data.root=FOLDER or the environment variable MNIST_FF_DATA"
     return home_folder(f"data={config.name}", remedy) / below / "mnist-ff"
 
 

@@ -64,15 +64,15 @@ def choose_engine(
     asked, other = trainer.engine, why_not_plain(model)
     fixed = is_scheduled and optimizer not in READS_A_TENSOR
     if asked == "graph" and device.type != "cuda":
-        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
     if asked == "graph" and fixed:
         raise ConfigError(
-            f"trainer.engine=graph: optimizer={optimizer} cannot change its rate in a CUDA graph; use "
+            f"trainer.engine=graph: optimizer={optimizer} cannot change its learning rate in a CUDA graph; use "
             f"schedule=constant without warm-up, trainer.engine=auto, or one of {', '.join(sorted(READS_A_TENSOR))}"
         )
     if asked in ("fused", "graph") and other is not None:
         raise ConfigError(
-            f"trainer.engine={asked}: is for the built-in network as it is, and here {other}; use trainer.engine=auto"
+            f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
     if asked != "auto":
         return asked
@@ -118,9 +118,11 @@ def _describe(engine: str, parts: StepParts) -> StepInfo:
         return StepInfo(engine)
     notes, reason = [], why_no_kernels()
     if engine == "fused" and parts.trainer.engine == "auto":
-        notes.append(f"no CUDA graph: optimizer={parts.optimizer.name} cannot change its rate in one")
+        notes.append(f"no CUDA graph: optimizer={parts.optimizer.name} cannot change its learning rate in one")
     if reason is not None:
-        notes.append(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        notes.append(
+            f"no Triton kernels; using PyTorch's, which are slower and draw other dropout masks for a seed: {reason}"
+        )
         return StepInfo(engine, None, tuple(notes))
     return StepInfo(engine, triton_version(), tuple(notes))
 

@@ -151,7 +151,7 @@ class _Training:
         first_step = plan_of(self.config, self.data, self.position).first_step
         identity = identify(self.run, [tracker.title for tracker in chosen], first_step)
         if identity.copied is not None:
-            self._say(f"a copy of {identity.copied}: to its trackers it is a run of its own from now on")
+            self._say(f"a copy of {identity.copied}: trackers treat it as a new run from now on")
         beginning = Beginning(
             identity=identity.name,
             directory=self.run.path,
@@ -180,7 +180,7 @@ class _Training:
         for tracking in self.trackers:
             self._say(f"tracked by {tracking.where}")
         if self.config.logger.silenced:
-            self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
+            self._say("wandb is off: logger.wandb.mode=disabled (or WANDB_MODE)")
         for note in self.step.info.notes:
             self._say(note)
         outcome = self._fit()
@@ -257,7 +257,7 @@ class _Training:
         try:
             tell(self.console, text, style)
         except (OSError, SystemExit) as error:  # rich makes SystemExit of a broken pipe
-            log.warning("nothing is printed any more (%s)", error)
+            log.warning("terminal output stopped (%s)", error)
             self.console = Console(quiet=True)
 
     def _warn(self, text: str) -> None:
@@ -267,7 +267,7 @@ class _Training:
         weights = self.model.state_dict()
         if not torch.stack([weight.isfinite().all() for weight in weights.values()]).all():
             raise DivergedError(
-                f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
+                f"a weight is not finite after epoch {position.epoch}, batch {len(position.batches)} "
                 f"(lr {self._rate_before(position):g}); try a smaller optimizer.lr"
             )
         if self.config.trainer.keep_best and not position.batches:
@@ -299,7 +299,7 @@ class _Training:
         """Before there is memory taken for a network. Errors: BadRunError where the config is another one's."""
         shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
         if saved["recipe"] != recipe(self.config) or shapes != weight_shapes(self.config.model):
-            raise BadRunError(f"{self.run.file('config.yaml')}: is not the config that its checkpoint was trained with")
+            raise BadRunError(f"{self.run.file('config.yaml')}: differs from the config of its checkpoint")
 
     def _secure_numbers(self) -> None:
         for wrong in [] if self.writer is None else self.writer.secure():
@@ -320,14 +320,14 @@ class _Training:
             self._restore_chance(saved, position.epoch * plan.batches + len(position.batches))
         except Exception as error:  # what does not fit fails in many ways
             first = (str(error).splitlines() or [""])[0]
-            raise BadRunError(f"{self.run.path}: its checkpoint does not fit its config ({first})") from None
+            raise BadRunError(f"{self.run.path}: its checkpoint does not match its config ({first})") from None
         return position
 
     def _restore_chance(self, saved: Mapping[str, Any], step: int) -> None:
         """The generators as they were, or others from the seed and the step where they were another device's."""
         rng = self.model.dropout.rng
         if saved["device"] != self.device.type:
-            self._warn(f"the generators of {saved['device']} cannot go on on {self.device.type}: seeded anew")
+            self._warn(f"the generators of {saved['device']} cannot be restored on {self.device.type}: reseeded")
             for name, own in (("dropout", rng), ("augment", None if self.augment is None else self.augment.rng)):
                 if own is not None:  # the same objects: a step may hold them already
                     own.set_state(generator(self.seed, name, step, device=self.device).get_state())
@@ -341,7 +341,7 @@ class _Training:
         """Errors: BadRunError when the teacher is not the network that taught before."""
         before, now = self.run.environment().get("teacher"), conditions["teacher"]
         if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
-            raise BadRunError(f"trainer.teacher={now['run']}: its weights are not those that taught this run so far")
+            raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
 
     def _begin_again(self, conditions: dict[str, Any], changes: Mapping[str, Any]) -> None:
         """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""
@@ -365,7 +365,7 @@ class _Training:
         try:
             self.run.write_summary(summary)
         except RunError as error:
-            self._warn(f"{error}; its summary of before is kept")
+            self._warn(f"{error}; its previous summary is kept")
         if self.stopped() is None:
             write_page(self.run, self._warn)
         return summary
@@ -392,7 +392,7 @@ class _Training:
         if summary.status is not Status.FINISHED or summary.stopped_early:
             self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
-        self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")
+        self._say(f"training {seconds['train']:.1f} s, total {seconds['total']:.1f} s")
         self._say(f"run directory  {path}")
         if self.config.trainer.plots and self.stopped() is not None:
             self._say(f"pictures       mnist-ff report {shlex.quote(str(path))}")
@@ -435,7 +435,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     try:
         handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
-        raise RunError(f"{path}: {error.strerror}; make room, or choose another place with hydra.run.dir=") from None
+        raise RunError(f"{path}: {error.strerror}; make room, or choose another folder with hydra.run.dir=") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)
