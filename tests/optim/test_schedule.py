@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
 from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine, training_state
 from mnist_ff.errors import ConfigError
@@ -18,6 +17,7 @@ from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
 from tests.support.steps import CPU, fake_capture
@@ -26,7 +26,7 @@ LINEAR = ["schedule=linear", "schedule.warmup=5"]
 
 
 def rates(*words: str, steps: int = 100) -> list[float]:
-    config = compose(words).schedule
+    config = make_config(*words).schedule
     return [learning_rate(config, 0.5, step, steps) for step in range(steps)]
 
 
@@ -80,7 +80,7 @@ def written(path: str) -> list[float]:
 def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> None:
     words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
     assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
-    config = compose([*words]).schedule
+    config = make_config(*words).schedule
     expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
     assert written("whole") == pytest.approx(expected, rel=1e-8)
     assert mnist_ff("train", *WORDS, *words[2:], "hydra.run.dir=constant")[0] == 0
@@ -110,9 +110,9 @@ def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
 def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
-    split, config = make_split(600), compose([f"optimizer={optimizer}", "model.hidden=[32,16]"])
+    split, config = make_split(600), make_config(f"optimizer={optimizer}", "model.hidden=[32,16]")
     weights = ["optimizer.weight_decay=0.1"]
-    config = compose([f"optimizer={optimizer}", "model.hidden=[32,16]", *weights])
+    config = make_config(f"optimizer={optimizer}", "model.hidden=[32,16]", *weights)
     results = []
     course = [0.01 / (1 + step) for step in range(30)]
     for graph in (False, True):
@@ -140,8 +140,8 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
 
 
 def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> None:
-    model, cuda = build_model(compose().model, 0, CPU), torch.device("cuda")
-    trainer = compose().trainer
+    model, cuda = build_model(make_config().model, 0, CPU), torch.device("cuda")
+    trainer = make_config().trainer
     assert choose_engine(model, trainer, cuda, "sgd") == "graph"
     assert choose_engine(model, trainer, cuda, "sgd", moving_rate=True) == "fused"
     assert choose_engine(model, trainer, cuda, "adamw", moving_rate=True) == "graph"

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.errors import BadRunError
@@ -27,6 +26,7 @@ from mnist_ff.training.checkpoint import load_weights, save_weights
 from mnist_ff.training.evaluation import evaluate
 from tests.support.browser import Browser
 from tests.support.commands import MARKUP
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.sweep_maker import make_sweep
 
@@ -108,7 +108,7 @@ def test_every_activation_and_depth(activation: str, browser: Browser, tmp_path:
 
 def made_run(path: Path, activation: str, hidden: list[int], scale: float = 1.5) -> Run:
     """A run directory with a config, random weights and the report of these."""
-    values = config_to_dict(compose(["data=mnist_5k"]))
+    values = config_to_dict(make_config("data=mnist_5k"))
     values["model"] |= {"activation": activation, "hidden": hidden}
     config = config_from(values)
     path.mkdir()
