@@ -23,14 +23,14 @@ from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.models.mlp import MLP, build_model, seed_dropout
 from mnist_ff.optim.schedule import moves
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.session.build import load_teacher, plan_of, scorer, settle, shuffler, warn_of_fallback
+from mnist_ff.session.build import load_teacher, plan_of, resolve, scorer, shuffler, warn_of_fallback
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.training.evaluation import score
@@ -70,7 +70,7 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
     cache's, yours to change.
     Errors: ConfigError for a wrong override, DataError when the data can be had from nowhere.
     """
-    config = settle(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
+    config = resolve(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
     assert config.seed is not None
     loaded = load(config.data, config.seed)
     warn_of_fallback(loaded, Console(stderr=True))
@@ -167,16 +167,17 @@ def _train(
 ) -> list[float]:
     assert config.seed is not None
     updates = Updates(network, config.trainer)
-    step, _ = build_steps(
-        network,
-        config.optimizer,
-        config.trainer,
-        data.train,
-        device,
-        moving_rate=moves(config.schedule),
-        augment=build_augment(config.augment, config.seed, device),
-        teacher=load_teacher(config, device),
-        updates=updates,
+    step, _ = build_step(
+        StepParts(
+            network,
+            config.optimizer,
+            config.trainer,
+            data.train,
+            is_scheduled=moves(config.schedule),
+            augment=build_augment(config.augment, config.seed, device),
+            teacher=load_teacher(config, device),
+            updates=updates,
+        )
     )
     history, console = LossHistory(), Console()
 

@@ -34,8 +34,9 @@ from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import Split
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
-from mnist_ff.engine.steps import build_steps, capture_cuda
+from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.mlp import build_model
@@ -240,7 +241,7 @@ def _ours(config: Config, engine: str, precision: str, split: Split, device: tor
     changes = {"engine": engine, "precision": precision}
     trainer = dataclasses.replace(config.trainer, **changes)  # type: ignore[arg-type]
     model = build_model(config.model, 0, device)
-    step, _ = build_steps(model, config.optimizer, trainer, split, device)
+    step, _ = build_step(StepParts(model, config.optimizer, trainer, split))
 
     chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
 
@@ -255,7 +256,7 @@ def _ours(config: Config, engine: str, precision: str, split: Split, device: tor
 def _logged(config: Config, engine: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
     """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
     trainer = dataclasses.replace(config.trainer, engine=engine, precision="fp32")  # type: ignore[arg-type]
-    step, _ = build_steps(build_model(config.model, 0, device), config.optimizer, trainer, split, device)
+    step, _ = build_step(StepParts(build_model(config.model, 0, device), config.optimizer, trainer, split))
     writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
 
     def work(steps: int) -> None:

@@ -12,6 +12,8 @@ if os.name == "posix":
 
 USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The environment variables that Python's getpass.getuser() looks at before it asks the system."""
+NAME_MAX_BYTES = 255
+"""Of a file's name on Linux and macOS."""
 
 
 def check_text(key: str, text: str) -> None:
@@ -65,6 +67,34 @@ def absolute(key: str, text: str) -> str:
     path = os.fspath(Path(expanded(key, text)).absolute())
     check_text(key, path)
     return path
+
+
+def output_directory(key: str, text: str) -> Path:
+    """Where the value of hydra.run.dir or hydra.sweep.dir means, as an absolute path.
+
+    An absolute one may be anywhere, since someone wrote it out; a relative one stays below the working folder.
+    Errors: ConfigError for what would be another place, or a name that other programs misread.
+    """
+    if not text:
+        raise ConfigError(f"{key}=: is empty; give a folder, or leave it out")
+    check_text(key, text)
+    path = Path(expanded(key, text))
+    if ".." in path.parts:
+        raise ConfigError(f"{key}={text}: leads out of the working folder; write the absolute path if that is meant")
+    if any(part.startswith("-") for part in path.parts):
+        raise ConfigError(f"{key}={text}: a name in it begins with -, which commands take for an option")
+    if not text.isprintable():
+        raise ConfigError(f"{key}={printed(text)}: holds a character that cannot be printed")
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > NAME_MAX_BYTES:
+        raise ConfigError(f"{key}: a name in it has {longest} bytes; folders have at most {NAME_MAX_BYTES}")
+    return path.absolute()
+
+
+def display_path(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def home_folder(what: str, remedy: str = "write the whole path, or set HOME") -> Path:

@@ -31,19 +31,19 @@ from mnist_ff.training.loop import Shuffle
 log = logging.getLogger("mnist_ff")
 
 
-def settle(config: Config) -> Config:
-    """Decide what a config leaves open: the data set that can be had, and the threads and a seed for null.
+def resolve(config: Config) -> Config:
+    """Fill in what a config leaves open: a data set that is available, and threads and a seed for null.
 
-    Errors: DataError when no data can be had; ConfigError when the fallback is too small for the config.
+    Errors: DataError when no data is available; ConfigError when the fallback is too small for the config.
     """
-    settled = with_absolute_paths(dataclasses.replace(config, data=ensure(config.data)))
-    check(settled)
-    trainer = settled.trainer
+    resolved = with_absolute_paths(dataclasses.replace(config, data=ensure(config.data)))
+    check(resolved)
+    trainer = resolved.trainer
     if trainer.threads is None:  # the last bits of a CPU's results depend on it
-        settled = dataclasses.replace(settled, trainer=dataclasses.replace(trainer, threads=torch.get_num_threads()))
-    if settled.seed is None:
-        settled = dataclasses.replace(settled, seed=secrets.randbelow(2**32))
-    return settled
+        resolved = dataclasses.replace(resolved, trainer=dataclasses.replace(trainer, threads=torch.get_num_threads()))
+    if resolved.seed is None:
+        resolved = dataclasses.replace(resolved, seed=secrets.randbelow(2**32))
+    return resolved
 
 
 def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)

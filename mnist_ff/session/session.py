@@ -15,34 +15,33 @@ import torch
 from rich.console import Console
 
 from mnist_ff.analysis.console import score_text, tell
-from mnist_ff.analysis.rows import sweep_of
 from mnist_ff.config.convert import experiment, flat
-from mnist_ff.config.schema import Config
+from mnist_ff.config.paths import display_path
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.cuda_step import why_no_kernels
-from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import BadRunError, DivergedError, RunError, printable
 from mnist_ff.files import own_file, remove_leftovers
 from mnist_ff.models.mlp import build_model, count_parameters
 from mnist_ff.optim.schedule import moves
 from mnist_ff.optim.weight_updates import Updates
-from mnist_ff.runs.directory import AUGMENTED, REPORT, Run, shown
+from mnist_ff.runs.directory import AUGMENTED, REPORT, Run
+from mnist_ff.runs.find import sweep_of
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, Status, StopReason, Summary
-from mnist_ff.runs.signals import Interruption
+from mnist_ff.runs.tables import truncate
 from mnist_ff.session.artifacts import save_augmented, save_predictions
 from mnist_ff.session.build import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
 from mnist_ff.session.drawing import draw, write_page
 from mnist_ff.session.environment import environment, git_state
 from mnist_ff.session.failures import failures_of_the_machine, status_of, write_failure
+from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resume import earlier_changes, recipe
-from mnist_ff.session.timing import Clock
 from mnist_ff.trackers.base import Beginning, Ending, Tracking, end_all
 from mnist_ff.trackers.identity import identify
 from mnist_ff.trackers.registry import chosen_trackers
-from mnist_ff.training.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, Pruning, RunWriter
+from mnist_ff.training.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, RunWriter
 from mnist_ff.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -57,37 +56,27 @@ from mnist_ff.training.loop import Evaluate, fit
 log = logging.getLogger("mnist_ff")
 
 
-def train(
-    config: Config,
-    run: Run,
-    argv: list[str],
-    clock: Clock,
-    console: Console,
-    stopped: Interruption,
-    changes: Mapping[str, Any] | None = None,
-    pruning: Pruning | None = None,
-) -> Summary:
-    """Run a settled config in a directory made for it and return how it ended, which summary.json then holds too.
+def train(request: RunRequest) -> Summary:
+    """Train in the request's directory; return how it ended, which summary.json then holds too.
 
-    `changes` are given when an earlier run in that directory is to go on: the keys that differ from its config.
-    `pruning` is given when the run is a search's trial, which may end early.
     Errors: MnistError and bugs alike, after a summary with status diverged or failed.
     """
+    config, run = request.config, request.run
     assert config.seed is not None
     with run.locked(), _logging_to(run.file("train.log")):
-        if changes is None:
+        if not request.is_resume:
             with failures_of_the_machine(run):
                 run.write_config(config)
         training = None
         try:
             with failures_of_the_machine(run), devices.prepared(config.trainer, config.seed) as device:
-                training = _Training(config, run, argv, clock, console, device, stopped, changes, pruning)
+                training = _Training(request, device)
                 with training.tracked():
                     return training.run_all()
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C does not come as an exception here
-            if changes is None or training is not None:  # a resume that cannot begin leaves the run as it was
+            if not request.is_resume or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
-                    write_failure(run, config, error, clock)
+                    write_failure(run, config, error, request.timing)
                 if config.trainer.plots and isinstance(error, DivergedError):
                     write_page(run, log.warning)
             raise
@@ -98,16 +87,11 @@ class _Training:
 
     def __init__(
         self,
-        config: Config,
-        run: Run,
-        argv: list[str],
-        clock: Clock,
-        console: Console,
+        request: RunRequest,
         device: torch.device,
-        stopped: Interruption,
-        changes: Mapping[str, Any] | None,
-        pruning: Pruning | None,
     ) -> None:
+        config, run, clock, console = request.config, request.run, request.timing, request.console
+        stopped, changes, pruning, argv = request.stopped, request.changes, request.pruning, list(request.argv)
         assert config.seed is not None
         self.config, self.run, self.clock, self.console = config, run, clock, console
         self.device, self.seed, self.stopped, self.pruning = device, config.seed, stopped, pruning
@@ -121,24 +105,23 @@ class _Training:
             self.model = build_model(config.model, self.seed, device)
             self.augment = build_augment(config.augment, self.seed, device)
             self.updates = Updates(self.model, config.trainer)
-            moving = moves(config.schedule)
-            self.step, self.optimizer = build_steps(
-                self.model,
-                config.optimizer,
-                config.trainer,
-                self.data.train,
-                device,
-                moving_rate=moving,
-                augment=self.augment,
-                teacher=load_teacher(config, device),
-                updates=self.updates,
+            self.step, self.optimizer = build_step(
+                StepParts(
+                    self.model,
+                    config.optimizer,
+                    config.trainer,
+                    self.data.train,
+                    is_scheduled=moves(config.schedule),
+                    augment=self.augment,
+                    teacher=load_teacher(config, device),
+                    updates=self.updates,
+                )
             )
-        self.engine = choose_engine(self.model, config.trainer, device, config.optimizer.name, moving)
         self.writer: RunWriter | None = None
         self.trackers: list[Tracking] = []
         self.stopping = stopping_of(config)
         self.best: dict[str, torch.Tensor] | None = None
-        conditions = environment(config, self.data, device, self.engine, argv)
+        conditions = environment(config, self.data, device, self.step.info, argv)
         if saved is None:
             self.position = Position()
             run.write_json("environment.json", {**conditions, "git": git_state(run), "history": []})
@@ -192,16 +175,14 @@ class _Training:
         parameters = count_parameters(self.model)
         self._say(
             f"{self.data.title}: {len(self.data.train):,} images to train, {parameters:,} parameters, "
-            f"on {self.device} ({self.engine}, {self.config.trainer.precision})"
+            f"on {self.device} ({self.step.info.engine}, {self.config.trainer.precision})"
         )
         for tracking in self.trackers:
             self._say(f"tracked by {tracking.where}")
         if self.config.logger.silenced:
             self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
-        if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
-            self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
-        if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:
-            self._say(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        for note in self.step.info.notes:
+            self._say(note)
         outcome = self._fit()
         self._settle_weights(outcome)
         final = evaluate(self.model, self.data.test)
@@ -244,11 +225,11 @@ class _Training:
 
     def _warm_up(self, plan: Plan, evaluate_epoch: Evaluate) -> None:
         """Record CUDA graphs and have the device load its code: only now is a restored optimizer's state in place."""
-        if isinstance(self.step, GraphSteps):
-            with self.clock.part("build"):
-                for chunk in plan.chunks():
-                    rows = plan.rows(chunk)
-                    self.step.prepare(rows.stop - rows.start)
+        with self.clock.part("build"):
+            for chunk in plan.chunks():
+                rows = plan.rows(chunk)
+                self.step.prepare(rows.stop - rows.start)
+            if self.device.type == "cuda":
                 evaluate_epoch()
 
     def _reason_to_stop(self) -> StopReason | None:
@@ -366,7 +347,7 @@ class _Training:
         """Cut the files to the checkpoint and record the resume in environment.json; config.yaml stays as it was."""
         before = self.run.environment()
         batches = plan_of(self.config, self.data).batches
-        self.run.cut(self.position.epoch * batches + len(self.position.batches), self.position.epoch)
+        truncate(self.run.path, self.position.epoch * batches + len(self.position.batches), self.position.epoch)
         remove_leftovers(self.run.path)
         at = {"epoch": self.position.epoch, "batch": len(self.position.batches), "changes": dict(changes)}
         earlier_changes(self.run)  # see that there is a history
@@ -407,7 +388,7 @@ class _Training:
 
     def _report(self, summary: Summary) -> None:
         assert summary.score is not None
-        seconds, path = summary.seconds, shown(self.run.path)
+        seconds, path = summary.seconds, display_path(self.run.path)
         if summary.status is not Status.FINISHED or summary.stopped_early:
             self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")

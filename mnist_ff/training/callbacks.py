@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mnist_ff.files import GrowingFile
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import (
     BatchRecord,
     EpochRecord,
@@ -22,6 +22,7 @@ from mnist_ff.runs.records import (
     StopKind,
     StopReason,
 )
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, batch_row, epoch_row
 
 
 class Callback:

@@ -20,12 +20,12 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict, flat
 from mnist_ff.config.keys import leaves
 from mnist_ff.config.overrides import parsed, with_texts_kept
-from mnist_ff.config.paths import absolute, expanded, give_user_a_name
+from mnist_ff.config.paths import absolute, expanded, give_user_a_name, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml, to_yaml
 from mnist_ff.data.catalog import cache_root
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.directory import Run, check_saved, output_directory
+from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.places import user_folder
 
 Command = Callable[..., tuple[int, str, str]]

@@ -27,8 +27,9 @@ from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import class_rows, confusion, read_answers
 from mnist_ff.report.run_page import _difference, run_page
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.training.evaluation import Evaluation
 from tests.support.commands import Command, only_run
 from tests.support.configs import make_config

@@ -21,7 +21,8 @@ from mnist_ff.images.centre import SIDE, centred
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
-from mnist_ff.runs.directory import BATCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.tables import BATCH_COLUMNS
 from mnist_ff.training.checkpoint import load_weights, save_weights
 from mnist_ff.training.evaluation import evaluate
 from tests.support.browser import Browser

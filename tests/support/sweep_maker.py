@@ -11,8 +11,8 @@ from typing import Any
 
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.runs.directory import EPOCH_COLUMNS
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
+from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.session.resume import changed
 from tests.support.configs import make_config
 

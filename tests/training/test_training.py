@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mnist_ff.data.load import Data
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import DivergedError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score, StopReason
@@ -31,7 +31,7 @@ def run(data: Data, *overrides: str, callbacks: tuple[Callback, ...] = ()) -> tu
     config = make_config(*SMALL, *overrides)
     assert config.seed is not None
     model = build_model(config.model, config.seed, CPU)
-    step, _ = build_steps(model, config.optimizer, config.trainer, data.train, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, config.trainer, data.train))
     history = LossHistory()
     shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, CPU)
     outcome = fit(step, scorer(model, data), shuffle, plan_of(config, data), [history, *callbacks])
@@ -52,7 +52,7 @@ def test_training_steps_equal_an_independent_numpy_network(small_data: Data, hid
         rho=0.9,
         eps=1e-6,
     )
-    step, _ = build_steps(model, config.optimizer, config.trainer, small_data.train, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, config.trainer, small_data.train))
     rows = torch.randperm(600, generator=torch.Generator().manual_seed(5)).repeat(2)[: 20 * 32]
     losses = step(rows)[:, 0].tolist()
     pixels = small_data.train.images.numpy().reshape(600, 784) / 255.0
@@ -79,7 +79,7 @@ def test_nothing_in_the_batch_loop_reads_the_device(
     config = make_config(*SMALL)
     model = build_model(config.model, 0, CPU)
     trainer = replace(config.trainer, engine=engine)
-    step, _ = build_steps(model, config.optimizer, trainer, small_data.train, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, trainer, small_data.train))
 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a tensor was read in the batch loop")
@@ -188,7 +188,7 @@ def test_stopping_keeps_what_was_done(small_data: Data) -> None:
     heard = Recorder()
     config = make_config(*SMALL, "trainer.sync_every=4")
     model = build_model(config.model, 0, CPU)
-    step, _ = build_steps(model, config.optimizer, config.trainer, small_data.train, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, config.trainer, small_data.train))
     # asked after each of 10 batches, 3 chunks and the epoch, then after 4 batches of the next
     reason = StopReason.from_signal("SIGINT")
     answers = chain([None] * 17, repeat(reason))
