@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Split
 from mnist_ff.engine import cuda_step
 from mnist_ff.engine.build import training_state
@@ -20,6 +19,7 @@ from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizer import build_optimizer, set_rate
 from mnist_ff.optim.weight_updates import Updates
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 
 pytest.importorskip("triton", reason="triton is not installed")
@@ -48,7 +48,7 @@ def _one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The figures of two epochs, and the weights after them."""
-    config = compose(["trainer.batch_size=64", "model.hidden=[8,4]", *words])
+    config = make_config("trainer.batch_size=64", "model.hidden=[8,4]", *words)
     model = build_model(config.model, 0, DEVICE)
     flat = FlatParameters(model)
     optimizer = build_optimizer(config.optimizer, [flat.whole])
@@ -123,7 +123,7 @@ def test_floats_are_taken_too() -> None:
 def test_an_update_reads_its_rate_from_the_device(optimizer: str) -> None:
     from mnist_ff.engine import triton_kernels as cuda_kernels
 
-    config = compose([f"optimizer={optimizer}", "optimizer.weight_decay=0.1"]).optimizer
+    config = make_config(f"optimizer={optimizer}", "optimizer.weight_decay=0.1").optimizer
     results = []
     for rule in (None, cuda_kernels.rmsprop if optimizer == "rmsprop" else cuda_kernels.adam):
         weights = torch.nn.Parameter(torch.linspace(-1, 1, 3000).to(DEVICE))
@@ -165,7 +165,7 @@ def test_a_graph_of_the_kernels_trains_as_they_do_one_after_another(monkeypatch:
         "optimizer=adam",
         "trainer.ema=0.9",
     ]
-    config = compose([*words, "trainer.clip_norm=1", "trainer.confidence_penalty=0.1"])
+    config = make_config(*words, "trainer.clip_norm=1", "trainer.confidence_penalty=0.1")
     for graph in (False, True):
         model = build_model(config.model, 0, DEVICE)
         flat, updates = FlatParameters(model), Updates(model, config.trainer)
