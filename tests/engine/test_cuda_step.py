@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Split
 from mnist_ff.engine import cuda_step
 from mnist_ff.engine.build import training_state
@@ -21,6 +20,7 @@ from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
 from mnist_ff.optim.weight_updates import Updates
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 
 pytest.importorskip("triton", reason="triton is not installed")
@@ -49,7 +49,7 @@ def _one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The figures of two epochs, and the weights after them."""
-    config = compose(["trainer.batch_size=64", "model.hidden=[8,4]", *words])
+    config = make_config("trainer.batch_size=64", "model.hidden=[8,4]", *words)
     model = build_model(config.model, 0, DEVICE)
     flat = FlatParameters(model)
     optimizer = build_optimizer(config.optimizer, [flat.whole])
@@ -127,10 +127,8 @@ def test_floats_are_taken_too() -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name, part in OPTIMIZERS.items() if part.triton_rule))
 def test_an_update_reads_its_rate_from_the_device(name: str) -> None:
-    config, triton_rule = (
-        compose([f"optimizer={name}", "optimizer.weight_decay=0.1"]).optimizer,
-        OPTIMIZERS[name].triton_rule,
-    )
+    config = make_config(f"optimizer={name}", "optimizer.weight_decay=0.1").optimizer
+    triton_rule = OPTIMIZERS[name].triton_rule
     assert triton_rule is not None
     results = []
     for rule in (None, triton_rule(config)):
@@ -173,7 +171,7 @@ def test_a_graph_of_the_kernels_trains_as_they_do_one_after_another(monkeypatch:
         "optimizer=adam",
         "trainer.ema=0.9",
     ]
-    config = compose([*words, "trainer.clip_norm=1", "trainer.confidence_penalty=0.1"])
+    config = make_config(*words, "trainer.clip_norm=1", "trainer.confidence_penalty=0.1")
     for graph in (False, True):
         model = build_model(config.model, 0, DEVICE)
         flat, updates = FlatParameters(model), Updates(model, config.trainer)

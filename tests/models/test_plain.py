@@ -16,7 +16,6 @@ from torch.nn.modules import module as torch_modules
 from torch.nn.utils import parametrizations, prune
 
 import mnist_ff
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
 from mnist_ff.engine.build import StepParts, build_step, choose_engine
@@ -24,6 +23,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models import mlp as models
 from mnist_ff.models.mlp import MLP, Dropout, build_model
 from mnist_ff.models.plain import why_not_plain
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ Change = Callable[[MLP], Any]
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return compose(["model.hidden=[8,8]", "trainer.batch_size=32"])
+    return make_config("model.hidden=[8,8]", "trainer.batch_size=32")
 
 
 class Own(MLP):

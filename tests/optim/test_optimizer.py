@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import OptimizerConfig
 from mnist_ff.optim.optimizers import build_optimizer
 from tests.support import reference
+from tests.support.configs import make_config
 
 
 def optimizer_config(*overrides: str) -> OptimizerConfig:
-    return compose(overrides).optimizer
+    return make_config(*overrides).optimizer
 
 
 def steps(config: OptimizerConfig, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
