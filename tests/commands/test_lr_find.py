@@ -62,7 +62,7 @@ def test_the_engine_is_the_one_that_was_chosen(mnist_ff: Command, monkeypatch: p
         heard.append((given[2].engine, named["moving_rate"]))
         return build_steps(*given, **named)
 
-    monkeypatch.setattr("mnist_ff.commands.lr_find.build_steps", building)
+    monkeypatch.setattr("mnist_ff.training.learner.build_steps", building)
     for engine in ("auto", "eager"):
         words = ("data=mnist_5k", "model.hidden=[8]", f"trainer.engine={engine}", "--steps", "10")
         assert mnist_ff("lr-find", *words)[0] in (0, 1)

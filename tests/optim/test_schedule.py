@@ -162,7 +162,7 @@ def test_a_weight_that_is_not_finite_is_told_with_its_batchs_rate(
 
         return spoiling, optimizer
 
-    monkeypatch.setattr("mnist_ff.session.session.build_steps", building)
+    monkeypatch.setattr("mnist_ff.training.learner.build_steps", building)
     words = ["data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1", "trainer.batch_size=100"]
     words += ["schedule=linear", "schedule.final=0", "optimizer.lr=0.004", "trainer.checkpoint_every=11"]
     code, _, err = mnist_ff("train", *words)
