@@ -35,7 +35,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
-from mnist_ff.engine.steps import capture_cuda
+from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.directory import Run

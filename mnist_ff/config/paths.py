@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Literal
 
 from mnist_ff.errors import ConfigError
 
@@ -14,6 +16,7 @@ USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The environment variables that Python's getpass.getuser() looks at before it asks the system."""
 NAME_MAX_BYTES = 255
 """Of a file's name on Linux and macOS."""
+HOME_REMEDY = "write the whole path, or set HOME"
 
 
 def check_text(key: str, text: str) -> None:
@@ -97,7 +100,7 @@ def display_path(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def home_folder(what: str, remedy: str = "write the whole path, or set HOME") -> Path:
+def home_folder(what: str, remedy: str = HOME_REMEDY) -> Path:
     """The user's own folder, as a shell finds it: HOME, or what the system says. Errors: ConfigError."""
     named = os.environ.get("HOME", "")
     if os.path.isabs(named):
@@ -111,6 +114,24 @@ def home_folder(what: str, remedy: str = "write the whole path, or set HOME") ->
         return Path.home()
     except RuntimeError:
         raise ConfigError(f"{what}: this user has no home folder; {remedy}") from None
+
+
+USER_FOLDERS = {
+    ("cache", "win32"): ("LOCALAPPDATA", "AppData/Local"),
+    ("cache", "darwin"): ("", "Library/Caches"),
+    ("cache", ""): ("XDG_CACHE_HOME", ".cache"),
+    ("state", "win32"): ("LOCALAPPDATA", "AppData/Local"),
+    ("state", "darwin"): ("", "Library/Application Support"),
+    ("state", ""): ("XDG_STATE_HOME", ".local/state"),
+}
+"""By kind and platform: the environment variable that names the folder, and its place below the user's home."""
+
+
+def user_folder(kind: Literal["cache", "state"], what: str, remedy: str = HOME_REMEDY) -> Path:
+    """This program's folder for caches or for state that is kept. Errors: ConfigError for a user without a home."""
+    variable, below = USER_FOLDERS.get((kind, sys.platform), USER_FOLDERS[kind, ""])
+    base = os.environ.get(variable)
+    return (Path(base) if base else home_folder(what, remedy) / below) / "mnist-ff"
 
 
 def give_user_a_name() -> None:

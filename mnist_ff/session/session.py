@@ -76,7 +76,7 @@ class _Training:
             data = load_data(config.data, config.seed).to(device)
         with timing.part("build"):
             self.learner = Learner(config, data)
-        conditions = environment(config, data, device, self.learner.engine, list(request.argv))
+        conditions = environment(config, data, device, self.learner.step.info, list(request.argv))
         position = Position()
         if saved is not None:
             position = self._restore(saved)
@@ -120,10 +120,10 @@ class _Training:
         say(
             f"{learner.data.title}: {len(learner.data.train):,} images to train, "
             f"{count_parameters(learner.model):,} parameters, "
-            f"on {self.device} ({learner.engine}, {trainer.precision})"
+            f"on {self.device} ({learner.step.info.engine}, {trainer.precision})"
         )
         notes = [f"tracked by {tracking.where}" for tracking in trackings]
-        for note in [*notes, *tracker_notes(self.config.logger), *learner.notes]:
+        for note in [*notes, *tracker_notes(self.config.logger), *learner.step.info.notes]:
             say(note)
 
     def _fit(self, trackings: Sequence[Tracking]) -> Outcome:

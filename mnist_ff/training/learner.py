@@ -14,8 +14,8 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
-from mnist_ff.engine.cuda_step import why_no_kernels
-from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine, never
+from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.engine.step import never
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.schedule import learning_rate, moves
 from mnist_ff.optim.weight_updates import Updates
@@ -49,29 +49,18 @@ class Learner:
         self.model = build_model(config.model, self.seed, self.device) if model is None else model
         self.augment = build_augment(config.augment, self.seed, self.device)
         self.updates = Updates(self.model, config.trainer)
-        scheduled = moves(config.schedule) if is_scheduled is None else is_scheduled
-        self.step, self.optimizer = build_steps(
-            self.model,
-            config.optimizer,
-            config.trainer,
-            data.train,
-            self.device,
-            moving_rate=scheduled,
-            augment=self.augment,
-            teacher=_load_teacher(config, self.device),
-            updates=self.updates,
+        self.step, self.optimizer = build_step(
+            StepParts(
+                self.model,
+                config.optimizer,
+                config.trainer,
+                data.train,
+                is_scheduled=moves(config.schedule) if is_scheduled is None else is_scheduled,
+                augment=self.augment,
+                teacher=_load_teacher(config, self.device),
+                updates=self.updates,
+            )
         )
-        self.engine = choose_engine(self.model, config.trainer, self.device, config.optimizer.name, scheduled)
-
-    @property
-    def notes(self) -> list[str]:
-        """What is slower on this device than it could be, and why."""
-        notes = []
-        if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
-            notes.append(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
-        if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:
-            notes.append(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
-        return notes
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
         """The plan of fit() from this position on."""
@@ -97,10 +86,10 @@ class Learner:
 
         Call it after load_state_dict(): a graph keeps the optimizer's state where it lies.
         """
-        if isinstance(self.step, GraphSteps):
-            for chunk in plan.chunks():
-                rows = plan.rows(chunk)
-                self.step.prepare(rows.stop - rows.start)
+        for chunk in plan.chunks():
+            rows = plan.rows(chunk)
+            self.step.prepare(rows.stop - rows.start)
+        if self.device.type == "cuda":
             self.evaluate()
 
     def fit(

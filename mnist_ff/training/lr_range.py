@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mnist_ff.engine.steps import Step, never
+from mnist_ff.engine.step import Step, never
 from mnist_ff.runs.records import StopReason
 
 SMOOTHING = 0.98

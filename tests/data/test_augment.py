@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from mnist_ff.config.compose import compose
 from mnist_ff.data.augment import Augment, build_augment
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.models.mlp import build_model
 from tests.support.mnist import make_split
 from tests.support.runs import WORDS
@@ -159,7 +159,7 @@ def test_the_fused_step_sees_the_same_images_as_the_eager_one(name: str) -> None
         model = build_model(config.model, 0, CPU)
         augment = build_augment(config.augment, 0, CPU)
         trainer = replace(config.trainer, engine=engine)
-        step, _ = build_steps(model, config.optimizer, trainer, split, CPU, augment=augment)
+        step, _ = build_step(StepParts(model, config.optimizer, trainer, split, augment=augment))
         results.append((torch.cat([step(torch.arange(300)) for _ in range(3)]), model))
     assert_close(results, 1e-5)
     assert (results[0][0] - both(split, "model.hidden=[16]", epochs=3)[0][0]).abs().max() > 1e-3

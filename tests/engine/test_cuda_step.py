@@ -11,9 +11,11 @@ import torch
 from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Split
 from mnist_ff.engine import cuda_step
+from mnist_ff.engine.build import training_state
 from mnist_ff.engine.cuda_step import CudaBatch, why_no_kernels
 from mnist_ff.engine.fused import ACTIVATIONS, FlatParameters, FusedBatch
-from mnist_ff.engine.steps import GraphSteps, Step, Steps, capture_cuda, training_state
+from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizer import build_optimizer, set_rate
@@ -52,7 +54,8 @@ def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Te
     optimizer = build_optimizer(config.optimizer, [flat.whole])
     precision = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
     split = split.to(DEVICE)
-    step = Steps(kind(model, flat, optimizer, split, precision, build_objective(config.trainer, None)), split, 64)
+    options = StepOptions(precision, build_objective(config.trainer, None))
+    step = Steps(kind(model, flat, optimizer, split, options), split, 64)
     rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     return torch.cat([step(rows), step(rows)]).cpu(), model.state_dict()
 
@@ -167,14 +170,14 @@ def test_a_graph_of_the_kernels_trains_as_they_do_one_after_another(monkeypatch:
         model = build_model(config.model, 0, DEVICE)
         flat, updates = FlatParameters(model), Updates(model, config.trainer)
         optimizer = build_optimizer(config.optimizer, [flat.whole], capturable=DEVICE.type == "cuda")
-        objective = build_objective(config.trainer, None)
-        batch = CudaBatch(model, flat, optimizer, split, torch.float32, objective, None, updates)
+        options = StepOptions(objective=build_objective(config.trainer, None), updates=updates)
+        batch = CudaBatch(model, flat, optimizer, split, options)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:
             tensors = lambda f=flat, o=optimizer, u=updates: training_state([f.whole, *u.tensors()], o)  # noqa: E731
             capture = capture_cuda if DEVICE.type == "cuda" else lambda one, _: one
-            step = GraphSteps(batch, split, 64, tensors, [model.dropout.rng], capture)
+            step = GraphSteps(batch, split, 64, GraphState(tensors, [model.dropout.rng]), capture)
         rows = torch.arange(300, device=DEVICE)
         results.append(
             (torch.cat([step(rows), step(rows[:64]), step(rows)]), flat.whole.detach(), updates.tensors()[0])

@@ -17,8 +17,11 @@ import torch
 
 from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Data, Split
+from mnist_ff.engine.build import StepParts, build_step, training_state
+from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
-from mnist_ff.engine.steps import EagerBatch, GraphSteps, Step, Steps, build_steps, capture_cuda, training_state
+from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.optimizer import BUILDERS, build_optimizer, set_rate
 from mnist_ff.training.lr_range import try_rates
@@ -83,7 +86,7 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
         split = make_split(64)
         optimizer = build_optimizer(config.optimizer, [flat.whole])
         monkeypatch.setattr(optimizer, "update", lambda: None)
-        batch = FusedBatch(model, flat, optimizer, split, precision)
+        batch = FusedBatch(model, flat, optimizer, split, StepOptions(precision))
         twin = build_model(config.model, 0, CPU).dropout
         for _ in range(3):
             batch(torch.arange(64), split.labels, torch.zeros(64, 10))
@@ -106,12 +109,12 @@ def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        batch = FusedBatch(model, flat, opt, split)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture(calls))
+            step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng]), fake_capture(calls))
         rows = torch.randperm(600, generator=torch.Generator().manual_seed(1))
         figures = torch.cat([step(rows[:256]), step(rows[256:448]), step(rows[448:]), step(rows)])
         results.append((figures, flat.whole.detach().clone(), model.dropout.rng.get_state()))
@@ -171,11 +174,11 @@ def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> 
     opt = build_optimizer(config.optimizer, [flat.whole])
     for value in state_of(opt):
         opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
-    batch = FusedBatch(model, flat, opt, split, torch.float32)
+    batch = FusedBatch(model, flat, opt, split)
     before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
     state = lambda: training_state([flat.whole], opt)  # noqa: E731
     assert model.dropout.rng is not None
-    GraphSteps(batch, split, 32, state, [model.dropout.rng], fake_capture([])).prepare(64)
+    GraphSteps(batch, split, 32, GraphState(state, [model.dropout.rng]), fake_capture([])).prepare(64)
     after = {"weights": flat.whole.detach(), **state_of(opt)}
     assert after.keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
@@ -190,8 +193,9 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
     split = make_split(64)
     model = build_model(compose(["model.hidden=[8]"]).model, 0, CPU)
     opt = Late(model.parameters(), lr=0.1)
-    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
-    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    batch = EagerBatch(model, opt, split)
+    state = GraphState(lambda: training_state(list(model.parameters()), opt))
+    step = GraphSteps(batch, split, 64, state, fake_capture([]))
     with pytest.raises(RuntimeError, match="whole state before its first update"):
         step(torch.arange(64))
 
@@ -203,16 +207,16 @@ def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        batch = FusedBatch(model, flat, opt, split)
         step: Step = Steps(batch, split, 64, opt)
         if graph:
             rate = torch.tensor([config.optimizer.lr])
             set_rate(opt, rate[0])
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
             assert model.dropout.rng is not None
-            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+            step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))
         tried = [1e-4, 1e-3, 1e-2, 1e-1]
-        figures.append(try_rates(step, opt, lambda epoch: torch.arange(256), 64, tried, lambda: None))
+        figures.append(try_rates(step, lambda epoch: torch.arange(256), 64, tried, lambda: None))
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
     assert len(set(figures[0])) == 4
 
@@ -240,11 +244,11 @@ def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(784, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
         opt = build_optimizer(compose([]).optimizer, model.parameters())
-        batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
+        batch = EagerBatch(model, opt, split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda m=model, o=opt: training_state([*m.parameters(), *m.buffers()], o)  # noqa: E731
-            step = GraphSteps(batch, split, 64, state, [], fake_capture([]))
+            step = GraphSteps(batch, split, 64, GraphState(state), fake_capture([]))
         results.append((step(torch.arange(128)), model.state_dict()))
     assert torch.equal(results[0][0], results[1][0])
     assert all(torch.equal(value, results[1][1][name]) for name, value in results[0][1].items())
@@ -258,11 +262,11 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        batch = FusedBatch(model, flat, opt, split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            step = GraphSteps(batch, split, 64, state, [], fake_capture([]))
+            step = GraphSteps(batch, split, 64, GraphState(state), fake_capture([]))
         answers = iter([None, None, "stop"])
         # this graph trains five batches before it is asked
         assert len(step(torch.arange(600), lambda answers=answers: next(answers))) == (7 if graph else 3)
@@ -281,8 +285,9 @@ def test_figures_of_one_chunk_outlive_the_next() -> None:
     config = compose(["model.hidden=[8]"])
     model = build_model(config.model, 0, CPU)
     opt = build_optimizer(config.optimizer, model.parameters())
-    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
-    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    batch = EagerBatch(model, opt, split)
+    state = GraphState(lambda: training_state(list(model.parameters()), opt))
+    step = GraphSteps(batch, split, 64, state, fake_capture([]))
     first = step(torch.arange(128))
     kept = first.clone()
     step(torch.arange(128))
@@ -347,7 +352,7 @@ def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
     config = compose(["model.hidden=[32,16]", "trainer.batch_size=64", *overrides])
     model = build_model(config.model, 0, device)
     trainer = replace(config.trainer, engine=engine)
-    return build_steps(model, config.optimizer, trainer, split.to(device), device)[0], model
+    return build_step(StepParts(model, config.optimizer, trainer, split.to(device)))[0], model
 
 
 @pytest.mark.usefixtures("_few_together")

@@ -19,7 +19,7 @@ import mnist_ff
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
-from mnist_ff.engine.steps import build_steps, choose_engine
+from mnist_ff.engine.build import StepParts, build_step, choose_engine
 from mnist_ff.errors import ConfigError
 from mnist_ff.models import mlp as models
 from mnist_ff.models.mlp import MLP, Dropout, build_model
@@ -240,7 +240,7 @@ def test_a_plain_network_has_the_fast_step_and_the_same_losses(change: Change, d
         model = copy.deepcopy(build_model(replace(config.model, dropout=dropout), 0, CPU))
         change(model)
         assert choose_engine(model, config.trainer, CPU) == "fused"
-        step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
+        step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
         figures.append(step(torch.arange(96)))
         assert choose_engine(model, config.trainer, CPU) == "fused", "still the same one when it trains"
     torch.testing.assert_close(figures[0], figures[1], atol=1e-5, rtol=1e-4)
@@ -256,7 +256,7 @@ def test_a_changed_network_trains_as_with_the_eager_step(change: str, config: Co
         torch.manual_seed(0)
         model = build_model(config.model, 0, CPU)
         CHANGES[change](model)
-        step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
+        step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
         results.append([step(torch.arange(96)), *model.state_dict().values()])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from mnist_ff.config.compose import compose
+from mnist_ff.engine.build import StepParts, build_step, choose_engine, training_state
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
-from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine, training_state
+from mnist_ff.engine.graph import GraphState, GraphSteps
+from mnist_ff.engine.step import Steps
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
@@ -118,16 +120,16 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
     for graph in (False, True):
         model = build_model(config.model, 0, CPU)
         trainer = replace(config.trainer, batch_size=64, engine="fused")
-        step, opt = build_steps(model, config.optimizer, trainer, split, CPU, moving_rate=True)
+        step, opt = build_step(StepParts(model, config.optimizer, trainer, split, is_scheduled=True))
         if graph:
             flat = FlatParameters(model)
             opt = build_optimizer(config.optimizer, [flat.whole])
             rate = torch.full((1,), 0.5)
             set_rate(opt, rate[0])
-            batch = FusedBatch(model, flat, opt, split, torch.float32)
+            batch = FusedBatch(model, flat, opt, split)
             assert model.dropout.rng is not None
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            graph_step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+            graph_step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))
             step = graph_step
             graph_step.prepare(600)
             assert rate == 0.5, "warming up leaves the rate as it was"
@@ -139,30 +141,27 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
         torch.testing.assert_close(results[1][1][name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> None:
+def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_is_scheduled() -> None:
     model, cuda = build_model(compose().model, 0, CPU), torch.device("cuda")
     trainer = compose().trainer
     assert choose_engine(model, trainer, cuda, "sgd") == "graph"
-    assert choose_engine(model, trainer, cuda, "sgd", moving_rate=True) == "fused"
-    assert choose_engine(model, trainer, cuda, "adamw", moving_rate=True) == "graph"
+    assert choose_engine(model, trainer, cuda, "sgd", is_scheduled=True) == "fused"
+    assert choose_engine(model, trainer, cuda, "adamw", is_scheduled=True) == "graph"
     with pytest.raises(ConfigError, match="optimizer=sgd cannot change its rate in a CUDA graph"):
-        choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", moving_rate=True)
+        choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", is_scheduled=True)
 
 
 def test_a_weight_that_is_not_finite_is_told_with_its_batchs_rate(
     mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def building(model: Any, *given: Any, **named: Any) -> Any:
-        step, optimizer = build_steps(model, *given, **named)
+    def spoiling(steps: Steps, *rows: Any) -> Any:
+        figures = trained(steps, *rows)
+        assert steps._optimizer is not None
+        steps._optimizer.param_groups[0]["params"][0].data.fill_(math.inf)
+        return figures
 
-        def spoiling(*rows: Any) -> Any:
-            figures = step(*rows)
-            model.layers[0].bias.data.fill_(math.inf)
-            return figures
-
-        return spoiling, optimizer
-
-    monkeypatch.setattr("mnist_ff.training.learner.build_steps", building)
+    trained = Steps.__call__
+    monkeypatch.setattr(Steps, "__call__", spoiling)
     words = ["data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1", "trainer.batch_size=100"]
     words += ["schedule=linear", "schedule.final=0", "optimizer.lr=0.004", "trainer.checkpoint_every=11"]
     code, _, err = mnist_ff("train", *words)

@@ -42,7 +42,7 @@ def equal(left: Any, right: Any) -> bool:
 def test_learner_builds_the_configured_parts() -> None:
     learner = make_learner(*EVERYTHING, "trainer.score_train=100")
     assert isinstance(learner.model, MLP)
-    assert learner.engine == "fused"
+    assert learner.step.info.engine == "fused"
     assert learner.augment is not None
     assert learner.updates.average is not None
     assert learner.plan().rates(0, range(2))[1] < learner.plan().learning_rate
@@ -59,7 +59,7 @@ def test_learner_trains_a_given_model_in_place() -> None:
     learner, before = Learner(compose(list(SMALL)), Data("random", split, split), model), model[0].weight.clone()
     learner.fit(learner.plan())
     assert learner.model is model
-    assert learner.engine == "eager"
+    assert learner.step.info.engine == "eager"
     assert not torch.equal(model[0].weight, before)
 
 

@@ -20,7 +20,7 @@ from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
@@ -54,7 +54,7 @@ def trained(engine: str, split: Split, *words: str, epochs: int = 3) -> tuple[to
         teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, CPU)
     updates = Updates(model, config.trainer)
     trainer = replace(config.trainer, engine=engine)
-    step, _ = build_steps(model, config.optimizer, trainer, split, CPU, teacher=teacher, updates=updates)
+    step, _ = build_step(StepParts(model, config.optimizer, trainer, split, teacher=teacher, updates=updates))
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(3))
     return torch.cat([step(order) for _ in range(epochs)]), model, updates
 
@@ -342,10 +342,12 @@ def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, mon
     held: list[torch.Generator] = []
     seeded: list[torch.Generator] = []
 
-    def building(model: MLP, *given: Any, **named: Any) -> Any:
-        assert model.dropout.rng is not None
-        held.extend([model.dropout.rng, named["augment"].rng])
-        return build_steps(model, *given, **named)
+    def building(parts: StepParts) -> Any:
+        assert isinstance(parts.model, MLP)
+        assert parts.model.dropout.rng is not None
+        assert parts.augment is not None
+        held.extend([parts.model.dropout.rng, parts.augment.rng])
+        return build_step(parts)
 
     def fitting(self: Learner, *given: Any) -> Any:
         assert self.augment is not None
@@ -358,7 +360,7 @@ def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, mon
 
     whole = Learner.fit
     monkeypatch.setattr("mnist_ff.session.restore.load_checkpoint", lambda run, warn: saved)
-    monkeypatch.setattr("mnist_ff.training.learner.build_steps", building)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
     monkeypatch.setattr(Learner, "fit", fitting)
     code, out, err = mnist_ff("train", "resume=parted")
     assert code == 0, err
@@ -593,8 +595,8 @@ def test_an_older_checkpoint_and_an_older_sweep_are_read(mnist_ff: Command) -> N
 def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """build_steps for CUDA, with a graph that is none on this machine's processor."""
-    from mnist_ff.engine import steps as engine
+    """build_step for CUDA, with a graph that is none on this machine's processor."""
+    from mnist_ff.engine import build as engine
 
     monkeypatch.setattr(engine, "choose_engine", lambda *_: "graph")
     monkeypatch.setattr(engine, "capture_cuda", fake_capture([]))
@@ -608,13 +610,13 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
         model = build_model(config.model, 0, CPU)
         updates, augment = Updates(model, config.trainer), build_augment(config.augment, 0, CPU)
         teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, CPU)
-        given = {"moving_rate": True, "augment": augment, "teacher": teacher, "updates": updates}
+        given = {"is_scheduled": True, "augment": augment, "teacher": teacher, "updates": updates}
         if not graph:
             with monkeypatch.context() as plain:
                 plain.setattr(engine, "choose_engine", lambda *_: "fused")
-                step, _ = build_steps(model, config.optimizer, config.trainer, split, CPU, **given)  # type: ignore[arg-type]
+                step, _ = build_step(StepParts(model, config.optimizer, config.trainer, split, **given))  # type: ignore[arg-type]
         else:
-            step, _ = build_steps(model, config.optimizer, config.trainer, split, CPU, **given)  # type: ignore[arg-type]
+            step, _ = build_step(StepParts(model, config.optimizer, config.trainer, split, **given))  # type: ignore[arg-type]
         figures = torch.cat([step(torch.arange(300), rates=course) for _ in range(3)])
         assert updates.average is not None
         assert augment is not None
@@ -626,7 +628,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_ff.engine.steps.GraphSteps.TOGETHER", 2)
+    monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
     still = ["model.dropout=0", "model.input_noise=0", "model.input_dropout=0"]  # chance differs between engines there
     course, results = [0.003 / (1 + step) for step in range(5)], []
@@ -637,9 +639,10 @@ def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeyp
             augment = build_augment(config.augment, 0, device) if chance else None
             teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, device)
             trainer = replace(config.trainer, engine=name)
-            step, _ = build_steps(
-                model, config.optimizer, trainer, split, device, moving_rate=True, augment=augment, teacher=teacher
+            parts = StepParts(
+                model, config.optimizer, trainer, split, is_scheduled=True, augment=augment, teacher=teacher
             )
+            step, _ = build_step(parts)
             rows = torch.arange(300, device=device)
             results.append(torch.cat([step(rows, rates=course) for _ in range(3)]).cpu())
     torch.testing.assert_close(results[1][:, 0], results[0][:, 0], rtol=1e-3, atol=1e-4)

@@ -13,7 +13,7 @@ import torch
 
 from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Data
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import DivergedError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score, StopReason
@@ -48,7 +48,7 @@ def test_training_steps_equal_an_independent_numpy_network(small_data: Data, hid
         rho=0.9,
         eps=1e-6,
     )
-    step, _ = build_steps(model, config.optimizer, config.trainer, small_data.train, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, config.trainer, small_data.train))
     rows = torch.randperm(600, generator=torch.Generator().manual_seed(5)).repeat(2)[: 20 * 32]
     losses = step(rows)[:, 0].tolist()
     pixels = small_data.train.images.numpy().reshape(600, 784) / 255.0
@@ -75,7 +75,7 @@ def test_nothing_in_the_batch_loop_reads_the_device(
     config = compose(SMALL)
     model = build_model(config.model, 0, CPU)
     trainer = replace(config.trainer, engine=engine)
-    step, _ = build_steps(model, config.optimizer, trainer, small_data.train, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, trainer, small_data.train))
 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a tensor was read in the batch loop")
