@@ -26,7 +26,7 @@ from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
 from mnist_ff.models.mlp import MLP, build_model
-from mnist_ff.optim.optimizer import build_optimizer, complete_state
+from mnist_ff.optim.optimizers import build_optimizer, complete_state
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
 from mnist_ff.runs.records import CLASSES, INPUTS, Position
@@ -220,7 +220,7 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
     kinds = _kinds_of_state(config)
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(values)
-    complete_state(optimizer)  # an older checkpoint of the start may have none
+    complete_state(optimizer, config.name)  # an older checkpoint of the start may have none
     for group, own in zip(optimizer.param_groups, options, strict=True):
         if group.keys() != {"params", *own}:
             raise ValueError("the optimizer's options are others")

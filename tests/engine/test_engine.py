@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.build import StepParts, build_step, training_state
 from mnist_ff.engine.eager import EagerBatch
@@ -23,9 +22,11 @@ from mnist_ff.engine.fused import FlatParameters, FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
 from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.models.mlp import MLP, build_model
-from mnist_ff.optim.optimizer import BUILDERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import OPTIMIZERS as PARTS
+from mnist_ff.optim.optimizers import build_optimizer, set_rate
 from mnist_ff.training.lr_range import try_rates
 from tests.support.commands import Command, only_run
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.steps import CPU, assert_close, both, fake_capture
 
@@ -77,7 +78,7 @@ def test_bf16_products_stay_near_fp32_and_the_weights_are_fp32() -> None:
 def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all outputs at one, what is left of them is the mask: its bits equal those of model.Dropout."""
     for precision in (torch.float32, torch.bfloat16):
-        config = compose(["model.hidden=[37,21]", "model.dropout=0.3"])
+        config = make_config("model.hidden=[37,21]", "model.dropout=0.3")
         model = build_model(config.model, 0, CPU)
         for layer in model.layers:
             torch.nn.init.zeros_(layer.weight)
@@ -102,7 +103,7 @@ def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
     split = make_split(600)
     words = [f"optimizer={optimizer}", "model.hidden=[32,16]", "trainer.batch_size=64"]
     words += ["optimizer.momentum=0.9"] if optimizer == "sgd" else []
-    config = compose(words)
+    config = make_config(*words)
     results = []
     calls: list[str] = []
     for graph in (False, True):
@@ -145,7 +146,7 @@ def state_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
 def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]) -> None:
     """Its first values are torch's own: updates that begin with them equal updates that begin with none."""
-    config = compose([f"optimizer={words[0]}", *words[1:]]).optimizer
+    config = make_config(f"optimizer={words[0]}", *words[1:]).optimizer
     results = []
     for given in (True, False):
         parameter = torch.nn.Parameter(torch.linspace(-1, 1, 5))
@@ -162,13 +163,13 @@ def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]
 
 
 def test_every_optimizer_is_tried_here() -> None:
-    assert {words[0] for words in OPTIMIZERS} == set(BUILDERS)
+    assert {words[0] for words in OPTIMIZERS} == set(PARTS)
 
 
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
 def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> None:
     split = make_split(64)
-    config = compose([f"optimizer={words[0]}", *words[1:], "model.hidden=[8]"])
+    config = make_config(f"optimizer={words[0]}", *words[1:], "model.hidden=[8]")
     model = build_model(config.model, 0, CPU)
     flat = FlatParameters(model)
     opt = build_optimizer(config.optimizer, [flat.whole])
@@ -191,7 +192,7 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
                 self.state[parameter].setdefault("power", torch.ones(()))
 
     split = make_split(64)
-    model = build_model(compose(["model.hidden=[8]"]).model, 0, CPU)
+    model = build_model(make_config("model.hidden=[8]").model, 0, CPU)
     opt = Late(model.parameters(), lr=0.1)
     batch = EagerBatch(model, opt, split)
     state = GraphState(lambda: training_state(list(model.parameters()), opt))
@@ -203,7 +204,7 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
 def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
     split, figures = make_split(256), []
     for graph in (False, True):
-        config = compose(["model.hidden=[8]"])
+        config = make_config("model.hidden=[8]")
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
@@ -243,7 +244,7 @@ def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
     for graph in (False, True):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(784, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
-        opt = build_optimizer(compose([]).optimizer, model.parameters())
+        opt = build_optimizer(make_config().optimizer, model.parameters())
         batch = EagerBatch(model, opt, split)
         step: Step = Steps(batch, split, 64)
         if graph:
@@ -258,7 +259,7 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     for graph in (False, True):
-        config = compose(["model.hidden=[8]"])
+        config = make_config("model.hidden=[8]")
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
@@ -275,14 +276,14 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop_torch"])
 def test_optimizers_are_built_capturable_for_a_graph(name: str) -> None:
     parameter = torch.nn.Parameter(torch.ones(3))
-    config = compose([f"optimizer={name}"]).optimizer
+    config = make_config(f"optimizer={name}").optimizer
     assert build_optimizer(config, [parameter], capturable=True).param_groups[0]["capturable"] is True
     assert build_optimizer(config, [parameter]).param_groups[0]["capturable"] is False
 
 
 def test_figures_of_one_chunk_outlive_the_next() -> None:
     split = make_split(128)
-    config = compose(["model.hidden=[8]"])
+    config = make_config("model.hidden=[8]")
     model = build_model(config.model, 0, CPU)
     opt = build_optimizer(config.optimizer, model.parameters())
     batch = EagerBatch(model, opt, split)
@@ -349,7 +350,7 @@ def _few_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
     device = torch.device("cuda")
-    config = compose(["model.hidden=[32,16]", "trainer.batch_size=64", *overrides])
+    config = make_config("model.hidden=[32,16]", "trainer.batch_size=64", *overrides)
     model = build_model(config.model, 0, device)
     trainer = replace(config.trainer, engine=engine)
     return build_step(StepParts(model, config.optimizer, trainer, split.to(device)))[0], model
@@ -393,7 +394,7 @@ def test_masks_differ_between_replays_at_the_right_rate() -> None:
 def test_data_is_shared_by_jobs_of_one_process(small_data: Data, real_mnist: Path) -> None:
     from mnist_ff.data.load import load_data
 
-    config = compose().data
+    config = make_config().data
     load_data(config, 0)  # fetches, where no test did before
     first, second = load_data(config, 0), load_data(config, 1)
     assert first.train.images.data_ptr() == second.train.images.data_ptr()

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.engine.build import StepParts, build_step, choose_engine, training_state
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps
 from mnist_ff.engine.step import Steps
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
 from tests.support.steps import CPU, fake_capture
@@ -28,7 +28,7 @@ LINEAR = ["schedule=linear", "schedule.warmup=5"]
 
 
 def rates(*words: str, steps: int = 100) -> list[float]:
-    config = compose(words).schedule
+    config = make_config(*words).schedule
     return [learning_rate(config, 0.5, step, steps) for step in range(steps)]
 
 
@@ -82,7 +82,7 @@ def written(path: str) -> list[float]:
 def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> None:
     words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
     assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
-    config = compose([*words]).schedule
+    config = make_config(*words).schedule
     expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
     assert written("whole") == pytest.approx(expected, rel=1e-8)
     assert mnist_ff("train", *WORDS, *words[2:], "hydra.run.dir=constant")[0] == 0
@@ -110,11 +110,11 @@ def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
     assert "schedule.warmup=48: must be below 48" in err
 
 
-@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
 def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
-    split, config = make_split(600), compose([f"optimizer={optimizer}", "model.hidden=[32,16]"])
+    split, config = make_split(600), make_config(f"optimizer={optimizer}", "model.hidden=[32,16]")
     weights = ["optimizer.weight_decay=0.1"]
-    config = compose([f"optimizer={optimizer}", "model.hidden=[32,16]", *weights])
+    config = make_config(f"optimizer={optimizer}", "model.hidden=[32,16]", *weights)
     results = []
     course = [0.01 / (1 + step) for step in range(30)]
     for graph in (False, True):
@@ -141,9 +141,9 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
         torch.testing.assert_close(results[1][1][name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_is_scheduled() -> None:
-    model, cuda = build_model(compose().model, 0, CPU), torch.device("cuda")
-    trainer = compose().trainer
+def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> None:
+    model, cuda = build_model(make_config().model, 0, CPU), torch.device("cuda")
+    trainer = make_config().trainer
     assert choose_engine(model, trainer, cuda, "sgd") == "graph"
     assert choose_engine(model, trainer, cuda, "sgd", is_scheduled=True) == "fused"
     assert choose_engine(model, trainer, cuda, "adamw", is_scheduled=True) == "graph"

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, run_start, sweep_start
 from mnist_ff.runs.resolve import resolve_run
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.sweep_maker import make_sweep, product, write_run
 
-CONFIG = compose(["data=mnist_5k"])
-SPLIT = compose(["data=mnist_5k", "data.validation_split=0.2"])
-OTHER = compose(["data=mnist"])
+CONFIG = make_config("data=mnist_5k")
+SPLIT = make_config("data=mnist_5k", "data.validation_split=0.2")
+OTHER = make_config("data=mnist")
 
 
 def make(name: str, config: Config = CONFIG, accuracy: float = 0.9, status: str = "finished", at: int = 1000) -> Path:

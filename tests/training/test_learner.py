@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import mnist_ff as package
-from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Data
 from mnist_ff.models.mlp import MLP
 from mnist_ff.training.callbacks import LossHistory
 from mnist_ff.training.learner import Learner
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 
 SMALL = ("model.hidden=[16]", "trainer.batch_size=64", "trainer.epochs=2")
@@ -25,7 +25,7 @@ EVERYTHING = ("augment=shift", "trainer.ema=0.9", "trainer.clip_norm=1", "schedu
 
 def make_learner(*overrides: str) -> Learner:
     split = make_split(300)
-    return Learner(compose([*SMALL, *overrides]), Data("random", split, split))
+    return Learner(make_config(*SMALL, *overrides), Data("random", split, split))
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -56,7 +56,7 @@ def test_equal_configs_build_equal_learners() -> None:
 
 def test_learner_trains_a_given_model_in_place() -> None:
     model, split = nn.Sequential(nn.Linear(784, 10)), make_split(300)
-    learner, before = Learner(compose(list(SMALL)), Data("random", split, split), model), model[0].weight.clone()
+    learner, before = Learner(make_config(*SMALL), Data("random", split, split), model), model[0].weight.clone()
     learner.fit(learner.plan())
     assert learner.model is model
     assert learner.step.info.engine == "eager"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import shutil
@@ -15,7 +14,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Split, as_input
@@ -24,7 +22,7 @@ from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
@@ -34,6 +32,7 @@ from mnist_ff.training.learner import Learner
 from tests.optim.test_optimizer import optimizer_config, steps
 from tests.support import reference
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import WORDS, assert_equal_runs, stopped_run
 from tests.support.steps import CPU, assert_close, fake_capture
@@ -41,13 +40,9 @@ from tests.support.steps import CPU, assert_close, fake_capture
 BASE = ("model.hidden=[32,16]", "trainer.batch_size=64")
 
 
-composed = functools.cache(lambda *words: compose(words))
-"""Composing takes longer than these small networks train."""
-
-
 def trained(engine: str, split: Split, *words: str, epochs: int = 3) -> tuple[torch.Tensor, MLP, Updates]:
     """Figures, model and averages after some epochs; a config with a teacher gets a small one of fixed weights."""
-    config = composed(*BASE, *words)
+    config = make_config(*BASE, *words)
     model = build_model(config.model, 0, CPU)
     teacher = None
     if config.trainer.teacher is not None:
@@ -183,7 +178,7 @@ def test_half_the_gradient_is_that_of_images_moved_by_the_sign_of_theirs(engine:
     words = ("model.dropout=0", "optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "trainer.adversarial=0.2")
     _, model, _ = trained(engine, split, *words, epochs=1)
 
-    before = build_model(composed(*BASE, *words).model, 0, CPU)
+    before = build_model(make_config(*BASE, *words).model, 0, CPU)
     images = as_input(split.images).requires_grad_()
     F.cross_entropy(before(images), split.labels).backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
@@ -236,7 +231,7 @@ def test_nadam_is_torchs() -> None:
 
 def test_a_long_gradient_is_cut_and_a_short_one_is_not() -> None:
     model = MLP([4], "relu", 0.0)
-    updates = Updates(model, compose(["trainer.clip_norm=2"]).trainer)
+    updates = Updates(model, make_config("trainer.clip_norm=2").trainer)
     for length, kept in ((10.0, 2.0), (1.5, 1.5)):
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
@@ -259,7 +254,7 @@ def test_incoming_weights_are_cut_to_the_bound_and_no_further() -> None:
     with torch.no_grad():
         first.fill_(0)
         first[0, 0], first[1, 1], first[1, 2] = 0.5, 3.0, 4.0
-    Updates(model, compose(["trainer.max_norm=2"]).trainer).after()
+    Updates(model, make_config("trainer.max_norm=2").trainer).after()
     torch.testing.assert_close(first[:, :3], torch.tensor([[0.5, 0, 0], [0, 1.2, 1.6], [0, 0, 0]]))
 
 
@@ -267,7 +262,7 @@ def test_weights_that_are_not_trained_keep_their_norm() -> None:
     model = MLP([3], "relu", 0.0)
     first = model.layers[0].weight.requires_grad_(False)
     before = first.clone()
-    Updates(model, compose(["trainer.max_norm=0.1"]).trainer).after()
+    Updates(model, make_config("trainer.max_norm=0.1").trainer).after()
     assert torch.equal(first, before)
     assert float(model.layers[1].weight.detach().norm(dim=1).max()) <= 0.1 + 1e-6
 
@@ -516,7 +511,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(words: list[str], 
 
 
 def test_what_is_refused_of_a_new_run_is_read_of_an_old_one() -> None:
-    config = compose(["schedule=one_cycle"])
+    config = make_config("schedule=one_cycle")
     trainer = replace(config.trainer, monitor="validation_accuracy")
     old = replace(config, trainer=trainer, schedule=replace(config.schedule, initial=0.0, warmup=3))
     assert config_from(config_to_dict(old)) == old
@@ -604,7 +599,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
         engine, "build_optimizer", lambda config, parameters, capturable: build_optimizer(config, parameters)
     )
     split, results = make_split(300), []
-    config = composed(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}")
+    config = make_config(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}")
     course = [0.003 / (1 + step) for step in range(5)]
     for graph in (False, True):
         model = build_model(config.model, 0, CPU)
@@ -626,7 +621,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
@@ -634,7 +629,7 @@ def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeyp
     course, results = [0.003 / (1 + step) for step in range(5)], []
     for words, chance in ((still, False), ([], True)):
         for name in ("fused", "graph"):
-            config = compose([*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}", *words])
+            config = make_config(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}", *words)
             model = build_model(config.model, 0, device)
             augment = build_augment(config.augment, 0, device) if chance else None
             teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, device)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Data
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import DivergedError
@@ -21,6 +20,7 @@ from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 from tests.support import reference
+from tests.support.configs import make_config
 
 CPU = torch.device("cpu")
 SCORE = Score(1.0, 0.5, 1, 2)
@@ -28,7 +28,7 @@ SMALL = ("model.hidden=[32,16]", "trainer.batch_size=64", "trainer.epochs=2")
 
 
 def run(data: Data, *overrides: str, callbacks: tuple[Callback, ...] = ()) -> tuple[MLP, Outcome, list[float]]:
-    learner, history = Learner(compose([*SMALL, *overrides]), data), LossHistory()
+    learner, history = Learner(make_config(*SMALL, *overrides), data), LossHistory()
     outcome = learner.fit(learner.plan(), [history, *callbacks])
     assert isinstance(learner.model, MLP)
     return learner.model, outcome, history.losses
@@ -38,7 +38,7 @@ def run(data: Data, *overrides: str, callbacks: tuple[Callback, ...] = ()) -> tu
 @pytest.mark.parametrize("hidden", [[500, 300], [20], []])
 def test_training_steps_equal_an_independent_numpy_network(small_data: Data, hidden: list[int], engine: str) -> None:
     words = ["model.dropout=0", f"model.hidden={hidden}", "trainer.batch_size=32", f"trainer.engine={engine}"]
-    config = compose(words)
+    config = make_config(*words)
     model = build_model(config.model, 0, CPU)
     layers = list(model.layers)  # read before the fused step moves them into one buffer
     expected = reference.Network(
@@ -72,7 +72,7 @@ def test_nothing_in_the_batch_loop_reads_the_device(
     small_data: Data, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     """Every way a tensor's value can reach Python is closed while a chunk of batches trains."""
-    config = compose(SMALL)
+    config = make_config(*SMALL)
     model = build_model(config.model, 0, CPU)
     trainer = replace(config.trainer, engine=engine)
     step, _ = build_step(StepParts(model, config.optimizer, trainer, small_data.train))
@@ -168,7 +168,7 @@ def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
     split = make_split(600)
 
     def order(epoch: int, *overrides: str) -> torch.Tensor:
-        return Learner(compose([*SMALL, *overrides]), Data("random", split, split)).row_order(epoch)
+        return Learner(make_config(*SMALL, *overrides), Data("random", split, split)).row_order(epoch)
 
     orders = [order(0), order(1)]
     assert all(torch.equal(rows.sort().values, torch.arange(600)) for rows in orders)
@@ -185,7 +185,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(small_data: Data) -> None:
 
 def test_stopping_keeps_what_was_done(small_data: Data) -> None:
     heard = Recorder()
-    learner = Learner(compose([*SMALL, "trainer.sync_every=4"]), small_data)
+    learner = Learner(make_config(*SMALL, "trainer.sync_every=4"), small_data)
     # asked after each of 10 batches, 3 chunks and the epoch, then after 4 batches of the next
     reason = StopReason.from_signal("SIGINT")
     answers = chain([None] * 17, repeat(reason))
