@@ -51,21 +51,13 @@ LATER = ("augment", "average", "best")
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that decides how a run goes on."""
+    """What a run is resumed from."""
 
     position: Position
-    model: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    dropout: torch.Tensor | None
-    """The state of the generator that draws the masks."""
-    device: str
-    """The kind of device that the generator belongs to."""
     recipe: str
-    """The digest of the config's keys that make it this experiment."""
-    augment: torch.Tensor | None = None
-    """The state of the generator that draws the augmentation."""
-    average: dict[str, torch.Tensor] | None = None
-    """Of the averaged weights."""
+    """The digest of the config's keys that define the experiment."""
+    learner: Mapping[str, Any]
+    """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
     """The weights of the best epoch so far, where they are kept."""
 
@@ -76,12 +68,10 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
     values = {
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
-        "model": state.model,
-        "optimizer": state.optimizer,
-        "dropout": state.dropout,
-        "device": state.device,
+        **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
         "recipe": state.recipe,
-        **{key: getattr(state, key) for key in LATER},
+        **{key: state.learner[key] for key in ("augment", "average")},
+        "best": state.best,
     }
     torch.save(values, buffer)
     content = buffer.getvalue()
