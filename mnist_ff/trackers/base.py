@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from mnist_ff.errors import first_line
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Plan, Score
 from mnist_ff.trackers.heard import Fact, facts_of_files
 from mnist_ff.training.callbacks import Callback
@@ -179,8 +180,7 @@ class Tracking(Callback):
     def _drop(self, error: BaseException) -> None:
         """Say it once; hear and tell no more."""
         self._thread = None
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        self._complain(f"{self._tracker.title} stopped ({first}); the run continues without it")
+        self._complain(f"{self._tracker.title} stopped ({first_line(error)}); the run continues without it")
 
     def _work(self) -> None:
         try:
