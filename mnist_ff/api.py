@@ -19,14 +19,14 @@ from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.arrays import classes_of, numbers_of, pixels_of
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
 from mnist_ff.engine.steps import build_steps
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.models.mlp import MLP, build_model, seed_dropout
-from mnist_ff.optim.schedule import moves
+from mnist_ff.optim.schedule import is_scheduled
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
@@ -173,7 +173,7 @@ def _train(
         config.trainer,
         data.train,
         device,
-        moving_rate=moves(config.schedule),
+        moving_rate=is_scheduled(config.schedule),
         augment=build_augment(config.augment, config.seed, device),
         teacher=load_teacher(config, device),
         updates=updates,

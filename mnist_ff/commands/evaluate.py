@@ -13,7 +13,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
 from mnist_ff.config.paths import argument
-from mnist_ff.config.schema import VARIANTS, Config, DataConfig
+from mnist_ff.config.registry import names
+from mnist_ff.config.schema import Config, DataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
@@ -28,7 +29,7 @@ from mnist_ff.training.evaluation import Evaluation, evaluate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
-    parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)")
+    parser.add_argument("--data", choices=names("data"), help="another data set (default: the run's own)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_lines
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.compose import (
     CONFIG_NAME,
     check_overrides,
@@ -26,10 +25,11 @@ from mnist_ff.config.compose import (
     hydra_values,
     typed,
 )
-from mnist_ff.config.constraints import check_no_password
 from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import with_texts_kept
+from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config, DataConfig
 from mnist_ff.config.train_help import train_help

@@ -24,8 +24,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.convert import config_from, flat, sweep_from
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.overrides import parsed, with_texts_kept

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mnist_ff.data.augment import Augment
+from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.models.mlp import MLP, Dropout
 from mnist_ff.optim.objective import PLAIN, Objective

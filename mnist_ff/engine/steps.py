@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
-from mnist_ff.data.augment import Augment
+from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine.cuda_step import CudaBatch, why_no_kernels
 from mnist_ff.engine.fused import FlatParameters, FusedBatch

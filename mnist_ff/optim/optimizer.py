@@ -9,15 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch.optim import Optimizer
 
-from mnist_ff.config.schema import (
-    AdamConfig,
-    LionConfig,
-    NadamConfig,
-    OptimizerConfig,
-    RMSpropConfig,
-    RMSpropTorchConfig,
-    SGDConfig,
-)
+from mnist_ff.config.schema import OptimizerConfig
+from mnist_ff.optim.configs import AdamConfig, LionConfig, NadamConfig, RMSpropConfig, RMSpropTorchConfig, SGDConfig
 
 Parameters = Iterable[torch.nn.Parameter]
 Rule = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "float | torch.Tensor", float, float, float], None]

@@ -14,7 +14,7 @@ from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import flat
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.catalog import DATA_SETS, training_images
+from mnist_ff.data.catalog import data_set, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.report.augmented import augmented_part
@@ -28,8 +28,6 @@ from mnist_ff.runs.directory import REPORT, Run, shown
 from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
 SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
-DIGITS = ("mnist", "qmnist", "mnist_5k")
-"""The data sets whose classes are digits."""
 LONGEST = 2_000
 """Letters of a text that is shown."""
 MOST_LINES = 100
@@ -115,8 +113,8 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
     return {
         "title": row.label,
         "path": str(shown(run.path)),
-        "data_title": DATA_SETS[config.data.name].title,
-        "digits": config.data.name in DIGITS,
+        "data_title": data_set(config.data.name).title,
+        "digits": data_set(config.data.name).digits,
         "status": row.status,
         "reason": row.reason,
         "tiles": _tiles(row, config, data, run),

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.files import write_bytes
 from mnist_ff.runs.records import CLASSES, SIDE

@@ -18,7 +18,7 @@ from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config, with_absolute_paths
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.seeds import row_order
-from mnist_ff.optim.schedule import learning_rate, moves
+from mnist_ff.optim.schedule import is_scheduled, learning_rate
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Plan, Position, Score
@@ -59,7 +59,7 @@ def plan_of(config: Config, data: Data, start: Position = Position()) -> Plan:  
         start=start,
         evaluate_every=trainer.evaluate_every,
         checkpoint_epochs=trainer.checkpoint_epochs,
-        schedule=_rates(config, len(data.train)) if moves(config.schedule) else None,
+        schedule=_rates(config, len(data.train)) if is_scheduled(config.schedule) else None,
     )
 
 

@@ -18,7 +18,7 @@ from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.analysis.rows import sweep_of
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine import device as devices
@@ -27,7 +27,7 @@ from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine
 from mnist_ff.errors import BadRunError, DivergedError, RunError, printable
 from mnist_ff.files import own_file, remove_leftovers
 from mnist_ff.models.mlp import build_model, count_parameters
-from mnist_ff.optim.schedule import moves
+from mnist_ff.optim.schedule import is_scheduled
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import AUGMENTED, REPORT, Run, shown
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, Status, StopReason, Summary
@@ -39,9 +39,9 @@ from mnist_ff.session.environment import environment, git_state
 from mnist_ff.session.failures import failures_of_the_machine, status_of, write_failure
 from mnist_ff.session.resume import earlier_changes, recipe
 from mnist_ff.session.timing import Clock
-from mnist_ff.trackers.base import Beginning, Ending, Tracking, end_all
+from mnist_ff.trackers.base import Beginning, Ending
 from mnist_ff.trackers.identity import identify
-from mnist_ff.trackers.registry import chosen_trackers
+from mnist_ff.trackers.tracking import Tracking, chosen_trackers, end_all
 from mnist_ff.training.callbacks import Callback, Checkpoint, EpochLines, ProgressBar, Pruning, RunWriter
 from mnist_ff.training.checkpoint import (
     TrainingState,
@@ -121,7 +121,7 @@ class _Training:
             self.model = build_model(config.model, self.seed, device)
             self.augment = build_augment(config.augment, self.seed, device)
             self.updates = Updates(self.model, config.trainer)
-            moving = moves(config.schedule)
+            moving = is_scheduled(config.schedule)
             self.step, self.optimizer = build_steps(
                 self.model,
                 config.optimizer,
@@ -196,8 +196,9 @@ class _Training:
         )
         for tracking in self.trackers:
             self._say(f"tracked by {tracking.where}")
-        if self.config.logger.silenced:
-            self._say("wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too")
+        for name, tracker in self.config.logger:
+            if tracker.off is not None:
+                self._say(f"{name} is off: {tracker.off}")
         if self.device.type == "cuda" and self.config.trainer.engine == "auto" and self.engine == "fused":
             self._say(f"no CUDA graph: optimizer={self.config.optimizer.name} cannot change its rate in one")
         if self.device.type == "cuda" and self.engine != "eager" and (reason := why_no_kernels()) is not None:

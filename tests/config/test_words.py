@@ -15,9 +15,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import leaves
 from mnist_ff.config.overrides import parsed, with_texts_kept
 from mnist_ff.config.paths import absolute, expanded, give_user_a_name

@@ -19,15 +19,14 @@ import numpy as np
 import pytest
 
 from mnist_ff import cli
-from mnist_ff.config.schema import MLflowConfig, TensorBoardConfig, WandbConfig
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import Run
-from mnist_ff.trackers import base as tracking
+from mnist_ff.trackers import tracking
 from mnist_ff.trackers.base import Beginning, Ending, Tracker
 from mnist_ff.trackers.heard import Fact, Heard
-from mnist_ff.trackers.mlflow import MLflow
-from mnist_ff.trackers.tensorboard import TensorBoard
-from mnist_ff.trackers.wandb import Wandb
+from mnist_ff.trackers.mlflow import MLflow, MLflowConfig
+from mnist_ff.trackers.tensorboard import TensorBoard, TensorBoardConfig
+from mnist_ff.trackers.wandb import Wandb, WandbConfig
 from mnist_ff.trackers.wandb_file import history_of
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
@@ -607,8 +606,11 @@ def test_a_missing_extra_is_named_before_anything_is_written(
         (["logger.mlflow.experiment=x"], "logger=mlflow brings it"),
         (["logger=wandb", "logger.wandb.mode=loud"], "must be one of offline, online"),
         (["logger=wandb", "logger.wandb.projects=x"], "did you mean logger.wandb.project?"),
-        (["logger=mlflow", "logger.mlflow.tracking_uri=file:runs"], "is a folder, and MLflow keeps no new runs in"),
-        (["logger=mlflow", "logger.mlflow.tracking_uri=./runs"], "give sqlite:///FILE"),
+        (
+            ["logger=mlflow", "logger.mlflow.tracking_uri=file:runs"],
+            "is a folder, and MLflow no longer keeps new runs in",
+        ),
+        (["logger=mlflow", "logger.mlflow.tracking_uri=./runs"], "use sqlite:///FILE"),
         (["logger=mlflow", "logger.mlflow.tracking_uri=ftp://x"], "must be sqlite:///FILE, postgresql://"),
         (["-m", "logger=mlflow,wandb"], "are the same"),
     ],
@@ -690,7 +692,7 @@ def test_trackers_are_no_part_of_the_experiment(mnist_ff: Command) -> None:
     assert same_experiment(none, some)
     assert mnist_ff("train", *quick, "trainer.epochs=1", "hydra.run.dir=run")[0] == 0
     assert "logger" not in Path("run/config.yaml").read_text()
-    assert Run.open("run").config().logger.chosen == ()
+    assert Run.open("run").config().logger.trackers == ()
     code, out, err = mnist_ff("train", "resume=run", "trainer.epochs=2", "logger=tensorboard")
     assert code == 0, err
     assert "warning" not in out

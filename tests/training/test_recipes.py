@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.steps import build_steps

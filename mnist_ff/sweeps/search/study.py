@@ -19,7 +19,8 @@ from urllib.parse import quote_plus
 
 from filelock import FileLock
 
-from mnist_ff.config.passwords import holds_password, without_password
+from mnist_ff.config import passwords
+from mnist_ff.config.passwords import without_password
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.runs import slurm
@@ -550,11 +551,7 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
 
 def check_no_password(storage: str) -> None:
     """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
-    if holds_password(storage):
-        raise ConfigError(
-            f"hydra.sweeper.storage={without_password(storage)}: has a password, which must stand in no file and no "
-            f"list of processes; leave it out of the URL and set the environment variable {PASSWORD}"
-        )
+    passwords.check_no_password("hydra.sweeper.storage", storage, f"set the environment variable {PASSWORD}")
 
 
 def _with_password(url: str) -> str:

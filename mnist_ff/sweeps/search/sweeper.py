@@ -16,7 +16,8 @@ from mnist_ff.config.keys import known_keys
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.passwords import without_password
 from mnist_ff.config.paths import absolute
-from mnist_ff.config.schema import Config, MNIST5kConfig
+from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import instead_of
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.runs.directory import Run, shown
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
@@ -201,7 +202,7 @@ class OptunaSweeper(CheckedSweeper):
         saved = self.request.saved
         if saved is None or not saved.jobs:
             return self.needs_fallback(configs)
-        if any(isinstance(job.config.data, MNIST5kConfig) and job.config.data.instead_of for job in saved.jobs):
+        if any(instead_of(job.config.data) for job in saved.jobs):
             return True
         self.fetch_again(saved.jobs)
         return False
