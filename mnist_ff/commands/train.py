@@ -30,13 +30,14 @@ from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import with_texts_kept
 from mnist_ff.config.passwords import check_no_password
-from mnist_ff.config.paths import expanded
+from mnist_ff.config.paths import expanded, output_directory
 from mnist_ff.config.schema import Config, DataConfig
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.runs.directory import Run, check_saved, chosen, output_directory
-from mnist_ff.runs.jobs import JOBS
+from mnist_ff.runs.directory import Run, check_saved
+from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import (
@@ -160,14 +161,14 @@ def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Consol
     if directory.exists():
         raise ConfigError(f"{directory}: exists already; two runs never share a directory")
     trainer = _Trainer(console, began)
-    settled = trainer.settle(config)  # before the directory is made: no data, no directory
-    check_saved(settled)
+    resolved = trainer.resolve(config)  # before the directory is made: no data, no directory
+    check_saved(resolved)
     with interruptible() as stopped:
         run = Run.create(directory)
         try:
             done = run_job(
                 hydra_context=_context(hydra, composed),
-                task_function=lambda task: trainer.train(settled, run, stopped),
+                task_function=lambda task: trainer.train(resolved, run, stopped),
                 config=composed,
                 job_dir_key="hydra.run.dir",
                 job_subdir_key=None,
@@ -242,7 +243,7 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
 def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
     own = [word for word in words if not word.startswith("hydra.")]
-    run = Run.open(chosen(expanded("--config-of", source), note))
+    run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
         tell(console, "warning: that run was resumed with other values; these are its last", style="yellow")
@@ -269,20 +270,21 @@ class _Trainer:
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
         with ending_at_once():
-            from mnist_ff.session.build import settle
+            from mnist_ff.session.request import RunRequest
+            from mnist_ff.session.resolve import resolve
             from mnist_ff.session.session import train
-            from mnist_ff.session.timing import Clock
+            from mnist_ff.session.timing import Timing
 
-        self._settle, self._train = settle, train
+        self._resolve, self._train, self._request = resolve, train, RunRequest
         self._console = console
-        self._clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
+        self._timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
 
-    def settle(self, config: Config) -> Config:
+    def resolve(self, config: Config) -> Config:
         """Find the data and draw a seed for null."""
-        with self._clock.part("data"):
-            return self._settle(config)
+        with self._timing.part("data"):
+            return self._resolve(config)
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
         """Train, and return the exit code: a signal after the last step has its own too."""
-        self._train(config, run, sys.argv, self._clock, self._console, stopped, changes)
+        self._train(self._request(config, run, sys.argv, self._timing, self._console, stopped, changes))
         return stopped.exit_code

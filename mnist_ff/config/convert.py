@@ -153,7 +153,7 @@ def _check_names(section: Any, variant: Any, values: Any, path: str) -> None:
     missing = [key for key in hints if key not in values and hints[key] is not LoggerConfig]
     if missing:
         group, _, option = path.partition(".")
-        remedy = f"; {group}={option} brings it" if option else ""
+        remedy = f"; it comes with {group}={option}" if option else ""
         raise ConfigError(f"{prefix}{missing[0]}: is missing{remedy}")
 
 
@@ -162,14 +162,14 @@ def _unknown_key(section: Any, variant: Any, path: str, key: str, values: Mappin
     if owners and "name" in values:
         group = path.split(".")[0]
         return (
-            f"{path}: {group}={values['name']} does not use it (it has: {', '.join(hints_of(variant))})\n"
+            f"{path}: is not a key of {group}={values['name']} (keys: {', '.join(hints_of(variant))})\n"
             f"it belongs to: {', '.join(f'{group}={owner}' for owner in owners)}"
         )
     return _no_such_key(path, key, tuple(hints_of(variant)))
 
 
 def _no_such_key(path: str, key: str, known: tuple[str, ...]) -> str:
-    return f"{path}: no such key (there are: {', '.join(known)}){nearest(key, known)}"
+    return f"{path}: no such key (keys: {', '.join(known)}){nearest(key, known)}"
 
 
 def _converted(section: type[S], values: Mapping[str, Any], path: str) -> S:
@@ -225,7 +225,7 @@ def _check_value(value: Any, section: str, key: str) -> None:
             raise ConfigError(f"{path}: must be below 2**63")
 
 
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 
 
 def _explained(hint: Any, value: Any, path: str) -> str:

@@ -33,13 +33,13 @@ def check_float32(values: Mapping[str, Any]) -> None:
 def _check_float32(path: str, value: float, limits: Meta) -> None:
     if value != 0 and not SMALLEST_FLOAT32 <= abs(value) <= LARGEST_FLOAT32:
         raise ConfigError(
-            f"{path}={value}: is no number that float32 holds, in which training computes; those other than 0 are "
+            f"{path}={value}: cannot be represented in float32, which training uses; except for 0, the range is "
             f"{SMALLEST_FLOAT32:.4g} to {LARGEST_FLOAT32:.4g} in size"
         )
     (rounded,) = struct.unpack("f", struct.pack("f", value))
     if not allows(limits, rounded):
         raise ConfigError(
-            f"{path}={value}: is {rounded:g} in float32, in which training computes, and must be {limits_text(limits)}"
+            f"{path}={value}: is {rounded:g} in float32, which training uses, but must be {limits_text(limits)}"
         )
 
 

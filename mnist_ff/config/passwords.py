@@ -24,13 +24,13 @@ def without_password(url: str) -> str:
     return KEY.sub(r"\1...", f"{scheme}://{rest.rpartition('@')[2]}")
 
 
-MLFLOWS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are for a server's, PGPASSWORD for a PostgreSQL's"
+MLFLOWS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, PGPASSWORD for PostgreSQL"
 
 
 def check_no_password(key: str, url: str, remedy: str = MLFLOWS) -> None:
     """A password in a URL would stand in shell histories, lists of processes and files. Errors: ConfigError."""
     if holds_password(url):
         raise ConfigError(
-            f"{key}={without_password(url)}: has a password, which must stand in no file and no list of processes; "
-            f"leave it out: {remedy}"
+            f"{key}={without_password(url)}: contains a password, which would be visible in files and process lists; "
+            f"remove it, and {remedy}"
         )

@@ -124,9 +124,7 @@ def part(group: str, name: str) -> Part:
         if name not in names(group):
             known = names(group)
             raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
-        package = GROUPS[group].package
-        module = "parts" if package in ("optim", "models") else name
-        importlib.import_module(f"mnist_ff.{package}.{module}")
+        importlib.import_module(f"mnist_ff.{GROUPS[group].package}.{name}")
     return _parts[group][name]
 
 
@@ -157,7 +155,7 @@ def _built_in(group: str) -> tuple[str, ...]:
     _, package, folder, first = GROUPS[group]
     modules = Path(__file__).parents[1].joinpath(*package.split("."))
     found = (path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml"))
-    here = [name for name in found if package in ("optim", "models") or (modules / f"{name}.py").is_file()]
+    here = [name for name in found if (modules / f"{name}.py").is_file()]
     return tuple(sorted(here, key=lambda name: (name != first, name)))
 
 

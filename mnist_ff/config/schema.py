@@ -153,7 +153,9 @@ class TrainerConfig(Section):
             key = "teacher_weight" if self.teacher_weight > 0 else "temperature"
             raise ConfigError(f"{path}.{key}={getattr(self, key):g}: needs a teacher: trainer.teacher=RUN")
         if self.teacher is not None and self.teacher_weight == 0:
-            raise ConfigError(f"{path}.teacher_weight=0: trainer.teacher would have no effect; set it, to 0.9 say")
+            raise ConfigError(
+                f"{path}.teacher_weight=0: trainer.teacher would have no effect; set it above 0, such as 0.9"
+            )
         if self.evaluate_every > 1 and (self.patience is not None or self.keep_best):
             key = "patience" if self.patience is not None else "keep_best"
             raise ConfigError(f"{path}.evaluate_every={self.evaluate_every}: must be 1 with trainer.{key}")

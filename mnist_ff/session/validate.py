@@ -26,9 +26,7 @@ def check_new(config: Config) -> None:
     check_float32(flat(config_to_dict(config)))
     trainer = config.trainer
     if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
-        raise ConfigError(
-            f"trainer.monitor={trainer.monitor}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
-        )
+        raise ConfigError(f"trainer.monitor={trainer.monitor}: needs trainer.patience=EPOCHS or trainer.keep_best=true")
     config.schedule.check_new("schedule")
     _check_keys(config)
 

@@ -140,31 +140,32 @@ def go_on_or_start(
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
     start = time.perf_counter()
-    from mnist_ff.session.build import settle
+    from mnist_ff.session.request import RunRequest
+    from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
-    from mnist_ff.session.timing import Clock
+    from mnist_ff.session.timing import Timing
 
-    clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
+    timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
         saved, changes, _ = resumed_config(run, places_of(config))
         check(saved)
-        train(saved, run, argv, clock, quiet, stopped, changes, pruning)
+        train(RunRequest(saved, run, argv, timing, quiet, stopped, changes, pruning))
         return
-    with clock.part("data"):
-        settled = settle(config)
-    if not same_experiment(config, settled):
+    with timing.part("data"):
+        resolved = resolve(config)
+    if not same_experiment(config, resolved):
         raise DataError(f"data={config.data.name}: could not be had for this job; see mnist-ff data {config.data.name}")
     if is_taken(run.file("config.yaml")):
         with run.locked():
             run.start_over()
-    train(settled, Run.create(run.path), argv, clock, quiet, stopped, pruning=pruning)
+    train(RunRequest(resolved, Run.create(run.path), argv, timing, quiet, stopped, pruning=pruning))
 
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:
     """Say why in the directory, if nobody else is at work there and the disk allows it."""
     from mnist_ff.session.failures import write_failure
-    from mnist_ff.session.timing import Clock
+    from mnist_ff.session.timing import Timing
 
     with suppress(MnistError, OSError):
         run.check_place()
@@ -174,4 +175,4 @@ def write_reason(run: Run, config: Config, error: BaseException, began: float) -
                 run.write_config(config)
             with suppress(BadRunError):
                 config = run.config()
-            write_failure(run, config, error, Clock(began))
+            write_failure(run, config, error, Timing(began))

@@ -23,11 +23,12 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell
 from mnist_ff.config.overrides import quoted, with_texts_kept
+from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config, DataConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.files import remove_leftovers
-from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, check_same_grid, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
 from mnist_ff.runs.signals import interruptible
@@ -86,7 +87,7 @@ class CheckedSweeper(BasicSweeper):
         with self.opened(plan):
             left, done = self.unfinished(plan)
             before = f", {done} of them finished before" if done else ""
-            self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
+            self.say(f"{len(plan.jobs)} jobs in {display_path(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             if self.request.saved is not None:
                 self.say_places(left)
@@ -187,7 +188,7 @@ class CheckedSweeper(BasicSweeper):
 
     def say_places(self, jobs: Sequence[Job]) -> None:
         """Say what saved jobs have of places that were not chosen by this user."""
-        where = str(shown(self.request.directory))
+        where = str(display_path(self.request.directory))
         lines = [line for job in jobs if not job.own for line in foreign_places(job.config, {}, where)[1]]
         for line in dict.fromkeys(lines):
             self.say(f"warning: {line}", style="yellow")
@@ -248,7 +249,7 @@ class CheckedSweeper(BasicSweeper):
                 if state_of(self.request.directory, job) == "finished":
                     run = Run(self.request.directory / job.subdir)
                     for name in complete(run, saved_config(run), note):
-                        self.say(f"made {shown(run.file(name))}")
+                        self.say(f"made {display_path(run.file(name))}")
 
     def save(self, plan: SweepPlan) -> None:
         """Write the jobs, and the config that they were made of for people. Errors: RunError."""

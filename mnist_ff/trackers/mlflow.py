@@ -60,8 +60,8 @@ class MLflowConfig(TrackerConfig):
         check_no_password(key, uri)
         if uri.startswith("file:") or ("://" not in uri and uri != "databricks"):
             raise ConfigError(
-                f"{key}={uri}: is a folder, and MLflow no longer keeps new runs in folders; use sqlite:///FILE "
-                "(mlflow migrate-filestore moves old ones there)"
+                f"{key}={uri}: is a folder, which MLflow no longer supports for new runs; give sqlite:///FILE "
+                "(mlflow migrate-filestore converts old stores)"
             )
         if not re.fullmatch("(sqlite|postgresql|mysql|mssql|https?)://.+|databricks", uri):
             raise ConfigError(f"{key}={brief_text(uri)}: must be {URIS}")

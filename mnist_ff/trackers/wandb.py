@@ -42,7 +42,7 @@ class WandbConfig(TrackerConfig):
 
     @property
     def off(self) -> str | None:
-        return "logger.wandb.mode=disabled, which WANDB_MODE sets too" if self.mode == "disabled" else None
+        return "logger.wandb.mode=disabled (or WANDB_MODE)" if self.mode == "disabled" else None
 
     def with_absolute_paths(self: S, path: str) -> S:
         return with_absolute(self, path, "directory")

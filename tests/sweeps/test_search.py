@@ -20,8 +20,9 @@ import pytest
 
 from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.directory import EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Score
+from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.sweeps.search.processes import lives, own_process
 from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
 from mnist_ff.sweeps.search.study import (
@@ -582,9 +583,10 @@ def test_a_pruned_run_is_whole() -> None:
     from mnist_ff.config.compose import compose
     from mnist_ff.runs.directory import Run
     from mnist_ff.runs.signals import Interruption
-    from mnist_ff.session.build import settle
+    from mnist_ff.session.request import RunRequest
+    from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
-    from mnist_ff.session.timing import Clock
+    from mnist_ff.session.timing import Timing
 
     words = [
         "data=mnist_5k",
@@ -597,7 +599,9 @@ def test_a_pruned_run_is_whole() -> None:
     pruning = Pruning(lambda epoch, score: "asha: too little" if epoch == 2 else None)
     console = Console(quiet=True)
     summary = train(
-        settle(compose(words)), run, [], Clock(time.perf_counter()), console, Interruption(), pruning=pruning
+        RunRequest(
+            resolve(compose(words)), run, [], Timing(time.perf_counter()), console, Interruption(), pruning=pruning
+        )
     )
     assert summary == run.summary()
     assert (summary.status, summary.cause, summary.epochs) == ("pruned", "asha: too little", 2)

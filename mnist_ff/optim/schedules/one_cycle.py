@@ -23,7 +23,9 @@ class OneCycleConfig(ScheduleConfig):
 
     def check_new(self, path: str) -> None:
         if self.initial == 0 and self.warmup > 0:
-            raise ConfigError(f"{path}.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
+            raise ConfigError(
+                f"{path}.initial=0: the warm-up would end at a learning rate of 0; set it above 0, or warmup=0"
+            )
 
 
 def build(config: OneCycleConfig) -> Shape:

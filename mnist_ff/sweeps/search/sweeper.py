@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.passwords import without_password
-from mnist_ff.config.paths import absolute
+from mnist_ff.config.paths import absolute, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import instead_of
 from mnist_ff.errors import ConfigError, RunError, Stopped
-from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.search_result import Finding, Refused, Repeated, read_finding, write_finding
@@ -238,7 +238,7 @@ class OptunaSweeper(CheckedSweeper):
         tally = Tally(finding.n_trials, ended)
         before = f", {ended} of them done before" if ended else ""
         where = without_password(search.plan.storage)
-        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}")
         self._say_the_end(asked.plan)
         keys = _config_keys(asked.space)
         together = [asked.threads] * self._n_jobs
