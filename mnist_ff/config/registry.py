@@ -81,7 +81,7 @@ class Group(NamedTuple):
 
 GROUPS = {
     "data": Group(DataConfig, "data.sets", "data", "mnist"),
-    "model": Group(ModelConfig, "models", "model", "mlp"),
+    "model": Group(ModelConfig, "models.parts", "model", "mlp"),
     "optimizer": Group(OptimizerConfig, "optim", "optimizer", "rmsprop"),
     "schedule": Group(ScheduleConfig, "optim.schedules", "schedule", "constant"),
     "augment": Group(AugmentConfig, "data.augment", "augment", "none"),

@@ -1,4 +1,4 @@
-"""The keys of each kind of network."""
+"""model=mlp: a feed-forward network with dropout after every hidden layer."""
 
 from __future__ import annotations
 
