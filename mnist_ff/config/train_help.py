@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.compose import config_groups, hydra_session
+from mnist_ff.config.compose import Composer
 from mnist_ff.config.schema import known_keys, sweep_keys
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
@@ -29,8 +29,7 @@ hydra.run.dir=FOLDER (hydra.sweep.dir for -m) puts the run elsewhere than in out
 
 def train_help() -> str:
     """The help text."""
-    with hydra_session() as hydra:
-        groups = config_groups(hydra.config_loader)
+    groups = Composer().groups
     lines = [HEAD, "groups"]
     lines += [f"  {name + '=':<13}{' | '.join(options) or '(none yet)'}" for name, options in groups.items()]
     lines += ["", "keys"]
