@@ -96,7 +96,7 @@ def _run(words: list[str], began: float) -> int:
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
     if name not in COMMANDS:
-        from mnist_ff.config.schema import nearest
+        from mnist_ff.config.messages import nearest
 
         raise ConfigError(f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}")
     return _command(name, rest, began)

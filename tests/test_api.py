@@ -30,7 +30,7 @@ from mnist_ff.data.load import Data
 from mnist_ff.errors import ConfigError, DataError, DivergedError
 from mnist_ff.optim.optimizer import SGD
 from mnist_ff.runs.records import BatchRecord, EpochRecord
-from tests.conftest import make_split
+from tests.support.mnist import make_split
 
 ONE = {"epochs": 1, "batch": 64, "verbose": False, "device": "cpu"}
 

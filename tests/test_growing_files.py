@@ -11,8 +11,7 @@ import pytest
 from mnist_ff import files
 from mnist_ff.files import GrowingFile
 from tests.session.test_faults import patched
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 
 def cut(path: Path) -> None:

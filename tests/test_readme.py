@@ -6,14 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.readme_commands import commands
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -107,7 +105,7 @@ def test_each_promise_names_a_test_that_exists() -> None:
 
 
 def test_links_and_keys_lead_somewhere() -> None:
-    from mnist_ff.config.schema import known_keys
+    from mnist_ff.config.keys import known_keys
 
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

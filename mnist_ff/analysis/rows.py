@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from mnist_ff.config.schema import Config, experiment, flat
+from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
-from mnist_ff.runs.directory import ENDED, EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
+from mnist_ff.runs.directory import EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
 from mnist_ff.runs.jobs import JOBS, Job, SweepPlan, read_plan, same_experiment
+from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes, why_no_folder
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.records import Score, Status
 from mnist_ff.runs.search_result import SEARCH, load_finding
 
 PRUNED = "pruned"
@@ -25,7 +25,7 @@ GOOD = ("finished", PRUNED)
 """Nothing is left to do there."""
 REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
-STATUSES = (*ENDED, REPEATED, "running", "not started", "broken")
+STATUSES = (*Status, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
 LARGEST_EPOCHS = 64 << 20
 """Bytes of an epochs.csv whose last line is read."""
@@ -152,7 +152,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         return Row(label, path, "not started", "no job has begun it yet", _planned(job))
     except OSError as error:
         return Row(label, path, "broken", one_line(f"{path}: cannot be read ({error.strerror})"), _planned(job))
-    running = not is_file(run.file("summary.json")) and _is_held(run)
+    running = not is_file(run.file("summary.json")) and is_locked(path)
     if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
         reason = None if running else "ended before it could save its config"
         return Row(label, path, "running" if running else "interrupted", reason, _planned(job))
@@ -213,21 +213,6 @@ def one_line(reason: str) -> str:
         lines = [line for line in lines[frames[-1] if frames else 1 :] if not line.startswith(" ")] or lines[-1:]
     line = printable(lines[0].strip())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
-
-
-def _is_held(run: Run) -> bool:
-    """Whether a live process trains in the directory."""
-    if not is_file(run.file(".lock")):  # a lock is opened for writing: through no link
-        return False
-    lock = FileLock(run.file(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:
-        return False
-    lock.release()
-    return False
 
 
 def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:

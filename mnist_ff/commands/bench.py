@@ -31,7 +31,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.paths import argument
-from mnist_ff.config.schema import Config, to_yaml
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import Split
 from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
 from mnist_ff.engine.steps import build_steps, capture_cuda
@@ -39,7 +40,7 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.mlp import build_model
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan
+from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan, Status
 from mnist_ff.session.peers import PEERS, torch_network
 from mnist_ff.session.validate import check
 from mnist_ff.training.callbacks import LossHistory, RunWriter
@@ -387,7 +388,7 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
             words += ["trainer.device=cpu", "data.fallback=null", "trainer.score_train=0"]
             done = subprocess.run(_command("train", *words, f"hydra.run.dir='{run}'"), capture_output=True, text=True)
             summary = Run(run).summary()
-            if summary is not None and summary.status == "finished":
+            if summary is not None and summary.status is Status.FINISHED:
                 found[f"mnist-ff, {precision}"] = summary.seconds["train"]
             else:
                 found[f"mnist-ff, {precision}"] = f"failed: {done.stderr.strip()}"

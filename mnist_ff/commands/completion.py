@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_ff.config.schema import Config, SweepConfig, choices, conf_dir, leaves
+from mnist_ff.config.keys import choices, leaves
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.schema import Config, SweepConfig
 from mnist_ff.errors import ConfigError
 
 SHELLS = {

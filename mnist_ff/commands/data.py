@@ -8,7 +8,8 @@ from collections.abc import Callable
 from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_table
-from mnist_ff.config.schema import VARIANTS, DataConfig, MNIST5kConfig, nearest
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.schema import VARIANTS, DataConfig, MNIST5kConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError

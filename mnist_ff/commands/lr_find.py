@@ -16,7 +16,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.console import tell
-from mnist_ff.config.schema import Config, config_to_dict
+from mnist_ff.config.convert import config_to_dict
+from mnist_ff.config.schema import Config
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices

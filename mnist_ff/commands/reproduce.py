@@ -19,8 +19,11 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
-from mnist_ff.config.paths import argument
-from mnist_ff.config.schema import Config, conf_dir, experiment, flat, lasting, nearest
+from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.legacy import identity_fields
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.paths import argument, conf_dir
+from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.directory import Run, shown
@@ -204,7 +207,7 @@ def row_of(name: str, directory: Path, compose: Compose) -> Row:
         seeds=tuple(summary.seed for summary in summaries),
         changes=_changes(first, compose([f"experiment={name}"])),
         conditions=_conditions([_condition(run, summary) for run, summary in zip(runs, summaries, strict=True)]),
-        config=lasting(first),
+        config=identity_fields(first),
     )
 
 

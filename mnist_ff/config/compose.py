@@ -26,6 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mnist_ff.config.checks import check_float32
+from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.overrides import (
     EXAMPLE,
     Override,
@@ -38,8 +40,8 @@ from mnist_ff.config.overrides import (
     reason_at,
     remedy_for,
 )
-from mnist_ff.config.paths import check_text, printed
-from mnist_ff.config.schema import (
+from mnist_ff.config.paths import check_text, conf_dir, printed
+from mnist_ff.config.schema import Config, DataConfig, SweepConfig
     Config,
     DataConfig,
     SweepConfig,

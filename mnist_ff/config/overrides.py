@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mnist_ff.config.schema import conf_dir, known_keys, nearest, sweep_keys, text_keys
+from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.paths import conf_dir
 from mnist_ff.errors import ConfigError
 
 HYDRA_TEXT_KEYS = {

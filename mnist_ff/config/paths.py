@@ -91,3 +91,10 @@ def give_user_a_name() -> None:
         pwd.getpwuid(os.getuid())
     except KeyError:
         os.environ["LOGNAME"] = f"uid{os.getuid()}"
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mnist_ff.config.compose import Composer
-from mnist_ff.config.schema import known_keys, sweep_keys
+from mnist_ff.config.keys import known_keys, sweep_keys
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
 

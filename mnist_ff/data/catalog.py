@@ -9,16 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mnist_ff.config.paths import expanded, home_folder
-from mnist_ff.config.schema import (
-    DataConfig,
-    DownloadConfig,
-    MNIST5kConfig,
-    MNISTConfig,
-    QMNISTConfig,
-    conf_dir,
-    read_yaml,
-)
+from mnist_ff.config.paths import conf_dir, expanded, home_folder
+from mnist_ff.config.schema import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig, QMNISTConfig
+from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.runs.records import SIDE
 
 

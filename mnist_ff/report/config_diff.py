@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.ranking import ASIDE, text
-from mnist_ff.config.schema import Config, conf_dir, config_to_dict, flat, read_yaml
+from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import read_yaml
 
 GROUPS = ("data", "model", "optimizer", "schedule", "augment", "trainer")
 

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from mnist_ff.analysis.ranking import text
 from mnist_ff.analysis.rows import Row, read_row
-from mnist_ff.config.schema import Config, flat, to_yaml
+from mnist_ff.config.convert import flat
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.catalog import DATA_SETS, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text

@@ -14,20 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.paths import check_text, expanded, printed
-from mnist_ff.config.schema import (
-    Config,
-    completed,
-    config_from,
-    config_to_dict,
-    flat,
-    to_yaml,
-    yaml_values,
-)
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, replacing, write_text
+from mnist_ff.runs.lock import LOCK, locked
 from mnist_ff.runs.reading import (
     Fields,
     check_file,
@@ -43,7 +37,7 @@ from mnist_ff.runs.reading import (
     why_no_folder,
     written_at,
 )
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Summary
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Status, Summary
 
 LARGEST_YAML = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
@@ -59,12 +53,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 CLOCKS_DIFFER = 86_400
 """Seconds that another machine's clock may be ahead."""
 
-ENDED = ("finished", "pruned", "interrupted", "diverged", "failed")
-"""What a run's own summary may say."""
-
 BATCH_COLUMNS = ("step", "epoch", "batch", "loss", "lr", "samples")
-HELD = 1.0
-"""Seconds to wait for a directory: one that only looks at it holds it for a moment."""
 KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
 LONGEST_NAME = 255
 """Bytes in a file's name, as Linux and macOS have it."""
@@ -150,7 +139,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(completed(yaml_values(path, content)), where=str(path))))
+        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), where=str(path))))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -248,7 +237,7 @@ def _final(path: Path) -> _Final | None:
     try:
         run.config()
         summary = run.summary()
-        if summary is None or summary.status != "finished" or summary.score is None:
+        if summary is None or summary.status is not Status.FINISHED or summary.score is None:
             return None
         validation = (run.epochs() or [{}])[-1].get("validation_accuracy")
         final = _Final(path, summary.data, summary.score.samples, summary.score.accuracy, validation)
@@ -388,7 +377,7 @@ class Run:
     def was_only_made(self) -> bool:
         """Whether the directory is empty but for what comes before a config."""
         return all(
-            path.name in (".hydra", ".lock", "train.log") or path.name.startswith(".config.yaml.")
+            path.name in (".hydra", LOCK, "train.log") or path.name.startswith(".config.yaml.")
             for path in self.path.iterdir()
         )
 
@@ -403,7 +392,7 @@ class Run:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = read_saved_yaml(path)
-            return config_from(completed(values) if isinstance(values, dict) else {}, where=str(path))
+            return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
         except BadRunError:
             raise
         except ConfigError as error:
@@ -501,17 +490,8 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process. Errors: RunError when another one trains in it, or it holds a link."""
         self.check_no_links()
-        lock = FileLock(self.file(".lock"))
-        try:
-            lock.acquire(timeout=HELD)
-        except Timeout:
-            raise RunError(f"{self.path}: another process is training in it") from None
-        except OSError as error:
-            raise RunError(f"{self.path}: {error.strerror}") from None
-        try:
+        with locked(self.path, "another process is training in it"):
             yield
-        finally:
-            lock.release()
 
     def environment(self) -> dict[str, Any]:
         """environment.json. Errors: BadRunError when it is not one of ours."""
@@ -540,11 +520,11 @@ def _summary(values: Fields) -> Summary:
     """A summary from a file, every field checked. Errors: ValueError naming the field."""
     values.check_known(FIELDS)
     status = values.text("status")
-    if status not in ENDED:
+    if status not in set(Status):
         raise ValueError(f"status {status[:40]!r} is none that a run has")
     seconds = Fields(values.values.get("seconds", {}), "seconds")
     return Summary(
-        status=status,
+        status=Status(status),
         cause=values.text_or_null("cause"),
         score=_score(values.fields_or_null("score")),
         epochs=values.whole("epochs"),

@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mnist_ff.config.schema import Config, DataConfig, DownloadConfig, completed, config_from, config_to_dict, lasting
+from mnist_ff.config.convert import config_from, config_to_dict
+from mnist_ff.config.legacy import identity_fields, with_legacy_keys
+from mnist_ff.config.schema import Config, DataConfig, DownloadConfig
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.files import first_link, write_text
 from mnist_ff.runs.directory import WANDBS_OWN, Run
 from mnist_ff.runs.places import is_own, seal
 from mnist_ff.runs.reading import Fields, check_file, is_taken, json_values, listed, read_bytes, read_json
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.slurm import SUBMITTED
 
@@ -74,7 +77,7 @@ class SweepPlan:
 
 def digest(config: Config) -> str:
     """The SHA-256 of a resolved config, whatever tracks it."""
-    return hashlib.sha256(json.dumps(lasting(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(identity_fields(config), sort_keys=True).encode()).hexdigest()
 
 
 def write_plan(directory: Path, plan: SweepPlan) -> None:
@@ -150,7 +153,7 @@ def _job(values: Fields, path: Path) -> Job:
         raise ValueError(f"a job's number is {number!r}")
     check_subdir(subdir)
     assert isinstance(subdir, str)
-    config = config_from(completed(values.fields("config").values), where=str(path))
+    config = config_from(with_legacy_keys(values.fields("config").values), where=str(path))
     job = Job(number, values.texts("overrides"), subdir, config)
     if job.digest != values.text("digest"):
         raise ValueError(f"job {number}'s config is not the one that was saved")
@@ -211,7 +214,7 @@ def _state(run: Run, job: Job) -> State:
     if not same_experiment(job.config, run.config()):
         raise BadRunError(f"{run.path}: holds another experiment than the sweep's job {job.number}")
     summary = run.summary()
-    return "finished" if summary is not None and summary.status in ("finished", "pruned") else "begun"
+    return "finished" if summary is not None and summary.status in (Status.FINISHED, Status.PRUNED) else "begun"
 
 
 def same_experiment(planned: Config, found: Config) -> bool:

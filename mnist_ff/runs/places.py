@@ -17,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.paths import home_folder
-from mnist_ff.config.schema import Config, LoggerConfig, config_to_dict
+from mnist_ff.config.schema import Config, LoggerConfig
 from mnist_ff.errors import ConfigError
 
 KEY_BYTES = 32

@@ -5,13 +5,79 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
 
 CLASSES = 10
 SIDE = 28
 """An image's height and width."""
 INPUTS = SIDE * SIDE
-EARLY = "early stopping"
-"""The beginning of the cause of a run that finished before its last epoch because its scores became no better."""
+EARLY_PREFIX, SIGNAL_PREFIX = "early stopping", "stopped by "
+"""How a summary's cause begins where early stopping or a signal ended training."""
+
+
+class Status(StrEnum):
+    """How a run ended, as summary.json says it."""
+
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    """Stopped early by a search."""
+    INTERRUPTED = "interrupted"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+class StopKind(Enum):
+    """What can end training before its last step."""
+
+    SIGNAL = auto()
+    EARLY_STOPPING = auto()
+    PRUNING = auto()
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """Why training stops before its last step; `text` becomes the cause in summary.json."""
+
+    kind: StopKind
+    text: str
+
+    @classmethod
+    def from_signal(cls, name: str) -> StopReason:
+        """The reason that a signal such as SIGTERM gives."""
+        return cls(StopKind.SIGNAL, f"{SIGNAL_PREFIX}{name}")
+
+    @classmethod
+    def early_stopping(cls, text: str) -> StopReason:
+        """The reason that early stopping gives."""
+        return cls(StopKind.EARLY_STOPPING, f"{EARLY_PREFIX}: {text}")
+
+    @classmethod
+    def from_summary(cls, status: str, cause: str | None) -> StopReason | None:
+        """The reason behind a summary's status and cause; None where nothing stopped training."""
+        if cause is None or status not in (Status.FINISHED, Status.PRUNED, Status.INTERRUPTED):
+            return None
+        if status == Status.PRUNED:
+            return cls(StopKind.PRUNING, cause)
+        if cause.startswith(EARLY_PREFIX):
+            return cls(StopKind.EARLY_STOPPING, cause)
+        return cls(StopKind.SIGNAL, cause) if cause.startswith(SIGNAL_PREFIX) else None
+
+    @property
+    def signal_name(self) -> str | None:
+        """The name of the signal, or None for another kind of reason."""
+        return self.text.removeprefix(SIGNAL_PREFIX) if self.kind is StopKind.SIGNAL else None
+
+    @property
+    def status(self) -> Status:
+        """How a run ended whose training stopped for this reason."""
+        return _STATUS_OF[self.kind]
+
+
+_STATUS_OF = {
+    StopKind.SIGNAL: Status.INTERRUPTED,
+    StopKind.EARLY_STOPPING: Status.FINISHED,
+    StopKind.PRUNING: Status.PRUNED,
+}
 
 
 @dataclass(frozen=True)
@@ -162,21 +228,20 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How fit() ended. `stopped` is the reason of an early stop, or None."""
+    """How fit() ended. `stopped` says why it ended before the last step, or is None."""
 
     steps: int
     """Of the whole run, those before a resume too."""
     epochs: tuple[EpochRecord, ...]
     seconds: float
-    stopped: str | None = None
+    stopped: StopReason | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
     """The end of a run; its file's presence means that the run ended."""
 
-    status: str
-    """finished, pruned (stopped early by a search), interrupted, diverged or failed."""
+    status: Status
     cause: str | None
     """Why the run ended early, or failed, or which signal came after its last step."""
     score: Score | None
@@ -192,3 +257,13 @@ class Summary:
     """The data set that was asked for and could not be had."""
     seconds: dict[str, float] = field(default_factory=dict)
     """import, data, build, train and total."""
+
+    @property
+    def stop(self) -> StopReason | None:
+        """Why training stopped before its last step, or None."""
+        return StopReason.from_summary(self.status, self.cause)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether early stopping ended the run."""
+        return self.stop is not None and self.stop.kind is StopKind.EARLY_STOPPING

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from mnist_ff.errors import INTERRUPTED, Stopped
+from mnist_ff.runs.records import StopReason
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Ctrl-C, the end of a terminal, and what schedulers send before they kill."""
@@ -27,9 +28,9 @@ class Interruption:
         self.received: tuple[str, ...] = ()
         """Names of the signals that this process got, in order."""
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> StopReason | None:
         """The reason to stop, or None."""
-        return None if self._signal is None else f"stopped by {self._signal.name}"
+        return None if self._signal is None else StopReason.from_signal(self._signal.name)
 
     @property
     def signal_name(self) -> str | None:

@@ -13,7 +13,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
 from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
 from mnist_ff.runs.reading import read_lines
-from mnist_ff.runs.records import Summary
+from mnist_ff.runs.records import Status, Summary
 from mnist_ff.session.timing import Clock
 
 log = logging.getLogger("mnist_ff")
@@ -62,10 +62,14 @@ def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) 
     )
 
 
-def status_of(error: BaseException) -> str:
+def status_of(error: BaseException) -> Status:
     """How a run ended that this error ended."""
-    statuses: dict[type, str] = {DivergedError: "diverged", LostError: "interrupted", Stopped: "interrupted"}
-    return statuses.get(type(error), "failed")
+    statuses: dict[type, Status] = {
+        DivergedError: Status.DIVERGED,
+        LostError: Status.INTERRUPTED,
+        Stopped: Status.INTERRUPTED,
+    }
+    return statuses.get(type(error), Status.FAILED)
 
 
 def _rows_written(run: Run, name: str, columns: tuple[str, ...]) -> int:

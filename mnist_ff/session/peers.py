@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_ff.analysis.console import out
-from mnist_ff.config.schema import Config, config_from, read_yaml
+from mnist_ff.config.convert import config_from
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.runs.records import CLASSES, INPUTS
 
 if TYPE_CHECKING:

@@ -12,7 +12,11 @@ from typing import Any
 
 from mnist_ff.analysis.console import note
 from mnist_ff.analysis.rows import sweeps_below
-from mnist_ff.config.schema import Config, config_from, config_to_dict, experiment, flat, known_keys, lasting, nearest
+from mnist_ff.config.convert import config_from, config_to_dict, experiment, flat
+from mnist_ff.config.keys import known_keys
+from mnist_ff.config.legacy import identity_fields
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
@@ -31,7 +35,7 @@ from mnist_ff.runs.directory import (
 from mnist_ff.runs.jobs import read_plan, state_of
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
 from mnist_ff.runs.reading import is_folder, is_taken
-from mnist_ff.runs.records import EARLY
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import load_finding
 
 FREE = {
@@ -65,7 +69,7 @@ def find_run(word: str, root: Path) -> Run:
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
             summary = run.summary()
-            if summary is None or summary.status == "interrupted":
+            if summary is None or summary.status is Status.INTERRUPTED:
                 note(f"last is {run.path}: the newest that did not finish")
                 return run
     raise BadRunError(f"resume=last: no run in {root}/ is unfinished")
@@ -101,7 +105,7 @@ def _has_something_left(sweep: Path) -> bool:
 
 def recipe(config: Config) -> str:
     """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
-    values = flat(lasting(config))
+    values = flat(identity_fields(config))
     kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -216,7 +220,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
             f"schedule={config.schedule.name} over {epochs} epochs, and those done had others"
         )
     summary = run.summary()
-    begun = 0 if summary is None else summary.epochs + (summary.status != "finished")
+    begun = 0 if summary is None else summary.epochs + (summary.status is not Status.FINISHED)
     if "trainer.epochs" in changes and epochs < begun:
         raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
     return config, changes, warnings
@@ -225,11 +229,11 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 def is_done(run: Run, config: Config) -> bool:
     """Whether nothing is left to train, and no file is missing that only a network can make."""
     summary = run.summary()
-    if summary is None or summary.status != "finished":
+    if summary is None or summary.status is not Status.FINISHED:
         return False
     kept = ["model.safetensors", "predictions.safetensors", *([] if config.augment.name == "none" else [AUGMENTED])]
     if not all(run.file(name).exists() for name in kept) and any(
         run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
     ):
         return False
-    return summary.epochs >= config.trainer.epochs or (summary.cause or "").startswith(EARLY)
+    return summary.epochs >= config.trainer.epochs or summary.stopped_early

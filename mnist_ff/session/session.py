@@ -16,7 +16,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.analysis.rows import sweep_of
-from mnist_ff.config.schema import Config, experiment, flat
+from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.schema import Config
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.data.seeds import generator
@@ -29,7 +30,7 @@ from mnist_ff.models.mlp import build_model, count_parameters
 from mnist_ff.optim.schedule import moves
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import AUGMENTED, REPORT, Run, shown
-from mnist_ff.runs.records import EARLY, Outcome, Plan, Position, Score, Summary
+from mnist_ff.runs.records import Outcome, Plan, Position, Score, Status, StopReason, Summary
 from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.artifacts import save_augmented, save_predictions
 from mnist_ff.session.build import load_teacher, plan_of, scorer, shuffler, stopping_of, warn_of_fallback
@@ -250,10 +251,10 @@ class _Training:
                     self.step.prepare(rows.stop - rows.start)
                 evaluate_epoch()
 
-    def _reason_to_stop(self) -> str | None:
+    def _reason_to_stop(self) -> StopReason | None:
         return self.stopped() or self._pruned() or self._early()
 
-    def _early(self) -> str | None:
+    def _early(self) -> StopReason | None:
         return None if self.stopping is None else self.stopping()
 
     def _settle_weights(self, outcome: Outcome) -> None:
@@ -266,7 +267,7 @@ class _Training:
         elif self.updates.average is not None and outcome.steps:
             self.updates.average.put()
 
-    def _pruned(self) -> str | None:
+    def _pruned(self) -> StopReason | None:
         return None if self.pruning is None else self.pruning()
 
     def _say(self, text: str, style: str | None = None) -> None:
@@ -388,15 +389,11 @@ class _Training:
             write_page(self.run, self._warn)
         return summary
 
-    def _status(self, outcome: Outcome) -> str:
-        if outcome.stopped is None or outcome.stopped == self._early():
-            return "finished"
-        return "pruned" if outcome.stopped == self._pruned() else "interrupted"
-
     def _summary(self, outcome: Outcome, score: Score) -> Summary:
+        stop = outcome.stopped or self.stopped()
         return Summary(
-            status=self._status(outcome),
-            cause=outcome.stopped or self.stopped(),
+            status=Status.FINISHED if outcome.stopped is None else outcome.stopped.status,
+            cause=None if stop is None else stop.text,
             score=score,
             epochs=self.position.epoch + len(outcome.epochs),
             steps=outcome.steps,
@@ -411,7 +408,7 @@ class _Training:
     def _report(self, summary: Summary) -> None:
         assert summary.score is not None
         seconds, path = summary.seconds, shown(self.run.path)
-        if summary.status != "finished" or (summary.cause or "").startswith(EARLY):
+        if summary.status is not Status.FINISHED or summary.stopped_early:
             self._say(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
         self._say(f"score [loss, accuracy]  {score_text(summary.score)}")
         self._say(f"training {seconds['train']:.1f} s, in all {seconds['total']:.1f} s")

@@ -5,21 +5,15 @@ from __future__ import annotations
 import importlib.util
 import math
 
+from mnist_ff.config.checks import check_float32
+from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.schema import (
-    Config,
-    LoggerConfig,
-    OneCycleConfig,
-    TrainerConfig,
-    check_float32,
-    config_to_dict,
-    flat,
-)
+from mnist_ff.config.schema import Config, LoggerConfig, OneCycleConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import is_file
-from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.records import CLASSES, Status
 
 
 def check_new(config: Config) -> None:
@@ -119,7 +113,7 @@ def check_teacher(path: str) -> None:
         summary = run.summary()
     except BadRunError as error:
         raise BadRunError(f"trainer.teacher={error}") from None
-    if summary is None or summary.status != "finished":
+    if summary is None or summary.status is not Status.FINISHED:
         state = "did not end" if summary is None else f"is {summary.status}"
         raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches")
     if not is_file(run.file("model.safetensors")):

@@ -14,7 +14,8 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_ff.config.compose import composed_or_explained, config_errors, hydra_values, typed
-from mnist_ff.config.schema import Config, known_keys, with_absolute_paths
+from mnist_ff.config.keys import known_keys
+from mnist_ff.config.schema import Config, with_absolute_paths
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.jobs import Job, check_subdir
 from mnist_ff.session.resume import changed

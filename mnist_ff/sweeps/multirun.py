@@ -27,10 +27,12 @@ from mnist_ff.config.compose import (
     is_own_key,
     sweep_options,
 )
+from mnist_ff.config.convert import flat
+from mnist_ff.config.messages import nearest
 from mnist_ff.config.overrides import quoted, with_texts_kept
 from mnist_ff.config.passwords import without_password
-from mnist_ff.config.paths import absolute, expanded
-from mnist_ff.config.schema import conf_dir, flat, nearest, read_yaml
+from mnist_ff.config.paths import absolute, conf_dir, expanded
+from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.runs.directory import OUTPUTS, output_directory
 from mnist_ff.runs.jobs import JOBS, SweepPlan, read_plan

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
-from mnist_ff.config.schema import experiment, flat
+from mnist_ff.config.convert import experiment, flat
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.records import StopReason
 
 LOOK_EVERY = 0.3
 """Seconds between two looks at all directories."""
@@ -91,7 +92,8 @@ class Watch:
             if found is None or found == before:
                 continue
             row = read_row(self._sweep / job.subdir, job.subdir, job)
-            if self._comes_back and row.status == "interrupted" and "SIGUSR2" in (row.reason or ""):
+            stop = StopReason.from_summary(row.status, row.reason)
+            if self._comes_back and stop is not None and stop.signal_name == "SIGUSR2":
                 self._waiting[job.subdir] = job, found
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it goes on when its turn comes")
                 continue

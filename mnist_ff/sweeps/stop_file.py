@@ -10,6 +10,7 @@ from pathlib import Path
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.reading import read_bytes
+from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import Interruption
 
 STOP = ".stop"
@@ -54,7 +55,7 @@ class StopSign(Interruption):
         self._sweep = sweep
         self._looked = time.monotonic()
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> StopReason | None:
         """The reason to stop, or None."""
         now = time.monotonic()
         if self._signal is None and now - self._looked >= LOOK_EVERY:

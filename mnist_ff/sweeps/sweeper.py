@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
@@ -30,6 +29,7 @@ from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopp
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.directory import Run, shown
 from mnist_ff.runs.jobs import Job, SweepPlan, check_same_grid, link_among_own_files, state_of, write_plan
+from mnist_ff.runs.lock import locked
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import job_numbers, still_there
 from mnist_ff.session.drawing import complete
@@ -430,20 +430,11 @@ def _make(directory: Path) -> None:
 
 @contextmanager
 def _held(directory: Path) -> Iterator[None]:
-    lock = FileLock(directory / ".lock")
-    try:
-        link = link_among_own_files(directory)
-        if link is not None:
-            raise RunError(f"{link}: is a link; a sweep's files are written into its own directory only")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"{directory}: another process runs this sweep") from None
-    except OSError as error:
-        raise RunError(f"{directory}: {error.strerror}") from None
-    try:
+    link = link_among_own_files(directory)
+    if link is not None:
+        raise RunError(f"{link}: is a link; a sweep's files are written into its own directory only")
+    with locked(directory, "another process runs this sweep", timeout_s=0):
         yield
-    finally:
-        lock.release()
 
 
 def on_subset(words: Sequence[str]) -> list[str]:

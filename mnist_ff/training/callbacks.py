@@ -12,7 +12,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from mnist_ff.files import GrowingFile
 from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
-from mnist_ff.runs.records import EARLY, BatchRecord, EpochRecord, Outcome, Plan, Position, Score
+from mnist_ff.runs.records import (
+    BatchRecord,
+    EpochRecord,
+    Outcome,
+    Plan,
+    Position,
+    Score,
+    StopKind,
+    StopReason,
+)
 
 
 class Callback:
@@ -200,10 +209,10 @@ class Pruning(Callback):
 
     def __init__(self, report: Callable[[int, Score], str | None]) -> None:
         self._report = report
-        self._reason: str | None = None
+        self._reason: StopReason | None = None
         self._epochs = 0
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> StopReason | None:
         """The reason to stop, or None."""
         return self._reason
 
@@ -214,7 +223,7 @@ class Pruning(Callback):
         done = epoch.epoch + 1
         reason = None if epoch.validation is None else self._report(done, epoch.validation)
         if done < self._epochs:  # after the last one there is nothing left to save
-            self._reason = reason
+            self._reason = None if reason is None else StopReason(StopKind.PRUNING, reason)
 
 
 class EarlyStopping(Callback):
@@ -234,7 +243,7 @@ class EarlyStopping(Callback):
         self._seen = 0
         self._planned = 0
 
-    def __call__(self) -> str | None:
+    def __call__(self) -> StopReason | None:
         """The reason to stop, or None. After the last epoch there is none: it was not early."""
         if self._patience is None or self.best_epoch is None or self._seen >= self._planned:
             return None
@@ -242,7 +251,7 @@ class EarlyStopping(Callback):
         if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
             return None
         named = self._monitor.replace("_", " ")
-        return f"{EARLY}: no better {named} in {waited} epochs after epoch {self.best_epoch + 1}"
+        return StopReason.early_stopping(f"no better {named} in {waited} epochs after epoch {self.best_epoch + 1}")
 
     def resume(self, scores: Sequence[float], epochs: int) -> None:
         """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""

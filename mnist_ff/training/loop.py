@@ -10,7 +10,7 @@ import torch
 
 from mnist_ff.engine.steps import Step, never
 from mnist_ff.errors import DivergedError
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Score
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Score, StopReason
 from mnist_ff.training.callbacks import Callback
 
 Evaluate = Callable[[], Mapping[str, Score]]
@@ -25,7 +25,7 @@ def fit(
     shuffle: Shuffle,
     plan: Plan,
     callbacks: Sequence[Callback] = (),
-    stopped: Callable[[], str | None] = never,
+    stopped: Callable[[], StopReason | None] = never,
 ) -> Outcome:
     """Train through the plan, telling the callbacks every batch's own loss.
 
@@ -65,8 +65,8 @@ def _train_epoch(
     earlier: Sequence[BatchRecord],
     plan: Plan,
     callbacks: Sequence[Callback],
-    stopped: Callable[[], str | None],
-) -> tuple[list[BatchRecord], str | None]:
+    stopped: Callable[[], StopReason | None],
+) -> tuple[list[BatchRecord], StopReason | None]:
     """Train on the rest of an epoch after its `earlier` batches; return all its records, and why it stopped if so."""
     for callback in callbacks:
         callback.on_epoch_begin(epoch)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from mnist_ff.engine.steps import Step
 from mnist_ff.optim.optimizer import set_rate
+from mnist_ff.runs.records import StopReason
 
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss, fastai's."""
@@ -30,7 +31,7 @@ def try_rates(
     order: Callable[[int], torch.Tensor],
     batch_size: int,
     tried: Sequence[float],
-    stopped: Callable[[], str | None],
+    stopped: Callable[[], StopReason | None],
 ) -> list[float]:
     """Train a batch at each of the rates; return the batches' own losses, fewer where the loss exploded.
 

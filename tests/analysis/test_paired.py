@@ -14,9 +14,8 @@ from safetensors.numpy import save_file
 from mnist_ff.analysis.statistics import mcnemar
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
-from tests.sweep_maker import write_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.sweep_maker import write_run
 
 CONFIG = compose(["data=mnist_5k"])
 

@@ -16,12 +16,11 @@ from rich.console import Console
 from mnist_ff.analysis.console import complain, note, out, printable, tell, tell_lines, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.training.checkpoint import CHECKPOINT
-from tests.conftest import in_a_terminal
 from tests.runs.test_foreign import WORDS
-from tests.session.test_resume import stopped_run
-from tests.sweep_maker import make_sweep, product, write_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.processes import in_a_terminal
+from tests.support.runs import stopped_run
+from tests.support.sweep_maker import make_sweep, product, write_run
 
 CONFIG = compose(["data=mnist_5k"])
 RUN = Path("outputs/2026-11-28_14-05-51_ab12 of mine")

@@ -16,7 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config.schema import conf_dir, flat, read_yaml
+from mnist_ff.config.convert import flat
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.yaml_io import read_yaml
 
 SHARED = ("data", "trainer.epochs", "trainer.batch_size")
 """What both the recipe and the tutorial's are given."""

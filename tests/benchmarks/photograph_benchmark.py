@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_ff import cli
-from tests.conftest import mnist_test_images, mnist_test_labels
-from tests.framed_photographs import KINDS, framed_photographs
+from tests.support.framed_photographs import KINDS, framed_photographs
+from tests.support.mnist import mnist_test_images, mnist_test_labels
 
 EACH = 40
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnist_ff.runs.jobs import SweepPlan, write_plan
-from tests.sweep_maker import jobs_of, write_run
+from tests.support.sweep_maker import jobs_of, write_run
 
 MEASURE = """
 import resource, sys

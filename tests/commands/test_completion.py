@@ -13,16 +13,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mnist_ff.cli import COMMANDS
 from mnist_ff.commands.completion import SHELLS, TRAIN_OPTIONS, arguments_of, candidates, options_of
-from mnist_ff.config.schema import known_keys
-
-Command = Callable[..., tuple[int, str, str]]
+from mnist_ff.config.keys import known_keys
+from tests.support.commands import Command
 
 
 def offered(line: str) -> list[str]:
@@ -70,7 +68,7 @@ def test_options_of_train_are_accepted() -> None:
 def test_each_key_and_value_that_is_offered_is_accepted() -> None:
     """Hydra itself composes every group option, every listed value, and every key with and without ++."""
     from mnist_ff.config.compose import compose
-    from mnist_ff.config.schema import config_to_dict, flat
+    from mnist_ff.config.convert import config_to_dict, flat
 
     base = flat(config_to_dict(compose([])))
     given: dict[str, list[str]] = {}

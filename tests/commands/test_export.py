@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from mnist_ff import cli
 from mnist_ff.commands import export
 from mnist_ff.models import onnx_graph
 from mnist_ff.models.mlp import ACTIVATIONS, MLP
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime") is None, reason="the extra onnx is not installed"

@@ -15,8 +15,7 @@ import torch
 
 from mnist_ff.engine.steps import build_steps
 from mnist_ff.training.lr_range import EXPLODED, rates, smoothed_losses, suggestion, try_rates
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 
 def found() -> Path:

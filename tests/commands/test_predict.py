@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,11 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import picture
 from tests.benchmarks.photograph_benchmark import right_by_number, right_in, rows_of
-from tests.conftest import in_a_terminal, mnist_test_images, mnist_test_labels
-from tests.framed_photographs import KINDS as SURROUNDINGS
-from tests.photographs import KINDS, photographs
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.framed_photographs import KINDS as SURROUNDINGS
+from tests.support.mnist import mnist_test_images, mnist_test_labels
+from tests.support.photographs import KINDS, photographs
+from tests.support.processes import in_a_terminal
 
 EACH = 50
 

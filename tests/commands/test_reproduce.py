@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import pytest
 
 from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, _changes, _file_name, experiments
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import Config, conf_dir
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.schema import Config
 from mnist_ff.runs.directory import Run
 from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, README, name_of, refuse_others, rows_in, with_row
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 TINY = ["data=mnist_5k", "trainer.epochs=1", "model.hidden=[16]", "trainer.plots=false", "trainer.threads=1"]
 

@@ -7,7 +7,6 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ import torch
 from safetensors.numpy import load_file
 
 from mnist_ff.runs.directory import Run
-from tests.conftest import Started, in_a_terminal, only_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command, only_run
+from tests.support.processes import Started, in_a_terminal
 
 QUICK = ("data=mnist_5k", "trainer.epochs=2", "model.hidden=[32]")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -395,7 +393,5 @@ def test_the_tutorial_on_real_mnist(real_mnist: Path, mnist_ff: Command) -> None
 
 @pytest.mark.gpu
 def test_on_cuda_everything_stays_on_the_device(mnist_ff: Command) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     assert mnist_ff("train", *QUICK, "trainer.device=cuda")[0] == 0
     assert json.loads((only_run() / "environment.json").read_text())["device"] == "cuda"

@@ -6,17 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from yaml import YAMLError
 
 from mnist_ff.cli import main
-from mnist_ff.config.schema import _quick_yaml, read_yaml
+from mnist_ff.config.yaml_io import _quick_yaml, read_yaml
 from mnist_ff.errors import ConfigError
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 CASES = [
     (["optimizer.lrr=1"], ["optimizer.lrr", "did you mean optimizer.lr?"]),
@@ -235,7 +233,7 @@ def test_python_m_and_help_need_no_torch() -> None:
 
 
 def test_train_help_shows_every_group_option_and_key(mnist_ff: Command) -> None:
-    from mnist_ff.config.schema import known_keys
+    from mnist_ff.config.keys import known_keys
 
     code, out, _ = mnist_ff("train", "--help")
     assert code == 0

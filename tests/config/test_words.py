@@ -15,10 +15,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from mnist_ff.config.checks import check_float32
 from mnist_ff.config.compose import compose
+from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.keys import leaves
 from mnist_ff.config.overrides import parsed, with_texts_kept
 from mnist_ff.config.paths import absolute, expanded, give_user_a_name
-from mnist_ff.config.schema import Config, check_float32, config_from, config_to_dict, flat, leaves, read_yaml, to_yaml
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import read_yaml, to_yaml
 from mnist_ff.data.catalog import cache_root
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.directory import Run, check_saved, output_directory

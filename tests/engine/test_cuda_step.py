@@ -18,7 +18,7 @@ from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizer import build_optimizer, set_rate
 from mnist_ff.optim.weight_updates import Updates
-from tests.conftest import make_split
+from tests.support.mnist import make_split
 
 pytest.importorskip("triton", reason="triton is not installed")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

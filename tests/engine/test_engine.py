@@ -6,7 +6,6 @@ import gc
 import json
 import math
 import weakref
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,45 +16,15 @@ import pytest
 import torch
 
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
 from mnist_ff.engine.steps import EagerBatch, GraphSteps, Step, Steps, build_steps, capture_cuda, training_state
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.optimizer import BUILDERS, build_optimizer, set_rate
 from mnist_ff.training.lr_range import try_rates
-from tests.conftest import make_split, only_run
-
-CPU = torch.device("cpu")
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-def built(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP, Config]:
-    config = compose(["trainer.batch_size=64", "model.hidden=[32,16]", *overrides])
-    model = build_model(config.model, 0, CPU)
-    step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
-    return step, model, config
-
-
-def both(split: Split, *overrides: str, epochs: int = 2) -> list[tuple[torch.Tensor, MLP]]:
-    """Figures and model of the eager and of the fused step over the same rows."""
-    rows = torch.cat([torch.randperm(len(split), generator=torch.Generator().manual_seed(e)) for e in range(epochs)])
-    results = []
-    for engine in ("eager", "fused"):
-        step, model, _ = built(engine, split, *overrides)
-        results.append((torch.cat([step(part) for part in torch.split(rows, len(split))]), model))
-    return results
-
-
-def assert_close(results: list[tuple[torch.Tensor, MLP]], tolerance: float) -> None:
-    (eager, plain), (fused, fast) = results
-    assert len(eager) == len(fused)
-    assert (eager[:, 0] - fused[:, 0]).abs().max() <= tolerance
-    assert (eager[:, 1] - fused[:, 1]).abs().max() <= 1  # an argmax may tie
-    for name, value in plain.state_dict().items():
-        torch.testing.assert_close(fast.state_dict()[name], value, atol=tolerance, rtol=1e-3)
-    assert eager[-1, 0] < eager[0, 0], "something must have been learnt"
+from tests.support.commands import Command, only_run
+from tests.support.mnist import make_split
+from tests.support.steps import CPU, assert_close, both, fake_capture
 
 
 @pytest.mark.parametrize("dropout", ["0", "0.4"])
@@ -120,21 +89,6 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
             batch(torch.arange(64), split.labels, torch.zeros(64, 10))
             for layer, units in zip(batch.space(64).layers, (37, 21), strict=False):
                 assert torch.equal(layer.after > 0, twin.mask((64, units), CPU))
-
-
-def fake_capture(calls: list[str]) -> Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]:
-    """A graph that is none: capture runs nothing, replay runs the function."""
-
-    def capture(one: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
-        calls.append("capture")
-
-        def replay() -> None:
-            calls.append("replay")
-            one()
-
-        return replay
-
-    return capture
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
@@ -400,8 +354,6 @@ def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam", "lion"])
 def test_graph_equals_eager_on_cuda(optimizer: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     split = make_split(600)
     rows = torch.randperm(600).cuda()
     words = (f"optimizer={optimizer}", "model.dropout=0", "optimizer.lr=0.001")
@@ -412,8 +364,6 @@ def test_graph_equals_eager_on_cuda(optimizer: str) -> None:
 @pytest.mark.usefixtures("_few_together")
 @pytest.mark.gpu
 def test_nothing_waits_for_cuda_in_the_batch_loop() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     step, _ = cuda_steps("graph", make_split(600))
     rows = torch.randperm(600).cuda()
     step(rows)
@@ -427,8 +377,6 @@ def test_nothing_waits_for_cuda_in_the_batch_loop() -> None:
 @pytest.mark.usefixtures("_few_together")
 @pytest.mark.gpu
 def test_masks_differ_between_replays_at_the_right_rate() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     step, model = cuda_steps("graph", make_split(640), "model.dropout=0.4", "optimizer=sgd", "optimizer.lr=1e-12")
     rows = torch.arange(64).repeat(200).cuda()
     losses = torch.cat([step(part)[:, 0] for part in torch.split(rows, 640)]).cpu()

@@ -24,9 +24,9 @@ from mnist_ff.images.photograph import (
     thickened,
     without_lines,
 )
-from tests.conftest import mnist_test_images
-from tests.framed_photographs import KINDS, framed_photographs
-from tests.photographs import photograph, scene
+from tests.support.framed_photographs import KINDS, framed_photographs
+from tests.support.mnist import mnist_test_images
+from tests.support.photographs import photograph, scene
 
 
 def seven(side: int = 200, ink: float = 0.2, paper: float = 0.9, width: int = 14) -> np.ndarray:

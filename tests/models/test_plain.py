@@ -24,7 +24,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models import mlp as models
 from mnist_ff.models.mlp import MLP, Dropout, build_model
 from mnist_ff.models.plain import why_not_plain
-from tests.conftest import make_split
+from tests.support.mnist import make_split
 
 CPU = torch.device("cpu")
 Change = Callable[[MLP], Any]

@@ -12,7 +12,7 @@ import torch
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import OptimizerConfig
 from mnist_ff.optim.optimizer import build_optimizer
-from tests import reference
+from tests.support import reference
 
 
 def optimizer_config(*overrides: str) -> OptimizerConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
 from mnist_ff.optim.schedule import learning_rate
-from tests.conftest import make_split
-from tests.engine.test_engine import CPU, fake_capture
-from tests.session.test_resume import BATCHES, WORDS, assert_equal_runs, stopped_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.mnist import make_split
+from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
+from tests.support.steps import CPU, fake_capture
 
 LINEAR = ["schedule=linear", "schedule.warmup=5"]
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import to_yaml
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
 from mnist_ff.report import sweep_page
 from mnist_ff.report.config_diff import differences
@@ -31,10 +31,8 @@ from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
 from mnist_ff.runs.records import CLASSES, Score
 from mnist_ff.training.evaluation import Evaluation
-from tests.conftest import only_run
-from tests.sweep_maker import make_sweep
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command, only_run
+from tests.support.sweep_maker import make_sweep
 
 QUICK = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu")
 

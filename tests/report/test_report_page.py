@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import config_from, config_to_dict
+from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.errors import BadRunError
 from mnist_ff.images.centre import SIDE, centred
@@ -25,9 +25,10 @@ from mnist_ff.report.run_page import write_report
 from mnist_ff.runs.directory import BATCH_COLUMNS, Run
 from mnist_ff.training.checkpoint import load_weights, save_weights
 from mnist_ff.training.evaluation import evaluate
-from tests.browser import Browser
-from tests.conftest import MARKUP, make_split
-from tests.sweep_maker import make_sweep
+from tests.support.browser import Browser
+from tests.support.commands import MARKUP
+from tests.support.mnist import make_split
+from tests.support.sweep_maker import make_sweep
 
 ANSWERS = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));

@@ -6,7 +6,7 @@ import http.server
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,8 @@ from safetensors.numpy import save_file
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import METADATA_KEY
 from mnist_ff.runs.directory import Run
-from tests.session.test_resume import stopped_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.runs import stopped_run
 
 WORDS = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "trainer.device=cpu"]
 
@@ -244,7 +243,7 @@ def test_a_link_within_a_sweeps_job_is_not_written_through(mnist_ff: Command, tm
 )
 def test_a_sweeps_own_file_is_no_link(name: str, mnist_ff: Command, tmp_path: Path) -> None:
     from mnist_ff.runs.jobs import JOBS
-    from tests.sweep_maker import make_sweep, product
+    from tests.support.sweep_maker import make_sweep, product
 
     victim = tmp_path / "victim"
     make_sweep(Path("s"), list(product(seed=[0, 1])), lambda _: 0.9)

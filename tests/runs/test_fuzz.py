@@ -22,7 +22,7 @@ import torch
 from mnist_ff import cli
 from mnist_ff.runs.search_result import Finding, write_finding
 from mnist_ff.training.checkpoint import SEAL
-from tests.sweep_maker import make_sweep, product
+from tests.support.sweep_maker import make_sweep, product
 
 Command = Callable[..., tuple[int, str, str]]
 Spoil = Callable[[random.Random, bytes], bytes]

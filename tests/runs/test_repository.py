@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import pytest
 
 from mnist_ff.runs import repository
 from mnist_ff.runs.repository import LARGEST_DIFF, Changes, GitError, changes_in, package_state
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 WORDS = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false"]
 

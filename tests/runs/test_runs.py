@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +17,8 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import OUTPUTS, Run, began, chosen, sweep_began
-from tests.sweep_maker import make_sweep, product, write_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.sweep_maker import make_sweep, product, write_run
 
 CONFIG = compose(["data=mnist_5k"])
 SPLIT = compose(["data=mnist_5k", "data.validation_split=0.2"])
@@ -246,7 +244,7 @@ def test_a_running_run_and_a_claimed_directory_are_lines(mnist_ff: Command) -> N
 
 
 def test_a_thousand_runs_are_listed_without_torch() -> None:
-    from mnist_ff.config.schema import to_yaml
+    from mnist_ff.config.yaml_io import to_yaml
 
     first = make("first")
     text, summary, epochs = ((first / name).read_text() for name in ("config.yaml", "summary.json", "epochs.csv"))

@@ -16,9 +16,8 @@ import pytest
 import torch
 
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS, SEAL
+from tests.support.commands import Command
 from tests.test_architecture import FILES
-
-Command = Callable[..., tuple[int, str, str]]
 
 WORDS = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]
 

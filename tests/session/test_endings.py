@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from mnist_ff.files import remove_leftovers, replacing
-from tests.conftest import Forked, Started, only_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command, only_run
+from tests.support.processes import Forked, Started
 
 WORDS = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "augment=shift", "trainer.device=cpu"]
 LAST = ["model.safetensors", "predictions.safetensors", "augmented.safetensors", "summary.json", "report.html"]

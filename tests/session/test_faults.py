@@ -17,7 +17,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,9 +28,9 @@ from mnist_ff.config.compose import compose
 from mnist_ff.data import catalog, fetch
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import DataError
-from tests.conftest import FOUR_FILES, Forked, Started, in_a_terminal, only_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command, only_run
+from tests.support.mnist import FOUR_FILES
+from tests.support.processes import Forked, Started, in_a_terminal
 
 WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.plots=false"]
 
@@ -409,7 +409,7 @@ def test_a_tiny_disk_is_one_line(limit: str, mnist_ff: Command, tmp_path: Path) 
 
 
 def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(mnist_ff: Command) -> None:
-    from tests.session.test_resume import stopped_run
+    from tests.support.runs import stopped_run
 
     run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
     (run / "train.log").unlink(missing_ok=True)
@@ -626,8 +626,6 @@ def test_every_product_is_made_in_the_mode_that_repeats_itself() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("engine", ["eager", "fused", "graph"])
 def test_the_same_bytes_on_cuda_when_deterministic(engine: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     words = ("trainer.device=cuda", f"trainer.engine={engine}", "trainer.deterministic=true")
     assert run_bytes("first", *words) == run_bytes("second", *words)
 

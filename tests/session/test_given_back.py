@@ -22,8 +22,9 @@ import pytest
 import torch
 
 from mnist_ff import run_network
+from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import NAMES, ending_at_once, interruptible
-from tests.conftest import make_split
+from tests.support.mnist import make_split
 
 NUMBERS = [getattr(signal, name) for name in NAMES]
 
@@ -87,7 +88,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
             assert stopped() is None
             os.kill(os.getpid(), signal.SIGUSR1)
-            assert stopped() == "stopped by SIGUSR1"
+            assert stopped() == StopReason.from_signal("SIGUSR1")
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -99,7 +100,7 @@ def test_faulthandlers_signal_is_given_back(tmp_path: Path) -> None:
         try:
             with interruptible() as stopped:
                 os.kill(os.getpid(), signal.SIGUSR1)
-                assert stopped() == "stopped by SIGUSR1"
+                assert stopped() == StopReason.from_signal("SIGUSR1")
             assert (tmp_path / "dump").read_text() == ""
             os.kill(os.getpid(), signal.SIGUSR1)
             assert "test_faulthandlers_signal" in (tmp_path / "dump").read_text()

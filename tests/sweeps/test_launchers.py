@@ -20,10 +20,9 @@ from safetensors.numpy import load_file
 from mnist_ff.config import compose
 from mnist_ff.runs.directory import Run
 from mnist_ff.sweeps.launchers.joblib import ended_with, shared
+from tests.support.commands import Command
 
 pytestmark = pytest.mark.slow  # three minutes of processes that start, die and wait; .ci/run runs them by name
-
-Command = Callable[..., tuple[int, str, str]]
 
 SMALL = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=1", "trainer.plots=false")
 ROOT = Path(__file__).resolve().parents[2]

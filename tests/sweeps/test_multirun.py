@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 
 from mnist_ff import cli
-from mnist_ff.config.schema import conf_dir
+from mnist_ff.config.paths import conf_dir
 from mnist_ff.errors import ConfigError
-from tests.conftest import Started
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.processes import Started
 
 SMALL = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "trainer.threads=1")
 SIX = ("optimizer=sgd", "optimizer.lr=0.1,1e30,0.2", "seed=0,1", "hydra.sweep.dir=sweep")

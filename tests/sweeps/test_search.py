@@ -40,8 +40,7 @@ from mnist_ff.sweeps.search.study import (
     reporter,
 )
 from mnist_ff.training.callbacks import Pruning
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
 
 SPACE: Space = {
     "optimizer.lr": Floats(1e-4, 1e-1, log=True),
@@ -964,7 +963,7 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
 
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
-    from tests.conftest import Started
+    from tests.support.processes import Started
 
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
@@ -985,7 +984,7 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> None:
-    from tests.conftest import Started
+    from tests.support.processes import Started
 
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
@@ -1003,7 +1002,7 @@ def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> N
 
 
 def test_two_searches_share_a_storage() -> None:
-    from tests.conftest import Started
+    from tests.support.processes import Started
 
     words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=7", "hydra.sweeper.storage=shared.journal")
     pair = [Started("train", "-m", *words, f"hydra.sweep.dir={place}") for place in "ab"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import slurm_cluster
+from tests.support import slurm_cluster
 
 
 def answer(*words: str) -> str:

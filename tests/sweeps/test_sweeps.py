@@ -31,10 +31,9 @@ from mnist_ff.runs.jobs import SweepPlan, check_same_grid, read_job, read_plan, 
 from mnist_ff.runs.search_result import Finding, further, read_finding, write_finding
 from mnist_ff.sweeps import progress
 from mnist_ff.sweeps.summary import conclude
-from tests.conftest import in_a_terminal
-from tests.sweep_maker import jobs_of, make_sweep, product, write_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command
+from tests.support.processes import in_a_terminal
+from tests.support.sweep_maker import jobs_of, make_sweep, product, write_run
 
 GRID = list(product(optimizer__lr=[0.001, 0.01, 0.1], seed=[0, 1, 2]))
 SWEEP = Path("sweep")

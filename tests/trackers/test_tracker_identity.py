@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import pytest
 from mnist_ff.runs.directory import Run
 from mnist_ff.trackers import identity
 from mnist_ff.trackers.identity import IDENTITY, TRACKING, Identity, identify
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 def known(path: str, first_step: int = 0, *titles: str) -> Identity:

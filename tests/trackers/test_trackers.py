@@ -30,10 +30,9 @@ from mnist_ff.trackers.tensorboard import TensorBoard
 from mnist_ff.trackers.wandb import Wandb
 from mnist_ff.trackers.wandb_file import history_of
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
-from tests.conftest import Started, only_run
-from tests.session.test_resume import stopped_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.commands import Command, only_run
+from tests.support.processes import Started
+from tests.support.runs import stopped_run
 
 WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu"]
 ALL = "logger=[tensorboard,mlflow,wandb]"

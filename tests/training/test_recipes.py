@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import config_from, config_to_dict
+from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
@@ -31,13 +30,12 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
 from mnist_ff.training.callbacks import EarlyStopping
 from mnist_ff.training.checkpoint import load_checkpoint
-from tests import reference
-from tests.conftest import make_split
-from tests.engine.test_engine import CPU, assert_close, fake_capture
 from tests.optim.test_optimizer import optimizer_config, steps
-from tests.session.test_resume import WORDS, assert_equal_runs, stopped_run
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support import reference
+from tests.support.commands import Command
+from tests.support.mnist import make_split
+from tests.support.runs import WORDS, assert_equal_runs, stopped_run
+from tests.support.steps import CPU, assert_close, fake_capture
 
 BASE = ("model.hidden=[32,16]", "trainer.batch_size=64")
 
@@ -627,8 +625,6 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     monkeypatch.setattr("mnist_ff.engine.steps.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
     still = ["model.dropout=0", "model.input_noise=0", "model.input_dropout=0"]  # chance differs between engines there

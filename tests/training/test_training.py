@@ -16,11 +16,11 @@ from mnist_ff.data.load import Data
 from mnist_ff.engine.steps import build_steps
 from mnist_ff.errors import DivergedError
 from mnist_ff.models.mlp import MLP, build_model
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score, StopReason
 from mnist_ff.session.build import plan_of, scorer, shuffler
 from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
 from mnist_ff.training.loop import fit
-from tests import reference
+from tests.support import reference
 
 CPU = torch.device("cpu")
 SCORE = Score(1.0, 0.5, 1, 2)
@@ -167,7 +167,7 @@ def test_checkpoints_are_epochs_apart_and_one_is_made_where_training_ends(
 
 
 def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
-    from tests.conftest import make_split
+    from tests.support.mnist import make_split
 
     split = make_split(600)
     shuffle = shuffler(True, 0, split, CPU)
@@ -190,9 +190,10 @@ def test_stopping_keeps_what_was_done(small_data: Data) -> None:
     model = build_model(config.model, 0, CPU)
     step, _ = build_steps(model, config.optimizer, config.trainer, small_data.train, CPU)
     # asked after each of 10 batches, 3 chunks and the epoch, then after 4 batches of the next
-    answers = chain([None] * 17, repeat("asked to"))
+    reason = StopReason.from_signal("SIGINT")
+    answers = chain([None] * 17, repeat(reason))
     shuffle = shuffler(True, 0, small_data.train, CPU)
     outcome = fit(step, scorer(model, small_data), shuffle, plan_of(config, small_data), [heard], lambda: next(answers))
-    assert (outcome.steps, len(outcome.epochs), outcome.stopped) == (14, 1, "asked to")
+    assert (outcome.steps, len(outcome.epochs), outcome.stopped) == (14, 1, reason)
     assert len(heard.batches) == 14
     assert heard.events[-1] == ("train end",)

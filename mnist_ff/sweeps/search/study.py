@@ -24,7 +24,8 @@ from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.runs import slurm
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.reading import check_file, is_folder
+from mnist_ff.runs.lock import LOCK_TIMEOUT_S, is_locked
+from mnist_ff.runs.reading import check_file
 from mnist_ff.runs.records import Score
 from mnist_ff.runs.search_result import Finding
 from mnist_ff.sweeps.search.processes import Process, lives, own_process
@@ -394,7 +395,7 @@ class Search:
         directory = None if place is None else Path(str(place))
         ours = own is not None and directory is not None and directory.is_relative_to(own.absolute())
         try:
-            lasts = directory is not None and (_is_locked(directory) or slurm.is_there(directory))
+            lasts = directory is not None and (is_locked(directory, LOCK_TIMEOUT_S) or slurm.is_there(directory))
         except (RunError, BadRunError):
             return [f"trial {trial.number} may be in Slurm, which does not say; it is left as it is"]
         verdict = Verdict("failed", reason=KILLED)
@@ -733,17 +734,6 @@ def _verdict_again(trial: optuna.trial.FrozenTrial) -> Verdict | None:
     if state == "FAIL" and trial.user_attrs.get(CERTAIN) is True:
         return Verdict("failed", reason=reason, certain=True)
     return None
-
-
-def _is_locked(directory: Path) -> bool:
-    """Whether a process trains in this run directory right now."""
-    if not is_folder(directory):
-        return False
-    try:
-        with Run(directory).locked():
-            return False
-    except RunError:
-        return True
 
 
 def _host_of(trial: optuna.trial.FrozenTrial) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from mnist_ff.config.keys import known_keys
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.passwords import without_password
 from mnist_ff.config.paths import absolute
-from mnist_ff.config.schema import Config, MNIST5kConfig, known_keys
+from mnist_ff.config.schema import Config, MNIST5kConfig
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.runs.directory import Run, shown
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan

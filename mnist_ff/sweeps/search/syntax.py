@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, OverrideType, RangeSweep
 
-from mnist_ff.config.schema import whole_keys
+from mnist_ff.config.keys import whole_keys
 from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.search.space import Choices, Dimension, Floats, Integers, Space, check_dimension
 

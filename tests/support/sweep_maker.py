@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.compose import compose
-from mnist_ff.config.schema import Config, to_yaml
+from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.runs.directory import EPOCH_COLUMNS
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
 from mnist_ff.session.resume import changed

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tests.photographs import Scene, light_on, lines_on, placed, scene
+from tests.support.photographs import Scene, light_on, lines_on, placed, scene
 
 Field = NDArray[np.float64]
 """(side, side) from 0 to 1."""

@@ -1,0 +1,61 @@
+"""Runs that stop where a test says, and when two runs are the same."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from mnist_ff.config.compose import compose
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import StopReason
+from mnist_ff.runs.signals import Interruption
+from mnist_ff.session.build import settle
+from mnist_ff.session.session import train
+from mnist_ff.session.timing import Clock
+from mnist_ff.training.checkpoint import CHECKPOINT
+
+WORDS = ["data=mnist_5k", "model.hidden=[32,16]", "trainer.epochs=3", "trainer.plots=false", "trainer.device=cpu"]
+BATCHES = 16  # of 256 in 4,000 images
+SAME = ("batches.csv", "model.safetensors", "predictions.safetensors")
+
+
+class StopAfter(Interruption):
+    """Asks to stop once so many steps are written."""
+
+    def __init__(self, run: Run, steps: int) -> None:
+        super().__init__()
+        self.run, self.steps = run, steps
+
+    def __call__(self) -> StopReason | None:
+        written = self.run.file("batches.csv").read_text().count("\n") - 1
+        return StopReason.from_signal("a test") if written >= self.steps else None
+
+
+def stopped_run(path: str, steps: int, *words: str) -> Run:
+    """A run that is asked to stop after so many steps."""
+    config = settle(compose([*WORDS, *words, "trainer.sync_every=1"]))
+    run = Run.create(Path(path).absolute())
+    train(config, run, [], Clock(time.perf_counter()), Console(quiet=True), StopAfter(run, steps))
+    return run
+
+
+def assert_equal_runs(whole: Path, resumed: Path) -> None:
+    for name in SAME:
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+    states = [torch.load(path / CHECKPOINT, weights_only=True) for path in (whole, resumed)]
+    assert states[0]["epoch"] == states[1]["epoch"]
+    assert states[0]["batches"] == states[1]["batches"]
+    assert torch.equal(states[0]["dropout"], states[1]["dropout"])
+    torch.testing.assert_close(states[0]["optimizer"], states[1]["optimizer"], rtol=0, atol=0)
+    torch.testing.assert_close(states[0]["model"], states[1]["model"], rtol=0, atol=0)
+    first, second = (json.loads((path / "summary.json").read_text()) for path in (whole, resumed))
+    for key in ("status", "score", "epochs", "steps"):
+        assert first[key] == second[key], key
+    rows = [
+        [line.rsplit(",", 1)[0] for line in (path / "epochs.csv").read_text().splitlines()] for path in (whole, resumed)
+    ]
+    assert rows[0] == rows[1], "all of an epoch's figures but its seconds"
