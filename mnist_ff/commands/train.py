@@ -23,7 +23,7 @@ from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.files import write_text
+from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved, chosen, output_directory
 from mnist_ff.runs.jobs import JOBS
 from mnist_ff.runs.reading import is_file
@@ -134,9 +134,7 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
         run = Run.create(directory)
         composed.enter(directory)
         try:
-            for name, text in files().items():
-                run.file(".hydra").mkdir(exist_ok=True)
-                write_text(run.file(".hydra") / name, text)
+            write_texts(run.file(".hydra"), files())
         except OSError as error:
             where = error.filename or directory
             raise RunError(f"{where}: {error.strerror or error}; choose another place with hydra.run.dir=") from None

@@ -41,16 +41,7 @@ from mnist_ff.config.overrides import (
     remedy_for,
 )
 from mnist_ff.config.paths import check_text, conf_dir, printed
-from mnist_ff.config.schema import Config, DataConfig, SweepConfig
-    Config,
-    DataConfig,
-    SweepConfig,
-    check_float32,
-    conf_dir,
-    config_from,
-    flat,
-    sweep_from,
-)
+from mnist_ff.config.schema import Config, SweepConfig
 from mnist_ff.errors import ConfigError
 
 CONFIG_NAME = "config"
@@ -72,14 +63,6 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     Errors: ConfigError naming the key.
     """
     return Composer().run(overrides).config()
-
-
-def compose_data(name: str, overrides: Sequence[str]) -> DataConfig:
-    """The data part of the config for `data=name`, with overrides of its keys. Errors: ConfigError."""
-    for text in overrides:
-        if not text.startswith("data."):
-            raise ConfigError(f"{text}: only data.KEY=VALUE is meant here")
-    return compose([f"data={name}", *overrides]).data
 
 
 class Composer:
@@ -229,7 +212,9 @@ class ComposedSweep:
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:
         """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""
         name = self._master.hydra.runtime.choices[f"hydra/{part}"]
-        return str(name), dict(_selected(self._master, f"hydra.{part}"))
+        keys = dict(_selected(self._master, f"hydra.{part}"))
+        keys.pop("_target_", None)  # Hydra's own, of its launcher `basic`
+        return str(name), keys
 
     def yaml(self) -> str:
         """The whole as YAML, for people."""

@@ -36,4 +36,4 @@ def train_help() -> str:
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
     lines += [f"  {key:<{width}}{meaning}" for key, meaning in keys.items()]
-    return "\n".join([*lines, TAIL])
+    return "\n".join([*lines, TAIL, ""])
