@@ -48,7 +48,7 @@ class Grid(Sweep):
         if jobs:
             show_jobs(jobs, Path("outputs"), self.request.console)
         else:
-            self.say(f"resume={self.request.directory}: nothing is left to do")
+            self.say(f"resume={shown(self.request.directory)}: nothing is left to do")
 
     def _planned(self) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the overrides. Errors: ConfigError."""

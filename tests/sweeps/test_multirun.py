@@ -266,7 +266,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["-m", "seed=0,0"], "jobs 0 and 1 are the same"),
         (["-m", "seed=0,1", "hydra.sweep.subdir=sweep.csv/${hydra.job.num}"], "is where a file of the sweep belongs"),
         (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
-        (["-m", "resume=a", "resume=b"], "only one of them, and once"),
+        (["-m", "resume=a", "resume=b"], "resume=: only once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot have ${"),
         (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "leads out of the sweep's directory"),
     ],

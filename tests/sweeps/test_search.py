@@ -575,7 +575,7 @@ def test_pruning_answers_and_is_silent_after_the_last_epoch() -> None:
         assert pruning() is None
     assert heard == [(1, 0.9), (2, 0.8), (3, 0.1)]
     pruning.on_epoch_end(EpochRecord(0, 1.0, 0.5, None, Score(1.0, 0.2, 1, 10), 1.0))
-    assert pruning() == "hopeless"
+    assert pruning() == StopReason(StopKind.PRUNING, "hopeless")
 
 
 def test_a_pruned_run_is_whole() -> None:
