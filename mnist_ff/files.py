@@ -132,7 +132,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-MOST_REMEMBERED = 64 << 20
+MAX_REMEMBERED_BYTES = 64 << 20
 """Bytes of a growing file that are kept in memory: more than a million rows."""
 
 
@@ -151,14 +151,22 @@ class GrowingFile:
         self._descriptor: int | None = self._opened(os.O_CREAT | os.O_EXCL if new else 0)
         self._seen = self._status()
         self._touched = False
+        self._pending: list[str] = []
 
     def write(self, text: str) -> None:
-        """Add text; the system has it when this returns: a kill loses nothing of it."""
+        """Add text, which flush(), secure() and close() hand to the system."""
+        self._pending.append(text)
+
+    def flush(self) -> None:
+        """Hand over what was added: a kill loses nothing of it after this."""
+        if not self._pending:
+            return
         assert self._descriptor is not None
-        data = text.encode()
+        data = "".join(self._pending).encode()
+        self._pending.clear()
         if self._content is not None:
             self._content += data
-            if len(self._content) > MOST_REMEMBERED:
+            if len(self._content) > MAX_REMEMBERED_BYTES:
                 self._content = None
         self._size += len(data)
         self._touched |= self._status().st_mtime_ns != self._seen.st_mtime_ns
@@ -171,6 +179,7 @@ class GrowingFile:
 
         Errors: OSError too where it cannot be put right.
         """
+        self.flush()
         wrong = self._wrong()
         if wrong is not None:
             if self._content is None:
@@ -188,7 +197,11 @@ class GrowingFile:
 
     def close(self) -> None:
         """Write no more; secure() still looks after the file."""
-        if self._descriptor is not None:
+        if self._descriptor is None:
+            return
+        try:
+            self.flush()
+        finally:
             os.close(self._descriptor)
             self._descriptor = None
 

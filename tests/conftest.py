@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
 if not torch.cuda.is_available():
@@ -26,7 +27,7 @@ from tests.support.mnist import make_split, mirror_or_skip
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One machine runs what another one had to skip."""
     parser.addoption("--skipped-to", type=Path, metavar="FILE", help="write the ids of the skipped tests, one a line")
-    parser.addoption("--only-from", type=Path, metavar="FILE", help="run only the tests whose ids stand in FILE")
+    parser.addoption("--slow-from", type=Path, metavar="FILE", help="count the tests whose ids stand in FILE as slow")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -37,22 +38,31 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         place.write_text("".join(sorted({f"{report.nodeid}\n" for report in reports})), encoding="utf-8")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; keep the tests that --only-from names."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-    place: Path | None = config.getoption("--only-from")
-    if place is not None:
-        named = set(place.read_text(encoding="utf-8").splitlines())
-        items[:] = [item for item in items if named & {item.nodeid, item.nodeid.split("::")[0]}]
+    """Skip what needs a GPU where there is none; mark as slow what --slow-from names."""
+    place: Path | None = config.getoption("--slow-from")
+    named = set(place.read_text(encoding="utf-8").splitlines()) if place is not None else set()
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if named & {item.nodeid, item.nodeid.split("::")[0]}:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session, so that MNIST is decoded once."""
-    return tmp_path_factory.mktemp("cache")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that the processes of this pytest have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_root(shared: Path) -> Path:
+    """One cache, so that MNIST is decoded once."""
+    return shared / "cache"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,21 +89,28 @@ def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
     return mirror
 
 
-def train_on_mnist(run: Path, data_root: Path, *words: str) -> Path:
-    """A run on the real MNIST, outside of any test's own folder, or a skip."""
+def train_on_mnist(run: Path, data_root: Path, *overrides: str) -> Path:
+    """A run on the real MNIST, made by the first process that asks, or a skip; nobody changes it."""
     mirror = mirror_or_skip()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNIST_FF_DATA", str(data_root))
-        patch.setenv("MNIST_FF_MIRROR", str(mirror))
-        assert cli.main(["train", *words, f"hydra.run.dir={run}"]) == 0
+    with FileLock(run.with_suffix(".lock")), pytest.MonkeyPatch.context() as patch:
+        if not run.exists():
+            patch.setenv("MNIST_FF_DATA", str(data_root))
+            patch.setenv("MNIST_FF_MIRROR", str(mirror))
+            assert cli.main(["train", *overrides, f"hydra.run.dir={run}"]) == 0
     return run
 
 
 @pytest.fixture(scope="session")
-def trained_run(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default network after five epochs on the real MNIST, or a skip; nobody changes it."""
-    run = tmp_path_factory.mktemp("trained") / "run"
-    return train_on_mnist(run, data_root, "trainer.epochs=5", "trainer.plots=false")
+def five_epochs(shared: Path, data_root: Path) -> Path:
+    """The default network after five epochs: slow."""
+    return train_on_mnist(shared / "five", data_root, "trainer.epochs=5", "trainer.plots=false")
+
+
+@pytest.fixture(scope="session")
+def trained_run(shared: Path, data_root: Path) -> Path:
+    """A small network after one epoch, with its report, under a name that would be markup; for all that only reads."""
+    small = ("model.hidden=[64]", "trainer.epochs=1", "trainer.device=cpu")
+    return train_on_mnist(shared / "run", data_root, f"name='{MARKUP}'", *small)
 
 
 @pytest.fixture(scope="session")
@@ -145,10 +162,3 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
         pytest.skip(reason)
     with chromium.started(tmp_path_factory.mktemp("profile")) as started:
         yield started
-
-
-@pytest.fixture(scope="session")
-def reported(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tutorial's network after one epoch on the real MNIST, under a name that would be markup; with its report."""
-    run = tmp_path_factory.mktemp("reported") / "run"
-    return train_on_mnist(run, data_root, f"name='{MARKUP}'", "trainer.epochs=1", "trainer.device=cpu")

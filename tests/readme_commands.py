@@ -1,4 +1,4 @@
-"""Run the README's commands as a new user would: copied into a shell, here, with the mnist-ff that is installed.
+"""Run the documents' commands as a new user would: copied into a shell, with the installed mnist-ff.
 
     python tests/readme_commands.py        # from an empty folder
 
@@ -14,13 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("README.md", "conf/README.md", "mnist_ff/README.md", "tests/README.md", ".readme/RESULTS.md")
+DOCUMENTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def commands() -> list[str]:
-    """The lines of the README's bash blocks that call mnist-ff, without their comments."""
-    blocks = re.findall(r"```bash\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.S)
+    """The lines of the documents' bash blocks that call mnist-ff, without their comments."""
+    blocks = [block for text in DOCUMENTS.values() for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S)]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("mnist-ff")]
 

@@ -1,4 +1,4 @@
-"""Put the rows that `mnist-ff reproduce` wrote into the README's tables of recipes, so that nobody types them.
+"""Put the rows that `mnist-ff reproduce` wrote into the tables of .readme/RESULTS.md, so that nobody types them.
 
     python -m tests.readme_recipes outputs/reproduce/clean.json ...
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mnist_ff.commands.reproduce import HEAD, Row, table_row
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+RESULTS = Path(__file__).resolve().parents[1] / ".readme" / "RESULTS.md"
 CHECK_HEAD = "| experiment | held-out training images, mean | their test accuracy, mean | n |\n|---|---:|---:|---:|\n"
 GPU_HEAD = HEAD.replace("| experiment |", "| experiment, on a GPU |", 1)
 ORDER = ("tutorial", "speedrun", "clean", "augmented", "distill", "fashion")
@@ -34,7 +34,7 @@ def name_of(line: str) -> str:
 
 
 def with_row(text: str, head: str, name: str, line: str) -> str:
-    """The README with this line in the table, in the place of an older one."""
+    """The text with this line in the table, in the place of an older one."""
     old = rows_in(text, head)
     new = {**old, name: line}
     lines = "".join(f"{new[name]}\n" for name in sorted(new, key=lambda name: (ORDER.index(name.split()[0]), name)))
@@ -59,8 +59,8 @@ def check_row(row: Row) -> str:
 
 
 def main(paths: list[str]) -> None:
-    """Write the README."""
-    text = README.read_text(encoding="utf-8")
+    """Write the rows."""
+    text = RESULTS.read_text(encoding="utf-8")
     for path in paths:
         row = Row(**json.loads(Path(path).read_text(encoding="utf-8")))
         refuse_others(row)
@@ -69,7 +69,7 @@ def main(paths: list[str]) -> None:
         else:
             head, line = GPU_HEAD if on_gpu(row) else HEAD, table_row(row)
         text = with_row(text, head, name_of(line), line)
-    README.write_text(text, encoding="utf-8")
+    RESULTS.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

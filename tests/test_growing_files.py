@@ -93,7 +93,7 @@ def test_a_file_goes_on_after_what_is_there_and_follows_no_link(tmp_path: Path) 
 
 
 def test_a_file_too_long_to_remember_says_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(files, "MAX_REMEMBERED_BYTES", 5)
     file = GrowingFile(tmp_path / "rows.csv", new=True)
     file.write("step\n0\n")
     assert file.secure() is None

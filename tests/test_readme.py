@@ -1,28 +1,45 @@
-"""The README's tree is the real one, its Python runs, its links lead somewhere. Its commands: readme_commands.py."""
+"""Documents: their commands compose, their Python runs, their links, keys and names exist; see readme_commands.py."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.readme_commands import commands
+from mnist_ff import cli
+from mnist_ff.config.keys import known_keys
+from mnist_ff.config.paths import conf_dir
+from tests.readme_commands import DOCUMENTS, ROOT, commands
 from tests.support.commands import Command
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = "\n".join(DOCUMENTS.values())
+PLACEHOLDER = re.compile(r"<\w+>|\b[A-Z]{3,}\b|\.\.\.|resume=")  # RUN, <run>, KEY=VALUE, ...
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+def snippets() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
 
 
-def test_there_are_ten_commands() -> None:
-    assert len(commands()) >= 10
+def shell_lines() -> list[str]:
+    """Commands of indented and unmarked blocks and of inline code; those of bash blocks are run by readme_commands."""
+    text = re.sub(r"```(?:bash|python)\n.*?```", "", TEXT, flags=re.S)
+    text = re.sub(r"\\\n +", "", text)
+    lines = re.findall(r"^(?:    |\$ )(?:\$ )?((?:mnist-ff|pip|python|pytest) .*)$", text, flags=re.M)
+    lines += re.findall(r"`((?:mnist-ff|pip|python|pytest) [^`]+)`", text)
+    parts = [part.strip() for line in lines for part in re.split(r"&&", line.split(" #")[0])]
+    return sorted(set(parts))
+
+
+def train_lines() -> list[str]:
+    return [line for line in shell_lines() if line.startswith("mnist-ff train ") and not PLACEHOLDER.search(line)]
 
 
 def alone(code: str) -> None:
@@ -31,84 +48,138 @@ def alone(code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_readme_is_short() -> None:
+    assert len(DOCUMENTS["README.md"].splitlines()) <= 150
+
+
 def test_the_python_session_runs_alone(real_mnist: Path) -> None:
-    (session,) = (block for block in blocks("python") if "run_network" in block)
+    (session,) = (block for block in snippets() if "run_network" in block)
     alone(session)
     assert Path("losses.png").stat().st_size > 5000
 
 
 def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
-    words = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=here"]
-    assert mnist_ff("train", *words)[0] == 0
+    overrides = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=here"]
+    assert mnist_ff("train", *overrides)[0] == 0
     for form, name in (("torch", "run.pt"), ("safetensors", "run.safetensors")):
         assert mnist_ff("export", "here", "--format", form, "--out", name)[0] == 0
-    others = [block for block in blocks("python") if "run_network" not in block]
+    others = [block for block in snippets() if "run_network" not in block]
     assert len(others) == 2
     for block in others:
         alone(block)
 
 
-def test_python_stands_in_blocks_of_its_own() -> None:
-    """Where it can be run: none hides in an indented block."""
-    outside = re.sub(r"```.*?```", "", README, flags=re.S)
+def test_python_is_in_fenced_blocks() -> None:
+    outside = re.sub(r"```.*?```", "", TEXT, flags=re.S)
     assert not re.findall(r"^    (?:import|from|with|def|class|model|saved|data) ?.*[(=:].*$", outside, flags=re.M)
 
 
-def test_names_of_the_package_in_the_readme_exist() -> None:
-    names = sorted(set(re.findall(r"\bmnist_ff(?:\.[A-Za-z_]+)+", README)))
+def test_python_names_exist() -> None:
+    text = re.sub(r"mnist_ff(?:/\w*)+(?:\.\w+)?", "", TEXT)  # without paths
+    names = sorted(set(re.findall(r"\bmnist_ff(?:\.[A-Za-z_]+)+", text)))
     assert {"mnist_ff.model.MLP", "mnist_ff.Callback"} <= set(names)
     alone("import mnist_ff\n" + "\n".join(names))
 
 
-def examples() -> list[str]:
-    """The `mnist-ff train` lines of the indented blocks, which are too long to be run whole."""
-    text = re.sub(r"\\\n +", "", README)
-    lines = [
-        line.split(" #")[0].split("&&")[0].strip() for line in text.splitlines() if line.startswith("    mnist-ff ")
-    ]
-    return [line for line in lines if line.startswith("mnist-ff train") and "resume=" not in line]
-
-
-@pytest.mark.parametrize("example", examples())
-def test_an_example_is_made_of_words_that_there_are(example: str, mnist_ff: Command) -> None:
-    words = shlex.split(example)[1:]
-    code, _, err = mnist_ff(*words, *(["dry_run=true"] if "-m" in words else ["--cfg", "job"]))
+@pytest.mark.parametrize("line", train_lines())
+def test_train_command_composes(line: str, mnist_ff: Command) -> None:
+    argv = shlex.split(line)[1:]
+    shows = {"--cfg", "--help", "dry_run=true"} & set(argv)
+    code, _, err = mnist_ff(*argv, *([] if shows else ["dry_run=true"] if "-m" in argv else ["--cfg", "job"]))
     assert code == 0, err
 
 
-def test_there_are_examples() -> None:
-    assert len(examples()) >= 10
+def test_commands_have_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [shlex.split(line)[1:] for line in shell_lines() if not line.startswith("mnist-ff train ")]
+    lines = [argv for argv in lines if argv and argv[0] in cli.COMMANDS]
+    assert len(lines) > 10
+    for command in {argv[0] for argv in lines}:
+        with suppress(SystemExit):
+            cli.main([command, "--help"])
+        text = capsys.readouterr().out
+        for argv in lines:
+            assert argv[0] != command or all(word in text for word in argv if word.startswith("--")), argv
 
 
-def test_the_two_first_commands_are_the_projects() -> None:
-    assert "pip install -e . && mnist-ff train\n" in README
-    assert "pip install -e '.[dev]' && pytest\n" in README
+def test_extras_and_modules_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {extra for group in re.findall(r"pip install [^`\n]*\[([a-z,]+)\]", TEXT) for extra in group.split(",")}
+    assert {"dev", "search", "slurm"} <= named <= set(extras)
+    modules = set(re.findall(r"python -m (tests\.[a-z_.]+)", TEXT))
+    assert len(modules) > 4
+    for module in modules:
+        assert importlib.util.find_spec(module), module
+
+
+def test_gate_runs_what_the_readme_says() -> None:
+    assert "`pip install -e '.[dev]' && pytest`" in DOCUMENTS["README.md"]
     assert "pip install -q -e '.[dev]' && pytest" in (ROOT / ".ci" / "run").read_text()
+    assert len(commands()) > 20
 
 
-def test_the_tree_names_every_file_of_the_package() -> None:
-    tree = README.split("## The tree")[1].split("##")[0]
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", DOCUMENTS[name]):
+        path, _, anchor = target.partition("#")
+        place = ((ROOT / name).parent / path if path else ROOT / name).resolve()
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(encoding="utf-8"), flags=re.M)
+            assert anchor in map(slug, headings), target
+
+
+def test_keys_exist() -> None:
+    files = {"model.safetensors", "model.py", "optimizer.py"}
+    keys = set(re.findall(r"`((?:data|model|optimizer|schedule|augment|trainer|logger|sweep)\.[a-z_.]+)", TEXT))
+    keys -= files | {key for key in keys if key.rsplit(".", 1)[-1] in ("csv", "json", "md", "png", "py")}
+    assert len(keys) > 30
+    sweep = yaml.safe_load((conf_dir() / "config.yaml").read_text())["sweep"]
+    assert keys <= {*known_keys(), *(f"sweep.{key}" for key in sweep)}
+    table = DOCUMENTS["conf/README.md"].split("| key of `hydra.sweeper` |")[1].split("\n\n")[0]
+    search = yaml.safe_load((conf_dir() / "hydra" / "sweeper" / "optuna.yaml").read_text())
+    listed = {key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert listed
+    assert listed <= set(search)
+
+
+def test_groups_and_options_are_listed() -> None:
+    table = DOCUMENTS["conf/README.md"].split("| group |")[1].split("\n\n")[0]
+    rows = {
+        row.split("|")[1].strip(" `"): set(re.findall(r"`(\w+)`", row.split("|")[3])) for row in table.splitlines()[2:]
+    }
+    folders = {path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*/*.yaml")}
+    assert set(rows) == folders
+    for group, options in rows.items():
+        files = {path.stem for path in (conf_dir() / group).glob("*.yaml") if not path.stem.startswith("_")}
+        assert options - {"basic"} == files, group
+
+
+def test_readme_and_results_agree() -> None:
+    results = re.findall(
+        r"^\| `(\w+)` \| ([\d.]+)% \| ([\d.]+) \| (\d+) \|", DOCUMENTS[".readme/RESULTS.md"], flags=re.M
+    )
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([\d.]+) ± ([\d.]+) % \| (\d+) \|", DOCUMENTS["README.md"], flags=re.M)
+    assert len(rows) == 4
+    assert set(rows) <= set(results)
+
+
+def test_map_names_every_folder() -> None:
     for path in (ROOT / "mnist_ff").iterdir():
-        if path.name.startswith("__"):
-            continue
-        assert path.name in tree, path.name
-    for name in re.findall(r"[a-z_]+\.(?:py|yaml)|[a-z_]+/", tree):
-        assert list(ROOT.rglob(name.rstrip("/"))), f"{name} is in the tree and nowhere else"
+        if not path.name.startswith("__"):
+            assert path.name in DOCUMENTS["mnist_ff/README.md"], path.name
 
 
-def test_each_promise_names_a_test_that_exists() -> None:
+def test_each_guarantee_names_existing_tests() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    promised = re.findall(r"`(test_[a-z0-9_]+)`", README.split("## What is promised")[1])
-    assert len(promised) > 20
-    for name in promised:
-        assert f"def {name}(" in tests, name
-
-
-def test_links_and_keys_lead_somewhere() -> None:
-    from mnist_ff.config.keys import known_keys
-
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-    words = re.findall(r"`((?:data|model|optimizer|trainer)\.[a-z_]+)", README)
-    for key in set(words) - {"model.safetensors", "model.py", "optimizer.py"}:
-        assert key in known_keys(), key
+    rows = DOCUMENTS["tests/README.md"].split("| guarantee |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) > 75
+    for row in rows:
+        named = re.findall(r"`(test_[a-z0-9_]+)`", row)
+        assert named, row
+        for name in named:
+            assert f"def {name}(" in tests, name

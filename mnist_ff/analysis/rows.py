@@ -13,12 +13,14 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
-from mnist_ff.runs.directory import EPOCH_COLUMNS, LEVELS, OF_A_SWEEP, Run, may_be_run, runs_below
-from mnist_ff.runs.jobs import JOBS, Job, SweepPlan, read_plan, same_experiment
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import JOBS, holds_runs, may_be_run, runs_below
+from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.lock import is_locked
-from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, read_bytes, why_no_folder
+from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, why_no_folder
 from mnist_ff.runs.records import Score, Status
 from mnist_ff.runs.search_result import SEARCH, load_finding
+from mnist_ff.runs.tables import last_epoch
 
 PRUNED = "pruned"
 GOOD = ("finished", PRUNED)
@@ -27,8 +29,6 @@ REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
 STATUSES = (*Status, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
-LARGEST_EPOCHS = 64 << 20
-"""Bytes of an epochs.csv whose last line is read."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +96,6 @@ def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
     for number, words, status, reason in ends:
         place = path / str(number)
         yield Row(str(number) if alone else str(place), place, status, one_line(f"{reason} ({' '.join(words)})"))
-
-
-def was_swept(path: Path) -> bool:
-    """Whether a sweep made this directory, so that its files belong there; runs may lie below any folder."""
-    return any(is_file(path / name) for name in OF_A_SWEEP)
-
-
-def sweep_of(run: Path) -> Path | None:
-    """The directory of the sweep that a run belongs to; a job's own may lie some levels below."""
-    return next((folder for folder in run.absolute().parents[:LEVELS] if was_swept(folder)), None)
-
-
-def holds_runs(path: Path) -> bool:
-    """Whether a path has saved jobs, or runs below it and is none itself."""
-    return is_file(path / JOBS) or (not may_be_run(path) and next(runs_below(path), None) is not None)
 
 
 def _entries(path: Path, alone: bool, broken: list[Row]) -> Iterable[tuple[str, Path, Job | None]]:
@@ -216,39 +201,14 @@ def one_line(reason: str) -> str:
 
 
 def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
-    """Whole epochs done, and the last one's validation score, from the last line of epochs.csv.
-
-    Errors: BadRunError; ValueError for figures that no run has.
-    """
+    """Whole epochs done, and the last one's validation score. Errors: BadRunError, ValueError."""
     try:
-        content = read_bytes(run.file("epochs.csv"), LARGEST_EPOCHS)
+        count, metrics = last_epoch(run.path)
     except MissingFileError:
         return 0, None
-    rows = [line for line in content.split(b"\n")[:-1] if line]  # what follows the last line's end is a torn row
-    if len(rows) < 2:
-        return 0, None
-    cells = Fields(dict(zip(EPOCH_COLUMNS, map(_cell, rows[-1].split(b",")), strict=True)), "the last epoch")
-    if cells.values["validation_loss"] is None:
-        return len(rows) - 1, None
+    if "validation_loss" not in metrics:
+        return count, None
+    fields = Fields(metrics, "the last epoch")
     images = validation_images(config.data)
-    accuracy = cells.share("validation_accuracy")
-    return len(rows) - 1, Score(cells.number("validation_loss"), accuracy, round(accuracy * images), max(1, images))
-
-
-def _cell(text: bytes) -> float | None:
-    """Errors: ValueError, without the text: it may be anything."""
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise ValueError("a cell is no number") from None
-
-
-def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
-    """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
-    try:
-        entries = listed(folder)
-    except BadRunError:  # runs_below() names it
-        return []
-    folders = [path for path in entries if is_folder(path) and not may_be_run(path)]
-    deeper = [sweep for path in folders if depth > 1 and not was_swept(path) for sweep in sweeps_below(path, depth - 1)]
-    return [path for path in folders if was_swept(path)] + deeper
+    accuracy = fields.share("validation_accuracy")
+    return count, Score(fields.number("validation_loss"), accuracy, round(accuracy * images), max(1, images))

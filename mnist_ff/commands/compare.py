@@ -14,10 +14,10 @@ from mnist_ff.analysis.console import note, out, tell
 from mnist_ff.analysis.formats import to_csv, to_json
 from mnist_ff.analysis.paired import NoTestError, paired, sentences
 from mnist_ff.analysis.ranking import Answer, sorted_by
-from mnist_ff.analysis.rows import was_swept
-from mnist_ff.config.paths import argument
+from mnist_ff.config.paths import argument, display_path
 from mnist_ff.errors import ConfigError, RunError
-from mnist_ff.runs.directory import chosen, shown
+from mnist_ff.runs.find import is_sweep
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.search_result import read_finding
 from mnist_ff.sweeps.summary import answer_of, collect_shown, save, show
 
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
-    paths = [chosen(path, note) for path in arguments.paths]
-    swept = len(paths) == 1 and was_swept(paths[0])
+    paths = [resolve_run(path, note) for path in arguments.paths]
+    swept = len(paths) == 1 and is_sweep(paths[0])
     rows = collect_shown(paths, console)
     finding = read_finding(paths[0]) if swept else None
     answer = answer_of(rows, finding)
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     else:
         show(answer, console, finding)
         if len(paths) == 1 and answer.rows and answer.rows[0].path != paths[0]:
-            tell(console, f"paths are below  {shown(paths[0])}")
+            tell(console, f"paths are below  {display_path(paths[0])}")
         for line in _paired_lines(answer):
             tell(console, line)
     return 0

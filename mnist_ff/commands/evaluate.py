@@ -18,9 +18,10 @@ from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.runs.directory import CHECKPOINT, Run, chosen
+from mnist_ff.runs.directory import CHECKPOINT, Run
 from mnist_ff.runs.reading import read_object, written_at
 from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 from mnist_ff.training.evaluation import Evaluation, evaluate
 
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print loss, accuracy and a row a class; add an entry to evaluation.json in the run directory."""
-    run = Run.open(chosen(arguments.run, note))
+    run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
     data_config = data_of(config.data, arguments.data)

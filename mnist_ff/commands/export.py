@@ -18,9 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnist_ff.analysis.console import note, tell
-from mnist_ff.analysis.rows import was_swept
 from mnist_ff.commands.evaluate import check_ended_well, data_of
-from mnist_ff.config.paths import argument, path_argument
+from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config, ModelConfig
 from mnist_ff.data.cache import METADATA_KEY
 from mnist_ff.data.load import as_input, load_data
@@ -29,8 +28,10 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.onnx_graph import INPUT, OPSET, build_graph, output_name
-from mnist_ff.runs.directory import Run, chosen, shown
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 
 SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"--softmax: goes with --format onnx; a {arguments.format} file holds weights alone")
     if arguments.format == "onnx":
         _check_installed()
-    run = Run.open(chosen(arguments.run, note))
+    run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{SUFFIXES[arguments.format]}")
@@ -74,13 +75,13 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             raise RunError(f"{out}: {error}; it was not kept") from None
         except OSError as error:
             raise RunError(f"{out}: {error.strerror}") from None
-    tell(console, f"{shown(out)}: {said}")
+    tell(console, f"{display_path(out)}: {said}")
     return 0
 
 
 def _name(path: Path) -> str:
     """A run's name; a job's number says little without its sweep's."""
-    return f"{path.parent.name}-{path.name}" if was_swept(path.parent) else path.name
+    return f"{path.parent.name}-{path.name}" if is_sweep(path.parent) else path.name
 
 
 class _OtherError(Exception):

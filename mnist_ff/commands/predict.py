@@ -25,7 +25,8 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.images.centre import centred
 from mnist_ff.images.image_io import picture_files, read_brightness
 from mnist_ff.images.photograph import NoDigitError, ink_of
-from mnist_ff.runs.directory import Run, chosen
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 
 TOP = 3
@@ -71,7 +72,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """
     if not arguments.images and not arguments.index:
         raise ConfigError("no image: give PNG or JPEG files, a folder of them, or --index N for a test image")
-    run = Run.open(chosen(arguments.run, note))
+    run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_ended_well(run)
     if arguments.images and config.data.name == CLOTHES:

@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell
-from mnist_ff.analysis.rows import holds_runs, was_swept
-from mnist_ff.config.paths import argument
+from mnist_ff.config.paths import argument, display_path
 from mnist_ff.errors import BadRunError, RunError
 from mnist_ff.report.run_page import write_report
 from mnist_ff.report.sweep_page import write_sweep_report
-from mnist_ff.runs.directory import REPORT, Run, chosen, shown
+from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.find import holds_runs, is_sweep
 from mnist_ff.runs.reading import is_folder
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.search_result import read_finding
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import saved_config
@@ -33,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
-    directory = chosen(arguments.path, note)
+    directory = resolve_run(arguments.path, note)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     run = None if is_folder(directory) and holds_runs(directory) else Run.open(directory)
     try:
         if run is None:
             finding = read_finding(directory)
             answer = answer_of(collect_shown([directory], console), finding)
-            if was_swept(directory) and os.access(directory, os.W_OK):
+            if is_sweep(directory) and os.access(directory, os.W_OK):
                 save(answer, directory, console, finding)
             write_sweep_report(answer, directory, place)
         else:
@@ -50,11 +51,11 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             write_report(run, place)
     except OSError as error:
         raise RunError(f"{place}: {error.strerror}; --out FILE writes it elsewhere") from None
-    tell(console, str(shown(place)))
+    tell(console, str(display_path(place)))
     return 0
 
 
 def _draw_missing(run: Run, console: Console) -> None:
     with suppress(BadRunError):  # the page says what cannot be read
         for name in complete(run, saved_config(run), note, page=False):
-            tell(console, str(shown(run.file(name))))
+            tell(console, str(display_path(run.file(name))))

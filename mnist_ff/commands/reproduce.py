@@ -23,11 +23,11 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.legacy import identity_fields
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.paths import argument, conf_dir
+from mnist_ff.config.paths import argument, conf_dir, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Summary
@@ -109,7 +109,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         directory, words = _old_sweep(name, Path(arguments.resume), given)
     code = sweep(words, console)
     if code:
-        again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(shown(directory)))}"
+        again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}"
         tell(console, f"no row: not every run finished; go on with  {again}")
         return code
     row = row_of(name, directory)

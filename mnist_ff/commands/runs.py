@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.console import out, tell, tell_table
-from mnist_ff.analysis.rows import Row, collect, read_row, sweeps_below
+from mnist_ff.analysis.rows import Row, collect, read_row
 from mnist_ff.config.paths import path_argument
 from mnist_ff.errors import BadRunError
-from mnist_ff.runs.directory import OUTPUTS, began, runs_below, sweep_began
+from mnist_ff.runs.find import OUTPUTS, run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.reading import is_folder, local_time, why_no_folder
 
 SHOWN = 100
@@ -96,8 +96,8 @@ def found_in(folder: Path, jobs: bool) -> list[Entry]:
     """The runs and sweeps of a folder, the newest first; with `jobs`, a sweep's jobs one by one."""
     sweeps = [] if jobs else sweeps_below(folder)
     apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
-    entries = [Entry(path, began(path), (read_row(path),), sweep=False) for path in apart]
-    entries += [Entry(sweep, sweep_began(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
+    entries = [Entry(path, run_start(path), (read_row(path),), sweep=False) for path in apart]
+    entries += [Entry(sweep, sweep_start(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 

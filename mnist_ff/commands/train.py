@@ -19,14 +19,15 @@ from mnist_ff.config.constraints import check_no_password
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import key_of, take, without_quotes
-from mnist_ff.config.paths import expanded
+from mnist_ff.config.paths import expanded, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_texts
-from mnist_ff.runs.directory import Run, check_saved, chosen, output_directory
-from mnist_ff.runs.jobs import JOBS
+from mnist_ff.runs.directory import Run, check_saved
+from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import (
@@ -39,6 +40,7 @@ from mnist_ff.session.resume import (
     resumed_config,
     saved_config,
 )
+from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check, check_machine, check_new
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
@@ -128,7 +130,7 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
     directory = output_directory("hydra.run.dir", composed.directory)
     if directory.exists():
         raise ConfigError(f"{directory}: exists already; two runs never share a directory")
-    resolved = trainer.settle(config)  # before the directory is made: no data, no directory
+    resolved = trainer.resolve(config)  # before the directory is made: no data, no directory
     check_saved(resolved)
     with interruptible() as stopped:
         run = Run.create(directory)
@@ -189,7 +191,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
 
 def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Trainer) -> int:
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
-    run = Run.open(chosen(expanded("--config-of", source), note))
+    run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
         trainer.say("warning: that run was resumed with other values; these are its last", style="yellow")
@@ -212,25 +214,25 @@ class _Trainer:
         tell(self._console, line, style)
 
     @functools.cached_property
-    def _clock(self) -> Any:
+    def _timing(self) -> Timing:
         start = time.perf_counter()
         with ending_at_once():
             from mnist_ff.session import session  # noqa: F401 (torch is imported here)
-            from mnist_ff.session.timing import Clock
 
-        return Clock(self._began, {"import": round(time.perf_counter() - start, 4)})
+        return Timing(self._began, {"import": round(time.perf_counter() - start, 4)})
 
-    def settle(self, config: Config) -> Config:
+    def resolve(self, config: Config) -> Config:
         """Find the data and draw a seed for null."""
-        with self._clock.part("data"):
-            from mnist_ff.session.build import settle
+        with self._timing.part("data"):
+            from mnist_ff.session.resolve import resolve
 
-            return settle(config)
+            return resolve(config)
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
         """Train, and return the exit code: a signal after the last step has its own too."""
-        clock = self._clock
+        timing = self._timing
+        from mnist_ff.session.request import RunRequest
         from mnist_ff.session.session import train
 
-        train(config, run, sys.argv, clock, self._console, stopped, changes)
+        train(RunRequest(config, run, sys.argv, timing, self._console, stopped, changes))
         return stopped.exit_code

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Literal
 
 from mnist_ff.errors import ConfigError
 
@@ -12,6 +14,9 @@ if os.name == "posix":
 
 USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The environment variables that Python's getpass.getuser() looks at before it asks the system."""
+NAME_MAX_BYTES = 255
+"""Of a file's name on Linux and macOS."""
+HOME_REMEDY = "write the whole path, or set HOME"
 
 
 def check_text(key: str, text: str) -> None:
@@ -67,7 +72,35 @@ def absolute(key: str, text: str) -> str:
     return path
 
 
-def home_folder(what: str, remedy: str = "write the whole path, or set HOME") -> Path:
+def output_directory(key: str, text: str) -> Path:
+    """Where the value of hydra.run.dir or hydra.sweep.dir means, as an absolute path.
+
+    An absolute one may be anywhere, since someone wrote it out; a relative one stays below the working folder.
+    Errors: ConfigError for what would be another place, or a name that other programs misread.
+    """
+    if not text:
+        raise ConfigError(f"{key}=: is empty; give a folder, or leave it out")
+    check_text(key, text)
+    path = Path(expanded(key, text))
+    if ".." in path.parts:
+        raise ConfigError(f"{key}={text}: leads out of the working folder; write the absolute path if that is meant")
+    if any(part.startswith("-") for part in path.parts):
+        raise ConfigError(f"{key}={text}: a name in it begins with -, which commands take for an option")
+    if not text.isprintable():
+        raise ConfigError(f"{key}={printed(text)}: holds a character that cannot be printed")
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > NAME_MAX_BYTES:
+        raise ConfigError(f"{key}: a name in it has {longest} bytes; folders have at most {NAME_MAX_BYTES}")
+    return path.absolute()
+
+
+def display_path(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def home_folder(what: str, remedy: str = HOME_REMEDY) -> Path:
     """The user's own folder, as a shell finds it: HOME, or what the system says. Errors: ConfigError."""
     named = os.environ.get("HOME", "")
     if os.path.isabs(named):
@@ -81,6 +114,24 @@ def home_folder(what: str, remedy: str = "write the whole path, or set HOME") ->
         return Path.home()
     except RuntimeError:
         raise ConfigError(f"{what}: this user has no home folder; {remedy}") from None
+
+
+USER_FOLDERS = {
+    ("cache", "win32"): ("LOCALAPPDATA", "AppData/Local"),
+    ("cache", "darwin"): ("", "Library/Caches"),
+    ("cache", ""): ("XDG_CACHE_HOME", ".cache"),
+    ("state", "win32"): ("LOCALAPPDATA", "AppData/Local"),
+    ("state", "darwin"): ("", "Library/Application Support"),
+    ("state", ""): ("XDG_STATE_HOME", ".local/state"),
+}
+"""By kind and platform: the environment variable that names the folder, and its place below the user's home."""
+
+
+def user_folder(kind: Literal["cache", "state"], what: str, remedy: str = HOME_REMEDY) -> Path:
+    """This program's folder for caches or for state that is kept. Errors: ConfigError for a user without a home."""
+    variable, below = USER_FOLDERS.get((kind, sys.platform), USER_FOLDERS[kind, ""])
+    base = os.environ.get(variable)
+    return (Path(base) if base else home_folder(what, remedy) / below) / "mnist-ff"
 
 
 def give_user_a_name() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mnist_ff.config.paths import conf_dir, expanded, home_folder
+from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.schema import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig, QMNISTConfig
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.runs.records import SIDE
@@ -157,13 +156,8 @@ def cache_root(config: DataConfig) -> Path:
     """Where decoded data sets are kept: data.root, else the user's cache folder. Errors: ConfigError without a home."""
     if config.root is not None:
         return Path(expanded("data.root", config.root))
-    below = {"win32": Path("AppData", "Local"), "darwin": Path("Library", "Caches")}.get(sys.platform, Path(".cache"))
-    named = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME")
-    base = os.environ.get(named)
-    if base:
-        return Path(base) / "mnist-ff"
     remedy = "give a folder for the data with data.root=FOLDER or the environment variable MNIST_FF_DATA"
-    return home_folder(f"data={config.name}", remedy) / below / "mnist-ff"
+    return user_folder("cache", f"data={config.name}", remedy)
 
 
 def own_data(name: str, split: float = 0.0) -> DataConfig:

@@ -8,15 +8,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from mnist_ff.data.load import Split
 from mnist_ff.engine.fused import FlatParameters, FusedBatch, Layer, Workspace
+from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
 from mnist_ff.models.mlp import MLP
-from mnist_ff.optim.optimizer import Adam, RMSprop
+from mnist_ff.optim.base import apply_rule
+from mnist_ff.optim.part import Rule
 
 log = logging.getLogger("mnist_ff")
 
@@ -34,6 +35,14 @@ def why_no_kernels() -> str | None:
     except Exception as error:  # a compiler's failures have no common kind
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None
+
+
+def triton_version() -> str:
+    """Its module's: the distribution has other names on other systems."""
+    import triton
+
+    version: str = triton.__version__
+    return version
 
 
 class Aside:
@@ -60,18 +69,24 @@ class CudaBatch(FusedBatch):
     The masks are still drawn by the network's own generator, all of a pass in one call.
     """
 
-    def __init__(self, model: MLP, flat: FlatParameters, optimizer: Optimizer, split: Split, *rest: Any) -> None:
-        super().__init__(model, flat, optimizer, split, *rest)
+    def __init__(
+        self,
+        model: MLP,
+        flat: FlatParameters,
+        optimizer: Optimizer,
+        split: Split,
+        options: StepOptions = PLAIN_OPTIONS,
+        rule: Rule | None = None,
+    ) -> None:
+        super().__init__(model, flat, optimizer, split, options)
         from mnist_ff.engine import triton_kernels as cuda_kernels
 
         self._kernels = cuda_kernels
         device = flat.whole.device
         self._chance, self._heavy, self._light = Aside(device), Aside(device), Aside(device)
         self._words: dict[int, torch.Tensor] = {}
-        if isinstance(optimizer, RMSprop):
-            self._update = functools.partial(optimizer.update, cuda_kernels.rmsprop)
-        elif isinstance(optimizer, Adam):
-            self._update = functools.partial(optimizer.update, cuda_kernels.adam)
+        if rule is not None:
+            self._update = functools.partial(apply_rule, optimizer, rule)
 
     def _workspace(self, batch: int) -> Workspace:
         space = super()._workspace(batch)

@@ -13,12 +13,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mnist_ff.data.augment import Augment
 from mnist_ff.data.load import Split, as_input
+from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
 from mnist_ff.models.mlp import MLP, Dropout
-from mnist_ff.optim.objective import PLAIN, Objective
-from mnist_ff.optim.optimizer import RMSprop
-from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES, INPUTS
 
 aten = torch.ops.aten
@@ -167,11 +164,7 @@ class Workspace:
 
 
 class FusedBatch:
-    """One training step of an MLP in a fixed set of buffers.
-
-    precision: torch.float32, or torch.bfloat16 for bf16 products (accumulated in fp32) with fp32 weights, loss,
-    softmax and update.
-    """
+    """One training step of an MLP in a fixed set of buffers."""
 
     def __init__(
         self,
@@ -179,17 +172,15 @@ class FusedBatch:
         flat: FlatParameters,
         optimizer: Optimizer,
         split: Split,
-        precision: torch.dtype,
-        objective: Objective = PLAIN,
-        augment: Augment | None = None,
-        updates: Updates | None = None,
+        options: StepOptions = PLAIN_OPTIONS,
     ) -> None:
         self._model = model
-        self._objective, self._augment, self._updates = objective, augment, updates
-        self._update = optimizer.update if isinstance(optimizer, RMSprop) else optimizer.step
+        self._objective, self._augment, self._updates = options.objective, options.augment, options.updates
+        precision = options.precision
+        self._update: Callable[[], object] = getattr(optimizer, "update", optimizer.step)
         self._precision = precision
         self._images = split.images.flatten(1)
-        self._as_stored = augment is None and model.input_noise.std == 0 and objective.epsilon == 0
+        self._as_stored = options.augment is None and model.input_noise.std == 0 and options.objective.epsilon == 0
         pixel_scale = 1 / 255 if self._as_stored and self._images.dtype == torch.uint8 else 1.0
         self._input_scale = pixel_scale * model.input_dropout.scale
         self._activate, self._derivative = ACTIVATIONS[model.activation]

@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnist_ff.report.packing import packed
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
-from mnist_ff.runs.reading import read_rows
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, read_batches, read_epochs
 
 MOST_BATCHES = 30_000
 """Points of the loss curve in a page; of more, each point is the mean of several batches."""
 MOST_EPOCHS = 2_000
 
 
-def read_batches(run: Run) -> NDArray[np.float64]:
-    """(batches, 6) of BATCH_COLUMNS; a torn last line is left out. Errors: BadRunError."""
-    return _numbers(run, "batches.csv", BATCH_COLUMNS)
+def batches_array(run: Run) -> NDArray[np.float64]:
+    """(batches, 6) of BATCH_COLUMNS. Errors: BadRunError."""
+    return _as_array(read_batches(run.path), len(BATCH_COLUMNS))
 
 
-def read_epochs(run: Run) -> NDArray[np.float64]:
-    """(epochs, 10) of EPOCH_COLUMNS, NaN where a cell is empty. Errors: BadRunError."""
-    return _numbers(run, "epochs.csv", EPOCH_COLUMNS)
-
-
-def _numbers(run: Run, name: str, columns: tuple[str, ...]) -> NDArray[np.float64]:
+def _as_array(rows: Iterable[list[float | None]], columns: int) -> NDArray[np.float64]:
+    """(rows, columns), NaN where a cell is empty."""
     numbers = array("d")  # 8 bytes each: a list of lists takes ten times as much
-    for row in read_rows(run.file(name), columns, torn=True):
+    for row in rows:
         numbers.extend(math.nan if cell is None else cell for cell in row)
-    return np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(columns))
+    return np.frombuffer(numbers, dtype=np.float64).reshape(-1, columns)
 
 
 def batch_curve(run: Run) -> dict[str, Any] | None:
     """Loss and learning rate of every batch; None before the first. Errors: BadRunError."""
-    rows = read_batches(run)
+    rows = batches_array(run)
     if not len(rows):
         return None
     loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
@@ -63,7 +60,7 @@ def epoch_curves(run: Run) -> dict[str, Any] | None:
 
     `part` is what follows training: validation where there is a split, else test.
     """
-    rows = read_epochs(run)
+    rows = _as_array(read_epochs(run.path), len(EPOCH_COLUMNS))
     if not len(rows):
         return None
     step = math.ceil(len(rows) / MOST_EPOCHS)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from mnist_ff.analysis.ranking import text
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import flat
+from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.catalog import DATA_SETS, training_images
@@ -24,7 +25,7 @@ from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
 from mnist_ff.report.predictions import Answers, class_rows, confusion, image_part, read_answers
-from mnist_ff.runs.directory import REPORT, Run, shown
+from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
 SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
@@ -114,7 +115,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
     counts = None if answers is None else confusion(answers)
     return {
         "title": row.label,
-        "path": str(shown(run.path)),
+        "path": str(display_path(run.path)),
         "data_title": DATA_SETS[config.data.name].title,
         "digits": config.data.name in DIGITS,
         "status": row.status,
@@ -239,7 +240,7 @@ def _cut(long: str) -> str:
 
 def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
     """What to do next, as words for a terminal, each with its meaning."""
-    path = shlex.quote(str(shown(run.path)))
+    path = shlex.quote(str(display_path(run.path)))
     commands = []
     if row.test is not None:
         commands += [

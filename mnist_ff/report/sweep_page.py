@@ -14,15 +14,18 @@ from urllib.parse import quote
 
 from mnist_ff.analysis.formats import counted, legend, page
 from mnist_ff.analysis.ranking import Answer, brief, text
-from mnist_ff.analysis.rows import Row, was_swept
+from mnist_ff.analysis.rows import Row
+from mnist_ff.config.paths import display_path
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
-from mnist_ff.report.curves import epoch_curves, means, read_batches
+from mnist_ff.report.curves import batches_array, epoch_curves, means
 from mnist_ff.report.page import render
-from mnist_ff.runs.directory import BATCH_COLUMNS, REPORT, Run, shown
+from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.reading import is_file, read_bytes
 from mnist_ff.runs.search_result import lines as finding_lines
 from mnist_ff.runs.search_result import read_finding
+from mnist_ff.runs.tables import BATCH_COLUMNS
 
 SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
 MOST_CURVES = 60
@@ -61,17 +64,17 @@ class Line:
 def write_sweep_report(answer: Answer, directory: Path, place: Path | None = None) -> Path:
     """Write the page of a sweep or of a folder of runs into it, or to `place`. Errors: OSError."""
     target = directory / REPORT if place is None else place
-    name = shlex.quote(str(shown(directory)))
+    name = shlex.quote(str(display_path(directory)))
     commands = [
         (f"mnist-ff compare {name} --sort seconds", "the table in the terminal, in another order"),
         (f"mnist-ff report {name}", "write this page again"),
     ]
-    if was_swept(directory):
+    if is_sweep(directory):
         commands.insert(0, (f"mnist-ff train -m resume={name}", "run only what failed, was interrupted or never began"))
     finding = read_finding(directory)
     facts = {
         "title": directory.resolve().name,
-        "path": str(shown(directory)),
+        "path": str(display_path(directory)),
         "finding": [] if finding is None else finding_lines(finding),
         "picture": _picture(directory / "sweep.png"),
         "commands": commands,
@@ -82,7 +85,7 @@ def write_sweep_report(answer: Answer, directory: Path, place: Path | None = Non
 
 def write_comparison(answer: Answer, paths: Sequence[Path], target: Path) -> None:
     """Write the page of several runs and sweeps to `target`. Errors: OSError."""
-    names = [str(shown(path)) for path in paths]
+    names = [str(display_path(path)) for path in paths]
     facts = {
         "title": f"{len(answer.rows)} run{'s' if len(answer.rows) != 1 else ''} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
@@ -163,7 +166,7 @@ def _curves_of(run: Run) -> dict[str, Any] | None:
             names = {"epoch": "epoch", "loss": f"{part}_loss", "accuracy": f"{part}_accuracy"}
             curves["epochs"] = {name: columns[key][::-step][::-1] for name, key in names.items() if key in columns}
             curves["part"] = part
-        loss = read_batches(run)[:, BATCH_COLUMNS.index("loss")]
+        loss = batches_array(run)[:, BATCH_COLUMNS.index("loss")]
         if len(loss):
             size = math.ceil(len(loss) / POINTS)
             digits = 9 if size == 1 else 6

@@ -11,14 +11,13 @@ import hmac
 import json
 import os
 import secrets
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.convert import config_to_dict
-from mnist_ff.config.paths import home_folder
+from mnist_ff.config.paths import user_folder
 from mnist_ff.config.schema import Config, LoggerConfig
 from mnist_ff.errors import ConfigError
 
@@ -70,7 +69,7 @@ def _places(config: Config) -> str:
 def _key() -> bytes | None:
     """This user's key, made at its first use. Two processes that make it at once get the same one."""
     with suppress(OSError, ConfigError):  # the latter: nobody's home is known
-        path = user_folder() / "key"
+        path = user_folder("state", "the key") / "key"
         return _read(path) or _made(path)
     return None
 
@@ -96,11 +95,3 @@ def _made(path: Path) -> bytes | None:
     finally:
         temporary.unlink()
     return _read(path)
-
-
-def user_folder() -> Path:
-    """Where this user's key is kept. Errors: ConfigError for a user without a home."""
-    below = {"win32": Path("AppData", "Local"), "darwin": Path("Library", "Application Support")}
-    named = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_STATE_HOME")
-    base = os.environ.get(named)
-    return Path(base or home_folder("the key") / below.get(sys.platform, Path(".local", "state"))) / "mnist-ff"

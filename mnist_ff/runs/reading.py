@@ -221,29 +221,29 @@ class Fields:
                 raise ValueError(f"{self._prefix}{key} is no field of it")
 
 
-def read_rows(path: Path, columns: tuple[str, ...], torn: bool = False) -> Iterator[list[float | None]]:
+def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[float | None]]:
     """The rows of a CSV file of numbers, one at a time, None where a cell is empty.
 
-    With `torn`, what follows the last line's end is left out, as a process that was killed leaves it.
+    What follows the last line's end is left out: a process that was killed leaves a torn row.
     Errors: as opened(); BadRunError for other columns, a cell that is no number, or an accuracy outside 0 to 1.
     """
-    shares = [place for place, name in enumerate(columns) if name.endswith("_accuracy")]
     for line in read_lines(path, columns):
-        if torn and not line.endswith(b"\n"):
-            return
-        if not line.strip():
-            continue
-        try:
-            row = [float(cell) if cell else None for cell in line.rstrip(b"\r\n").split(b",")]
-        except ValueError:
-            raise BadRunError(f"{path}: a cell is no number") from None
-        if len(row) != len(columns):
-            raise BadRunError(f"{path}: a row has {len(row)} cells, not {len(columns)}")
-        for place in shares:
-            share = row[place]
-            if share is not None and not 0 <= share <= 1:
-                raise BadRunError(f"{path}: {columns[place]} is not from 0 to 1")
-        yield row
+        if line.endswith(b"\n") and line.strip():
+            yield parse_row(path, line, columns)
+
+
+def parse_row(path: Path, line: bytes, columns: tuple[str, ...]) -> list[float | None]:
+    """The numbers of a line of a CSV file. Errors: as read_rows()."""
+    try:
+        row = [float(cell) if cell else None for cell in line.rstrip(b"\r\n").split(b",")]
+    except ValueError:
+        raise BadRunError(f"{path}: a cell is no number") from None
+    if len(row) != len(columns):
+        raise BadRunError(f"{path}: a row has {len(row)} cells, not {len(columns)}")
+    for column, cell in zip(columns, row, strict=True):
+        if cell is not None and not 0 <= cell <= 1 and column.endswith("_accuracy"):
+            raise BadRunError(f"{path}: {column} is not from 0 to 1")
+    return row
 
 
 def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.runs.directory import OUTPUTS
+from mnist_ff.runs.find import OUTPUTS
 
 SECONDS = 10.0
 """That git may take in all."""

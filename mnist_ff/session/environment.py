@@ -16,8 +16,8 @@ from mnist_ff.config.schema import Config, MNIST5kConfig
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
-from mnist_ff.engine.cuda_step import why_no_kernels
 from mnist_ff.engine.device import cpu_name, describe
+from mnist_ff.engine.step import StepInfo
 from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import GIT_DIFF, Run
 from mnist_ff.runs.places import seal
@@ -38,7 +38,7 @@ PACKAGES = (
 )
 
 
-def environment(config: Config, data: Data, device: torch.device, engine: str, argv: list[str]) -> dict[str, Any]:
+def environment(config: Config, data: Data, device: torch.device, step: StepInfo, argv: list[str]) -> dict[str, Any]:
     """What environment.json holds."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,7 +46,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "seed": config.seed,
         "device": str(device),
         "device_name": describe(device),
-        "engine": engine,
+        "engine": step.engine,
         "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -55,7 +55,7 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         "platform": platform.platform(),
         "cuda": torch.version.cuda,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "triton": _triton(device, engine),
+        "triton": step.triton,
         "package": {"version": importlib.metadata.version("mnist-ff"), **package_state(Path(__file__).parents[1])},
         "teacher": _weights_of(config.trainer.teacher),
         "data": {
@@ -65,16 +65,6 @@ def environment(config: Config, data: Data, device: torch.device, engine: str, a
         },
         "places": seal(config),
     }
-
-
-def _triton(device: torch.device, engine: str) -> str | None:
-    """The version whose kernels are part of the step, if they are."""
-    if device.type != "cuda" or engine == "eager" or why_no_kernels() is not None:
-        return None
-    import triton
-
-    version: str = triton.__version__  # its distribution has other names on other systems
-    return version
 
 
 def _weights_of(teacher: str | None) -> dict[str, str] | None:

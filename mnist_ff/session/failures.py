@@ -11,10 +11,11 @@ import torch
 
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import read_lines
 from mnist_ff.runs.records import Status, Summary
-from mnist_ff.session.timing import Clock
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
+from mnist_ff.session.timing import Timing
 
 log = logging.getLogger("mnist_ff")
 
@@ -40,7 +41,7 @@ def _no_memory(error: BaseException) -> str:
     return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
 
 
-def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) -> None:
+def write_failure(run: Run, config: Config, error: BaseException, timing: Timing) -> None:
     """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
     bug = not isinstance(error, MnistError)
     if bug:
@@ -57,7 +58,7 @@ def write_failure(run: Run, config: Config, error: BaseException, clock: Clock) 
             name=config.name,
             data=config.data.name,
             data_instead_of=getattr(config.data, "instead_of", None),
-            seconds=clock.total(),
+            seconds=timing.total(),
         )
     )
 

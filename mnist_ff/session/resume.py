@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.console import note
-from mnist_ff.analysis.rows import sweeps_below
 from mnist_ff.config.convert import config_from, config_to_dict, experiment, flat
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.legacy import identity_fields
@@ -20,22 +19,13 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
-from mnist_ff.runs.directory import (
-    AUGMENTED,
-    BEST,
-    CHECKPOINT,
-    LAST,
-    PREVIOUS,
-    Run,
-    began,
-    chosen,
-    runs_below,
-    sweep_began,
-)
+from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, PREVIOUS, Run
+from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.jobs import read_plan, state_of
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
 from mnist_ff.runs.reading import is_folder, is_taken
 from mnist_ff.runs.records import Status
+from mnist_ff.runs.resolve import BEST, LAST, resolve_run
 from mnist_ff.runs.search_result import load_finding
 
 FREE = {
@@ -63,8 +53,8 @@ def find_run(word: str, root: Path) -> Run:
     Errors: BadRunError.
     """
     if word != LAST or is_folder(Path(word)):
-        return Run.open(chosen(word, note, root))
-    for path in sorted(runs_below(root), key=began, reverse=True):
+        return Run.open(resolve_run(word, note, root))
+    for path in sorted(runs_below(root), key=run_start, reverse=True):
         run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
             run.config()
@@ -87,7 +77,7 @@ def find_sweep(word: str, root: Path) -> Path:
         )
     if word != LAST or is_folder(Path(word)):
         return Path(word)
-    for sweep in sorted(sweeps_below(root), key=sweep_began, reverse=True):
+    for sweep in sorted(sweeps_below(root), key=sweep_start, reverse=True):
         with suppress(BadRunError, OSError):
             if _has_something_left(sweep):
                 note(f"last is {sweep}: the newest sweep with something left")

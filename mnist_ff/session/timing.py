@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @dataclasses.dataclass
-class Clock:
+class Timing:
     """Where a run's seconds went. `began` and the results of time.perf_counter() share an origin."""
 
     began: float

@@ -13,7 +13,8 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.runs.directory import Run, runs_below
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import runs_below
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.reading import written_at
 from mnist_ff.sweeps.progress import duration, named, varied_keys

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_ff.config.overrides import Override, in_grammar, key_of
+from mnist_ff.config.paths import display_path
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.directory import shown
 from mnist_ff.runs.jobs import Job, SweepPlan, check_same_grid
 from mnist_ff.sweeps.progress import JobCounter, varied_keys
 from mnist_ff.sweeps.runner import Sweep, check_new_directory, check_of_jobs, on_subset
@@ -27,7 +27,7 @@ class Grid(Sweep):
         with self.opened(plan):
             left, done = self.unfinished(plan)
             before = f", {done} of them finished before" if done else ""
-            self.say(f"{len(plan.jobs)} jobs in {shown(self.request.directory)}{before}")
+            self.say(f"{len(plan.jobs)} jobs in {display_path(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             if self.request.saved is not None:
                 self.say_places(left)
@@ -48,7 +48,7 @@ class Grid(Sweep):
         if jobs:
             show_jobs(jobs, Path("outputs"), self.request.console)
         else:
-            self.say(f"resume={shown(self.request.directory)}: nothing is left to do")
+            self.say(f"resume={display_path(self.request.directory)}: nothing is left to do")
 
     def _planned(self) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the overrides. Errors: ConfigError."""

@@ -22,6 +22,7 @@ from mnist_ff.runs.jobs import Job, read_job, same_experiment, state_of
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.session.resume import changed, foreign_places, places_of, resumed_config
+from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check
 from mnist_ff.sweeps.search.reporter import StudyLink, reporter
 from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, StopFile, ask_to_stop, reason_to_stop, signal_named
@@ -139,19 +140,19 @@ def continue_or_start(
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
     start = time.perf_counter()
-    from mnist_ff.session.build import settle
+    from mnist_ff.session.request import RunRequest
+    from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
-    from mnist_ff.session.timing import Clock
 
-    clock = Clock(began, {"import": round(time.perf_counter() - start, 4)})
+    timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
         saved, changes, _ = resumed_config(run, places_of(job.config))
         check(saved)
-        train(saved, run, argv, clock, quiet, stopped, changes, pruning)
+        train(RunRequest(saved, run, argv, timing, quiet, stopped, changes, pruning))
         return
-    with clock.part("data"):
-        config = settle(job.config)
+    with timing.part("data"):
+        config = resolve(job.config)
     if not same_experiment(job.config, config):
         raise DataError(f"data={config.data.name}: could not be had for this job; see mnist-ff data {config.data.name}")
     if is_taken(run.file("config.yaml")):
@@ -160,13 +161,12 @@ def continue_or_start(
     run = Run.create(run.path)
     overrides: str = yaml.safe_dump(list(job.overrides), allow_unicode=True)
     write_texts(run.file(".hydra"), {"config.yaml": to_yaml(job.config), "overrides.yaml": overrides})  # for people
-    train(config, run, argv, clock, quiet, stopped, pruning=pruning)
+    train(RunRequest(config, run, argv, timing, quiet, stopped, pruning=pruning))
 
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:
     """Say why in the directory, if nobody else is at work there and the disk allows it."""
     from mnist_ff.session.failures import write_failure
-    from mnist_ff.session.timing import Clock
 
     with suppress(MnistError, OSError):
         run.check_place()
@@ -176,4 +176,4 @@ def write_reason(run: Run, config: Config, error: BaseException, began: float) -
                 run.write_config(config)
             with suppress(BadRunError):
                 config = run.config()
-            write_failure(run, config, error, Clock(began))
+            write_failure(run, config, error, Timing(began))

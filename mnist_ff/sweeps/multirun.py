@@ -19,11 +19,11 @@ from mnist_ff.config.convert import flat
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.overrides import key_of, quoted, take, without_quotes
 from mnist_ff.config.passwords import without_password
-from mnist_ff.config.paths import absolute, conf_dir, expanded
+from mnist_ff.config.paths import absolute, conf_dir, expanded, output_directory
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
-from mnist_ff.runs.directory import OUTPUTS, output_directory
-from mnist_ff.runs.jobs import JOBS, SweepPlan, read_plan
+from mnist_ff.runs.find import JOBS, OUTPUTS
+from mnist_ff.runs.jobs import SweepPlan, read_plan
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.sweeps.grid import Grid
 from mnist_ff.sweeps.launchers.base import Launcher

@@ -20,11 +20,12 @@ from rich.console import Console
 from mnist_ff.analysis.console import note, tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.overrides import Override, key_of
+from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config, DataConfig, MNIST5kConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.files import remove_leftovers, write_text
-from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
 from mnist_ff.runs.signals import interruptible
@@ -125,7 +126,7 @@ class Sweep(ABC):
 
     def say_places(self, jobs: Sequence[Job]) -> None:
         """Say what saved jobs have of places that were not chosen by this user."""
-        where = str(shown(self.request.directory))
+        where = str(display_path(self.request.directory))
         lines = [line for job in jobs if not job.own for line in foreign_places(job.config, {}, where)[1]]
         for line in dict.fromkeys(lines):
             self.say(f"warning: {line}", style="yellow")
@@ -189,7 +190,7 @@ class Sweep(ABC):
                 if state_of(self.request.directory, job) == "finished":
                     run = Run(self.request.directory / job.subdir)
                     for name in complete(run, saved_config(run), note):
-                        self.say(f"made {shown(run.file(name))}")
+                        self.say(f"made {display_path(run.file(name))}")
 
     def _save(self, plan: SweepPlan) -> None:
         """Write the jobs, and the config that they were made of for people. Errors: RunError."""

@@ -12,8 +12,8 @@ from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.analysis.formats import counted, legend, page, write_files
 from mnist_ff.analysis.ranking import Answer, summarise
 from mnist_ff.analysis.rows import Row, collect
+from mnist_ff.config.paths import display_path
 from mnist_ff.files import remove_leftovers
-from mnist_ff.runs.directory import shown
 from mnist_ff.runs.search_result import Finding, further, lines, read_finding
 
 MANY = 200
@@ -37,17 +37,17 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     if not hurried:
         save_report(answer, directory, console)
     show(answer, console, finding)
-    tell(console, f"paths are below  {shown(directory)}")
+    tell(console, f"paths are below  {display_path(directory)}")
     if hurried:
-        tell(console, f"picture and page  mnist-ff report {shlex.quote(str(shown(directory)))}")
-    again = f"mnist-ff train -m resume={shlex.quote(str(shown(directory)))}"
+        tell(console, f"picture and page  mnist-ff report {shlex.quote(str(display_path(directory)))}")
+    again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}"
     if finding is not None:
         more = further(finding)
         if more is not None:
             what, trials = more
             tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
     elif answer.bad:
-        broken = [str(shown(row.path)) for row in answer.bad if row.status == "broken"]
+        broken = [str(display_path(row.path)) for row in answer.bad if row.status == "broken"]
         if broken:
             tell(console, f"a resume leaves what is broken alone; remove it first  rm -r {shlex.join(broken)}")
         tell(console, f"run only those again  {again}")

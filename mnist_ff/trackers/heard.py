@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from mnist_ff.runs.tables import by_column, read_batches, read_epochs
 
 CLOCKED = {"epoch/seconds"}
 """Figures that are others when the same steps are trained again."""
@@ -58,33 +59,23 @@ def _same(one: float, other: float) -> bool:
 def facts_of_files(directory: Path, since: int, until: int) -> Iterator[Fact]:
     """What batches.csv and epochs.csv have of the steps from `since` to before `until`, in the order that it came.
 
-    Errors: OSError, ValueError, KeyError for files that are none of ours.
+    Errors: BadRunError.
     """
-    with (directory / "epochs.csv").open(newline="", encoding="utf-8") as file:
-        epochs = {row["epoch"]: row for row in csv.DictReader(file)}
-    last = None
-    with (directory / "batches.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            step = int(row["step"])
-            if last is not None and row["epoch"] != last.epoch:
-                yield from _epoch(epochs, last, since)
-            if step >= until:
-                return
-            last = _Row(step, row["epoch"])
-            if step >= since:
-                yield Fact(step, {"batch/loss": float(row["loss"]), "batch/lr": float(row["lr"])})
+    epochs = {row[0]: by_column(row) for row in read_epochs(directory)}
+
+    def ended(step: int, epoch: float | None) -> Iterator[Fact]:
+        if epoch in epochs and step >= since:
+            yield Fact(step, {f"epoch/{name}": value for name, value in epochs[epoch].items() if name != "epoch"})
+
+    last: tuple[int, float | None] | None = None
+    for number, epoch, _, loss, lr, _ in read_batches(directory):
+        step = int(number or 0)
+        if last is not None and epoch != last[1]:
+            yield from ended(*last)
+        if step >= until:
+            return
+        last = (step, epoch)
+        if step >= since and loss is not None and lr is not None:
+            yield Fact(step, {"batch/loss": loss, "batch/lr": lr})
     if last is not None:
-        yield from _epoch(epochs, last, since)
-
-
-class _Row(NamedTuple):
-    step: int
-    epoch: str
-
-
-def _epoch(epochs: Mapping[str, Mapping[str, str]], last: _Row, since: int) -> Iterator[Fact]:
-    """The figures of the epoch that this batch ended, if it ended it."""
-    row = epochs.get(last.epoch)
-    if row is not None and last.step >= since:
-        figures = {f"epoch/{name}": float(cell) for name, cell in row.items() if name != "epoch" and cell}
-        yield Fact(last.step, figures)
+        yield from ended(*last)

@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mnist_ff.config.schema import TrainerConfig
 from mnist_ff.files import GrowingFile
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run, batch_row, epoch_row
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import (
     BatchRecord,
     EpochRecord,
@@ -22,6 +23,7 @@ from mnist_ff.runs.records import (
     StopKind,
     StopReason,
 )
+from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCH_COLUMNS, EPOCHS, batch_row, epoch_row
 
 
 class Callback:
@@ -60,7 +62,7 @@ class LossHistory(Callback):
 
 
 class RunWriter(Callback):
-    """Writes batches.csv and epochs.csv into a run directory, each row as it becomes known."""
+    """Writes batches.csv and epochs.csv into a run directory, a chunk's rows at once."""
 
     def __init__(self, batches: GrowingFile, epochs: GrowingFile) -> None:
         self._batches = batches
@@ -71,12 +73,14 @@ class RunWriter(Callback):
     def opened(cls, run: Run, resumed: bool = False) -> Iterator[RunWriter]:
         """A writer whose files are closed at the end of the block; new ones, or going on after what is there."""
         with (
-            closing(GrowingFile(run.file("batches.csv"), new=not resumed)) as batches,
-            closing(GrowingFile(run.file("epochs.csv"), new=not resumed)) as epochs,
+            closing(GrowingFile(run.file(BATCHES), new=not resumed)) as batches,
+            closing(GrowingFile(run.file(EPOCHS), new=not resumed)) as epochs,
         ):
             if not resumed:
                 batches.write(",".join(BATCH_COLUMNS) + "\n")
                 epochs.write(",".join(EPOCH_COLUMNS) + "\n")
+                batches.flush()
+                epochs.flush()
             yield cls(batches, epochs)
 
     def secure(self) -> list[str]:
@@ -89,8 +93,12 @@ class RunWriter(Callback):
     def on_batch_end(self, batch: BatchRecord) -> None:
         self._batches.write(batch_row(batch))
 
+    def on_chunk_end(self, batch: BatchRecord) -> None:
+        self._batches.flush()
+
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         self._epochs.write(epoch_row(epoch))
+        self._epochs.flush()
 
 
 class EpochLines(Callback):
@@ -242,6 +250,13 @@ class EarlyStopping(Callback):
         """The epoch, from 0, of the best score so far; None before there is one."""
         self._seen = 0
         self._planned = 0
+
+    @classmethod
+    def from_config(cls, config: TrainerConfig) -> EarlyStopping | None:
+        """What trainer.patience and trainer.keep_best ask for; None where neither does."""
+        if config.patience is None and not config.keep_best:
+            return None
+        return cls(config.monitor, config.patience, config.min_delta)
 
     def __call__(self) -> StopReason | None:
         """The reason to stop, or None. After the last epoch there is none: it was not early."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
-from mnist_ff.engine.steps import Step, never
+from mnist_ff.engine.step import Step, never
 from mnist_ff.errors import DivergedError
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Score, StopReason
 from mnist_ff.training.callbacks import Callback

@@ -6,10 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch.optim import Optimizer
 
-from mnist_ff.engine.steps import Step
-from mnist_ff.optim.optimizer import set_rate
+from mnist_ff.engine.step import Step, never
 from mnist_ff.runs.records import StopReason
 
 SMOOTHING = 0.98
@@ -27,11 +25,10 @@ def rates(first: float, last: float, count: int) -> list[float]:
 
 def try_rates(
     step: Step,
-    optimizer: Optimizer,
     order: Callable[[int], torch.Tensor],
     batch_size: int,
     tried: Sequence[float],
-    stopped: Callable[[], StopReason | None],
+    stopped: Callable[[], StopReason | None] = never,
 ) -> list[float]:
     """Train a batch at each of the rates; return the batches' own losses, fewer where the loss exploded.
 
@@ -42,8 +39,7 @@ def try_rates(
     smoothed = Smoothed()
     batches = (rows for epoch in range(len(tried)) for rows in torch.split(order(epoch), batch_size))
     for rate, rows in zip(tried, batches, strict=False):
-        set_rate(optimizer, rate)
-        loss = float(step(rows)[0, 0])
+        loss = float(step(rows, rates=(rate,))[0, 0])
         if not math.isfinite(loss):
             break
         losses.append(loss)

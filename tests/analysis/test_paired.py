@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from mnist_ff.analysis.statistics import mcnemar
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.sweep_maker import write_run
 
-CONFIG = compose(["data=mnist_5k"])
+CONFIG = make_config("data=mnist_5k")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def fewer(path: Path) -> None:
 
 
 def other_data(path: Path) -> None:
-    answer(path, range(5), compose(["data=mnist"]))
+    answer(path, range(5), make_config("data=mnist"))
 
 
 def no_answers(path: Path) -> None:

@@ -14,15 +14,15 @@ import pytest
 from rich.console import Console
 
 from mnist_ff.analysis.console import complain, note, out, printable, tell, tell_lines, tell_table
-from mnist_ff.config.compose import compose
 from mnist_ff.training.checkpoint import CHECKPOINT
 from tests.runs.test_foreign import WORDS
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.processes import in_a_terminal
 from tests.support.runs import stopped_run
 from tests.support.sweep_maker import make_sweep, product, write_run
 
-CONFIG = compose(["data=mnist_5k"])
+CONFIG = make_config("data=mnist_5k")
 RUN = Path("outputs/2026-11-28_14-05-51_ab12 of mine")
 WIDE = Path("outputs/日本語の名前")
 SWEEP = Path("outputs/sweeps/2026-11-28_14-05-51_cd34")

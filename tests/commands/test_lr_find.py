@@ -6,14 +6,14 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.training.lr_range import EXPLODED, rates, smoothed_losses, suggestion, try_rates
 from tests.support.commands import Command
 
@@ -58,11 +58,11 @@ def test_sgd_gets_a_rate_of_its_own(real_mnist: Path, mnist_ff: Command) -> None
 def test_the_engine_is_the_one_that_was_chosen(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, bool]] = []
 
-    def building(*given: Any, **named: Any) -> Any:
-        heard.append((given[2].engine, named["moving_rate"]))
-        return build_steps(*given, **named)
+    def building(parts: StepParts) -> Any:
+        heard.append((parts.trainer.engine, parts.is_scheduled))
+        return build_step(parts)
 
-    monkeypatch.setattr("mnist_ff.commands.lr_find.build_steps", building)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
     for engine in ("auto", "eager"):
         words = ("data=mnist_5k", "model.hidden=[8]", f"trainer.engine={engine}", "--steps", "10")
         assert mnist_ff("lr-find", *words)[0] in (0, 1)
@@ -132,21 +132,21 @@ class Parabola:
 
     def __init__(self) -> None:
         self.weight = torch.nn.Parameter(torch.ones(()))
-        self.optimizer = torch.optim.SGD([self.weight], lr=1.0)
         self.heard: list[float] = []
 
-    def __call__(self, rows: torch.Tensor, stopped: Callable[[], object] = lambda: None) -> torch.Tensor:
-        loss = self.weight**2 / 2
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.heard.append(self.optimizer.param_groups[0]["lr"])
-        return torch.tensor([[float(loss.detach()), 0.0]])
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = lambda: None, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
+        loss = self.weight.detach() ** 2 / 2
+        (rate,) = rates
+        self.weight.data.mul_(1 - rate)
+        self.heard.append(rate)
+        return torch.tensor([[float(loss), 0.0]])
 
 
 def test_each_batch_has_its_own_rate_and_an_explosion_ends_it() -> None:
     step, tried = Parabola(), rates(0.001, 100, 200)
-    losses = try_rates(step, step.optimizer, lambda epoch: torch.arange(30), 10, tried, lambda: None)
+    losses = try_rates(step, lambda epoch: torch.arange(30), 10, tried, lambda: None)
     assert step.heard == tried[: len(step.heard)]
     weight, expected = 1.0, []
     for rate in tried[: len(losses)]:  # each step multiplies w by 1 - rate
@@ -157,7 +157,7 @@ def test_each_batch_has_its_own_rate_and_an_explosion_ends_it() -> None:
     assert smoothed[-1] > EXPLODED * min(smoothed)
     assert max(smoothed[:-1]) <= EXPLODED * smoothed[0]
     assert 2 < tried[len(losses) - 1] < 100
-    asked = try_rates(Parabola(), step.optimizer, lambda epoch: torch.arange(30), 10, tried, lambda: "stop")
+    asked = try_rates(Parabola(), lambda epoch: torch.arange(30), 10, tried, lambda: "stop")
     assert len(asked) == 1
 
 

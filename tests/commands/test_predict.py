@@ -25,7 +25,7 @@ EACH = 50
 
 
 @pytest.mark.slow
-def test_nine_of_ten_photographs_are_read(trained_run: Path, mnist_ff: Command) -> None:
+def test_nine_of_ten_photographs_are_read(five_epochs: Path, mnist_ff: Command) -> None:
     """500 of them: 50 with each kind of disturbance, and 50 with all at once."""
     labels = mnist_test_labels()
     folder = Path("photographs")
@@ -33,7 +33,7 @@ def test_nine_of_ten_photographs_are_read(trained_run: Path, mnist_ff: Command) 
     taken = photographs(mnist_test_images(), KINDS, EACH, seed=1)
     for number, (_, _, file) in enumerate(taken):
         (folder / f"{number:03}.jpg").write_bytes(file)
-    code, out, err = mnist_ff("predict", str(trained_run), str(folder), "--json")
+    code, out, err = mnist_ff("predict", str(five_epochs), str(folder), "--json")
     answers = {int(Path(entry["image"]).stem): entry["answer"] for entry in json.loads(out)}
     assert code == (2 if err else 0)
     right = Counter(kind for number, (kind, row, _) in enumerate(taken) if answers.get(number) == labels[row])
@@ -44,10 +44,10 @@ def test_nine_of_ten_photographs_are_read(trained_run: Path, mnist_ff: Command) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SURROUNDINGS)
-def test_boxes_edges_and_borders_are_no_ink(kind: str, trained_run: Path, real_mnist: Path) -> None:
+def test_boxes_edges_and_borders_are_no_ink(kind: str, five_epochs: Path, real_mnist: Path) -> None:
     """Of 40 digits, at most two fewer than without anything around them."""
     rows = rows_of(seed=1)
-    assert right_in(trained_run, kind, rows, seed=1) >= right_by_number(trained_run, rows) - 2
+    assert right_in(five_epochs, kind, rows, seed=1) >= right_by_number(five_epochs, rows) - 2
 
 
 def test_an_untouched_digit_gives_what_its_number_gives(trained_run: Path, mnist_ff: Command) -> None:

@@ -14,7 +14,7 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import Config
 from mnist_ff.runs.directory import Run
-from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, README, name_of, refuse_others, rows_in, with_row
+from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, RESULTS, name_of, refuse_others, rows_in, with_row
 from tests.support.commands import Command
 
 TINY = ["data=mnist_5k", "trainer.epochs=1", "model.hidden=[16]", "trainer.plots=false", "trainer.threads=1"]
@@ -58,7 +58,7 @@ def test_another_trial_or_teacher_has_another_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for head in (HEAD, GPU_HEAD) for line in rows_in(README.read_text(), head).values()]
+    "line", [line for head in (HEAD, GPU_HEAD) for line in rows_in(RESULTS.read_text(), head).values()]
 )
 def test_an_experiments_file_says_what_its_rows_say(line: str) -> None:
     _, _, accuracy, std, n, *_ = (cell.strip() for cell in line.split("|"))
@@ -66,12 +66,12 @@ def test_an_experiments_file_says_what_its_rows_say(line: str) -> None:
     assert f"{accuracy.rstrip('%')} % +- {std} (std, n = {n}, seeds {FIRST_SEED} to {FIRST_SEED + int(n) - 1})" in head
 
 
-def test_a_row_goes_into_the_readme_as_it_was_written() -> None:
+def test_a_row_goes_into_the_results_as_written() -> None:
     text = f"before\n\n{HEAD}| `clean` | 1 |\n| `fashion` | 2 |\n\nafter\n"
     text = with_row(with_row(text, HEAD, "fashion", "| `fashion` | 3 |"), HEAD, "speedrun", "| `speedrun` | 4 |")
     assert text == f"before\n\n{HEAD}| `speedrun` | 4 |\n| `clean` | 1 |\n| `fashion` | 3 |\n\nafter\n"
     assert with_row(f"{HEAD}\nafter\n\nmore", HEAD, "clean", "| `clean` |") == f"{HEAD}| `clean` |\n\nafter\n\nmore"
-    assert [README.read_text().count(head) for head in (HEAD, CHECK_HEAD, GPU_HEAD)] == [1, 1, 1]
+    assert [RESULTS.read_text().count(head) for head in (HEAD, CHECK_HEAD, GPU_HEAD)] == [1, 1, 1]
     assert sorted(ORDER) == experiments()
 
 

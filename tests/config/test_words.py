@@ -18,13 +18,12 @@ from mnist_ff.config.checks import check_float32
 from mnist_ff.config.compose import Composer, compose, with_texts_kept
 from mnist_ff.config.convert import config_from, config_to_dict, flat
 from mnist_ff.config.keys import leaves
-from mnist_ff.config.paths import absolute, expanded, give_user_a_name
+from mnist_ff.config.paths import absolute, expanded, give_user_a_name, output_directory, user_folder
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml, to_yaml
 from mnist_ff.data.catalog import cache_root
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.directory import Run, check_saved, output_directory
-from mnist_ff.runs.places import user_folder
+from mnist_ff.runs.directory import Run, check_saved
 
 Command = Callable[..., tuple[int, str, str]]
 Q5 = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false"]
@@ -319,7 +318,7 @@ def test_a_folder_is_asked_for_where_there_is_no_home(monkeypatch: pytest.Monkey
         expanded("data.root", "~/x")
     monkeypatch.setenv("HOME", "~")  # as a badly quoted line leaves it
     with pytest.raises(ConfigError, match="has no home folder"):
-        user_folder()
+        user_folder("state", "the key")
     monkeypatch.setenv("LOGNAME", "")  # so that what is set is taken back
     give_user_a_name()
     assert os.environ["LOGNAME"] == f"uid{os.getuid()}"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mnist_ff.config.compose import compose
 from mnist_ff.data.augment import Augment, build_augment
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.models.mlp import build_model
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import WORDS
 from tests.support.steps import CPU, assert_close, both
@@ -27,7 +27,7 @@ COUNT = 3
 
 
 def built(*words: str, seed: int = 0) -> Augment:
-    augment = build_augment(compose(words).augment, seed, CPU)
+    augment = build_augment(make_config(*words).augment, seed, CPU)
     assert augment is not None
     return augment
 
@@ -127,7 +127,7 @@ def test_nothing_moves_where_all_amounts_are_zero() -> None:
     words = [f"augment.{key}=0" for key in ("rotation", "scale", "shear", "shift", "alpha")]
     pictures = images()
     torch.testing.assert_close(built("augment=both", *words)(pictures), pictures, atol=1e-5, rtol=0)
-    assert build_augment(compose().augment, 0, CPU) is None
+    assert build_augment(make_config().augment, 0, CPU) is None
 
 
 def test_a_sigma_of_four_moves_a_pixel_as_its_file_says() -> None:
@@ -155,11 +155,11 @@ def test_the_fused_step_sees_the_same_images_as_the_eager_one(name: str) -> None
     split = make_split(300)
     results = []
     for engine in ("eager", "fused"):
-        config = compose([f"augment={name}", "model.hidden=[16]", "trainer.batch_size=64"])
+        config = make_config(f"augment={name}", "model.hidden=[16]", "trainer.batch_size=64")
         model = build_model(config.model, 0, CPU)
         augment = build_augment(config.augment, 0, CPU)
         trainer = replace(config.trainer, engine=engine)
-        step, _ = build_steps(model, config.optimizer, trainer, split, CPU, augment=augment)
+        step, _ = build_step(StepParts(model, config.optimizer, trainer, split, augment=augment))
         results.append((torch.cat([step(torch.arange(300)) for _ in range(3)]), model))
     assert_close(results, 1e-5)
     assert (results[0][0] - both(split, "model.hidden=[16]", epochs=3)[0][0]).abs().max() > 1e-3

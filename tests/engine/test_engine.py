@@ -15,14 +15,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.data.load import Data, Split
+from mnist_ff.engine.build import StepParts, build_step, training_state
+from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
-from mnist_ff.engine.steps import EagerBatch, GraphSteps, Step, Steps, build_steps, capture_cuda, training_state
+from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.models.mlp import MLP, build_model
-from mnist_ff.optim.optimizer import BUILDERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import OPTIMIZERS as PARTS
+from mnist_ff.optim.optimizers import build_optimizer, set_rate
 from mnist_ff.training.lr_range import try_rates
 from tests.support.commands import Command, only_run
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.steps import CPU, assert_close, both, fake_capture
 
@@ -74,7 +78,7 @@ def test_bf16_products_stay_near_fp32_and_the_weights_are_fp32() -> None:
 def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all outputs at one, what is left of them is the mask: its bits equal those of model.Dropout."""
     for precision in (torch.float32, torch.bfloat16):
-        config = compose(["model.hidden=[37,21]", "model.dropout=0.3"])
+        config = make_config("model.hidden=[37,21]", "model.dropout=0.3")
         model = build_model(config.model, 0, CPU)
         for layer in model.layers:
             torch.nn.init.zeros_(layer.weight)
@@ -83,7 +87,7 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
         split = make_split(64)
         optimizer = build_optimizer(config.optimizer, [flat.whole])
         monkeypatch.setattr(optimizer, "update", lambda: None)
-        batch = FusedBatch(model, flat, optimizer, split, precision)
+        batch = FusedBatch(model, flat, optimizer, split, StepOptions(precision))
         twin = build_model(config.model, 0, CPU).dropout
         for _ in range(3):
             batch(torch.arange(64), split.labels, torch.zeros(64, 10))
@@ -99,19 +103,19 @@ def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
     split = make_split(600)
     words = [f"optimizer={optimizer}", "model.hidden=[32,16]", "trainer.batch_size=64"]
     words += ["optimizer.momentum=0.9"] if optimizer == "sgd" else []
-    config = compose(words)
+    config = make_config(*words)
     results = []
     calls: list[str] = []
     for graph in (False, True):
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        batch = FusedBatch(model, flat, opt, split)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture(calls))
+            step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng]), fake_capture(calls))
         rows = torch.randperm(600, generator=torch.Generator().manual_seed(1))
         figures = torch.cat([step(rows[:256]), step(rows[256:448]), step(rows[448:]), step(rows)])
         results.append((figures, flat.whole.detach().clone(), model.dropout.rng.get_state()))
@@ -142,7 +146,7 @@ def state_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
 def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]) -> None:
     """Its first values are torch's own: updates that begin with them equal updates that begin with none."""
-    config = compose([f"optimizer={words[0]}", *words[1:]]).optimizer
+    config = make_config(f"optimizer={words[0]}", *words[1:]).optimizer
     results = []
     for given in (True, False):
         parameter = torch.nn.Parameter(torch.linspace(-1, 1, 5))
@@ -159,23 +163,23 @@ def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]
 
 
 def test_every_optimizer_is_tried_here() -> None:
-    assert {words[0] for words in OPTIMIZERS} == set(BUILDERS)
+    assert {words[0] for words in OPTIMIZERS} == set(PARTS)
 
 
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
 def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> None:
     split = make_split(64)
-    config = compose([f"optimizer={words[0]}", *words[1:], "model.hidden=[8]"])
+    config = make_config(f"optimizer={words[0]}", *words[1:], "model.hidden=[8]")
     model = build_model(config.model, 0, CPU)
     flat = FlatParameters(model)
     opt = build_optimizer(config.optimizer, [flat.whole])
     for value in state_of(opt):
         opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
-    batch = FusedBatch(model, flat, opt, split, torch.float32)
+    batch = FusedBatch(model, flat, opt, split)
     before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
     state = lambda: training_state([flat.whole], opt)  # noqa: E731
     assert model.dropout.rng is not None
-    GraphSteps(batch, split, 32, state, [model.dropout.rng], fake_capture([])).prepare(64)
+    GraphSteps(batch, split, 32, GraphState(state, [model.dropout.rng]), fake_capture([])).prepare(64)
     after = {"weights": flat.whole.detach(), **state_of(opt)}
     assert after.keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
@@ -188,10 +192,11 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
                 self.state[parameter].setdefault("power", torch.ones(()))
 
     split = make_split(64)
-    model = build_model(compose(["model.hidden=[8]"]).model, 0, CPU)
+    model = build_model(make_config("model.hidden=[8]").model, 0, CPU)
     opt = Late(model.parameters(), lr=0.1)
-    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
-    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    batch = EagerBatch(model, opt, split)
+    state = GraphState(lambda: training_state(list(model.parameters()), opt))
+    step = GraphSteps(batch, split, 64, state, fake_capture([]))
     with pytest.raises(RuntimeError, match="whole state before its first update"):
         step(torch.arange(64))
 
@@ -199,20 +204,20 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
 def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
     split, figures = make_split(256), []
     for graph in (False, True):
-        config = compose(["model.hidden=[8]"])
+        config = make_config("model.hidden=[8]")
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        batch = FusedBatch(model, flat, opt, split)
         step: Step = Steps(batch, split, 64, opt)
         if graph:
             rate = torch.tensor([config.optimizer.lr])
             set_rate(opt, rate[0])
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
             assert model.dropout.rng is not None
-            step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+            step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))
         tried = [1e-4, 1e-3, 1e-2, 1e-1]
-        figures.append(try_rates(step, opt, lambda epoch: torch.arange(256), 64, tried, lambda: None))
+        figures.append(try_rates(step, lambda epoch: torch.arange(256), 64, tried, lambda: None))
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
     assert len(set(figures[0])) == 4
 
@@ -239,12 +244,12 @@ def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
     for graph in (False, True):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(784, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
-        opt = build_optimizer(compose([]).optimizer, model.parameters())
-        batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
+        opt = build_optimizer(make_config().optimizer, model.parameters())
+        batch = EagerBatch(model, opt, split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda m=model, o=opt: training_state([*m.parameters(), *m.buffers()], o)  # noqa: E731
-            step = GraphSteps(batch, split, 64, state, [], fake_capture([]))
+            step = GraphSteps(batch, split, 64, GraphState(state), fake_capture([]))
         results.append((step(torch.arange(128)), model.state_dict()))
     assert torch.equal(results[0][0], results[1][0])
     assert all(torch.equal(value, results[1][1][name]) for name, value in results[0][1].items())
@@ -254,15 +259,15 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     for graph in (False, True):
-        config = compose(["model.hidden=[8]"])
+        config = make_config("model.hidden=[8]")
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split, torch.float32)
+        batch = FusedBatch(model, flat, opt, split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            step = GraphSteps(batch, split, 64, state, [], fake_capture([]))
+            step = GraphSteps(batch, split, 64, GraphState(state), fake_capture([]))
         answers = iter([None, None, "stop"])
         # this graph trains five batches before it is asked
         assert len(step(torch.arange(600), lambda answers=answers: next(answers))) == (7 if graph else 3)
@@ -271,18 +276,19 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop_torch"])
 def test_optimizers_are_built_capturable_for_a_graph(name: str) -> None:
     parameter = torch.nn.Parameter(torch.ones(3))
-    config = compose([f"optimizer={name}"]).optimizer
+    config = make_config(f"optimizer={name}").optimizer
     assert build_optimizer(config, [parameter], capturable=True).param_groups[0]["capturable"] is True
     assert build_optimizer(config, [parameter]).param_groups[0]["capturable"] is False
 
 
 def test_figures_of_one_chunk_outlive_the_next() -> None:
     split = make_split(128)
-    config = compose(["model.hidden=[8]"])
+    config = make_config("model.hidden=[8]")
     model = build_model(config.model, 0, CPU)
     opt = build_optimizer(config.optimizer, model.parameters())
-    batch = EagerBatch(model, opt, split, torch.float32, compiled=False)
-    step = GraphSteps(batch, split, 64, lambda: training_state(list(model.parameters()), opt), [], fake_capture([]))
+    batch = EagerBatch(model, opt, split)
+    state = GraphState(lambda: training_state(list(model.parameters()), opt))
+    step = GraphSteps(batch, split, 64, state, fake_capture([]))
     first = step(torch.arange(128))
     kept = first.clone()
     step(torch.arange(128))
@@ -344,10 +350,10 @@ def _few_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cuda_steps(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP]:
     device = torch.device("cuda")
-    config = compose(["model.hidden=[32,16]", "trainer.batch_size=64", *overrides])
+    config = make_config("model.hidden=[32,16]", "trainer.batch_size=64", *overrides)
     model = build_model(config.model, 0, device)
     trainer = replace(config.trainer, engine=engine)
-    return build_steps(model, config.optimizer, trainer, split.to(device), device)[0], model
+    return build_step(StepParts(model, config.optimizer, trainer, split.to(device)))[0], model
 
 
 @pytest.mark.usefixtures("_few_together")
@@ -388,7 +394,7 @@ def test_masks_differ_between_replays_at_the_right_rate() -> None:
 def test_data_is_shared_by_jobs_of_one_process(small_data: Data, real_mnist: Path) -> None:
     from mnist_ff.data.load import load_data
 
-    config = compose().data
+    config = make_config().data
     load_data(config, 0)  # fetches, where no test did before
     first, second = load_data(config, 0), load_data(config, 1)
     assert first.train.images.data_ptr() == second.train.images.data_ptr()

@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import ModelConfig
 from mnist_ff.models.mlp import Dropout, build_model, count_parameters
+from tests.support.configs import make_config
 
 CPU = torch.device("cpu")
 
 
 def model_config(*overrides: str) -> ModelConfig:
-    return compose(overrides).model
+    return make_config(*overrides).model
 
 
 def test_the_tutorials_network_has_545810_parameters() -> None:

@@ -16,14 +16,14 @@ from torch.nn.modules import module as torch_modules
 from torch.nn.utils import parametrizations, prune
 
 import mnist_ff
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
-from mnist_ff.engine.steps import build_steps, choose_engine
+from mnist_ff.engine.build import StepParts, build_step, choose_engine
 from mnist_ff.errors import ConfigError
 from mnist_ff.models import mlp as models
 from mnist_ff.models.mlp import MLP, Dropout, build_model
 from mnist_ff.models.plain import why_not_plain
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ Change = Callable[[MLP], Any]
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return compose(["model.hidden=[8,8]", "trainer.batch_size=32"])
+    return make_config("model.hidden=[8,8]", "trainer.batch_size=32")
 
 
 class Own(MLP):
@@ -173,13 +173,13 @@ WRAPPERS: dict[str, Callable[[MLP], nn.Module]] = {
 
 
 def assert_eager(model: nn.Module, config: Config) -> None:
-    assert choose_engine(model, config.trainer, CPU) == "eager"
+    assert choose_engine(model, config.trainer, CPU, "rmsprop") == "eager"
     with pytest.raises(ConfigError, match=r"^trainer.engine=fused: is for the built-in network as it is, and here .+"):
-        choose_engine(model, replace(config.trainer, engine="fused"), CPU)
+        choose_engine(model, replace(config.trainer, engine="fused"), CPU, "rmsprop")
     cuda = torch.device("cuda")  # nothing is computed there
-    assert choose_engine(model, config.trainer, cuda) == "eager"
+    assert choose_engine(model, config.trainer, cuda, "rmsprop") == "eager"
     with pytest.raises(ConfigError, match=r"^trainer.engine=graph: is for the built-in network as it is, and here .+"):
-        choose_engine(model, replace(config.trainer, engine="graph"), cuda)
+        choose_engine(model, replace(config.trainer, engine="graph"), cuda, "rmsprop")
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -239,10 +239,10 @@ def test_a_plain_network_has_the_fast_step_and_the_same_losses(change: Change, d
         torch.manual_seed(0)
         model = copy.deepcopy(build_model(replace(config.model, dropout=dropout), 0, CPU))
         change(model)
-        assert choose_engine(model, config.trainer, CPU) == "fused"
-        step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
+        assert choose_engine(model, config.trainer, CPU, "rmsprop") == "fused"
+        step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
         figures.append(step(torch.arange(96)))
-        assert choose_engine(model, config.trainer, CPU) == "fused", "still the same one when it trains"
+        assert choose_engine(model, config.trainer, CPU, "rmsprop") == "fused", "still the same one when it trains"
     torch.testing.assert_close(figures[0], figures[1], atol=1e-5, rtol=1e-4)
 
 
@@ -256,7 +256,7 @@ def test_a_changed_network_trains_as_with_the_eager_step(change: str, config: Co
         torch.manual_seed(0)
         model = build_model(config.model, 0, CPU)
         CHANGES[change](model)
-        step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
+        step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
         results.append([step(torch.arange(96)), *model.state_dict().values()])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 

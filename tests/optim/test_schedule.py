@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_ff.config.compose import compose
+from mnist_ff.engine.build import StepParts, build_step, choose_engine, training_state
 from mnist_ff.engine.fused import FlatParameters, FusedBatch
-from mnist_ff.engine.steps import GraphSteps, build_steps, choose_engine, training_state
+from mnist_ff.engine.graph import GraphState, GraphSteps
+from mnist_ff.engine.step import Steps
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
 from tests.support.steps import CPU, fake_capture
@@ -26,7 +28,7 @@ LINEAR = ["schedule=linear", "schedule.warmup=5"]
 
 
 def rates(*words: str, steps: int = 100) -> list[float]:
-    config = compose(words).schedule
+    config = make_config(*words).schedule
     return [learning_rate(config, 0.5, step, steps) for step in range(steps)]
 
 
@@ -80,7 +82,7 @@ def written(path: str) -> list[float]:
 def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> None:
     words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
     assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
-    config = compose([*words]).schedule
+    config = make_config(*words).schedule
     expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
     assert written("whole") == pytest.approx(expected, rel=1e-8)
     assert mnist_ff("train", *WORDS, *words[2:], "hydra.run.dir=constant")[0] == 0
@@ -108,26 +110,26 @@ def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
     assert "schedule.warmup=48: must be below 48" in err
 
 
-@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
 def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
-    split, config = make_split(600), compose([f"optimizer={optimizer}", "model.hidden=[32,16]"])
+    split, config = make_split(600), make_config(f"optimizer={optimizer}", "model.hidden=[32,16]")
     weights = ["optimizer.weight_decay=0.1"]
-    config = compose([f"optimizer={optimizer}", "model.hidden=[32,16]", *weights])
+    config = make_config(f"optimizer={optimizer}", "model.hidden=[32,16]", *weights)
     results = []
     course = [0.01 / (1 + step) for step in range(30)]
     for graph in (False, True):
         model = build_model(config.model, 0, CPU)
         trainer = replace(config.trainer, batch_size=64, engine="fused")
-        step, opt = build_steps(model, config.optimizer, trainer, split, CPU, moving_rate=True)
+        step, opt = build_step(StepParts(model, config.optimizer, trainer, split, is_scheduled=True))
         if graph:
             flat = FlatParameters(model)
             opt = build_optimizer(config.optimizer, [flat.whole])
             rate = torch.full((1,), 0.5)
             set_rate(opt, rate[0])
-            batch = FusedBatch(model, flat, opt, split, torch.float32)
+            batch = FusedBatch(model, flat, opt, split)
             assert model.dropout.rng is not None
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            graph_step = GraphSteps(batch, split, 64, state, [model.dropout.rng], fake_capture([]), rate)
+            graph_step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))
             step = graph_step
             graph_step.prepare(600)
             assert rate == 0.5, "warming up leaves the rate as it was"
@@ -140,29 +142,26 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
 
 
 def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> None:
-    model, cuda = build_model(compose().model, 0, CPU), torch.device("cuda")
-    trainer = compose().trainer
+    model, cuda = build_model(make_config().model, 0, CPU), torch.device("cuda")
+    trainer = make_config().trainer
     assert choose_engine(model, trainer, cuda, "sgd") == "graph"
-    assert choose_engine(model, trainer, cuda, "sgd", moving_rate=True) == "fused"
-    assert choose_engine(model, trainer, cuda, "adamw", moving_rate=True) == "graph"
+    assert choose_engine(model, trainer, cuda, "sgd", is_scheduled=True) == "fused"
+    assert choose_engine(model, trainer, cuda, "adamw", is_scheduled=True) == "graph"
     with pytest.raises(ConfigError, match="optimizer=sgd cannot change its rate in a CUDA graph"):
-        choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", moving_rate=True)
+        choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", is_scheduled=True)
 
 
 def test_a_weight_that_is_not_finite_is_told_with_its_batchs_rate(
     mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def building(model: Any, *given: Any, **named: Any) -> Any:
-        step, optimizer = build_steps(model, *given, **named)
+    def spoiling(steps: Steps, *rows: Any) -> Any:
+        figures = trained(steps, *rows)
+        assert steps._optimizer is not None
+        steps._optimizer.param_groups[0]["params"][0].data.fill_(math.inf)
+        return figures
 
-        def spoiling(*rows: Any) -> Any:
-            figures = step(*rows)
-            model.layers[0].bias.data.fill_(math.inf)
-            return figures
-
-        return spoiling, optimizer
-
-    monkeypatch.setattr("mnist_ff.session.session.build_steps", building)
+    trained = Steps.__call__
+    monkeypatch.setattr(Steps, "__call__", spoiling)
     words = ["data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1", "trainer.batch_size=100"]
     words += ["schedule=linear", "schedule.final=0", "optimizer.lr=0.004", "trainer.checkpoint_every=11"]
     code, _, err = mnist_ff("train", *words)

@@ -18,7 +18,6 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from mnist_ff.cli import COMMANDS
-from mnist_ff.config.compose import compose
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
 from mnist_ff.report import sweep_page
@@ -28,10 +27,12 @@ from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import class_rows, confusion, read_answers
 from mnist_ff.report.run_page import _difference, run_page
-from mnist_ff.runs.directory import BATCH_COLUMNS, EPOCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.training.evaluation import Evaluation
 from tests.support.commands import Command, only_run
+from tests.support.configs import make_config
 from tests.support.sweep_maker import make_sweep
 
 QUICK = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu")
@@ -241,19 +242,17 @@ def test_mistakes_are_kept_by_turns_and_the_doubtful_right_ones_too(
 
 
 def test_the_config_is_shown_as_what_was_chosen() -> None:
-    assert differences(compose([])) == []
+    assert differences(make_config()) == []
     found = {
         one.key: (one.value, one.default)
         for one in differences(
-            compose(
-                [
-                    "optimizer=adam",
-                    "optimizer.beta1=0.8",
-                    "data=mnist_5k",
-                    "model.hidden=[64,10]",
-                    "seed=3",
-                    "trainer.threads=1",
-                ]
+            make_config(
+                "optimizer=adam",
+                "optimizer.beta1=0.8",
+                "data=mnist_5k",
+                "model.hidden=[64,10]",
+                "seed=3",
+                "trainer.threads=1",
             )
         )
     }
@@ -280,7 +279,7 @@ def test_a_very_long_run_still_makes_a_page_of_four_megabytes(copied: Run) -> No
     epochs = epoch_curves(copied)
     assert epochs is not None
     assert epochs["columns"]["epoch"][-1] == 9_999
-    config = compose(["data=mnist_5k", "model.hidden=[1190]"])
+    config = make_config("data=mnist_5k", "model.hidden=[1190]")
     copied.file("config.yaml").write_text(to_yaml(config))
     rng = np.random.default_rng(0)
     shapes = {
@@ -322,11 +321,11 @@ def test_no_more_training_images_are_scored_than_there_are(quick: Path, mnist_ff
 
 
 def test_what_a_batch_has_and_a_test_image_has_not_is_said() -> None:
-    said = _difference(compose(["experiment=augmented"]), None)
+    said = _difference(make_config("experiment=augmented"), None)
     assert "with images changed by augment=both and weights that still change: its loss is higher" in said
-    said = _difference(compose(["experiment=clean"]), None)
+    said = _difference(make_config("experiment=clean"), None)
     assert "15 % of the hidden units switched off and 5 % of the pixels switched off and weights" in said
-    assert "answered by the average of its weights after" in _difference(compose(["trainer.ema=0.9"]), None)
+    assert "answered by the average of its weights after" in _difference(make_config("trainer.ema=0.9"), None)
 
 
 def accuracy(values: Any) -> float:
@@ -409,6 +408,6 @@ def test_the_known_wrong_labels_are_those_of_the_published_list(real_mnist: Path
     """The labels that were given, as published with the raters' votes: the rows are counted as theirs are."""
     given = {947: 8, 1621: 0, 1901: 9, 2130: 4, 2462: 2, 2597: 5, 2654: 6, 3520: 6, 3558: 5}
     given |= {5937: 5, 6651: 0, 6783: 1, 8527: 4, 9679: 6, 9729: 5}
-    labels = load_data(compose([]).data, 0).test.labels
+    labels = load_data(make_config().data, 0).test.labels
     assert {row: int(labels[row]) for row in MISLABELLED} == given
     assert not any(digit == given[row] for row, digit in MISLABELLED.items())

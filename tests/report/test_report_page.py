@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.errors import BadRunError
@@ -22,11 +21,13 @@ from mnist_ff.images.centre import SIDE, centred
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
-from mnist_ff.runs.directory import BATCH_COLUMNS, Run
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.tables import BATCH_COLUMNS
 from mnist_ff.training.checkpoint import load_weights, save_weights
 from mnist_ff.training.evaluation import evaluate
 from tests.support.browser import Browser
 from tests.support.commands import MARKUP
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.sweep_maker import make_sweep
 
@@ -56,8 +57,8 @@ THREE += [(178, 215), (140, 235), (105, 225), (85, 200)]
 
 
 @pytest.fixture
-def page(browser: Browser, reported: Path) -> Browser:
-    browser.open(reported / "report.html")
+def page(browser: Browser, trained_run: Path) -> Browser:
+    browser.open(trained_run / "report.html")
     return browser
 
 
@@ -78,13 +79,13 @@ def sees_what_predict_would(page: Browser) -> np.ndarray:
     return made
 
 
-def test_the_pages_network_answers_as_the_model(page: Browser, reported: Path, real_mnist: Path) -> None:
+def test_the_pages_network_answers_as_the_model(page: Browser, trained_run: Path, real_mnist: Path) -> None:
     """200 test images: each probability within 2e-3, the same answer, though the page has float16 weights."""
-    run = Run(reported)
+    run = Run(trained_run)
     config = run.config()
     images = load_data(config.data, 0).test.images[:200]
     found = np.array(page.js(ANSWERS, encoded(images.numpy())))
-    kept = load_file(reported / "predictions.safetensors")
+    kept = load_file(trained_run / "predictions.safetensors")
     assert np.abs(found - kept["probabilities"][:200]).max() < 2e-3
     assert (found.argmax(1) == kept["answers"][:200]).all()
     assert page.problems() == []
@@ -108,7 +109,7 @@ def test_every_activation_and_depth(activation: str, browser: Browser, tmp_path:
 
 def made_run(path: Path, activation: str, hidden: list[int], scale: float = 1.5) -> Run:
     """A run directory with a config, random weights and the report of these."""
-    values = config_to_dict(compose(["data=mnist_5k"]))
+    values = config_to_dict(make_config("data=mnist_5k"))
     values["model"] |= {"activation": activation, "hidden": hidden}
     config = config_from(values)
     path.mkdir()
@@ -123,13 +124,13 @@ def made_run(path: Path, activation: str, hidden: list[int], scale: float = 1.5)
     return run
 
 
-def test_the_page_prepares_a_drawing_as_predict_does(page: Browser, real_mnist: Path, reported: Path) -> None:
+def test_the_page_prepares_a_drawing_as_predict_does(page: Browser, real_mnist: Path, trained_run: Path) -> None:
     """Pixel for pixel: noise of many shapes, blocks whose means lie between two greys, real digits at many sizes."""
     rng = np.random.default_rng(0)
     inks = [rng.integers(0, 256, rng.integers(1, 120, 2)) * (rng.random() < 0.7) for _ in range(60)]
     inks += [rng.integers(0, 2, rng.integers(1, 60, 2)) * int(rng.integers(1, 256)) for _ in range(40)]
     inks += [np.kron(rng.integers(0, 256, (20, 20)), np.ones((2, 2))) + rng.integers(0, 2, (40, 40)) for _ in range(20)]
-    images = load_data(Run(reported).config().data, 0).test.images[:40].numpy()
+    images = load_data(Run(trained_run).config().data, 0).test.images[:40].numpy()
     inks += [np.kron(image, np.ones((size, size))) for size, image in zip([1, 2, 3, 5] * 10, images, strict=True)]
     for ink in inks:
         ink = np.clip(ink, 0, 255).astype(np.uint8)
@@ -215,9 +216,9 @@ return [box.x, box.y];
 """
 
 
-def test_a_digit_drawn_with_a_finger_on_a_phone(browser: Browser, reported: Path) -> None:
+def test_a_digit_drawn_with_a_finger_on_a_phone(browser: Browser, trained_run: Path) -> None:
     """Two strokes; undo takes the last, clear all; the page does not scroll away under the finger."""
-    browser.open(reported / "report.html", 390)
+    browser.open(trained_run / "report.html", 390)
     browser.frame(390, 800, mobile=True)
     box = browser.js(
         "const pad = document.getElementById('pad'); pad.scrollIntoView(); return pad.getBoundingClientRect()"
@@ -258,11 +259,11 @@ def test_a_digit_drawn_with_the_keyboard(page: Browser) -> None:
     assert page.js(live) == ["polite", "polite"]
 
 
-def test_no_request_leaves_the_page_and_none_could(page: Browser, reported: Path) -> None:
+def test_no_request_leaves_the_page_and_none_could(page: Browser, trained_run: Path) -> None:
     page.js("for (const button of document.querySelectorAll('button')) button.click()")
     page.js("for (const one of document.querySelectorAll('details')) one.open = true")
     page.driver.execute_async_script(NEXT_FRAMES)
-    own = (reported / "report.html").resolve().as_uri()
+    own = (trained_run / "report.html").resolve().as_uri()
     assert {url for url in page.requests() if not url.startswith("data:")} == {own}
     assert page.problems() == []
     assert page.driver.execute_async_script(SENDING) == "TypeError"
@@ -280,9 +281,9 @@ def test_markup_in_a_name_stays_text(page: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [280, 320, 390, 1200])
-def test_it_fits_and_can_be_read(browser: Browser, reported: Path, width: int, scheme: str) -> None:
+def test_it_fits_and_can_be_read(browser: Browser, trained_run: Path, width: int, scheme: str) -> None:
     """No sideways scrolling; text stands out from its ground by WCAG's 4.5 to 1."""
-    browser.open(reported / "report.html", width, 800, scheme)
+    browser.open(trained_run / "report.html", width, 800, scheme)
     browser.js("for (const one of document.querySelectorAll('details')) one.open = true")
     assert browser.js("return document.documentElement.scrollWidth") <= width
     for where in ("h1", ".lead", ".hint", ".tiles dt", ".status", "nav a", ".known", "#bars span", ".plot text", "pre"):
@@ -329,8 +330,8 @@ def contrast(one: list[int], other: list[int]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_it_prints_on_white_paper(browser: Browser, reported: Path) -> None:
-    browser.open(reported / "report.html", 1200, 900, "dark")
+def test_it_prints_on_white_paper(browser: Browser, trained_run: Path) -> None:
+    browser.open(trained_run / "report.html", 1200, 900, "dark")
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
     assert browser.js(COLOURS, "h1") == [[0, 0, 0], [255, 255, 255]]
@@ -369,8 +370,8 @@ def reading(page: Browser, chart: str = "loss-chart") -> str:
     return text
 
 
-def test_the_exact_loss_under_the_pointer(page: Browser, reported: Path) -> None:
-    with (reported / "batches.csv").open() as file:
+def test_the_exact_loss_under_the_pointer(page: Browser, trained_run: Path) -> None:
+    with (trained_run / "batches.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     box = box_of(page, "loss-chart")
     for share in (0.3, 0.5, 0.77):
@@ -390,9 +391,9 @@ def exact(value: float) -> str:
     return np.format_float_positional(float(f"{value:.9g}"), trim="-")
 
 
-def test_a_mean_of_batches_is_called_one(browser: Browser, reported: Path) -> None:
+def test_a_mean_of_batches_is_called_one(browser: Browser, trained_run: Path) -> None:
     """The last point of 20 batches by sixes is of two."""
-    browser.open(reported / "report.html")
+    browser.open(trained_run / "report.html")
     assert browser.js("return [upTo(6, 6), upTo(18, 6), upTo(20, 6), upTo(7, 1)]") == [
         "mean of 6 batches up to batch 6", "mean of 6 batches up to batch 18", "mean of 2 batches up to batch 20",
         "batch 7",
@@ -455,11 +456,11 @@ def test_zoom_by_dragging_wheel_keys_and_buttons(page: Browser) -> None:
     assert page.problems() == []
 
 
-def test_a_chart_is_read_by_arrow_keys_and_pinched(browser: Browser, reported: Path) -> None:
+def test_a_chart_is_read_by_arrow_keys_and_pinched(browser: Browser, trained_run: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    browser.open(reported / "report.html", 390)
+    browser.open(trained_run / "report.html", 390)
     browser.frame(390, 800, mobile=True)
     box, whole = box_of(browser, "loss-chart"), ticks(browser)
     middle, y = box["x"] + box["width"] / 2, box["y"] + 100
@@ -494,11 +495,11 @@ def test_smoothing_can_be_changed(page: Browser) -> None:
     assert after[1] != before[1]
 
 
-def test_a_click_on_a_cell_shows_its_images(page: Browser, reported: Path, real_mnist: Path) -> None:
+def test_a_click_on_a_cell_shows_its_images(page: Browser, trained_run: Path, real_mnist: Path) -> None:
     from selenium.webdriver.common.by import By
 
-    images = load_data(Run(reported).config().data, 0).test.images.numpy()
-    kept = load_file(reported / "predictions.safetensors")
+    images = load_data(Run(trained_run).config().data, 0).test.images.numpy()
+    kept = load_file(trained_run / "predictions.safetensors")
     wrong = [(int(a), int(b)) for a, b in zip(kept["labels"], kept["answers"], strict=True) if a != b]
     for label, answer in (max(set(wrong), key=wrong.count), (7, 7)):
         cell = page.driver.find_element(By.CSS_SELECTOR, f".confusion [data-label='{label}'][data-answer='{answer}']")
@@ -525,10 +526,10 @@ return [...document.querySelectorAll("#cell canvas")].map((canvas) => {
 """
 
 
-def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, reported: Path) -> None:
+def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, trained_run: Path) -> None:
     from mnist_ff.report.mislabelled import MISLABELLED
 
-    kept = load_file(reported / "predictions.safetensors")
+    kept = load_file(trained_run / "predictions.safetensors")
     captions = page.js("return [...document.querySelectorAll('#worst figcaption')].map((one) => one.innerText)")
     assert len(captions) == 25
     for row, caption in zip(kept["worst_rows"], captions, strict=True):

@@ -242,7 +242,7 @@ def test_a_link_within_a_sweeps_job_is_not_written_through(mnist_ff: Command, tm
     "name", [".lock", ".stop", "jobs.json", "multirun.yaml", "sweep.csv", ".submitit", "report.html"]
 )
 def test_a_sweeps_own_file_is_no_link(name: str, mnist_ff: Command, tmp_path: Path) -> None:
-    from mnist_ff.runs.jobs import JOBS
+    from mnist_ff.runs.find import JOBS
     from tests.support.sweep_maker import make_sweep, product
 
     victim = tmp_path / "victim"

@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
-from mnist_ff.runs.directory import OUTPUTS, Run, began, chosen, sweep_began
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import OUTPUTS, run_start, sweep_start
+from mnist_ff.runs.resolve import resolve_run
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.sweep_maker import make_sweep, product, write_run
 
-CONFIG = compose(["data=mnist_5k"])
-SPLIT = compose(["data=mnist_5k", "data.validation_split=0.2"])
-OTHER = compose(["data=mnist"])
+CONFIG = make_config("data=mnist_5k")
+SPLIT = make_config("data=mnist_5k", "data.validation_split=0.2")
+OTHER = make_config("data=mnist")
 
 
 def make(name: str, config: Config = CONFIG, accuracy: float = 0.9, status: str = "finished", at: int = 1000) -> Path:
@@ -43,10 +45,10 @@ def test_last_is_the_newest_whatever_its_name_says() -> None:
     newest = start(make("2026-01-02_00-00-00_bbbb", at=1), "2026-03-02T10:00:00+00:00")
     make("2026-02-02_00-00-00_cccc", at=9, status="failed")
     said: list[str] = []
-    assert chosen("last", said.append) == newest
+    assert resolve_run("last", said.append) == newest
     assert said == [f"last is {newest}: the newest of 3"]
-    job = make("sweeps/2026-01-01_00-00-00_dddd/0", at=int(began(newest)[0]) + 60)
-    assert chosen("last", said.append) == job
+    job = make("sweeps/2026-01-01_00-00-00_dddd/0", at=int(run_start(newest)[0]) + 60)
+    assert resolve_run("last", said.append) == job
 
 
 def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,28 +77,28 @@ def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch
     ["10000-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00", "2026-03-02T10:00:00", 7, None, [], "now", "-1", ""],
 )
 def test_a_start_that_cannot_be_is_the_configs_time(started: object) -> None:
-    assert began(start(make("2026-03-02_10-00-00_bbbb", at=7), started)) == (7, 7)
+    assert run_start(start(make("2026-03-02_10-00-00_bbbb", at=7), started)) == (7, 7)
 
 
 def test_a_run_whose_environment_is_no_file_is_ordered_too() -> None:
     path = make("a", at=7)
     os.mkfifo(path / "environment.json")
-    assert began(path) == (7, 7)
+    assert run_start(path) == (7, 7)
     (make("b", at=8) / "environment.json").mkdir()
-    assert began(OUTPUTS / "b") == (8, 8)
+    assert run_start(OUTPUTS / "b") == (8, 8)
 
 
 def test_a_sweep_began_when_its_jobs_file_says() -> None:
     sweep = OUTPUTS / "sweeps" / "s"
     make_sweep(sweep, list(product(seed=[0, 1])), lambda _: 0.9)
-    now = sweep_began(sweep)[0]
+    now = sweep_start(sweep)[0]
     assert abs(now - time.time()) < 60
     jobs = json.loads((sweep / "jobs.json").read_text())
     del jobs["started"]
     (sweep / "jobs.json").write_text(json.dumps(jobs))
     start(sweep / "1", "2026-03-02T10:00:00+09:00")
     os.utime(sweep / "0" / "config.yaml", (2e9, 2e9))
-    assert sweep_began(sweep)[0] == datetime(2026, 3, 2, 1, tzinfo=UTC).timestamp()
+    assert sweep_start(sweep)[0] == datetime(2026, 3, 2, 1, tzinfo=UTC).timestamp()
 
 
 def test_best_has_the_best_test_accuracy_of_those_that_finished() -> None:
@@ -105,7 +107,7 @@ def test_best_has_the_best_test_accuracy_of_those_that_finished() -> None:
     make("c", accuracy=0.99, status="interrupted", at=3)
     make("d", accuracy=0.93, at=4)
     said: list[str] = []
-    assert chosen("best", said.append) == best
+    assert resolve_run("best", said.append) == best
     assert said == [f"best is {best}: 95.00% test accuracy, the best of 3 finished on mnist_5k"]
 
 
@@ -114,19 +116,19 @@ def test_best_goes_by_validation_accuracy_where_all_have_a_split() -> None:
     rows = (second / "epochs.csv").read_text().replace("0.905", "0.98")
     (second / "epochs.csv").write_text(rows)
     said: list[str] = []
-    assert chosen("best", said.append) == second
+    assert resolve_run("best", said.append) == second
     assert "98.00% validation accuracy" in said[0]
     make("c", CONFIG, 0.5, at=3)
-    assert chosen("best", said.append) == first
+    assert resolve_run("best", said.append) == first
     assert "93.00% test accuracy" in said[1]
 
 
 def test_best_looks_at_the_data_of_the_newest_only() -> None:
     make("a", OTHER, 0.99, at=1)
     mine = make("b", CONFIG, 0.8, at=2)
-    assert chosen("best", lambda text: None) == mine
+    assert resolve_run("best", lambda text: None) == mine
     again = make("c", OTHER, 0.7, at=3)
-    assert chosen("best", lambda text: None) == OUTPUTS / "a"
+    assert resolve_run("best", lambda text: None) == OUTPUTS / "a"
     assert again.is_dir()
 
 
@@ -138,7 +140,7 @@ def test_a_broken_run_is_not_the_best(text: str) -> None:
     bad["score"]["accuracy"] = float("nan")
     (OUTPUTS / "c" / "summary.json").write_text(json.dumps(bad))
     (make("d", at=4) / "epochs.csv").write_text("x\n1\n")
-    assert chosen("best", lambda text: None) == good
+    assert resolve_run("best", lambda text: None) == good
 
 
 def test_a_directory_that_is_called_so_comes_first(mnist_ff: Command) -> None:
@@ -146,7 +148,7 @@ def test_a_directory_that_is_called_so_comes_first(mnist_ff: Command) -> None:
     write_run(Path("last"), CONFIG, 0.9)
     write_run(Path("best"), CONFIG, 0.9)
     said: list[str] = []
-    assert [chosen(word, said.append) for word in ("last", "best", "outputs/a")] == [
+    assert [resolve_run(word, said.append) for word in ("last", "best", "outputs/a")] == [
         Path("last"),
         Path("best"),
         Path("outputs/a"),
@@ -167,7 +169,7 @@ def test_no_run_is_one_line_with_advice(mnist_ff: Command) -> None:
             )
     make("a", status="failed")
     with pytest.raises(BadRunError, match=r"best: no run in outputs/ has finished"):
-        chosen("best", lambda text: None)
+        resolve_run("best", lambda text: None)
 
 
 def test_shorthands_where_a_run_is_taken(mnist_ff: Command) -> None:

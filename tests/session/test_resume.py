@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from mnist_ff.runs.directory import OUTPUTS, Run
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import OUTPUTS
 from mnist_ff.runs.search_result import Finding, write_finding
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS

@@ -13,9 +13,10 @@ from mnist_ff.config.compose import compose
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import Interruption
-from mnist_ff.session.build import settle
+from mnist_ff.session.request import RunRequest
+from mnist_ff.session.resolve import resolve
 from mnist_ff.session.session import train
-from mnist_ff.session.timing import Clock
+from mnist_ff.session.timing import Timing
 from mnist_ff.training.checkpoint import CHECKPOINT
 
 WORDS = ["data=mnist_5k", "model.hidden=[32,16]", "trainer.epochs=3", "trainer.plots=false", "trainer.device=cpu"]
@@ -37,9 +38,9 @@ class StopAfter(Interruption):
 
 def stopped_run(path: str, steps: int, *words: str) -> Run:
     """A run that is asked to stop after so many steps."""
-    config = settle(compose([*WORDS, *words, "trainer.sync_every=1"]))
+    config = resolve(compose([*WORDS, *words, "trainer.sync_every=1"]))
     run = Run.create(Path(path).absolute())
-    train(config, run, [], Clock(time.perf_counter()), Console(quiet=True), StopAfter(run, steps))
+    train(RunRequest(config, run, [], Timing(time.perf_counter()), Console(quiet=True), StopAfter(run, steps)))
     return run
 
 

@@ -7,19 +7,20 @@ from dataclasses import replace
 
 import torch
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Split
-from mnist_ff.engine.steps import Step, build_steps
+from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.engine.step import Step
 from mnist_ff.models.mlp import MLP, build_model
+from tests.support.configs import make_config
 
 CPU = torch.device("cpu")
 
 
 def built(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP, Config]:
-    config = compose(["trainer.batch_size=64", "model.hidden=[32,16]", *overrides])
+    config = make_config("trainer.batch_size=64", "model.hidden=[32,16]", *overrides)
     model = build_model(config.model, 0, CPU)
-    step, _ = build_steps(model, config.optimizer, replace(config.trainer, engine=engine), split, CPU)
+    step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
     return step, model, config
 
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.runs.directory import EPOCH_COLUMNS
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
+from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.session.resume import changed
+from tests.support.configs import make_config
 
 Accuracy = Callable[[Mapping[str, Any]], float]
 
 
 def jobs_of(grid: Sequence[Mapping[str, Any]], *words: str) -> list[Job]:
     """Jobs that differ in these dotted keys."""
-    base = compose(["data=mnist_5k", *words])
+    base = make_config("data=mnist_5k", *words)
     configs = [changed(base, values) for values in grid]
     return [
         Job(number, tuple(f"{key}={value}" for key, value in values.items()), str(number), config)

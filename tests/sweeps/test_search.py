@@ -21,8 +21,9 @@ import pytest
 from mnist_ff.config.compose import Composer
 from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.directory import EPOCH_COLUMNS, Run
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import Score, StopKind, StopReason
+from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.sweeps.search.plan import (
     OBJECTIVES,
     PRUNERS,
@@ -519,7 +520,7 @@ def test_the_reason_says_what_was_too_little() -> None:
 
 REPORTER = """
 import pickle, sys
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.records import Score, StopKind, StopReason
 from mnist_ff.sweeps.search.reporter import reporter
 report = reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
 print(report(1, Score(0.5, float(sys.argv[3]), 1, 1)))
@@ -585,9 +586,10 @@ def test_a_pruned_run_is_whole() -> None:
     from mnist_ff.config.compose import compose
     from mnist_ff.runs.directory import Run
     from mnist_ff.runs.signals import Interruption
-    from mnist_ff.session.build import settle
+    from mnist_ff.session.request import RunRequest
+    from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
-    from mnist_ff.session.timing import Clock
+    from mnist_ff.session.timing import Timing
 
     words = [
         "data=mnist_5k",
@@ -600,7 +602,9 @@ def test_a_pruned_run_is_whole() -> None:
     pruning = Pruning(lambda epoch, score: "asha: too little" if epoch == 2 else None)
     console = Console(quiet=True)
     summary = train(
-        settle(compose(words)), run, [], Clock(time.perf_counter()), console, Interruption(), pruning=pruning
+        RunRequest(
+            resolve(compose(words)), run, [], Timing(time.perf_counter()), console, Interruption(), pruning=pruning
+        )
     )
     assert summary == run.summary()
     assert (summary.status, summary.cause, summary.epochs) == ("pruned", "asha: too little", 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import shutil
@@ -15,24 +14,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
-from mnist_ff.engine.steps import build_steps
+from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
 from mnist_ff.training.callbacks import EarlyStopping
 from mnist_ff.training.checkpoint import load_checkpoint
+from mnist_ff.training.learner import Learner
 from tests.optim.test_optimizer import optimizer_config, steps
 from tests.support import reference
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import WORDS, assert_equal_runs, stopped_run
 from tests.support.steps import CPU, assert_close, fake_capture
@@ -40,20 +40,16 @@ from tests.support.steps import CPU, assert_close, fake_capture
 BASE = ("model.hidden=[32,16]", "trainer.batch_size=64")
 
 
-composed = functools.cache(lambda *words: compose(words))
-"""Composing takes longer than these small networks train."""
-
-
 def trained(engine: str, split: Split, *words: str, epochs: int = 3) -> tuple[torch.Tensor, MLP, Updates]:
     """Figures, model and averages after some epochs; a config with a teacher gets a small one of fixed weights."""
-    config = composed(*BASE, *words)
+    config = make_config(*BASE, *words)
     model = build_model(config.model, 0, CPU)
     teacher = None
     if config.trainer.teacher is not None:
         teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, CPU)
     updates = Updates(model, config.trainer)
     trainer = replace(config.trainer, engine=engine)
-    step, _ = build_steps(model, config.optimizer, trainer, split, CPU, teacher=teacher, updates=updates)
+    step, _ = build_step(StepParts(model, config.optimizer, trainer, split, teacher=teacher, updates=updates))
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(3))
     return torch.cat([step(order) for _ in range(epochs)]), model, updates
 
@@ -182,7 +178,7 @@ def test_half_the_gradient_is_that_of_images_moved_by_the_sign_of_theirs(engine:
     words = ("model.dropout=0", "optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "trainer.adversarial=0.2")
     _, model, _ = trained(engine, split, *words, epochs=1)
 
-    before = build_model(composed(*BASE, *words).model, 0, CPU)
+    before = build_model(make_config(*BASE, *words).model, 0, CPU)
     images = as_input(split.images).requires_grad_()
     F.cross_entropy(before(images), split.labels).backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
@@ -235,7 +231,7 @@ def test_nadam_is_torchs() -> None:
 
 def test_a_long_gradient_is_cut_and_a_short_one_is_not() -> None:
     model = MLP([4], "relu", 0.0)
-    updates = Updates(model, compose(["trainer.clip_norm=2"]).trainer)
+    updates = Updates(model, make_config("trainer.clip_norm=2").trainer)
     for length, kept in ((10.0, 2.0), (1.5, 1.5)):
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
@@ -258,7 +254,7 @@ def test_incoming_weights_are_cut_to_the_bound_and_no_further() -> None:
     with torch.no_grad():
         first.fill_(0)
         first[0, 0], first[1, 1], first[1, 2] = 0.5, 3.0, 4.0
-    Updates(model, compose(["trainer.max_norm=2"]).trainer).after()
+    Updates(model, make_config("trainer.max_norm=2").trainer).after()
     torch.testing.assert_close(first[:, :3], torch.tensor([[0.5, 0, 0], [0, 1.2, 1.6], [0, 0, 0]]))
 
 
@@ -266,7 +262,7 @@ def test_weights_that_are_not_trained_keep_their_norm() -> None:
     model = MLP([3], "relu", 0.0)
     first = model.layers[0].weight.requires_grad_(False)
     before = first.clone()
-    Updates(model, compose(["trainer.max_norm=0.1"]).trainer).after()
+    Updates(model, make_config("trainer.max_norm=0.1").trainer).after()
     assert torch.equal(first, before)
     assert float(model.layers[1].weight.detach().norm(dim=1).max()) <= 0.1 + 1e-6
 
@@ -335,33 +331,35 @@ def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) ->
 
 def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step holds them since it was built; a graph draws from those that it was captured with."""
-    from mnist_ff.session import session as train
 
     run = stopped_run("parted", 20, "augment=shift")
     saved = {**load_checkpoint(run, print), "device": "cuda"}
     held: list[torch.Generator] = []
     seeded: list[torch.Generator] = []
 
-    def building(model: MLP, *given: Any, **named: Any) -> Any:
-        assert model.dropout.rng is not None
-        held.extend([model.dropout.rng, named["augment"].rng])
-        return build_steps(model, *given, **named)
+    def building(parts: StepParts) -> Any:
+        assert isinstance(parts.model, MLP)
+        assert parts.model.dropout.rng is not None
+        assert parts.augment is not None
+        held.extend([parts.model.dropout.rng, parts.augment.rng])
+        return build_step(parts)
 
-    def fitting(self: train._Training) -> Any:
+    def fitting(self: Learner, *given: Any) -> Any:
         assert self.augment is not None
+        assert isinstance(self.model, MLP)
         assert self.model.dropout.rng is not None
         seeded.extend([self.model.dropout.rng, self.augment.rng])
         for name, rng in zip(("dropout", "augment"), seeded, strict=True):
             assert torch.equal(rng.get_state(), generator(0, name, 20).get_state())
-        return whole(self)
+        return whole(self, *given)
 
-    whole = train._Training._fit
-    monkeypatch.setattr(train, "load_checkpoint", lambda run, warn: saved)
-    monkeypatch.setattr(train, "build_steps", building)
-    monkeypatch.setattr(train._Training, "_fit", fitting)
+    whole = Learner.fit
+    monkeypatch.setattr("mnist_ff.session.restore.load_checkpoint", lambda run, warn: saved)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
+    monkeypatch.setattr(Learner, "fit", fitting)
     code, out, err = mnist_ff("train", "resume=parted")
     assert code == 0, err
-    assert "the generators of cuda cannot go on on cpu: seeded anew" in out
+    assert "the random generators of cuda cannot continue on cpu: they are seeded anew" in out
     assert [one is other for one, other in zip(held, seeded, strict=True)] == [True, True]
 
 
@@ -513,7 +511,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(words: list[str], 
 
 
 def test_what_is_refused_of_a_new_run_is_read_of_an_old_one() -> None:
-    config = compose(["schedule=one_cycle"])
+    config = make_config("schedule=one_cycle")
     trainer = replace(config.trainer, monitor="validation_accuracy")
     old = replace(config, trainer=trainer, schedule=replace(config.schedule, initial=0.0, warmup=3))
     assert config_from(config_to_dict(old)) == old
@@ -592,8 +590,8 @@ def test_an_older_checkpoint_and_an_older_sweep_are_read(mnist_ff: Command) -> N
 def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """build_steps for CUDA, with a graph that is none on this machine's processor."""
-    from mnist_ff.engine import steps as engine
+    """build_step for CUDA, with a graph that is none on this machine's processor."""
+    from mnist_ff.engine import build as engine
 
     monkeypatch.setattr(engine, "choose_engine", lambda *_: "graph")
     monkeypatch.setattr(engine, "capture_cuda", fake_capture([]))
@@ -601,19 +599,19 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
         engine, "build_optimizer", lambda config, parameters, capturable: build_optimizer(config, parameters)
     )
     split, results = make_split(300), []
-    config = composed(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}")
+    config = make_config(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}")
     course = [0.003 / (1 + step) for step in range(5)]
     for graph in (False, True):
         model = build_model(config.model, 0, CPU)
         updates, augment = Updates(model, config.trainer), build_augment(config.augment, 0, CPU)
         teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, CPU)
-        given = {"moving_rate": True, "augment": augment, "teacher": teacher, "updates": updates}
+        given = {"is_scheduled": True, "augment": augment, "teacher": teacher, "updates": updates}
         if not graph:
             with monkeypatch.context() as plain:
                 plain.setattr(engine, "choose_engine", lambda *_: "fused")
-                step, _ = build_steps(model, config.optimizer, config.trainer, split, CPU, **given)  # type: ignore[arg-type]
+                step, _ = build_step(StepParts(model, config.optimizer, config.trainer, split, **given))  # type: ignore[arg-type]
         else:
-            step, _ = build_steps(model, config.optimizer, config.trainer, split, CPU, **given)  # type: ignore[arg-type]
+            step, _ = build_step(StepParts(model, config.optimizer, config.trainer, split, **given))  # type: ignore[arg-type]
         figures = torch.cat([step(torch.arange(300), rates=course) for _ in range(3)])
         assert updates.average is not None
         assert augment is not None
@@ -623,22 +621,23 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_ff.engine.steps.GraphSteps.TOGETHER", 2)
+    monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
     still = ["model.dropout=0", "model.input_noise=0", "model.input_dropout=0"]  # chance differs between engines there
     course, results = [0.003 / (1 + step) for step in range(5)], []
     for words, chance in ((still, False), ([], True)):
         for name in ("fused", "graph"):
-            config = compose([*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}", *words])
+            config = make_config(*BASE, *PARTS["all"], "augment=both", f"optimizer={optimizer}", *words)
             model = build_model(config.model, 0, device)
             augment = build_augment(config.augment, 0, device) if chance else None
             teacher = build_model(replace(config.model, hidden=(24,), dropout=0.0), 7, device)
             trainer = replace(config.trainer, engine=name)
-            step, _ = build_steps(
-                model, config.optimizer, trainer, split, device, moving_rate=True, augment=augment, teacher=teacher
+            parts = StepParts(
+                model, config.optimizer, trainer, split, is_scheduled=True, augment=augment, teacher=teacher
             )
+            step, _ = build_step(parts)
             rows = torch.arange(300, device=device)
             results.append(torch.cat([step(rows, rates=course) for _ in range(3)]).cpu())
     torch.testing.assert_close(results[1][:, 0], results[0][:, 0], rtol=1e-3, atol=1e-4)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.config.paths import display_path
 from mnist_ff.errors import ConfigError, Stopped
-from mnist_ff.runs.directory import shown
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import goes_on, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.job_run import JobResult, record_lost, result_of
@@ -140,7 +140,7 @@ class SlurmLauncher(SubmititLauncher):
         return dict(zip(submitted, tasks, strict=True))
 
     def _leave(self, there: int, new: int, numbers: Sequence[str]) -> None:
-        sweep = shown(self.sweep)
+        sweep = display_path(self.sweep)
         self.say(f"left: {there} jobs go on in Slurm (scancel {' '.join(numbers)} ends them)")
         if new:
             self.say(f"{new} jobs were not submitted")

@@ -13,10 +13,10 @@ from mnist_ff.config.compose import ComposedSweep, Composer
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.passwords import without_password
-from mnist_ff.config.paths import absolute
+from mnist_ff.config.paths import absolute, display_path
 from mnist_ff.config.schema import Config, MNIST5kConfig
 from mnist_ff.errors import ConfigError, RunError, Stopped
-from mnist_ff.runs.directory import Run, shown
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.search_result import Finding, Refused, Repeated, read_finding, write_finding
@@ -231,7 +231,7 @@ class SearchSweep(Sweep):
         counter = JobCounter(finding.n_trials, ended)
         before = f", {ended} of them done before" if ended else ""
         where = without_password(search.plan.storage)
-        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {shown(directory)}{before}")
+        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}")
         self._say_the_end(asked.plan)
         if left and self.launcher.detached:
             self._run_batch(search, left, asked, counter)

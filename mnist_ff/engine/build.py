@@ -1,0 +1,157 @@
+"""Choose the engine and build its step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
+from mnist_ff.data.augment import Augment
+from mnist_ff.data.load import Split
+from mnist_ff.engine.cuda_step import CudaBatch, triton_version, why_no_kernels
+from mnist_ff.engine.eager import EagerBatch
+from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.step import BatchStep, Step, StepInfo, StepOptions, Steps
+from mnist_ff.errors import ConfigError
+from mnist_ff.models.mlp import MLP
+from mnist_ff.models.plain import why_not_plain
+from mnist_ff.optim.objective import build_objective
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.weight_updates import Updates
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """What a step is built from. Model, images, augmentation and teacher are on the training device."""
+
+    model: nn.Module
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+    split: Split
+    is_scheduled: bool = False
+    """Whether the step will be given learning rates."""
+    augment: Augment | None = None
+    teacher: nn.Module | None = None
+    """The network that trainer.teacher names."""
+    updates: Updates | None = None
+    """The model's own, for a caller that wants the average of its weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """The training device."""
+        return self.split.labels.device
+
+
+def choose_engine(
+    model: nn.Module,
+    trainer: TrainerConfig,
+    device: torch.device,
+    optimizer: str,
+    is_scheduled: bool = False,
+) -> str:
+    """The engine that trainer.engine means here.
+
+    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for everything else: a network
+    that was changed in any way is not the built-in one. With a scheduled rate, a graph needs an `optimizer` that reads
+    its rate from the device.
+    Errors: ConfigError for one that this model or device cannot have.
+    """
+    asked, other = trainer.engine, why_not_plain(model)
+    no_graph = _why_no_graph(optimizer, is_scheduled)
+    if asked == "graph" and device.type != "cuda":
+        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+    if asked == "graph" and no_graph is not None:
+        raise ConfigError(f"trainer.engine=graph: {no_graph}; use trainer.engine=auto")
+    if asked in ("fused", "graph") and other is not None:
+        raise ConfigError(
+            f"trainer.engine={asked}: is for the built-in network as it is, and here {other}; use trainer.engine=auto"
+        )
+    if asked != "auto":
+        return asked
+    if trainer.compile or other is not None or device.type not in ("cpu", "cuda"):
+        return "eager"
+    return "graph" if device.type == "cuda" and no_graph is None else "fused"
+
+
+def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
+    """Why a CUDA graph cannot hold this optimizer's update, or None where it can."""
+    part = OPTIMIZERS[optimizer]
+    if part.initial_state is None:
+        return f"optimizer={optimizer} does not tell its initial state"
+    if is_scheduled and not part.tensor_lr:
+        able = ", ".join(sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+        return f"optimizer={optimizer} cannot change its rate in a CUDA graph ({able} can)"
+    return None
+
+
+def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
+    """The step and its optimizer. Errors: ConfigError, as choose_engine."""
+    model, trainer, device = parts.model, parts.trainer, parts.device
+    engine = choose_engine(model, trainer, device, parts.optimizer.name, parts.is_scheduled)
+    info = _describe(engine, parts)
+    flat = FlatParameters(model) if engine != "eager" else None
+    parameters = list(model.parameters()) if flat is None else [flat.whole]
+    optimizer = build_optimizer(parts.optimizer, parameters, capturable=engine == "graph")
+    updates = parts.updates or Updates(model, trainer)
+    options = StepOptions(
+        torch.bfloat16 if trainer.precision == "bf16" else torch.float32,
+        build_objective(trainer, parts.teacher),
+        parts.augment,
+        updates if updates.needed else None,
+    )
+    batch_step: BatchStep
+    if flat is None:
+        batch_step = EagerBatch(model, optimizer, parts.split, options, trainer.compile)
+    else:
+        assert isinstance(model, MLP), "other engines are for it alone"
+        if info.triton is None:
+            batch_step = FusedBatch(model, flat, optimizer, parts.split, options)
+        else:
+            triton_rule = OPTIMIZERS[parts.optimizer.name].triton_rule
+            rule = None if triton_rule is None else triton_rule(parts.optimizer)
+            batch_step = CudaBatch(model, flat, optimizer, parts.split, options, rule)
+    if engine != "graph":
+        return Steps(batch_step, parts.split, trainer.batch_size, optimizer, info), optimizer
+    state = GraphState(
+        lambda: training_state([*parameters, *model.buffers(), *updates.tensors()], optimizer),
+        _generators(model, parts.augment),
+        _rate_on_device(optimizer, parts) if parts.is_scheduled else None,
+    )
+    return GraphSteps(batch_step, parts.split, trainer.batch_size, state, capture_cuda, info), optimizer
+
+
+def _describe(engine: str, parts: StepParts) -> StepInfo:
+    if engine == "eager" or parts.device.type != "cuda":
+        return StepInfo(engine)
+    notes, reason = [], why_no_kernels()
+    if engine == "fused" and parts.trainer.engine == "auto":
+        notes.append(f"no CUDA graph: {_why_no_graph(parts.optimizer.name, parts.is_scheduled)}")
+    if reason is not None:
+        notes.append(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        return StepInfo(engine, None, tuple(notes))
+    return StepInfo(engine, triton_version(), tuple(notes))
+
+
+def _rate_on_device(optimizer: Optimizer, parts: StepParts) -> torch.Tensor:
+    """The rate as a tensor (1,) that the optimizer reads at each update."""
+    rate = torch.tensor([parts.optimizer.lr], device=parts.device)
+    set_rate(optimizer, rate[0])
+    return rate
+
+
+def training_state(tensors: Sequence[torch.Tensor], optimizer: Optimizer) -> list[torch.Tensor]:
+    """Every tensor that a step changes: the model's parameters and buffers, and the optimizer's own."""
+    own = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    return [*(tensor.detach() for tensor in tensors), *own]
+
+
+def _generators(model: nn.Module, augment: Augment | None) -> list[torch.Generator]:
+    """What the built-in network's step draws from."""
+    assert isinstance(model, MLP), "a graph is for it alone"
+    found = [model.dropout.rng, None if augment is None else augment.rng]
+    return [generator for generator in found if generator is not None]

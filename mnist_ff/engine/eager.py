@@ -1,0 +1,77 @@
+"""The eager engine: any module as PyTorch runs it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from mnist_ff.data.load import Split, as_input
+from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
+from mnist_ff.errors import ConfigError
+from mnist_ff.runs.records import CLASSES
+
+
+def _why_no_logits(answer: object) -> str:
+    """What is wrong with what a module returned in training."""
+    if isinstance(answer, torch.Tensor):
+        return "no gradient reaches a parameter from what forward() returns in training; leave out detach()"
+    return f"forward() returns a {type(answer).__name__} in training; let it return the (B, {CLASSES}) logits alone"
+
+
+class EagerBatch:
+    """One step of any module as PyTorch runs it: gather, forward, backward, update."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        split: Split,
+        options: StepOptions = PLAIN_OPTIONS,
+        compiled: bool = False,
+    ) -> None:
+        self._model = model
+        self._forward = torch.compile(model) if compiled else model
+        self._optimizer = optimizer
+        self._images = split.images
+        self._precision, self._objective = options.precision, options.objective
+        self._augment, self._updates = options.augment, options.updates
+
+    def __call__(self, rows: torch.Tensor, labels: torch.Tensor, logs: torch.Tensor) -> None:
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
+        self._model.train()
+        images = as_input(self._images.index_select(0, rows))
+        if self._augment is not None:
+            images = self._augment(images)
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._objective.epsilon:
+            images.requires_grad_()
+        normalised = self._add_gradient(images, labels)
+        if self._objective.epsilon:
+            assert images.grad is not None
+            self._add_gradient(self._objective.adversaries(images, images.grad), labels)
+        if self._updates is not None:
+            self._updates.before()
+        self._optimizer.step()
+        if self._updates is not None:
+            self._updates.after()
+        logs.copy_(normalised)
+
+    def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Add the gradient of these images' share of the objective; return their log-probabilities (B, 10)."""
+        low = self._precision != torch.float32
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+            logits = self._forward(images)
+        if not isinstance(logits, torch.Tensor) or not logits.requires_grad:  # a user's module may differ in training
+            raise ConfigError(f"model: {_why_no_logits(logits)}")
+        logits = logits.float()
+        normalised = F.log_softmax(logits, 1)
+        if self._objective.plain:
+            loss = F.nll_loss(normalised, labels)
+        else:
+            loss = self._objective.loss(logits, normalised, labels, self._objective.answers(images.detach()))
+        if self._objective.epsilon:
+            loss = self._objective.share * loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        return normalised.detach()

@@ -1,0 +1,131 @@
+"""What every engine's step is: it trains on chunks of batches and returns losses that are still on the device.
+
+A *batch step* trains on one batch and leaves its log-probabilities in a place on the device. A *step* is what fit()
+calls: it trains on a chunk of batches, one after another or as replays of a CUDA graph, and computes the metrics of
+all of them at once. Neither ever waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch.optim import Optimizer
+
+from mnist_ff.data.augment import Augment
+from mnist_ff.data.load import Split
+from mnist_ff.optim.objective import PLAIN, Objective
+from mnist_ff.optim.optimizers import set_rate
+from mnist_ff.optim.weight_updates import Updates
+from mnist_ff.runs.records import CLASSES
+
+BatchStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""(rows (B,) int64, labels (B,) int64, log_probs (B, 10) float32): train on the rows, write the log-probabilities."""
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What a step says about itself."""
+
+    engine: str
+    """eager, fused or graph."""
+    triton: str | None = None
+    """The version of Triton whose kernels it runs, if it does."""
+    notes: tuple[str, ...] = ()
+    """What is slower than it could be, and why."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How a batch is trained on, beside model, optimizer and images."""
+
+    precision: torch.dtype = torch.float32
+    """torch.float32, or torch.bfloat16 for bf16 products (accumulated in fp32) with fp32 weights, loss and update."""
+    objective: Objective = PLAIN
+    augment: Augment | None = None
+    updates: Updates | None = None
+    """What is done before and after each update, where something is."""
+
+
+PLAIN_OPTIONS = StepOptions()
+
+
+class Step(Protocol):
+    """Trains on a chunk of batches."""
+
+    @property
+    def info(self) -> StepInfo:
+        """What it says about itself."""
+
+    def prepare(self, images: int) -> None:
+        """Do now what the first chunk of this many images would wait for, such as capturing CUDA graphs."""
+
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = ..., rates: Sequence[float] = ...
+    ) -> torch.Tensor:
+        """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, right predictions.
+
+        `stopped` is asked after each batch, by GraphSteps after each replay of up to 25; when it answers, training
+        ends there and the metrics are those of fewer batches.
+        `rates` are the batches' learning rates; without them the optimizer keeps its own.
+        """
+
+
+def never() -> None:
+    """No reason to stop."""
+
+
+def figures_of(logs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Each batch's mean loss and count of right answers, (batches, 2), from a chunk's log-probabilities (R, 10)."""
+    losses = logs.gather(1, labels[:, None])[:, 0].neg_()
+    right = (logs.argmax(1) == labels).float()
+    whole, rest = divmod(len(labels), batch_size)
+    cut = whole * batch_size
+    figures = torch.empty(whole + (rest > 0), 2, device=logs.device)
+    if whole:
+        figures[:whole, 0] = losses[:cut].view(whole, batch_size).mean(1)
+        figures[:whole, 1] = right[:cut].view(whole, batch_size).sum(1)
+    if rest:
+        figures[whole, 0] = losses[cut:].mean()
+        figures[whole, 1] = right[cut:].sum()
+    return figures
+
+
+class Steps:
+    """Batch after batch. The optimizer is needed where rates are given."""
+
+    def __init__(
+        self,
+        batch_step: BatchStep,
+        split: Split,
+        batch_size: int,
+        optimizer: Optimizer | None = None,
+        info: StepInfo = StepInfo("eager"),
+    ) -> None:
+        self.info = info
+        self._batch_step = batch_step
+        self._optimizer = optimizer
+        self._labels = split.labels
+        self._batch_size = batch_size
+
+    def prepare(self, images: int) -> None:
+        """Nothing needs preparing."""
+
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
+        labels = self._labels.index_select(0, rows)
+        logs = torch.empty(len(rows), CLASSES, device=rows.device)
+        parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, logs))
+        done = 0
+        for number, batch in enumerate(zip(*parts, strict=True)):
+            if rates:
+                assert self._optimizer is not None
+                set_rate(self._optimizer, rates[number])
+            self._batch_step(*batch)
+            done += len(batch[0])
+            if stopped() is not None:
+                break
+        return figures_of(logs[:done], labels[:done], self._batch_size)

@@ -1,0 +1,103 @@
+"""`last` and `best` to the run directory that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import OUTPUTS, run_start, runs_below
+from mnist_ff.runs.reading import is_folder
+from mnist_ff.runs.records import Status
+from mnist_ff.runs.tables import last_epoch, read_epochs
+
+LAST, BEST = "last", "best"
+
+
+def resolve_run(word: str, say: Callable[[str], None], root: Path = OUTPUTS) -> Path:
+    """The path that a word means: itself, or for `last` the newest run in `root`, for `best` the best finished one.
+
+    A directory that is really called so comes first. `say` hears which run was taken, and why.
+    Errors: BadRunError where `root` has no such run.
+    """
+    if not word:
+        raise BadRunError(f"an empty word names no run; give a run directory, {LAST} or {BEST}")
+    if word not in (LAST, BEST) or is_folder(Path(word)):
+        return Path(word)
+    runs = sorted(runs_below(root), key=run_start, reverse=True)
+    if not runs:
+        raise BadRunError(f"{word}: there is no run in {root}/; mnist-ff train makes one, or give a run directory")
+    path, why = _last(runs, root) if word == LAST else _best(runs, root)
+    say(f"{word} is {path}: {why}")
+    return path
+
+
+def _last(runs: list[Path], root: Path) -> tuple[Path, str]:
+    """The first of the runs that can be read, the newest first in `runs`; and why it is that one."""
+    for place, path in enumerate(runs):
+        if _is_readable(Run(path)):
+            skipped = f" ({place} newer broken)" if place else ""
+            return path, f"the newest of {len(runs)}{skipped}"
+    raise BadRunError(f"{LAST}: every run in {root}/ is broken; mnist-ff runs says why")
+
+
+def _is_readable(run: Run) -> bool:
+    """Whether a run's config can be read, and its summary and its epochs where there are some."""
+    try:
+        run.config()
+        run.summary()
+        for _ in read_epochs(run.path):
+            pass
+    except MissingFileError:  # it has only begun
+        return True
+    except BadRunError:
+        return False
+    return True
+
+
+def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
+    """The best of the finished runs on the data of the newest of them, the newest first in `runs`; and why it is.
+
+    It goes by validation accuracy where all have a validation split, else by test accuracy, as rankings do.
+    """
+    scored = [entry for entry in map(_final, runs) if entry is not None]
+    if not scored:
+        raise BadRunError(f"{BEST}: no run in {root}/ has finished; mnist-ff runs shows what there is")
+    newest = scored[0]
+    same = [entry for entry in scored if (entry.data, entry.images) == (newest.data, newest.images)]
+    split = all(entry.validation is not None for entry in same)
+    scores = [(entry.validation if split and entry.validation is not None else entry.test, entry) for entry in same]
+    accuracy, best = max(scores, key=lambda score: score[0])  # of equals the first, which is the newest
+    kind = "validation" if split else "test"
+    return best.path, f"{accuracy:.2%} {kind} accuracy, the best of {len(same)} finished on {best.data}"
+
+
+@dataclass(frozen=True)
+class _Final:
+    """What a finished run scored."""
+
+    path: Path
+    data: str
+    images: int
+    """Test images."""
+    test: float
+    validation: float | None
+
+
+def _final(path: Path) -> _Final | None:
+    """The final accuracies of a finished run; None for any other: a broken directory is not the one that is meant."""
+    run = Run(path)
+    try:
+        run.config()
+        summary = run.summary()
+        if summary is None or summary.status is not Status.FINISHED or summary.score is None:
+            return None
+        _, metrics = last_epoch(run.path)
+        final = _Final(
+            path, summary.data, summary.score.samples, summary.score.accuracy, metrics.get("validation_accuracy")
+        )
+    except BadRunError:
+        return None
+    return final
