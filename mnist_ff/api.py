@@ -19,22 +19,18 @@ from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.arrays import classes_of, numbers_of, pixels_of
-from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.models.mlp import MLP, build_model, seed_dropout
-from mnist_ff.optim.schedule import moves
-from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.session.build import load_teacher, plan_of, resolve, scorer, shuffler, warn_of_fallback
+from mnist_ff.session.resolve import resolve, warn_of_fallback
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.training.evaluation import score
-from mnist_ff.training.loop import fit
+from mnist_ff.training.learner import Learner
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +126,7 @@ def run_network(
     with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
         network = _network(model, config, target)
         stack.enter_context(_given_back(network))
-        losses = _train(config, loaded.to(target), network, target, observers, verbose)
+        losses = _train(Learner(config, loaded.to(target), network), observers, verbose)
     if verbose:
         warn_of_fallback(loaded, Console(stderr=True))
     return network, losses
@@ -157,53 +153,25 @@ def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figu
     return figure
 
 
-def _train(
-    config: Config,
-    data: Data,
-    network: nn.Module,
-    device: torch.device,
-    callbacks: Sequence[Callback],
-    verbose: bool,
-) -> list[float]:
-    assert config.seed is not None
-    updates = Updates(network, config.trainer)
-    step, _ = build_step(
-        StepParts(
-            network,
-            config.optimizer,
-            config.trainer,
-            data.train,
-            is_scheduled=moves(config.schedule),
-            augment=build_augment(config.augment, config.seed, device),
-            teacher=load_teacher(config, device),
-            updates=updates,
-        )
-    )
-    history, console = LossHistory(), Console()
+def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> list[float]:
+    """Train, and return the loss of every batch."""
+    history, console, plan = LossHistory(), Console(), learner.plan()
 
     def say(text: str) -> None:
         tell(console, text)
 
     with ExitStack() as stack:
-        heard: list[Callback] = [history, *callbacks]
+        observers: list[Callback] = [history, *callbacks]
         if verbose:
-            heard.append(EpochLines(say))
+            observers.append(EpochLines(say))
             if console.is_terminal:
-                heard.append(stack.enter_context(ProgressBar.shown(console)))
+                observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
-        shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, device)
-        outcome = fit(
-            step,
-            scorer(network, data, config.trainer.score_train, updates),
-            shuffle,
-            plan_of(config, data),
-            heard,
-            stopped,
-        )
-        if updates.average is not None and outcome.steps:
-            updates.average.put()
+        learner.prepare(plan)
+        if learner.fit(plan, observers, stopped).steps:
+            learner.use_averages()
     if verbose:
-        say(f"score [loss, accuracy]  {score_text(score(network, data.test))}")
+        say(f"score [loss, accuracy]  {score_text(score(learner.model, learner.data.test))}")
     return history.losses
 
 

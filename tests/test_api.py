@@ -28,7 +28,7 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
 from mnist_ff.errors import ConfigError, DataError, DivergedError
-from mnist_ff.optim.optimizer import SGD
+from mnist_ff.optim.base import torch_optimizer
 from mnist_ff.runs.records import BatchRecord, EpochRecord
 from tests.support.mnist import make_split
 
@@ -430,7 +430,7 @@ def test_the_network_is_an_ordinary_module_after(ending: str, engine: str, few: 
 
     model = mnist_ff.init_model("model.hidden=[300]").eval()
     parameters, before = list(model.parameters()), copy.deepcopy(model)
-    view, optimizer = model.layers[0].weight.data, SGD(model.parameters(), lr=0.1)
+    view, optimizer = model.layers[0].weight.data, torch_optimizer("SGD", model.parameters(), lr=0.1)
     model(torch.ones(2, 784)).sum().backward()
     words = [f"trainer.engine={engine}", *(["optimizer=sgd", "optimizer.lr=1e30"] if ending == "diverged" else [])]
     given = {**ONE, "epochs": 3, "callbacks": [Ending()], "overrides": words}

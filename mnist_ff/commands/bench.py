@@ -33,18 +33,17 @@ from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.load import Split
-from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
 from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.models.mlp import build_model
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan, Status
 from mnist_ff.session.peers import PEERS, torch_network
 from mnist_ff.session.validate import check
 from mnist_ff.training.callbacks import LossHistory, RunWriter
+from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 
 Compose = Callable[[Sequence[str]], Config]
@@ -240,9 +239,7 @@ def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
 def _ours(config: Config, engine: str, precision: str, split: Split, device: torch.device) -> Work:
     changes = {"engine": engine, "precision": precision}
     trainer = dataclasses.replace(config.trainer, **changes)  # type: ignore[arg-type]
-    model = build_model(config.model, 0, device)
-    step, _ = build_step(StepParts(model, config.optimizer, trainer, split))
-
+    step = Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
     chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
 
     def work(steps: int) -> None:
@@ -256,7 +253,7 @@ def _ours(config: Config, engine: str, precision: str, split: Split, device: tor
 def _logged(config: Config, engine: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
     """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
     trainer = dataclasses.replace(config.trainer, engine=engine, precision="fp32")  # type: ignore[arg-type]
-    step, _ = build_step(StepParts(build_model(config.model, 0, device), config.optimizer, trainer, split))
+    step = Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
     writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
 
     def work(steps: int) -> None:

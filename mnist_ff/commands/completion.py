@@ -10,9 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_ff.config.keys import choices, leaves
-from mnist_ff.config.paths import conf_dir
-from mnist_ff.config.schema import Config, SweepConfig
+from mnist_ff.config.suggest import data_words, options_of, override_words
 from mnist_ff.errors import ConfigError
 
 SHELLS = {
@@ -84,8 +82,6 @@ TRAIN_OPTIONS = {
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
 Kind = str | tuple[str, ...] | None
 
-NOT_TYPED = ("data.name", "data.instead_of")
-"""Keys of the data that its choice decides, or that mnist-ff sets itself."""
 SPECIAL = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
 """What a backslash must precede in bash outside quotes."""
 ACTIVE = frozenset("$`&();<>|*?{")
@@ -199,7 +195,7 @@ def _train(before: Sequence[str], current: str) -> Iterator[str]:
     if current.startswith("-"):
         yield from (f"{option} " for option in TRAIN_OPTIONS)
         return
-    yield from _overrides(before, current, sweeping=bool({"-m", "--multirun"} & set(before)))
+    yield from _override_words(before, current, sweeping=bool({"-m", "--multirun"} & set(before)))
 
 
 @dataclass(frozen=True)
@@ -297,13 +293,9 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
     if isinstance(kind, tuple):
         yield from (f"{word} " for word in kind)
     elif "data.KEY=VALUE" in kind:
-        yield from (f"{name} " for name in options_of("data"))
-        named = [name for name in before if name in options_of("data")]
-        chosen = {"data": named[-1]} if named else {}
-        keys = dict.fromkeys(key for key, _ in leaves(Config, chosen=chosen) if key.startswith("data."))
-        yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
+        yield from data_words(before)
     elif "KEY=VALUE" in kind:
-        yield from _overrides(before, current, sweeping=False)
+        yield from _override_words(before, current, sweeping=False)
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:
@@ -311,74 +303,11 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
 
 
-def options_of(group: str) -> list[str]:
-    """The options of a group of conf/; names that begin with _ are parts of others."""
-    folder = conf_dir() / group
-    return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
-
-
-def _groups() -> list[str]:
-    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
-
-
-def _chosen(before: Sequence[str]) -> dict[str, str]:
-    """Each group's option on this command line, or by conf/config.yaml."""
-    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
-    chosen = dict(re.findall(r"^  - (?:override )?([\w/]+): (\S+)$", text, flags=re.M))
-    return chosen | dict(word.split("=", 1) for word in before if re.match(r"[\w/]+=", word))
-
-
-def _overrides(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
-    """Hydra's words: GROUP=OPTION and KEY=VALUE; ++KEY=VALUE, as there is no key to add (+) or to remove (~)."""
-    chosen = _chosen(before)
-    values = _values(chosen, sweeping)
-    plus = "++" if current.startswith("+") else ""
-    key, equals, _ = current.removeprefix(plus).partition("=")
-    if equals:
-        if key == "resume":
-            yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
-        elif not plus or key not in _groups():
-            yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
-        return
-    for name in [*values, *([] if plus else ["resume"])]:
-        if not plus or not (name in _groups() or "/" in name or name == "dry_run"):
-            yield f"{plus}{name}="
-
-
-def _values(chosen: Mapping[str, str], sweeping: bool) -> dict[str, tuple[str, ...]]:
-    """Every key that may be typed, with the values that can be listed."""
-    groups = [group for group in _groups() if group != "sweep" or sweeping]
-    values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
-    trackers = re.findall(r"\w+", chosen.get("logger", ""))
-    for key, hint in leaves(Config, chosen=chosen):
-        section, _, name = key.partition(".")
-        of_others = section == "logger" and name.split(".")[0] not in trackers
-        if not of_others and key not in NOT_TYPED and not (name == "name" and section in groups):
-            values[key] = choices(hint)
-    values["hydra.sweep.dir" if sweeping else "hydra.run.dir"] = ()
-    if not sweeping:
-        return values
-    values |= {key: choices(hint) for key, hint in leaves(SweepConfig, "sweep.")}
-    values["dry_run"] = ("true", "false")
-    values["hydra/sweeper"] = tuple(options_of("hydra/sweeper"))
-    values["hydra/launcher"] = ("basic", *options_of("hydra/launcher"))
-    for part in ("sweeper", "launcher"):
-        path = conf_dir() / "hydra" / part / f"{chosen.get(f'hydra/{part}', 'basic')}.yaml"
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        values |= {f"hydra.{part}.{key}": () for key in re.findall(r"^([a-z]\w*):", text, flags=re.M)}
-    return values
-
-
-def _after_equals(current: str, values: Sequence[str], several: bool) -> Iterator[str]:
-    """One value, or with `several` one more after a comma or an opening bracket."""
-    place = max(current.rfind(","), current.rfind("[")) if several else -1
-    place = place if place >= 0 else current.index("=")
-    head, there = (
-        current[: place + 1],
-        re.findall(r"\w+", current.partition("=")[2][: -len(current[place + 1 :]) or None]),
-    )
-    end = "] " if "[" in head else " "
-    yield from (f"{head}{value}{end}" for value in values if value not in there)
+def _override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
+    if current.startswith("resume="):
+        yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+    else:
+        yield from override_words(before, current, sweeping)
 
 
 def _resumable(current: str, sweeping: bool) -> Iterator[str]:

@@ -19,16 +19,14 @@ from mnist_ff.analysis.console import tell
 from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.device import describe
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.models.mlp import build_model
 from mnist_ff.runs.signals import Interruption, interruptible
-from mnist_ff.session.build import load_teacher, resolve, shuffler, warn_of_fallback
+from mnist_ff.session.resolve import resolve, warn_of_fallback
+from mnist_ff.training.learner import Learner
 from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
 
 Compose = Callable[[Sequence[str]], Config]
@@ -87,26 +85,13 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
     with devices.prepared(config.trainer, config.seed) as device:
         data = load_data(config.data, config.seed).to(device)
         warn_of_fallback(data, console)
-        model = build_model(config.model, config.seed, device)
-        trainer = config.trainer
-        step, _ = build_step(
-            StepParts(
-                model,
-                config.optimizer,
-                trainer,
-                data.train,
-                is_scheduled=True,
-                augment=build_augment(config.augment, config.seed, device),
-                teacher=load_teacher(config, device),
-            )
-        )
-        order = shuffler(trainer.shuffle, config.seed, data.train, device)
+        learner = Learner(config, data, is_scheduled=True)
         tell(
             console,
-            f"{len(tried)} batches of {trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, {config.optimizer.name}, "
-            f"{describe(device)}",
+            f"{len(tried)} batches of {config.trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, "
+            f"{config.optimizer.name}, {describe(device)}",
         )
-        return try_rates(step, order, trainer.batch_size, tried, stopped)
+        return try_rates(learner.step, learner.row_order, config.trainer.batch_size, tried, stopped)
 
 
 def _write(config: Config, tried: Sequence[float], losses: Sequence[float], found: float | None) -> Path:

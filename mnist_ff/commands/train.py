@@ -270,8 +270,8 @@ class _Trainer:
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
         with ending_at_once():
-            from mnist_ff.session.build import resolve
             from mnist_ff.session.request import RunRequest
+            from mnist_ff.session.resolve import resolve
             from mnist_ff.session.session import train
             from mnist_ff.session.timing import Timing
 

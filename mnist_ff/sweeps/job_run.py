@@ -140,8 +140,8 @@ def go_on_or_start(
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
     start = time.perf_counter()
-    from mnist_ff.session.build import resolve
     from mnist_ff.session.request import RunRequest
+    from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
     from mnist_ff.session.timing import Timing
 

@@ -26,7 +26,7 @@ from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
 from mnist_ff.models.mlp import MLP, build_model
-from mnist_ff.optim.optimizer import build_optimizer, complete_state
+from mnist_ff.optim.optimizers import build_optimizer, complete_state
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
 from mnist_ff.runs.records import CLASSES, INPUTS, Position
@@ -51,21 +51,13 @@ LATER = ("augment", "average", "best")
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that decides how a run goes on."""
+    """What a run is resumed from."""
 
     position: Position
-    model: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    dropout: torch.Tensor | None
-    """The state of the generator that draws the masks."""
-    device: str
-    """The kind of device that the generator belongs to."""
     recipe: str
-    """The digest of the config's keys that make it this experiment."""
-    augment: torch.Tensor | None = None
-    """The state of the generator that draws the augmentation."""
-    average: dict[str, torch.Tensor] | None = None
-    """Of the averaged weights."""
+    """The digest of the config's keys that define the experiment."""
+    learner: Mapping[str, Any]
+    """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
     """The weights of the best epoch so far, where they are kept."""
 
@@ -76,12 +68,10 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
     values = {
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
-        "model": state.model,
-        "optimizer": state.optimizer,
-        "dropout": state.dropout,
-        "device": state.device,
+        **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
         "recipe": state.recipe,
-        **{key: getattr(state, key) for key in LATER},
+        **{key: state.learner[key] for key in ("augment", "average")},
+        "best": state.best,
     }
     torch.save(values, buffer)
     content = buffer.getvalue()
@@ -230,7 +220,7 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
     kinds = _kinds_of_state(config)
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(values)
-    complete_state(optimizer)  # an older checkpoint of the start may have none
+    complete_state(optimizer, config.name)  # an older checkpoint of the start may have none
     for group, own in zip(optimizer.param_groups, options, strict=True):
         if group.keys() != {"params", *own}:
             raise ValueError("the optimizer's options are others")

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from mnist_ff.cli import COMMANDS
-from mnist_ff.commands.completion import SHELLS, TRAIN_OPTIONS, arguments_of, candidates, options_of
+from mnist_ff.commands.completion import SHELLS, TRAIN_OPTIONS, arguments_of, candidates
 from mnist_ff.config.keys import known_keys
+from mnist_ff.config.suggest import options_of
 from tests.support.commands import Command
 
 

@@ -63,7 +63,7 @@ def test_the_engine_is_the_one_that_was_chosen(mnist_ff: Command, monkeypatch: p
         heard.append((parts.trainer.engine, parts.is_scheduled))
         return build_step(parts)
 
-    monkeypatch.setattr("mnist_ff.commands.lr_find.build_step", building)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
     for engine in ("auto", "eager"):
         words = ("data=mnist_5k", "model.hidden=[8]", f"trainer.engine={engine}", "--steps", "10")
         assert mnist_ff("lr-find", *words)[0] in (0, 1)

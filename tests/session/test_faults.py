@@ -298,8 +298,8 @@ def patched(name: str, body: str, *words: str) -> subprocess.CompletedProcess[st
     script = f"""
 import os, signal, sys
 from mnist_ff import cli
-from mnist_ff.session import build as parts
-from mnist_ff.session import session as train
+from mnist_ff.session import artifacts
+from mnist_ff.training import learner
 real, calls = {name}, []
 def instead(*given):
 {textwrap.indent(body, "    ")}
@@ -322,9 +322,9 @@ if ".checkpoint.pt." in os.readlink(f"/proc/self/fd/{given[0]}"):
         """
 
 MOMENTS = {
-    "evaluation": ("parts.score", "calls.append(given)\nif len(calls) == 1:\n    "),
+    "evaluation": ("learner.score", "calls.append(given)\nif len(calls) == 1:\n    "),
     "a checkpoint's write": ("os.fsync", WITHIN_THE_SECOND_EPOCHS_CHECKPOINT),
-    "the last files": ("train.save_predictions", ""),
+    "the last files": ("artifacts.save_predictions", ""),
 }
 
 
@@ -346,7 +346,7 @@ def test_a_signal_within_something_else_waits_for_its_end(moment: str, number: s
 def test_a_second_signal_ends_at_once_and_leaves_whole_files(mnist_ff: Command) -> None:
     again = "calls.append(given)\nif len(calls) == 2:\n    "
     twice = f"{again}{kill('SIGTERM')}    {kill('SIGINT')}return real(*given)"
-    done = patched("parts.score", twice, "trainer.epochs=3", "hydra.run.dir=run")
+    done = patched("learner.score", twice, "trainer.epochs=3", "hydra.run.dir=run")
     assert done.returncode == 130, done.stderr
     assert not Path("run/summary.json").exists()
     assert_goes_on_as_if_nothing_had_happened(mnist_ff)
@@ -613,7 +613,7 @@ def test_the_same_bytes_with_a_progress_bar_and_with_more_evaluations(mnist_ff: 
     assert code == 0
     assert "\x1b[" in seen
     assert bytes_of(Path("bar")) == bytes_of(Path("base"))
-    more = patched("parts.score", "return [real(*given) for _ in range(3)][0]", "hydra.run.dir=more")
+    more = patched("learner.score", "return [real(*given) for _ in range(3)][0]", "hydra.run.dir=more")
     assert more.returncode == 0, more.stderr
     assert bytes_of(Path("more")) == bytes_of(Path("base"))
 

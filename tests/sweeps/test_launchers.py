@@ -417,7 +417,7 @@ class Unpicklable(Exception):
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name != "mnist_ff.session.session":
+        if name != "mnist_ff.training.learner":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -427,14 +427,14 @@ class Finder:
 def patched(exec_module):
     def patch(module):
         exec_module(module)
-        whole = module._Training._fit
-        def fit(self):
+        whole = module.Learner.fit
+        def fit(self, *given):
             if self.seed == 1:
                 sys.exit(3)
             if self.seed == 2:
                 raise Unpicklable("my own kind")
-            return whole(self)
-        module._Training._fit = fit
+            return whole(self, *given)
+        module.Learner.fit = fit
     return patch
 
 sys.meta_path.insert(0, Finder())

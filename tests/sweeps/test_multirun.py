@@ -47,17 +47,17 @@ def stamps(sweep: str = "sweep") -> dict[str, int]:
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, BaseException]], None]:
     """Make jobs with these seeds raise what they are given, in the middle of training."""
-    from mnist_ff.session import session as train
+    from mnist_ff.training.learner import Learner
 
-    whole = train._Training._fit
+    whole = Learner.fit
 
     def patch(errors: dict[int, BaseException]) -> None:
-        def fit(self: train._Training) -> object:
+        def fit(self: Learner, *given: Any) -> object:
             if self.seed in errors:
                 raise errors[self.seed]
-            return whole(self)
+            return whole(self, *given)
 
-        monkeypatch.setattr(train._Training, "_fit", fit)
+        monkeypatch.setattr(Learner, "fit", fit)
 
     return patch
 

@@ -22,12 +22,13 @@ from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
 from mnist_ff.training.callbacks import EarlyStopping
 from mnist_ff.training.checkpoint import load_checkpoint
+from mnist_ff.training.learner import Learner
 from tests.optim.test_optimizer import optimizer_config, steps
 from tests.support import reference
 from tests.support.commands import Command
@@ -330,7 +331,6 @@ def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) ->
 
 def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step holds them since it was built; a graph draws from those that it was captured with."""
-    from mnist_ff.session import session as train
 
     run = stopped_run("parted", 20, "augment=shift")
     saved = {**load_checkpoint(run, print), "device": "cuda"}
@@ -344,21 +344,22 @@ def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, mon
         held.extend([parts.model.dropout.rng, parts.augment.rng])
         return build_step(parts)
 
-    def fitting(self: train._Training) -> Any:
+    def fitting(self: Learner, *given: Any) -> Any:
         assert self.augment is not None
+        assert isinstance(self.model, MLP)
         assert self.model.dropout.rng is not None
         seeded.extend([self.model.dropout.rng, self.augment.rng])
         for name, rng in zip(("dropout", "augment"), seeded, strict=True):
             assert torch.equal(rng.get_state(), generator(0, name, 20).get_state())
-        return whole(self)
+        return whole(self, *given)
 
-    whole = train._Training._fit
-    monkeypatch.setattr(train, "load_checkpoint", lambda run, warn: saved)
-    monkeypatch.setattr(train, "build_step", building)
-    monkeypatch.setattr(train._Training, "_fit", fitting)
+    whole = Learner.fit
+    monkeypatch.setattr("mnist_ff.session.restore.load_checkpoint", lambda run, warn: saved)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
+    monkeypatch.setattr(Learner, "fit", fitting)
     code, out, err = mnist_ff("train", "resume=parted")
     assert code == 0, err
-    assert "the generators of cuda cannot go on on cpu: seeded anew" in out
+    assert "the random generators of cuda cannot continue on cpu: they are seeded anew" in out
     assert [one is other for one, other in zip(held, seeded, strict=True)] == [True, True]
 
 
@@ -620,7 +621,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))
