@@ -102,8 +102,8 @@ def test_it_leaves_csv_picture_and_json_in_its_own_directory_alone(mnist_ff: Com
         (["--steps", "3"], "must be from 10 to 100,000"),
         (["--steps", "100001"], "--steps 100001: must be from 10 to 100,000"),
         (["optimizer.lrr=1"], "did you mean optimizer.lr?"),
-        (["logger=mlflow"], "means nothing to lr-find"),
-        (["hydra.run.dir=x"], "means nothing to lr-find"),
+        (["logger=mlflow"], "has no effect in lr-find; leave it out"),
+        (["hydra.run.dir=x"], "has no effect in lr-find; leave it out"),
     ],
 )
 def test_bad_words(words: list[str], expected: str, mnist_ff: Command) -> None:
@@ -124,7 +124,7 @@ def test_words_are_shown_without_a_terminals_commands(mnist_ff: Command) -> None
 def test_a_loss_that_never_falls_has_no_suggestion(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("lr-find", "data=mnist_5k", "model.hidden=[8]", "--first", "5", "--last", "1000")
     assert code == 1
-    assert "the loss never fell between 5 and 1000" in err
+    assert "the loss never decreased between 5 and 1000" in err
     assert json.loads((found() / "lr_find.json").read_text())["suggested_lr"] is None
 
 

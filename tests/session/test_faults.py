@@ -424,7 +424,7 @@ def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(mnist_ff: Command) -> 
     os.mkfifo(run / "train.log")
     code, _, err = mnist_ff("train", f"resume={run}")
     assert code == 1
-    assert "train.log: is no regular file" in err
+    assert "train.log: is not a regular file" in err
 
 
 LONG = "/".join(["a" * 100] * 50)
