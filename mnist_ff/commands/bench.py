@@ -59,12 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
     )
-    parser.add_argument("--rounds", type=int, default=15, help="times that each is measured (default: 15)")
-    parser.add_argument("--steps", type=int, default=25, help="steps in each measurement (default: 25)")
-    parser.add_argument("--peers", action="store_true", help="also Lightning and Keras, each in its own process")
-    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs that each peer trains (default: 20)")
-    parser.add_argument("--no-start-up", action="store_true", help="leave out the seconds to start")
-    parser.add_argument("--out", type=argument, default="bench.json", help="where the numbers go (default: bench.json)")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
+    parser.add_argument("--steps", type=int, default=25, help="steps per measurement (default: 25)")
+    parser.add_argument(
+        "--peers", action="store_true", help="also measure Lightning and Keras, each in its own process"
+    )
+    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
+    parser.add_argument("--no-start-up", action="store_true", help="skip the start-up times")
+    parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -73,7 +75,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")
     out = Path(arguments.out)
     if not out.absolute().parent.is_dir() or out.is_dir():
-        raise ConfigError(f"--out {out}: is no place for a file")
+        raise ConfigError(f"--out {out}: is not a file path")
     if arguments.peers:
         _check_peers_can_follow(arguments.overrides)
     config = compose(arguments.overrides)
@@ -88,7 +90,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         with console.status("starting up"):
             result["start_up_seconds"] = _start_up(arguments.overrides)
     if arguments.peers:
-        with console.status("whole trainings, ours and the peers'"):
+        with console.status("whole trainings, mnist-ff and peers"):
             result["training_seconds"] = _peers(config, arguments.overrides, arguments.peer_epochs)
     _print(result, console)
     write_text(out, json.dumps(result, indent=2) + "\n")
@@ -106,7 +108,7 @@ def _check_a_step_alone(config: Config) -> None:
     }
     for word, there in asked.items():
         if there:
-            raise ConfigError(f"{word}: bench times one step on images as they are, at one rate; leave it out")
+            raise ConfigError(f"{word}: bench measures one step without augmentation, at a constant rate; leave it out")
 
 
 PEER_KEYS = ("model.hidden=", "model.dropout=", "trainer.batch_size=")
@@ -115,7 +117,7 @@ PEER_KEYS = ("model.hidden=", "model.dropout=", "trainer.batch_size=")
 def _check_peers_can_follow(overrides: Sequence[str]) -> None:
     for word in overrides:
         if not word.startswith(PEER_KEYS):
-            raise ConfigError(f"{word}: the peers of --peers cannot follow it (they can: {' '.join(PEER_KEYS)})")
+            raise ConfigError(f"{word}: is not supported with --peers (supported: {' '.join(PEER_KEYS)})")
 
 
 def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, Any]:
@@ -363,7 +365,7 @@ def _start_up(overrides: Sequence[str]) -> dict[str, float]:
             first = _seconds_to_first_row(run / "batches.csv", began, process)
         whole = time.perf_counter() - began
         if process.returncode:
-            raise RunError(f"the training that start-up is measured with failed: mnist-ff {' '.join(words)}")
+            raise RunError(f"the run that measures the start-up time failed: mnist-ff {' '.join(words)}")
     return {"--help": statistics.median(helps), "to the first batch": first, "one epoch, whole command": whole}
 
 

@@ -19,7 +19,7 @@ from mnist_ff.runs.reading import local_time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument(
-        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="a data set to fetch and verify"
+        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="data set to download and verify"
     )
 
 
@@ -49,14 +49,14 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 def _composed(name: str, overrides: list[str]) -> DataConfig:
     for override in overrides:
         if not override.startswith("data."):
-            raise ConfigError(f"{override}: only data.KEY=VALUE is meant here")
+            raise ConfigError(f"{override}: only data.KEY=VALUE is allowed here")
     return compose([f"data={name}", *overrides]).data
 
 
 def _common(overrides: list[str]) -> list[str]:
     for word in overrides:
         if not word.startswith("data.root="):
-            raise ConfigError(f"{word}: name the data set that it is for, such as mnist-ff data mnist {word}")
+            raise ConfigError(f"{word}: give the data set first, such as mnist-ff data mnist {word}")
     return overrides
 
 
@@ -75,7 +75,7 @@ def _row(config: DataConfig) -> tuple[str, str, str, str]:
         return config.name, "", "", "not cached"
     counts = read_counts(path)
     if counts is None or not read_header(path):
-        return config.name, "", "", "damaged; it will be fetched again"
+        return config.name, "", "", "damaged; will be downloaded again"
     status = path.stat()
     moment = local_time(status.st_mtime)
     day = "?" if moment is None else moment.strftime("%Y-%m-%d")

@@ -38,9 +38,11 @@ FEWEST, MOST = 10, 100_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]")
-    parser.add_argument("--first", type=float, default=1e-6, help="the smallest rate (default: 1e-6)")
-    parser.add_argument("--last", type=float, default=10.0, help="the largest rate (default: 10)")
-    parser.add_argument("--steps", type=int, default=200, help="batches, each with its own rate (default: 200)")
+    parser.add_argument("--first", type=float, default=1e-6, help="smallest learning rate (default: 1e-6)")
+    parser.add_argument("--last", type=float, default=10.0, help="largest learning rate (default: 10)")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="number of batches, one per learning rate (default: 200)"
+    )
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -60,9 +62,11 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     directory = _write(config, tried[: len(losses)], losses, rounded)
     tell(console, f"written to {display_path(directory)}")
     if rounded is None:
-        raise RunError(f"the loss never fell between {arguments.first:g} and {arguments.last:g}; try other ends")
+        raise RunError(
+            f"the loss never decreased between {arguments.first:g} and {arguments.last:g}; try another range"
+        )
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
-    tell(console, f"suggested  optimizer.lr={rounded:g}  (the smoothed loss falls fastest there)")
+    tell(console, f"suggested  optimizer.lr={rounded:g}  (steepest decrease of the smoothed loss)")
     train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
     tell(console, f"try it     {train}")
     return 0
@@ -76,7 +80,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--steps {arguments.steps}: must be from {FEWEST} to {MOST:,}")
     for word in arguments.overrides:
         if word.lstrip("+~").startswith(("hydra", "logger", "schedule", "sweep")):
-            raise ConfigError(f"{word.partition('=')[0]}: means nothing to lr-find")
+            raise ConfigError(f"{word.partition('=')[0]}: has no effect in lr-find; leave it out")
 
 
 def _try(config: Config, tried: Sequence[float], console: Console, stopped: Interruption) -> list[float]:

@@ -75,14 +75,14 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         return sweep(overrides, console)
     resume, others = take(overrides, "resume")
     if (resume is not None or arguments.config_of is not None) and arguments.cfg:
-        raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
+        raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
     if resume is not None and arguments.config_of is not None:
-        raise ConfigError("resume= and --config-of: only one of them, and once")
+        raise ConfigError("resume= and --config-of: give only one of them, once")
     for text in overrides:
         if text.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg:
-            raise ConfigError(f"{text}: belongs to a sweep: mnist-ff train -m ...")
+            raise ConfigError(f"{text}: is only for sweeps: mnist-ff train -m ...")
         if key_of(text) in ("dry_run", "sweep", *sweep_keys()):
-            raise ConfigError(f"{text}: belongs to a sweep: mnist-ff train -m ...")
+            raise ConfigError(f"{text}: is only for sweeps: mnist-ff train -m ...")
     composer = Composer()
     if arguments.cfg:
         check_new(composer.run(overrides).config())
@@ -102,22 +102,22 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
             check_no_password(key_of(text), without_quotes(text.partition("=")[2]))
     for name in NOT_SUPPORTED:
         if getattr(arguments, name.replace("-", "_")) is not None:
-            raise ConfigError(f"--{name}: is not supported; mnist-ff train --help shows what is")
+            raise ConfigError(f"--{name}: is not supported; see mnist-ff train --help")
     if arguments.hydra_help is not None:
         raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
     if (arguments.resolve or arguments.package) and not arguments.cfg:
-        raise ConfigError("--resolve and --package say how --cfg shows the config; alone they mean nothing")
+        raise ConfigError("--resolve and --package: need --cfg")
     if arguments.multirun and arguments.cfg:
-        raise ConfigError("--cfg shows one config; leave out -m")
+        raise ConfigError("--cfg: shows a single config; leave out -m")
     if arguments.multirun and arguments.config_of is not None:
-        raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
+        raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
 
 
 def _single(composer: Composer, overrides: list[str], trainer: _Trainer) -> int:
     if any(override.values is not None for override in composer.check(overrides)):
         raise ConfigError(
-            "several values for one key make a sweep: mnist-ff train -m ...; "
-            "a comma in a text needs quotes: 'name=\"a,b\"'"
+            "several values for one key need -m: mnist-ff train -m ...; "
+            "a comma inside a value needs quotes: 'name=\"a,b\"'"
         )
     composed = composer.run(overrides)
     return _train_new(composed, composed.config(), trainer, composed.files)
@@ -129,7 +129,7 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
     check_machine(config)
     directory = output_directory("hydra.run.dir", composed.directory)
     if directory.exists():
-        raise ConfigError(f"{directory}: exists already; two runs never share a directory")
+        raise ConfigError(f"{directory}: already exists; two runs never share a directory")
     resolved = trainer.resolve(config)  # before the directory is made: no data, no directory
     check_saved(resolved)
     with interruptible() as stopped:
@@ -139,7 +139,7 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
             write_texts(run.file(".hydra"), files())
         except OSError as error:
             where = error.filename or directory
-            raise RunError(f"{where}: {error.strerror or error}; choose another place with hydra.run.dir=") from None
+            raise RunError(f"{where}: {error.strerror or error}; choose another folder with hydra.run.dir=") from None
         return trainer.train(resolved, run, stopped)
 
 
@@ -153,7 +153,7 @@ def _values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
         overrides = [text for text in overrides if text not in trackers]
     for override in composer.check(overrides):
         if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
-            raise ConfigError(f"{override.text}: only KEY=VALUE can change a saved config")
+            raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")
         values[override.key] = override.value
     return values
 
@@ -162,9 +162,9 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     """Continue a run in its own directory."""
     name = expanded("resume", name)
     if is_file(Path(name) / JOBS):
-        raise ConfigError(f"resume={name}: is a sweep; mnist-ff train -m resume={name} goes on with its jobs")
+        raise ConfigError(f"resume={name}: is a sweep; mnist-ff train -m resume={name} resumes its jobs")
     if not name:
-        raise ConfigError("resume=: names no run; give its directory, or last")
+        raise ConfigError("resume=: is empty; give a run directory, or last")
     run = find_run(name, Path("outputs"))
     given = _values(composer, overrides)
     check_float32(flat(given))
@@ -174,11 +174,11 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     if is_done(run, config):
         summary = run.summary()
         early = summary is not None and summary.epochs < config.trainer.epochs
-        why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
+        why = "stopped early" if early else f"has finished its {config.trainer.epochs} epochs"
         without = [key for key in given if key in changes and key != "trainer.plots"]
         if without:
-            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more trains on with it"
-            raise ConfigError(f"{without[0]}: {run.path} {why}, so that it changes nothing{remedy}")
+            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more continues training"
+            raise ConfigError(f"{without[0]}: has no effect: {run.path} {why}{remedy}")
         trainer.say(f"{run.path}: {why}; nothing to do")
         for made in complete(run, config, note):
             trainer.say(f"made           {run.file(made)}")
@@ -194,7 +194,7 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
     run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
-        trainer.say("warning: that run was resumed with other values; these are its last", style="yellow")
+        trainer.say("warning: that run was resumed with other values; using the last ones", style="yellow")
     given = _values(composer, [text for text in overrides if not text.startswith("hydra.")])
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:

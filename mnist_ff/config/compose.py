@@ -269,7 +269,7 @@ def _variable(composed: DictConfig, complaint: str) -> str:
         section = OmegaConf.select(composed, ".".join(sections)) if sections else composed
         found = FROM_ENVIRONMENT.match(str(section._get_node(name)))
         if found and os.environ.get(found[1]):
-            return f"\nit comes from the environment variable {found[1]}"
+            return f"\nset by the environment variable {found[1]}"
     return ""
 
 

@@ -80,9 +80,7 @@ class Override:
         if self.values is None:
             return [f"{self.element}={self.value_text}"]
         if self.values.kind == "interval":
-            raise ConfigError(
-                "interval(a,b): is a range that a search draws from; add hydra/sweeper=optuna, or give values"
-            )
+            raise ConfigError("interval(a,b): is only for searches; add hydra/sweeper=optuna, or give values")
         return [f"{self.element}={text}" for text in self.values.texts()]
 
 
@@ -98,7 +96,7 @@ def take(overrides: Sequence[str], key: str) -> tuple[str | None, list[str]]:
     """
     found = [text.partition("=")[2] for text in overrides if key_of(text) == key]
     if len(found) > 1:
-        raise ConfigError(f"{key}=: only once")
+        raise ConfigError(f"{key}=: give it only once")
     return found[0] if found else None, [text for text in overrides if key_of(text) != key]
 
 
@@ -149,20 +147,19 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
         _check_hydra_override(key, override)
         return
     if key == "data.instead_of":
-        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST could not be had")
+        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST cannot be downloaded")
     if override.kind == "DEL":
-        raise ConfigError(f"~{key}: a key cannot be removed; every key has a value")
+        raise ConfigError(f"~{key}: keys cannot be removed")
     if key in groups:
         _check_options(key, override, groups[key])
         return
     known = {**known_keys(), **sweep_keys()}
     sections = {name.split(".")[0] for name in known if "." in name}
     if key.endswith(".name") and key.removesuffix(".name") in groups:
-        raise ConfigError(f"{override.text}: choose it with {key.removesuffix('.name')}={override.value}")
+        raise ConfigError(f"{override.text}: use {key.removesuffix('.name')}={override.value}")
     if key not in known and key not in sections:
         raise ConfigError(
-            f"{override.text}: there is no key {key}{nearest(key, [*known, *groups])}\n"
-            "mnist-ff train --help lists the keys"
+            f"{override.text}: no such key {key}{nearest(key, [*known, *groups])}\nmnist-ff train --help lists the keys"
         )
 
 
@@ -171,13 +168,13 @@ def _check_hydra_override(key: str, override: Override) -> None:
     if key == "hydra/sweeper":
         own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
         if override.value not in own:
-            raise ConfigError(f"{override.text}: there is {', '.join(own)}; others do not check all jobs first")
+            raise ConfigError(f"{override.text}: must be one of {', '.join(own)}")
     if key in FIXED_HYDRA_KEYS:
-        raise ConfigError(f"{override.text}: cannot be changed here; -m makes a sweep")
+        raise ConfigError(f"{override.text}: cannot be changed here; use -m for a sweep")
     if key == "hydra.callbacks" or key.startswith("hydra.callbacks."):
-        raise ConfigError(f"{override.text}: is not supported; Hydra composes the config and runs nothing")
+        raise ConfigError(f"{override.text}: is not supported")
     if key == "hydra.sweep.subdir" and "hydra.job.num" not in str(override.value):
-        raise ConfigError(f"{override.text}: must hold ${{hydra.job.num}}, or jobs would share a directory")
+        raise ConfigError(f"{override.text}: must contain ${{hydra.job.num}}, or jobs would share a directory")
 
 
 def _check_options(group: str, override: Override, options: list[str]) -> None:
@@ -186,31 +183,31 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
         asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
     for option in asked:
         if option is None:  # Hydra has no word for none of a group but leaving it out
-            raise ConfigError(f"{group}=null: leave it out, or choose one: {', '.join(options)}")
+            raise ConfigError(f"{group}=null: leave it out, or use one of {', '.join(options)}")
         if str(option) not in options:
             names = ", ".join(options) or "nothing yet"
-            raise ConfigError(f"{group}={option}: there is {names}{nearest(str(option), options)}")
+            raise ConfigError(f"{group}={option}: must be one of {names}{nearest(str(option), options)}")
 
 
 def reason_at(text: str, place: int | None) -> str:
     """Why an override is not in the grammar from this character on; None: at its end."""
     equals = text.find("=")
     if equals < 0:
-        return "has no =" if place is None else f"has no =, and {_letter(text, place)} cannot stand in a key"
+        return "has no =" if place is None else f"has no =, and {_letter(text, place)} is not allowed in a key"
     if place is None:
         open_bracket = any(text.count(left) > text.count(right) for left, right in ("()", "[]", "{}"))
         return "ends too early: a bracket is open" if open_bracket else "ends too early"
     if place <= equals:
-        return f"{_letter(text, place)} cannot stand in a key"
+        return f"{_letter(text, place)} is not allowed in a key"
     if text[place] in "'\"":
-        return f"the quote {text[place]} (character {place + 1}) is not closed, or stands inside a text"
-    return f"{_letter(text, place)} can stand in a value only within quotes, at this place"
+        return f"the quote {text[place]} (character {place + 1}) is not closed, or is inside a value"
+    return f"{_letter(text, place)} is only allowed inside quotes here"
 
 
 def _letter(text: str, place: int) -> str:
     letter = text[place]
     name = letter if letter.isprintable() and not letter.isspace() else f"U+{ord(letter):04X}"
-    return f"{'the blank' if letter == ' ' else name} (character {place + 1})"
+    return f"{'the space' if letter == ' ' else name} (character {place + 1})"
 
 
 def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> str | None:

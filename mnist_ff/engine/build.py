@@ -64,12 +64,12 @@ def choose_engine(
     asked, other = trainer.engine, why_not_plain(model)
     no_graph = _why_no_graph(optimizer, is_scheduled)
     if asked == "graph" and device.type != "cuda":
-        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
     if asked == "graph" and no_graph is not None:
         raise ConfigError(f"trainer.engine=graph: {no_graph}; use trainer.engine=auto")
     if asked in ("fused", "graph") and other is not None:
         raise ConfigError(
-            f"trainer.engine={asked}: is for the built-in network as it is, and here {other}; use trainer.engine=auto"
+            f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
     if asked != "auto":
         return asked
@@ -132,7 +132,9 @@ def _describe(engine: str, parts: StepParts) -> StepInfo:
     if engine == "fused" and parts.trainer.engine == "auto":
         notes.append(f"no CUDA graph: {_why_no_graph(parts.optimizer.name, parts.is_scheduled)}")
     if reason is not None:
-        notes.append(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        notes.append(
+            f"no Triton kernels; using PyTorch's, which are slower and draw other dropout masks for a seed: {reason}"
+        )
         return StepInfo(engine, None, tuple(notes))
     return StepInfo(engine, triton_version(), tuple(notes))
 

@@ -54,7 +54,7 @@ def logging_to(path: Path) -> Iterator[None]:
     try:
         handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
-        raise RunError(f"{path}: {error.strerror}; make room, or choose another place with hydra.run.dir=") from None
+        raise RunError(f"{path}: {error.strerror}; make room, or choose another folder with hydra.run.dir=") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level, log.propagate
     log.addHandler(handler)

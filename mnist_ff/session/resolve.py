@@ -36,8 +36,8 @@ def warn_of_fallback(data: Data, console: Console) -> None:
     """Say in bold that another data set stands in for the one that was asked for."""
     if data.instead_of is not None:
         text = (
-            f"WARNING: {data.instead_of} could not be had; this is {data.name}, {data.title}: "
-            f"{len(data.train):,} images to train, {len(data.test):,} to test. Its scores are not MNIST's."
+            f"WARNING: {data.instead_of} could not be downloaded; using {data.name} instead, {data.title}: "
+            f"{len(data.train):,} images to train, {len(data.test):,} to test. Scores are not comparable with MNIST's."
         )
         tell(console, text, "bold yellow")
         log.warning(text)

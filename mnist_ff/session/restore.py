@@ -20,12 +20,12 @@ from mnist_ff.training.learner import Learner
 def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> dict[str, Any]:
     """The newest whole checkpoint, compared with the config before memory is taken for a network.
 
-    Errors: BadRunError where the config is another network's; RunError where no checkpoint is whole.
+    Errors: BadRunError where the config is another network's; RunError where no checkpoint is intact.
     """
     saved = load_checkpoint(run, warn)
     shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
     if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model):
-        raise BadRunError(f"{run.file('config.yaml')}: is not the config that its checkpoint was trained with")
+        raise BadRunError(f"{run.file('config.yaml')}: differs from the config of its checkpoint")
     return saved
 
 
@@ -42,7 +42,7 @@ def restore(learner: Learner, saved: Mapping[str, Any], run: Run) -> Position:
         learner.load_state_dict(saved, position.epoch * plan.batches + len(position.batches))
     except Exception as error:  # many kinds of errors, by what does not fit
         first = (str(error).splitlines() or [""])[0]
-        raise BadRunError(f"{run.path}: its checkpoint does not fit its config ({first})") from None
+        raise BadRunError(f"{run.path}: its checkpoint does not match its config ({first})") from None
     return position
 
 
@@ -50,7 +50,7 @@ def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
     """Errors: BadRunError where the teacher's weights are not those of before."""
     before, now = run.environment().get("teacher"), conditions["teacher"]
     if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
-        raise BadRunError(f"trainer.teacher={now['run']}: its weights are not those that taught this run so far")
+        raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
 
 
 def begin(run: Run, conditions: Mapping[str, Any]) -> None:

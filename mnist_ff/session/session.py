@@ -171,7 +171,7 @@ class _Training:
         if not torch.stack([weight.isfinite().all() for weight in weights.values()]).all():
             steps = position.epoch * self.plan.batches + len(position.batches)
             raise DivergedError(
-                f"a weight was no longer finite after epoch {position.epoch}, batch {len(position.batches)} "
+                f"a weight is not finite after epoch {position.epoch}, batch {len(position.batches)} "
                 f"(lr {self.plan.rate(max(0, steps - 1)):g}); try a smaller optimizer.lr"
             )
 

@@ -26,7 +26,7 @@ class Grid(Sweep):
                 plan = SweepPlan(tuple(self.checked_jobs(list(map(on_subset, self._product())))), plan.words)
         with self.opened(plan):
             left, done = self.unfinished(plan)
-            before = f", {done} of them finished before" if done else ""
+            before = f", {done} of them already finished" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {display_path(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             if self.request.saved is not None:
@@ -48,7 +48,7 @@ class Grid(Sweep):
         if jobs:
             show_jobs(jobs, Path("outputs"), self.request.console)
         else:
-            self.say(f"resume={display_path(self.request.directory)}: nothing is left to do")
+            self.say(f"resume={display_path(self.request.directory)}: all jobs are done")
 
     def _planned(self) -> SweepPlan:
         """The sweep's jobs: the saved ones, or those of the overrides. Errors: ConfigError."""
@@ -57,7 +57,7 @@ class Grid(Sweep):
             self._check_rows()
             jobs = self.checked_jobs(self._product())
             if not jobs:
-                raise ConfigError("these values make no job at all")
+                raise ConfigError("these values give no jobs")
             _check_different(jobs)
             return SweepPlan(tuple(jobs), self.request.overrides)
         if self.request.asked:
@@ -71,13 +71,13 @@ class Grid(Sweep):
         """
         rows = self.request.options.rows
         if rows is not None and not rows:
-            raise ConfigError("sweep.rows=[]: has no row; leave it out, or give [{KEY: VALUE, ...}, ...]")
+            raise ConfigError("sweep.rows=[]: is empty; leave it out, or give [{KEY: VALUE, ...}, ...]")
         if not any(key_of(text) == "sweep.rows" for text in self.request.overrides):
             return
         typed = {override.element for override in self.request.of_jobs}
         for key in (key for row in rows or () for key in row):
             if key in typed:
-                raise ConfigError(f"{key}: stands in sweep.rows and beside it; give it in one of these places")
+                raise ConfigError(f"{key}: is set both in sweep.rows and outside it; set it in one of them")
 
     def _product(self) -> list[list[str]]:
         """Each job's overrides. Of a key that is given twice the later one counts."""
@@ -100,7 +100,7 @@ def _check_different(jobs: Sequence[Job]) -> None:
     """Refuse the same experiment twice, and two in one directory. Errors: ConfigError."""
     seen: dict[str, Job] = {}
     if len({job.subdir for job in jobs}) < len(jobs):
-        raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must hold ${hydra.job.num}")
+        raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must contain ${hydra.job.num}")
     for job in jobs:
         twin = seen.setdefault(job.digest, job)
         if twin is not job and job.config.seed is not None:

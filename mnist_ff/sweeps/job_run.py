@@ -154,7 +154,9 @@ def continue_or_start(
     with timing.part("data"):
         config = resolve(job.config)
     if not same_experiment(job.config, config):
-        raise DataError(f"data={config.data.name}: could not be had for this job; see mnist-ff data {config.data.name}")
+        raise DataError(
+            f"data={config.data.name}: could not be downloaded for this job; see mnist-ff data {config.data.name}"
+        )
     if is_taken(run.file("config.yaml")):
         with run.locked():
             run.start_over()

@@ -95,7 +95,7 @@ def _parsed(overrides: Sequence[str]) -> _Arguments:
             check_no_password(without_quotes(text.partition("=")[2]))
     resume, rest = take(overrides, "resume")
     if resume == "":
-        raise ConfigError("resume=: names no sweep; give its directory, such as one in outputs/sweeps/")
+        raise ConfigError("resume=: is empty; give a sweep directory, such as one in outputs/sweeps/")
     dry_run, rest = take(rest, "dry_run")
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
@@ -147,7 +147,7 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
         _check_keys(composed, part)
     name, keys = composed.choice("launcher")
     if name not in LAUNCHERS:
-        raise ConfigError(f"hydra/launcher={name}: there is {', '.join(LAUNCHERS)}; others do not check all jobs first")
+        raise ConfigError(f"hydra/launcher={name}: must be one of {', '.join(LAUNCHERS)}")
     return SWEEPERS[composed.choice("sweeper")[0]](request, composer, composed, LAUNCHERS[name](keys))
 
 
@@ -155,19 +155,19 @@ def _resumed_words(saved: SweepPlan, given: list[str]) -> list[str]:
     """The overrides that a resumed sweep is composed of. Errors: ConfigError, BadRunError."""
     for text in given:
         if text.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
-            raise ConfigError(f"{text}: a resumed sweep stays in its directories")
+            raise ConfigError(f"{text}: cannot be changed when a sweep is resumed")
         if text.startswith(("logger=", "logger.")):
-            raise ConfigError(f"{text}: a resumed sweep keeps its trackers")
+            raise ConfigError(f"{text}: the trackers of a sweep cannot be changed when it is resumed")
     another = any(key_of(text) == "hydra/launcher" and text not in saved.words for text in given)
     gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
     known = [text for text in saved.words if not text.startswith(gone)]
     if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
         if any(not text.startswith(("hydra.", "sweep.on_error=")) for text in given):
             raise ConfigError(
-                "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
+                "resume=: the space and fixed values of a search cannot be changed; only hydra.sweeper keys can"
             )
         if any(key_of(text) == "hydra.sweeper.objective" and text not in saved.words for text in given):
-            raise ConfigError("resume=: a search keeps its objective, which its trials were judged by; start a new one")
+            raise ConfigError("resume=: the objective of a search cannot be changed; start a new search")
         return [*_harmless([text for text in known if key_of(text) != "hydra.sweep.dir"]), *given]
     kept = _harmless([text for text in known if text.startswith(RESUMED_WORDS) and text not in given])
     return [*kept, *(text for text in given if text.startswith(("hydra", *SWEEP_WORDS)))]
@@ -182,12 +182,12 @@ def _words_of_another(saved: Sequence[str], given: Sequence[str], console: Conso
     for text in saved:
         if text.startswith(STORAGE) and text not in given and not any(other.startswith(STORAGE) for other in given):
             raise ConfigError(
-                f"{without_password(text)}: nothing shows that you chose this place for the search's trials; "
-                "give the word again on the command line if it may keep them"
+                f"{without_password(text)}: this storage is ignored, because you did not start this search here; "
+                "to use it, give it on the command line"
             )
     if len(kept) < len(saved):
         left = " ".join(text for text in saved if text not in kept)
-        why = "is left out, as nothing shows that you started this sweep; give it again if it may run its jobs"
+        why = "is ignored, because you did not start this sweep here; to use it, give it on the command line"
         tell(console, f"warning: {left}: {why}", "yellow")
     return tuple(kept)
 
@@ -201,7 +201,7 @@ def _harmless(saved: list[str]) -> list[str]:
         plain = text.replace("${hydra.job.num}", "")
         known = not text.lstrip("+~").startswith("hydra") or text.startswith((*RESUMED_WORDS, "hydra.sweep.subdir="))
         if "_target_" in plain or "${" in plain or not known:
-            raise BadRunError(f"{JOBS}: the saved word {text} would call or look up something; start a new sweep")
+            raise BadRunError(f"{JOBS}: the saved override {text} contains an interpolation; start a new sweep")
     return saved
 
 
@@ -217,7 +217,7 @@ def _directory(composed: ComposedSweep, resume: str | None) -> Path:
     # as Hydra makes its jobs' directories absolute: without ..
     path = Path(os.path.abspath(output_directory("hydra.sweep.dir", composed.directory) if resume is None else resume))
     if "${" in os.fspath(path):
-        raise ConfigError(f"{path}: a sweep's directory cannot have ${{ in its path, which Hydra would look up")
+        raise ConfigError(f"{path}: the path of a sweep's directory cannot contain ${{, which Hydra would interpolate")
     return path
 
 
@@ -244,5 +244,5 @@ def check_launcher(launcher: Launcher, name: str) -> None:
             )
     if launcher.detached and shutil.which("sbatch") is None:
         raise ConfigError(
-            f"hydra/launcher={name}: sbatch is not here; submit from a machine of the cluster (dry_run=true works here)"
+            f"hydra/launcher={name}: sbatch not found; submit from a machine of the cluster; dry_run=true works here"
         )

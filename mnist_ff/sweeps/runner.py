@@ -101,7 +101,7 @@ class Sweep(ABC):
         """
         params = self.keys["params"]
         if params is not None and not isinstance(params, dict):
-            raise ConfigError(f"hydra.sweeper.params={params}: must be keys with their values, {{seed: '0,1'}}")
+            raise ConfigError(f"hydra.sweeper.params={params}: must be keys and values, such as {{seed: '0,1'}}")
         texts = [f"{key}={value}" for key, value in (params or {}).items()]
         kept = self.composer.check(with_texts_kept(texts), several=True)
         check_of_jobs(kept, "hydra.sweeper.params")
@@ -141,7 +141,7 @@ class Sweep(ABC):
         for data in dict.fromkeys(resolved_config(job).data for job in jobs):
             if ensure(data) != data:
                 raise DataError(
-                    f"data={data.name}: the sweep's jobs need it and it cannot be had now: mnist-ff data {data.name}"
+                    f"data={data.name}: the jobs need it, but it cannot be downloaded: mnist-ff data {data.name}"
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
@@ -156,9 +156,12 @@ class Sweep(ABC):
         if not any(isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist" for data in wanted):
             return False
         if {data.name for data in wanted} != {"mnist"}:
-            raise ConfigError("MNIST could not be had, and this sweep compares data sets: see mnist-ff data mnist")
+            raise ConfigError(
+                "MNIST could not be downloaded, and this sweep compares data sets: see mnist-ff data mnist"
+            )
         self.say(
-            "WARNING: mnist could not be had; all jobs use mnist_5k, 5,000 images of it. Their scores are not MNIST's.",
+            "WARNING: mnist could not be downloaded; all jobs use mnist_5k, 5,000 images of it."
+            " Scores are not comparable with MNIST's.",
             style="bold yellow",
         )
         return True
@@ -171,8 +174,8 @@ class Sweep(ABC):
             _make(directory)
         link = link_among_own_files(directory)
         if link is not None:
-            raise RunError(f"{link}: is a link; a sweep's files are written into its own directory only")
-        with locked(directory, "another process runs this sweep", timeout_s=0):
+            raise RunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
+        with locked(directory, "another process is running this sweep", timeout_s=0):
             if self.request.saved is None:
                 self._save(plan)
             clear_stop(directory)
@@ -213,7 +216,7 @@ class Sweep(ABC):
                 else:
                     jobs.append(job)
             except BadRunError as error:
-                self.say(f"warning: {error}; it is left alone", style="yellow")
+                self.say(f"warning: {error}; it is skipped", style="yellow")
         return jobs, done
 
     def left_in_slurm(self, jobs: Sequence[Job]) -> list[Job]:
@@ -225,7 +228,7 @@ class Sweep(ABC):
         if there:
             waits = self.launcher.detached
             what = "are waited for" if waits else "are left alone; hydra/launcher=submitit_slurm waits for them"
-            self.say(f"{len(there)} jobs that are still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
+            self.say(f"{len(there)} jobs still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
         return [job for job in jobs if job.subdir in there]
 
     def launch(
@@ -296,7 +299,7 @@ def check_of_jobs(overrides: Sequence[Override], where: str) -> None:
     for override in overrides:
         if override.is_hydra or override.key == "sweep" or override.key.startswith("sweep."):
             raise ConfigError(
-                f"{override.text} ({where}): is the whole sweep's and cannot differ between its jobs; "
+                f"{override.text} ({where}): applies to the whole sweep and cannot differ between jobs; "
                 "give it one value on the command line"
             )
 
@@ -305,8 +308,8 @@ def check_new_directory(directory: Path) -> None:
     """Errors: ConfigError when a new sweep's directory is there already."""
     if os.path.lexists(directory):
         raise ConfigError(
-            f"{directory}: exists already; two sweeps never share a directory\n"
-            f"mnist-ff train -m resume={directory} goes on with its jobs"
+            f"{directory}: already exists; two sweeps never share a directory\n"
+            f"mnist-ff train -m resume={directory} resumes its jobs"
         )
 
 
@@ -315,7 +318,7 @@ def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise RunError(f"{directory}: was made by another process just now") from None
+        raise RunError(f"{directory}: was just created by another process") from None
     except OSError as error:
         kind = ConfigError if isinstance(error, NotADirectoryError) else RunError
         raise kind(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None

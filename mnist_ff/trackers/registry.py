@@ -23,4 +23,4 @@ def chosen_trackers(config: LoggerConfig) -> list[Tracker]:
 
 def tracker_notes(config: LoggerConfig) -> list[str]:
     """What a user should know about the choice, a line each."""
-    return ["wandb is off: logger.wandb.mode=disabled, which WANDB_MODE sets too"] if config.silenced else []
+    return ["wandb is off: logger.wandb.mode=disabled (or WANDB_MODE)"] if config.silenced else []

@@ -196,7 +196,7 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
     monkeypatch.setitem(plots.DRAWINGS, "loss", broken)
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=broken")
     assert code == 0
-    assert "warning: no picture loss (no paint)" in out
+    assert "warning: could not draw loss (no paint)" in out
     assert {path.name for path in Path("broken/plots").iterdir()} >= {"epochs.png", "confusion.png"}
     assert json.loads(Path("broken/summary.json").read_text())["status"] == "finished"
     assert "RuntimeError: no paint" in Path("broken/train.log").read_text()

@@ -79,7 +79,7 @@ class ProcessLauncher(Launcher):
 def check_whole(key: str, value: Any, least: int = 1) -> None:
     """See that a key of the launcher's is a whole number or null. Errors: ConfigError."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-        raise ConfigError(f"hydra.launcher.{key}={value}: must be a whole number from {least}, or null")
+        raise ConfigError(f"hydra.launcher.{key}={value}: must be an integer from {least}, or null")
 
 
 def shared(cores: int, at_once: int | None, asked: Sequence[int | None]) -> tuple[int, int]:

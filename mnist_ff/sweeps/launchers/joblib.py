@@ -29,7 +29,7 @@ class JoblibLauncher(ProcessLauncher):
         self._n_jobs: int | None = keys["n_jobs"]
         check_whole("n_jobs", self._n_jobs, least=-1)
         if self._n_jobs == 0:
-            raise ConfigError("hydra.launcher.n_jobs=0: must be a number of jobs, -1 for one a core, or null")
+            raise ConfigError("hydra.launcher.n_jobs=0: must be a number of jobs, -1 for one per core, or null")
         self._processes: list[BaseProcess] = []
 
     def share(self, asked: Sequence[int | None], is_search: bool) -> tuple[int, int]:
@@ -39,7 +39,7 @@ class JoblibLauncher(ProcessLauncher):
         at_once = None if self._n_jobs is None else effective_n_jobs(self._n_jobs)
         if self._n_jobs is not None and self._n_jobs > len(asked):
             why = " (hydra.sweeper.n_jobs)" if is_search else ""
-            self.say(f"hydra.launcher.n_jobs={self._n_jobs}: no more than {len(asked)} are launched together{why}")
+            self.say(f"hydra.launcher.n_jobs={self._n_jobs}: only {len(asked)} are launched together{why}")
         return shared(cpu_count(), at_once, asked)
 
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
@@ -94,7 +94,7 @@ def _end_with(sentinel: int) -> None:
 def ended_with(code: int) -> str:
     """A process's exit code for people; it is negative for a signal, as subprocess has it."""
     if code == -signal.SIGKILL:
-        return "its process was killed (SIGKILL), as the system does when memory runs out"
+        return "its process was killed (SIGKILL), possibly because memory ran out"
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process ended with exit code {code} before it could say why"
+    return f"its process ended with exit code {code} without giving a reason"

@@ -16,7 +16,7 @@ from mnist_ff.sweeps.search.space import Choices, Space, check_dimension, grid_o
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("none", "asha", "hyperband")
 OBJECTIVES = ("validation_accuracy", "validation_loss")
-KILLED = "its process was killed, or its machine was lost"
+KILLED = "its process was killed or its machine failed"
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def check_plan(plan: SearchPlan) -> None:
 def _check_objective(objective: str) -> None:
     if objective.startswith("test"):
         raise ConfigError(
-            f"hydra.sweeper.objective={objective}: a search that looks at the test images fits itself to them, and its "
-            f"best score would be of no unseen image; there is {', '.join(OBJECTIVES)}"
+            f"hydra.sweeper.objective={objective}: a search on the test images overfits them, and its "
+            f"best score would be biased; use {' or '.join(OBJECTIVES)}"
         )
     if objective not in OBJECTIVES:
         raise ConfigError(f"hydra.sweeper.objective={objective}: must be one of {', '.join(OBJECTIVES)}")
@@ -136,8 +136,8 @@ def check_searchable(config: Config) -> None:
     """A search is judged by held-out training images. Errors: ConfigError."""
     if config.data.validation_split == 0:
         raise ConfigError(
-            "data.validation_split=0: a search is judged by held-out training images, never by the test images, "
-            "which would then be no unseen images any more; set data.validation_split=0.1666 or so"
+            "data.validation_split=0: a search needs held-out training images, because searching on the test images "
+            "would bias the score; set data.validation_split, such as 0.1666"
         )
 
 

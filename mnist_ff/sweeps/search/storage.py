@@ -25,7 +25,7 @@ PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 LARGEST_JOURNAL = 1 << 30
 """Bytes of a journal that is opened; Optuna reads it line by line."""
 PIECE = 1 << 16
-EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
+EXTRA = "hydra/sweeper=optuna: needs optuna, which is not installed: pip install 'mnist-ff[search]'"
 
 
 def require_optuna() -> None:
@@ -41,8 +41,8 @@ def check_no_password(storage: str) -> None:
     """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
     if holds_password(storage):
         raise ConfigError(
-            f"hydra.sweeper.storage={without_password(storage)}: has a password, which must stand in no file and no "
-            f"list of processes; leave it out of the URL and set the environment variable {PASSWORD}"
+            f"hydra.sweeper.storage={without_password(storage)}: contains a password, which would be visible in "
+            f"files and process lists; remove it from the URL and set the environment variable {PASSWORD}"
         )
 
 
@@ -96,7 +96,7 @@ def storage_failures(storage: str) -> Iterator[None]:
         raise RunError(f"{error.filename or without_password(storage)}: {error.strerror or error}") from error
     except (optuna.exceptions.StorageInternalError, json.JSONDecodeError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise RunError(f"{without_password(storage)}: the study can no more be read or written ({first})") from error
+        raise RunError(f"{without_password(storage)}: the study can no longer be read or written ({first})") from error
 
 
 def _mend(path: Path) -> None:

@@ -93,8 +93,8 @@ class Search:
             self._storage.set_study_user_attr(self._study_id, "search", text)
         elif there != text:
             raise ConfigError(
-                f"hydra.sweeper.study_name={self.plan.study}: {without_password(self.plan.storage)} holds a study of "
-                "that name with another space, objective or fixed values; choose another name"
+                f"hydra.sweeper.study_name={self.plan.study}: {without_password(self.plan.storage)} has a study of "
+                "that name with a different space, objective or fixed values; choose another name"
             )
 
     def _ended(self) -> int:
@@ -104,7 +104,7 @@ class Search:
         if ended > self.plan.n_trials:
             raise ConfigError(
                 f"hydra.sweeper.n_trials={self.plan.n_trials}: study {self.plan.study} has {ended} trials that have "
-                "ended already; n_trials counts all of them"
+                "already ended; n_trials counts all of them"
             )
         return ended
 
@@ -212,7 +212,7 @@ class Search:
                 values = None if verdict.value is None else [verdict.value]
                 self._storage.set_trial_state_values(trial_id, states[verdict.state], values)
         except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("trial %d had ended already", number)
+            log.warning("trial %d had already ended", number)
 
     def recover(self, own: Path | None = None, left: Collection[int] = ()) -> list[str]:
         """Settle the running trials whose process is dead, and say what became of each.
@@ -240,7 +240,7 @@ class Search:
         try:
             lasts = directory is not None and (is_locked(directory, LOCK_TIMEOUT_S) or slurm.is_there(directory))
         except (RunError, BadRunError):
-            return [f"trial {trial.number} may be in Slurm, which does not say; it is left as it is"]
+            return [f"trial {trial.number} may be in Slurm, which does not report its state; it is left as it is"]
         verdict = Verdict("failed", reason=KILLED)
         if directory is not None:
             verdict = verdict_of(directory, self.plan.objective)
@@ -252,7 +252,7 @@ class Search:
         if alive:
             return []
         self.settle(trial.number, verdict)
-        return [f"trial {trial.number} was left running by a process that is gone: {verdict.state}"]
+        return [f"trial {trial.number} was left running by a process that no longer exists: {verdict.state}"]
 
     def _owner_lives(self, trial: optuna.trial.FrozenTrial) -> bool | None:
         try:

@@ -30,12 +30,12 @@ def split_overrides(overrides: Sequence[Override]) -> tuple[list[str], Space]:
 def dimension_of(override: Override, values: Values) -> Dimension:
     """The values that a key may take. Errors: ConfigError."""
     if override.kind != "CHANGE":
-        raise ConfigError(f"{override.text}: only KEY=VALUES can be searched")
+        raise ConfigError(f"{override.text}: only KEY=VALUES are allowed in a search")
     if values.tags - TAGS:
         tag = min(values.tags - TAGS)
-        raise ConfigError(f"{override.text}: tag {tag}: there is {', '.join(sorted(TAGS))}")
+        raise ConfigError(f"{override.text}: tag {tag}: must be one of {', '.join(sorted(TAGS))}")
     if values.shuffle:
-        raise ConfigError(f"{override.text}: shuffle means nothing here: the sampler chooses the order")
+        raise ConfigError(f"{override.text}: shuffle has no effect: the sampler chooses the order")
     if values.kind == "interval":
         found: Dimension = _interval(override, values)
     elif values.kind == "range":
@@ -43,7 +43,7 @@ def dimension_of(override: Override, values: Values) -> Dimension:
     else:
         if values.tags:
             tag = min(values.tags)
-            raise ConfigError(f"{override.text}: a list of values has no tag {tag}; use interval or range")
+            raise ConfigError(f"{override.text}: tag {tag} needs an interval or a range")
         found = Choices(tuple(values.texts()))
     check_dimension(override.element, found)
     return found
@@ -57,7 +57,7 @@ def _interval(override: Override, values: Values) -> Dimension:
     whole = override.key in whole_keys() or isinstance(low, int)  # int(interval(...)); Hydra makes floats
     if whole or "int" in values.tags:
         if low != int(low) or high != int(high):
-            raise ConfigError(f"{override.text}: the ends of an interval of whole numbers must be whole")
+            raise ConfigError(f"{override.text}: the bounds of an interval of integers must be integers")
         return Integers(int(low), int(high), log="log" in values.tags)
     return Floats(float(low), float(high), log="log" in values.tags)
 
@@ -70,11 +70,11 @@ def _range(override: Override, values: Values) -> Dimension:
         raise ConfigError(f"{override.text}: the step must be above 0")
     count = math.ceil((stop - start) / step)
     if count < 2:
-        raise ConfigError(f"{override.text}: holds {max(count, 0)} values; a search needs two")
+        raise ConfigError(f"{override.text}: has {max(count, 0)} values; a search needs at least two")
     last = start + (count - 1) * step
     whole = all(isinstance(number, int) for number in numbers)
     if "log" in values.tags and (not whole or step != 1):
-        raise ConfigError(f"{override.text}: has a step and a logarithm; use tag(log,interval(...))")
+        raise ConfigError(f"{override.text}: has a step and a log scale; use tag(log,interval(...))")
     if whole and "float" not in values.tags:
         return Integers(int(start), int(last), log="log" in values.tags, step=int(step))
     return Floats(float(start), float(last), step=float(step))
