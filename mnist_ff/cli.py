@@ -16,18 +16,18 @@ from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_th
 from mnist_ff.runs.signals import ending_at_once
 
 COMMANDS = {
-    "train": "train a network; -m sweeps over values",
-    "evaluate": "score a run again, from its directory alone",
-    "compare": "rank runs and sweeps; only what differs, noise marked",
-    "report": "write the page of a run or sweep: curves, mistakes, drawing",
-    "runs": "what is in outputs/, the newest first",
-    "predict": "read digits from pictures, photographs or the test images",
-    "export": "a model for elsewhere: safetensors, ONNX, torch",
-    "reproduce": "run an experiment over fresh seeds; write its row of the table",
-    "data": "show the cached data sets; fetch one",
-    "lr-find": "try a range of learning rates on a fresh network; suggests one",
-    "bench": "time a step here, beside its matrix products and other libraries",
-    "completion": "print what makes bash, zsh or fish complete these words",
+    "train": "train a network, or sweep over values with -m",
+    "evaluate": "evaluate a run: accuracy, interval, metrics per class",
+    "compare": "rank runs and sweeps; test if two runs differ",
+    "report": "write the HTML report of a run or sweep",
+    "runs": "list the runs in outputs/, newest first",
+    "predict": "classify images: PNG, JPEG, photographs, test images",
+    "export": "export a model: safetensors, ONNX, torch",
+    "reproduce": "run a recipe with fresh seeds: mean, std, interval",
+    "data": "list the cached data sets, or download one",
+    "lr-find": "learning-rate range test; suggests a learning rate",
+    "bench": "measure the time of a training step",
+    "completion": "print the completion script for bash, zsh or fish",
 }
 
 HELP = """usage: mnist-ff COMMAND ...
@@ -37,7 +37,8 @@ Train, compare and understand small feed-forward networks on MNIST.
 commands
 {commands}
 
-mnist-ff COMMAND --help says more.  mnist-ff --version
+mnist-ff COMMAND --help shows the options of a command.
+mnist-ff --version shows the version.
 """
 
 
@@ -63,11 +64,11 @@ def main(words: list[str] | None = None) -> int:
             _complain(f"error: {said[0]}")
             return said[1]
         _complain(traceback.format_exc(), style=None)
-        _complain("error: this is a bug in mnist-ff, or its installation is broken; the lines above say where")
+        _complain("error: this is a bug in mnist-ff or a broken installation; see the traceback above")
         return 1
     except Exception:
         _complain(traceback.format_exc(), style=None)
-        _complain("error: this is a bug in mnist-ff, or a callback's; the lines above say where")
+        _complain("error: this is a bug in mnist-ff or in a callback; see the traceback above")
         return 1
 
 
@@ -88,7 +89,7 @@ def _flush() -> None:
 
 def _run(words: list[str], began: float) -> int:
     if not words or words[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:<11}{meaning}" for name, meaning in COMMANDS.items())
+        listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
         sys.stdout.write(HELP.format(commands=listed))
         return 0
     name, *rest = words
@@ -147,7 +148,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose complaint is one of ours."""
 
     def error(self, message: str) -> Any:
-        raise ConfigError(f"{message}; {self.prog} --help shows what is understood")
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def _complain(text: str, style: str | None = "red") -> None:

@@ -54,7 +54,7 @@ def own_file(path: str, flags: int) -> int:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-    raise OSError(errno.EINVAL, "is no regular file", path)
+    raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
 def first_link(folder: Path, known: str) -> Path | None:
@@ -175,7 +175,7 @@ class GrowingFile:
         wrong = self._wrong()
         if wrong is not None:
             if self._content is None:
-                raise OSError(errno.EIO, f"{wrong} by something else, and is too long to be written again", self.path)
+                raise OSError(errno.EIO, f"{wrong} by another program, and is too long to be rewritten", self.path)
             write_bytes(self.path, bytes(self._content))
             was_open = self._descriptor is not None
             self.close()
@@ -185,7 +185,7 @@ class GrowingFile:
                 self.close()
         elif self._descriptor is not None:
             os.fsync(self._descriptor)
-        return None if wrong is None else f"{self.path}: {wrong} by something else; all its rows were written again"
+        return None if wrong is None else f"{self.path}: {wrong} by another program; all its rows were rewritten"
 
     def close(self) -> None:
         """Write no more; secure() still looks after the file."""

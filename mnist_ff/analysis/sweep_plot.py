@@ -392,6 +392,6 @@ def _titled(axes: Axes, title: str, answer: Answer, best: str | None = None) -> 
     runs = sum(group.figure.n for group in answer.groups)
     pruned = sum(group.figure.n for group in answer.pruned)
     first = f"{title}: {runs} runs"
-    first += f", {pruned} of them pruned" if pruned else ""
+    first += f", {pruned} pruned" if pruned else ""
     first += f", {len(answer.bad)} not finished" if answer.bad else ""
     axes.set_title(first if best is None else f"{first}\nbest (orange): {best}", parse_math=False, fontsize=11)

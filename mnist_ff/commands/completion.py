@@ -62,8 +62,8 @@ complete -c mnist-ff -n __mnist_ff -f -a '$__mnist_ff_found'
 
 USAGE = """usage: mnist-ff completion bash|zsh|fish
 
-Print a script that completes commands, options, run directories, and after train, bench and lr-find groups, keys and
-values. In ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
+Print a shell script that completes commands, options, run directories, groups, keys and values.
+Add one of these lines to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish:
 
   eval "$(mnist-ff completion bash)"
   eval "$(mnist-ff completion zsh)"

@@ -21,7 +21,7 @@ ComposeData = Callable[[str, list[str]], DataConfig]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument(
-        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="a data set to fetch and verify"
+        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="data set to download and verify"
     )
 
 
@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace, console: Console, compose_data: ComposeD
 def _common(overrides: list[str]) -> list[str]:
     for word in overrides:
         if not word.startswith("data.root="):
-            raise ConfigError(f"{word}: name the data set that it is for, such as mnist-ff data mnist {word}")
+            raise ConfigError(f"{word}: give the data set first, such as mnist-ff data mnist {word}")
     return overrides
 
 
@@ -70,7 +70,7 @@ def _row(config: DataConfig) -> tuple[str, str, str, str]:
         return config.name, "", "", "not cached"
     counts = read_counts(path)
     if counts is None or not read_header(path):
-        return config.name, "", "", "damaged; it will be fetched again"
+        return config.name, "", "", "damaged; will be downloaded again"
     status = path.stat()
     moment = local_time(status.st_mtime)
     day = "?" if moment is None else moment.strftime("%Y-%m-%d")

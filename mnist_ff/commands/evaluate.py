@@ -28,9 +28,9 @@ from mnist_ff.training.evaluation import Evaluation, evaluate
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
-    parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)")
-    parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (default: test)")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="data set (default: the run's)")
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="images to evaluate (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 
 
@@ -63,8 +63,8 @@ def check_ended_well(run: Run) -> None:
     weights, checkpoint = (written_at(run.file(name)) for name in ("model.safetensors", CHECKPOINT))
     if summary is None and (weights == 0 or weights < checkpoint):
         raise BadRunError(
-            f"{run.path}: the run has not ended, and has no weights of its last state; if it does not train any more, "
-            f"mnist-ff train {shlex.quote(f'resume={run.path}')} goes on with it"
+            f"{run.path}: the run has not ended and has no final weights; if it is not training, "
+            f"mnist-ff train {shlex.quote(f'resume={run.path}')} resumes it"
         )
     if summary is not None and summary.score is None:
         raise BadRunError(f"{run.path}: the run ended as {summary.status}; it has no weights to evaluate")
@@ -78,7 +78,9 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
         data = load_data(whole, seed).to(device)
         evaluation = evaluate(model, getattr(data, split))
     if not math.isfinite(evaluation.score.loss):
-        raise BadRunError(f"{run.file('model.safetensors')}: gives no number for some images; train the run again")
+        raise BadRunError(
+            f"{run.file('model.safetensors')}: gives NaN or infinity for some images; train the run again"
+        )
     return data, evaluation
 
 

@@ -87,11 +87,9 @@ class Row:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other keys, which the row then names")
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"how many runs, at least 2 (default: {SEEDS})")
-    parser.add_argument(
-        "--resume", type=argument, metavar="SWEEP_DIR", help="go on with a reproduction that did not come to its end"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other overrides; the row lists them")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"number of runs, at least 2 (default: {SEEDS})")
+    parser.add_argument("--resume", type=argument, metavar="SWEEP_DIR", help="continue an interrupted reproduction")
 
 
 def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose: Compose) -> int:
@@ -101,7 +99,9 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
     """
     name = arguments.name
     if name not in experiments():
-        raise ConfigError(f"{name}: there is {', '.join(experiments())}{nearest(name, experiments())}")
+        raise ConfigError(
+            f"{name}: no such recipe (there are: {', '.join(experiments())}){nearest(name, experiments())}"
+        )
     if arguments.resume is None:
         seeds = SEEDS if arguments.seeds is None else arguments.seeds
         directory, words = _new_sweep(name, arguments.overrides, seeds, compose)
@@ -111,7 +111,7 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
     code = sweep(words)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}"
-        tell(console, f"no row: not every run finished; go on with  {again}")
+        tell(console, f"no row: not every run finished; continue with  {again}")
         return code
     row = row_of(name, directory, compose)
     path = Path("outputs/reproduce") / f"{_file_name(row)}.md"
@@ -142,11 +142,11 @@ def experiments() -> list[str]:
 
 def _new_sweep(name: str, overrides: Sequence[str], seeds: int, compose: Compose) -> tuple[Path, list[str]]:
     if seeds < 2:
-        raise ConfigError(f"--seeds {seeds}: must be at least 2, since the row shows how far chance moves the result")
+        raise ConfigError(f"--seeds {seeds}: must be at least 2, to estimate the standard deviation")
     for word in overrides:
         key = word.split("=")[0].lstrip("+~")
         if key in ("seed", "experiment", "resume", "dry_run") or re.match(r"sweep\b|hydra(?![./]launcher\b)", key):
-            raise ConfigError(f"{word}: is decided by this command; --seeds says how many runs")
+            raise ConfigError(f"{word}: is set by this command; use --seeds for the number of runs")
         if "=" not in word:
             raise ConfigError(f"{word}: an override is KEY=VALUE, such as trainer.epochs=5")
     _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))], compose)
@@ -163,14 +163,16 @@ def _check(words: Sequence[str], compose: Compose) -> None:
         several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error))
         if several is None:
             raise
-        raise ConfigError(f"{several[1]}: has several values; the runs of a row differ in their seed only") from None
+        raise ConfigError(
+            f"{several[1]}: has several values; the runs of a row may only differ in their seed"
+        ) from None
 
 
 def _old_sweep(name: str, directory: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
     if overrides:
-        raise ConfigError(f"--resume: goes on with the saved jobs; leave out {' '.join(overrides)}")
+        raise ConfigError(f"--resume: continues the saved jobs; leave out {' '.join(overrides)}")
     if f"experiment={name}" not in read_plan(directory).words:
-        raise ConfigError(f"--resume {directory}: is no reproduction of {name}")
+        raise ConfigError(f"--resume {directory}: is not a reproduction of {name}")
     return directory, ["-m", f"resume={directory}"]
 
 
@@ -184,7 +186,7 @@ def row_of(name: str, directory: Path, compose: Compose) -> Row:
     configs = [run.config() for run in runs]
     first = dataclasses.replace(configs[0], seed=None)
     if any(dataclasses.replace(config, seed=None) != first for config in configs) or len(configs) < 2:
-        raise RunError(f"{directory}: its runs do not differ in their seed only; they are no reproduction")
+        raise RunError(f"{directory}: its runs differ in more than their seed; this is not a reproduction")
     summaries = [_finished(run) for run in runs]
     scores = [summary.score for summary in summaries if summary.score is not None]
     accuracy = sample([score.accuracy for score in scores])
@@ -214,7 +216,7 @@ def row_of(name: str, directory: Path, compose: Compose) -> Row:
 def _finished(run: Run) -> Summary:
     summary = run.summary()
     if summary is None or summary.status != "finished" or summary.score is None:
-        raise RunError(f"{run.path}: did not finish; no row is made without it")
+        raise RunError(f"{run.path}: did not finish; the row needs every run")
     return summary
 
 
@@ -298,10 +300,10 @@ def markdown(row: Row) -> str:
         HEAD + table_row(row),
         "",
         f"`{row.command}`, seeds {row.seeds[0]} to {row.seeds[-1]}.",
-        f"Conditions: {conditions}. The 95 % are those of {row.test_images:,} test images.",
+        f"Conditions: {conditions}. The 95 % interval is that of {row.test_images:,} test images.",
     ]
     if row.parted:
-        lines.append(f"{row.parted} of the runs went on after an interruption; the seconds are those of the others.")
+        lines.append(f"{row.parted} of the runs were resumed; the seconds are the mean of the others.")
     if row.validation_accuracy is not None:
         lines.append(f"Held-out training images, after the last epoch: {row.validation_accuracy:.2%}.")
     return "\n".join(lines) + "\n"

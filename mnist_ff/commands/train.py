@@ -70,9 +70,9 @@ def main(words: list[str], console: Console, began: float) -> int:
     arguments.overrides = with_texts_kept(arguments.overrides)
     resume = [word for word in arguments.overrides if word.startswith("resume=")]
     if (config_of is not None and (arguments.multirun or arguments.cfg)) or (resume and arguments.cfg):
-        raise ConfigError("resume= and --config-of go on with, or repeat, a run; leave out -m and --cfg")
+        raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
     if len(resume) + (config_of is not None) > 1:
-        raise ConfigError("resume= and --config-of: only one of them, and once")
+        raise ConfigError("resume= and --config-of: give only one of them, once")
     if arguments.multirun:
         with hydra_session() as hydra:
             from mnist_ff.sweeps.multirun import sweep  # after Hydra has found its plugins, see plugins.py
@@ -81,7 +81,7 @@ def main(words: list[str], console: Console, began: float) -> int:
     for word in arguments.overrides:
         own = word.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg
         if own or word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
-            raise ConfigError(f"{word}: belongs to a sweep: mnist-ff train -m ...")
+            raise ConfigError(f"{word}: is only for sweeps: mnist-ff train -m ...")
     with hydra_session() as hydra:
         if resume:
             others = [word for word in arguments.overrides if word not in resume]
@@ -108,7 +108,7 @@ def compose_data(name: str, overrides: list[str]) -> DataConfig:
     """The data part of the config for `data=name`, with overrides of its keys. Errors: ConfigError."""
     for word in overrides:
         if not word.startswith("data."):
-            raise ConfigError(f"{word}: only data.KEY=VALUE is meant here")
+            raise ConfigError(f"{word}: only data.KEY=VALUE is allowed here")
     return compose([f"data={name}", *overrides]).data
 
 
@@ -128,25 +128,25 @@ def _parse(words: list[str]) -> Any:
     )
     for name in unsupported:
         if getattr(arguments, name, None):
-            raise ConfigError(f"--{name.replace('_', '-')}: is not supported; mnist-ff train --help shows what is")
+            raise ConfigError(f"--{name.replace('_', '-')}: is not supported; see mnist-ff train --help")
     if (arguments.resolve or arguments.package) and not arguments.cfg:
-        raise ConfigError("--resolve and --package say how --cfg shows the config; alone they mean nothing")
+        raise ConfigError("--resolve and --package: need --cfg")
     if arguments.multirun and arguments.cfg:
-        raise ConfigError("--cfg shows one config; leave out -m")
+        raise ConfigError("--cfg: shows a single config; leave out -m")
     if arguments.hydra_help:
         raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
     return arguments
 
 
 def _refuse(message: str) -> None:
-    raise ConfigError(f"{message}; mnist-ff train --help shows what is understood")
+    raise ConfigError(f"{message}; see mnist-ff train --help")
 
 
 def _single(hydra: Any, overrides: list[str], console: Console, began: float) -> int:
     if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
         raise ConfigError(
-            "several values for one key make a sweep: mnist-ff train -m ...; "
-            "a comma in a text needs quotes: 'name=\"a,b\"'"
+            "several values for one key need -m: mnist-ff train -m ...; "
+            "a comma inside a value needs quotes: 'name=\"a,b\"'"
         )
     composed = compose_run(hydra, overrides)
     return _train_new(hydra, composed, typed(composed), console, began)
@@ -159,7 +159,7 @@ def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Consol
     with config_errors(), hydra_values(composed):
         directory = output_directory("hydra.run.dir", str(composed.hydra.run.dir))
     if directory.exists():
-        raise ConfigError(f"{directory}: exists already; two runs never share a directory")
+        raise ConfigError(f"{directory}: already exists; two runs never share a directory")
     trainer = _Trainer(console, began)
     resolved = trainer.resolve(config)  # before the directory is made: no data, no directory
     check_saved(resolved)
@@ -175,7 +175,7 @@ def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Consol
             )
         except OSError as error:  # Hydra's own files; the task's errors are in its return
             where = error.filename or directory
-            raise RunError(f"{where}: {error.strerror or error}; choose another place with hydra.run.dir=") from None
+            raise RunError(f"{where}: {error.strerror or error}; choose another folder with hydra.run.dir=") from None
     if done.status is not JobStatus.COMPLETED:
         raise done._return_value  # as return_value does, without Hydra's own words on stderr
     code: int = done.return_value
@@ -203,7 +203,7 @@ def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
     for override in check_overrides(hydra.config_loader, words):
         plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
         if not plain or override.key_or_group not in known_keys():
-            raise ConfigError(f"{override.input_line}: only KEY=VALUE can change a saved config")
+            raise ConfigError(f"{override.input_line}: only KEY=VALUE is allowed with a saved config")
         values[override.key_or_group] = override.value()
     return values
 
@@ -212,9 +212,9 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
     """Go on with a run in its own directory."""
     word = expanded("resume", word)
     if is_file(Path(word) / JOBS):
-        raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} goes on with its jobs")
+        raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} resumes its jobs")
     if not word:
-        raise ConfigError("resume=: names no run; give its directory, or last")
+        raise ConfigError("resume=: is empty; give a run directory, or last")
     run = find_run(word, Path("outputs"))
     given = _values(hydra, words)
     check_float32(flat(given))
@@ -224,11 +224,11 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
     if is_done(run, config):
         summary = run.summary()
         early = summary is not None and summary.epochs < config.trainer.epochs
-        why = "stopped early" if early else f"has its {config.trainer.epochs} epochs"
+        why = "stopped early" if early else f"has finished its {config.trainer.epochs} epochs"
         without = [key for key in given if key in changes and key != "trainer.plots"]
         if without:
-            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more trains on with it"
-            raise ConfigError(f"{without[0]}: {run.path} {why}, so that it changes nothing{remedy}")
+            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more continues training"
+            raise ConfigError(f"{without[0]}: has no effect: {run.path} {why}{remedy}")
         tell(console, f"{run.path}: {why}; nothing to do")
         for name in complete(run, config, note):
             tell(console, f"made           {run.file(name)}")
@@ -246,7 +246,7 @@ def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: 
     run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
-        tell(console, "warning: that run was resumed with other values; these are its last", style="yellow")
+        tell(console, "warning: that run was resumed with other values; using the last ones", style="yellow")
     given = _values(hydra, own)
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
@@ -270,8 +270,8 @@ class _Trainer:
     def __init__(self, console: Console, began: float) -> None:
         start = time.perf_counter()
         with ending_at_once():
-            from mnist_ff.session.build import resolve
             from mnist_ff.session.request import RunRequest
+            from mnist_ff.session.resolve import resolve
             from mnist_ff.session.session import train
             from mnist_ff.session.timing import Timing
 

@@ -33,14 +33,12 @@ def check_float32(values: Mapping[str, Any]) -> None:
 def _check_float32(path: str, value: float, limits: Range) -> None:
     if value != 0 and not SMALLEST_FLOAT32 <= abs(value) <= LARGEST_FLOAT32:
         raise ConfigError(
-            f"{path}={value}: is no number that float32 holds, in which training computes; those other than 0 are "
+            f"{path}={value}: cannot be represented in float32, which training uses; except for 0, the range is "
             f"{SMALLEST_FLOAT32:.4g} to {LARGEST_FLOAT32:.4g} in size"
         )
     (rounded,) = struct.unpack("f", struct.pack("f", value))
     if not limits.allows(rounded):
-        raise ConfigError(
-            f"{path}={value}: is {rounded:g} in float32, in which training computes, and must be {limits}"
-        )
+        raise ConfigError(f"{path}={value}: is {rounded:g} in float32, which training uses, but must be {limits}")
 
 
 ANY = Range()
@@ -72,7 +70,7 @@ def check_between_keys(config: Config) -> None:
         key = "teacher_weight" if trainer.teacher_weight > 0 else "temperature"
         raise ConfigError(f"trainer.{key}={getattr(trainer, key):g}: needs a teacher: trainer.teacher=RUN")
     if trainer.teacher is not None and trainer.teacher_weight == 0:
-        raise ConfigError("trainer.teacher_weight=0: leaves trainer.teacher without a say; 0.9, say, gives it one")
+        raise ConfigError("trainer.teacher_weight=0: trainer.teacher would have no effect; set it above 0, such as 0.9")
     if trainer.evaluate_every > 1 and (trainer.patience is not None or trainer.keep_best):
         key = "patience" if trainer.patience is not None else "keep_best"
         raise ConfigError(f"trainer.evaluate_every={trainer.evaluate_every}: must be 1 with trainer.{key}")
@@ -80,5 +78,5 @@ def check_between_keys(config: Config) -> None:
         raise ConfigError(f"trainer.checkpoint_epochs={trainer.checkpoint_epochs}: must be 1 with trainer.keep_best")
     if trainer.min_delta > 0 and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(
-            f"trainer.min_delta={trainer.min_delta:g}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
+            f"trainer.min_delta={trainer.min_delta:g}: needs trainer.patience=EPOCHS or trainer.keep_best=true"
         )

@@ -118,7 +118,7 @@ def _variable(composed: DictConfig, complaint: str) -> str:
         section = OmegaConf.select(composed, ".".join(sections)) if sections else composed
         found = FROM_ENVIRONMENT.match(str(section._get_node(name)))
         if found and os.environ.get(found[1]):
-            return f"\nit comes from the environment variable {found[1]}"
+            return f"\nset by the environment variable {found[1]}"
     return ""
 
 
@@ -156,7 +156,7 @@ def config_errors() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
         if "sweep type : INTERVAL_SWEEP" in lines[0]:
-            lines = ["interval(a,b): is a range that a search draws from; add hydra/sweeper=optuna, or give values"]
+            lines = ["interval(a,b): is only for searches; add hydra/sweeper=optuna, or give values"]
         raise ConfigError("\n".join(lines[:2])) from None
 
 
@@ -180,9 +180,9 @@ def _check_override(groups: dict[str, list[str]], override: Override) -> None:
         _check_hydra_override(key, override)
         return
     if key == "data.instead_of":
-        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST could not be had")
+        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST cannot be downloaded")
     if override.type == OverrideType.DEL:
-        raise ConfigError(f"~{key}: a key cannot be removed; every key has a value")
+        raise ConfigError(f"~{key}: keys cannot be removed")
     if key in groups:
         _check_options(key, override, groups[key])
         return
@@ -190,10 +190,10 @@ def _check_override(groups: dict[str, list[str]], override: Override) -> None:
     sections = {name.split(".")[0] for name in known if "." in name}
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         group = key.removesuffix(".name")
-        raise ConfigError(f"{override.input_line}: choose it with {group}={override.value()}")
+        raise ConfigError(f"{override.input_line}: use {group}={override.value()}")
     if key not in known and key not in sections:
         raise ConfigError(
-            f"{override.input_line}: there is no key {key}{nearest(key, [*known, *groups])}\n"
+            f"{override.input_line}: no such key {key}{nearest(key, [*known, *groups])}\n"
             "mnist-ff train --help lists the keys"
         )
 
@@ -203,7 +203,7 @@ def _check_hydra_override(key: str, override: Override) -> None:
     if key == "hydra/sweeper":
         own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
         if override.value() not in own:
-            raise ConfigError(f"{override.input_line}: there is {', '.join(own)}; others do not check all jobs first")
+            raise ConfigError(f"{override.input_line}: must be one of {', '.join(own)}")
     if key in (
         "hydra.mode",
         "hydra.job.chdir",
@@ -211,9 +211,9 @@ def _check_hydra_override(key: str, override: Override) -> None:
         "hydra.launcher._target_",
         "hydra.output_subdir",
     ):
-        raise ConfigError(f"{override.input_line}: cannot be changed here; -m makes a sweep")
+        raise ConfigError(f"{override.input_line}: cannot be changed here; use -m for a sweep")
     if key == "hydra.sweep.subdir" and "hydra.job.num" not in str(override.value()):
-        raise ConfigError(f"{override.input_line}: must hold ${{hydra.job.num}}, or jobs would share a directory")
+        raise ConfigError(f"{override.input_line}: must contain ${{hydra.job.num}}, or jobs would share a directory")
 
 
 def check_launcher(composed: DictConfig) -> None:
@@ -231,7 +231,7 @@ def check_launcher(composed: DictConfig) -> None:
         )
     if name == "submitit_slurm" and shutil.which("sbatch") is None:
         raise ConfigError(
-            f"hydra/launcher={name}: sbatch is not here; submit from a machine of the cluster (dry_run=true works here)"
+            f"hydra/launcher={name}: sbatch not found; submit from a machine of the cluster; dry_run=true works here"
         )
 
 
@@ -241,10 +241,10 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
         asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
     for option in asked:
         if option is None:  # Hydra has no word for none of a group but leaving it out
-            raise ConfigError(f"{group}=null: leave it out, or choose one: {', '.join(options)}")
+            raise ConfigError(f"{group}=null: leave it out, or use one of {', '.join(options)}")
         if str(option) not in options:
             names = ", ".join(options) or "nothing yet"
-            raise ConfigError(f"{group}={option}: there is {names}{nearest(str(option), options)}")
+            raise ConfigError(f"{group}={option}: must be one of {names}{nearest(str(option), options)}")
 
 
 def config_groups(loader: ConfigLoader) -> dict[str, list[str]]:

@@ -47,9 +47,9 @@ def check_no_password(path: str, uri: str) -> None:
     """A password in a URI would stand in the shell's history, in ps, and in each run's files. Errors: ConfigError."""
     if holds_password(uri):
         raise ConfigError(
-            f"{path}={without_password(uri)}: has a password, which must stand in no file and no list of processes; "
-            "leave it out: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are for a server's, PGPASSWORD for a "
-            "PostgreSQL's"
+            f"{path}={without_password(uri)}: contains a password, which would be visible in files and process lists; "
+            "remove it, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, PGPASSWORD for "
+            "PostgreSQL"
         )
 
 
@@ -62,8 +62,8 @@ class Store:
         check_no_password(path, value)
         if value.startswith("file:") or ("://" not in value and value != "databricks"):
             raise ConfigError(
-                f"{path}={value}: is a folder, and MLflow keeps no new runs in folders any more; give sqlite:///FILE "
-                "(mlflow migrate-filestore moves old ones there)"
+                f"{path}={value}: is a folder, which MLflow no longer supports for new runs; give sqlite:///FILE "
+                "(mlflow migrate-filestore converts old stores)"
             )
 
 

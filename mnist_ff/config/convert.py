@@ -85,7 +85,7 @@ def _section(section: type[T], values: Any, path: str) -> T:
     missing = [key for key in hints if key not in values and key not in optional]
     if missing:
         group, _, option = path.partition(".")
-        remedy = f"; {group}={option} brings it" if option else ""
+        remedy = f"; it comes with {group}={option}" if option else ""
         raise ConfigError(f"{prefix}{missing[0]}: is missing{remedy}")
     given = {key: hint for key, hint in hints.items() if key in values}
     return variant(**{key: _value(hint, values[key], f"{prefix}{key}") for key, hint in given.items()})
@@ -125,10 +125,10 @@ def _unknown_key(section: type, variant: type, path: str, key: str, values: Mapp
     if owners:
         group = path.split(".")[0]
         return (
-            f"{path}: {group}={values['name']} does not use it (it has: {known})\n"
+            f"{path}: is not a key of {group}={values['name']} (keys: {known})\n"
             f"it belongs to: {', '.join(f'{group}={owner}' for owner in owners)}"
         )
-    return f"{path}: no such key (there are: {known}){nearest(key, hints_of(variant))}"
+    return f"{path}: no such key (keys: {known}){nearest(key, hints_of(variant))}"
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:
@@ -206,5 +206,5 @@ def _scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is str and (number or isinstance(value, str)):
         check_text(path, str(value))
         return str(value)
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
     raise ConfigError(f"{path}={'null' if value is None else brief_text(value)}: must be {words[hint]}")

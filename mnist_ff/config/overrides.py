@@ -135,14 +135,14 @@ def _reason(parser: OverridesParser, word: str) -> str:
         return _of_a_function(parser, word)
     equals = word.find("=")
     if equals < 0:
-        return "has no =" if place is None else f"has no =, and {_letter(word, place)} cannot stand in a key"
+        return "has no =" if place is None else f"has no =, and {_letter(word, place)} is not allowed in a key"
     if place is None:
         return "ends too early: a bracket is open" if _brackets_open(word) else "ends too early"
     if place <= equals:
-        return f"{_letter(word, place)} cannot stand in a key"
+        return f"{_letter(word, place)} is not allowed in a key"
     if word[place] in "'\"":
-        return f"the quote {word[place]} (character {place + 1}) is not closed, or stands inside a text"
-    return f"{_letter(word, place)} can stand in a value only within quotes, at this place"
+        return f"the quote {word[place]} (character {place + 1}) is not closed, or is inside a value"
+    return f"{_letter(word, place)} is only allowed inside quotes here"
 
 
 def _brackets_open(word: str) -> bool:
@@ -152,7 +152,7 @@ def _brackets_open(word: str) -> bool:
 def _letter(word: str, place: int) -> str:
     letter = word[place]
     name = letter if letter.isprintable() and not letter.isspace() else f"U+{ord(letter):04X}"
-    return f"{'the blank' if letter == ' ' else name} (character {place + 1})"
+    return f"{'the space' if letter == ' ' else name} (character {place + 1})"
 
 
 def _of_a_function(parser: OverridesParser, word: str) -> str:

@@ -87,7 +87,7 @@ def _check_events(content: bytes, loader: Any) -> None:
     levels = 0
     for event in yaml.parse(content, Loader=loader):
         if getattr(event, "anchor", None) is not None:
-            raise yaml.YAMLError("it has an anchor or alias; write the values out")
+            raise yaml.YAMLError("anchors and aliases are not allowed")
         levels += isinstance(event, yaml.CollectionStartEvent)
         levels -= isinstance(event, yaml.CollectionEndEvent)
         if levels > DEEPEST_YAML:

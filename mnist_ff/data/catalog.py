@@ -156,7 +156,7 @@ def cache_root(config: DataConfig) -> Path:
     """Where decoded data sets are kept: data.root, else the user's cache folder. Errors: ConfigError without a home."""
     if config.root is not None:
         return Path(expanded("data.root", config.root))
-    remedy = "give a folder for the data with data.root=FOLDER or the environment variable MNIST_FF_DATA"
+    remedy = "set the data folder with data.root=FOLDER or the environment variable MNIST_FF_DATA"
     return user_folder("cache", f"data={config.name}", remedy)
 
 

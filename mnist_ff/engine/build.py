@@ -21,7 +21,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.plain import why_not_plain
 from mnist_ff.optim.objective import build_objective
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
 from mnist_ff.optim.weight_updates import Updates
 
 
@@ -51,7 +51,7 @@ def choose_engine(
     model: nn.Module,
     trainer: TrainerConfig,
     device: torch.device,
-    optimizer: str | None = None,
+    optimizer: str,
     is_scheduled: bool = False,
 ) -> str:
     """The engine that trainer.engine means here.
@@ -62,23 +62,31 @@ def choose_engine(
     Errors: ConfigError for one that this model or device cannot have.
     """
     asked, other = trainer.engine, why_not_plain(model)
-    fixed = is_scheduled and optimizer not in READS_A_TENSOR
+    no_graph = _why_no_graph(optimizer, is_scheduled)
     if asked == "graph" and device.type != "cuda":
-        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
-    if asked == "graph" and fixed:
-        raise ConfigError(
-            f"trainer.engine=graph: optimizer={optimizer} cannot change its rate in a CUDA graph; use "
-            f"schedule=constant without warm-up, trainer.engine=auto, or one of {', '.join(sorted(READS_A_TENSOR))}"
-        )
+        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
+    if asked == "graph" and no_graph is not None:
+        raise ConfigError(f"trainer.engine=graph: {no_graph}; use trainer.engine=auto")
     if asked in ("fused", "graph") and other is not None:
         raise ConfigError(
-            f"trainer.engine={asked}: is for the built-in network as it is, and here {other}; use trainer.engine=auto"
+            f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
     if asked != "auto":
         return asked
     if trainer.compile or other is not None or device.type not in ("cpu", "cuda"):
         return "eager"
-    return "graph" if device.type == "cuda" and not fixed else "fused"
+    return "graph" if device.type == "cuda" and no_graph is None else "fused"
+
+
+def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
+    """Why a CUDA graph cannot hold this optimizer's update, or None where it can."""
+    part = OPTIMIZERS[optimizer]
+    if part.initial_state is None:
+        return f"optimizer={optimizer} does not tell its initial state"
+    if is_scheduled and not part.tensor_lr:
+        able = ", ".join(sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+        return f"optimizer={optimizer} cannot change its rate in a CUDA graph ({able} can)"
+    return None
 
 
 def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
@@ -101,8 +109,12 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
         batch_step = EagerBatch(model, optimizer, parts.split, options, trainer.compile)
     else:
         assert isinstance(model, MLP), "other engines are for it alone"
-        kind = FusedBatch if info.triton is None else CudaBatch
-        batch_step = kind(model, flat, optimizer, parts.split, options)
+        if info.triton is None:
+            batch_step = FusedBatch(model, flat, optimizer, parts.split, options)
+        else:
+            triton_rule = OPTIMIZERS[parts.optimizer.name].triton_rule
+            rule = None if triton_rule is None else triton_rule(parts.optimizer)
+            batch_step = CudaBatch(model, flat, optimizer, parts.split, options, rule)
     if engine != "graph":
         return Steps(batch_step, parts.split, trainer.batch_size, optimizer, info), optimizer
     state = GraphState(
@@ -118,9 +130,11 @@ def _describe(engine: str, parts: StepParts) -> StepInfo:
         return StepInfo(engine)
     notes, reason = [], why_no_kernels()
     if engine == "fused" and parts.trainer.engine == "auto":
-        notes.append(f"no CUDA graph: optimizer={parts.optimizer.name} cannot change its rate in one")
+        notes.append(f"no CUDA graph: {_why_no_graph(parts.optimizer.name, parts.is_scheduled)}")
     if reason is not None:
-        notes.append(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        notes.append(
+            f"no Triton kernels; using PyTorch's, which are slower and draw other dropout masks for a seed: {reason}"
+        )
         return StepInfo(engine, None, tuple(notes))
     return StepInfo(engine, triton_version(), tuple(notes))
 

@@ -16,7 +16,8 @@ from mnist_ff.data.load import Split
 from mnist_ff.engine.fused import FlatParameters, FusedBatch, Layer, Workspace
 from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
 from mnist_ff.models.mlp import MLP
-from mnist_ff.optim.optimizer import Adam, RMSprop
+from mnist_ff.optim.base import apply_rule
+from mnist_ff.optim.part import Rule
 
 log = logging.getLogger("mnist_ff")
 
@@ -75,6 +76,7 @@ class CudaBatch(FusedBatch):
         optimizer: Optimizer,
         split: Split,
         options: StepOptions = PLAIN_OPTIONS,
+        rule: Rule | None = None,
     ) -> None:
         super().__init__(model, flat, optimizer, split, options)
         from mnist_ff.engine import triton_kernels as cuda_kernels
@@ -83,10 +85,8 @@ class CudaBatch(FusedBatch):
         device = flat.whole.device
         self._chance, self._heavy, self._light = Aside(device), Aside(device), Aside(device)
         self._words: dict[int, torch.Tensor] = {}
-        if isinstance(optimizer, RMSprop):
-            self._update = functools.partial(optimizer.update, cuda_kernels.rmsprop)
-        elif isinstance(optimizer, Adam):
-            self._update = functools.partial(optimizer.update, cuda_kernels.adam)
+        if rule is not None:
+            self._update = functools.partial(apply_rule, optimizer, rule)
 
     def _workspace(self, batch: int) -> Workspace:
         space = super()._workspace(batch)

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
 from mnist_ff.models.mlp import MLP, Dropout
-from mnist_ff.optim.optimizer import RMSprop
 from mnist_ff.runs.records import CLASSES, INPUTS
 
 aten = torch.ops.aten
@@ -178,7 +177,7 @@ class FusedBatch:
         self._model = model
         self._objective, self._augment, self._updates = options.objective, options.augment, options.updates
         precision = options.precision
-        self._update = optimizer.update if isinstance(optimizer, RMSprop) else optimizer.step
+        self._update: Callable[[], object] = getattr(optimizer, "update", optimizer.step)
         self._precision = precision
         self._images = split.images.flatten(1)
         self._as_stored = options.augment is None and model.input_noise.std == 0 and options.objective.epsilon == 0

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from mnist_ff.data.augment import Augment
 from mnist_ff.data.load import Split
 from mnist_ff.optim.objective import PLAIN, Objective
-from mnist_ff.optim.optimizer import set_rate
+from mnist_ff.optim.optimizers import set_rate
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES
 

@@ -26,5 +26,5 @@ def augmented_part(run: Run) -> dict[str, Any] | None:
         return None
     rows, across = images.shape[:2]
     if not 0 < rows <= CLASSES or across < 2:
-        raise BadRunError(f"{path}: not readable (its tensor is none of images)")
+        raise BadRunError(f"{path}: not readable (its tensor does not hold images)")
     return {"across": across, "pixels": packed(images, "u1")}

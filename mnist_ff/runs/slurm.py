@@ -34,7 +34,7 @@ def submitted(sweep: Path) -> dict[str, str]:
     except MissingFileError:
         return {}
     if not isinstance(values, dict) or not all(map(_is_number, values.values())):
-        raise BadRunError(f"{path}: does not hold the numbers of Slurm's jobs")
+        raise BadRunError(f"{path}: does not contain Slurm job ids")
     return values
 
 
@@ -53,8 +53,8 @@ def still_there(sweep: Path, subdirs: Collection[str]) -> dict[str, str]:
     states = states_of(asked.values())
     if states is None:
         raise RunError(
-            f"{sweep}: {len(asked)} of its jobs were left in Slurm, which does not say now whether they go on\n"
-            f"try again from a machine where squeue answers, or remove {sweep / SUBMITTED} if none of them does"
+            f"{sweep}: {len(asked)} of its jobs were left in Slurm, which does not report their state\n"
+            f"try again from a machine where squeue works, or remove {sweep / SUBMITTED} if none of them is running"
         )
     return {subdir: number for subdir, number in asked.items() if goes_on(states.get(number))}
 

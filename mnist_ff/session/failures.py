@@ -27,7 +27,7 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or run.path
-        raise RunError(f"{where}: {error.strerror or error}; what was written before is kept") from error
+        raise RunError(f"{where}: {error.strerror or error}; files written before are intact") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise RunError(_no_memory(error)) from error
     except RuntimeError as error:  # as the CPU's allocators report it
@@ -38,7 +38,7 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
 
 def _no_memory(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
-    return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
+    return f"not enough memory ({first}); reduce model.hidden or trainer.batch_size"
 
 
 def write_failure(run: Run, config: Config, error: BaseException, timing: Timing) -> None:

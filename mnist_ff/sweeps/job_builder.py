@@ -103,7 +103,7 @@ def _subdir(composed: DictConfig) -> str:
             subdir = os.path.normpath(str(OmegaConf.select(composed, "hydra.sweep.subdir")))
         check_subdir(subdir)
         if subdir.startswith("~"):
-            raise ValueError(f"{subdir!r} leads out of the sweep's directory, as a shell has ~")
+            raise ValueError(f"{subdir!r} is outside the sweep's directory (~)")
     except ValueError as error:
         raise ConfigError(f"hydra.sweep.subdir: {error}") from None
     return subdir

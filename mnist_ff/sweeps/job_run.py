@@ -140,8 +140,8 @@ def go_on_or_start(
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
     start = time.perf_counter()
-    from mnist_ff.session.build import resolve
     from mnist_ff.session.request import RunRequest
+    from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
     from mnist_ff.session.timing import Timing
 
@@ -155,7 +155,9 @@ def go_on_or_start(
     with timing.part("data"):
         resolved = resolve(config)
     if not same_experiment(config, resolved):
-        raise DataError(f"data={config.data.name}: could not be had for this job; see mnist-ff data {config.data.name}")
+        raise DataError(
+            f"data={config.data.name}: could not be downloaded for this job; see mnist-ff data {config.data.name}"
+        )
     if is_taken(run.file("config.yaml")):
         with run.locked():
             run.start_over()

@@ -64,7 +64,7 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
             check_no_password(word.partition("=")[2].strip("'\""))  # first of all: no other message may quote it
     resume, words = _taken(words, "resume")
     if resume == "":
-        raise ConfigError("resume=: names no sweep; give its directory, such as one in outputs/sweeps/")
+        raise ConfigError("resume=: is empty; give a sweep directory, such as one in outputs/sweeps/")
     if resume is not None:
         resume = str(find_sweep(expanded("resume", resume), OUTPUTS))
     dry_run, words = _taken(words, "dry_run")
@@ -91,7 +91,7 @@ def sweep(hydra: Any, words: list[str], console: Console) -> int:
         plan = sweeper.planned(arguments)
         jobs = plan.jobs if saved is None else sweeper.unfinished(plan)[0]
         if not jobs:
-            sweeper.say(f"resume={resume}: nothing is left to do")
+            sweeper.say(f"resume={resume}: all jobs are done")
             return 0
         show_jobs(jobs, Path("outputs"), console)
         return 0
@@ -126,26 +126,26 @@ def _taken(words: list[str], key: str) -> tuple[str | None, list[str]]:
     """The value of a word that Hydra does not know, and the other words. Errors: ConfigError when it is given twice."""
     found = [word.partition("=")[2] for word in words if word.startswith(f"{key}=")]
     if len(found) > 1:
-        raise ConfigError(f"{key}=: only once")
+        raise ConfigError(f"{key}=: give it only once")
     return found[0] if found else None, [word for word in words if not word.startswith(f"{key}=")]
 
 
 def _resumed_words(saved: SweepPlan, words: list[str]) -> list[str]:
     for word in words:
         if word.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
-            raise ConfigError(f"{word}: a resumed sweep stays in its directories")
+            raise ConfigError(f"{word}: cannot be changed when a sweep is resumed")
         if word.startswith(("logger=", "logger.")):
-            raise ConfigError(f"{word}: a resumed sweep keeps its trackers")
+            raise ConfigError(f"{word}: the trackers of a sweep cannot be changed when it is resumed")
     another = any(word.startswith("hydra/launcher=") and word not in saved.words for word in words)
     gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
     known = [word for word in saved.words if not word.startswith(gone)]
     if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
         if any(not word.startswith(("hydra.", "sweep.on_error=")) for word in words):
             raise ConfigError(
-                "resume=: a search keeps its space and its fixed values; only hydra.sweeper keys may change"
+                "resume=: the space and fixed values of a search cannot be changed; only hydra.sweeper keys can"
             )
         if any(word.startswith("hydra.sweeper.objective=") and word not in saved.words for word in words):
-            raise ConfigError("resume=: a search keeps its objective, which its trials were judged by; start a new one")
+            raise ConfigError("resume=: the objective of a search cannot be changed; start a new search")
         kept = [word for word in known if not word.startswith("hydra.sweep.dir=")]
         return [*_harmless(kept), *words]
     kept = _harmless([word for word in known if word.startswith(KEPT) and word not in words])
@@ -161,12 +161,12 @@ def _words_of_another(saved: Sequence[str], words: Sequence[str], console: Conso
     for word in saved:
         if word.startswith(STORAGE) and word not in words and not any(given.startswith(STORAGE) for given in words):
             raise ConfigError(
-                f"{without_password(word)}: nothing shows that you chose this place for the search's trials; "
-                "give the word again on the command line if it may keep them"
+                f"{without_password(word)}: this storage is ignored, because you did not start this search here; "
+                "to use it, give it on the command line"
             )
     if len(kept) < len(saved):
         left = " ".join(word for word in saved if word not in kept)
-        why = "is left out, as nothing shows that you started this sweep; give it again if it may run its jobs"
+        why = "is ignored, because you did not start this sweep here; to use it, give it on the command line"
         tell(console, f"warning: {left}: {why}", "yellow")
     return tuple(kept)
 
@@ -180,7 +180,7 @@ def _harmless(words: list[str]) -> list[str]:
         plain = word.replace("${hydra.job.num}", "")
         known = not word.lstrip("+~").startswith("hydra") or word.startswith((*KEPT, "hydra.sweep.subdir="))
         if "_target_" in plain or "${" in plain or not known:
-            raise BadRunError(f"{JOBS}: the saved word {word} would call or look up something; start a new sweep")
+            raise BadRunError(f"{JOBS}: the saved override {word} contains an interpolation; start a new sweep")
     return words
 
 
@@ -228,7 +228,7 @@ def _request(
         directory = Path(os.path.abspath(output_directory("hydra.sweep.dir", text) if resume is None else text))
         if "${" in os.fspath(directory):
             raise ConfigError(
-                f"{directory}: a sweep's directory cannot have ${{ in its path, which Hydra would look up"
+                f"{directory}: the path of a sweep's directory cannot contain ${{, which Hydra would interpolate"
             )
         pin = f"hydra.sweep.dir={quoted(os.fspath(directory))}"
         with open_dict(composed):

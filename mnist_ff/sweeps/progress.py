@@ -95,7 +95,7 @@ class Watch:
             stop = StopReason.from_summary(row.status, row.reason)
             if self._comes_back and stop is not None and stop.signal_name == "SIGUSR2":
                 self._waiting[job.subdir] = job, found
-                self._say(f"job {job.subdir} was stopped by SIGUSR2; it goes on when its turn comes")
+                self._say(f"job {job.subdir} was stopped by SIGUSR2; it continues after requeueing")
                 continue
             del self._waiting[job.subdir]
             self._tally.ended += 1

@@ -86,7 +86,7 @@ class CheckedSweeper(BasicSweeper):
             plan = self._on_data_that_can_be_had(plan, arguments)
         with self.opened(plan):
             left, done = self.unfinished(plan)
-            before = f", {done} of them finished before" if done else ""
+            before = f", {done} of them already finished" if done else ""
             self.say(f"{len(plan.jobs)} jobs in {display_path(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             if self.request.saved is not None:
@@ -108,7 +108,7 @@ class CheckedSweeper(BasicSweeper):
             self._check_rows(arguments)
             jobs = self.checked_jobs(self._grid(arguments))
             if not jobs:
-                raise ConfigError("these values make no job at all")
+                raise ConfigError("these values give no jobs")
             _check_different(jobs)
             return SweepPlan(tuple(jobs), self.request.words)
         if asked:
@@ -129,13 +129,13 @@ class CheckedSweeper(BasicSweeper):
         """
         rows = self.request.options.rows
         if rows is not None and not rows:
-            raise ConfigError("sweep.rows=[]: has no row; leave it out, or give [{KEY: VALUE, ...}, ...]")
+            raise ConfigError("sweep.rows=[]: is empty; leave it out, or give [{KEY: VALUE, ...}, ...]")
         if not any(given.startswith("sweep.rows=") for given in self.request.words):
             return
         typed = {given.split("=")[0] for given in arguments}
         for key in (key for row in rows or () for key in row):
             if key in typed:
-                raise ConfigError(f"{key}: stands in sweep.rows and beside it; give it in one of these places")
+                raise ConfigError(f"{key}: is set both in sweep.rows and outside it; set it in one of them")
 
     def _grid(self, arguments: Sequence[str]) -> list[list[str]]:
         """Each job's words: Hydra's product of all values, crossed with the rows of sweep.rows."""
@@ -161,7 +161,7 @@ class CheckedSweeper(BasicSweeper):
         loader = self.hydra_context.config_loader
         params = OmegaConf.select(self.config, "hydra.sweeper.params") if self.config is not None else None
         if params is not None and not OmegaConf.is_dict(params):
-            raise ConfigError(f"hydra.sweeper.params={params}: must be keys with their values, {{seed: '0,1'}}")
+            raise ConfigError(f"hydra.sweeper.params={params}: must be keys and values, such as {{seed: '0,1'}}")
         with config_errors():
             kept = check_overrides(loader, with_texts_kept(self._parse_config()), several=True)
             typed = check_overrides(loader, arguments, several=True)
@@ -203,7 +203,7 @@ class CheckedSweeper(BasicSweeper):
         for data in dict.fromkeys(settled_job(job).data for job in jobs):
             if ensure(data) != data:
                 raise DataError(
-                    f"data={data.name}: the sweep's jobs need it and it cannot be had now: mnist-ff data {data.name}"
+                    f"data={data.name}: the jobs need it, but it cannot be downloaded: mnist-ff data {data.name}"
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
@@ -218,9 +218,12 @@ class CheckedSweeper(BasicSweeper):
         if not any(isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist" for data in wanted):
             return False
         if {data.name for data in wanted} != {"mnist"}:
-            raise ConfigError("MNIST could not be had, and this sweep compares data sets: see mnist-ff data mnist")
+            raise ConfigError(
+                "MNIST could not be downloaded, and this sweep compares data sets: see mnist-ff data mnist"
+            )
         self.say(
-            "WARNING: mnist could not be had; all jobs use mnist_5k, 5,000 images of it. Their scores are not MNIST's.",
+            "WARNING: mnist could not be downloaded; all jobs use mnist_5k, 5,000 images of it."
+            " Scores are not comparable with MNIST's.",
             style="bold yellow",
         )
         return True
@@ -273,7 +276,7 @@ class CheckedSweeper(BasicSweeper):
                 else:
                     jobs.append(job)
             except BadRunError as error:
-                self.say(f"warning: {error}; it is left alone", style="yellow")
+                self.say(f"warning: {error}; it is skipped", style="yellow")
         return jobs, done
 
     def left_in_slurm(self, jobs: Sequence[Job]) -> list[Job]:
@@ -284,7 +287,7 @@ class CheckedSweeper(BasicSweeper):
         there = still_there(self.request.directory, [job.subdir for job in jobs])
         if there:
             what = "are waited for" if self.detached else "are left alone; hydra/launcher=submitit_slurm waits for them"
-            self.say(f"{len(there)} jobs that are still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
+            self.say(f"{len(there)} jobs still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
         return [job for job in jobs if job.subdir in there]
 
     @property
@@ -362,7 +365,7 @@ def _check_of_jobs(overrides: Sequence[Override], where: str) -> None:
         key = override.key_or_group
         if key == "sweep" or key.startswith(("sweep.", "hydra.", "hydra/")):
             raise ConfigError(
-                f"{override.input_line} ({where}): is the whole sweep's and cannot differ between its jobs; "
+                f"{override.input_line} ({where}): applies to the whole sweep and cannot differ between jobs; "
                 "give it one value on the command line"
             )
 
@@ -402,7 +405,7 @@ def _check_different(jobs: Sequence[Job]) -> None:
     """Refuse the same experiment twice, and two in one directory. Errors: ConfigError."""
     seen: dict[str, Job] = {}
     if len({job.subdir for job in jobs}) < len(jobs):
-        raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must hold ${hydra.job.num}")
+        raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must contain ${hydra.job.num}")
     for job in jobs:
         twin = seen.setdefault(job.digest, job)
         if twin is not job and job.config.seed is not None:
@@ -413,8 +416,8 @@ def check_new(directory: Path) -> None:
     """Errors: ConfigError when a new sweep's directory is there already."""
     if os.path.lexists(directory):
         raise ConfigError(
-            f"{directory}: exists already; two sweeps never share a directory\n"
-            f"mnist-ff train -m resume={directory} goes on with its jobs"
+            f"{directory}: already exists; two sweeps never share a directory\n"
+            f"mnist-ff train -m resume={directory} resumes its jobs"
         )
 
 
@@ -423,7 +426,7 @@ def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True)
     except FileExistsError:
-        raise RunError(f"{directory}: was made by another process just now") from None
+        raise RunError(f"{directory}: was just created by another process") from None
     except OSError as error:
         kind = ConfigError if isinstance(error, NotADirectoryError) else RunError
         raise kind(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
@@ -433,8 +436,8 @@ def _make(directory: Path) -> None:
 def _held(directory: Path) -> Iterator[None]:
     link = link_among_own_files(directory)
     if link is not None:
-        raise RunError(f"{link}: is a link; a sweep's files are written into its own directory only")
-    with locked(directory, "another process runs this sweep", timeout_s=0):
+        raise RunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
+    with locked(directory, "another process is running this sweep", timeout_s=0):
         yield
 
 

@@ -163,7 +163,7 @@ class Tracking(Callback):
         if self._failure is not None:
             self._drop(self._failure)
         elif self._thread.is_alive():
-            self._drop(TimeoutError("it had not taken everything when the run ended"))
+            self._drop(TimeoutError("it had not received everything when the run ended"))
 
     def _put(self, message: Message) -> None:
         if self._thread is None:
@@ -174,13 +174,13 @@ class Tracking(Callback):
         try:
             self._messages.put_nowait(message)
         except queue.Full:
-            self._drop(TimeoutError(f"it is {MOST_WAITING} chunks behind"))
+            self._drop(TimeoutError(f"it has fallen {MOST_WAITING} chunks behind"))
 
     def _drop(self, error: BaseException) -> None:
         """Say it once; hear and tell no more."""
         self._thread = None
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        self._complain(f"no more goes to {self._tracker.title} ({first}); the run goes on without it")
+        self._complain(f"{self._tracker.title} stopped ({first}); the run continues without it")
 
     def _work(self) -> None:
         try:

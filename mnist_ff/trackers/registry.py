@@ -19,3 +19,8 @@ def chosen_trackers(config: LoggerConfig) -> list[Tracker]:
     if config.wandb is not None and not config.silenced:
         trackers.append(Wandb(config.wandb))
     return trackers
+
+
+def tracker_notes(config: LoggerConfig) -> list[str]:
+    """What a user should know about the choice, a line each."""
+    return ["wandb is off: logger.wandb.mode=disabled (or WANDB_MODE)"] if config.silenced else []

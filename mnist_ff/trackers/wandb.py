@@ -41,7 +41,7 @@ class Wandb(Tracker):
         import wandb
 
         if self._config.mode == "online" and not wandb.login(prompt=False):
-            raise RuntimeError("nobody is logged in; wandb login first")
+            raise RuntimeError("not logged in; run wandb login first")
         folder = beginning.directory if self._config.directory is None else Path(self._config.directory)
         folder.mkdir(parents=True, exist_ok=True)
         self._identity = beginning.identity

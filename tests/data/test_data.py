@@ -128,11 +128,11 @@ def test_a_damaged_cache_is_fetched_again(real_mnist: Path, no_network: Path) ->
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda body: b"<html>" * 100, "its IDX header is not that of"),
+        (lambda body: b"<html>" * 100, "its IDX header is not for"),
         (lambda body: body[:-1], "ends 1 bytes early"),
         (lambda body: body + b"\0", "is longer than its header says"),
-        (lambda body: body[:4] + struct.pack(">I", 2**31) + body[8:], "its IDX header is not that of"),
-        (lambda body: body[:-1] + b"\x25", "a test label is 37, not in 0 to 9"),
+        (lambda body: body[:4] + struct.pack(">I", 2**31) + body[8:], "its IDX header is not for"),
+        (lambda body: body[:-1] + b"\x25", "a test label is 37, not from 0 to 9"),
     ],
     ids=["html", "short", "long", "2^31 images", "label 37"],
 )
@@ -150,10 +150,10 @@ def test_unpinned_sets_are_checked_by_header_count_and_label(
 
 
 def test_one_sets_files_do_not_pass_for_anothers(real_mnist: Path, no_network: Path) -> None:
-    with pytest.raises(DataError, match="is the file of that name of mnist"):
+    with pytest.raises(DataError, match="is the file of mnist"):
         load_data(data_config("data=kmnist", f"data.mirrors=['{real_mnist}']"), seed=0)
     if DEBIAN_FASHION.is_dir():
-        with pytest.raises(DataError, match="is the file of that name of fashion_mnist"):
+        with pytest.raises(DataError, match="is the file of fashion_mnist"):
             load_data(data_config("data=kmnist", f"data.mirrors=['{DEBIAN_FASHION}']"), seed=0)
 
 
@@ -235,7 +235,7 @@ def test_the_subset_is_part_of_mnists_training_images(real_mnist: Path) -> None:
 def test_without_any_source_training_goes_on_with_the_subset_and_says_so(no_network: Path, mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", "trainer.epochs=1")
     assert code == 0
-    assert out.count("WARNING: mnist could not be had; this is mnist_5k") == 2
+    assert out.count("WARNING: mnist could not be downloaded; using mnist_5k instead") == 2
     assert out.index("WARNING") < out.index("epoch 1/1") < out.rindex("WARNING")
     (run,) = Path("outputs").iterdir()
     summary = json.loads((run / "summary.json").read_text())
@@ -332,7 +332,7 @@ def test_the_data_command_shows_and_fetches(real_mnist: Path, no_network: Path, 
     os.environ["MNIST_FF_MIRROR"] = str(no_network)
     code, out, err = mnist_ff("data", "kmnist")
     assert code == 1
-    assert "could not be had from any of 2 places" in err
+    assert "could not be downloaded from any of 2 sources" in err
 
 
 def test_an_unwritable_cache_folder_is_named(mnist_ff: Command, real_mnist: Path, tmp_path: Path) -> None:

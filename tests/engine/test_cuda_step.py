@@ -14,10 +14,11 @@ from mnist_ff.engine.build import training_state
 from mnist_ff.engine.cuda_step import CudaBatch, why_no_kernels
 from mnist_ff.engine.fused import ACTIVATIONS, FlatParameters, FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
-from mnist_ff.engine.step import Step, StepOptions, Steps
+from mnist_ff.engine.step import BatchStep, Step, StepOptions, Steps
 from mnist_ff.models.mlp import build_model
+from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
-from mnist_ff.optim.optimizer import build_optimizer, set_rate
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
 from mnist_ff.optim.weight_updates import Updates
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
@@ -55,7 +56,12 @@ def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Te
     precision = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
     split = split.to(DEVICE)
     options = StepOptions(precision, build_objective(config.trainer, None))
-    step = Steps(kind(model, flat, optimizer, split, options), split, 64)
+    batch: BatchStep = FusedBatch(model, flat, optimizer, split, options)
+    if kind is CudaBatch:
+        triton_rule = OPTIMIZERS[config.optimizer.name].triton_rule
+        rule = None if triton_rule is None else triton_rule(config.optimizer)
+        batch = CudaBatch(model, flat, optimizer, split, options, rule)
+    step = Steps(batch, split, 64)
     rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     return torch.cat([step(rows), step(rows)]).cpu(), model.state_dict()
 
@@ -69,7 +75,7 @@ def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-@pytest.mark.parametrize("dropout", ["0", "0.4"])
+@pytest.mark.parametrize("dropout", [pytest.param("0", marks=[pytest.mark.slow] * (DEVICE.type == "cpu")), "0.4"])
 def test_the_kernels_give_what_torch_gives_for_every_activation(activation: str, dropout: str) -> None:
     """With dropout too where chance is a CPU's: one line of random words is cut alike."""
     if DEVICE.type == "cuda" and dropout != "0":
@@ -119,20 +125,20 @@ def test_floats_are_taken_too() -> None:
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw"])
-def test_an_update_reads_its_rate_from_the_device(optimizer: str) -> None:
-    from mnist_ff.engine import triton_kernels as cuda_kernels
-
-    config = make_config(f"optimizer={optimizer}", "optimizer.weight_decay=0.1").optimizer
+@pytest.mark.parametrize("name", sorted(name for name, part in OPTIMIZERS.items() if part.triton_rule))
+def test_an_update_reads_its_rate_from_the_device(name: str) -> None:
+    config = make_config(f"optimizer={name}", "optimizer.weight_decay=0.1").optimizer
+    triton_rule = OPTIMIZERS[name].triton_rule
+    assert triton_rule is not None
     results = []
-    for rule in (None, cuda_kernels.rmsprop if optimizer == "rmsprop" else cuda_kernels.adam):
+    for rule in (None, triton_rule(config)):
         weights = torch.nn.Parameter(torch.linspace(-1, 1, 3000).to(DEVICE))
         weights.grad = torch.linspace(1, -2, 3000).to(DEVICE)
         optimizer = build_optimizer(config, [weights], capturable=DEVICE.type == "cuda")
         set_rate(optimizer, torch.tensor(0.003).to(DEVICE))
         with torch.no_grad():
             for _ in range(3):
-                optimizer.step() if rule is None else optimizer.update(rule)  # type: ignore[attr-defined]
+                optimizer.step() if rule is None else apply_rule(optimizer, rule)
         results.append(weights.detach())
     torch.testing.assert_close(results[0], results[1])
     assert (results[0] - torch.linspace(-1, 1, 3000).to(DEVICE)).abs().max() > 0.001

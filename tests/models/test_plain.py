@@ -173,13 +173,13 @@ WRAPPERS: dict[str, Callable[[MLP], nn.Module]] = {
 
 
 def assert_eager(model: nn.Module, config: Config) -> None:
-    assert choose_engine(model, config.trainer, CPU) == "eager"
-    with pytest.raises(ConfigError, match=r"^trainer.engine=fused: is for the built-in network as it is, and here .+"):
-        choose_engine(model, replace(config.trainer, engine="fused"), CPU)
+    assert choose_engine(model, config.trainer, CPU, "rmsprop") == "eager"
+    with pytest.raises(ConfigError, match=r"^trainer.engine=fused: needs the unmodified built-in network, but .+"):
+        choose_engine(model, replace(config.trainer, engine="fused"), CPU, "rmsprop")
     cuda = torch.device("cuda")  # nothing is computed there
-    assert choose_engine(model, config.trainer, cuda) == "eager"
-    with pytest.raises(ConfigError, match=r"^trainer.engine=graph: is for the built-in network as it is, and here .+"):
-        choose_engine(model, replace(config.trainer, engine="graph"), cuda)
+    assert choose_engine(model, config.trainer, cuda, "rmsprop") == "eager"
+    with pytest.raises(ConfigError, match=r"^trainer.engine=graph: needs the unmodified built-in network, but .+"):
+        choose_engine(model, replace(config.trainer, engine="graph"), cuda, "rmsprop")
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -239,10 +239,10 @@ def test_a_plain_network_has_the_fast_step_and_the_same_losses(change: Change, d
         torch.manual_seed(0)
         model = copy.deepcopy(build_model(replace(config.model, dropout=dropout), 0, CPU))
         change(model)
-        assert choose_engine(model, config.trainer, CPU) == "fused"
+        assert choose_engine(model, config.trainer, CPU, "rmsprop") == "fused"
         step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
         figures.append(step(torch.arange(96)))
-        assert choose_engine(model, config.trainer, CPU) == "fused", "still the same one when it trains"
+        assert choose_engine(model, config.trainer, CPU, "rmsprop") == "fused", "still the same one when it trains"
     torch.testing.assert_close(figures[0], figures[1], atol=1e-5, rtol=1e-4)
 
 

@@ -186,7 +186,7 @@ def test_a_link_in_the_place_of_an_output_file_is_not_followed(mnist_ff: Command
         path.symlink_to(victim.absolute())
         code, _, err = mnist_ff("train", "resume=run", "trainer.epochs=2")
         assert code == 1
-        assert f"run/{name}: is a link" in err
+        assert f"run/{name}: is a symbolic link" in err
         path.unlink()
         if kept is not None:
             path.write_bytes(kept)

@@ -13,8 +13,8 @@ from mnist_ff.config.compose import compose
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import Interruption
-from mnist_ff.session.build import resolve
 from mnist_ff.session.request import RunRequest
+from mnist_ff.session.resolve import resolve
 from mnist_ff.session.session import train
 from mnist_ff.session.timing import Timing
 from mnist_ff.training.checkpoint import CHECKPOINT

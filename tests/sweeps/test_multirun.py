@@ -47,17 +47,17 @@ def stamps(sweep: str = "sweep") -> dict[str, int]:
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, BaseException]], None]:
     """Make jobs with these seeds raise what they are given, in the middle of training."""
-    from mnist_ff.session import session as train
+    from mnist_ff.training.learner import Learner
 
-    whole = train._Training._fit
+    whole = Learner.fit
 
     def patch(errors: dict[int, BaseException]) -> None:
-        def fit(self: train._Training) -> object:
+        def fit(self: Learner, *given: Any) -> object:
             if self.seed in errors:
                 raise errors[self.seed]
-            return whole(self)
+            return whole(self, *given)
 
-        monkeypatch.setattr(train._Training, "_fit", fit)
+        monkeypatch.setattr(Learner, "fit", fit)
 
     return patch
 
@@ -80,7 +80,7 @@ def test_three_of_six_fail_and_only_those_run_again(
     for number in (1, 3, 5):
         assert f"failed  {number}  seed={number}" in out
         assert "Traceback" in Path(f"sweep/{number}/train.log").read_text()
-    assert "run only those again  mnist-ff train -m resume=sweep" in out
+    assert "run only those jobs  mnist-ff train -m resume=sweep" in out
     assert "6/6  job 5  seed=5" in out
     assert "epoch 1/1" not in out
     assert err == ""
@@ -88,7 +88,7 @@ def test_three_of_six_fail_and_only_those_run_again(
     patched({})
     code, out, err = mnist_ff("train", "-m", "resume=sweep")
     assert code == 0, err
-    assert "6 jobs in sweep, 3 of them finished before" in out
+    assert "6 jobs in sweep, 3 of them already finished" in out
     assert statuses() == ["finished"] * 6
     after = stamps()
     assert {job: stamp for job, stamp in after.items() if job in before} == before, "finished jobs are left alone"
@@ -125,9 +125,9 @@ def test_a_changed_grid_is_refused(mnist_ff: Command) -> None:
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 0
     before = {path: path.read_bytes() for path in Path("sweep").rglob("*") if path.is_file()}
     for other, reason in (
-        ((*SMALL, "seed=0,1,2"), "these are 3 jobs, and this sweep has 2"),
+        ((*SMALL, "seed=0,1,2"), "3 jobs requested, but this sweep has 2"),
         ((*SMALL, "seed=0,2"), "job 1 would be"),
-        ((*words, "hydra.sweep.subdir=x${hydra.job.num}"), "stays in its directories"),
+        ((*words, "hydra.sweep.subdir=x${hydra.job.num}"), "cannot be changed when a sweep is resumed"),
     ):
         code, _, err = mnist_ff("train", "-m", "resume=sweep", *other)
         assert code == 2, other
@@ -135,13 +135,13 @@ def test_a_changed_grid_is_refused(mnist_ff: Command) -> None:
     assert {path: path.read_bytes() for path in before} == before
     code, out, _ = mnist_ff("train", "-m", "resume=sweep", *words)
     assert code == 0, "the same grid is no change"
-    assert "2 of them finished before" in out
+    assert "2 of them already finished" in out
     code, _, err = mnist_ff("train", "-m", "resume=nowhere")
     assert code == 2
     assert "is not a sweep directory" in err
     code, _, err = mnist_ff("train", "resume=sweep")
     assert code == 2
-    assert "mnist-ff train -m resume=sweep goes on with its jobs" in err
+    assert "mnist-ff train -m resume=sweep resumes its jobs" in err
 
 
 def test_the_words_of_a_sweep_with_rows_go_on_with_it(mnist_ff: Command) -> None:
@@ -149,7 +149,7 @@ def test_the_words_of_a_sweep_with_rows_go_on_with_it(mnist_ff: Command) -> None
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 0
     code, out, err = mnist_ff("train", "-m", "resume=sweep", *words)
     assert code == 0, err
-    assert "2 of them finished before" in out
+    assert "2 of them already finished" in out
     code, _, err = mnist_ff("train", "-m", "resume=sweep", *SMALL, "sweep.rows=[{seed:1},{seed:3}]")
     assert code == 2
     assert "job 1 would be" in err
@@ -198,7 +198,7 @@ def test_a_signal_ends_the_whole_sweep(number: signal.Signals, code: int, mnist_
     assert found == code, err
     assert statuses() == ["finished", "interrupted", "not started"]
     assert f"stopped by {number.name}" in table()[1]["reason"]
-    assert "run only those again  mnist-ff train -m resume=sweep" in out
+    assert "run only those jobs  mnist-ff train -m resume=sweep" in out
     assert "Traceback" not in err
 
 
@@ -216,7 +216,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
     assert code == 0
     assert os.listdir() == []
     assert out.count("no comparable run yet") == 4
-    assert "how long is not known" in out
+    assert "duration is unknown" in out
     assert mnist_ff("train", *SMALL)[0] == 0
     before = sorted(Path().rglob("*"))
     code, out, _ = mnist_ff("train", "-m", "dry_run=true", *words)
@@ -230,39 +230,45 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["dry_run=true"], "belongs to a sweep"),
-        (["sweep.on_error=stop"], "belongs to a sweep"),
-        (["sweep=lr"], "belongs to a sweep"),
+        (["dry_run=true"], "is only for sweeps"),
+        (["sweep.on_error=stop"], "is only for sweeps"),
+        (["sweep=lr"], "is only for sweeps"),
         (["-m", "dry_run=maybe", "seed=0,1"], "must be true or false"),
         (["-m", "sweep.on_error=ignore", "seed=0,1"], "must be one of continue, stop"),
         (["-m", "sweep.rows=3"], "sweep.rows=3: must be a list"),
-        (["-m", "sweep.rows=[]"], "sweep.rows=[]: has no row"),
-        (["-m", "sweep.rows=[{seed:1},{seed:2}]", "seed=3"], "seed: stands in sweep.rows and beside it"),
+        (["-m", "sweep.rows=[]"], "sweep.rows=[]: is empty"),
+        (["-m", "sweep.rows=[{seed:1},{seed:2}]", "seed=3"], "seed: is set both in sweep.rows and outside it"),
         (["-m", "hydra.sweep.dir=", "seed=0,1"], "hydra.sweep.dir=: is empty"),
-        (["-m", "resume="], "resume=: names no sweep"),
-        (["resume="], "resume=: names no run"),
+        (["-m", "resume="], "resume=: is empty; give a sweep"),
+        (["resume="], "resume=: is empty; give a run"),
         (["hydra.run.dir="], "hydra.run.dir=: is empty"),
         (["-m", "sweep.rows=[3]"], "must be a group of keys and values"),
         (["-m", "sweep.rows=[{},{}]"], "jobs 0 and 1 are the same"),
         (["-m", "sweep.rows=[{optimizer.lrr:1}]"], "did you mean optimizer.lr?"),
         (["-m", "sweep.rows=[{optimizer.lr:1},{optimizer.lr:-1}]"], "no job was started"),
         (["-m", "sweep=nonsense"], "sweep=nonsense: there is"),
-        (["-m", "sweep.rows=[{sweep.on_error:stop,seed:1}]"], "(sweep.rows): is the whole sweep's"),
-        (["-m", "sweep.rows=[{sweep:lr,seed:1}]"], "cannot differ between its jobs"),
-        (["-m", "hydra.sweeper.params={sweep.on_error:stop}", "seed=0,1"], "(hydra.sweeper.params): is the whole"),
-        (["-m", "sweep.on_error=stop,continue", "seed=0,1"], "(several values): is the whole sweep's"),
-        (["-m", "sweep=lr,seeds"], "(several values): is the whole sweep's"),
+        (["-m", "sweep.rows=[{sweep.on_error:stop,seed:1}]"], "(sweep.rows): applies to the whole sweep"),
+        (["-m", "sweep.rows=[{sweep:lr,seed:1}]"], "cannot differ between jobs"),
+        (
+            ["-m", "hydra.sweeper.params={sweep.on_error:stop}", "seed=0,1"],
+            "(hydra.sweeper.params): applies to the whole",
+        ),
+        (["-m", "sweep.on_error=stop,continue", "seed=0,1"], "(several values): applies to the whole sweep"),
+        (["-m", "sweep=lr,seeds"], "(several values): applies to the whole sweep"),
         (["-m", "hydra.sweeper.max_batch_size=2", "seed=0,1"], "max_batch_size"),
         (["-m", "+hydra.sweeper.max_batch_size=2", "seed=0,1"], "checked has no such key"),
         (["-m", "+hydra.launcher.n_job=2", "hydra/launcher=joblib", "seed=0,1"], "joblib has no such key"),
-        (["hydra.sweeper.params={seed:'0,1'}"], "belongs to a sweep"),
-        (["hydra/sweeper=optuna"], "belongs to a sweep"),
+        (["hydra.sweeper.params={seed:'0,1'}"], "is only for sweeps"),
+        (["hydra/sweeper=optuna"], "is only for sweeps"),
         (["-m", "seed=0,0"], "jobs 0 and 1 are the same"),
-        (["-m", "seed=0,1", "hydra.sweep.subdir=sweep.csv/${hydra.job.num}"], "is where a file of the sweep belongs"),
+        (
+            ["-m", "seed=0,1", "hydra.sweep.subdir=sweep.csv/${hydra.job.num}"],
+            "is the name of one of the sweep's files",
+        ),
         (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
-        (["-m", "resume=a", "resume=b"], "only one of them, and once"),
-        (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot have ${"),
-        (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "leads out of the sweep's directory"),
+        (["-m", "resume=a", "resume=b"], "give only one of them, once"),
+        (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot contain ${"),
+        (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "is outside the sweep's directory"),
     ],
 )
 def test_a_wrong_sweep_is_refused_before_anything(words: list[str], reason: str, mnist_ff: Command) -> None:
@@ -286,7 +292,7 @@ def test_a_dry_run_refuses_what_the_real_call_does_and_knows_the_end(mnist_ff: C
     assert code == 2
     assert "two sweeps never share a directory" in err
     code, out, _ = mnist_ff("train", "-m", "dry_run=true", "resume=sweep")
-    assert (code, out) == (0, "resume=sweep: nothing is left to do\n")
+    assert (code, out) == (0, "resume=sweep: all jobs are done\n")
 
 
 def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: Command) -> None:
@@ -294,8 +300,8 @@ def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: 
     Path("sweep/0/summary.json").write_text("[")
     code, out, _ = mnist_ff("train", "-m", "resume=sweep")
     assert code == 1
-    assert "3 jobs in sweep, 2 of them finished before" in out
-    assert "remove it first  rm -r sweep/0\n" in out
+    assert "3 jobs in sweep, 2 of them already finished" in out
+    assert "remove them first  rm -r sweep/0\n" in out
     Path("sweep/1/epochs.csv").write_text("epoch\n0,1\n")
     summary = json.loads(Path("sweep/2/summary.json").read_text())
     Path("sweep/2/summary.json").write_text(json.dumps({**summary, "score": {"loss": 0.1}}))
@@ -324,7 +330,7 @@ def test_a_resume_fetches_the_data_before_it_starts_a_job(
     monkeypatch.delenv("MNIST_FF_MIRROR")
     code, _, err = mnist_ff("train", "-m", "resume=sweep")
     assert code == 1
-    assert "data=mnist: the sweep's jobs need it" in err
+    assert "data=mnist: the jobs need it" in err
     assert stamps() == before
     monkeypatch.setenv("MNIST_FF_MIRROR", str(real_mnist))
     assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
@@ -351,7 +357,7 @@ def test_a_search_stays_on_the_data_that_it_began_on(
     monkeypatch.delenv("MNIST_FF_MIRROR")
     code, _, err = mnist_ff("train", "-m", "resume=whole", more)
     assert code == 1
-    assert "data=mnist: the sweep's jobs need it" in err
+    assert "data=mnist: the jobs need it" in err
 
 
 def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> None:
@@ -474,7 +480,7 @@ def test_one_process_at_a_time_runs_a_sweep(mnist_ff: Command) -> None:
     started.wait_for_rows(20, "sweep")
     code, _, err = mnist_ff("train", "-m", "resume=sweep")
     assert code == 1
-    assert "another process runs this sweep" in err
+    assert "another process is running this sweep" in err
     code, out, _ = mnist_ff("compare", "sweep")
     assert "1 running, 1 not started" in out
     started.process.send_signal(signal.SIGTERM)

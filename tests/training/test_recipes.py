@@ -22,12 +22,13 @@ from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizer import READS_A_TENSOR, build_optimizer
+from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
 from mnist_ff.training.callbacks import EarlyStopping
 from mnist_ff.training.checkpoint import load_checkpoint
+from mnist_ff.training.learner import Learner
 from tests.optim.test_optimizer import optimizer_config, steps
 from tests.support import reference
 from tests.support.commands import Command
@@ -316,7 +317,7 @@ def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) ->
     stopped_run("teacher", 5, "model.hidden=[24]")
     code, _, err = mnist_ff("train", *WORDS, *words)
     assert code == 2
-    assert "trainer.teacher=teacher: is interrupted; only a finished run teaches" in err
+    assert "trainer.teacher=teacher: is interrupted; a teacher must be a finished run" in err
     assert mnist_ff("train", "resume=teacher")[0] == 0
     stopped_run("taught", 5, *words)
     assert mnist_ff("train", *WORDS, "model.hidden=[24]", "seed=1", "hydra.run.dir=other")[0] == 0
@@ -324,13 +325,12 @@ def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) ->
     shutil.copy("other/model.safetensors", "teacher/model.safetensors")
     code, _, err = mnist_ff("train", "resume=taught")
     assert code == 2
-    assert "its weights are not those that taught this run so far" in err
+    assert "its weights have changed since this run was started" in err
     assert Path("taught/environment.json").read_bytes() == before
 
 
 def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step holds them since it was built; a graph draws from those that it was captured with."""
-    from mnist_ff.session import session as train
 
     run = stopped_run("parted", 20, "augment=shift")
     saved = {**load_checkpoint(run, print), "device": "cuda"}
@@ -344,21 +344,22 @@ def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, mon
         held.extend([parts.model.dropout.rng, parts.augment.rng])
         return build_step(parts)
 
-    def fitting(self: train._Training) -> Any:
+    def fitting(self: Learner, *given: Any) -> Any:
         assert self.augment is not None
+        assert isinstance(self.model, MLP)
         assert self.model.dropout.rng is not None
         seeded.extend([self.model.dropout.rng, self.augment.rng])
         for name, rng in zip(("dropout", "augment"), seeded, strict=True):
             assert torch.equal(rng.get_state(), generator(0, name, 20).get_state())
-        return whole(self)
+        return whole(self, *given)
 
-    whole = train._Training._fit
-    monkeypatch.setattr(train, "load_checkpoint", lambda run, warn: saved)
-    monkeypatch.setattr(train, "build_step", building)
-    monkeypatch.setattr(train._Training, "_fit", fitting)
+    whole = Learner.fit
+    monkeypatch.setattr("mnist_ff.session.restore.load_checkpoint", lambda run, warn: saved)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
+    monkeypatch.setattr(Learner, "fit", fitting)
     code, out, err = mnist_ff("train", "resume=parted")
     assert code == 0, err
-    assert "the generators of cuda cannot go on on cpu: seeded anew" in out
+    assert "the random generators of cuda cannot continue on cpu: they are seeded anew" in out
     assert [one is other for one, other in zip(held, seeded, strict=True)] == [True, True]
 
 
@@ -465,7 +466,7 @@ def test_some_epochs_and_always_the_last_are_scored_and_nothing_else_changes(
     assert mnist_ff("train", *words, "hydra.run.dir=all")[0] == 0
     code, out, _ = mnist_ff("train", *words, "trainer.evaluate_every=2", "trainer.plots=true", "hydra.run.dir=some")
     assert code == 0
-    assert "no picture" not in out
+    assert "could not draw" not in out
     every, some = Run.open("all").epochs(), Run.open("some").epochs()
     assert ["test_loss" in row for row in some] == [False, True, True]
     assert [row["test_loss"] for row in some[1:]] == [row["test_loss"] for row in every[1:]]
@@ -485,15 +486,18 @@ REFUSED = {
     "no held-out images to stop by": (["trainer.patience=3"], "set data.validation_split"),
     "nor with no patience at all": (["trainer.patience=0"], "set data.validation_split"),
     "nor to choose by": (["trainer.keep_best=true"], "set data.validation_split"),
-    "delta without either": (["trainer.min_delta=0.1"], "belongs to trainer.patience"),
-    "a score that nothing goes by": (["trainer.monitor=validation_accuracy"], "belongs to trainer.patience"),
-    "a warm-up to nothing": (["schedule=one_cycle", "schedule.initial=0", "schedule.warmup=3"], "to a rate of 0"),
+    "delta without either": (["trainer.min_delta=0.1"], "needs trainer.patience"),
+    "a score that nothing goes by": (["trainer.monitor=validation_accuracy"], "needs trainer.patience"),
+    "a warm-up to nothing": (
+        ["schedule=one_cycle", "schedule.initial=0", "schedule.warmup=3"],
+        "at a learning rate of 0",
+    ),
     "a heat beyond numbers": (["trainer.temperature=1e200", "trainer.teacher=gone"], "must be"),
     "a penalty beyond numbers": (["trainer.confidence_penalty=1e39"], "must be"),
     "noise beyond pixels": (["model.input_noise=1e300"], "must be"),
     "a field beyond pixels": (["augment=elastic", "augment.alpha=1e300"], "must be"),
     "no such teacher": (["trainer.teacher=gone", "trainer.teacher_weight=0.5"], "trainer.teacher=gone: does not exist"),
-    "a teacher without a say": (["trainer.teacher=gone"], "leaves trainer.teacher without a say"),
+    "a teacher without effect": (["trainer.teacher=gone"], "trainer.teacher would have no effect"),
     "a say without a teacher": (["trainer.teacher_weight=0.5"], "needs a teacher"),
     "a temperature without a teacher": (["trainer.temperature=2"], "needs a teacher"),
     "another option's key": (["schedule=linear", "schedule.peak_at=0.5"], "it belongs to: schedule=one_cycle"),
@@ -523,9 +527,9 @@ def test_run_network_has_what_it_can_and_refuses_the_rest() -> None:
     words = ["schedule=linear", "augment=shift", "trainer.ema=0.9", "trainer.label_smoothing=0.1", "model.hidden=[16]"]
     plain = mnist_ff.run_network(data, epochs=1, verbose=False, overrides=words[-1:])[1]
     assert mnist_ff.run_network(data, epochs=1, verbose=False, overrides=words)[1] != plain
-    with pytest.raises(ConfigError, match="belong to mnist-ff train"):
+    with pytest.raises(ConfigError, match="need a run directory"):
         mnist_ff.run_network(data, epochs=1, overrides=["trainer.patience=1"])
-    with pytest.raises(ConfigError, match="must be below 16, the run's batches"):
+    with pytest.raises(ConfigError, match="must be below 16, the number of batches of the run"):
         mnist_ff.run_network(data, epochs=1, overrides=["schedule=linear", "schedule.warmup=16"])
 
 
@@ -620,7 +624,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(READS_A_TENSOR))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))

@@ -90,7 +90,7 @@ class ProcessLauncher(Launcher):
 def check_whole(key: str, value: Any, least: int = 1) -> None:
     """See that a key of the launcher's is a whole number or null. Errors: ConfigError."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-        raise ConfigError(f"hydra.launcher.{key}={value}: must be a whole number from {least}, or null")
+        raise ConfigError(f"hydra.launcher.{key}={value}: must be an integer from {least}, or null")
 
 
 def _returned(result: Any) -> JobReturn:
@@ -125,7 +125,7 @@ class JoblibLauncher(ProcessLauncher):
         """n_jobs is joblib's."""
         check_whole("n_jobs", self._n_jobs, least=-1)
         if self._n_jobs == 0:
-            raise ConfigError("hydra.launcher.n_jobs=0: must be a number of jobs, -1 for one a core, or null")
+            raise ConfigError("hydra.launcher.n_jobs=0: must be a number of jobs, -1 for one per core, or null")
 
     def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
         """joblib counts the cores: it knows of containers and affinity."""
@@ -134,7 +134,7 @@ class JoblibLauncher(ProcessLauncher):
         at_once = None if self._n_jobs is None else effective_n_jobs(self._n_jobs)
         if self._n_jobs is not None and self._n_jobs > len(asked):
             why = "" if self._job.study is None else " (hydra.sweeper.n_jobs)"
-            self.say(f"hydra.launcher.n_jobs={self._n_jobs}: no more than {len(asked)} are launched together{why}")
+            self.say(f"hydra.launcher.n_jobs={self._n_jobs}: only {len(asked)} are launched together{why}")
         return shared(cpu_count(), at_once, asked)
 
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
@@ -189,7 +189,7 @@ def _end_with(sentinel: int) -> None:
 def ended_with(code: int) -> str:
     """A process's exit code for people; it is negative for a signal, as subprocess has it."""
     if code == -signal.SIGKILL:
-        return "its process was killed (SIGKILL), as the system does when memory runs out"
+        return "its process was killed (SIGKILL), possibly because memory ran out"
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}"
-    return f"its process ended with exit code {code} before it could say why"
+    return f"its process ended with exit code {code} without giving a reason"

@@ -78,7 +78,7 @@ class SubmititLauncher(ProcessLauncher):
             value = self._timeouts if key == "max_num_timeout" else self._keys.get(key)
             check_whole(key, value, least)
             if value is None:
-                raise ConfigError(f"hydra.launcher.{key}=null: must be a whole number from {least}")
+                raise ConfigError(f"hydra.launcher.{key}=null: must be an integer from {least}")
         for key, kind in (("setup", list), ("additional_parameters", dict)):
             if not isinstance(self._keys.get(key, kind()), kind):
                 raise ConfigError(f"hydra.launcher.{key}={self._keys[key]}: must be a {kind.__name__}")
@@ -119,7 +119,7 @@ class SlurmLauncher(SubmititLauncher):
                 some, new = new[:LARGEST_ARRAY], new[LARGEST_ARRAY:]
                 jobs |= self._submitted(executor, some)
             numbers = job_numbers([job.job_id for job in jobs])
-            self.say(f"Slurm's jobs {', '.join(numbers)}; Ctrl-C leaves them to Slurm, scancel ends them")
+            self.say(f"Slurm's jobs {', '.join(numbers)}; Ctrl-C leaves them running in Slurm, scancel stops them")
             for states in _states_now_and_then(numbers):
                 jobs = {job: task for job, task in jobs.items() if self._goes_on(job, task, states)}
                 if not jobs and not new:
@@ -143,10 +143,10 @@ class SlurmLauncher(SubmititLauncher):
 
     def _leave(self, there: int, new: int, numbers: Sequence[str]) -> None:
         sweep = display_path(self._job.sweep)
-        self.say(f"left: {there} jobs go on in Slurm (scancel {' '.join(numbers)} ends them)")
+        self.say(f"left: {there} jobs keep running in Slurm (scancel {' '.join(numbers)} stops them)")
         if new:
             self.say(f"{new} jobs were not submitted")
-        self.say(f"mnist-ff compare {shlex.quote(str(sweep))} shows how far they are; train -m resume= waits for them")
+        self.say(f"mnist-ff compare {shlex.quote(str(sweep))} shows their progress; train -m resume= waits for them")
 
     def _executor(self, at_once: int, cpus: int) -> Any:
         """submitit's, with the launcher's keys. Errors: submitit's own, for values that it refuses."""
@@ -181,8 +181,8 @@ class SlurmLauncher(SubmititLauncher):
         if state == "CANCELLED":
             return f"cancelled in Slurm (job {job.job_id})"
         if state is None and not job.paths.stderr.exists():  # Slurm keeps nothing of such a task of an array
-            return f"cancelled in Slurm before it began (job {job.job_id})"
-        ended = "is not known to Slurm any more" if state is None else f"ended in Slurm as {state}"
+            return f"cancelled in Slurm before it started (job {job.job_id})"
+        ended = "is no longer known to Slurm" if state is None else f"ended in Slurm as {state}"
         return f"its job {job.job_id} {ended}; its log: {self._log_of(job)}"
 
 
@@ -232,7 +232,7 @@ class LocalLauncher(SubmititLauncher):
         if job._process.poll() is None:
             return True
         if not job.paths.result_pickle.exists():
-            reason = f"its process was killed, or ended before it could say why; its log: {self._log_of(job)}"
+            reason = f"its process was killed, or ended without giving a reason; its log: {self._log_of(job)}"
             record_lost(task.job.sweep, task.subdir, reason)
         return False
 

@@ -45,8 +45,8 @@ PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 LARGEST_JOURNAL = 1 << 30
 """Bytes of a journal that is opened; Optuna reads it line by line."""
 PIECE = 1 << 16
-EXTRA = "a search needs the extra of that name: pip install 'mnist-ff[search]'"
-KILLED = "its process was killed, or its machine was lost"
+EXTRA = "hydra/sweeper=optuna: needs optuna, which is not installed: pip install 'mnist-ff[search]'"
+KILLED = "its process was killed or its machine failed"
 EXPERIMENT, REPEATS, WAITS_FOR, CERTAIN = "experiment", "repeats", "waits_for", "certain"
 """What a trial's record says beside its values: its configuration's SHA-256; the number of the trial with the same one
 whose result it has, or waits for; whether its failure would come again."""
@@ -177,8 +177,8 @@ def check_plan(plan: SearchPlan) -> None:
 def _check_objective(objective: str) -> None:
     if objective.startswith("test"):
         raise ConfigError(
-            f"hydra.sweeper.objective={objective}: a search that looks at the test images fits itself to them, and its "
-            f"best score would be of no unseen image; there is {', '.join(OBJECTIVES)}"
+            f"hydra.sweeper.objective={objective}: a search on the test images overfits them, and its "
+            f"best score would be biased; use {' or '.join(OBJECTIVES)}"
         )
     if objective not in OBJECTIVES:
         raise ConfigError(f"hydra.sweeper.objective={objective}: must be one of {', '.join(OBJECTIVES)}")
@@ -188,8 +188,8 @@ def check_searchable(config: Config) -> None:
     """A search is judged by held-out training images. Errors: ConfigError."""
     if config.data.validation_split == 0:
         raise ConfigError(
-            "data.validation_split=0: a search is judged by held-out training images, never by the test images, "
-            "which would then be no unseen images any more; set data.validation_split=0.1666 or so"
+            "data.validation_split=0: a search needs held-out training images, because searching on the test images "
+            "would bias the score; set data.validation_split, such as 0.1666"
         )
 
 
@@ -250,8 +250,8 @@ class Search:
             self._storage.set_study_user_attr(self._study_id, "search", text)
         elif there != text:
             raise ConfigError(
-                f"hydra.sweeper.study_name={self.plan.study}: {without_password(self.plan.storage)} holds a study of "
-                "that name with another space, objective or fixed values; choose another name"
+                f"hydra.sweeper.study_name={self.plan.study}: {without_password(self.plan.storage)} has a study of "
+                "that name with a different space, objective or fixed values; choose another name"
             )
 
     def _ended(self) -> int:
@@ -261,7 +261,7 @@ class Search:
         if ended > self.plan.n_trials:
             raise ConfigError(
                 f"hydra.sweeper.n_trials={self.plan.n_trials}: study {self.plan.study} has {ended} trials that have "
-                "ended already; n_trials counts all of them"
+                "already ended; n_trials counts all of them"
             )
         return ended
 
@@ -369,7 +369,7 @@ class Search:
                 values = None if verdict.value is None else [verdict.value]
                 self._storage.set_trial_state_values(trial_id, states[verdict.state], values)
         except optuna.exceptions.UpdateFinishedTrialError:
-            log.warning("trial %d had ended already", number)
+            log.warning("trial %d had already ended", number)
 
     def recover(self, own: Path | None = None, left: Collection[int] = ()) -> list[str]:
         """Settle the running trials whose process is dead, and say what became of each.
@@ -397,7 +397,7 @@ class Search:
         try:
             lasts = directory is not None and (is_locked(directory, LOCK_TIMEOUT_S) or slurm.is_there(directory))
         except (RunError, BadRunError):
-            return [f"trial {trial.number} may be in Slurm, which does not say; it is left as it is"]
+            return [f"trial {trial.number} may be in Slurm, which does not report its state; it is left as it is"]
         verdict = Verdict("failed", reason=KILLED)
         if directory is not None:
             verdict = verdict_of(directory, self.plan.objective)
@@ -409,7 +409,7 @@ class Search:
         if alive:
             return []
         self.settle(trial.number, verdict)
-        return [f"trial {trial.number} was left running by a process that is gone: {verdict.state}"]
+        return [f"trial {trial.number} was left running by a process that no longer exists: {verdict.state}"]
 
     def _owner_lives(self, trial: optuna.trial.FrozenTrial) -> bool | None:
         try:
@@ -552,8 +552,8 @@ def check_no_password(storage: str) -> None:
     """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
     if holds_password(storage):
         raise ConfigError(
-            f"hydra.sweeper.storage={without_password(storage)}: has a password, which must stand in no file and no "
-            f"list of processes; leave it out of the URL and set the environment variable {PASSWORD}"
+            f"hydra.sweeper.storage={without_password(storage)}: contains a password, which would be visible in "
+            f"files and process lists; remove it from the URL and set the environment variable {PASSWORD}"
         )
 
 
@@ -607,7 +607,7 @@ def storage_failures(storage: str) -> Iterator[None]:
         raise RunError(f"{error.filename or without_password(storage)}: {error.strerror or error}") from error
     except (optuna.exceptions.StorageInternalError, json.JSONDecodeError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise RunError(f"{without_password(storage)}: the study can no more be read or written ({first})") from error
+        raise RunError(f"{without_password(storage)}: the study can no longer be read or written ({first})") from error
 
 
 def _mend(path: Path) -> None:

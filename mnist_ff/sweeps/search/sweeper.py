@@ -86,7 +86,7 @@ class OptunaSweeper(CheckedSweeper):
         check_no_password(str(keys["storage"]))
         self._study = str(keys["study_name"] or "")
         if not self._study.strip():
-            raise ConfigError("hydra.sweeper.study_name=: is empty; it is the study's name in its storage")
+            raise ConfigError("hydra.sweeper.study_name=: is empty; give the name of the study")
         self._storage = self._storage_in(Path(str(config.hydra.sweep.dir)))
         job = replace(task_function, study=StudyLink(self._storage, self._study))
         super().setup(hydra_context=hydra_context, task_function=job, config=config)
@@ -161,20 +161,20 @@ class OptunaSweeper(CheckedSweeper):
 
     def _say_the_end(self, plan: SearchPlan) -> None:
         if plan.trials < plan.n_trials:
-            self.say(f"the grid has {plan.points} points: the search ends there, before n_trials={plan.n_trials}")
+            self.say(f"the grid has {plan.points} points, so the search ends before n_trials={plan.n_trials}")
 
     def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
         """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
         if self.request.options.rows is not None:
-            raise ConfigError("sweep.rows: rows are fixed jobs; a search makes its own: hydra.sweeper.params")
+            raise ConfigError("sweep.rows: cannot be combined with a search; use hydra.sweeper.params")
         fixed, space = split_words(self.overrides_of_jobs(arguments))
         if "data.validation_split" in space:
             raise ConfigError(
-                "data.validation_split: cannot be searched: each value is judged by other images, and the smallest "
-                "split trains on the most; give it one value"
+                "data.validation_split: cannot be searched, because each value validates on different images; "
+                "give it one value"
             )
         if fetch and "seed" in space:
-            self.say("warning: seed is searched: the best trial is then the luckiest, too", style="yellow")
+            self.say("warning: seed is searched, so the best trial is partly luck", style="yellow")
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
@@ -235,7 +235,7 @@ class OptunaSweeper(CheckedSweeper):
         counts = finding.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
         tally = Tally(finding.n_trials, ended)
-        before = f", {ended} of them done before" if ended else ""
+        before = f", {ended} of them already done" if ended else ""
         where = without_password(search.plan.storage)
         self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}")
         self._say_the_end(asked.plan)
@@ -273,7 +273,7 @@ class OptunaSweeper(CheckedSweeper):
                 search.settle(trial.number, Verdict("interrupted"))
                 raise RunError(
                     f"{self.request.directory}: its job {job.number} is not trial {job.number} of study {self._study} "
-                    f"in {without_password(self._storage)}; a search keeps its storage, or begins in a new directory"
+                    f"in {without_password(self._storage)}; a resumed search keeps its storage"
                 )
             try:
                 if job is None:
@@ -298,7 +298,7 @@ class OptunaSweeper(CheckedSweeper):
         """Give a trial the result of the one with its configuration, or let it wait for that."""
         found = twin.verdict
         if found is None:
-            self.say(f"trial {trial.number} has the configuration of trial {twin.number}, and waits for its result")
+            self.say(f"trial {trial.number} has the same configuration as trial {twin.number} and waits for its result")
             search.postpone(trial.number, twin)
             return
         tally.ended += 1
@@ -370,7 +370,7 @@ class OptunaSweeper(CheckedSweeper):
 def _whole(keys: Mapping[str, Any], name: str, least: int) -> int:
     value = keys[name]
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"hydra.sweeper.{name}={value}: must be a whole number of at least {least}")
+        raise ConfigError(f"hydra.sweeper.{name}={value}: must be an integer of at least {least}")
     return value
 
 

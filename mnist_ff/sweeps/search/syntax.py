@@ -30,19 +30,19 @@ def dimension_of(override: Override) -> Dimension:
     """The values that a key may take. Errors: ConfigError."""
     key, value = override.get_key_element(), override.value()
     if override.type != OverrideType.CHANGE:
-        raise ConfigError(f"{override.input_line}: only KEY=VALUES can be searched")
+        raise ConfigError(f"{override.input_line}: only KEY=VALUES are allowed in a search")
     tags: set[str] = getattr(value, "tags", set())
     if tags - TAGS:
-        raise ConfigError(f"{override.input_line}: tag {min(tags - TAGS)}: there is {', '.join(sorted(TAGS))}")
+        raise ConfigError(f"{override.input_line}: tag {min(tags - TAGS)}: must be one of {', '.join(sorted(TAGS))}")
     if getattr(value, "shuffle", False):
-        raise ConfigError(f"{override.input_line}: shuffle means nothing here: the sampler chooses the order")
+        raise ConfigError(f"{override.input_line}: shuffle has no effect: the sampler chooses the order")
     if isinstance(value, IntervalSweep):
         found: Dimension = _interval(override, value)
     elif isinstance(value, RangeSweep):
         found = _range(override, value)
     else:
         if isinstance(value, ChoiceSweep) and tags:
-            raise ConfigError(f"{override.input_line}: a list of values has no tag {min(tags)}; use interval or range")
+            raise ConfigError(f"{override.input_line}: tag {min(tags)} needs an interval or a range")
         found = Choices(tuple(override.sweep_string_iterator()))
     check_dimension(key, found)
     return found
@@ -56,7 +56,7 @@ def _interval(override: Override, value: IntervalSweep) -> Dimension:
     whole = override.key_or_group in whole_keys() or isinstance(low, int)  # int(interval(...)); Hydra makes floats
     if whole or "int" in value.tags:
         if low != int(low) or high != int(high):
-            raise ConfigError(f"{override.input_line}: the ends of an interval of whole numbers must be whole")
+            raise ConfigError(f"{override.input_line}: the bounds of an interval of integers must be integers")
         return Integers(int(low), int(high), log="log" in value.tags)
     return Floats(float(low), float(high), log="log" in value.tags)
 
@@ -70,11 +70,11 @@ def _range(override: Override, value: RangeSweep) -> Dimension:
         raise ConfigError(f"{override.input_line}: the step must be above 0")
     count = math.ceil((stop - start) / step)
     if count < 2:
-        raise ConfigError(f"{override.input_line}: holds {max(count, 0)} values; a search needs two")
+        raise ConfigError(f"{override.input_line}: has {max(count, 0)} values; a search needs at least two")
     last = start + (count - 1) * step
     whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
     if "log" in value.tags and (not whole or step != 1):
-        raise ConfigError(f"{override.input_line}: has a step and a logarithm; use tag(log,interval(...))")
+        raise ConfigError(f"{override.input_line}: has a step and a log scale; use tag(log,interval(...))")
     if whole and "float" not in value.tags:
         return Integers(int(start), int(last), log="log" in value.tags, step=int(step))
     return Floats(float(start), float(last), step=float(step))

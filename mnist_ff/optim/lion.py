@@ -1,0 +1,27 @@
+"""Lion (Chen et al. 2023, arXiv:2302.06675, its program 1), weight decay decoupled."""
+
+from __future__ import annotations
+
+from mnist_ff.config.schema import LionConfig
+from mnist_ff.optim.part import Group, Optimizer, OptimizerPart, Parameter, Parameters, State
+
+
+def build(config: LionConfig, parameters: Parameters) -> Optimizer:
+    """Lion over the parameters."""
+    from mnist_ff.optim.base import rule_optimizer
+
+    betas = (config.beta1, config.beta2)
+    return rule_optimizer(update, parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay)
+
+
+def update(parameter: Parameter, state: State, group: Group) -> None:
+    """Lion's rule."""
+    lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+    momentum, grad = state["momentum"], parameter.grad
+    assert grad is not None
+    direction = grad.lerp(momentum, beta1).sign_()
+    parameter.mul_(1 - lr * decay).sub_(direction.mul_(lr))
+    momentum.lerp_(grad, 1 - beta2)
+
+
+PART = OptimizerPart("lion", build, lambda group: {"momentum": 0.0}, tensor_lr=True)
