@@ -86,7 +86,10 @@ def test_each_key_and_value_that_is_offered_is_accepted() -> None:
     keys = [words for key, words in given.items() if key in known_keys()]
     for words in itertools.zip_longest(*keys):  # one value of each key at a time
         compose([word for word in words if word is not None])
-    for option in [word for key, words in given.items() if key not in known_keys() for word in words]:
+    parts = [given[group] for group in ("data", "model", "optimizer", "schedule", "augment", "logger", "trainer")]
+    for words in itertools.zip_longest(*parts):  # likewise for the parts of a config
+        compose([word for word in words if word is not None])
+    for option in [word for words in given.values() if words not in [*keys, *parts] for word in words]:
         compose([option])
     pluses = offered("train +")
     assert pluses
