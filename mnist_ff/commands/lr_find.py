@@ -68,7 +68,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     tell(console, f"suggested  optimizer.lr={rounded:g}  (steepest decrease of the smoothed loss)")
     train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
-    tell(console, f"try it     {train}")
+    tell(console, f"train      {train}")
     return 0
 
 
