@@ -114,7 +114,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
-        "data_title": data_set(config.data.name).title,
+        "kicker": data_set(config.data.name).title,
         "digits": data_set(config.data.name).digits,
         "status": row.status,
         "reason": row.reason,

@@ -75,7 +75,7 @@ def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-@pytest.mark.parametrize("dropout", ["0", "0.4"])
+@pytest.mark.parametrize("dropout", [pytest.param("0", marks=[pytest.mark.slow] * (DEVICE.type == "cpu")), "0.4"])
 def test_the_kernels_give_what_torch_gives_for_every_activation(activation: str, dropout: str) -> None:
     """With dropout too where chance is a CPU's: one line of random words is cut alike."""
     if DEVICE.type == "cuda" and dropout != "0":
