@@ -1,4 +1,4 @@
-"""`mnist-ff train ...`: Hydra's command line, our jobs."""
+"""`mnist-ff train`: a run, or a sweep with -m."""
 
 from __future__ import annotations
 
