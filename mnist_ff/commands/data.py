@@ -1,4 +1,4 @@
-"""Show what data is cached; fetch a data set without training."""
+"""List cached data sets, or download one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluate a run again, from its directory alone."""
+"""Evaluate a run from its directory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def check_ended_well(run: Run) -> None:
-    """Errors: BadRunError where a run left no weights to use, or only those of an earlier stop that it went on from."""
+    """Errors: BadRunError when a run has no final weights."""
     summary = run.summary()
     weights, checkpoint = (written_at(run.file(name)) for name in ("model.safetensors", CHECKPOINT))
     if summary is None and (weights == 0 or weights < checkpoint):
@@ -94,7 +94,7 @@ def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
 
 
 def _earlier(run: Run) -> dict[str, Any]:
-    """What earlier evaluations left. Errors: BadRunError for a file that is not one of ours, which is left alone."""
+    """Results of earlier evaluations. Errors: BadRunError for an invalid file, which is left alone."""
     try:
         return read_object(run.file("evaluation.json"))
     except MissingFileError:

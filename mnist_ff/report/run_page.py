@@ -1,4 +1,4 @@
-"""report.html of a run: everything that its directory knows, on one page."""
+"""report.html of a run."""
 
 from __future__ import annotations
 

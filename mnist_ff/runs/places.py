@@ -1,7 +1,7 @@
-"""Places in a config: where data comes from and who hears of a run.
+"""Paths and URLs in a config: where data comes from, and the locations of trackers.
 
 A run directory may come from anybody. Its places are asked and written to only where this user chose them: they carry a
-seal, made with a key that lies in the user's own folder and in no run directory.
+seal, made with a key in the user's home folder and in no run directory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run keeps beside its numbers, so that pictures and pages need neither data set nor network."""
+"""Predictions and images that a run saves, so that plots and reports need neither data set nor network."""
 
 from __future__ import annotations
 

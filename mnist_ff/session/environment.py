@@ -1,4 +1,4 @@
-"""The conditions of a run: all that its numbers depend on beyond the config."""
+"""environment.json: the conditions of a run beyond its config."""
 
 from __future__ import annotations
 

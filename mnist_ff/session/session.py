@@ -1,4 +1,4 @@
-"""Train: from a resolved config to a run directory with numbers, weights, pictures and a page."""
+"""Train: from a resolved config to a run directory with metrics, weights, plots and report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trackers of one run: told of its beginning, its numbers and its end."""
+"""The trackers of one run."""
 
 from __future__ import annotations
 

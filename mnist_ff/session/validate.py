@@ -1,4 +1,4 @@
-"""What can be said of a config without loading data or importing torch. A sweep asks it of every job first."""
+"""Checks of a config without loading data or importing torch. A sweep checks every job first."""
 
 from __future__ import annotations
 

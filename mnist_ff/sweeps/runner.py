@@ -134,7 +134,7 @@ class Sweep(ABC):
     def fetch_again(self, jobs: Sequence[Job]) -> None:
         """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
 
-        Errors: DataError when it cannot be had any more; a subset would make another sweep of it.
+        Errors: DataError when it can no longer be downloaded; a subset would change the sweep.
         """
         from mnist_ff.data.load import ensure
 
@@ -145,7 +145,7 @@ class Sweep(ABC):
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
-        """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
+        """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
         from mnist_ff.data.load import ensure
 
         saved = self.request.saved

@@ -1,4 +1,4 @@
-"""The learner: one object owns the model, its optimizer and everything else that training changes."""
+"""The Learner owns the model, the optimizer and everything else that training changes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Learner:
     def prepare(self, plan: Plan) -> None:
         """Do now what the first epoch would wait for: capture CUDA graphs, have the device load its code.
 
-        Call it after load_state_dict(): a graph keeps the optimizer's state where it lies.
+        Call it after load_state_dict(): a graph keeps the addresses of the optimizer's state.
         """
         for chunk in plan.chunks():
             rows = plan.rows(chunk)

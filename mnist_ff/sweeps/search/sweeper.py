@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: a sweep whose jobs are a search's trials, made as the results of earlier ones come in."""
+"""hydra/sweeper=optuna: a sweep whose jobs are trials, suggested as results come in."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class SearchSweep(Sweep):
         return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
     def _subset_stands_in(self, configs: list[Config]) -> bool:
-        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be had.
+        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be downloaded.
 
         Errors: DataError when it was there before and is not now.
         """
@@ -334,7 +334,7 @@ class SearchSweep(Sweep):
             self._mark_killed(search, jobs)
 
     def _left(self, jobs: Sequence[Job]) -> Collection[str]:
-        """The directories of those jobs that go on in Slurm: their trials stay running, until a resume settles them."""
+        """Directories of the jobs still in Slurm: their trials stay running until a resume records them."""
         if not self.launcher.detached:
             return ()
         try:
@@ -343,7 +343,7 @@ class SearchSweep(Sweep):
             return submitted(self.request.directory)
 
     def _verdict(self, job: Job, stopping: bool) -> Verdict:
-        """How a trial ended. What a stop kept from starting, or ended without a word, waits to go on."""
+        """How a trial ended. One that a stop prevented or ended without a result waits to be resumed."""
         run = Run(self.request.directory / job.subdir)
         if stopping and not is_taken(run.file("summary.json")):
             return Verdict("interrupted", reason="stopped")
