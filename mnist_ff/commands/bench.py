@@ -1,4 +1,4 @@
-"""How fast a step is here, beside the matrix products that it cannot avoid, plain PyTorch, and other libraries.
+"""Measure the time of a step, next to its matrix products, plain PyTorch and other libraries.
 
 Absolute times mean little on another machine; so all is timed in one process, interleaved in short rounds, and reported
 as medians and as ratios to the fp32 products of the same model and batch.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ import torch
 from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
@@ -37,8 +38,6 @@ from mnist_ff.runs.records import Status
 from mnist_ff.session.peers import PEERS
 from mnist_ff.session.timed_steps import Work, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
-
-Compose = Callable[[Sequence[str]], Config]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
-def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Measure, print one table, write bench.json. Errors: ConfigError."""
     if arguments.rounds < 1 or arguments.steps < 2 or arguments.peer_epochs < 1:
         raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")
@@ -86,7 +85,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
 
 
 def _check_a_step_alone(config: Config) -> None:
-    """Errors: ConfigError for what is no part of the steps that are compared here."""
+    """Errors: ConfigError for keys that do not affect the measured steps."""
     asked = {
         f"schedule={config.schedule.name}": config.schedule.name != "constant",
         f"schedule.warmup={config.schedule.warmup}": config.schedule.warmup > 0,

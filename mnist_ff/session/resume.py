@@ -1,4 +1,4 @@
-"""Go on with a run, or repeat one: which run, which config, and what may change."""
+"""Resume or repeat a run: which run, which config, and what may change."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _sealed(run: Run) -> Any:
 
 
 def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:
-    """The config to go on with, the changes to record, and what to warn of.
+    """The config to resume with, the changes to record, and the warnings.
 
     Errors: ConfigError for a change that would make it another experiment.
     """
@@ -207,7 +207,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     if "trainer.epochs" in changes and depends_on_length(config.schedule):
         warnings.append(
             f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "
-            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed the shorter schedule"
+            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed another schedule"
         )
     summary = run.summary()
     begun = 0 if summary is None else summary.epochs + (summary.status is not Status.FINISHED)

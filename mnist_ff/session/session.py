@@ -1,4 +1,4 @@
-"""Train: from a resolved config to a run directory with numbers, weights, pictures and a page."""
+"""Train: from a resolved config to a run directory with metrics, weights, plots and report."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from mnist_ff.session.restore import begin, begin_again, check_same_teacher, mon
 from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
-from mnist_ff.trackers.base import Tracking
-from mnist_ff.trackers.registry import tracker_notes
+from mnist_ff.trackers.tracking import Tracking, tracker_notes
 from mnist_ff.training.callbacks import Callback, Checkpoint, EarlyStopping, EpochLines, ProgressBar, RunWriter
 from mnist_ff.training.checkpoint import TrainingState, save_checkpoint
 from mnist_ff.training.learner import Learner
@@ -93,7 +92,7 @@ class _Training:
         position = restore(self.learner, saved, self.run)
         before, now = saved["device"], self.learner.device.type
         if before != now:
-            self.messages.warn(f"the random generators of {before} cannot continue on {now}: they are seeded anew")
+            self.messages.warn(f"the random generators of {before} cannot be restored on {now}; they are reseeded")
         if self.config.trainer.keep_best:
             self.best_weights = saved["best"]
         return position
@@ -185,7 +184,7 @@ class _Training:
             assert self.early_stopping is not None
             assert self.early_stopping.best_epoch is not None
             self.learner.model.load_state_dict(self.best_weights)
-            self.messages.say(f"kept: the weights after epoch {self.early_stopping.best_epoch + 1}, the best")
+            self.messages.say(f"keeping the weights of the best epoch, {self.early_stopping.best_epoch + 1}")
         elif outcome.steps:
             self.learner.use_averages()
 

