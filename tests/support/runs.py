@@ -45,6 +45,11 @@ def stopped_run(path: str, steps: int, *words: str) -> Run:
     return _copy(path, steps, *WORDS, *words, "trainer.sync_every=1")
 
 
+def trained_copy(path: str, *words: str) -> Run:
+    """A copy of the run that was made for these overrides."""
+    return _copy(path, None, *words)
+
+
 def whole_run(path: str, *words: str) -> Run:
     """A finished run, likewise a copy."""
     return _copy(path, None, *WORDS, *words)
