@@ -416,7 +416,9 @@ def test_early_stopping_can_go_by_accuracy() -> None:
     stopping.on_epoch_end(epoch(1, 2.0, 0.91))
     assert stopping() is None
     stopping.on_epoch_end(epoch(2, 0.5, 0.91))
-    assert stopping() == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
+    reason = stopping()
+    assert reason is not None
+    assert reason.text == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
 
 
 def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None:
