@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -105,6 +105,14 @@ def write_text(path: Path, text: str) -> None:
     """Put `text` at `path` in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Put texts by name into a folder, which is made. Errors: OSError."""
+    if texts:
+        folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
@@ -46,7 +47,6 @@ from mnist_ff.training.callbacks import LossHistory, RunWriter
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 
-Compose = Callable[[Sequence[str]], Config]
 Work = Callable[[int], None]
 """Do so many steps, and be done with them on the device when it returns."""
 
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
-def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Measure, print one table, write bench.json. Errors: ConfigError."""
     if arguments.rounds < 1 or arguments.steps < 2 or arguments.peer_epochs < 1:
         raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")

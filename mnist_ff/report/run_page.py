@@ -116,7 +116,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
-        "data_title": DATA_SETS[config.data.name].title,
+        "kicker": DATA_SETS[config.data.name].title,
         "digits": config.data.name in DIGITS,
         "status": row.status,
         "reason": row.reason,

@@ -111,9 +111,9 @@ def _page(answer: Answer, target: Path, facts: dict[str, Any]) -> str:
         {"runs": curves, "ranked_by": answer.ranked_by},
         {
             **facts,
-            "counted": counted(answer),
+            "kicker": counted(answer),
             "legend": legend(answer),
-            "columns": made.columns[:-1],
+            "columns": (*made.columns[:-1], "run"),
             "ranked": ranked,
             "more": max(0, len(made.ranked) - MOST_ROWS),
             "bad": [(row.status, row.reason or "", _named(row, answer), _link(row, target)) for row in bad[:MOST_ROWS]],

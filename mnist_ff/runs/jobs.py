@@ -20,13 +20,13 @@ from mnist_ff.config.schema import Config, DataConfig, DownloadConfig
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.files import first_link, write_text
 from mnist_ff.runs.directory import WANDBS_OWN, Run
+from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.places import is_own, seal
 from mnist_ff.runs.reading import Fields, check_file, is_taken, json_values, listed, read_bytes, read_json
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.slurm import SUBMITTED
 
-JOBS = "jobs.json"
 OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"} | {
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }

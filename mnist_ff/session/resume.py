@@ -207,7 +207,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     if "trainer.epochs" in changes and depends_on_length(config.schedule):
         warnings.append(
             f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "
-            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed the shorter schedule"
+            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed another schedule"
         )
     summary = run.summary()
     begun = 0 if summary is None else summary.epochs + (summary.status is not Status.FINISHED)

@@ -93,7 +93,7 @@ class _Training:
         position = restore(self.learner, saved, self.run)
         before, now = saved["device"], self.learner.device.type
         if before != now:
-            self.messages.warn(f"the random generators of {before} cannot continue on {now}: they are seeded anew")
+            self.messages.warn(f"the random generators of {before} cannot be restored on {now}; they are reseeded")
         if self.config.trainer.keep_best:
             self.best_weights = saved["best"]
         return position
@@ -185,7 +185,7 @@ class _Training:
             assert self.early_stopping is not None
             assert self.early_stopping.best_epoch is not None
             self.learner.model.load_state_dict(self.best_weights)
-            self.messages.say(f"kept: the weights after epoch {self.early_stopping.best_epoch + 1}, the best")
+            self.messages.say(f"keeping the weights of the best epoch, {self.early_stopping.best_epoch + 1}")
         elif outcome.steps:
             self.learner.use_averages()
 

@@ -42,7 +42,7 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     lines.append(f"training {seconds['train']:.1f} s, total {seconds['total']:.1f} s")
     lines.append(f"run directory  {path}")
     if request.config.trainer.plots and request.stopped() is not None:
-        lines.append(f"pictures       mnist-ff report {shlex.quote(str(path))}")
+        lines.append(f"draw plots     mnist-ff report {shlex.quote(str(path))}")
     elif run.file(REPORT).is_file():
-        lines.append(f"open           {shlex.quote(str(path / REPORT))}")
-    return [*lines, f"look at it     mnist-ff evaluate {shlex.quote(str(path))}"]
+        lines.append(f"report         {shlex.quote(str(path / REPORT))}")
+    return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}"]

@@ -38,7 +38,7 @@ def _begin(request: RunRequest, first_step: int, messages: Messages) -> list[Tra
         return []
     identity = identify(run, [tracker.title for tracker in chosen], first_step)
     if identity.copied is not None:
-        messages.say(f"this is a copy of {identity.copied}: from now on its trackers see it as a run of its own")
+        messages.say(f"this is a copy of {identity.copied}: trackers treat it as a new run")
     beginning = Beginning(
         identity=identity.name,
         directory=run.path,

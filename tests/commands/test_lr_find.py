@@ -47,7 +47,7 @@ def test_sgd_gets_a_rate_of_its_own(real_mnist: Path, mnist_ff: Command) -> None
     words = ("optimizer=sgd", "model.hidden=[64]")
     code, out, err = mnist_ff("lr-find", *words)
     assert code == 0, err
-    command = re.search(r"^try it +mnist-ff (train optimizer=sgd 'model.hidden=\[64\]' optimizer.lr=\S+)$", out, re.M)
+    command = re.search(r"^train +mnist-ff (train optimizer=sgd 'model.hidden=\[64\]' optimizer.lr=\S+)$", out, re.M)
     assert command, out
     rate = float(command[1].rsplit("=", 1)[1])
     assert 0.03 < rate < 3

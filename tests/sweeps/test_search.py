@@ -18,28 +18,30 @@ from typing import Any
 
 import pytest
 
+from mnist_ff.config.compose import Composer
 from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.records import Score, StopKind, StopReason
 from mnist_ff.runs.tables import EPOCH_COLUMNS
-from mnist_ff.sweeps.search.processes import lives, own_process
-from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
-from mnist_ff.sweeps.search.study import (
+from mnist_ff.sweeps.search.plan import (
     OBJECTIVES,
     PRUNERS,
     SAMPLERS,
     Pruner,
-    Search,
     SearchPlan,
-    StudyLink,
     Trial,
     Twin,
     Verdict,
     check_plan,
-    open_storage,
-    reporter,
 )
+from mnist_ff.sweeps.search.processes import lives, own_process
+from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
+from mnist_ff.sweeps.search.storage import open_storage
+from mnist_ff.sweeps.search.study import Search
+from mnist_ff.sweeps.search.sweeper import SearchSweep
+from mnist_ff.sweeps.search.syntax import split_overrides
 from mnist_ff.training.callbacks import Pruning
 from tests.support.commands import Command
 from tests.support.processes import Forked, Started
@@ -342,7 +344,8 @@ def test_a_torn_last_line_is_cut() -> None:
 
 WORKER = """
 import sys, time
-from mnist_ff.sweeps.search.study import Search, Verdict
+from mnist_ff.sweeps.search.plan import Verdict
+from mnist_ff.sweeps.search.study import Search
 from tests.sweeps.test_search import plan, worth
 search = Search(plan(sys.argv[1], n_trials=int(sys.argv[2]), sampler="random"))
 while (trial := search.claim()) is not None:
@@ -510,8 +513,8 @@ def test_the_reason_says_what_was_too_little() -> None:
 
 REPORTER = """
 import pickle, sys
-from mnist_ff.runs.records import Score
-from mnist_ff.sweeps.search.study import reporter
+from mnist_ff.runs.records import Score, StopKind, StopReason
+from mnist_ff.sweeps.search.reporter import reporter
 report = reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
 print(report(1, Score(0.5, float(sys.argv[3]), 1, 1)))
 """
@@ -561,7 +564,7 @@ def test_pruning_answers_and_is_silent_after_the_last_epoch() -> None:
         assert pruning() is None
     assert heard == [(1, 0.9), (2, 0.8), (3, 0.1)]
     pruning.on_epoch_end(EpochRecord(0, 1.0, 0.5, None, Score(1.0, 0.2, 1, 10), 1.0))
-    assert pruning() == "hopeless"
+    assert pruning() == StopReason(StopKind.PRUNING, "hopeless")
 
 
 def test_a_pruned_run_is_whole() -> None:
@@ -634,13 +637,8 @@ def test_every_form_of_hydras_sweep_syntax(word: str, dimension: object) -> None
 
 
 def parsed(*words: str) -> tuple[list[str], Space]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from mnist_ff.config.compose import hydra_session
-    from mnist_ff.sweeps.search.syntax import split_words
-
-    with hydra_session() as hydra:
-        return split_words(OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words)))
+    composer = Composer()
+    return split_overrides([composer.parse(word) for word in words])
 
 
 def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
@@ -1136,17 +1134,14 @@ def test_a_resumed_search_has_its_teacher_from_another_folder_too(mnist_ff: Comm
 def test_a_storage_that_is_lost_in_a_search_is_one_line_and_the_table(
     storage: tuple[str, ...], mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert mnist_ff("train", "--help")[0] == 0  # Hydra loads its own classes first, whoever inherits from them then
-    from mnist_ff.sweeps.search import sweeper as searcher
+    whole = SearchSweep.launch
 
-    whole = searcher.OptunaSweeper.launch
-
-    def launch(self: searcher.OptunaSweeper, *given: Any) -> None:
+    def launch(self: SearchSweep, *given: Any) -> None:
         whole(self, *given)
         for path in (Path("s/search.journal"), Path("q.db")):
             path.unlink(missing_ok=True)
 
-    monkeypatch.setattr(searcher.OptunaSweeper, "launch", launch)
+    monkeypatch.setattr(SearchSweep, "launch", launch)
     words = ("data=mnist_5k", "model.hidden=[4]", "trainer.epochs=1", "hydra.sweeper.pruner=none", "hydra.sweep.dir=s")
     code, out, err = mnist_ff("train", "-m", "hydra/sweeper=optuna", *words, "trainer.plots=false", SPLIT, LR, *storage)
     assert code == 1

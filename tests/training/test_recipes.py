@@ -359,7 +359,7 @@ def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, mon
     monkeypatch.setattr(Learner, "fit", fitting)
     code, out, err = mnist_ff("train", "resume=parted")
     assert code == 0, err
-    assert "the random generators of cuda cannot continue on cpu: they are seeded anew" in out
+    assert "the random generators of cuda cannot be restored on cpu; they are reseeded" in out
     assert [one is other for one, other in zip(held, seeded, strict=True)] == [True, True]
 
 
@@ -433,7 +433,7 @@ def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None
     assert summary.epochs == len(rows) < 30
     best = min(range(len(rows)), key=lambda place: rows[place]["validation_loss"])
     assert best == len(rows) - 2
-    assert f"kept: the weights after epoch {best + 1}, the best" in out
+    assert f"keeping the weights of the best epoch, {best + 1}" in out
     assert (
         mnist_ff(
             "train",
