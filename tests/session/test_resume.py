@@ -114,7 +114,7 @@ def test_weights_of_an_earlier_stop_are_not_scored(mnist_ff: Command) -> None:
         code, _, err = mnist_ff(*words)
         assert code == 2
         assert "has no final weights" in err
-        assert "mnist-ff train resume=run goes on" in err
+        assert "mnist-ff train resume=run resumes it" in err
 
 
 @pytest.mark.parametrize(
