@@ -15,7 +15,6 @@ from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-unty
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobRuntime, configure_log, setup_globals
@@ -76,11 +75,8 @@ class Composer:
         self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
         self._parser = OverridesParser.create(config_loader=self._loader)
         names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-        self.groups = {name: [option for option in self._options(name) if not option.startswith("_")] for name in names}
+        self.groups = {name: sorted(path.stem for path in (conf_dir() / name).glob("[!_]*.yaml")) for name in names}
         """The groups of conf/ with their options; names that begin with _ are parts of others."""
-
-    def _options(self, group: str) -> list[str]:
-        return list(self._loader.get_group_options(group, results_filter=ObjectType.CONFIG))
 
     def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:
         """Parse overrides and look for keys, groups and options that do not exist.
