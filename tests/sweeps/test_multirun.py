@@ -272,7 +272,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
             "is the name of one of the sweep's files",
         ),
         (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
-        (["-m", "resume=a", "resume=b"], "resume=: only once"),
+        (["-m", "resume=a", "resume=b"], "resume=: give it only once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot contain ${"),
         (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "is outside the sweep's directory"),
     ],

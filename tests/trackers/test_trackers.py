@@ -601,7 +601,7 @@ def test_a_missing_extra_is_named_before_anything_is_written(
     [
         (["logger=mlflo"], "did you mean mlflow?"),
         (["logger=[mlflow,tensorbord]"], "did you mean tensorboard?"),
-        (["logger.mlflow.experiment=x"], "logger=mlflow brings it"),
+        (["logger.mlflow.experiment=x"], "it comes with logger=mlflow"),
         (["logger=wandb", "logger.wandb.mode=loud"], "must be one of offline, online"),
         (["logger=wandb", "logger.wandb.projects=x"], "did you mean logger.wandb.project?"),
         (
