@@ -18,9 +18,11 @@ import torch
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.build import StepParts, build_step, training_state
 from mnist_ff.engine.eager import EagerBatch
-from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Step, StepOptions, Steps
+from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.optimizers import OPTIMIZERS as PARTS
 from mnist_ff.optim.optimizers import build_optimizer, set_rate
@@ -87,12 +89,12 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
         split = make_split(64)
         optimizer = build_optimizer(config.optimizer, [flat.whole])
         monkeypatch.setattr(optimizer, "update", lambda: None)
-        batch = FusedBatch(model, flat, optimizer, split, StepOptions(precision))
+        batch = FusedBatch(model, flat, TorchOps(model, optimizer), split, StepOptions(precision))
         twin = build_model(config.model, 0, CPU).dropout
         for _ in range(3):
             batch(torch.arange(64), split.labels, torch.zeros(64, 10))
             for layer, units in zip(batch.space(64).layers, (37, 21), strict=False):
-                assert torch.equal(layer.after > 0, twin.mask((64, units), CPU))
+                assert torch.equal(layer.act > 0, twin.mask((64, units), CPU))
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
@@ -110,7 +112,7 @@ def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:
@@ -175,7 +177,7 @@ def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> 
     opt = build_optimizer(config.optimizer, [flat.whole])
     for value in state_of(opt):
         opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
-    batch = FusedBatch(model, flat, opt, split)
+    batch = FusedBatch(model, flat, TorchOps(model, opt), split)
     before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
     state = lambda: training_state([flat.whole], opt)  # noqa: E731
     assert model.dropout.rng is not None
@@ -208,7 +210,7 @@ def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         step: Step = Steps(batch, split, 64, opt)
         if graph:
             rate = torch.tensor([config.optimizer.lr])
@@ -263,7 +265,7 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
