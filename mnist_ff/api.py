@@ -19,22 +19,18 @@ from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import Config
 from mnist_ff.data.arrays import classes_of, numbers_of, pixels_of
-from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.models.mlp import MLP, build_model, seed_dropout
-from mnist_ff.optim.schedule import moves
-from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.session.build import load_teacher, plan_of, resolve, scorer, shuffler, warn_of_fallback
+from mnist_ff.session.resolve import resolve, warn_of_fallback
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.training.evaluation import score
-from mnist_ff.training.loop import fit
+from mnist_ff.training.learner import Learner
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +64,7 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
 
     Returns Data with `train` and `test` splits: images (N, 28, 28) uint8, labels (N,) int64. They are copies of the
     cache's, yours to change.
-    Errors: ConfigError for a wrong override, DataError when the data can be had from nowhere.
+    Errors: ConfigError for a wrong override, DataError when the data cannot be downloaded.
     """
     config = resolve(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
     assert config.seed is not None
@@ -130,7 +126,7 @@ def run_network(
     with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
         network = _network(model, config, target)
         stack.enter_context(_given_back(network))
-        losses = _train(config, loaded.to(target), network, target, observers, verbose)
+        losses = _train(Learner(config, loaded.to(target), network), observers, verbose)
     if verbose:
         warn_of_fallback(loaded, Console(stderr=True))
     return network, losses
@@ -145,7 +141,7 @@ def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figu
     from mnist_ff.analysis.plots import losses_figure
 
     if path is not None and not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"path: is {_named(path)}; give the name of a file, such as 'losses.png'")
+        raise ConfigError(f"path: is {_named(path)}; give a file name, such as 'losses.png'")
     numbers = numbers_of(losses, "losses")
     with own_style():
         figure = losses_figure(numbers)
@@ -157,53 +153,25 @@ def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figu
     return figure
 
 
-def _train(
-    config: Config,
-    data: Data,
-    network: nn.Module,
-    device: torch.device,
-    callbacks: Sequence[Callback],
-    verbose: bool,
-) -> list[float]:
-    assert config.seed is not None
-    updates = Updates(network, config.trainer)
-    step, _ = build_step(
-        StepParts(
-            network,
-            config.optimizer,
-            config.trainer,
-            data.train,
-            is_scheduled=moves(config.schedule),
-            augment=build_augment(config.augment, config.seed, device),
-            teacher=load_teacher(config, device),
-            updates=updates,
-        )
-    )
-    history, console = LossHistory(), Console()
+def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> list[float]:
+    """Train, and return the loss of every batch."""
+    history, console, plan = LossHistory(), Console(), learner.plan()
 
     def say(text: str) -> None:
         tell(console, text)
 
     with ExitStack() as stack:
-        heard: list[Callback] = [history, *callbacks]
+        observers: list[Callback] = [history, *callbacks]
         if verbose:
-            heard.append(EpochLines(say))
+            observers.append(EpochLines(say))
             if console.is_terminal:
-                heard.append(stack.enter_context(ProgressBar.shown(console)))
+                observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
-        shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, device)
-        outcome = fit(
-            step,
-            scorer(network, data, config.trainer.score_train, updates),
-            shuffle,
-            plan_of(config, data),
-            heard,
-            stopped,
-        )
-        if updates.average is not None and outcome.steps:
-            updates.average.put()
+        learner.prepare(plan)
+        if learner.fit(plan, observers, stopped).steps:
+            learner.use_averages()
     if verbose:
-        say(f"score [loss, accuracy]  {score_text(score(network, data.test))}")
+        say(f"score [loss, accuracy]  {score_text(score(learner.model, learner.data.test))}")
     return history.losses
 
 
@@ -227,9 +195,9 @@ def _network(model: nn.Module | None, config: Config, device: torch.device) -> n
     _check_answers(network, device)
     for name, parameter in network.named_parameters():
         if nn.parameter.is_lazy(parameter):
-            raise ConfigError(f"model: {name} has no shape yet, because forward() does not use it")
+            raise ConfigError(f"model: {name} is still uninitialised, because forward() does not use it")
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError("model: has no parameter that is trainable; see requires_grad_()")
+        raise ConfigError("model: has no trainable parameters; see requires_grad_()")
     return network
 
 
@@ -314,7 +282,7 @@ def _check_for_run_network(config: Config) -> None:
     """Errors: ConfigError for keys that only a run directory can honour, BadRunError for a teacher that is none."""
     trainer = config.trainer
     if trainer.patience is not None or trainer.keep_best:
-        raise ConfigError("trainer.patience, trainer.keep_best: belong to mnist-ff train and its run directory")
+        raise ConfigError("trainer.patience, trainer.keep_best: need a run directory; use them with mnist-ff train")
     if trainer.teacher is not None:
         check_teacher(trainer.teacher)
 
@@ -331,11 +299,11 @@ def _allowed(overrides: Iterable[str] | None, taken: Sequence[str]) -> list[str]
             )
         key = word.strip().lstrip("+~").split("=")[0]
         if key.startswith(("hydra.", "hydra/", "sweep.")) or key in ("hydra", "sweep"):
-            raise ConfigError(f"overrides: {word}: belongs to the command mnist-ff, and means nothing here")
+            raise ConfigError(f"overrides: {word}: is only for the command mnist-ff train")
         for name in taken:
             if key == name or key.startswith((f"{name}.", f"{name}@")):
                 argument = OWN_ARGUMENT.get(name, name)
-                raise ConfigError(f"overrides: {word} says what the argument {argument}= says")
+                raise ConfigError(f"overrides: {word} duplicates the argument {argument}=")
     return words
 
 
@@ -350,9 +318,9 @@ def _whole(name: str, value: Any) -> int:
             raise TypeError
         whole = operator.index(value)
     except Exception:  # arrays and tensors of several numbers fail in ways of their own
-        raise ConfigError(f"{name}={_shown(value)}: is {_named(value)}; give a whole number") from None
+        raise ConfigError(f"{name}={_shown(value)}: is {_named(value)}; give an integer") from None
     if whole.bit_length() > 64:  # Python writes out no number of thousands of digits
-        raise ConfigError(f"{name}: has {whole.bit_length()} bits; give a smaller whole number")
+        raise ConfigError(f"{name}: has {whole.bit_length()} bits; give a smaller integer")
     return whole
 
 
@@ -375,7 +343,7 @@ def _device_word(device: Any) -> str:
 def _observers(callbacks: Iterable[Callback] | None) -> list[Callback]:
     heard = None if isinstance(callbacks, Callback | Mapping) else _listed(callbacks)
     if heard is None or not all(isinstance(callback, Callback) for callback in heard):
-        raise ConfigError("callbacks: must be a list of mnist_ff.Callback, each an instance")
+        raise ConfigError("callbacks: must be a list of mnist_ff.Callback instances")
     return heard
 
 
@@ -443,5 +411,5 @@ def _split(images: Any, labels: Any, where: str) -> Split:
     if tuple(pixels.shape[1:]) not in ((INPUTS,), (SIDE, SIDE)) or classes.shape != pixels.shape[:1]:
         raise DataError(f"{where}: shapes {tuple(pixels.shape)} and {tuple(classes.shape)} are not (N, 784) and (N,)")
     if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) >= CLASSES:
-        raise DataError(f"{where}: labels must be the classes 0 to 9, and there must be some")
+        raise DataError(f"{where}: labels must be classes 0 to 9, and at least one")
     return Split(pixels, classes)

@@ -1,4 +1,4 @@
-"""Words to a command; errors to one line and an exit code. Each command is imported when it is asked for."""
+"""Command line to command; errors to one line and an exit code. Commands are imported on demand."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_th
 from mnist_ff.runs.signals import ending_at_once
 
 COMMANDS = {
-    "train": "train a network; -m sweeps over values",
-    "evaluate": "score a run again, from its directory alone",
-    "compare": "rank runs and sweeps; only what differs, noise marked",
-    "report": "write the page of a run or sweep: curves, mistakes, drawing",
-    "runs": "what is in outputs/, the newest first",
-    "predict": "read digits from pictures, photographs or the test images",
-    "export": "a model for elsewhere: safetensors, ONNX, torch",
-    "reproduce": "run an experiment over fresh seeds; write its row of the table",
-    "data": "show the cached data sets; fetch one",
-    "lr-find": "try a range of learning rates on a fresh network; suggests one",
-    "bench": "time a step here, beside its matrix products and other libraries",
-    "completion": "print what makes bash, zsh or fish complete these words",
+    "train": "train a network, or sweep over values with -m",
+    "evaluate": "evaluate a run: accuracy, interval, metrics per class",
+    "compare": "rank runs and sweeps; test if two runs differ",
+    "report": "write the HTML report of a run or sweep",
+    "runs": "list the runs in outputs/, newest first",
+    "predict": "classify images: PNG, JPEG, photographs, test images",
+    "export": "export a model: safetensors, ONNX, torch",
+    "reproduce": "run a recipe with fresh seeds: mean, std, interval",
+    "data": "list the cached data sets, or download one",
+    "lr-find": "learning-rate range test; suggests a learning rate",
+    "bench": "measure the time of a training step",
+    "completion": "print the completion script for bash, zsh or fish",
 }
 
 HELP = """usage: mnist-ff COMMAND ...
@@ -37,7 +37,8 @@ Train, compare and understand small feed-forward networks on MNIST.
 commands
 {commands}
 
-mnist-ff COMMAND --help says more.  mnist-ff --version
+mnist-ff COMMAND --help shows the options of a command.
+mnist-ff --version shows the version.
 """
 
 
@@ -63,11 +64,11 @@ def main(words: list[str] | None = None) -> int:
             _complain(f"error: {said[0]}")
             return said[1]
         _complain(traceback.format_exc(), style=None)
-        _complain("error: this is a bug in mnist-ff, or its installation is broken; the lines above say where")
+        _complain("error: this is a bug in mnist-ff or a broken installation; see the traceback above")
         return 1
     except Exception:
         _complain(traceback.format_exc(), style=None)
-        _complain("error: this is a bug in mnist-ff, or a callback's; the lines above say where")
+        _complain("error: this is a bug in mnist-ff or in a callback; see the traceback above")
         return 1
 
 
@@ -88,7 +89,7 @@ def _flush() -> None:
 
 def _run(words: list[str], began: float) -> int:
     if not words or words[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:<11}{meaning}" for name, meaning in COMMANDS.items())
+        listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
         sys.stdout.write(HELP.format(commands=listed))
         return 0
     name, *rest = words
@@ -103,7 +104,7 @@ def _run(words: list[str], began: float) -> int:
 
 
 def _command(name: str, words: list[str], began: float) -> int:
-    if name == "completion":  # first: a shell asks at every press of Tab
+    if name == "completion":  # first, and without a console: a shell asks at every press of Tab
         from mnist_ff.commands.completion import main as completion_main
 
         return completion_main(words, COMMANDS)
@@ -111,35 +112,15 @@ def _command(name: str, words: list[str], began: float) -> int:
         from rich.console import Console
 
         console = Console()
-    if name == "train":
-        with ending_at_once():
-            from mnist_ff.commands.train import main as train_main
-
-        return train_main(words, console, began)
-    parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
-    if name == "data":
-        from mnist_ff.commands import data
-        from mnist_ff.commands.train import compose_data
-
-        data.add_arguments(parser)
-        return data.main(parser.parse_intermixed_args(words), console, compose_data)
-    if name == "reproduce":
-        from mnist_ff.commands import reproduce
-        from mnist_ff.commands.train import main as train_main
-        from mnist_ff.config.compose import compose as composed
-
-        reproduce.add_arguments(parser)
-        arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
-        return reproduce.main(arguments, console, lambda given: train_main(given, console, began), composed)
-    with ending_at_once():
         command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+    parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
+    parser.set_defaults(began=began)
     command.add_arguments(parser)
-    composing: tuple[Any, ...] = ()
-    if name in ("bench", "lr-find"):
-        from mnist_ff.config.compose import compose
-
-        composing = (compose,)
-    code: int = command.main(parser.parse_intermixed_args(words), console, *composing)
+    if {"-h", "--help"} & set(words):
+        sys.stdout.write(parser.format_help())
+        return 0
+    # intermixed: overrides may stand on either side of a flag
+    code: int = command.main(parser.parse_intermixed_args(words), console)
     return code
 
 
@@ -147,7 +128,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose complaint is one of ours."""
 
     def error(self, message: str) -> Any:
-        raise ConfigError(f"{message}; {self.prog} --help shows what is understood")
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def _complain(text: str, style: str | None = "red") -> None:

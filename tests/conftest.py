@@ -17,10 +17,12 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported: its kernels then run on a CPU's tensors
 
 from mnist_ff import cli
-from mnist_ff.data.load import Data
+from mnist_ff.data.catalog import cache_file
+from mnist_ff.data.load import Data, load_data
 from tests.support import browser as chromium
 from tests.support import slurm_cluster
 from tests.support.commands import MARKUP, Command
+from tests.support.configs import make_config
 from tests.support.mnist import make_split, mirror_or_skip
 
 
@@ -87,6 +89,14 @@ def real_mnist(monkeypatch: pytest.MonkeyPatch) -> Path:
     mirror = mirror_or_skip()
     monkeypatch.setenv("MNIST_FF_MIRROR", str(mirror))
     return mirror
+
+
+@pytest.fixture
+def decoded(real_mnist: Path, data_root: Path) -> Path:
+    """The file of the real MNIST in the session's cache, or a skip; nobody changes it."""
+    config = make_config(data__root=str(data_root)).data
+    load_data(config, 0)
+    return cache_file(config)
 
 
 def train_on_mnist(run: Path, data_root: Path, *overrides: str) -> Path:

@@ -1,4 +1,4 @@
-"""An answer to files and to the terminal: sweep.csv, sweep.json, sweep.md, the ranked table."""
+"""A ranking as files and on the terminal: sweep.csv, sweep.json, sweep.md, the ranked table."""
 
 from __future__ import annotations
 
@@ -104,19 +104,19 @@ def legend(answer: Answer) -> list[str]:
     """What must be known to read the table, in sentences."""
     said = [f"Ranked by {answer.ranked_by}."]
     if answer.order_key is not None:
-        said = [f"Sorted by {answer.order_key}; the rank is that by {answer.ranked_by}."]
+        said = [f"Sorted by {answer.order_key}; ranks are by {answer.ranked_by}."]
     if answer.pruned:
-        said.append("Pruned runs have no rank: their figures are of fewer epochs.")
+        said.append("Pruned runs are not ranked: they trained for fewer epochs.")
     if any(group.figure.n > 1 for group in answer.groups):
         said.append(
             "Runs that differ only in their seed are one row: mean ± half its 95 % interval (t), std over seeds."
         )
     if any(group.like_the_one_before for group in answer.groups):
-        said.append(f"{WITHIN_NOISE}: not told apart from the rank before; the difference lies within the noise.")
+        said.append(f"{WITHIN_NOISE}: not significantly different from the row above.")
     if answer.again:
-        said.append(f"{SAME_SEED}: the same seed again, with the same keys; no part of any n, mean or std.")
+        said.append(f"{SAME_SEED}: same seed and keys as another run; not counted in n, mean and std.")
     if answer.by_loss and any(group.figure.n == 1 for group in answer.ranked):
-        said.append("How far chance moves the loss of a single run is not known.")
+        said.append("The loss of a single run has no known interval.")
     return said
 
 

@@ -1,4 +1,4 @@
-"""Two runs on the same images: is the one better, or was it chance? From their saved answers. No torch."""
+"""McNemar's test of two runs on the same images, from their saved predictions. No torch."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def paired(rows: Sequence[Row]) -> Paired:
             raise NoTestError(f"{row.label} is {row.status} and has no score")
     names = [row.values["data.name"] for row in rows]
     if names[0] != names[1]:
-        raise NoTestError(f"they answered other images, {names[0]} and {names[1]}")
+        raise NoTestError(f"they were evaluated on different images, {names[0]} and {names[1]}")
     (answers, labels), (others, other_labels) = _answers(first.path), _answers(second.path)
     if not np.array_equal(labels, other_labels):
-        raise NoTestError("they answered other test images")
+        raise NoTestError("they were evaluated on different test images")
     right, other_right = answers == labels, others == labels
     only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
     return Paired(len(labels), only_first, only_second, mcnemar(only_first, only_second))
@@ -69,12 +69,12 @@ def paired(rows: Sequence[Row]) -> Paired:
 def sentences(found: Paired, first: str, second: str) -> list[str]:
     """The test for people: its figures, and what they mean."""
     how = "exact binomial" if found.exact else "chi-squared, continuity-corrected"
-    figures = f"McNemar's test on {found.images:,} images: b = {found.only_first} right by {first} only, "
-    figures += f"c = {found.only_second} by {second} only, p = {found.p:.2g} ({how})."
+    figures = f"McNemar's test on {found.images:,} images: b = {found.only_first} correct for {first} only, "
+    figures += f"c = {found.only_second} for {second} only, p = {found.p:.2g} ({how})."
     if not found.differ:
-        return [figures, "The difference is not more than chance."]
+        return [figures, "The difference is not significant."]
     better = first if found.only_first > found.only_second else second
-    return [figures, f"The difference is more than chance: {better} answers better (as trained; other seeds may not)."]
+    return [figures, f"The difference is significant: {better} is better (as trained; other seeds may differ)."]
 
 
 def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
@@ -92,5 +92,5 @@ def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         raise NoTestError(f"{file} is not readable ({said})") from None
     named = [len(values) > 0 and values.min() >= 0 and values.max() < CLASSES for values in found]
     if not found or not all(named) or found[0].shape != found[1].shape:
-        raise NoTestError(f"{file} is not a run's answers")
+        raise NoTestError(f"{file} is not a predictions file")
     return found[0], found[1]

@@ -1,4 +1,4 @@
-"""Numbers to pictures. Everything is drawn from a run directory's files; nothing is recomputed."""
+"""Plots of a run, from the files of its directory. Nothing is recomputed."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def _epochs(run: Run, title: str) -> Figure:
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
-        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (while learning)")
+        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (running)")
         scored = [(number, row) for number, row in zip(numbers, rows, strict=True) if f"{part}_{what}" in row]
         at = [number for number, _ in scored]
         if scored and f"train_eval_{what}" in scored[0][1]:
             same = [row[f"train_eval_{what}"] for _, row in scored]
-            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (as tested)")
+            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (evaluated)")
         axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
@@ -143,7 +143,7 @@ def _mistakes(run: Run, title: str) -> Figure:
         label, answer = int(answers["labels"][row]), int(answers["answers"][row])
         axes = figure.add_subplot(5, 5, place + 1)
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(f"{label}, answer {answer} ({answers['probabilities'][row, answer]:.0%})", fontsize=8)
+        axes.set_title(f"{label}, predicted {answer} ({answers['probabilities'][row, answer]:.0%})", fontsize=8)
         axes.set_axis_off()
     return figure
 
@@ -166,7 +166,7 @@ def _augmented(run: Run, title: str) -> Figure:
     with opened_tensors(run.file(AUGMENTED)) as saved:
         rows = saved.get_tensor("images")
     figure, axes = new_figure(9, 0.6 + 0.9 * len(rows))
-    _title(axes, "Training images, and what the network sees of each", title)
+    _title(axes, "Training images and their augmented versions", title)
     count, across, height, width = rows.shape
     whole = rows.transpose(0, 2, 1, 3).reshape(count * height, across * width)
     axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255)  # one image: 100 axes take seconds

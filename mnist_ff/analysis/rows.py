@@ -1,4 +1,4 @@
-"""Run directories to rows: what every run was, how it ended and what it scored. Read from the directories alone."""
+"""Run directories to rows: config, status and scores of each run."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
     what = finding.objective.replace("_", " ")
     ends = [(trial.number, trial.words, "failed", trial.reason) for trial in finding.refused]
     for trial in finding.repeated:
-        reason = f"not trained again: trial {trial.of} has its configuration, {what} {trial.value:.4f}"
+        reason = f"not trained again: same configuration as trial {trial.of}, {what} {trial.value:.4f}"
         ends.append((trial.number, trial.words, REPEATED, reason))
     for number, words, status, reason in ends:
         place = path / str(number)
@@ -134,19 +134,19 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         reason = _why_unlisted(path)
         if reason is not None:
             return Row(label, path, "broken", one_line(reason), _planned(job))
-        return Row(label, path, "not started", "no job has begun it yet", _planned(job))
+        return Row(label, path, "not started", "not started", _planned(job))
     except OSError as error:
         return Row(label, path, "broken", one_line(f"{path}: cannot be read ({error.strerror})"), _planned(job))
     running = not is_file(run.file("summary.json")) and is_locked(path)
     if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
-        reason = None if running else "ended before it could save its config"
+        reason = None if running else "ended before it saved its config"
         return Row(label, path, "running" if running else "interrupted", reason, _planned(job))
     try:
         config = run.config()
     except BadRunError as error:
         return Row(label, path, "broken", one_line(str(error)), _planned(job))
     if job is not None and not same_experiment(job.config, config):
-        return Row(label, path, "broken", f"holds another experiment than job {job.number}", _planned(job))
+        return Row(label, path, "broken", f"holds a different experiment than job {job.number}", _planned(job))
     values = flat(experiment(config))
     if job is not None and job.config.trainer.threads is None:
         values["trainer.threads"] = None  # left to each machine: no difference that anyone asked for
@@ -160,7 +160,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         return Row(label, path, "broken", one_line(f"{run.file('epochs.csv')}: {error}"), values)
     if summary is None:
         status = "running" if running else "interrupted"
-        reason = None if running else "ended without a summary: it was killed, or its machine was lost"
+        reason = None if running else "ended without a summary: the process was killed or its machine failed"
         return Row(label, path, status, reason, values, validation=validation, epochs=epochs)
     status, reason = summary.status, summary.cause
     return Row(
@@ -192,7 +192,7 @@ def _planned(job: Job | None) -> dict[str, Any]:
 
 def one_line(reason: str) -> str:
     """A reason in one line of limited length: of a traceback the line that names the error."""
-    lines = [line for line in reason.splitlines() if line.strip()] or ["no reason was given"]
+    lines = [line for line in reason.splitlines() if line.strip()] or ["no reason given"]
     if lines[0].startswith("Traceback"):
         frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
         lines = [line for line in lines[frames[-1] if frames else 1 :] if not line.startswith(" ")] or lines[-1:]

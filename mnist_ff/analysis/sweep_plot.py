@@ -1,4 +1,4 @@
-"""sweep.png: the picture that suits what was varied."""
+"""sweep.png: a plot that suits the keys that were varied."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ class _Colors:
 
     @property
     def extend(self) -> str:
-        """The end of a colour bar that goes on."""
+        """The end of a colour bar that continues beyond its limit."""
         return "neither" if not self.cut else "min" if self.best >= self.worst else "max"
 
     def goodness(self, figure: float) -> float:
@@ -392,6 +392,6 @@ def _titled(axes: Axes, title: str, answer: Answer, best: str | None = None) -> 
     runs = sum(group.figure.n for group in answer.groups)
     pruned = sum(group.figure.n for group in answer.pruned)
     first = f"{title}: {runs} runs"
-    first += f", {pruned} of them pruned" if pruned else ""
+    first += f", {pruned} pruned" if pruned else ""
     first += f", {len(answer.bad)} not finished" if answer.bad else ""
     axes.set_title(first if best is None else f"{first}\nbest (orange): {best}", parse_math=False, fontsize=11)

@@ -1,4 +1,4 @@
-"""How fast a step is here, beside the matrix products that it cannot avoid, plain PyTorch, and other libraries.
+"""Measure the time of a step, next to its matrix products, plain PyTorch and other libraries.
 
 Absolute times mean little on another machine; so all is timed in one process, interleaved in short rounds, and reported
 as medians and as ratios to the fp32 products of the same model and batch.
@@ -30,24 +30,23 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.load import Split
-from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
 from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.models.mlp import build_model
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan, Status
 from mnist_ff.session.peers import PEERS, torch_network
 from mnist_ff.session.validate import check
 from mnist_ff.training.callbacks import LossHistory, RunWriter
+from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 
-Compose = Callable[[Sequence[str]], Config]
 Work = Callable[[int], None]
 """Do so many steps, and be done with them on the device when it returns."""
 
@@ -60,21 +59,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
     )
-    parser.add_argument("--rounds", type=int, default=15, help="times that each is measured (default: 15)")
-    parser.add_argument("--steps", type=int, default=25, help="steps in each measurement (default: 25)")
-    parser.add_argument("--peers", action="store_true", help="also Lightning and Keras, each in its own process")
-    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs that each peer trains (default: 20)")
-    parser.add_argument("--no-start-up", action="store_true", help="leave out the seconds to start")
-    parser.add_argument("--out", type=argument, default="bench.json", help="where the numbers go (default: bench.json)")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
+    parser.add_argument("--steps", type=int, default=25, help="steps per measurement (default: 25)")
+    parser.add_argument(
+        "--peers", action="store_true", help="also measure Lightning and Keras, each in its own process"
+    )
+    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
+    parser.add_argument("--no-start-up", action="store_true", help="skip the start-up times")
+    parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
-def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Measure, print one table, write bench.json. Errors: ConfigError."""
     if arguments.rounds < 1 or arguments.steps < 2 or arguments.peer_epochs < 1:
         raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")
     out = Path(arguments.out)
     if not out.absolute().parent.is_dir() or out.is_dir():
-        raise ConfigError(f"--out {out}: is no place for a file")
+        raise ConfigError(f"--out {out}: is not a file path")
     if arguments.peers:
         _check_peers_can_follow(arguments.overrides)
     config = compose(arguments.overrides)
@@ -89,7 +90,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
         with console.status("starting up"):
             result["start_up_seconds"] = _start_up(arguments.overrides)
     if arguments.peers:
-        with console.status("whole trainings, ours and the peers'"):
+        with console.status("whole trainings, mnist-ff and peers"):
             result["training_seconds"] = _peers(config, arguments.overrides, arguments.peer_epochs)
     _print(result, console)
     write_text(out, json.dumps(result, indent=2) + "\n")
@@ -98,7 +99,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
 
 
 def _check_a_step_alone(config: Config) -> None:
-    """Errors: ConfigError for what is no part of the steps that are compared here."""
+    """Errors: ConfigError for keys that do not affect the measured steps."""
     asked = {
         f"schedule={config.schedule.name}": config.schedule.name != "constant",
         f"schedule.warmup={config.schedule.warmup}": config.schedule.warmup > 0,
@@ -107,7 +108,7 @@ def _check_a_step_alone(config: Config) -> None:
     }
     for word, there in asked.items():
         if there:
-            raise ConfigError(f"{word}: bench times one step on images as they are, at one rate; leave it out")
+            raise ConfigError(f"{word}: bench measures one step without augmentation, at a constant rate; leave it out")
 
 
 PEER_KEYS = ("model.hidden=", "model.dropout=", "trainer.batch_size=")
@@ -116,7 +117,7 @@ PEER_KEYS = ("model.hidden=", "model.dropout=", "trainer.batch_size=")
 def _check_peers_can_follow(overrides: Sequence[str]) -> None:
     for word in overrides:
         if not word.startswith(PEER_KEYS):
-            raise ConfigError(f"{word}: the peers of --peers cannot follow it (they can: {' '.join(PEER_KEYS)})")
+            raise ConfigError(f"{word}: is not supported with --peers (supported: {' '.join(PEER_KEYS)})")
 
 
 def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, Any]:
@@ -240,9 +241,7 @@ def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
 def _ours(config: Config, engine: str, precision: str, split: Split, device: torch.device) -> Work:
     changes = {"engine": engine, "precision": precision}
     trainer = dataclasses.replace(config.trainer, **changes)  # type: ignore[arg-type]
-    model = build_model(config.model, 0, device)
-    step, _ = build_step(StepParts(model, config.optimizer, trainer, split))
-
+    step = Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
     chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
 
     def work(steps: int) -> None:
@@ -256,7 +255,7 @@ def _ours(config: Config, engine: str, precision: str, split: Split, device: tor
 def _logged(config: Config, engine: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
     """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
     trainer = dataclasses.replace(config.trainer, engine=engine, precision="fp32")  # type: ignore[arg-type]
-    step, _ = build_step(StepParts(build_model(config.model, 0, device), config.optimizer, trainer, split))
+    step = Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
     writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
 
     def work(steps: int) -> None:
@@ -366,7 +365,7 @@ def _start_up(overrides: Sequence[str]) -> dict[str, float]:
             first = _seconds_to_first_row(run / "batches.csv", began, process)
         whole = time.perf_counter() - began
         if process.returncode:
-            raise RunError(f"the training that start-up is measured with failed: mnist-ff {' '.join(words)}")
+            raise RunError(f"the run that measures the start-up time failed: mnist-ff {' '.join(words)}")
     return {"--help": statistics.median(helps), "to the first batch": first, "one epoch, whole command": whole}
 
 

@@ -1,4 +1,4 @@
-"""Compare runs: the ranked table of sweeps and run directories, rebuilt from the directories alone."""
+"""Compare runs: the ranked table of sweeps and run directories, from the directories alone."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=argument,
         metavar="RUN|SWEEP_DIR",
-        help="run directories, sweep directories, last, best",
+        help="run or sweep directories, or last, best",
     )
-    parser.add_argument("--sort", metavar="KEY", help="order by a key that differs, or by a figure such as seconds")
+    parser.add_argument("--sort", metavar="KEY", help="sort by a key that differs, or by a metric such as seconds")
     parser.add_argument(
-        "--html", type=argument, metavar="FILE", help="also write a page: the table, and the runs' curves together"
+        "--html", type=argument, metavar="FILE", help="also write an HTML page with the table and the curves"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print everything as JSON")
-    form.add_argument("--csv", action="store_true", help="print one line a run as CSV")
+    form.add_argument("--json", action="store_true", help="print as JSON")
+    form.add_argument("--csv", action="store_true", help="print as CSV, one line per run")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     else:
         show(answer, console, finding)
         if len(paths) == 1 and answer.rows and answer.rows[0].path != paths[0]:
-            tell(console, f"paths are below  {display_path(paths[0])}")
+            tell(console, f"paths are relative to  {display_path(paths[0])}")
         for line in _paired_lines(answer):
             tell(console, line)
     return 0
@@ -87,7 +87,7 @@ def _paired_lines(answer: Answer) -> list[str]:
     try:
         return sentences(paired(answer.rows), *(row.label for row in answer.rows))
     except NoTestError as error:
-        return [f"No test of the difference: {error}."]
+        return [f"No significance test: {error}."]
 
 
 def _paired_json(answer: Answer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Evaluate a run again, from its directory alone."""
+"""Evaluate a run from its directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
 from mnist_ff.config.paths import argument
-from mnist_ff.config.schema import VARIANTS, Config, DataConfig
+from mnist_ff.config.registry import names
+from mnist_ff.config.schema import Config, DataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
@@ -28,9 +29,9 @@ from mnist_ff.training.evaluation import Evaluation, evaluate
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
-    parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="another data set (default: the run's own)")
-    parser.add_argument("--split", choices=("test", "train"), default="test", help="which images (default: test)")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("--data", choices=names("data"), help="data set (default: the run's)")
+    parser.add_argument("--split", choices=("test", "train"), default="test", help="images to evaluate (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 
 
@@ -58,13 +59,13 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def check_ended_well(run: Run) -> None:
-    """Errors: BadRunError where a run left no weights to use, or only those of an earlier stop that it went on from."""
+    """Errors: BadRunError when a run has no final weights."""
     summary = run.summary()
     weights, checkpoint = (written_at(run.file(name)) for name in ("model.safetensors", CHECKPOINT))
     if summary is None and (weights == 0 or weights < checkpoint):
         raise BadRunError(
-            f"{run.path}: the run has not ended, and has no weights of its last state; if it does not train any more, "
-            f"mnist-ff train {shlex.quote(f'resume={run.path}')} goes on with it"
+            f"{run.path}: the run has not ended and has no final weights; if it is not training, "
+            f"mnist-ff train {shlex.quote(f'resume={run.path}')} resumes it"
         )
     if summary is not None and summary.score is None:
         raise BadRunError(f"{run.path}: the run ended as {summary.status}; it has no weights to evaluate")
@@ -78,7 +79,9 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
         data = load_data(whole, seed).to(device)
         evaluation = evaluate(model, getattr(data, split))
     if not math.isfinite(evaluation.score.loss):
-        raise BadRunError(f"{run.file('model.safetensors')}: gives no number for some images; train the run again")
+        raise BadRunError(
+            f"{run.file('model.safetensors')}: gives NaN or infinity for some images; train the run again"
+        )
     return data, evaluation
 
 
@@ -91,7 +94,7 @@ def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
 
 
 def _earlier(run: Run) -> dict[str, Any]:
-    """What earlier evaluations left. Errors: BadRunError for a file that is not one of ours, which is left alone."""
+    """Results of earlier evaluations. Errors: BadRunError for an invalid file, which is left alone."""
     try:
         return read_object(run.file("evaluation.json"))
     except MissingFileError:

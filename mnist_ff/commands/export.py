@@ -1,4 +1,4 @@
-"""Export: a run's network in a file that other programs read, checked before it is kept."""
+"""Export a run's network to a file for other programs, verified by reading it back."""
 
 from __future__ import annotations
 
@@ -43,17 +43,19 @@ TOLERANCE = 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
-    parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="what kind of file")
-    parser.add_argument("--out", type=path_argument, metavar="FILE", help="where to (default: here, by the run's name)")
-    parser.add_argument("--softmax", action="store_true", help="onnx: give probabilities, not logits")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="file format")
+    parser.add_argument(
+        "--out", type=path_argument, metavar="FILE", help="output file (default: the run's name, in this folder)"
+    )
+    parser.add_argument("--softmax", action="store_true", help="with onnx: output probabilities, not logits")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the file and say what is in it. Errors: ConfigError, BadRunError, DataError; RunError when it fails its
-    check, and then there is no file."""
+    check, and then there is not a file."""
     if arguments.softmax and arguments.format != "onnx":
-        raise ConfigError(f"--softmax: goes with --format onnx; a {arguments.format} file holds weights alone")
+        raise ConfigError(f"--softmax: needs --format onnx; a {arguments.format} file holds only weights")
     if arguments.format == "onnx":
         _check_installed()
     run = Run.open(resolve_run(arguments.run, note))
@@ -61,9 +63,9 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():
-        raise ConfigError(f"{out}: exists already; choose another place with --out, or remove it")
+        raise ConfigError(f"{out}: already exists; choose another file with --out, or remove it")
     if not out.parent.is_dir():
-        raise ConfigError(f"{out}: there is no folder {out.parent}")
+        raise ConfigError(f"{out}: folder {out.parent} does not exist")
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
         model = load_model(run, config, device)
@@ -72,7 +74,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             with replacing(out) as temporary:
                 said = export(model, config, temporary)
         except _OtherError as error:
-            raise RunError(f"{out}: {error}; it was not kept") from None
+            raise RunError(f"{out}: {error}; the file was deleted") from None
         except OSError as error:
             raise RunError(f"{out}: {error.strerror}") from None
     tell(console, f"{display_path(out)}: {said}")
@@ -146,7 +148,7 @@ def _check_rebuilt(model: MLP, architecture: Mapping[str, Any], weights: Mapping
     with torch.inference_mode():
         same = torch.equal(built(images), model(images))
     if not same or any(not torch.equal(weights[name], weight) for name, weight in model.state_dict().items()):
-        raise _OtherError("what was read back is not the model")
+        raise _OtherError("the file read back differs from the model")
 
 
 def _check_installed() -> None:
@@ -169,7 +171,7 @@ def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
     distance = _check_answers(model, path, images, softmax)
     return (
         f"ONNX, opset {OPSET}, {INPUT} (B, {INPUTS}) float32 in [0, 1] to {output_name(softmax)} (B, {CLASSES}); "
-        f"as the model's on {len(images):,} test images, largest difference {distance:.1g}"
+        f"largest difference to the model on {len(images):,} test images: {distance:.1g}"
     )
 
 
@@ -190,6 +192,7 @@ def _check_answers(model: MLP, path: Path, images: torch.Tensor, softmax: bool) 
     others = int((found.argmax(1) != expected.argmax(1)).sum())
     if others or not distance <= TOLERANCE:  # a nan is not close either
         raise _OtherError(
-            f"differs from the model by {distance:.1g} (at most {TOLERANCE:g}), in {others} answers of {len(images):,}"
+            f"differs from the model by {distance:.1g} (at most {TOLERANCE:g} allowed), "
+            f"and in {others} of {len(images):,} predictions"
         )
     return distance

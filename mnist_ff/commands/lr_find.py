@@ -1,4 +1,4 @@
-"""A learning-rate range test on a fresh network: losses, a picture and a rate to begin with. Nothing else changes."""
+"""Learning-rate range test on a fresh network: losses, a plot and a suggested rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,19 @@ from rich.console import Console
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.console import tell
+from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
-from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.device import describe
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
-from mnist_ff.models.mlp import build_model
 from mnist_ff.runs.signals import Interruption, interruptible
-from mnist_ff.session.build import load_teacher, resolve, shuffler, warn_of_fallback
+from mnist_ff.session.resolve import resolve, warn_of_fallback
+from mnist_ff.training.learner import Learner
 from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
-
-Compose = Callable[[Sequence[str]], Config]
 
 FOLDER = Path("outputs", "lr_find")
 FEWEST, MOST = 10, 100_000
@@ -41,12 +38,14 @@ FEWEST, MOST = 10, 100_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]")
-    parser.add_argument("--first", type=float, default=1e-6, help="the smallest rate (default: 1e-6)")
-    parser.add_argument("--last", type=float, default=10.0, help="the largest rate (default: 10)")
-    parser.add_argument("--steps", type=int, default=200, help="batches, each with its own rate (default: 200)")
+    parser.add_argument("--first", type=float, default=1e-6, help="smallest learning rate (default: 1e-6)")
+    parser.add_argument("--last", type=float, default=10.0, help="largest learning rate (default: 10)")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="number of batches, one per learning rate (default: 200)"
+    )
 
 
-def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Try the rates, write CSV, picture and JSON into a new directory, print a suggestion.
 
     Errors: ConfigError; DataError; RunError when the loss never fell.
@@ -63,11 +62,13 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
     directory = _write(config, tried[: len(losses)], losses, rounded)
     tell(console, f"written to {display_path(directory)}")
     if rounded is None:
-        raise RunError(f"the loss never fell between {arguments.first:g} and {arguments.last:g}; try other ends")
+        raise RunError(
+            f"the loss never decreased between {arguments.first:g} and {arguments.last:g}; try another range"
+        )
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
-    tell(console, f"suggested  optimizer.lr={rounded:g}  (the smoothed loss falls fastest there)")
+    tell(console, f"suggested  optimizer.lr={rounded:g}  (steepest decrease of the smoothed loss)")
     train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
-    tell(console, f"try it     {train}")
+    tell(console, f"train      {train}")
     return 0
 
 
@@ -79,7 +80,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--steps {arguments.steps}: must be from {FEWEST} to {MOST:,}")
     for word in arguments.overrides:
         if word.lstrip("+~").startswith(("hydra", "logger", "schedule", "sweep")):
-            raise ConfigError(f"{word.partition('=')[0]}: means nothing to lr-find")
+            raise ConfigError(f"{word.partition('=')[0]}: has no effect in lr-find; leave it out")
 
 
 def _try(config: Config, tried: Sequence[float], console: Console, stopped: Interruption) -> list[float]:
@@ -87,26 +88,13 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
     with devices.prepared(config.trainer, config.seed) as device:
         data = load_data(config.data, config.seed).to(device)
         warn_of_fallback(data, console)
-        model = build_model(config.model, config.seed, device)
-        trainer = config.trainer
-        step, _ = build_step(
-            StepParts(
-                model,
-                config.optimizer,
-                trainer,
-                data.train,
-                is_scheduled=True,
-                augment=build_augment(config.augment, config.seed, device),
-                teacher=load_teacher(config, device),
-            )
-        )
-        order = shuffler(trainer.shuffle, config.seed, data.train, device)
+        learner = Learner(config, data, is_scheduled=True)
         tell(
             console,
-            f"{len(tried)} batches of {trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, {config.optimizer.name}, "
-            f"{describe(device)}",
+            f"{len(tried)} batches of {config.trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, "
+            f"{config.optimizer.name}, {describe(device)}",
         )
-        return try_rates(step, order, trainer.batch_size, tried, stopped)
+        return try_rates(learner.step, learner.row_order, config.trainer.batch_size, tried, stopped)
 
 
 def _write(config: Config, tried: Sequence[float], losses: Sequence[float], found: float | None) -> Path:

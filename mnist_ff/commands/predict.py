@@ -1,4 +1,4 @@
-"""Predict: which digits a run's network sees in pictures, photographs or its own test images."""
+"""Classify images, photographs or test images with a run's network."""
 
 from __future__ import annotations
 
@@ -49,12 +49,14 @@ class Seen:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="a run directory, last or best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
     parser.add_argument(
-        "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders of them"
+        "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders with them"
     )
-    parser.add_argument("--index", nargs="+", type=_number, metavar="N", default=[], help="test images, from 0")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--index", nargs="+", type=_number, metavar="N", default=[], help="test images by index, from 0"
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def _number(word: str) -> int:
@@ -62,7 +64,7 @@ def _number(word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{word} is no number; give pictures before --index") from None
+        raise argparse.ArgumentTypeError(f"{word} is not a number; give image files before --index") from None
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -71,19 +73,21 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     Errors: ConfigError, BadRunError, DataError.
     """
     if not arguments.images and not arguments.index:
-        raise ConfigError("no image: give PNG or JPEG files, a folder of them, or --index N for a test image")
+        raise ConfigError("no image given: give PNG or JPEG files, a folder with them, or --index N for a test image")
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_ended_well(run)
     if arguments.images and config.data.name == CLOTHES:
-        note("this run knows clothes; pictures are prepared as MNIST's digits were")
+        note("this run is trained on clothing, but images are prepared like MNIST's digits")
     files = [file for path in arguments.images for file in picture_files(path)]
     seen, failures = _from_files(files)
     seen += _from_test_images(arguments.index, config)
     if seen:
         probabilities = _probabilities(run, config, seen)
         if not np.isfinite(probabilities).all():
-            raise BadRunError(f"{run.file('model.safetensors')}: gives no number for some images; train the run again")
+            raise BadRunError(
+                f"{run.file('model.safetensors')}: gives NaN or infinity for some images; train the run again"
+            )
         if arguments.json:
             values = [_json(image, row) for image, row in zip(seen, probabilities, strict=True)]
             out(json.dumps(values, indent=1, allow_nan=False))
@@ -101,7 +105,7 @@ def _from_files(files: Sequence[Path]) -> tuple[list[Seen], list[str]]:
         try:
             seen.append(Seen(str(file), centred(ink_of(read_brightness(file)))))
         except NoDigitError:
-            failures.append(f"{file}: no digit stands out in it; photograph one alone, larger or in more light")
+            failures.append(f"{file}: no digit found; photograph a single digit, larger or with more light")
         except ConfigError as error:
             failures.append(str(error))
     return seen, failures
@@ -113,7 +117,9 @@ def _from_test_images(numbers: Sequence[int], config: Config) -> list[Seen]:
     test = load_data(data_of(config.data), config.seed or 0).test
     wrong = [number for number in numbers if not 0 <= number < len(test)]
     if wrong:
-        raise ConfigError(f"--index {wrong[0]}: the test images of {config.data.name} are 0 to {len(test) - 1}")
+        raise ConfigError(
+            f"--index {wrong[0]}: the test images of {config.data.name} have indices 0 to {len(test) - 1}"
+        )
     return [Seen(f"test image {number}", test.images[number].numpy(), int(test.labels[number])) for number in numbers]
 
 

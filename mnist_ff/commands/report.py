@@ -1,4 +1,4 @@
-"""Write the page of a run or of a sweep, and the pictures that it lacks, from its directory alone."""
+"""Write the report of a run or sweep, and missing plots, from its directory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from mnist_ff.sweeps.summary import answer_of, collect_shown, save
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("path", type=argument, metavar="RUN|SWEEP_DIR", help="a run directory or a sweep's, last, best")
+    parser.add_argument("path", type=argument, metavar="RUN|SWEEP_DIR", help="run or sweep directory, or last, best")
     parser.add_argument(
-        "--out", type=argument, metavar="FILE", help=f"where to write it (default: {REPORT} in the directory)"
+        "--out", type=argument, metavar="FILE", help=f"output file (default: {REPORT} in the directory)"
     )
 
 
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             _draw_missing(run, console)
             write_report(run, place)
     except OSError as error:
-        raise RunError(f"{place}: {error.strerror}; --out FILE writes it elsewhere") from None
+        raise RunError(f"{place}: {error.strerror}; choose another file with --out") from None
     tell(console, str(display_path(place)))
     return 0
 

@@ -1,4 +1,4 @@
-"""Run an experiment over fresh seeds, and write its row of the table of recipes, which is never typed by hand."""
+"""Run a recipe with fresh seeds and write its row of the results table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
+from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.legacy import identity_fields
 from mnist_ff.config.messages import nearest
@@ -31,15 +32,13 @@ from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Summary
 from mnist_ff.session.resume import FREE
+from mnist_ff.sweeps.multirun import sweep
 
 FIRST_SEED = 1000
 """Fresh seeds count from here: those that choices are made with are small."""
 
 SEEDS = 10
 
-Sweep = Callable[[list[str]], int]
-"""`mnist-ff train` with these words; the exit code."""
-Compose = Callable[[Sequence[str]], Config]
 
 BESIDE = (FREE - {"trainer.epochs"}) | {
     "seed",
@@ -75,7 +74,7 @@ class Row:
     seconds_of_a_run: float | None
     """Mean over the same runs, with data, start and pictures."""
     parted: int
-    """Runs that went on after an interruption: their seconds are not known."""
+    """Number of resumed runs, whose seconds are unknown."""
     seeds: tuple[int, ...]
     changes: dict[str, Any]
     """The dotted keys that make it another recipe than the experiment's, with their values."""
@@ -87,33 +86,33 @@ class Row:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other keys, which the row then names")
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"how many runs, at least 2 (default: {SEEDS})")
-    parser.add_argument(
-        "--resume", type=argument, metavar="SWEEP_DIR", help="go on with a reproduction that did not come to its end"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other overrides; the row lists them")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"number of runs, at least 2 (default: {SEEDS})")
+    parser.add_argument("--resume", type=argument, metavar="SWEEP_DIR", help="continue an interrupted reproduction")
 
 
-def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Sweep, then print the row and write it to outputs/reproduce/. Returns the exit code.
 
     Errors: ConfigError before anything runs; RunError when a run did not finish: no row is made of the others.
     """
     name = arguments.name
     if name not in experiments():
-        raise ConfigError(f"{name}: there is {', '.join(experiments())}{nearest(name, experiments())}")
+        raise ConfigError(
+            f"{name}: no such recipe (there are: {', '.join(experiments())}){nearest(name, experiments())}"
+        )
     if arguments.resume is None:
         seeds = SEEDS if arguments.seeds is None else arguments.seeds
-        directory, words = _new_sweep(name, arguments.overrides, seeds, compose)
+        directory, words = _new_sweep(name, arguments.overrides, seeds)
     else:
         given = [*arguments.overrides, *([] if arguments.seeds is None else ["--seeds"])]
         directory, words = _old_sweep(name, Path(arguments.resume), given)
-    code = sweep(words)
+    code = sweep(words, console)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}"
-        tell(console, f"no row: not every run finished; go on with  {again}")
+        tell(console, f"no row: not every run finished; continue with  {again}")
         return code
-    row = row_of(name, directory, compose)
+    row = row_of(name, directory)
     path = Path("outputs/reproduce") / f"{_file_name(row)}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = markdown(row)
@@ -140,22 +139,22 @@ def experiments() -> list[str]:
     return sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 
 
-def _new_sweep(name: str, overrides: Sequence[str], seeds: int, compose: Compose) -> tuple[Path, list[str]]:
+def _new_sweep(name: str, overrides: Sequence[str], seeds: int) -> tuple[Path, list[str]]:
     if seeds < 2:
-        raise ConfigError(f"--seeds {seeds}: must be at least 2, since the row shows how far chance moves the result")
+        raise ConfigError(f"--seeds {seeds}: must be at least 2, to estimate the standard deviation")
     for word in overrides:
         key = word.split("=")[0].lstrip("+~")
         if key in ("seed", "experiment", "resume", "dry_run") or re.match(r"sweep\b|hydra(?![./]launcher\b)", key):
-            raise ConfigError(f"{word}: is decided by this command; --seeds says how many runs")
+            raise ConfigError(f"{word}: is set by this command; use --seeds for the number of runs")
         if "=" not in word:
             raise ConfigError(f"{word}: an override is KEY=VALUE, such as trainer.epochs=5")
-    _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))], compose)
+    _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))])
     directory = Path("outputs/sweeps") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
     fresh = f"seed=range({FIRST_SEED},{FIRST_SEED + seeds})"
-    return directory, ["-m", f"experiment={name}", *overrides, fresh, f"hydra.sweep.dir={directory}"]
+    return directory, [f"experiment={name}", *overrides, fresh, f"hydra.sweep.dir={directory}"]
 
 
-def _check(words: Sequence[str], compose: Compose) -> None:
+def _check(words: Sequence[str]) -> None:
     """Errors: ConfigError for words that are no config, or several."""
     try:
         compose(words)
@@ -163,18 +162,20 @@ def _check(words: Sequence[str], compose: Compose) -> None:
         several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error))
         if several is None:
             raise
-        raise ConfigError(f"{several[1]}: has several values; the runs of a row differ in their seed only") from None
+        raise ConfigError(
+            f"{several[1]}: has several values; the runs of a row may only differ in their seed"
+        ) from None
 
 
 def _old_sweep(name: str, directory: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
     if overrides:
-        raise ConfigError(f"--resume: goes on with the saved jobs; leave out {' '.join(overrides)}")
+        raise ConfigError(f"--resume: continues the saved jobs; leave out {' '.join(overrides)}")
     if f"experiment={name}" not in read_plan(directory).words:
-        raise ConfigError(f"--resume {directory}: is no reproduction of {name}")
-    return directory, ["-m", f"resume={directory}"]
+        raise ConfigError(f"--resume {directory}: is not a reproduction of {name}")
+    return directory, [f"resume={directory}"]
 
 
-def row_of(name: str, directory: Path, compose: Compose) -> Row:
+def row_of(name: str, directory: Path) -> Row:
     """The row of a sweep whose runs differ in their seed only.
 
     Errors: RunError when they differ in more, or one did not finish; BadRunError.
@@ -184,7 +185,7 @@ def row_of(name: str, directory: Path, compose: Compose) -> Row:
     configs = [run.config() for run in runs]
     first = dataclasses.replace(configs[0], seed=None)
     if any(dataclasses.replace(config, seed=None) != first for config in configs) or len(configs) < 2:
-        raise RunError(f"{directory}: its runs do not differ in their seed only; they are no reproduction")
+        raise RunError(f"{directory}: its runs differ in more than their seed; this is not a reproduction")
     summaries = [_finished(run) for run in runs]
     scores = [summary.score for summary in summaries if summary.score is not None]
     accuracy = sample([score.accuracy for score in scores])
@@ -214,7 +215,7 @@ def row_of(name: str, directory: Path, compose: Compose) -> Row:
 def _finished(run: Run) -> Summary:
     summary = run.summary()
     if summary is None or summary.status != "finished" or summary.score is None:
-        raise RunError(f"{run.path}: did not finish; no row is made without it")
+        raise RunError(f"{run.path}: did not finish; the row needs every run")
     return summary
 
 
@@ -237,7 +238,7 @@ def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
 
 
 def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
-    """Errors: BadRunError where environment.json is not one of ours."""
+    """Errors: BadRunError when environment.json is invalid."""
     environment = Fields(run.environment())
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
     try:
@@ -298,10 +299,10 @@ def markdown(row: Row) -> str:
         HEAD + table_row(row),
         "",
         f"`{row.command}`, seeds {row.seeds[0]} to {row.seeds[-1]}.",
-        f"Conditions: {conditions}. The 95 % are those of {row.test_images:,} test images.",
+        f"Conditions: {conditions}. The 95 % interval is that of {row.test_images:,} test images.",
     ]
     if row.parted:
-        lines.append(f"{row.parted} of the runs went on after an interruption; the seconds are those of the others.")
+        lines.append(f"{row.parted} of the runs were resumed; the seconds are the mean of the others.")
     if row.validation_accuracy is not None:
         lines.append(f"Held-out training images, after the last epoch: {row.validation_accuracy:.2%}.")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""List what is in outputs/: runs and sweeps, the newest first."""
+"""List the runs and sweeps in outputs/, newest first."""
 
 from __future__ import annotations
 
@@ -71,22 +71,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path_argument,
         default=OUTPUTS,
         metavar="FOLDER",
-        help="where to look (default: outputs)",
+        help="folder to search (default: outputs)",
     )
-    parser.add_argument("--all", action="store_true", help="a line for each job instead of one for its sweep")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--all", action="store_true", help="one line per job instead of one per sweep")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the list. Errors: BadRunError for a folder that is none."""
     folder: Path = arguments.folder
     if folder != OUTPUTS and not is_folder(folder):
-        raise BadRunError(f"{folder}: {why_no_folder(folder)}; mnist-ff runs looks into outputs/")
+        raise BadRunError(f"{folder}: {why_no_folder(folder)}; mnist-ff runs without a folder lists outputs/")
     entries = found_in(folder, arguments.all)
     if arguments.json:
         out(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False))
     elif not entries:
-        tell(console, f"There is no run in {folder}/ yet: mnist-ff train makes one.")
+        tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:
         _show(entries, console)
     return 0
@@ -106,9 +106,9 @@ def _show(entries: Sequence[Entry], console: Console) -> None:
     columns = ("began", "status", "accuracy", "data", "seconds", "name", "path")
     left_out = tell_table(console, columns, rows, ("status", "data", "name", "path"), LEFT_OUT)
     if left_out:
-        tell(console, f"No room here for {', '.join(left_out)}: --json has them.", style="dim")
+        tell(console, f"Columns left out for lack of space: {', '.join(left_out)}. --json has them.", style="dim")
     if len(entries) > SHOWN:
-        tell(console, f"and {len(entries) - SHOWN} more: --json has them")
+        tell(console, f"and {len(entries) - SHOWN} more; --json lists all")
     for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):
         tell(console, f"broken  {row.reason}", style="red")
 

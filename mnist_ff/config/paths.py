@@ -16,19 +16,19 @@ USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The environment variables that Python's getpass.getuser() looks at before it asks the system."""
 NAME_MAX_BYTES = 255
 """Of a file's name on Linux and macOS."""
-HOME_REMEDY = "write the whole path, or set HOME"
+HOME_REMEDY = "give the full path, or set HOME"
 
 
 def check_text(key: str, text: str) -> None:
     """See that a file can hold a text in UTF-8 and give it back. Errors: ConfigError naming the key."""
     if "\0" in text:
-        raise ConfigError(f"{key}: must be a text without NUL")
+        raise ConfigError(f"{key}: must be text without NUL")
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"{key}={printed(text)}: its character {error.start + 1} is no character of UTF-8, the encoding of the "
-            "files that would hold it; write it in UTF-8"
+            f"{key}={printed(text)}: its character {error.start + 1} is not valid UTF-8, the encoding of the "
+            "run's files; give it in UTF-8"
         ) from None
 
 
@@ -51,7 +51,7 @@ def expanded(key: str, text: str) -> str:
         return text
     home = os.path.expanduser(f"~{user}") if user else os.fspath(home_folder(what))
     if home.startswith("~"):
-        raise ConfigError(f"{what}: there is no user {user}; write ./{text} for a name that begins with ~")
+        raise ConfigError(f"{what}: no such user {user}; use ./{text} for a name that starts with ~")
     return f"{home.rstrip('/')}{slash}{rest}" or "/"
 
 
@@ -83,14 +83,14 @@ def output_directory(key: str, text: str) -> Path:
     check_text(key, text)
     path = Path(expanded(key, text))
     if ".." in path.parts:
-        raise ConfigError(f"{key}={text}: leads out of the working folder; write the absolute path if that is meant")
+        raise ConfigError(f"{key}={text}: is outside the working folder; give an absolute path if you mean that")
     if any(part.startswith("-") for part in path.parts):
-        raise ConfigError(f"{key}={text}: a name in it begins with -, which commands take for an option")
+        raise ConfigError(f"{key}={text}: a name in it starts with -, which commands would read as an option")
     if not text.isprintable():
-        raise ConfigError(f"{key}={printed(text)}: holds a character that cannot be printed")
+        raise ConfigError(f"{key}={printed(text)}: contains a character that cannot be printed")
     longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
     if longest > NAME_MAX_BYTES:
-        raise ConfigError(f"{key}: a name in it has {longest} bytes; folders have at most {NAME_MAX_BYTES}")
+        raise ConfigError(f"{key}: a name in it has {longest} bytes; at most {NAME_MAX_BYTES} are allowed")
     return path.absolute()
 
 

@@ -15,9 +15,9 @@ NUMBERS = "biuf"
 KINDS = {
     "c": "complex numbers; take their real part",
     "M": "dates",
-    "m": "spans of time",
-    "V": "records; take one of their fields",
-    "O": "Python objects; give a numeric dtype, as .astype('float32') makes",
+    "m": "time spans",
+    "V": "records; select one field",
+    "O": "Python objects; convert them to a numeric dtype, such as with .astype('float32')",
 }
 """What else an array may hold, by numpy's letter."""
 
@@ -29,7 +29,7 @@ def numbers_of(values: Any, where: str) -> list[float]:
     except DataError as error:
         raise ConfigError(str(error)) from None
     if numbers.ndim != 1:
-        raise ConfigError(f"{where}: has the shape {tuple(numbers.shape)}; give one number a batch")
+        raise ConfigError(f"{where}: has shape {tuple(numbers.shape)}; give one number per batch")
     return numbers.double().tolist()
 
 
@@ -42,7 +42,7 @@ def pixels_of(images: Any, where: str) -> torch.Tensor:
         raise DataError(f"{where}: images are {pixels.dtype}; give uint8, or floats in [0, 1]")
     pixels = pixels.float()
     if pixels.numel() and not (0 <= float(pixels.min()) <= float(pixels.max()) <= 1):  # NaN is outside too
-        raise DataError(f"{where}: float images must lie in [0, 1]; divide by 255")
+        raise DataError(f"{where}: float images must be in [0, 1]; divide by 255")
     return pixels
 
 
@@ -58,7 +58,7 @@ def classes_of(labels: Any, where: str) -> torch.Tensor:
             raise DataError(f"{where}: labels of shape {tuple(classes.shape)} are not one-hot rows of {CLASSES}")
         return classes.argmax(1)
     if classes.is_floating_point() and not bool((classes == classes.round()).all()):
-        raise DataError(f"{where}: labels must be whole numbers")
+        raise DataError(f"{where}: labels must be integers")
     return classes.long()
 
 
@@ -72,9 +72,9 @@ def _tensor(values: Any, where: str) -> torch.Tensor:
         except RuntimeError as error:
             raise DataError(f"{where}: {error}") from None
     if hasattr(values, "tocoo") and hasattr(values, "nnz"):  # np.asarray would make one object of it
-        raise DataError(f"{where}: is sparse; give .toarray()")
+        raise DataError(f"{where}: is sparse; convert it with .toarray()")
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise DataError(f"{where}: some of it is masked; give .filled(value)")
+        raise DataError(f"{where}: is a masked array; convert it with .filled(value)")
     try:
         array = np.asarray(values)
     except Exception as error:  # of whatever library it is
@@ -90,16 +90,16 @@ def _tensor(values: Any, where: str) -> torch.Tensor:
 def _own(tensor: torch.Tensor, where: str) -> torch.Tensor:
     """A tensor of any kind as an ordinary one on the CPU. Errors: DataError."""
     if tensor.is_nested:
-        raise DataError(f"{where}: is nested; give torch.stack(tensor.unbind()), all of one size")
+        raise DataError(f"{where}: is a nested tensor; convert it with torch.stack(tensor.unbind())")
     if tensor.layout != torch.strided:
         kind = "in the layout mkldnn" if tensor.is_mkldnn else "sparse"
-        raise DataError(f"{where}: is {kind}; give .to_dense()")
+        raise DataError(f"{where}: is {kind}; convert it with .to_dense()")
     if tensor.is_complex():
         raise DataError(f"{where}: not numbers but {KINDS['c']}")
     if tensor.is_meta:
-        raise DataError(f"{where}: is on the device meta, which holds no numbers")
+        raise DataError(f"{where}: is on the meta device, which has no data")
     if torch._C._functorch.is_batchedtensor(tensor):
-        raise DataError(f"{where}: is one of torch.vmap's batched tensors; call this outside torch.vmap")
+        raise DataError(f"{where}: is a batched tensor of torch.vmap; call this outside torch.vmap")
     try:
         plain = _plain(tensor)
         plain[(slice(1),) * plain.ndim].double().tolist()  # kinds without readable numbers fail here

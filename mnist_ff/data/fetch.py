@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mnist_ff.config.paths import expanded
-from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
+from mnist_ff.data.catalog import DataSet, SourceFile, owner_of
 from mnist_ff.errors import DataError
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.records import CLASSES
@@ -61,8 +61,8 @@ def fetch(data_set: DataSet, mirrors: Sequence[str], scratch: Path) -> tuple[dic
     listed = "\n".join(f"  {reason}" for reason in reasons)
     names = " ".join(file.name for file in data_set.files)
     raise DataError(
-        f"{data_set.title} could not be had from any of {len(reasons)} places:\n{listed}\n"
-        f"To place it by hand, put {names} in a folder and set MNIST_FF_MIRROR to that folder."
+        f"{data_set.title} could not be downloaded from any of {len(reasons)} sources:\n{listed}\n"
+        f"To install it by hand, put {names} in a folder and set MNIST_FF_MIRROR to that folder."
     )
 
 
@@ -79,7 +79,7 @@ def _own_mirrors(data_set: DataSet) -> list[str]:
     from torchvision import datasets
 
     torchvision_class = getattr(datasets, data_set.torchvision_class)
-    if data_set.name == "qmnist":
+    if isinstance(torchvision_class.resources, dict):  # QMNIST's, by part and with whole URLs
         url = torchvision_class.resources["train"][0][0]
         return [url.rsplit("/", 1)[0] + "/"]
     return list(torchvision_class.mirrors)
@@ -99,9 +99,9 @@ def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> 
     except (OSError, EOFError, zlib.error, ValueError) as error:
         wrong = _otherwise(digest, file.sha256)
         raise DataError(f"{place}{file.name}: {error if wrong is None else f'{wrong}: {error}'}") from None
-    owner = CONTENT_SHA256.get(content, data_set.name)
+    owner = owner_of(content) or data_set.name
     if owner != data_set.name:
-        raise DataError(f"{place}{file.name}: is the file of that name of {owner}")
+        raise DataError(f"{place}{file.name}: is the file of {owner}")
     wrong = _otherwise(digest, file.sha256) or _otherwise(content, file.content_sha256)
     if wrong is not None:
         raise DataError(f"{place}{file.name}: {wrong}")
@@ -131,7 +131,7 @@ class _SameSchemeOrSafer(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise urllib.error.URLError("redirected from https to an address that is not")
+            raise urllib.error.URLError("redirected from https to an insecure address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -142,7 +142,7 @@ def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
             yield file
         return
     if not place.startswith(("http://", "https://", "file://")):
-        raise ValueError("only http, https and file addresses are read")
+        raise ValueError("only http, https and file URLs are supported")
     opener = urllib.request.build_opener(_SameSchemeOrSafer)
     request = urllib.request.Request(place + name, headers={"User-Agent": "mnist-ff"})
     with opener.open(request, timeout=SILENCE_SECONDS) as answer:
@@ -157,7 +157,7 @@ def _copy(source: IO[bytes], target: Path, limit: int) -> str:
         while block := source.read(BLOCK):
             total += len(block)
             if total > limit:
-                raise ValueError(f"longer than the {limit} bytes it can have")
+                raise ValueError(f"longer than {limit} bytes")
             digest.update(block)
             file.write(block)
     if total == 0:
@@ -175,7 +175,7 @@ def _unpack(packed: Path, target: Path, file: SourceFile) -> str:
         header = source.read(4 * (1 + dimensions))
         words = struct.unpack(f">{1 + dimensions}I", header) if len(header) == 4 * (1 + dimensions) else ()
         if words != (file.magic, *file.shape):
-            raise ValueError(f"its IDX header is not that of {'x'.join(map(str, file.shape))} items")
+            raise ValueError(f"its IDX header is not for {'x'.join(map(str, file.shape))} items")
         out.write(header)
         digest.update(header)
         left = file.size - len(header)
@@ -201,7 +201,7 @@ def _decode(data_set: DataSet, root: Path) -> dict[str, torch.Tensor]:
         labels = decoded.targets
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the class is the first of eight columns
         if int(labels.min()) < 0 or int(labels.max()) >= CLASSES:
-            raise DataError(f"{data_set.title}: a {part} label is {int(labels.max())}, not in 0 to {CLASSES - 1}")
+            raise DataError(f"{data_set.title}: a {part} label is {int(labels.max())}, not from 0 to {CLASSES - 1}")
         tensors[f"{part}_images"] = decoded.data.contiguous()
         tensors[f"{part}_labels"] = labels.to(torch.uint8).contiguous()
     return tensors

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
-from mnist_ff.data.augment import Augment
+from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
 from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FusedBatch
@@ -23,7 +23,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.plain import why_not_plain
 from mnist_ff.optim.objective import build_objective
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_part, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
 
 
@@ -66,12 +66,12 @@ def choose_engine(
     asked, other = trainer.engine, why_not_plain(model)
     no_graph = _why_no_graph(optimizer, is_scheduled)
     if asked == "graph" and device.type != "cuda":
-        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+        raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
     if asked == "graph" and no_graph is not None:
         raise ConfigError(f"trainer.engine=graph: {no_graph}; use trainer.engine=auto")
     if asked in ("fused", "graph") and other is not None:
         raise ConfigError(
-            f"trainer.engine={asked}: is for the built-in network as it is, and here {other}; use trainer.engine=auto"
+            f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
     if asked != "auto":
         return asked
@@ -82,11 +82,11 @@ def choose_engine(
 
 def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
     """Why a CUDA graph cannot hold this optimizer's update, or None where it can."""
-    part = OPTIMIZERS[optimizer]
+    part = optimizer_part(optimizer)
     if part.initial_state is None:
         return f"optimizer={optimizer} does not tell its initial state"
     if is_scheduled and not part.tensor_lr:
-        able = ", ".join(sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+        able = ", ".join(sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
         return f"optimizer={optimizer} cannot change its rate in a CUDA graph ({able} can)"
     return None
 
@@ -113,7 +113,7 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
         assert isinstance(model, MLP), "other engines are for it alone"
         ops: Ops = TorchOps(model, optimizer, options)
         if info.triton is not None:
-            triton_rule = OPTIMIZERS[parts.optimizer.name].triton_rule
+            triton_rule = optimizer_part(parts.optimizer.name).triton_rule
             rule = None if triton_rule is None else triton_rule(parts.optimizer)
             ops = TritonOps(model, optimizer, options, rule)
         batch_step = FusedBatch(model, flat, ops, parts.split, options)
@@ -134,7 +134,9 @@ def _describe(engine: str, parts: StepParts) -> StepInfo:
     if engine == "fused" and parts.trainer.engine == "auto":
         notes.append(f"no CUDA graph: {_why_no_graph(parts.optimizer.name, parts.is_scheduled)}")
     if reason is not None:
-        notes.append(f"no Triton kernels, torch's own instead, slower and with other masks for a seed: {reason}")
+        notes.append(
+            f"no Triton kernels; using PyTorch's, which are slower and draw other dropout masks for a seed: {reason}"
+        )
         return StepInfo(engine, None, tuple(notes))
     return StepInfo(engine, triton_version(), tuple(notes))
 

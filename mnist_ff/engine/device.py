@@ -1,4 +1,4 @@
-"""Where a run computes, and how many threads it may use."""
+"""Device, precision and threads of a run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(_best())
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"trainer.device={name}: torch sees no CUDA device here; use trainer.device={_best()}")
+        raise ConfigError(f"trainer.device={name}: PyTorch finds no CUDA device; use trainer.device={_best()}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"trainer.device={name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
+        raise ConfigError(
+            f"trainer.device={name}: there are {torch.cuda.device_count()} CUDA devices, starting with cuda:0"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(f"trainer.device=mps: torch sees no MPS device here; use trainer.device={_best()}")
+        raise ConfigError(f"trainer.device=mps: PyTorch finds no MPS device; use trainer.device={_best()}")
     return device
 
 
@@ -40,7 +42,7 @@ def check_precision(precision: str, device: torch.device) -> None:
         device.type, ("fp32", "bf16", "tf32") if modern else ("fp32",)
     )
     if precision not in have:
-        raise ConfigError(f"trainer.precision={precision}: {describe(device)} has {', '.join(have)}")
+        raise ConfigError(f"trainer.precision={precision}: {describe(device)} supports {', '.join(have)}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The eager engine: any module as PyTorch runs it."""
+"""The eager engine: any module, with autograd."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnist_ff.runs.records import CLASSES
 def _why_no_logits(returned: object) -> str:
     """What is wrong with what a module returned in training."""
     if isinstance(returned, torch.Tensor):
-        return "no gradient reaches a parameter from what forward() returns in training; leave out detach()"
+        return "forward() returns an output in training that does not depend on any parameter; remove detach()"
     return f"forward() returns a {type(returned).__name__} in training; let it return the (B, {CLASSES}) logits alone"
 
 

@@ -1,4 +1,4 @@
-"""PNG and JPEG files to brightness. Nothing is believed of a file but its pixels, and of those only so many."""
+"""PNG and JPEG files to brightness, with limits for untrusted files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def picture_files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
         if not found:
-            raise ConfigError(f"{path}: there is no picture in it ({', '.join(SUFFIXES)})")
+            raise ConfigError(f"{path}: contains no image files ({', '.join(SUFFIXES)})")
         return found
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise ConfigError(f"{path}: {what}; give PNG or JPEG files, or a folder of them")
+        raise ConfigError(f"{path}: {what}; give PNG or JPEG files, or a folder with them")
     return [path]
 
 
@@ -51,7 +51,7 @@ def read_brightness(path: Path) -> NDArray[np.float64]:
     except Image.DecompressionBombError:
         raise ConfigError(f"{path}: has more than {MOST_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
-        raise ConfigError(f"{path}: is no PNG or JPEG picture") from None
+        raise ConfigError(f"{path}: is not a PNG or JPEG image") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read ({(str(error).splitlines() or ['no reason'])[0]})") from None
 

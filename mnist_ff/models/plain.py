@@ -1,4 +1,4 @@
-"""Whether a module is exactly the built-in network: the only one that the written-out steps can train."""
+"""Whether a module is exactly the built-in network, which the fused and graph engines need."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def _patches() -> Iterator[str]:
         yield "torch.nn.functional.linear was replaced"
     for name, value in vars(torch_modules).items():
         if name.startswith("_global_") and name.endswith("_hooks") and value:
-            yield "there is a hook on all modules"
+            yield "a global module hook is registered"
 
 
 def _layout(model: MLP, modules: dict[str, nn.Module]) -> Iterator[str]:
     """Modules that it has not by itself, that it has twice, or that are of another type."""
     if not isinstance(model._modules.get("layers"), nn.ModuleList):
-        yield "layers is no ModuleList"
+        yield "layers is not a ModuleList"
         return
     expected: dict[str, type[nn.Module]] = {"": MLP, "layers": nn.ModuleList}
     expected |= {f"layers.{number}": nn.Linear for number in range(len(model.layers))}
@@ -74,7 +74,7 @@ def _layout(model: MLP, modules: dict[str, nn.Module]) -> Iterator[str]:
         if type(modules[name]) is not kind:
             yield f"{name} is a {type(modules[name]).__name__}"
     if len({id(module) for module in modules.values()}) < len(modules):
-        yield "one module stands in two places"
+        yield "a module is used in two places"
 
 
 def _module(name: str, module: nn.Module) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _chance(model: MLP) -> Iterator[str]:
     if type(model.input_noise.std) not in (int, float):
         yield "input_noise was changed"
     if not (model.dropout.rng is model.input_dropout.rng is model.input_noise.rng):
-        yield "its masks are drawn by several generators"
+        yield "its dropout masks use several generators"
 
 
 def _parameters(model: MLP) -> Iterator[str]:
@@ -126,7 +126,7 @@ def _parameters(model: MLP) -> Iterator[str]:
     extents = []
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if type(parameter) is not nn.Parameter or parameter.layout != torch.strided:
-            yield f"{name} is no plain parameter"
+            yield f"{name} is not a plain parameter"
             return
         if parameter.dtype != torch.float32:
             yield f"{name} is {parameter.dtype}"

@@ -1,4 +1,4 @@
-"""augmented.safetensors to what a page shows: training images, and what the network sees of each."""
+"""augmented.safetensors for a page: training images and their augmented versions."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def augmented_part(run: Run) -> dict[str, Any] | None:
         return None
     rows, across = images.shape[:2]
     if not 0 < rows <= CLASSES or across < 2:
-        raise BadRunError(f"{path}: not readable (its tensor is none of images)")
+        raise BadRunError(f"{path}: not readable (its tensor does not hold images)")
     return {"across": across, "pixels": packed(images, "u1")}

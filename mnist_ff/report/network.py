@@ -1,4 +1,4 @@
-"""A run's trained weights as a page can hold them."""
+"""A run's weights in float16 for a page."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def network_part(run: Run, config: Config) -> dict[str, Any]:
     parameters = sum((before + 1) * after for before, after in pairwise(sizes))
     if parameters > MOST_PARAMETERS:
         raise LeftOutError(
-            f"The network has {parameters:,} parameters; a page has room for {MOST_PARAMETERS:,}, so it is not in here."
+            f"The network has {parameters:,} parameters; a page can hold {MOST_PARAMETERS:,}, so it is not included."
         )
     layers = []
     for place, (before, after) in enumerate(pairwise(sizes)):
         weight = _tensor(run, f"layers.{place}.weight", (after, before))
         bias = _tensor(run, f"layers.{place}.bias", (after,))
         if not np.abs(weight).max(initial=0) <= LARGEST_HALF or not np.isfinite(bias).all():
-            raise LeftOutError("Some weights are not finite or too large for float16, so the network is not in here.")
+            raise LeftOutError("Some weights are not finite or too large for float16, so the network is not included.")
         layers.append({"in": before, "out": after, "weight": packed(weight, "<f2"), "bias": packed(bias, "<f4")})
     return {"activation": config.model.activation, "parameters": parameters, "layers": layers}
 

@@ -1,4 +1,4 @@
-"""predictions.safetensors to what a page shows of it: who was taken for whom, how often, and with what pixels."""
+"""predictions.safetensors for a page: confusion matrix, mistakes and their pixels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_answers(run: Run) -> Answers:
 def _tensor(saved: Any, name: str, kinds: tuple[str, ...]) -> NDArray[Any]:
     """Errors: ValueError, SafetensorError."""
     if saved.get_slice(name).get_dtype() not in kinds:
-        raise ValueError(f"{name} is of another type")
+        raise ValueError(f"{name} has the wrong type")
     return np.asarray(saved.get_tensor(name))
 
 
@@ -63,10 +63,10 @@ def _check(found: Answers) -> None:
     count = len(found.labels)
     shapes = [found.probabilities.shape, found.answers.shape, found.rows.shape, found.images.shape]
     if shapes != [(count, CLASSES), (count,), (len(found.images),), (len(found.images), SIDE, SIDE)] or not count:
-        raise ValueError("its tensors do not fit each other")
+        raise ValueError("its tensors do not match each other")
     for values, limit in ((found.answers, CLASSES), (found.labels, CLASSES), (found.rows, count)):
         if values.size and not (values.min() >= 0 and values.max() < limit):
-            raise ValueError("it holds classes or images that are not there")
+            raise ValueError("it refers to classes or images that do not exist")
 
 
 def confusion(found: Answers) -> NDArray[np.int64]:

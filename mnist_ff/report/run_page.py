@@ -1,4 +1,4 @@
-"""report.html of a run: everything that its directory knows, on one page."""
+"""report.html of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_ff.config.convert import flat
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.catalog import DATA_SETS, training_images
+from mnist_ff.data.catalog import data_set, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.report.augmented import augmented_part
@@ -29,8 +29,6 @@ from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
 SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
-DIGITS = ("mnist", "qmnist", "mnist_5k")
-"""The data sets whose classes are digits."""
 LONGEST = 2_000
 """Letters of a text that is shown."""
 MOST_LINES = 100
@@ -88,7 +86,7 @@ def run_page(run: Run) -> str:
     facts = _facts(run, config, data, answers)
     page = render("run.html", SCRIPTS, data, {**facts, "missing": parts.missing})
     if len(page.encode()) > LARGEST_PAGE:
-        parts.missing["network"] = "The page would be larger than 4 MB with the network, so it is not in here."
+        parts.missing["network"] = "The page would be larger than 4 MB with the network, so it is not included."
         page = render("run.html", SCRIPTS, {**data, "network": None}, {**facts, "missing": parts.missing})
     return page
 
@@ -116,8 +114,8 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
-        "data_title": DATA_SETS[config.data.name].title,
-        "digits": config.data.name in DIGITS,
+        "kicker": data_set(config.data.name).title,
+        "digits": data_set(config.data.name).digits,
         "status": row.status,
         "reason": row.reason,
         "tiles": _tiles(row, config, data, run),
@@ -145,7 +143,7 @@ def _tiles(row: Row, config: Config, data: dict[str, Any], run: Run) -> list[Til
     ]
     if row.seconds is not None:
         device = str(_read_environment(run).get("device", config.trainer.device))
-        tiles.append(Tile("Time", f"{row.seconds:.1f} s", f"in all, on {_cut(device)}"))
+        tiles.append(Tile("Time", f"{row.seconds:.1f} s", f"total, on {_cut(device)}"))
     return tiles
 
 
@@ -153,7 +151,7 @@ def _score_tiles(part: str, score: Score | None) -> list[Tile]:
     if score is None:
         return []
     low, high = score.interval()
-    interval = f"{score.correct:,} of {score.samples:,} right; 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    interval = f"{score.correct:,} of {score.samples:,} correct; 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
     return [
         Tile(f"{part} accuracy", f"{100 * score.accuracy:.2f} %", interval),
         Tile(f"{part} loss", f"{score.loss:.4f}", "cross-entropy in nats"),
@@ -165,14 +163,14 @@ def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
     columns = {} if epochs is None else epochs["columns"]
     part = (None if epochs is None else epochs["part"]) or "test"
     changes = "".join(f"{change} and " for change in _changes_while_learning(config))
-    sentence = f"While learning, a batch is answered with {changes}weights that still change: its loss is higher"
+    sentence = f"During an epoch, batches are evaluated with {changes}changing weights, so their loss is higher"
     whole = "the average of its weights" if config.trainer.ema else "the whole network"
     if "train_eval_loss" not in columns:
-        return f"{sentence}; the {part} images are answered by {whole} after the epoch: these do not compare."
+        return f"{sentence}. The {part} images are evaluated by {whole} after the epoch, so the two are not comparable."
     scored = min(config.trainer.score_train, training_images(config.data))
     return (
-        f"{sentence}; “as tested” are {scored:,} training images answered as the {part} images "
-        f"are, by {whole} after the epoch, so that only its distance from the {part} curve is overfitting."
+        f"{sentence}. “evaluated” is the loss on {scored:,} training images, measured like the {part} loss "
+        f"by {whole} after the epoch; the gap between these two curves is overfitting."
     )
 
 
@@ -180,10 +178,10 @@ def _changes_while_learning(config: Config) -> list[str]:
     """What a batch has in training that a test image has not."""
     model, augment = config.model, config.augment.name
     found = {
-        f"{100 * model.dropout:g} % of the hidden units switched off": model.dropout > 0,
-        f"{100 * model.input_dropout:g} % of the pixels switched off": model.input_dropout > 0,
+        f"{100 * model.dropout:g} % of the hidden units dropped": model.dropout > 0,
+        f"{100 * model.input_dropout:g} % of the pixels dropped": model.input_dropout > 0,
         "noise on the pixels": model.input_noise > 0,
-        f"images changed by augment={augment}": augment != "none",
+        f"images augmented by augment={augment}": augment != "none",
     }
     return [change for change, there in found.items() if there]
 
@@ -208,8 +206,8 @@ def _images_note(answers: Answers) -> str:
     wrong = int((answers.answers != answers.labels).sum())
     kept = int((answers.answers[answers.rows] != answers.labels[answers.rows]).sum())
     if kept == wrong:
-        return f"All {wrong:,} mistakes can be seen, and of each class the right answers it was least sure of."
-    return f"Of {wrong:,} mistakes the run kept {kept:,} images, the worst of each cell first."
+        return f"All {wrong:,} mistakes are included, and the least confident correct predictions of each class."
+    return f"{kept:,} of {wrong:,} mistakes are included, the worst of each cell."
 
 
 def _read_environment(run: Run) -> dict[str, Any]:
@@ -244,17 +242,17 @@ def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
     commands = []
     if row.test is not None:
         commands += [
-            (f"mnist-ff evaluate {path}", "score it again, class by class"),
-            (f"mnist-ff predict {path} --index 0 1 2", "its answers to test images, or to pictures: name their files"),
-            (f"mnist-ff export {path} --format onnx", "a model for other programs; also safetensors and torch"),
+            (f"mnist-ff evaluate {path}", "evaluate it, with metrics per class"),
+            (f"mnist-ff predict {path} --index 0 1 2", "classify test images, or image files"),
+            (f"mnist-ff export {path} --format onnx", "export the model; also safetensors and torch"),
         ]
     if row.status == "finished":
         commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}", "train on"))
     elif row.status == "interrupted":
-        commands.append((f"mnist-ff train resume={path}", "go on where it stopped"))
+        commands.append((f"mnist-ff train resume={path}", "resume the run"))
     return [
         *commands,
-        (f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}", "the same with another seed"),
-        (f"mnist-ff compare {path}", "beside other runs: name them too"),
-        (f"mnist-ff report {path}", "write this page again"),
+        (f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}", "train again with another seed"),
+        (f"mnist-ff compare {path}", "compare with other runs"),
+        (f"mnist-ff report {path}", "write this report again"),
     ]

@@ -1,4 +1,4 @@
-"""The page of many runs: the ranked table, their curves on top of each other, links to each run's own page."""
+"""The page of a sweep: ranked table, curves, links to the reports of its runs."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def write_sweep_report(answer: Answer, directory: Path, place: Path | None = Non
     target = directory / REPORT if place is None else place
     name = shlex.quote(str(display_path(directory)))
     commands = [
-        (f"mnist-ff compare {name} --sort seconds", "the table in the terminal, in another order"),
-        (f"mnist-ff report {name}", "write this page again"),
+        (f"mnist-ff compare {name} --sort seconds", "print the table, sorted by seconds"),
+        (f"mnist-ff report {name}", "write this report again"),
     ]
     if is_sweep(directory):
-        commands.insert(0, (f"mnist-ff train -m resume={name}", "run only what failed, was interrupted or never began"))
+        commands.insert(0, (f"mnist-ff train -m resume={name}", "run only failed, interrupted and missing jobs"))
     finding = read_finding(directory)
     facts = {
         "title": directory.resolve().name,
@@ -91,7 +91,7 @@ def write_comparison(answer: Answer, paths: Sequence[Path], target: Path) -> Non
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
         "finding": [],
         "picture": None,
-        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", str(target)]), "write this page again")],
+        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", str(target)]), "write this report again")],
     }
     write_text(target, _page(answer, target, facts))
 
@@ -111,9 +111,9 @@ def _page(answer: Answer, target: Path, facts: dict[str, Any]) -> str:
         {"runs": curves, "ranked_by": answer.ranked_by},
         {
             **facts,
-            "counted": counted(answer),
+            "kicker": counted(answer),
             "legend": legend(answer),
-            "columns": made.columns[:-1],
+            "columns": (*made.columns[:-1], "run"),
             "ranked": ranked,
             "more": max(0, len(made.ranked) - MOST_ROWS),
             "bad": [(row.status, row.reason or "", _named(row, answer), _link(row, target)) for row in bad[:MOST_ROWS]],

@@ -1,4 +1,4 @@
-"""Names and formats of the files in a run directory. No torch: listing a thousand runs must be quick."""
+"""Names and formats of the files in a run directory. No torch, so that listing runs is quick."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, by_column, read
 MAX_YAML_BYTES = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
 
-KILLED_EARLY = "its run was killed before it wrote its config: nothing is lost, remove the directory and train again"
+KILLED_EARLY = "the run was killed before it wrote its config; remove the directory and train again"
 WANDBS_OWN = "wandb/*/logs/debug-core.log"
 """The one link that belongs into a run directory: wandb makes it anew for each run, and nobody writes through it."""
 AUGMENTED = "augmented.safetensors"
@@ -86,7 +86,7 @@ def _check_same(config: Config, content: bytes) -> None:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
         if key not in found or found[key] != value:
-            raise ConfigError(f"{key}={value}: config.yaml would not give it back; give another value")
+            raise ConfigError(f"{key}={value}: cannot be stored in config.yaml; give another value")
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
             run.file("config.yaml").touch(exist_ok=False)
         except FileExistsError:
-            raise ConfigError(f"{path}: there is already something here; two runs never share a directory") from None
+            raise ConfigError(f"{path}: already exists; two runs never share a directory") from None
         except NotADirectoryError as error:
-            raise ConfigError(f"{path}: {error.strerror}; choose another place with hydra.run.dir=FOLDER") from None
+            raise ConfigError(f"{path}: {error.strerror}; choose another folder with hydra.run.dir=FOLDER") from None
         except OSError as error:
-            raise RunError(f"{path}: {error.strerror}; choose another place with hydra.run.dir=FOLDER") from None
+            raise RunError(f"{path}: {error.strerror}; choose another folder with hydra.run.dir=FOLDER") from None
         return run
 
     @classmethod
@@ -141,7 +141,7 @@ class Run:
         return self.path / name
 
     def config(self) -> Config:
-        """The resolved config. Errors: BadRunError when it is not one of ours."""
+        """The resolved config. Errors: BadRunError when it is invalid."""
         path = self.file("config.yaml")
         if check_file(path) == 0:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
@@ -163,14 +163,14 @@ class Run:
         """Errors: RunError where the directory itself is a link of its sweep's, which leads elsewhere."""
         link = link_of_a_sweep(self.path)
         if link is not None:
-            raise RunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
+            raise RunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
 
     def check_no_links(self) -> None:
         """Errors: RunError for a link in the directory: nothing outside of it is written through one."""
         self.check_place()
         link = first_link(self.path, known=WANDBS_OWN)
         if link is not None:
-            raise RunError(f"{link}: is a link; a run's files are written into its own directory only")
+            raise RunError(f"{link}: is a symbolic link; a run writes only inside its own directory")
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Write a JSON file whole. Errors: RunError when it cannot be written, ValueError for NaN (JSON has none)."""
@@ -186,7 +186,7 @@ class Run:
         self.write_json("summary.json", dataclasses.asdict(summary))
 
     def summary(self) -> Summary | None:
-        """How the run ended, or None while it has not. Errors: BadRunError when the file is not one of ours."""
+        """How the run ended, or None while it has not. Errors: BadRunError when the file is invalid."""
         path = self.file("summary.json")
         try:
             values = read_json(path)
@@ -216,11 +216,11 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process. Errors: RunError when another one trains in it, or it holds a link."""
         self.check_no_links()
-        with locked(self.path, "another process is training in it"):
+        with locked(self.path, "another process is training in this directory"):
             yield
 
     def environment(self) -> dict[str, Any]:
-        """environment.json. Errors: BadRunError when it is not one of ours."""
+        """environment.json. Errors: BadRunError when it is invalid."""
         return read_object(self.file("environment.json"))
 
     def losses(self) -> list[float]:
@@ -244,7 +244,7 @@ def _summary(values: Fields) -> Summary:
     values.check_known(FIELDS)
     status = values.text("status")
     if status not in set(Status):
-        raise ValueError(f"status {status[:40]!r} is none that a run has")
+        raise ValueError(f"status {status[:40]!r} is not a known status")
     seconds = Fields(values.values.get("seconds", {}), "seconds")
     return Summary(
         status=Status(status),
@@ -269,5 +269,5 @@ def _score(values: Fields | None) -> Score | None:
     score = Score(values.number("loss"), values.share("accuracy"), values.whole("correct"), values.whole("samples"))
     within = score.correct <= score.samples and 0 < score.samples < 1 << 31
     if not within or abs(score.accuracy * score.samples - score.correct) > 0.51:
-        raise ValueError("its score is none that images can give")
+        raise ValueError("its score is impossible for its number of images")
     return score

@@ -1,4 +1,4 @@
-"""A sweep's jobs, saved before the first one starts: what resuming goes by."""
+"""jobs.json: the jobs of a sweep, saved before the first one starts; resuming uses it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mnist_ff.config.schema import Config, DataConfig, DownloadConfig
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.files import first_link, write_text
 from mnist_ff.runs.directory import WANDBS_OWN, Run
+from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.places import is_own, seal
 from mnist_ff.runs.reading import Fields, check_file, is_taken, json_values, listed, read_bytes, read_json
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.slurm import SUBMITTED
 
-JOBS = "jobs.json"
 OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"} | {
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }
@@ -156,19 +156,19 @@ def _job(values: Fields, path: Path) -> Job:
     config = config_from(with_legacy_keys(values.fields("config").values), where=str(path))
     job = Job(number, values.texts("overrides"), subdir, config)
     if job.digest != values.text("digest"):
-        raise ValueError(f"job {number}'s config is not the one that was saved")
+        raise ValueError(f"the config of job {number} differs from the saved one")
     return dataclasses.replace(job, own=is_own(job.config, values.values.get("places")))
 
 
 def check_subdir(subdir: Any) -> None:
-    """See that a job's directory lies below the sweep's, under a plain name. Errors: ValueError."""
+    """Check that a job's directory is inside the sweep's, with a plain name. Errors: ValueError."""
     if not isinstance(subdir, str) or not subdir or not subdir.isprintable() or "\\" in subdir:
-        raise ValueError(f"{subdir!r} is no name of a directory")
+        raise ValueError(f"{subdir!r} is not a directory name")
     parts = PurePosixPath(subdir).parts
     if PurePosixPath(subdir).is_absolute() or ".." in parts or not parts or parts[0].startswith("."):
-        raise ValueError(f"{subdir!r} leads out of the sweep's directory")
+        raise ValueError(f"{subdir!r} is outside the sweep's directory")
     if parts[0] in OWN:
-        raise ValueError(f"{subdir!r} is where a file of the sweep belongs")
+        raise ValueError(f"{subdir!r} is the name of one of the sweep's files")
 
 
 State = Literal["finished", "begun", "new"]
@@ -177,7 +177,7 @@ State = Literal["finished", "begun", "new"]
 def state_of(directory: Path, job: Job) -> State:
     """How far a job is, from its run directory: finished with this config, begun in some way, or nothing there.
 
-    Errors: BadRunError when another experiment lives in its directory, or a file there is not one of ours.
+    Errors: BadRunError when its directory holds a different experiment or an invalid file.
     """
     run = Run(directory / job.subdir)
     state = _state(run, job)
@@ -185,7 +185,7 @@ def state_of(directory: Path, job: Job) -> State:
         return state
     link = _link_on_the_way(directory, job.subdir) or first_link(run.path, known=WANDBS_OWN)
     if link is not None:
-        raise BadRunError(f"{link}: is a link; a sweep's runs are written into its own directory only")
+        raise BadRunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
     return state
 
 
@@ -212,7 +212,7 @@ def _state(run: Run, job: Job) -> State:
     if size == 0:  # claimed, and killed before anything else
         return "begun"
     if not same_experiment(job.config, run.config()):
-        raise BadRunError(f"{run.path}: holds another experiment than the sweep's job {job.number}")
+        raise BadRunError(f"{run.path}: holds a different experiment than job {job.number} of the sweep")
     summary = run.summary()
     return "finished" if summary is not None and summary.status in (Status.FINISHED, Status.PRUNED) else "begun"
 
@@ -244,12 +244,12 @@ def check_same_grid(saved: SweepPlan, asked: Sequence[Job]) -> None:
         if old.digest != new.digest:
             raise ConfigError(
                 f"resume=: job {new.number} would be {_named(new)}, but this sweep's is {_named(old)}; "
-                "a sweep's directory keeps its jobs: leave the keys out, or start a new sweep"
+                "the jobs of a sweep cannot be changed: leave out the keys, or start a new sweep"
             )
     if len(saved.jobs) != len(asked):
         raise ConfigError(
-            f"resume=: these are {len(asked)} jobs, and this sweep has {len(saved.jobs)}; "
-            "a sweep's directory keeps its jobs: leave the keys out, or start a new sweep"
+            f"resume=: {len(asked)} jobs requested, but this sweep has {len(saved.jobs)}; "
+            "the jobs of a sweep cannot be changed: leave out the keys, or start a new sweep"
         )
 
 

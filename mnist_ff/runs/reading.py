@@ -1,4 +1,4 @@
-"""The one gate for files that somebody else may have written: opened, measured and parsed with care.
+"""Read files that somebody else may have written: size limits, no links, strict parsing.
 
 A run directory may come from a stranger, a torn disk or another version. Whatever stands in the place of one of its
 files, a reader gets checked values or one BadRunError, in bounded time and memory. Standard library only.
@@ -46,13 +46,13 @@ def opened(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
     try:
         descriptor = os.open(path, FLAGS)
     except FileNotFoundError:
-        raise MissingFileError(f"{path}: is not there") from None
+        raise MissingFileError(f"{path}: does not exist") from None
     except OSError as error:
         raise BadRunError(f"{path}: {_why(path, error)}") from None
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or (limit is not None and found.st_size > limit):
         os.close(descriptor)
-        what = "is no file" if not stat.S_ISREG(found.st_mode) else f"is larger than {limit:,} bytes"
+        what = "is not a file" if not stat.S_ISREG(found.st_mode) else f"is larger than {limit:,} bytes"
         raise BadRunError(f"{path}: {what}")
     with os.fdopen(descriptor, "rb") as file:
         try:
@@ -64,9 +64,9 @@ def opened(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
 def _why(path: Path, error: OSError) -> str:
     """Why a file cannot be opened, in words that follow its name."""
     if error.errno in (errno.ELOOP, errno.EMLINK) and path.is_symlink():
-        return "is a link; a run's files stand in its own directory"
+        return "is a symbolic link; a run's files are in its own directory"
     if error.errno == errno.ENXIO:  # a socket
-        return "is no file"
+        return "is not a file"
     return f"cannot be read ({error.strerror})"
 
 
@@ -91,7 +91,7 @@ def read_text(path: Path, limit: int) -> str:
     try:
         return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRunError(f"{path}: is no text ({error.reason})") from None
+        raise BadRunError(f"{path}: is not text ({error.reason})") from None
 
 
 def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
@@ -127,7 +127,7 @@ def _check_values(values: Any) -> None:
             elif kind is float and not math.isfinite(value):
                 raise ValueError("a number is not finite")
             elif kind is int and not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
-                raise ValueError("a whole number has more than 64 bits")
+                raise ValueError("an integer has more than 64 bits")
         if not inner:
             return
         level = inner
@@ -171,7 +171,7 @@ class Fields:
 
     def whole(self, key: str) -> int:
         """A whole number of at least 0."""
-        value: int = self._get(key, (int,), "a whole number", False)
+        value: int = self._get(key, (int,), "an integer", False)
         if value < 0:
             raise ValueError(f"{self._prefix}{key} is below 0")
         return value
@@ -184,7 +184,7 @@ class Fields:
         """A finite number of a size that can be reckoned with."""
         value = float(self._get(key, (int, float), "a number", False))
         if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:  # nor NaN
-            raise ValueError(f"{self._prefix}{key} is no number that can be")
+            raise ValueError(f"{self._prefix}{key} is not a possible number")
         return value
 
     def share(self, key: str) -> float:
@@ -218,7 +218,7 @@ class Fields:
         """See that there are no other fields than these."""
         for key in self.values:
             if key not in keys:
-                raise ValueError(f"{self._prefix}{key} is no field of it")
+                raise ValueError(f"{self._prefix}{key} is not a known field")
 
 
 def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[list[float | None]]:
@@ -237,7 +237,7 @@ def parse_row(path: Path, line: bytes, columns: tuple[str, ...]) -> list[float |
     try:
         row = [float(cell) if cell else None for cell in line.rstrip(b"\r\n").split(b",")]
     except ValueError:
-        raise BadRunError(f"{path}: a cell is no number") from None
+        raise BadRunError(f"{path}: a cell is not a number") from None
     if len(row) != len(columns):
         raise BadRunError(f"{path}: a row has {len(row)} cells, not {len(columns)}")
     for column, cell in zip(columns, row, strict=True):
@@ -294,7 +294,7 @@ def why_no_folder(path: Path) -> str:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return "is a link that leads nowhere" if os.path.islink(path) else "does not exist"
+        return "is a broken symbolic link" if os.path.islink(path) else "does not exist"
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise

@@ -1,4 +1,4 @@
-"""The git state of a folder: the commit, and what was changed since. Nothing that a repository names is run."""
+"""The git state of a folder: commit and changes. No program that the repository names is run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def changes_in(folder: Path, own: Path | None = None) -> Changes | None:
             return None
         raise
     if not os.path.lexists(top / ".git"):  # core.worktree may name any folder of the machine
-        raise GitError(f"{top}: is not the working tree of a repository that lies in it")
+        raise GitError(f"{top}: is not the working tree of its own repository")
     git = _Git(top, git.until)
     sha = _commit(git)
     compared = sha or git("hash-object", "-t", "tree", "--stdin").decode().strip()  # the empty tree
@@ -130,7 +130,7 @@ class _Git:
         for scope, name in zip(words[::2], words[1::2], strict=False):
             if scope not in ("system", "global", "command"):
                 if "=" in name:  # -c would take it for another name
-                    raise GitError(f"{name}: a filter that cannot be switched off")
+                    raise GitError(f"{name}: a filter that cannot be disabled")
                 yield name
 
     def _run(self, words: Sequence[str], limit: int) -> bytes:

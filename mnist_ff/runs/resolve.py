@@ -1,4 +1,4 @@
-"""`last` and `best` to the run directory that they stand for."""
+"""Resolve `last` and `best` to a run directory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def resolve_run(word: str, say: Callable[[str], None], root: Path = OUTPUTS) -> 
     Errors: BadRunError where `root` has no such run.
     """
     if not word:
-        raise BadRunError(f"an empty word names no run; give a run directory, {LAST} or {BEST}")
+        raise BadRunError(f"empty run name; give a run directory, {LAST} or {BEST}")
     if word not in (LAST, BEST) or is_folder(Path(word)):
         return Path(word)
     runs = sorted(runs_below(root), key=run_start, reverse=True)
     if not runs:
-        raise BadRunError(f"{word}: there is no run in {root}/; mnist-ff train makes one, or give a run directory")
+        raise BadRunError(f"{word}: no runs in {root}/; start one with mnist-ff train, or give a run directory")
     path, why = _last(runs, root) if word == LAST else _best(runs, root)
     say(f"{word} is {path}: {why}")
     return path
@@ -40,7 +40,7 @@ def _last(runs: list[Path], root: Path) -> tuple[Path, str]:
         if _is_readable(Run(path)):
             skipped = f" ({place} newer broken)" if place else ""
             return path, f"the newest of {len(runs)}{skipped}"
-    raise BadRunError(f"{LAST}: every run in {root}/ is broken; mnist-ff runs says why")
+    raise BadRunError(f"{LAST}: every run in {root}/ is broken; see mnist-ff runs")
 
 
 def _is_readable(run: Run) -> bool:
@@ -64,7 +64,7 @@ def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
     """
     scored = [entry for entry in map(_final, runs) if entry is not None]
     if not scored:
-        raise BadRunError(f"{BEST}: no run in {root}/ has finished; mnist-ff runs shows what there is")
+        raise BadRunError(f"{BEST}: no run in {root}/ has finished; see mnist-ff runs")
     newest = scored[0]
     same = [entry for entry in scored if (entry.data, entry.images) == (newest.data, newest.images)]
     split = all(entry.validation is not None for entry in same)

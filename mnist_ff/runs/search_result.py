@@ -1,4 +1,4 @@
-"""What a search has found so far: a file of its sweep directory, to be shown without Optuna."""
+"""search.json: the result of a search so far, readable without Optuna."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_finding(directory: Path, finding: Finding) -> None:
 
 
 def read_finding(directory: Path) -> Finding | None:
-    """What the search in this sweep directory found; None where there is none, or none of ours."""
+    """The result of the search in this sweep directory; None if there is none, or an invalid one."""
     try:
         return load_finding(directory)
     except BadRunError:
@@ -87,7 +87,7 @@ def load_finding(directory: Path) -> Finding | None:
     except MissingFileError:
         return None
     except ValueError as error:
-        raise BadRunError(f"{path}: not what a search found ({error})") from None
+        raise BadRunError(f"{path}: not a search result ({error})") from None
 
 
 def _finding(values: Fields) -> Finding:
@@ -123,7 +123,7 @@ def further(finding: Finding) -> tuple[str, int | None] | None:
     """What a next call would do, and the n_trials to give it, None for the search's own; None: nothing is left."""
     counts = finding.counts
     if counts.get("waiting", 0):
-        return "go on with the search", None
+        return "continue the search", None
     if counts.get("running", 0):
         return None
     most = 2 * finding.n_trials if finding.grid is None else min(2 * finding.n_trials, finding.grid)
@@ -133,7 +133,7 @@ def further(finding: Finding) -> tuple[str, int | None] | None:
 def lines(finding: Finding) -> list[str]:
     """The finding for people, a fact a line."""
     counted = ", ".join(f"{count} {name}" for name, count in finding.counts.items() if count)
-    said = [f"study {finding.study} in {finding.storage}: {finding.n_trials} trials in all, {counted}"]
+    said = [f"study {finding.study} in {finding.storage}: {finding.n_trials} trials in total, {counted}"]
     if finding.best_trial is not None and finding.best_value is not None:
         words = " ".join(f"{key}={word}" for key, word in finding.best_words.items())
         what = finding.objective.replace("_", " ")
@@ -141,7 +141,7 @@ def lines(finding: Finding) -> list[str]:
     if finding.repeated:
         pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in finding.repeated[:SHOWN])
         more = f" and {len(finding.repeated) - SHOWN} more" if len(finding.repeated) > SHOWN else ""
-        said.append(f"trials that were not trained again, and the ones with their configuration: {pairs}{more}")
+        said.append(f"repeated trials, with the trial that has the result: {pairs}{more}")
     if finding.importance:
         shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in finding.importance.items())
         said.append(f"importance (PED-ANOVA): {shares}")

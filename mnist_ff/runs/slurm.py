@@ -1,4 +1,4 @@
-"""Which jobs of a sweep a Slurm cluster still has: noted when they are submitted, asked of squeue. Standard library
+"""slurm.json: jobs of a sweep that a Slurm cluster still has, checked with squeue. Standard library
 only."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SUBMITTED = "slurm.json"
 ANSWER = 60
 """Seconds that the controller may take."""
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
-"""States that a Slurm job does not leave any more; every other one goes on, or will again."""
+"""Final states of a Slurm job."""
 
 
 def note_submitted(sweep: Path, numbers: Mapping[str, str]) -> None:
@@ -34,7 +34,7 @@ def submitted(sweep: Path) -> dict[str, str]:
     except MissingFileError:
         return {}
     if not isinstance(values, dict) or not all(map(_is_number, values.values())):
-        raise BadRunError(f"{path}: does not hold the numbers of Slurm's jobs")
+        raise BadRunError(f"{path}: does not contain Slurm job ids")
     return values
 
 
@@ -53,8 +53,8 @@ def still_there(sweep: Path, subdirs: Collection[str]) -> dict[str, str]:
     states = states_of(asked.values())
     if states is None:
         raise RunError(
-            f"{sweep}: {len(asked)} of its jobs were left in Slurm, which does not say now whether they go on\n"
-            f"try again from a machine where squeue answers, or remove {sweep / SUBMITTED} if none of them does"
+            f"{sweep}: {len(asked)} of its jobs were left in Slurm, which does not report their state\n"
+            f"try again from a machine where squeue works, or remove {sweep / SUBMITTED} if none of them is running"
         )
     return {subdir: number for subdir, number in asked.items() if goes_on(states.get(number))}
 

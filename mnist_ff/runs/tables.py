@@ -83,7 +83,7 @@ def truncate(folder: Path, steps: int, epochs: int) -> None:
             while size:
                 piece = file.read(min(size, COPY_BYTES))
                 if not piece:
-                    raise BadRunError(f"{path}: became shorter while it was read")
+                    raise BadRunError(f"{path}: was truncated while it was being read")
                 size -= kept.write(piece)
 
 
@@ -94,6 +94,6 @@ def _size_of(path: Path, columns: tuple[str, ...], count: int) -> int:
     for number in range(count):
         line = next(lines, b"")
         if line.partition(b",")[0] != b"%d" % number or not line.endswith(b"\n"):
-            raise BadRunError(f"{path}: its rows are not those of a run's first {count} {path.stem}")
+            raise BadRunError(f"{path}: its rows are not the first {count} {path.stem} of a run")
         size += len(line)
     return size

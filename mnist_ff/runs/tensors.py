@@ -1,4 +1,4 @@
-"""Safetensors files of a run: types, shapes and sizes are looked at before a number is read. No torch."""
+"""Read safetensors files of a run; types, shapes and sizes are checked first. No torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def opened_tensors(path: Path, limit: int | None = None) -> Iterator[Any]:
     with opened(path, limit) as file:
         head = file.read(8)
     if len(head) < 8 or struct.unpack("<Q", head)[0] > LARGEST_HEADER:
-        raise BadRunError(f"{path}: not readable (it has no header of safetensors)")
+        raise BadRunError(f"{path}: not readable (no safetensors header)")
     try:
         with safe_open(path, framework="numpy") as saved:
             yield saved
@@ -65,7 +65,7 @@ def check_tensors(saved: Any, wanted: Mapping[str, Wanted]) -> None:
         part = saved.get_slice(name)
         kind, shape = part.get_dtype(), part.get_shape()
         if not asked.fits(kind, shape):
-            raise ValueError(f"{name} is {kind} of {' x '.join(map(str, shape))}, not the {asked} that belong there")
+            raise ValueError(f"{name} is {kind} of shape {' x '.join(map(str, shape))}, expected {asked}")
 
 
 def read_tensors(path: Path, limit: int, wanted: Mapping[str, Wanted]) -> dict[str, NDArray[Any]]:

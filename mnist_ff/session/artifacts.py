@@ -1,4 +1,4 @@
-"""What a run keeps beside its numbers, so that pictures and pages need neither data set nor network."""
+"""Predictions and images that a run saves, so that plots and reports need neither data set nor network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import torch
 from safetensors.torch import save
 
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.files import write_bytes
-from mnist_ff.runs.records import CLASSES, SIDE
-from mnist_ff.training.evaluation import Evaluation
+from mnist_ff.runs.directory import AUGMENTED, Run
+from mnist_ff.runs.records import CLASSES, SIDE, Score
+from mnist_ff.training.checkpoint import save_weights
+from mnist_ff.training.evaluation import Evaluation, evaluate
+from mnist_ff.training.learner import Learner
 
 WORST = 25
 """Mistakes that are drawn as a picture."""
@@ -23,6 +26,17 @@ DOUBTFUL = 6
 """Right answers of each class whose images a run keeps: those it was least sure of."""
 CHANGED = 9
 """Augmented images that a run keeps of each class."""
+
+
+def keep(run: Run, learner: Learner) -> Score:
+    """Save the weights, the predictions for the test images, and augmented images; return the score on the former."""
+    data = learner.data
+    final = evaluate(learner.model, data.test)
+    save_weights(run.file("model.safetensors"), learner.model)
+    save_predictions(run.file("predictions.safetensors"), final, data.test)
+    if learner.augment is not None:
+        save_augmented(run.file(AUGMENTED), learner.config, data.train)
+    return final.score
 
 
 def save_predictions(path: Path, final: Evaluation, split: Split) -> None:

@@ -1,4 +1,4 @@
-"""The pictures and the page of a run, from its directory alone. One that fails is a warning, never a lost run."""
+"""Plots and report of a run, from its directory. A failure is a warning."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def draw(
     except Exception as error:
         failures = {"all": error}
     for picture, failure in failures.items():
-        log.warning("no picture %s:\n%s", picture, "".join(traceback.format_exception(failure)))
-        warn(f"no picture {picture} ({failure})")
+        log.warning("no plot %s:\n%s", picture, "".join(traceback.format_exception(failure)))
+        warn(f"could not draw {picture} ({failure})")
 
 
 def write_page(run: Run, warn: Callable[[str], None]) -> None:
@@ -47,7 +47,7 @@ def write_page(run: Run, warn: Callable[[str], None]) -> None:
         write_report(run)
     except Exception as error:
         log.warning("no report:\n%s", "".join(traceback.format_exception(error)))
-        warn(f"no {REPORT} ({error})")
+        warn(f"could not write {REPORT} ({error})")
 
 
 def complete(run: Run, config: Config, warn: Callable[[str], None], page: bool = True) -> list[str]:
@@ -60,7 +60,7 @@ def complete(run: Run, config: Config, warn: Callable[[str], None], page: bool =
         return []
     for folder in (run.path, run.file(PLOTS)):
         if folder.is_symlink() and folder != run.path:
-            raise RunError(f"{folder}: is a link; a run's files are written into its own directory only")
+            raise RunError(f"{folder}: is a symbolic link; a run writes only inside its own directory")
         remove_leftovers(folder)
     summary = run.summary()
     if summary is None or not config.trainer.plots:

@@ -1,4 +1,4 @@
-"""What is left of a run that failed: one line that says why, and a summary."""
+"""A failed run: a one-line error and a summary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or run.path
-        raise RunError(f"{where}: {error.strerror or error}; what was written before is kept") from error
+        raise RunError(f"{where}: {error.strerror or error}; files written before are intact") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise RunError(_no_memory(error)) from error
     except RuntimeError as error:  # as the CPU's allocators report it
@@ -38,7 +38,7 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
 
 def _no_memory(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
-    return f"not enough memory ({first}); make model.hidden or trainer.batch_size smaller"
+    return f"not enough memory ({first}); reduce model.hidden or trainer.batch_size"
 
 
 def write_failure(run: Run, config: Config, error: BaseException, timing: Timing) -> None:
@@ -74,7 +74,7 @@ def status_of(error: BaseException) -> Status:
 
 
 def _rows_written(run: Run, name: str, columns: tuple[str, ...]) -> int:
-    """How many rows a file has; 0 for one that is not there or none of ours."""
+    """Number of rows of a file; 0 if it is missing or invalid."""
     try:
         return sum(1 for _ in read_lines(run.file(name), columns))
     except BadRunError:

@@ -1,4 +1,4 @@
-"""Go on with a run, or repeat one: which run, which config, and what may change."""
+"""Resume or repeat a run: which run, which config, and what may change."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def find_run(word: str, root: Path) -> Run:
             run.config()
             summary = run.summary()
             if summary is None or summary.status is Status.INTERRUPTED:
-                note(f"last is {run.path}: the newest that did not finish")
+                note(f"last is {run.path}: the newest unfinished run")
                 return run
     raise BadRunError(f"resume=last: no run in {root}/ is unfinished")
 
@@ -72,17 +72,17 @@ def find_sweep(word: str, root: Path) -> Path:
     """
     if word == BEST:
         raise BadRunError(
-            "resume=best: is a run: mnist-ff train resume=best trainer.epochs=N gives it more epochs; with -m there is "
-            "last, the newest sweep with something left, or a sweep directory"
+            "resume=best: is a run: mnist-ff train resume=best trainer.epochs=N trains it further; with -m give "
+            "a sweep directory, or last, the newest sweep with unfinished jobs"
         )
     if word != LAST or is_folder(Path(word)):
         return Path(word)
     for sweep in sorted(sweeps_below(root), key=sweep_start, reverse=True):
         with suppress(BadRunError, OSError):
             if _has_something_left(sweep):
-                note(f"last is {sweep}: the newest sweep with something left")
+                note(f"last is {sweep}: the newest sweep with unfinished jobs")
                 return sweep
-    raise BadRunError(f"resume=last: no sweep in {root}/ has something left to do")
+    raise BadRunError(f"resume=last: no sweep in {root}/ has unfinished jobs")
 
 
 def _has_something_left(sweep: Path) -> bool:
@@ -105,7 +105,7 @@ def changed(base: Config, values: Mapping[str, Any]) -> Config:
     plain = config_to_dict(base)
     for key, value in values.items():
         if key not in known_keys() and key != LOGGER:
-            raise ConfigError(f"{key}: there is no such key{nearest(key, known_keys())}")
+            raise ConfigError(f"{key}: no such key{nearest(key, known_keys())}")
         *sections, name = key.split(".")
         place = plain
         for section in sections:
@@ -122,7 +122,7 @@ def earlier_changes(run: Run) -> dict[str, Any]:
         raise BadRunError(f"{run.file('environment.json')}: has no history of resumes")
     for entry in history:
         if not isinstance(entry, dict) or not isinstance(entry.get("changes"), dict):
-            raise BadRunError(f"{run.file('environment.json')}: its history is not one of ours")
+            raise BadRunError(f"{run.file('environment.json')}: its history is not valid")
         merged |= entry["changes"]
     return merged
 
@@ -161,10 +161,10 @@ def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple
     now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
     keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
     values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
-    said = [f"{where}: its data.{key} is not used; data.{key}=... on the command line names one" for key in keys]
+    said = [f"{where}: its data.{key} is ignored; set data.{key}=... on the command line to use one" for key in keys]
     left = {} if LOGGER in given else elsewhere(saved.logger)
     for name, place in left.items():
-        said.append(f"{where}: its {name} ({place}) hears nothing; logger={name} on the command line names a place")
+        said.append(f"{where}: its {name} ({place}) is not contacted; set logger={name} on the command line to use it")
     if left:
         values[LOGGER] = {name: keys for name, keys in before[LOGGER].items() if name not in left}
     return values, said
@@ -186,7 +186,7 @@ def _sealed(run: Run) -> Any:
 
 
 def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:
-    """The config to go on with, the changes to record, and what to warn of.
+    """The config to resume with, the changes to record, and the warnings.
 
     Errors: ConfigError for a change that would make it another experiment.
     """
@@ -197,22 +197,22 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     for key in changes:
         if key not in FREE | WARNED:
             raise ConfigError(
-                f"{key}={new[key]}: the run was trained with {old[key]}; a resume goes on, it does not begin anew\n"
-                f"mnist-ff train --config-of {run.path} {key}=... makes a new run of it"
+                f"{key}={new[key]}: the run was trained with {old[key]}, which a resume cannot change\n"
+                f"mnist-ff train --config-of {run.path} {key}=... starts a new run"
             )
     if config.logger != saved.logger:
         changes[LOGGER] = config_to_dict(config).get(LOGGER, {})
     epochs = config.trainer.epochs
-    warnings = [f"{key} goes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
+    warnings = [f"{key} changes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
     if "trainer.epochs" in changes and depends_on_length(config.schedule):
         warnings.append(
-            f"trainer.epochs goes from {old['trainer.epochs']} to {epochs}: the batches to come have the rates of "
-            f"schedule={config.schedule.name} over {epochs} epochs, and those done had others"
+            f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "
+            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed another schedule"
         )
     summary = run.summary()
     begun = 0 if summary is None else summary.epochs + (summary.status is not Status.FINISHED)
     if "trainer.epochs" in changes and epochs < begun:
-        raise ConfigError(f"trainer.epochs={epochs}: the run is in epoch {begun} already")
+        raise ConfigError(f"trainer.epochs={epochs}: the run is already in epoch {begun}")
     return config, changes, warnings
 
 

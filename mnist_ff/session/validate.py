@@ -1,14 +1,15 @@
-"""What can be said of a config without loading data or importing torch. A sweep asks it of every job first."""
+"""Checks of a config without loading data or importing torch. A sweep checks every job first."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.schema import Config, LoggerConfig, OneCycleConfig, TrainerConfig
+from mnist_ff.config.registry import part
+from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
@@ -23,13 +24,10 @@ def check_new(config: Config) -> None:
     Errors: ConfigError naming the key.
     """
     check_float32(flat(config_to_dict(config)))
-    trainer, schedule = config.trainer, config.schedule
+    trainer = config.trainer
     if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
-        raise ConfigError(
-            f"trainer.monitor={trainer.monitor}: belongs to trainer.patience=EPOCHS or trainer.keep_best=true"
-        )
-    if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
-        raise ConfigError("schedule.initial=0: the warm-up would rise to a rate of 0; set it above 0, or warmup=0")
+        raise ConfigError(f"trainer.monitor={trainer.monitor}: needs trainer.patience=EPOCHS or trainer.keep_best=true")
+    config.schedule.check_new("schedule")
     _check_keys(config)
 
 
@@ -54,7 +52,7 @@ def _check_keys(config: Config) -> None:
     if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
         raise ConfigError(
             f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
-            f"{held_out} to validate; both need at least one a class"
+            f"{held_out} to validate; both need at least one per class"
         )
     if config.trainer.batch_size > images:
         raise ConfigError(
@@ -73,25 +71,19 @@ def check_warmup(config: Config, images: int) -> None:
     """Errors: ConfigError when a run over so many training images would end before its rate has risen."""
     steps = config.trainer.epochs * math.ceil(images / config.trainer.batch_size)
     if config.schedule.warmup >= steps:
-        raise ConfigError(f"schedule.warmup={config.schedule.warmup}: must be below {steps}, the run's batches")
-
-
-TRACKER_MODULES = {
-    "tensorboard": ("tensorboard",),
-    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
-    "wandb": ("wandb",),
-}
-"""What each tracker's extra, which has its name, brings."""
+        raise ConfigError(
+            f"schedule.warmup={config.schedule.warmup}: must be below {steps}, the number of batches of the run"
+        )
 
 
 def check_trackers(logger: LoggerConfig) -> None:
     """See that what the chosen trackers need is here. Errors: ConfigError naming the extra."""
-    for name in logger.chosen:
-        for module in TRACKER_MODULES[name]:
+    for name, tracker in logger:
+        for module in part("tracker", name).needs if tracker.off is None else ():
             if importlib.util.find_spec(module) is None:
                 raise ConfigError(
                     f"logger={name}: needs {module}, which is not installed: pip install 'mnist-ff[{name}]'; "
-                    "logger=[] tracks nothing"
+                    "or use logger=[] for no trackers"
                 )
 
 
@@ -101,7 +93,7 @@ def check_no_validation(trainer: TrainerConfig) -> None:
         value = getattr(trainer, key)
         if value is not None and value is not False:
             raise ConfigError(
-                f"trainer.{key}={value}: goes by held-out training images; set data.validation_split, such as 0.1666"
+                f"trainer.{key}={value}: needs held-out training images; set data.validation_split, such as 0.1666"
             )
 
 
@@ -115,9 +107,9 @@ def check_teacher(path: str) -> None:
         raise BadRunError(f"trainer.teacher={error}") from None
     if summary is None or summary.status is not Status.FINISHED:
         state = "did not end" if summary is None else f"is {summary.status}"
-        raise BadRunError(f"trainer.teacher={path}: {state}; only a finished run teaches")
+        raise BadRunError(f"trainer.teacher={path}: {state}; a teacher must be a finished run")
     if not is_file(run.file("model.safetensors")):
-        raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end well")
+        raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end normally")
 
 
 def check_trainer(trainer: TrainerConfig) -> None:
@@ -129,7 +121,7 @@ def check_trainer(trainer: TrainerConfig) -> None:
 def check_engine(trainer: TrainerConfig) -> None:
     """Compare the keys that say how a step is run. Errors: ConfigError."""
     if trainer.compile and trainer.engine in ("fused", "graph"):
-        raise ConfigError(f"trainer.compile=True: compiles the eager step, not trainer.engine={trainer.engine}")
+        raise ConfigError(f"trainer.compile=True: needs trainer.engine=eager, not {trainer.engine}")
 
 
 def check_device(trainer: TrainerConfig) -> None:
@@ -140,4 +132,4 @@ def check_device(trainer: TrainerConfig) -> None:
         device = resolve_device(trainer.device)
         check_precision(trainer.precision, device)
         if trainer.engine == "graph" and device.type != "cuda":
-            raise ConfigError(f"trainer.engine=graph: needs a CUDA device, and this is {device.type}; use auto")
+            raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")

@@ -1,4 +1,4 @@
-"""What a sweep would run, and how long that might take by runs that were made here before. Writes nothing."""
+"""List the jobs of a sweep, and estimate their time from earlier runs. Writes nothing."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
 
 def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
     if not known:
-        return f"{jobs} jobs; no run in {root}/ had this device, data, model and trainer: how long is not known"
+        return f"{jobs} jobs; no comparable run in {root}/, so the duration is unknown"
     total = duration(sum(known) / len(known) * jobs)
-    guess = "" if len(known) == jobs else f" (a guess: {jobs - len(known)} of them have no comparable run)"
-    return f"{jobs} jobs, about {total} one after another{guess}; nothing was written"
+    guess = "" if len(known) == jobs else f" (an estimate: {jobs - len(known)} of them have no comparable run)"
+    return f"{jobs} jobs, about {total} in sequence{guess}; nothing was written"
 
 
 def by_load(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:

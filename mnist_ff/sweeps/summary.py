@@ -1,4 +1,4 @@
-"""The end of a sweep: its files, the ranked table, what failed and how to run that again."""
+"""The end of a sweep: files, ranked table, failures, and the command to run them again."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     if not hurried:
         save_report(answer, directory, console)
     show(answer, console, finding)
-    tell(console, f"paths are below  {display_path(directory)}")
+    tell(console, f"paths are relative to  {display_path(directory)}")
     if hurried:
-        tell(console, f"picture and page  mnist-ff report {shlex.quote(str(display_path(directory)))}")
+        tell(console, f"plot and report  mnist-ff report {shlex.quote(str(display_path(directory)))}")
     again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}"
     if finding is not None:
         more = further(finding)
@@ -49,8 +49,8 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     elif answer.bad:
         broken = [str(display_path(row.path)) for row in answer.bad if row.status == "broken"]
         if broken:
-            tell(console, f"a resume leaves what is broken alone; remove it first  rm -r {shlex.join(broken)}")
-        tell(console, f"run only those again  {again}")
+            tell(console, f"resume skips broken jobs; remove them first  rm -r {shlex.join(broken)}")
+        tell(console, f"run only those jobs  {again}")
     return 1 if answer.bad else 0
 
 
@@ -79,7 +79,7 @@ def save(
     except OSError as error:
         tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
-        tell(console, f"warning: no files of the sweep ({error})", style="yellow")
+        tell(console, f"warning: could not write the sweep's tables ({error})", style="yellow")
 
 
 def _draw(answer: Answer, directory: Path, console: Console) -> bool:
@@ -88,7 +88,7 @@ def _draw(answer: Answer, directory: Path, console: Console) -> bool:
 
         draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
     except Exception as error:
-        tell(console, f"warning: no picture of the sweep ({error})", style="yellow")
+        tell(console, f"warning: could not draw the sweep's plot ({error})", style="yellow")
         return False
     return True
 
@@ -100,7 +100,7 @@ def save_report(answer: Answer, directory: Path, console: Console) -> None:
 
         write_sweep_report(answer, directory)
     except Exception as error:
-        tell(console, f"warning: no report.html of the sweep ({error})", style="yellow")
+        tell(console, f"warning: could not write the sweep's report.html ({error})", style="yellow")
 
 
 def show(answer: Answer, console: Console, finding: Finding | None = None) -> None:
@@ -111,10 +111,12 @@ def show(answer: Answer, console: Console, finding: Finding | None = None) -> No
         left_out = _print_table(console, made.columns, made.ranked[:SHOWN], spare)
         if left_out:
             tell(
-                console, f"No room here for {', '.join(left_out)}: --csv and the sweep's files have them.", style="dim"
+                console,
+                f"Columns left out for lack of space: {', '.join(left_out)}. --csv and the sweep's files have them.",
+                style="dim",
             )
         if len(made.ranked) > SHOWN:
-            tell(console, f"and {len(made.ranked) - SHOWN} more: sweep.csv, or --csv")
+            tell(console, f"and {len(made.ranked) - SHOWN} more; see sweep.csv, or use --csv")
         for line in legend(answer):
             tell(console, line, style="dim")
     for status, reason, keys, path in made.bad[:SHOWN]:

@@ -1,4 +1,4 @@
-"""Observers of training: floats in, nothing out. They never touch the model or the loop."""
+"""Callbacks: observers of training that receive numbers and return nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mnist_ff.config.schema import TrainerConfig
 from mnist_ff.files import GrowingFile
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import (
@@ -249,6 +250,13 @@ class EarlyStopping(Callback):
         """The epoch, from 0, of the best score so far; None before there is one."""
         self._seen = 0
         self._planned = 0
+
+    @classmethod
+    def from_config(cls, config: TrainerConfig) -> EarlyStopping | None:
+        """What trainer.patience and trainer.keep_best ask for; None where neither does."""
+        if config.patience is None and not config.keep_best:
+            return None
+        return cls(config.monitor, config.patience, config.min_delta)
 
     def __call__(self) -> StopReason | None:
         """The reason to stop, or None. After the last epoch there is none: it was not early."""

@@ -1,4 +1,4 @@
-"""Weights and training state to files and back. Nothing is ever unpickled beyond tensors and plain containers."""
+"""Weights and training state to files and back. Only tensors and plain containers are unpickled."""
 
 from __future__ import annotations
 
@@ -51,21 +51,13 @@ LATER = ("augment", "average", "best")
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that decides how a run goes on."""
+    """What a run is resumed from."""
 
     position: Position
-    model: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    dropout: torch.Tensor | None
-    """The state of the generator that draws the masks."""
-    device: str
-    """The kind of device that the generator belongs to."""
     recipe: str
-    """The digest of the config's keys that make it this experiment."""
-    augment: torch.Tensor | None = None
-    """The state of the generator that draws the augmentation."""
-    average: dict[str, torch.Tensor] | None = None
-    """Of the averaged weights."""
+    """The digest of the config's keys that define the experiment."""
+    learner: Mapping[str, Any]
+    """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
     """The weights of the best epoch so far, where they are kept."""
 
@@ -76,12 +68,10 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
     values = {
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
-        "model": state.model,
-        "optimizer": state.optimizer,
-        "dropout": state.dropout,
-        "device": state.device,
+        **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
         "recipe": state.recipe,
-        **{key: getattr(state, key) for key in LATER},
+        **{key: state.learner[key] for key in ("augment", "average")},
+        "best": state.best,
     }
     torch.save(values, buffer)
     content = buffer.getvalue()
@@ -101,10 +91,10 @@ def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]
         try:
             return _read(path, limit)
         except _DamagedError as error:
-            complain(f"{path}: {error}" + ("; the one before it is used" if path != found[-1] else ""))
+            complain(f"{path}: {error}" + ("; using the previous one" if path != found[-1] else ""))
             path.replace(run.file(DAMAGED))  # or the next save would keep it in the good one's place
-    what = "no checkpoint is whole" if found else "has no checkpoint"
-    raise RunError(f"{run.path}: {what}; the run cannot go on, but mnist-ff train --config-of repeats it")
+    what = "no checkpoint is intact" if found else "has no checkpoint"
+    raise RunError(f"{run.path}: {what}; the run cannot be resumed, but mnist-ff train --config-of repeats it")
 
 
 class _DamagedError(Exception):
@@ -134,16 +124,16 @@ def _read(path: Path, limit: int) -> dict[str, Any]:
     except Exception:  # what is no checkpoint fails in many ways
         if seal and not sealed:
             raise _DamagedError("is damaged") from None
-        raise BadRunError(f"{path}: holds more than tensors and plain values; it was not loaded") from None
+        raise BadRunError(f"{path}: contains more than tensors and plain values; it was not loaded") from None
     if not isinstance(values, dict) or not values.keys() >= KEYS:
-        raise BadRunError(f"{path}: is not a checkpoint of ours; it was not used")
+        raise BadRunError(f"{path}: is not a valid checkpoint; it was not used")
     if not sealed:
         raise _DamagedError("is damaged")
     values = {**dict.fromkeys(LATER), **values}
     try:
         _check_types(values)
     except ValueError as error:
-        raise BadRunError(f"{path}: is not a checkpoint of ours ({error}); it was not used") from None
+        raise BadRunError(f"{path}: is not a valid checkpoint ({error}); it was not used") from None
     return values
 
 
@@ -160,7 +150,7 @@ def _check_archive(file: io.BytesIO) -> None:
         entries = archive.infolist()
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
         if packed or len(entries) > MOST_ENTRIES or sum(entry.file_size for entry in entries) > len(file.getbuffer()):
-            raise ValueError("it is not packed as torch.save() does")
+            raise ValueError("it is not in the format of torch.save()")
         (pickled,) = (entry for entry in entries if entry.filename.endswith("/data.pkl"))
         if pickled.file_size > LARGEST_PICKLE:
             raise ValueError("its pickle is too large")
@@ -189,7 +179,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
     }
     for key, fits in good.items():
         if not fits:
-            raise ValueError(f"its {key} is of another kind")
+            raise ValueError(f"its {key} has the wrong type")
 
 
 def _is_batch(figures: Any) -> bool:
@@ -233,16 +223,16 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
     complete_state(optimizer, config.name)  # an older checkpoint of the start may have none
     for group, own in zip(optimizer.param_groups, options, strict=True):
         if group.keys() != {"params", *own}:
-            raise ValueError("the optimizer's options are others")
+            raise ValueError("the optimizer's options differ")
         group.update(own)  # the config decides them; a rate on a graph is the very tensor that it reads
     for parameter, state in optimizer.state.items():
         found = {name: value.dtype for name, value in state.items() if value is not None}
         if found and found != kinds:
-            raise ValueError("the optimizer's state is another one's")
+            raise ValueError("the optimizer's state is of another optimizer")
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape not in ((), (1,), parameter.shape):
                 shape = "x".join(map(str, value.shape))
-                raise ValueError(f"the optimizer's {name} is {shape} for {parameter.numel()} numbers")
+                raise ValueError(f"the optimizer's {name} has shape {shape} for {parameter.numel()} numbers")
 
 
 def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype]:
@@ -279,7 +269,7 @@ def check_weights(path: Path, config: ModelConfig) -> None:
             if len(saved.keys()) > len(shapes):
                 raise ValueError("it has more tensors than the run's network")
     except MissingFileError:
-        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end well") from None
+        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end normally") from None
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -288,11 +278,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
         check_file(path)
         model.load_state_dict(load_file(path))
     except MissingFileError:
-        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end well") from None
+        raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end normally") from None
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
         raise BadRunError(f"{path}: {str(error).splitlines()[0]}") from None
     if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
-        raise BadRunError(f"{path}: gives no number for some images; train the run again")
+        raise BadRunError(f"{path}: gives NaN or infinity for some images; train the run again")
 
 
 def load_model(run: Run, config: Config, device: torch.device) -> MLP:

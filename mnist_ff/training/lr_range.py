@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2015): a rate that grows at every batch, and the losses it gives."""
+"""The learning-rate range test (Smith 2015): the learning rate grows with every batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mnist_ff.engine.step import Step
+from mnist_ff.engine.step import Step, never
 from mnist_ff.runs.records import StopReason
 
 SMOOTHING = 0.98
@@ -28,7 +28,7 @@ def try_rates(
     order: Callable[[int], torch.Tensor],
     batch_size: int,
     tried: Sequence[float],
-    stopped: Callable[[], StopReason | None],
+    stopped: Callable[[], StopReason | None] = never,
 ) -> list[float]:
     """Train a batch at each of the rates; return the batches' own losses, fewer where the loss exploded.
 
@@ -39,7 +39,7 @@ def try_rates(
     smoothed = Smoothed()
     batches = (rows for epoch in range(len(tried)) for rows in torch.split(order(epoch), batch_size))
     for rate, rows in zip(tried, batches, strict=False):
-        loss = float(step(rows, rates=[rate])[0, 0])
+        loss = float(step(rows, rates=(rate,))[0, 0])
         if not math.isfinite(loss):
             break
         losses.append(loss)

@@ -68,14 +68,14 @@ def test_two_runs_that_differ_and_two_that_do_not(mnist_ff: Command) -> None:
     p = math.erfc(math.sqrt(69**2 / 110 / 2))
     figures, verdict = out.splitlines()[-2:]
     assert figures == (
-        f"McNemar's test on 1,000 images: b = 90 right by a only, c = 20 by b only, p = {p:.2g} "
+        f"McNemar's test on 1,000 images: b = 90 correct for a only, c = 20 for b only, p = {p:.2g} "
         "(chi-squared, continuity-corrected)."
     )
-    assert verdict.startswith("The difference is more than chance: a answers better")
-    assert mnist_ff("compare", b, a)[1].splitlines()[-1].startswith("The difference is more than chance: a answers")
+    assert verdict.startswith("The difference is significant: a is better")
+    assert mnist_ff("compare", b, a)[1].splitlines()[-1].startswith("The difference is significant: a is")
     out = mnist_ff("compare", a, c)[1]
-    assert "b = 12 right by a only, c = 20 by c only" in out
-    assert out.splitlines()[-1] == "The difference is not more than chance."
+    assert "b = 12 correct for a only, c = 20 for c only" in out
+    assert out.splitlines()[-1] == "The difference is not significant."
     found = json.loads(mnist_ff("compare", a, b, "--json")[1])["mcnemar"]
     assert found == {
         "runs": [a, b],
@@ -141,12 +141,12 @@ def broken(path: Path) -> None:
 
 
 CASES: dict[Callable[[Path], None], str] = {
-    other_labels: "they answered other test images",
-    fewer: "they answered other test images",
-    other_data: "they answered other images, mnist_5k and mnist",
+    other_labels: "they were evaluated on different test images",
+    fewer: "they were evaluated on different test images",
+    other_data: "they were evaluated on different images, mnist_5k and mnist",
     no_answers: "b has no predictions.safetensors",
     damaged: "b/predictions.safetensors is not readable",
-    not_answers: "b/predictions.safetensors is not a run's answers",
+    not_answers: "b/predictions.safetensors is not a predictions file",
     incomplete: "b/predictions.safetensors is not readable",
     failed: "b is failed and has no score",
     broken: "b is broken and has no score",
@@ -159,7 +159,7 @@ def test_why_there_is_no_test_is_one_line(make: Callable[[Path], None], mnist_ff
     make(Path("b"))
     code, out, err = mnist_ff("compare", first, "b")
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1].startswith(f"No test of the difference: {CASES[make]}")
+    assert out.splitlines()[-1].startswith(f"No significance test: {CASES[make]}")
     assert json.loads(mnist_ff("compare", first, "b", "--json")[1])["mcnemar"]["no_test"].startswith(CASES[make])
 
 

@@ -53,7 +53,7 @@ def test_a_path_is_whole_and_last_at_every_width(width: int, outputs: None) -> N
     for path in (RUN, WIDE, SWEEP):
         assert sum(line.endswith(str(path)) for line in lines) == 1
     if width < 80:
-        assert lines[4].startswith("No room here for began, seconds")
+        assert lines[4].startswith("Columns left out for lack of space: began, seconds")
     assert width < 80 or all(len(line) <= width for line in lines)
     lines = shown_at(width, "runs", "--all")
     assert sum(line.endswith(f"{SWEEP}/3") for line in lines) == 1

@@ -35,9 +35,7 @@ def main(words: list[str]) -> None:
     """Run every pruner with every seed, in turns, and print a row each."""
     own, _, others = " ".join(words).partition(" -- ")
     seconds, *seeds = own.split()
-    print(
-        "| pruner | search seed | trials done | of them pruned | best validation accuracy |\n|---|---:|---:|---:|---:|"
-    )
+    print("| pruner | search seed | trials done | pruned | best validation accuracy |\n|---|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             for pruner in PRUNERS:

@@ -57,12 +57,17 @@ def test_commands_and_their_options_are_those_that_argparse_knows() -> None:
 
 
 def test_options_of_train_are_accepted() -> None:
-    from mnist_ff.commands.train import _parse
-
-    words = {"--cfg": ["job"], "--package": ["_global_", "--cfg", "job"], "--resolve": ["--cfg", "job"]}
+    parser = argparse.ArgumentParser()
+    importlib.import_module("mnist_ff.commands.train").add_arguments(parser)
+    words = {
+        "--cfg": ["job"],
+        "--package": ["_global_", "--cfg", "job"],
+        "--resolve": ["--cfg", "job"],
+        "--config-of": ["RUN"],
+    }
     for option in TRAIN_OPTIONS:
-        if option not in ("--help", "--config-of"):  # these two are taken before Hydra's parser sees them
-            _parse([option, *words.get(option, [])])
+        if option != "--help":
+            parser.parse_intermixed_args([option, *words.get(option, [])])
     assert offered("train --cfg ") == ["job ", "hydra ", "all "]
 
 
@@ -86,7 +91,10 @@ def test_each_key_and_value_that_is_offered_is_accepted() -> None:
     keys = [words for key, words in given.items() if key in known_keys()]
     for words in itertools.zip_longest(*keys):  # one value of each key at a time
         compose([word for word in words if word is not None])
-    for option in [word for key, words in given.items() if key not in known_keys() for word in words]:
+    parts = [given[group] for group in ("data", "model", "optimizer", "schedule", "augment", "logger", "trainer")]
+    for words in itertools.zip_longest(*parts):  # likewise for the parts of a config
+        compose([word for word in words if word is not None])
+    for option in [word for words in given.values() if words not in [*keys, *parts] for word in words]:
         compose([option])
     pluses = offered("train +")
     assert pluses

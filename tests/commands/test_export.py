@@ -110,7 +110,7 @@ def test_a_graph_that_is_not_the_model_is_not_kept(
     code, out, err = mnist_ff("export", "run", "--format", "onnx", "--out", "bad.onnx")
     assert (code, out) == (1, "")
     assert "bad.onnx: differs from the model" in err
-    assert "it was not kept" in err
+    assert "the file was deleted" in err
     assert sorted(path.name for path in Path().iterdir()) == ["run"]
 
 
@@ -170,7 +170,7 @@ def test_a_file_that_reads_back_otherwise_is_not_kept(
     monkeypatch.setattr(*((export, name) if name == "save_file" else (torch, "save")), changed)
     code, out, err = mnist_ff("export", "run", "--format", form)
     assert (code, out) == (1, "")
-    assert "is not the model; it was not kept" in err
+    assert "differs from the model; the file was deleted" in err
     assert sorted(path.name for path in Path().iterdir()) == ["run"]
 
 
@@ -181,11 +181,11 @@ def test_nothing_is_overwritten(form: str, run: Path, mnist_ff: Command) -> None
     for name in ("kept", "link", "run"):
         code, _, err = mnist_ff("export", "run", "--format", form, "--out", name)
         assert code == 2
-        assert f"{name}: exists already" in err
+        assert f"{name}: already exists" in err
     assert Path("kept").read_text() == "precious"
     code, _, err = mnist_ff("export", "run", "--format", form, "--out", "no/where")
     assert code == 2
-    assert "no/where: there is no folder no" in err
+    assert "no/where: folder no does not exist" in err
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_nothing_is_overwritten(form: str, run: Path, mnist_ff: Command) -> None
         (["nowhere", "--format", "torch"], "nowhere: does not exist"),
         (["run"], "--format"),
         (["run", "--format", "pickle"], "pickle"),
-        (["run", "--format", "torch", "--softmax"], "--softmax: goes with --format onnx"),
+        (["run", "--format", "torch", "--softmax"], "--softmax: needs --format onnx"),
     ],
 )
 def test_bad_words(words: list[str], reason: str, run: Path, mnist_ff: Command) -> None:
@@ -210,7 +210,7 @@ def test_a_run_without_weights_is_one_line(run: Path, mnist_ff: Command) -> None
     for command in (["export", "run", "--format", "torch"], ["predict", "run", "--index", "0"]):
         code, _, err = mnist_ff(*command)
         assert code == 2
-        assert err.startswith("error: run: the run has not ended, and has no weights of its last state")
+        assert err.startswith("error: run: the run has not ended and has no final weights")
 
 
 def test_a_jobs_file_is_named_by_its_sweep(trained: Path, mnist_ff: Command) -> None:

@@ -116,19 +116,19 @@ def test_a_bad_file_ends_nothing_but_itself(trained_run: Path, mnist_ff: Command
     assert code == 2
     assert out.startswith("good.png   7  ")
     assert err.splitlines() == [
-        "error: empty.png: no digit stands out in it; photograph one alone, larger or in more light",
-        "text.png: is no PNG or JPEG picture",
+        "error: empty.png: no digit found; photograph a single digit, larger or with more light",
+        "text.png: is not a PNG or JPEG image",
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([], "no image: give PNG or JPEG files"),
+        ([], "no image given: give PNG or JPEG files"),
         (["nowhere.png"], "nowhere.png: does not exist"),
         (["--index", "10000"], "--index 10000: the test images of mnist are 0 to 9999"),
         (["--index", "-1"], "--index -1: the test images of mnist are 0 to 9999"),
-        (["--index", "8", "x.png"], "argument --index: x.png is no number; give pictures before --index"),
+        (["--index", "8", "x.png"], "argument --index: x.png is not a number; give image files before --index"),
     ],
 )
 def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist: Path, mnist_ff: Command) -> None:
@@ -156,4 +156,4 @@ def test_weights_that_give_no_number_are_one_line(words: list[str], trained_run:
     save_file(weights, "run/model.safetensors")
     code, out, err = mnist_ff("predict", "run", "--index", "0", *words)
     assert (code, out) == (2, "")
-    assert err == "error: run/model.safetensors: gives no number for some images; train the run again\n"
+    assert err == "error: run/model.safetensors: gives NaN or infinity for some images; train the run again\n"

@@ -122,7 +122,7 @@ def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> N
     unparted = runs[0].summary()
     assert unparted is not None
     assert again["seconds_of_training"] == unparted.seconds["train"], "that of the other one is known in part only"
-    assert "1 of the runs went on after an interruption" in path.with_suffix(".md").read_text()
+    assert "1 of the runs were resumed" in path.with_suffix(".md").read_text()
     assert mnist_ff("reproduce", "fashion", "--resume", str(sweep))[0] == 2
     place = sweep / "0" / "environment.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), "versions": []}))
@@ -134,7 +134,7 @@ def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:
     words = ["optimizer=sgd", "optimizer.lr=1e30", "schedule=constant"]
     code, out, _ = mnist_ff("reproduce", "tutorial", *TINY, *words, "--seeds", "2")
     assert code == 1
-    assert "no row: not every run finished; go on with  mnist-ff reproduce tutorial --resume" in out
+    assert "no row: not every run finished; continue with  mnist-ff reproduce tutorial --resume" in out
     assert not Path("outputs/reproduce").exists()
 
 
@@ -143,18 +143,18 @@ def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:
     [
         (["tutoral"], "did you mean tutorial?"),
         (["tutorial", "--seeds", "1"], "must be at least 2"),
-        (["tutorial", "seed=3"], "is decided by this command"),
+        (["tutorial", "seed=3"], "is set by this command"),
         (["tutorial", "quickly"], "an override is KEY=VALUE"),
-        (["tutorial", "trainer.epoch=3"], "there is no key trainer.epoch"),
+        (["tutorial", "trainer.epoch=3"], "no such key trainer.epoch"),
         (["tutorial", "--resume", "gone"], "is not a sweep directory"),
         (["tutorial", "--resume", "gone", "--seeds", "3"], "leave out --seeds"),
         (["tutorial", "optimizer.lr=0.1,0.2"], "optimizer.lr=0.1,0.2: has several values"),
         (["tutorial", "optimizer.lr=interval(0.1,0.2)"], "has several values"),
-        (["tutorial", "sweep=lr"], "is decided by this command"),
-        (["tutorial", "sweep.rows=[{seed:1}]"], "is decided by this command"),
-        (["tutorial", "hydra/sweeper=optuna"], "is decided by this command"),
-        (["tutorial", "hydra.sweep={dir:elsewhere}"], "is decided by this command"),
-        (["tutorial", "hydra={sweep:{dir:elsewhere}}"], "is decided by this command"),
+        (["tutorial", "sweep=lr"], "is set by this command"),
+        (["tutorial", "sweep.rows=[{seed:1}]"], "is set by this command"),
+        (["tutorial", "hydra/sweeper=optuna"], "is set by this command"),
+        (["tutorial", "hydra.sweep={dir:elsewhere}"], "is set by this command"),
+        (["tutorial", "hydra={sweep:{dir:elsewhere}}"], "is set by this command"),
     ],
 )
 def test_bad_words_run_nothing(words: list[str], reason: str, mnist_ff: Command) -> None:

@@ -76,7 +76,7 @@ def test_the_run_directory_holds_everything(mnist_ff: Command) -> None:
 
 
 def test_batches_csv_has_a_true_row_for_every_batch(mnist_ff: Command) -> None:
-    mnist_ff("train", *QUICK, "optimizer.lr=0.002")
+    mnist_ff("train", *QUICK, "optimizer.lr=0.002", "trainer.plots=false")
     run = only_run()
     batches = rows(run / "batches.csv")
     assert list(batches[0]) == ["step", "epoch", "batch", "loss", "lr", "samples"]
@@ -196,7 +196,7 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
     monkeypatch.setitem(plots.DRAWINGS, "loss", broken)
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=broken")
     assert code == 0
-    assert "warning: no picture loss (no paint)" in out
+    assert "warning: could not draw loss (no paint)" in out
     assert {path.name for path in Path("broken/plots").iterdir()} >= {"epochs.png", "confusion.png"}
     assert json.loads(Path("broken/summary.json").read_text())["status"] == "finished"
     assert "RuntimeError: no paint" in Path("broken/train.log").read_text()
@@ -204,10 +204,10 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
 
 def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
     """The last epoch's figure is that of the saved weights; scoring changes no loss, and 0 scores none."""
-    from mnist_ff.data.load import load_data
+    from mnist_ff.data.load import Split, load_data
     from mnist_ff.models.mlp import build_model
-    from mnist_ff.session.build import scorer
     from mnist_ff.training.checkpoint import load_weights
+    from mnist_ff.training.evaluation import score
 
     words = (*QUICK, "trainer.plots=false")
     for images in (0, 300):
@@ -218,7 +218,8 @@ def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
     config = run.config()
     model = build_model(config.model, 0, torch.device("cpu"))
     load_weights(run.file("model.safetensors"), model)
-    expected = scorer(model, load_data(config.data, 0), 300)()["train"]
+    train = load_data(config.data, 0).train
+    expected = score(model, Split(train.images[:300], train.labels[:300]))
     assert expected.samples == 300
     last = run.epochs()[-1]
     assert last["train_eval_loss"] == pytest.approx(expected.loss, rel=1e-6)
@@ -244,7 +245,7 @@ def test_a_name_is_no_mathematics(mnist_ff: Command) -> None:
 
 
 def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:
-    code, _, err = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e20")
+    code, _, err = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e20", "trainer.plots=false")
     assert code == 1
     assert "try a smaller optimizer.lr" in err
     assert "Traceback" not in err
@@ -256,25 +257,25 @@ def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:
 @pytest.mark.parametrize("sync", ["1", "25", "null"])
 def test_divergence_keeps_every_finite_loss(sync: str, mnist_ff: Command) -> None:
     words = ("optimizer=sgd", "optimizer.lr=1e36", f"trainer.sync_every={sync}", "data=mnist_5k", "model.hidden=[]")
-    assert mnist_ff("train", *words)[0] == 1
+    assert mnist_ff("train", *words, "trainer.plots=false")[0] == 1
     assert len(rows(only_run() / "batches.csv")) == json.loads((only_run() / "summary.json").read_text())["steps"] > 0
 
 
 def test_an_explosion_in_the_last_update_is_no_finished_run(mnist_ff: Command) -> None:
     words = ("data=mnist_5k", "trainer.epochs=1", "trainer.batch_size=4000", "optimizer=sgd", "optimizer.lr=1e38")
-    code, _, err = mnist_ff("train", *words)
+    code, _, err = mnist_ff("train", *words, "trainer.plots=false")
     assert code == 1
     assert "test loss became" in err
 
 
 def test_a_bug_keeps_its_traceback(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_ff.session import session as train
+    from mnist_ff.training.learner import Learner
 
     def broken(*args: object) -> None:
         raise ZeroDivisionError("our own fault")
 
-    monkeypatch.setattr(train, "scorer", broken)
-    code, _, err = mnist_ff("train", *QUICK)
+    monkeypatch.setattr(Learner, "evaluate", broken)
+    code, _, err = mnist_ff("train", *QUICK, "trainer.plots=false")
     assert code == 1
     assert "ZeroDivisionError: our own fault" in err
     summary = json.loads((only_run() / "summary.json").read_text())

@@ -22,8 +22,8 @@ CASES = [
     (["model.hiden=[3]"], ["model.hiden", "did you mean model.hidden?"]),
     (["data.mirror=[]"], ["data.mirror", "did you mean data.mirrors?"]),
     (["sed=1"], ["sed=1", "did you mean seed?"]),
-    (["+new=1"], ["+new=1", "there is no key new"]),
-    (["++model.layers=3"], ["model.layers", "there is no key"]),
+    (["+new=1"], ["+new=1", "no such key new"]),
+    (["++model.layers=3"], ["model.layers", "no such key"]),
     (["~seed"], ["~seed", "cannot be removed"]),
     (["optimizer.lr=-1"], ["optimizer.lr=-1", "above 0"]),
     (["optimizer.lr=0"], ["optimizer.lr=0", "above 0"]),
@@ -32,9 +32,9 @@ CASES = [
     (["optimizer.lr=abc"], ["optimizer.lr=abc", "a number"]),
     (["trainer.epochs=0"], ["trainer.epochs=0", "at least 1"]),
     (["trainer.epochs=-1"], ["trainer.epochs=-1", "at least 1"]),
-    (["trainer.epochs=1.5"], ["trainer.epochs=1.5", "a whole number"]),
-    (["trainer.epochs=true"], ["trainer.epochs=True", "a whole number"]),
-    (["trainer.epochs=null"], ["trainer.epochs=null", "a whole number"]),
+    (["trainer.epochs=1.5"], ["trainer.epochs=1.5", "an integer"]),
+    (["trainer.epochs=true"], ["trainer.epochs=True", "an integer"]),
+    (["trainer.epochs=null"], ["trainer.epochs=null", "an integer"]),
     (["trainer.batch_size=0"], ["trainer.batch_size=0", "at least 1"]),
     (["trainer.batch_size=60001"], ["trainer.batch_size=60001", "at most 60000", "data=mnist"]),
     (["trainer.batch_size=54001", "data.validation_split=0.1"], ["trainer.batch_size=54001", "at most 54000"]),
@@ -53,16 +53,16 @@ CASES = [
     (["model=cnn"], ["model=cnn", "mlp"]),
     (["trainer=fast"], ["trainer=fast", "default"]),
     (["experiment=none"], ["experiment=none"]),
-    (["optimizer.name=adam"], ["optimizer.name=adam", "choose it with optimizer=adam"]),
-    (["optimizer.momentum=0.9"], ["optimizer.momentum", "optimizer=rmsprop does not use it", "optimizer=sgd"]),
-    (["optimizer=adam", "optimizer.rho=0.9"], ["optimizer.rho", "optimizer=adam does not use it", "optimizer=rmsprop"]),
+    (["optimizer.name=adam"], ["optimizer.name=adam", "use optimizer=adam"]),
+    (["optimizer.momentum=0.9"], ["optimizer.momentum", "is not a key of optimizer=rmsprop", "optimizer=sgd"]),
+    (["optimizer=adam", "optimizer.rho=0.9"], ["optimizer.rho", "is not a key of optimizer=adam", "optimizer=rmsprop"]),
     (["optimizer=sgd", "optimizer.nesterov=true"], ["optimizer.nesterov", "optimizer.momentum above 0"]),
-    (["data=kmnist", "data.fallback=mnist_5k"], ["data.fallback", "data=kmnist does not use it", "data=mnist"]),
+    (["data=kmnist", "data.fallback=mnist_5k"], ["data.fallback", "is not a key of data=kmnist", "data=mnist"]),
     (["trainer.device=gpu"], ["trainer.device=gpu", "auto, cpu, cuda"]),
     (["data.validation_split=1"], ["data.validation_split=1", "below 1"]),
     (["data.validation_split=0.99999"], ["data.validation_split=0.99999", "leaves 1 images"]),
     (["seed=-1"], ["seed=-1", "at least 0"]),
-    (["seed=x"], ["seed=x", "a whole number, or null"]),
+    (["seed=x"], ["seed=x", "an integer, or null"]),
     (["optimizer.lr=0.1,0.2"], ["mnist-ff train -m"]),
     (["foo"], ["foo", "KEY=VALUE"]),
     (["model.hidden=[500"], ["model.hidden=[500"]),
@@ -74,7 +74,7 @@ CASES = [
     (["model.hidden=[99999999999]"], ["model.hidden[0]", "at most 1e+06"]),
     (["data.instead_of=mnist", "data=mnist_5k"], ["data.instead_of"]),
     (["hydra.job.chdir=true"], ["hydra.job.chdir", "cannot be changed"]),
-    (["hydra.mode=MULTIRUN"], ["hydra.mode", "-m makes a sweep"]),
+    (["hydra.mode=MULTIRUN"], ["hydra.mode", "use -m for a sweep"]),
     (["hydra/launcher=foo"], ["hydra/launcher"]),
     (["--resolve"], ["--cfg"]),
     (["--cfg", "job", "-m"], ["leave out -m"]),
@@ -101,8 +101,8 @@ def test_bad_training_input(words: list[str], expected: list[str], mnist_ff: Com
 
 
 def test_config_errors_come_before_torch() -> None:
-    """All cases once more in one fresh process, which must end without torch."""
-    quick = [words for words, _ in CASES]
+    """Every fifth case once more in one fresh process, which must end without torch."""
+    quick = [words for words, _ in CASES[::5]]
     code = (
         "import json, sys\nfrom mnist_ff.cli import main\n"
         "codes = [main(['train', *words]) for words in json.loads(sys.argv[1])]\n"
@@ -120,7 +120,7 @@ def test_cuda_without_cuda(mnist_ff: Command) -> None:
         pytest.skip("there is a CUDA device")
     code, _, err = mnist_ff("train", "trainer.device=cuda")
     assert code == 2
-    assert "torch sees no CUDA device here; use trainer.device=cpu" in err
+    assert "PyTorch finds no CUDA device; use trainer.device=cpu" in err
 
 
 @pytest.mark.parametrize("words", [["trian"], ["evalute", "x"], ["dat"]])
@@ -179,7 +179,7 @@ def test_evaluate_refuses_a_run_that_has_not_ended_or_is_damaged(mnist_ff: Comma
     weights.unlink()
     code, _, err = mnist_ff("evaluate", "run")
     assert code == 2
-    assert "the run did not end well" in err
+    assert "the run did not end normally" in err
 
 
 def test_evaluate_names_a_diverged_run(mnist_ff: Command) -> None:
@@ -226,10 +226,6 @@ def test_python_m_and_help_need_no_torch() -> None:
     assert all(len(line) <= 80 for line in lines)
     module = subprocess.run([sys.executable, "-m", "mnist_ff", "--help"], capture_output=True, text=True, check=True)
     assert module.stdout == done.stdout
-    version = subprocess.run(
-        [sys.executable, "-m", "mnist_ff", "--version"], capture_output=True, text=True, check=True
-    )
-    assert version.stdout.startswith("mnist-ff ")
 
 
 def test_train_help_shows_every_group_option_and_key(mnist_ff: Command) -> None:

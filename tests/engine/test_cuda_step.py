@@ -24,7 +24,7 @@ from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
@@ -64,7 +64,7 @@ def trained(kernels: bool, split: Split, *words: str) -> tuple[torch.Tensor, dic
     options = StepOptions(precision, build_objective(config.trainer, None))
     ops: Ops = TorchOps(model, optimizer, options)
     if kernels:
-        triton_rule = OPTIMIZERS[config.optimizer.name].triton_rule
+        triton_rule = optimizer_parts()[config.optimizer.name].triton_rule
         ops = TritonOps(model, optimizer, options, None if triton_rule is None else triton_rule(config.optimizer))
     step = Steps(FusedBatch(model, flat, ops, split, options), split, 64)
     rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1)).to(DEVICE)
@@ -80,7 +80,7 @@ def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-@pytest.mark.parametrize("dropout", ["0", "0.4"])
+@pytest.mark.parametrize("dropout", [pytest.param("0", marks=[pytest.mark.slow] * (DEVICE.type == "cpu")), "0.4"])
 def test_the_kernels_give_what_torch_gives_for_every_activation(activation: str, dropout: str) -> None:
     """With dropout too where chance is a CPU's: one line of random words is cut alike."""
     if DEVICE.type == "cuda" and dropout != "0":
@@ -130,10 +130,10 @@ def test_floats_are_taken_too() -> None:
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, part in OPTIMIZERS.items() if part.triton_rule))
+@pytest.mark.parametrize("name", sorted(name for name, part in optimizer_parts().items() if part.triton_rule))
 def test_an_update_reads_its_rate_from_the_device(name: str) -> None:
     config = make_config(f"optimizer={name}", "optimizer.weight_decay=0.1").optimizer
-    triton_rule = OPTIMIZERS[name].triton_rule
+    triton_rule = optimizer_parts()[name].triton_rule
     assert triton_rule is not None
     results = []
     for rule in (None, triton_rule(config)):

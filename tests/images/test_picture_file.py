@@ -136,7 +136,7 @@ def cut() -> bytes:
 )
 def test_what_is_no_whole_picture_is_one_line(make: object) -> None:
     FILE.write_bytes(make())  # type: ignore[operator]
-    with pytest.raises(ConfigError, match=r"a\.png: (is no PNG or JPEG picture|cannot be read)") as error:
+    with pytest.raises(ConfigError, match=r"a\.png: (is not a PNG or JPEG image|cannot be read)") as error:
         read_brightness(FILE)
     assert len(str(error.value).splitlines()) == 1
 
@@ -144,7 +144,7 @@ def test_what_is_no_whole_picture_is_one_line(make: object) -> None:
 def test_folders_and_paths() -> None:
     folder = Path("digits")
     folder.mkdir()
-    with pytest.raises(ConfigError, match="digits: there is no picture in it"):
+    with pytest.raises(ConfigError, match="digits: contains no image files"):
         picture_files(folder)
     for name in ("b.JPG", "a.png", "c.jpeg", "notes.txt"):
         (folder / name).touch()

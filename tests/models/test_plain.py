@@ -172,11 +172,11 @@ WRAPPERS: dict[str, Callable[[MLP], nn.Module]] = {
 
 def assert_eager(model: nn.Module, config: Config) -> None:
     assert choose_engine(model, config.trainer, CPU, "rmsprop") == "eager"
-    with pytest.raises(ConfigError, match=r"^trainer.engine=fused: is for the built-in network as it is, and here .+"):
+    with pytest.raises(ConfigError, match=r"^trainer.engine=fused: needs the unmodified built-in network, but .+"):
         choose_engine(model, replace(config.trainer, engine="fused"), CPU, "rmsprop")
     cuda = torch.device("cuda")  # nothing is computed there
     assert choose_engine(model, config.trainer, cuda, "rmsprop") == "eager"
-    with pytest.raises(ConfigError, match=r"^trainer.engine=graph: is for the built-in network as it is, and here .+"):
+    with pytest.raises(ConfigError, match=r"^trainer.engine=graph: needs the unmodified built-in network, but .+"):
         choose_engine(model, replace(config.trainer, engine="graph"), cuda, "rmsprop")
 
 

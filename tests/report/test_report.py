@@ -73,7 +73,7 @@ def test_every_training_ends_with_a_report(quick: Path) -> None:
 def test_the_page_says_where_it_is_and_can_be_turned_off(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=on")
     assert code == 0
-    assert re.search(r"open +on/report\.html", out)
+    assert re.search(r"report +on/report\.html", out)
     code, out, _ = mnist_ff("train", *QUICK, "trainer.plots=false", "hydra.run.dir=off")
     assert code == 0
     assert not Path("off/report.html").exists()
@@ -89,7 +89,7 @@ def test_a_report_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest
     monkeypatch.setattr(run_page, "write_report", broken)
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=run")
     assert code == 0
-    assert "warning: no report.html (no ink)" in out
+    assert "warning: could not write report.html (no ink)" in out
     assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
     assert "RuntimeError: no ink" in Path("run/train.log").read_text()
 
@@ -103,7 +103,7 @@ def test_a_diverged_run_has_its_losses_and_its_reason(mnist_ff: Command) -> None
     found = facts(page)
     assert found["batches"]["count"] >= 1
     assert found["network"] is None
-    assert "model.safetensors: is not there" in page
+    assert "model.safetensors: does not exist" in page
 
 
 def test_the_command_writes_it_again_or_elsewhere(quick: Path, copied: Run, mnist_ff: Command) -> None:
@@ -202,7 +202,7 @@ def test_a_run_that_kept_its_worst_images_only_is_read(copied: Run) -> None:
     assert found["rows"] == kept["worst_rows"].tolist()
     assert found["worst"] == list(range(25))
     wrong = int((kept["answers"] != kept["labels"]).sum())
-    assert f"Of {wrong:,} mistakes the run kept 25 images" in page
+    assert f"25 of {wrong:,} mistakes are included" in page
 
 
 def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
@@ -312,20 +312,20 @@ def test_what_the_page_says_to_read_images_with_does(quick: Path, mnist_ff: Comm
 
 
 def test_no_more_training_images_are_scored_than_there_are(quick: Path, mnist_ff: Command) -> None:
-    assert "“as tested” are 4,000 training images" in (quick / "report.html").read_text()
+    assert "“evaluated” is the loss on 4,000 training images" in (quick / "report.html").read_text()
     words = (*QUICK, "trainer.epochs=1", "data.validation_split=0.1", "hydra.run.dir=split")
     assert mnist_ff("train", *words)[0] == 0
-    assert "“as tested” are 3,600 training images" in Path("split/report.html").read_text()
+    assert "“evaluated” is the loss on 3,600 training images" in Path("split/report.html").read_text()
     assert mnist_ff("train", *words[:-1], "trainer.score_train=500", "hydra.run.dir=few")[0] == 0
-    assert "“as tested” are 500 training images" in Path("few/report.html").read_text()
+    assert "“evaluated” is the loss on 500 training images" in Path("few/report.html").read_text()
 
 
 def test_what_a_batch_has_and_a_test_image_has_not_is_said() -> None:
     said = _difference(make_config("experiment=augmented"), None)
-    assert "with images changed by augment=both and weights that still change: its loss is higher" in said
+    assert "with images augmented by augment=both and changing weights, so their loss is higher" in said
     said = _difference(make_config("experiment=clean"), None)
-    assert "15 % of the hidden units switched off and 5 % of the pixels switched off and weights" in said
-    assert "answered by the average of its weights after" in _difference(make_config("trainer.ema=0.9"), None)
+    assert "15 % of the hidden units dropped and 5 % of the pixels dropped and changing weights" in said
+    assert "evaluated by the average of its weights after" in _difference(make_config("trainer.ema=0.9"), None)
 
 
 def accuracy(values: Any) -> float:

@@ -543,7 +543,7 @@ def test_a_network_that_is_too_large_is_left_out_and_said(browser: Browser, tmp_
     run = made_run(tmp_path / "large", "relu", [1300], scale=1)
     browser.open(run.file("report.html"))
     assert browser.js("return document.getElementById('pad')") is None
-    assert "has room for 950,000" in browser.js("return document.getElementById('draw').textContent")
+    assert "can hold 950,000" in browser.js("return document.getElementById('draw').textContent")
     assert browser.js("return document.querySelectorAll('#tiles canvas').length") == 100
     assert browser.problems() == []
 

@@ -69,9 +69,9 @@ def no_mirrors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def fake_cache(root: Path, name: str) -> None:
     """A cache file as mnist-ff writes it, of images that are all blank."""
-    from mnist_ff.data.load import _digest, torch
+    from mnist_ff.data.download import _digest, torch
 
-    data_set = catalog.DATA_SETS[name]
+    data_set = catalog.data_set(name)
     counts = {"train": data_set.train_images, "test": data_set.test_images}
     tensors = {f"{part}_images": np.zeros((count, 28, 28), np.uint8) for part, count in counts.items()}
     tensors |= {f"{part}_labels": np.zeros(count, np.uint8) for part, count in counts.items()}
@@ -147,7 +147,7 @@ def test_a_foreign_run_chooses_no_place_of_a_tracker(name: str, mnist_ff: Comman
     assert "logger" not in Path("again/config.yaml").read_text()
     code, out, _ = mnist_ff("train", "resume=run", "trainer.epochs=2")
     assert code == 0
-    assert "hears nothing" not in out, "the first resume was the user's own, and is recorded"
+    assert "is not contacted" not in out, "the first resume was the user's own, and is recorded"
 
 
 def test_a_foreign_server_is_not_asked(asked: tuple[str, list[str]], mnist_ff: Command) -> None:
@@ -176,7 +176,7 @@ def test_a_run_of_ones_own_keeps_its_places(mnist_ff: Command, tmp_path: Path) -
     assert f"tracked by TensorBoard, {tmp_path}/events" in out
     code, out, _ = mnist_ff("train", "--config-of", "run", "hydra.run.dir=again")
     assert code == 0
-    assert "its data.root is not used" in out
+    assert "its data.root is ignored" in out
     assert "its tensorboard (" in out
     assert Run.open("again").config().data.root != f"{tmp_path}/root"
 
@@ -211,7 +211,7 @@ def test_a_sweeps_job_is_not_written_through_a_link(mnist_ff: Command, tmp_path:
     (sweep / "1").symlink_to(away)
     code, out, _ = mnist_ff("train", "-m", "resume=s")
     assert code == 1
-    assert "s/1: is a link" in out
+    assert "s/1: is a symbolic link" in out
     assert list(away.iterdir()) == []
     run = stopped_run(f"{away}/run", 3, "trainer.epochs=1", "model.hidden=[8]").path
     before = {path.name: path.read_bytes() for path in run.iterdir()}
@@ -234,7 +234,7 @@ def test_a_link_within_a_sweeps_job_is_not_written_through(mnist_ff: Command, tm
     Path("s/1").mkdir()
     Path("s/1/.hydra").symlink_to(elsewhere)
     _, out, _ = mnist_ff("train", "-m", "resume=s")
-    assert "s/1/.hydra: is a link" in out
+    assert "s/1/.hydra: is a symbolic link" in out
     assert not list(elsewhere.iterdir())
 
 
@@ -257,7 +257,7 @@ def test_a_sweeps_own_file_is_no_link(name: str, mnist_ff: Command, tmp_path: Pa
     Path("s", name).symlink_to(victim)
     code, _, err = mnist_ff("train", "-m", "resume=s")
     assert code == (2 if name == JOBS else 1)  # jobs.json is read first, and is no sweep's
-    assert f"s/{name}: is a link" in err
+    assert f"s/{name}: is a symbolic link" in err
     for words in (["compare", "s"], ["report", "s"], ["runs", "."]):
         mnist_ff(*words)
     assert victim.read_bytes() == before
@@ -276,7 +276,7 @@ def test_a_link_at_any_level_of_a_run_stops_a_resume(name: str, mnist_ff: Comman
     path.symlink_to(victim)
     code, _, err = mnist_ff("train", "resume=run")
     assert code == 1
-    assert f"run/{name}: is a link" in err
+    assert f"run/{name}: is a symbolic link" in err
     mnist_ff("evaluate", "run")
     for words in (["compare", "run"], ["report", "run"], ["runs", "."]):
         assert mnist_ff(*words)[0] == 0
@@ -294,7 +294,7 @@ def test_a_foreign_sweep_chooses_no_place(asked: tuple[str, list[str]], mnist_ff
     code, out, err = mnist_ff("train", "-m", "resume=s")
     assert code == 0, err + out
     assert "its tensorboard (" in out
-    assert "hydra/launcher=basic: is left out" in out
+    assert "hydra/launcher=basic: is ignored" in out
     assert not place.exists()
     shutil.rmtree("s/1")
     Path("s/jobs.json").write_text(jobs)
@@ -327,7 +327,7 @@ def test_a_foreign_search_names_no_storage(mnist_ff: Command, tmp_path: Path) ->
     before = (tmp_path / "theirs.journal").read_bytes()
     code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2")
     assert code == 2
-    assert "nothing shows that you chose this place" in err
+    assert "this storage is ignored" in err
     assert (tmp_path / "theirs.journal").read_bytes() == before
     code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2", storage)
     assert code == 0, err + out

@@ -340,12 +340,12 @@ def with_share(run: Path) -> None:
 
 BAD_NEIGHBOURS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a list for a name": (with_key("name: mnist_5k", "name: [a]"), "data.name=['a']: must be one of"),
-    "an alias bomb": (with_config(BOMB), "anchor or alias"),
+    "an alias bomb": (with_config(BOMB), "anchors and aliases"),
     "three megabytes of list": (with_config("x:\n" + "- a\n" * 750_000), "is larger than"),
     "levels without end": (with_config("x: " + "[" * 50 + "]" * 50 + "\n"), "nested too deeply"),
     "a number of 6,000 digits": (with_key("seed: 0", "seed: 0x" + "f" * 6000), "endless number"),
-    "a pipe for a config": (replaced("config.yaml", put_a_pipe), "is no file"),
-    "a link for a summary": (replaced("summary.json", put_a_link), "is a link"),
+    "a pipe for a config": (replaced("config.yaml", put_a_pipe), "is not a file"),
+    "a link for a summary": (replaced("summary.json", put_a_link), "is a symbolic link"),
     "a share above one": (with_share, "not from 0 to 1"),
 }
 

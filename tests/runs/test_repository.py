@@ -189,7 +189,7 @@ def test_no_program_of_the_repository_is_run(settings: list[tuple[str, str]], tm
 def test_a_filter_that_cannot_be_switched_off(tmp_path: Path) -> None:
     place = make_repository("tree")
     git("config", "filter.a=b.clean", f"touch '{tmp_path}/ran'", folder=place)
-    with pytest.raises(GitError, match="cannot be switched off"):
+    with pytest.raises(GitError, match="cannot be disabled"):
         changes(place)
 
 

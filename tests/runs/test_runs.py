@@ -54,7 +54,7 @@ def test_last_is_the_newest_whatever_its_name_says() -> None:
 def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor on an hour that a clock shows twice; real runs and sweeps, each begun under another zone."""
     words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]"]
-    for zone in ("Asia/Tokyo", "UTC", "America/Los_Angeles"):
+    for zone in ("Asia/Tokyo", "America/Los_Angeles"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         assert mnist_ff("train", *words, "data.validation_split=0")[0] == 0
@@ -68,8 +68,8 @@ def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch
     listed = [value["path"] for value in json.loads(mnist_ff("runs", "--json")[1])]
     names = [path for path in listed if "sweeps" not in path]
     assert names[0] == min(names), "begun last, where clocks show the earliest hour"
-    assert len(listed) == 6
-    assert [("sweeps" in path) for path in listed] == [True, False] * 3
+    assert len(listed) == 4
+    assert [("sweeps" in path) for path in listed] == [True, False] * 2
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,7 @@ def test_no_run_is_one_line_with_advice(mnist_ff: Command) -> None:
             assert code == 2
             assert out == ""
             assert (
-                err
-                == f"error: {word}: there is no run in outputs/; mnist-ff train makes one, or give a run directory\n"
+                err == f"error: {word}: no runs in outputs/; start one with mnist-ff train, or give a run directory\n"
             )
     make("a", status="failed")
     with pytest.raises(BadRunError, match=r"best: no run in outputs/ has finished"):
@@ -227,7 +226,7 @@ def test_runs_lists_the_newest_first_and_sweeps_as_one_line(mnist_ff: Command) -
 
 
 def test_no_runs_say_what_to_do(mnist_ff: Command) -> None:
-    assert mnist_ff("runs") == (0, "There is no run in outputs/ yet: mnist-ff train makes one.\n", "")
+    assert mnist_ff("runs") == (0, "No runs in outputs/ yet. mnist-ff train starts one.\n", "")
     OUTPUTS.mkdir()
     assert mnist_ff("runs", "--json") == (0, "[]\n", "")
     code, _, err = mnist_ff("runs", "nowhere")
@@ -284,7 +283,7 @@ def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -
     make("a")
     code, out, err = mnist_ff(*words, "")
     assert (code, out) == (2, "")
-    assert err == "error: an empty word names no run; give a run directory, last or best\n"
+    assert err == "error: empty run name; give run directory, or last, best\n"
 
 
 def test_names_and_paths_are_neither_markup_nor_a_terminals_commands(mnist_ff: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from typing import Any
 
 from mnist_ff.config.compose import compose
@@ -21,12 +22,12 @@ def make_config(*overrides: str, **changes: Any) -> Config:
     keys = dict(word.split("=", 1) for word in overrides if word not in options)
     values = {key: _value(text) for key, text in keys.items()}
     values |= {key.replace("__", "."): value for key, value in changes.items()}
-    base = _composed(options)
+    base = _composed(options, os.environ.get("MNIST_FF_DATA"))
     return changed(base, values) if values else base
 
 
 @functools.cache
-def _composed(options: tuple[str, ...]) -> Config:
+def _composed(options: tuple[str, ...], data_root: str | None) -> Config:
     return compose(options)
 
 

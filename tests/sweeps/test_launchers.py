@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from mnist_ff.config import compose
 from mnist_ff.runs.directory import Run
-from mnist_ff.sweeps.launchers.joblib import ended_with, shared
+from mnist_ff.sweeps import multirun
+from mnist_ff.sweeps.launchers.base import shared
+from mnist_ff.sweeps.launchers.joblib import ended_with
 from tests.support.commands import Command
 
 pytestmark = pytest.mark.slow  # three minutes of processes that start, die and wait; .ci/run runs them by name
@@ -186,7 +187,7 @@ def test_nothing_is_said_of_threads_that_were_asked_for(mnist_ff: Command) -> No
 def test_without_its_extra_a_launcher_says_which_one(
     name: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(multirun.importlib.util, "find_spec", lambda name: None)
     code, out, err = mnist_ff("train", "-m", *SMALL, f"hydra/launcher={name}", "seed=0,1")
     extra = "parallel" if name == "joblib" else "slurm"
     assert code == 2
@@ -197,10 +198,10 @@ def test_without_its_extra_a_launcher_says_which_one(
 
 
 def test_without_sbatch_slurm_is_refused_at_once(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose.shutil, "which", lambda name: None)
+    monkeypatch.setattr(multirun.shutil, "which", lambda name: None)
     code, _, err = mnist_ff("train", "-m", *SMALL, "hydra/launcher=submitit_slurm", "seed=0,1")
     assert (code, err.count("\n")) == (2, 1)
-    assert "sbatch is not here" in err
+    assert "sbatch not found" in err
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_on_slurm_a_killed_task_and_a_cancelled_job_are_rows(slurm: Path) -> Non
     killed, cancelled, _, _, never = [row["reason"] for row in table()]
     assert killed == f"its job {number}_0 ended in Slurm as FAILED; its log: .submitit/{number}_0/{number}_0_0_log.err"
     assert cancelled in ("stopped by SIGTERM", f"cancelled in Slurm (job {number}_1)")
-    assert never == f"cancelled in Slurm before it began (job {number}_4)"
+    assert never == f"cancelled in Slurm before it started (job {number}_4)"
     assert "2 finished" in out
     assert "3 interrupted" in out
 
@@ -312,17 +313,17 @@ def test_a_resume_leaves_alone_what_slurm_still_has(slurm: Path, mnist_ff: Comma
     assert json.loads(Path("sweep/slurm.json").read_text()) == {job: f"{number}_{job}" for job in "012"}
     os.killpg(sweep.process.pid, signal.SIGINT)
     assert sweep.end()[0] == 130
-    assert not Path("sweep/.stop").exists(), "the jobs go on"
+    assert not Path("sweep/.stop").exists(), "the jobs keep running"
     subprocess.run(["scancel", f"{number}_2"], check=True)
     code, out, err = mnist_ff("train", "-m", "resume=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
-    assert f"2 jobs that are still in Slurm (as {number}) are left alone" in out, err
+    assert f"2 jobs still in Slurm (as {number}) are left alone" in out, err
     assert statuses()[2] == "finished"
     assert code == 1, "the others are not finished"
     scontrol("resume", f"{number}_0")
     scontrol("release", f"{number}_1")
     code, out, err = mnist_ff("train", "-m", "resume=sweep")
     assert code == 0, err
-    assert re.search(rf"[12] jobs that are still in Slurm \(as {number}\) are waited for", out), out
+    assert re.search(rf"[12] jobs still in Slurm \(as {number}\) are waited for", out), out
     assert statuses() == ["finished"] * 3
     assert set(json.loads(Path("sweep/slurm.json").read_text()).values()) == {f"{number}_{job}" for job in "012"}
     assert Run(Path("sweep/0")).environment()["history"] == []
@@ -342,7 +343,7 @@ def test_ctrl_c_while_slurm_is_asked_to_take_the_jobs_leaves_them_to_it(
     os.killpg(sweep.process.pid, signal.SIGINT)
     code, out = sweep.end()
     assert code == 130
-    assert "left: 2 jobs go on in Slurm" in out
+    assert "left: 2 jobs keep running in Slurm" in out
     assert not Path("sweep/.stop").exists()
     wait_for(lambda: squeue("%i") == "")
     assert mnist_ff("compare", "sweep")[0] == 0
@@ -362,9 +363,9 @@ def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mni
     assert (counts["running"], counts["waiting"]) == (2, 1)
     resumed = Sweep(resume="sweep")
     assert resumed.process.stdout
-    early = next(line for line in resumed.process.stdout if "jobs that are still" in line)
+    early = next(line for line in resumed.process.stdout if "jobs still in" in line)
     scontrol("resume", numbers)
-    assert re.match(r"2 jobs that are still in Slurm \(as .*\) are waited for", early)
+    assert re.match(r"2 jobs still in Slurm \(as .*\) are waited for", early)
     code, out = resumed.end()
     assert code == 0, out
     counts = json.loads(Path("sweep/search.json").read_text())["counts"]
@@ -384,7 +385,7 @@ def test_a_slurm_that_does_not_answer_is_no_reason_to_submit_again(mnist_ff: Com
     finally:
         os.environ["PATH"] = path
     assert code == 1
-    assert "1 of its jobs were left in Slurm, which does not say now" in err
+    assert "1 of its jobs were left in Slurm, which does not report" in err
 
 
 @pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
@@ -404,7 +405,7 @@ def test_a_time_limit_puts_the_job_into_the_queue_again_by_itself(name: str, req
     else:
         sweep.process.send_signal(signal.SIGINT)
     out = sweep.end()[1]
-    assert "job 0 was stopped by SIGUSR2; it goes on when its turn comes" in out
+    assert "job 0 was stopped by SIGUSR2; it continues after requeueing" in out
     assert statuses() == ["interrupted"]
 
 
@@ -417,7 +418,7 @@ class Unpicklable(Exception):
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name != "mnist_ff.session.session":
+        if name != "mnist_ff.training.learner":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -427,14 +428,14 @@ class Finder:
 def patched(exec_module):
     def patch(module):
         exec_module(module)
-        whole = module._Training._fit
-        def fit(self):
+        whole = module.Learner.fit
+        def fit(self, *given):
             if self.seed == 1:
                 sys.exit(3)
             if self.seed == 2:
                 raise Unpicklable("my own kind")
-            return whole(self)
-        module._Training._fit = fit
+            return whole(self, *given)
+        module.Learner.fit = fit
     return patch
 
 sys.meta_path.insert(0, Finder())
@@ -477,7 +478,7 @@ def test_a_resumed_search_gives_its_jobs_the_same_threads(mnist_ff: Command, mon
     assert code == 0, err
     said = "trainer.threads=8 for each job, at most 1 at a time"
     assert said in out
-    assert "hydra.launcher.n_jobs=3: no more than 1 are launched together (hydra.sweeper.n_jobs)" in out
+    assert "hydra.launcher.n_jobs=3: only 1 are launched together (hydra.sweeper.n_jobs)" in out
     assert said in mnist_ff("train", "-m", "resume=sweep", "hydra.sweeper.n_trials=3")[1]
     assert {Run(Path("sweep", job)).config().trainer.threads for job in "012"} == {8}
 
@@ -488,7 +489,7 @@ def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff:
     os.killpg(sweep.process.pid, signal.SIGINT)
     code, out = sweep.end()
     assert code == 130
-    assert "left: 2 jobs go on in Slurm" in out
+    assert "left: 2 jobs keep running in Slurm" in out
     assert statuses() == ["running", "running"]
     wait_for(lambda: squeue("%i") == "")
     assert mnist_ff("compare", "sweep")[0] == 0
@@ -522,7 +523,7 @@ def test_a_requeued_job_goes_on_from_its_checkpoint(
     code, out = sweep.end()
     assert code == 0, out
     assert statuses() == ["finished", "finished"]
-    assert "job 0 was stopped by SIGUSR2; it goes on when its turn comes" in out
+    assert "job 0 was stopped by SIGUSR2; it continues after requeueing" in out
     (resumed,) = Run(Path("sweep/0")).environment()["history"]
     assert 0 < resumed["epoch"] < 60
     assert Run(Path("sweep/1")).environment()["history"] == []

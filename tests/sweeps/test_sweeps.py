@@ -55,16 +55,16 @@ def test_a_plan_reads_back_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda jobs: jobs[0].update(subdir="../out"), "leads out of the sweep's directory"),
-        (lambda jobs: jobs[0].update(subdir="/tmp/out"), "leads out of the sweep's directory"),
-        (lambda jobs: jobs[0].update(subdir="a/../../out"), "leads out of the sweep's directory"),
-        (lambda jobs: jobs[0].update(subdir=".hydra"), "leads out of the sweep's directory"),
-        (lambda jobs: jobs[0].update(subdir="a\0b"), "no name of a directory"),
-        (lambda jobs: jobs[0].update(subdir=7), "no name of a directory"),
+        (lambda jobs: jobs[0].update(subdir="../out"), "is outside the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir="/tmp/out"), "is outside the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir="a/../../out"), "is outside the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir=".hydra"), "is outside the sweep's directory"),
+        (lambda jobs: jobs[0].update(subdir="a\0b"), "not a directory name"),
+        (lambda jobs: jobs[0].update(subdir=7), "not a directory name"),
         (lambda jobs: jobs[1].update(subdir="0"), "two jobs share a directory"),
         (lambda jobs: jobs[0].update(number="x"), "number is 'x'"),
         (lambda jobs: jobs[0].update(overrides="seed=0"), "not a list of texts"),
-        (lambda jobs: jobs[0]["config"].update(seed=5), "is not the one that was saved"),
+        (lambda jobs: jobs[0]["config"].update(seed=5), "differs from the saved one"),
         (lambda jobs: jobs[0]["config"].update(_target_="os.system"), "no such key"),
         (lambda jobs: jobs[0]["config"]["optimizer"].update(lr=-1), "optimizer.lr=-1"),
         (lambda jobs: jobs[0].pop("digest"), "digest"),
@@ -120,7 +120,7 @@ def test_another_grid_is_refused_with_the_first_difference() -> None:
     jobs = jobs_of(GRID)
     plan = SweepPlan(tuple(jobs))
     check_same_grid(plan, jobs)
-    with pytest.raises(ConfigError, match=r"these are 8 jobs, and this sweep has 9"):
+    with pytest.raises(ConfigError, match=r"8 jobs requested, but this sweep has 9"):
         check_same_grid(plan, jobs[:-1])
     other = jobs_of([*GRID[:5], {"optimizer.lr": 0.5, "seed": 0}, *GRID[6:]])
     with pytest.raises(ConfigError, match=r"job 5 would be optimizer.lr=0.5 seed=0, but this sweep's is"):
@@ -148,7 +148,7 @@ def test_states_of_a_job() -> None:
     for job, status in zip(jobs[1:], ("finished", "failed", "interrupted"), strict=True):
         write_run(SWEEP / job.subdir, job.config, 0.9, status)
     assert [state_of(SWEEP, job) for job in jobs[1:]] == ["finished", "begun", "begun"]
-    with pytest.raises(BadRunError, match="another experiment"):
+    with pytest.raises(BadRunError, match="a different experiment"):
         state_of(SWEEP, replace(jobs[1], config=jobs[2].config))
 
 
@@ -184,7 +184,7 @@ def test_every_status_is_a_row_with_its_reason() -> None:
     assert reasons[:3] == [None, "the loss became nan", "ValueError: bad"]
     assert "summary.json" in (reasons[4] or "")
     assert "config.yaml" in (reasons[5] or "")
-    assert "another experiment" in (reasons[6] or "")
+    assert "a different experiment" in (reasons[6] or "")
     assert not Path("pwned").exists()
     answer = summarise(rows)
     assert [row.label for row in answer.bad] == list("12345678")
@@ -253,7 +253,7 @@ def test_the_same_seed_again_is_no_second_sample() -> None:
     assert answer.pruned == ()
     cells = page(answer).ranked[1]
     assert (cells[0], cells[1], cells[-1]) == ("=", "-", "copy")
-    assert "=: the same seed again, with the same keys; no part of any n, mean or std." in legend(answer)
+    assert "=: same seed and keys as another run; not counted in n, mean and std." in legend(answer)
     assert [line.split(",")[:2] for line in to_csv(answer).splitlines()[1:]] == [
         ["1", "sweep/0"],
         ["1", "sweep/1"],
@@ -359,12 +359,12 @@ def test_the_noise_of_a_loss_is_that_of_its_seeds() -> None:
     assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
     cells = page(answer).ranked[0]
     assert "0.3100 ± 0.1271" in cells
-    assert "How far chance moves" not in " ".join(legend(answer))
+    assert "The loss of a single run has no known interval" not in " ".join(legend(answer))
     shutil.rmtree(SWEEP)
     losses_of([0.30, 0.3001], optimizer__lr=[0.1, 0.2])
     answer = summarise(collect([SWEEP]), smallest_loss=True)
     assert not answer.groups[1].like_the_one_before
-    assert "How far chance moves the loss of a single run is not known." in legend(answer)
+    assert "The loss of a single run has no known interval." in legend(answer)
 
 
 @pytest.mark.parametrize("keys", [{"optimizer__lr": [1, 2]}, {"optimizer__lr": [1, 2], "model__dropout": [0.1, 0.2]}])
@@ -390,7 +390,7 @@ def test_every_table_has_the_status_and_pruned_runs_come_last_without_a_rank(mni
     assert made.ranked[-1][-1] == "2"
     out = mnist_ff("compare", "sweep")[1]
     assert re.search(r"^- +0\.3 .* pruned +2 *$", out, re.MULTILINE), out
-    assert "Pruned runs have no rank" in out
+    assert "Pruned runs are not ranked" in out
     with (SWEEP / "sweep.csv").open(newline="") as file:
         rows = [(row["rank"], row["run"], row["status"]) for row in csv.DictReader(file)]
     assert rows == [("1", "3", "finished"), ("2", "1", "finished"), ("3", "0", "finished"), ("", "2", "pruned")]
@@ -422,7 +422,7 @@ def test_importance_is_of_finished_runs_and_equal_values_are_in_one_bin() -> Non
     ("changes", "advice"),
     [
         ({"counts": {"complete": 4}}, ("search further", 8)),
-        ({"counts": {"complete": 2, "waiting": 2}}, ("go on with the search", None)),
+        ({"counts": {"complete": 2, "waiting": 2}}, ("continue the search", None)),
         ({"counts": {"complete": 3, "running": 1}}, None),
         ({"counts": {"complete": 4}, "grid": 4}, None),
         ({"counts": {"complete": 4}, "grid": 6}, ("search further", 6)),
@@ -450,7 +450,7 @@ def test_compare_says_what_it_sorted_by_and_gives_programs_the_finding(mnist_ff:
     write_finding(SWEEP, found())
     code, out, _ = mnist_ff("compare", "sweep", "--sort", "optimizer.lr")
     assert code == 0
-    assert "Sorted by optimizer.lr; the rank is that by validation accuracy." in out
+    assert "Sorted by optimizer.lr; ranks are by validation accuracy." in out
     assert "Ranked by" not in out
     code, out, _ = mnist_ff("compare", "sweep", "--sort", "validation_loss", "--json")
     values = json.loads(out)
@@ -552,7 +552,7 @@ def test_a_reason_is_one_short_line() -> None:
     assert one_line(TRACEBACK) == "ValueError: bad"
     assert one_line("a\x1b[31mred\nb") == "a [31mred"
     assert len(one_line("x" * 1000)) == 200
-    assert one_line("\n") == "no reason was given"
+    assert one_line("\n") == "no reason given"
 
 
 def test_values_as_people_type_them() -> None:
@@ -635,7 +635,7 @@ def test_a_picture_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytes
     make_sweep(SWEEP, GRID, score)
     code, out, _ = mnist_ff("compare", "sweep")
     assert code == 0
-    assert "warning: no picture of the sweep (no paint)" in out
+    assert "warning: could not draw the sweep's plot (no paint)" in out
     assert "sweep.png" not in (SWEEP / "sweep.md").read_text()
     assert (SWEEP / "sweep.csv").exists()
 
@@ -676,7 +676,7 @@ def test_a_narrow_terminal_gets_whole_columns() -> None:
     lines = console.file.getvalue().splitlines()
     assert "95.00 ± 0.50 %" in lines[2]
     assert max(map(len, lines[:5])) <= 60
-    assert any(line.startswith("No room here for test loss") for line in lines)
+    assert any(line.startswith("Columns left out for lack of space: test loss") for line in lines)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for() -> None:
@@ -686,7 +686,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for() -> None:
         os.mkfifo(SWEEP / job / name)
     rows = collect([SWEEP])
     assert [row.status for row in rows] == ["broken", "broken", "finished"]
-    assert "summary.json: not a run's summary (is no file)" in (rows[0].reason or "")
+    assert "summary.json: not a run's summary (is not a file)" in (rows[0].reason or "")
 
 
 @pytest.mark.parametrize("change", [{"accuracy": 0.5}, {"correct": 3}])
@@ -714,7 +714,7 @@ def test_a_line_a_finished_job_says_how_long_the_others_will_take(monkeypatch: p
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     jobs = jobs_of(GRID[:4])
     SWEEP.mkdir()
-    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.Tally(4, 0), said.append, lambda: None)
+    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.JobCounter(4, 0), said.append, lambda: None)
     for number, pause in enumerate((30, 10, 3800, 5)):
         now += pause
         write_run(SWEEP / str(number), jobs[number].config, 0.9)

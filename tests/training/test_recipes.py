@@ -15,25 +15,26 @@ import torch
 from torch.nn import functional as F
 
 from mnist_ff.config.convert import config_from, config_to_dict
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
 from mnist_ff.training.callbacks import EarlyStopping
 from mnist_ff.training.checkpoint import load_checkpoint
+from mnist_ff.training.learner import Learner
 from tests.optim.test_optimizer import optimizer_config, steps
 from tests.support import reference
 from tests.support.commands import Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
-from tests.support.runs import WORDS, assert_equal_runs, stopped_run
+from tests.support.runs import WORDS, assert_equal_runs, stopped_run, whole_run
 from tests.support.steps import CPU, assert_close, fake_capture
 
 BASE = ("model.hidden=[32,16]", "trainer.batch_size=64")
@@ -288,7 +289,7 @@ SPLIT = ["data.validation_split=0.2", "trainer.threads=1"]
 
 @pytest.mark.parametrize("engine", ["fused", "eager"])
 def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "trainer.epochs=1", "model.hidden=[24]", "hydra.run.dir=teacher")[0] == 0
+    whole_run("teacher", "trainer.epochs=1", "model.hidden=[24]")
     words = [word.replace("teacher=x", "teacher=teacher") for word in PARTS["all"]]
     words += [
         *SPLIT,
@@ -299,7 +300,7 @@ def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Com
         "optimizer=lion",
     ]
     words += [f"trainer.engine={engine}"]
-    assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
+    whole_run("whole", *words)
     stopped_run("parted", 20, *words)
     assert mnist_ff("train", "resume=parted")[0] == 0
     assert_equal_runs(Path("whole"), Path("parted"))
@@ -316,21 +317,20 @@ def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) ->
     stopped_run("teacher", 5, "model.hidden=[24]")
     code, _, err = mnist_ff("train", *WORDS, *words)
     assert code == 2
-    assert "trainer.teacher=teacher: is interrupted; only a finished run teaches" in err
+    assert "trainer.teacher=teacher: is interrupted; a teacher must be a finished run" in err
     assert mnist_ff("train", "resume=teacher")[0] == 0
     stopped_run("taught", 5, *words)
-    assert mnist_ff("train", *WORDS, "model.hidden=[24]", "seed=1", "hydra.run.dir=other")[0] == 0
+    whole_run("other", "model.hidden=[24]", "seed=1")
     before = Path("taught/environment.json").read_bytes()
     shutil.copy("other/model.safetensors", "teacher/model.safetensors")
     code, _, err = mnist_ff("train", "resume=taught")
     assert code == 2
-    assert "its weights are not those that taught this run so far" in err
+    assert "its weights have changed since this run was started" in err
     assert Path("taught/environment.json").read_bytes() == before
 
 
 def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step holds them since it was built; a graph draws from those that it was captured with."""
-    from mnist_ff.session import session as train
 
     run = stopped_run("parted", 20, "augment=shift")
     saved = {**load_checkpoint(run, print), "device": "cuda"}
@@ -344,21 +344,22 @@ def test_on_another_device_the_same_generators_begin_anew(mnist_ff: Command, mon
         held.extend([parts.model.dropout.rng, parts.augment.rng])
         return build_step(parts)
 
-    def fitting(self: train._Training) -> Any:
+    def fitting(self: Learner, *given: Any) -> Any:
         assert self.augment is not None
+        assert isinstance(self.model, MLP)
         assert self.model.dropout.rng is not None
         seeded.extend([self.model.dropout.rng, self.augment.rng])
         for name, rng in zip(("dropout", "augment"), seeded, strict=True):
             assert torch.equal(rng.get_state(), generator(0, name, 20).get_state())
-        return whole(self)
+        return whole(self, *given)
 
-    whole = train._Training._fit
-    monkeypatch.setattr(train, "load_checkpoint", lambda run, warn: saved)
-    monkeypatch.setattr(train, "build_step", building)
-    monkeypatch.setattr(train._Training, "_fit", fitting)
+    whole = Learner.fit
+    monkeypatch.setattr("mnist_ff.session.restore.load_checkpoint", lambda run, warn: saved)
+    monkeypatch.setattr("mnist_ff.training.learner.build_step", building)
+    monkeypatch.setattr(Learner, "fit", fitting)
     code, out, err = mnist_ff("train", "resume=parted")
     assert code == 0, err
-    assert "the generators of cuda cannot go on on cpu: seeded anew" in out
+    assert "the random generators of cuda cannot be restored on cpu; they are reseeded" in out
     assert [one is other for one, other in zip(held, seeded, strict=True)] == [True, True]
 
 
@@ -415,7 +416,9 @@ def test_early_stopping_can_go_by_accuracy() -> None:
     stopping.on_epoch_end(epoch(1, 2.0, 0.91))
     assert stopping() is None
     stopping.on_epoch_end(epoch(2, 0.5, 0.91))
-    assert stopping() == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
+    reason = stopping()
+    assert reason is not None
+    assert reason.text == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
 
 
 def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None:
@@ -430,7 +433,7 @@ def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None
     assert summary.epochs == len(rows) < 30
     best = min(range(len(rows)), key=lambda place: rows[place]["validation_loss"])
     assert best == len(rows) - 2
-    assert f"kept: the weights after epoch {best + 1}, the best" in out
+    assert f"keeping the weights of the best epoch, {best + 1}" in out
     assert (
         mnist_ff(
             "train",
@@ -465,7 +468,7 @@ def test_some_epochs_and_always_the_last_are_scored_and_nothing_else_changes(
     assert mnist_ff("train", *words, "hydra.run.dir=all")[0] == 0
     code, out, _ = mnist_ff("train", *words, "trainer.evaluate_every=2", "trainer.plots=true", "hydra.run.dir=some")
     assert code == 0
-    assert "no picture" not in out
+    assert "could not draw" not in out
     every, some = Run.open("all").epochs(), Run.open("some").epochs()
     assert ["test_loss" in row for row in some] == [False, True, True]
     assert [row["test_loss"] for row in some[1:]] == [row["test_loss"] for row in every[1:]]
@@ -485,15 +488,18 @@ REFUSED = {
     "no held-out images to stop by": (["trainer.patience=3"], "set data.validation_split"),
     "nor with no patience at all": (["trainer.patience=0"], "set data.validation_split"),
     "nor to choose by": (["trainer.keep_best=true"], "set data.validation_split"),
-    "delta without either": (["trainer.min_delta=0.1"], "belongs to trainer.patience"),
-    "a score that nothing goes by": (["trainer.monitor=validation_accuracy"], "belongs to trainer.patience"),
-    "a warm-up to nothing": (["schedule=one_cycle", "schedule.initial=0", "schedule.warmup=3"], "to a rate of 0"),
+    "delta without either": (["trainer.min_delta=0.1"], "needs trainer.patience"),
+    "a score that nothing goes by": (["trainer.monitor=validation_accuracy"], "needs trainer.patience"),
+    "a warm-up to nothing": (
+        ["schedule=one_cycle", "schedule.initial=0", "schedule.warmup=3"],
+        "at a learning rate of 0",
+    ),
     "a heat beyond numbers": (["trainer.temperature=1e200", "trainer.teacher=gone"], "must be"),
     "a penalty beyond numbers": (["trainer.confidence_penalty=1e39"], "must be"),
     "noise beyond pixels": (["model.input_noise=1e300"], "must be"),
     "a field beyond pixels": (["augment=elastic", "augment.alpha=1e300"], "must be"),
     "no such teacher": (["trainer.teacher=gone", "trainer.teacher_weight=0.5"], "trainer.teacher=gone: does not exist"),
-    "a teacher without a say": (["trainer.teacher=gone"], "leaves trainer.teacher without a say"),
+    "a teacher without effect": (["trainer.teacher=gone"], "trainer.teacher would have no effect"),
     "a say without a teacher": (["trainer.teacher_weight=0.5"], "needs a teacher"),
     "a temperature without a teacher": (["trainer.temperature=2"], "needs a teacher"),
     "another option's key": (["schedule=linear", "schedule.peak_at=0.5"], "it belongs to: schedule=one_cycle"),
@@ -523,9 +529,9 @@ def test_run_network_has_what_it_can_and_refuses_the_rest() -> None:
     words = ["schedule=linear", "augment=shift", "trainer.ema=0.9", "trainer.label_smoothing=0.1", "model.hidden=[16]"]
     plain = mnist_ff.run_network(data, epochs=1, verbose=False, overrides=words[-1:])[1]
     assert mnist_ff.run_network(data, epochs=1, verbose=False, overrides=words)[1] != plain
-    with pytest.raises(ConfigError, match="belong to mnist-ff train"):
+    with pytest.raises(ConfigError, match="need a run directory"):
         mnist_ff.run_network(data, epochs=1, overrides=["trainer.patience=1"])
-    with pytest.raises(ConfigError, match="must be below 16, the run's batches"):
+    with pytest.raises(ConfigError, match="must be below 16, the number of batches of the run"):
         mnist_ff.run_network(data, epochs=1, overrides=["schedule=linear", "schedule.warmup=16"])
 
 
@@ -620,7 +626,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))

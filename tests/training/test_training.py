@@ -16,8 +16,8 @@ from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import DivergedError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score, StopReason
-from mnist_ff.session.build import plan_of, scorer, shuffler
 from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
+from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 from tests.support import reference
 from tests.support.configs import make_config
@@ -28,14 +28,10 @@ SMALL = ("model.hidden=[32,16]", "trainer.batch_size=64", "trainer.epochs=2")
 
 
 def run(data: Data, *overrides: str, callbacks: tuple[Callback, ...] = ()) -> tuple[MLP, Outcome, list[float]]:
-    config = make_config(*SMALL, *overrides)
-    assert config.seed is not None
-    model = build_model(config.model, config.seed, CPU)
-    step, _ = build_step(StepParts(model, config.optimizer, config.trainer, data.train))
-    history = LossHistory()
-    shuffle = shuffler(config.trainer.shuffle, config.seed, data.train, CPU)
-    outcome = fit(step, scorer(model, data), shuffle, plan_of(config, data), [history, *callbacks])
-    return model, outcome, history.losses
+    learner, history = Learner(make_config(*SMALL, *overrides), data), LossHistory()
+    outcome = learner.fit(learner.plan(), [history, *callbacks])
+    assert isinstance(learner.model, MLP)
+    return learner.model, outcome, history.losses
 
 
 @pytest.mark.parametrize("engine", ["eager", "fused"])
@@ -103,7 +99,7 @@ def test_the_host_waits_once_a_chunk(small_data: Data, monkeypatch: pytest.Monke
         raise AssertionError("a tensor was read by itself")
 
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    monkeypatch.setattr("mnist_ff.session.build.score", lambda model, split: SCORE)
+    monkeypatch.setattr("mnist_ff.training.learner.score", lambda model, split: SCORE)
     monkeypatch.setattr(torch.Tensor, "item", forbidden)
     run(small_data, "trainer.sync_every=4", "trainer.epochs=1")
     assert reads == [4, 4, 2]
@@ -170,13 +166,16 @@ def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
     from tests.support.mnist import make_split
 
     split = make_split(600)
-    shuffle = shuffler(True, 0, split, CPU)
-    orders = [shuffle(0), shuffle(1)]
-    assert all(torch.equal(order.sort().values, torch.arange(600)) for order in orders)
+
+    def order(epoch: int, *overrides: str) -> torch.Tensor:
+        return Learner(make_config(*SMALL, *overrides), Data("random", split, split)).row_order(epoch)
+
+    orders = [order(0), order(1)]
+    assert all(torch.equal(rows.sort().values, torch.arange(600)) for rows in orders)
     assert not torch.equal(*orders)
-    assert torch.equal(shuffler(True, 0, split, CPU)(1), orders[1]), "a function of (seed, epoch), not of history"
-    assert not torch.equal(shuffler(True, 1, split, CPU)(0), orders[0])
-    assert torch.equal(shuffler(False, 0, split, CPU)(3), torch.arange(600))
+    assert torch.equal(order(1), orders[1]), "a function of (seed, epoch), not of history"
+    assert not torch.equal(order(0, "seed=1"), orders[0])
+    assert torch.equal(order(3, "trainer.shuffle=false"), torch.arange(600))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(small_data: Data) -> None:
@@ -186,14 +185,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(small_data: Data) -> None:
 
 def test_stopping_keeps_what_was_done(small_data: Data) -> None:
     heard = Recorder()
-    config = make_config(*SMALL, "trainer.sync_every=4")
-    model = build_model(config.model, 0, CPU)
-    step, _ = build_step(StepParts(model, config.optimizer, config.trainer, small_data.train))
+    learner = Learner(make_config(*SMALL, "trainer.sync_every=4"), small_data)
     # asked after each of 10 batches, 3 chunks and the epoch, then after 4 batches of the next
     reason = StopReason.from_signal("SIGINT")
     answers = chain([None] * 17, repeat(reason))
-    shuffle = shuffler(True, 0, small_data.train, CPU)
-    outcome = fit(step, scorer(model, small_data), shuffle, plan_of(config, small_data), [heard], lambda: next(answers))
+    outcome = learner.fit(learner.plan(), [heard], lambda: next(answers))
     assert (outcome.steps, len(outcome.epochs), outcome.stopped) == (14, 1, reason)
     assert len(heard.batches) == 14
     assert heard.events[-1] == ("train end",)

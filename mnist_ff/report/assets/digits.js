@@ -1,6 +1,5 @@
 // A digit as MNIST has it: mnist_ff/images/centre.py, written again in the same order of steps.
 
-const SIDE = 28; // pixels of a side of an image
 const BOX = 20; // pixels of the longer side of the digit in it
 const TIE = 1e-9; // far above the error of a sum of products, far below any difference of greys
 
@@ -22,7 +21,7 @@ function centred(ink, width, height) {
   const left = offset(columns, (column) => sum(rows, (row) => small[row * columns + column]));
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {
-      const grey = Math.min(Math.max(small[row * columns + column], 0), 1);
+      const grey = clamped(small[row * columns + column], 0, 1);
       field[(top + row) * SIDE + left + column] = Math.floor(grey * 255 + 0.5 + TIE);
     }
   }
@@ -73,7 +72,7 @@ function covers(before, now, say) {
 /** Where a line of masses begins, so that its centre, counted in whole pixels from 0, falls nearest to 14. */
 function offset(length, mass) {
   const centre = sum(length, (place) => place * mass(place)) / sum(length, mass);
-  return Math.min(Math.max(Math.floor(SIDE / 2 - centre + 0.5 + TIE), 0), SIDE - length);
+  return clamped(Math.floor(SIDE / 2 - centre + 0.5 + TIE), 0, SIDE - length);
 }
 
 function sum(length, term) {

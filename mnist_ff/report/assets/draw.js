@@ -42,32 +42,30 @@ class Pad {
   }
 
   _listen() {
-    const canvas = this.canvas;
-    canvas.addEventListener("pointerdown", (event) => {
-      if (this.pointer !== null || event.button !== 0) return;
+    const up = (event) => {
+      if (event.pointerId !== this.pointer) return;
+      this.pointer = null;
       this._lift();
-      this.pointer = event.pointerId;
-      canvas.setPointerCapture(this.pointer);
-      this._begin(this._at(event));
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerId !== this.pointer || this.stroke === null) return;
-      const passed = event.getCoalescedEvents?.() ?? [];
-      for (const place of passed.length ? passed : [event]) this.stroke.push(this._at(place));
-      this._changed();
-    });
-    for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, (event) => {
-        if (event.pointerId !== this.pointer) return;
-        this.pointer = null;
+    };
+    furnished(this.canvas, {
+      pointerdown: (event) => {
+        if (this.pointer !== null || event.button !== 0) return;
         this._lift();
-      });
-    }
-    canvas.addEventListener("keydown", (event) => this._key(event));
-    canvas.addEventListener("focus", () => this._showPen());
-    canvas.addEventListener("blur", () => {
-      if (this.penDown) this._lift();
-      this.mark.hidden = true;
+        this.pointer = event.pointerId;
+        this.canvas.setPointerCapture(this.pointer);
+        this._begin(this._at(event));
+      },
+      pointermove: (event) => {
+        if (event.pointerId !== this.pointer || this.stroke === null) return;
+        const passed = event.getCoalescedEvents?.() ?? [];
+        for (const place of passed.length ? passed : [event]) this.stroke.push(this._at(place));
+        this._changed();
+      },
+      pointerup: up, pointercancel: up, keydown: (event) => this._key(event), focus: () => this._showPen(),
+      blur: () => {
+        if (this.penDown) this._lift();
+        this.mark.hidden = true;
+      },
     });
   }
 
@@ -80,7 +78,7 @@ class Pad {
 
   _key(event) {
     const step = event.shiftKey ? FINE_STEP : PEN_STEP;
-    const acts = {
+    pressed(event, {
       ArrowLeft: () => this._walk(-step, 0),
       ArrowRight: () => this._walk(step, 0),
       ArrowUp: () => this._walk(0, -step),
@@ -88,17 +86,13 @@ class Pad {
       " ": () => this._press(),
       Backspace: () => this.undo(),
       Delete: () => this.clear(),
-    };
-    const act = acts[event.key];
-    if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    act();
+    });
     this._showPen();
   }
 
   _walk(dx, dy) {
     const { width, height } = this.canvas;
-    this.pen = { x: Math.min(Math.max(this.pen.x + dx, 0), width), y: Math.min(Math.max(this.pen.y + dy, 0), height) };
+    this.pen = { x: clamped(this.pen.x + dx, 0, width), y: clamped(this.pen.y + dy, 0, height) };
     if (!this.penDown) return;
     this.stroke.push(this.pen);
     this._changed();
@@ -162,7 +156,7 @@ function drawing(answerOf) {
   function answer() {
     due = false;
     const pixels = centred(pad.ink(), pad.canvas.width, pad.canvas.height);
-    showInk(byId("seen"), pixels);
+    paint(byId("seen"), ink(pixels));
     const empty = !pixels.some((pixel) => pixel);
     const shares = empty ? null : answerOf(pixels);
     const best = empty ? -1 : shares.indexOf(Math.max(...shares));

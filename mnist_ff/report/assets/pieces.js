@@ -2,13 +2,14 @@
 
 const FACTS = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
+const SIDE = 28; // pixels of a side of an image
 
 /** The element with this id, or null. */
 function byId(id) {
   return document.getElementById(id);
 }
 
-/** An HTML element with attributes and children; texts become text nodes. */
+/** An HTML element with attributes, listeners (functions) and children; texts become text nodes. */
 function element(name, attributes = {}, ...children) {
   return furnished(document.createElement(name), attributes, children);
 }
@@ -18,32 +19,34 @@ function drawn(name, attributes = {}, ...children) {
   return furnished(document.createElementNS(SVG, name), attributes, children);
 }
 
-function furnished(made, attributes, children) {
+function furnished(made, attributes, children = []) {
   for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) made.setAttribute(key, value);
+    if (typeof value === "function") made.addEventListener(key, value);
+    else made.setAttribute(key, value);
   }
   made.append(...children);
   return made;
 }
 
+/** Do what `acts` has for the key that was pressed; with Ctrl, Alt or Meta it is the browser's. */
+function pressed(event, acts) {
+  if (!acts[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  acts[event.key]();
+}
+
+function clamped(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+
 /** Base64 to bytes. */
 function bytes(text) {
-  const binary = atob(text);
-  const made = new Uint8Array(binary.length);
-  for (let place = 0; place < binary.length; place += 1) made[place] = binary.charCodeAt(place);
-  return made;
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
-/** Base64 of little-endian float32 to numbers. */
+/** Base64 of float32 to numbers: little-endian, as every browser's machine is. */
 function floats(text) {
-  const view = new DataView(bytes(text).buffer);
-  return Float32Array.from({ length: view.byteLength / 4 }, (_, place) => view.getFloat32(4 * place, true));
-}
-
-/** The same of float64. */
-function doubles(text) {
-  const view = new DataView(bytes(text).buffer);
-  return Float64Array.from({ length: view.byteLength / 8 }, (_, place) => view.getFloat64(8 * place, true));
+  return new Float32Array(bytes(text).buffer);
 }
 
 /** A number for people: about four digits, none of them a trailing zero. */
@@ -54,8 +57,8 @@ function figure(value, digits = 4) {
 }
 
 /** A share as percent. */
-function percent(share, digits = 1) {
-  return `${(100 * share).toFixed(digits)} %`;
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
 }
 
 /** 12,345. */
@@ -63,10 +66,25 @@ function whole(value) {
   return value.toLocaleString("en");
 }
 
-/** 28 * 28 bytes on a canvas of that size, as black ink; style.css turns it round where the page is dark. */
-function showInk(canvas, pixels) {
-  const paint = canvas.getContext("2d");
-  const image = paint.createImageData(28, 28);
-  for (let place = 0; place < 784; place += 1) image.data[4 * place + 3] = pixels[place];
-  paint.putImageData(image, 0, 0);
+/** Options that charts by epochs share. */
+const BY_EPOCH = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}` };
+const AS_PERCENT = { format: (share, digits = 4) => `${Number((100 * share).toPrecision(digits))}%` };
+
+/** A canvas of an image's size, painted: `rgba` of a pixel's place is [red, green, blue, alpha]. */
+function imageCanvas(attributes, rgba) {
+  const canvas = element("canvas", { width: SIDE, height: SIDE, role: "img", ...attributes });
+  paint(canvas, rgba);
+  return canvas;
+}
+
+function paint(canvas, rgba) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(SIDE, SIDE);
+  for (let place = 0; place < SIDE * SIDE; place += 1) image.data.set(rgba(place), 4 * place);
+  context.putImageData(image, 0, 0);
+}
+
+/** Image `number` of those in `all`, as black ink; style.css turns it round where the page is dark. */
+function ink(all, number = 0) {
+  return (place) => [0, 0, 0, all[SIDE * SIDE * number + place]];
 }

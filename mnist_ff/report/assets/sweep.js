@@ -4,15 +4,14 @@
 function sortable(table) {
   const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((head, place) => {
-    const button = element("button", { type: "button" }, head.textContent);
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
+    const sort = () => {
       const up = head.getAttribute("aria-sort") !== "ascending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const rows = [...body.rows].sort((a, b) => compared(a.cells[place].textContent, b.cells[place].textContent));
       body.append(...(up ? rows : rows.reverse()));
-    });
+    };
+    head.replaceChildren(element("button", { type: "button", click: sort }, head.textContent));
   });
 }
 
@@ -37,17 +36,12 @@ function commonBeginning(names) {
   return shared.slice(0, Math.max(shared.lastIndexOf("/"), shared.lastIndexOf(" ")) + 1);
 }
 
-/** The sentences above the curves. */
-function note(few, beginning) {
-  const which = few ? "" : `Each line is a run; the best by ${FACTS.ranked_by} is orange. The line nearest to the pointer says which it is. `;
-  return which + (beginning ? `Their names are without “${beginning.trim()}”, which all begin with.` : "");
-}
-
 function curves(found) {
   const beginning = commonBeginning(found.map((run) => run.name));
   const runs = found.map((run) => ({ ...run, name: run.name.slice(beginning.length) || run.name }));
   const few = runs.length <= MOST_NAMED;
-  byId("runs-note").textContent = note(few, beginning);
+  const which = few ? "" : `Each line is a run; the best by ${FACTS.ranked_by} is orange. The line nearest to the pointer says which it is. `;
+  byId("runs-note").textContent = which + (beginning ? `Their names are without “${beginning.trim()}”, which all begin with.` : "");
   const styled = runs.map((run, place) => ({ ...run, ...look(place, runs.length) }));
   const lines = (pick) => {
     const made = styled.map((run) => ({ name: run.name, look: run.look, quiet: run.quiet, ...pick(run) })).filter((line) => line.xs);
@@ -55,9 +49,8 @@ function curves(found) {
   };
   const epochs = (what) => lines(({ epochs: found }) => (found?.[what] ? { xs: found.epoch.map((epoch) => epoch + 1), ys: found[what] } : {}));
   const part = runs.find((run) => run.part)?.part ?? "test";
-  const shared = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}`, height: 300, only: !few };
-  const format = (share, digits = 4) => `${Number((100 * share).toPrecision(digits))}%`;
-  new Chart(byId("accuracy-chart"), { ...shared, title: `Accuracy per epoch, ${part} images`, y: part, lines: epochs("accuracy"), format });
+  const shared = { ...BY_EPOCH, height: 300, only: !few };
+  new Chart(byId("accuracy-chart"), { ...shared, title: `Accuracy per epoch, ${part} images`, y: part, lines: epochs("accuracy"), ...AS_PERCENT });
   new Chart(byId("loss-chart"), { ...shared, title: `Loss per epoch, ${part} images`, y: part, lines: epochs("loss"), log: true });
   const batches = lines(({ batches: found }) => {
     if (!found) return {};

@@ -1,4 +1,4 @@
-"""What a search may try: the values of each key, as dimensions that know their bounds. Standard library only."""
+"""The search space: dimensions with bounds. Standard library only."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def check_dimension(key: str, dimension: Dimension) -> None:
             raise ConfigError(f"{key}: has no values")
         return
     if not (math.isfinite(dimension.low) and math.isfinite(dimension.high)) or dimension.low >= dimension.high:
-        raise ConfigError(f"{key}: goes from {dimension.low:g} to {dimension.high:g}; the first must be the smaller")
+        raise ConfigError(f"{key}: goes from {dimension.low:g} to {dimension.high:g}; the first must be smaller")
     if dimension.log and dimension.low <= 0:
-        raise ConfigError(f"{key}: begins at {dimension.low:g}; a logarithm needs numbers above 0")
+        raise ConfigError(f"{key}: starts at {dimension.low:g}; a log scale needs values above 0")
     if dimension.step is not None and dimension.step <= 0:
-        raise ConfigError(f"{key}: has the step {dimension.step:g}; it must be above 0")
+        raise ConfigError(f"{key}: has step {dimension.step:g}; it must be above 0")
     if dimension.log and dimension.step not in (None, 1):
-        raise ConfigError(f"{key}: has a step and a logarithm; only one of them")
+        raise ConfigError(f"{key}: has a step and a log scale; use only one of them")
 
 
 def grid_of(space: Space) -> dict[str, list[str | int | float]]:
@@ -89,7 +89,7 @@ def _grid_values(key: str, dimension: Dimension) -> list[str | int | float]:
     if isinstance(dimension, Choices):
         return list(dimension.words)
     if dimension.step is None or dimension.log:
-        raise ConfigError(f"{key}: sampler=grid needs values that can be counted, such as range(...) or a,b,c")
+        raise ConfigError(f"{key}: sampler=grid needs a finite set of values, such as range(...) or a,b,c")
     count = math.floor((dimension.high - dimension.low) / dimension.step + 1e-9) + 1
     return [dimension.low + index * dimension.step for index in range(count)]
 

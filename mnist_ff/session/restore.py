@@ -1,0 +1,79 @@
+"""Restore: from a run's checkpoint to a learner that continues where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError
+from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import Plan, Position
+from mnist_ff.runs.tables import truncate
+from mnist_ff.session.environment import git_state
+from mnist_ff.session.resume import earlier_changes, recipe
+from mnist_ff.training.checkpoint import load_checkpoint, weight_shapes
+from mnist_ff.training.learner import Learner
+
+
+def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> dict[str, Any]:
+    """The newest whole checkpoint, compared with the config before memory is taken for a network.
+
+    Errors: BadRunError where the config is another network's; RunError where no checkpoint is intact.
+    """
+    saved = load_checkpoint(run, warn)
+    shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
+    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model):
+        raise BadRunError(f"{run.file('config.yaml')}: differs from the config of its checkpoint")
+    return saved
+
+
+def restore(learner: Learner, saved: Mapping[str, Any], run: Run) -> Position:
+    """Load a checkpoint into the learner and return the position in training. No file is changed.
+
+    Errors: BadRunError for a checkpoint that does not fit the config.
+    """
+    plan = learner.plan()
+    try:
+        if saved["best"] is not None:
+            learner.model.load_state_dict(saved["best"])  # to see that it fits
+        position = plan.position(saved["epoch"], saved["batches"])
+        learner.load_state_dict(saved, position.epoch * plan.batches + len(position.batches))
+    except Exception as error:  # many kinds of errors, by what does not fit
+        first = (str(error).splitlines() or [""])[0]
+        raise BadRunError(f"{run.path}: its checkpoint does not match its config ({first})") from None
+    return position
+
+
+def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
+    """Errors: BadRunError where the teacher's weights are not those of before."""
+    before, now = run.environment().get("teacher"), conditions["teacher"]
+    if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
+        raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
+
+
+def begin(run: Run, conditions: Mapping[str, Any]) -> None:
+    """Record a new run's conditions in environment.json."""
+    run.write_json("environment.json", {**conditions, "git": git_state(run), "history": []})
+
+
+def begin_again(run: Run, plan: Plan, conditions: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Cut the files back to the plan's start and record the resume in environment.json; config.yaml stays as it was."""
+    before, start = run.environment(), plan.start
+    truncate(run.path, plan.first_step, start.epoch)
+    remove_leftovers(run.path)
+    at = {"epoch": start.epoch, "batch": len(start.batches), "changes": dict(changes)}
+    earlier_changes(run)  # see that there is a history
+    git = git_state(run, resumes=len(before["history"]) + 1)
+    history = [*before["history"], {**at, **conditions, "git": git}]
+    run.write_json("environment.json", {**before, "history": history})
+    run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
+
+
+def monitored(run: Run, column: str) -> list[float]:
+    """A column of epochs.csv. Errors: BadRunError when a row has none."""
+    try:
+        return [row[column] for row in run.epochs()]
+    except (KeyError, ValueError):
+        raise BadRunError(f"{run.file('epochs.csv')}: its rows have no {column}") from None

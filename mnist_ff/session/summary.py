@@ -1,0 +1,48 @@
+"""Summarise: how a run ended, for summary.json and for the terminal."""
+
+from __future__ import annotations
+
+import shlex
+
+from mnist_ff.analysis.console import score_text
+from mnist_ff.config.paths import display_path
+from mnist_ff.models.mlp import count_parameters
+from mnist_ff.runs.directory import REPORT
+from mnist_ff.runs.records import Outcome, Plan, Score, Status, Summary
+from mnist_ff.session.request import RunRequest
+from mnist_ff.training.learner import Learner
+
+
+def summarise(request: RunRequest, learner: Learner, plan: Plan, outcome: Outcome, score: Score) -> Summary:
+    """The summary after training; `score` is on the test images."""
+    stop = outcome.stopped or request.stopped()
+    return Summary(
+        status=Status.FINISHED if outcome.stopped is None else outcome.stopped.status,
+        cause=None if stop is None else stop.text,
+        score=score,
+        epochs=plan.start.epoch + len(outcome.epochs),
+        steps=outcome.steps,
+        parameters=count_parameters(learner.model),
+        seed=learner.seed,
+        name=request.config.name,
+        data=learner.data.name,
+        data_instead_of=learner.data.instead_of,
+        seconds=request.timing.total(),
+    )
+
+
+def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
+    """What is printed when training has ended: the score, the time, and what to do next."""
+    assert summary.score is not None
+    run, seconds, lines = request.run, summary.seconds, []
+    path = display_path(run.path)
+    if summary.status is not Status.FINISHED or summary.stopped_early:
+        lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
+    lines.append(f"score [loss, accuracy]  {score_text(summary.score)}")
+    lines.append(f"training {seconds['train']:.1f} s, total {seconds['total']:.1f} s")
+    lines.append(f"run directory  {path}")
+    if request.config.trainer.plots and request.stopped() is not None:
+        lines.append(f"draw plots     mnist-ff report {shlex.quote(str(path))}")
+    elif run.file(REPORT).is_file():
+        lines.append(f"report         {shlex.quote(str(path / REPORT))}")
+    return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}"]

@@ -1,0 +1,178 @@
+"""The Learner owns the model, the optimizer and everything else that training changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnist_ff.config.paths import expanded
+from mnist_ff.config.schema import Config
+from mnist_ff.data.augment.build import build_augment
+from mnist_ff.data.load import Data, Split
+from mnist_ff.data.seeds import generator, row_order
+from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.engine.step import never
+from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.optim.schedule import is_scheduled as rate_changes
+from mnist_ff.optim.schedule import learning_rate
+from mnist_ff.optim.weight_updates import Updates
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason
+from mnist_ff.training.callbacks import Callback
+from mnist_ff.training.checkpoint import load_model, load_optimizer
+from mnist_ff.training.evaluation import score
+from mnist_ff.training.loop import fit
+
+
+class Learner:
+    """A model with everything that trains it, built from a config.
+
+    The train command, the Python API, the learning-rate range test and the benchmark all build this one.
+    """
+
+    def __init__(
+        self, config: Config, data: Data, model: nn.Module | None = None, is_scheduled: bool | None = None
+    ) -> None:
+        """Build everything on the device that holds `data`.
+
+        config: with a seed. model: trained in place of the configured network. is_scheduled: whether the step will be
+        given learning rates; None: whether the config's schedule changes them.
+        Errors: ConfigError for an engine that the model or device does not have; BadRunError for a teacher that is not
+        a finished run.
+        """
+        assert config.seed is not None, "resolve() picks one"
+        self.config, self.data, self.seed = config, data, config.seed
+        self.device = data.train.labels.device
+        self.model = build_model(config.model, self.seed, self.device) if model is None else model
+        self.augment = build_augment(config.augment, self.seed, self.device)
+        self.updates = Updates(self.model, config.trainer)
+        self.step, self.optimizer = build_step(
+            StepParts(
+                self.model,
+                config.optimizer,
+                config.trainer,
+                data.train,
+                is_scheduled=rate_changes(config.schedule) if is_scheduled is None else is_scheduled,
+                augment=self.augment,
+                teacher=_load_teacher(config, self.device),
+                updates=self.updates,
+            )
+        )
+
+    def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
+        """The plan of fit() from this position on."""
+        config, trainer, samples = self.config, self.config.trainer, len(self.data.train)
+        steps = trainer.epochs * math.ceil(samples / trainer.batch_size)
+        return Plan(
+            epochs=trainer.epochs,
+            samples=samples,
+            batch_size=trainer.batch_size,
+            sync_every=trainer.sync_every,
+            learning_rate=config.optimizer.lr,
+            checkpoint_every=trainer.checkpoint_every,
+            start=start,
+            evaluate_every=trainer.evaluate_every,
+            checkpoint_epochs=trainer.checkpoint_epochs,
+            schedule=(lambda step: learning_rate(config.schedule, config.optimizer.lr, step, steps))
+            if rate_changes(config.schedule)
+            else None,
+        )
+
+    def prepare(self, plan: Plan) -> None:
+        """Do now what the first epoch would wait for: capture CUDA graphs, have the device load its code.
+
+        Call it after load_state_dict(): a graph keeps the addresses of the optimizer's state.
+        """
+        for chunk in plan.chunks():
+            rows = plan.rows(chunk)
+            self.step.prepare(rows.stop - rows.start)
+        if self.device.type == "cuda":
+            self.evaluate()
+
+    def fit(
+        self,
+        plan: Plan,
+        callbacks: Sequence[Callback] = (),
+        stopped: Callable[[], StopReason | None] = never,
+    ) -> Outcome:
+        """Train through the plan; see training.loop.fit()."""
+        return fit(self.step, self.evaluate, self.row_order, plan, callbacks, stopped)
+
+    def evaluate(self) -> Mapping[str, Score]:
+        """Scores by part: validation where there is a split, else test; train too, if trainer.score_train says so.
+
+        Where weights are averaged, the averages are scored.
+        """
+        data, images = self.data, self.config.trainer.score_train
+        parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
+        if images:
+            parts["train"] = Split(data.train.images[:images], data.train.labels[:images])
+        with self.updates.in_place():
+            return {part: score(self.model, split) for part, split in parts.items()}
+
+    def row_order(self, epoch: int) -> torch.Tensor:
+        """An epoch's order of the training images, (N,) int64 on the device: a new permutation each, or ascending."""
+        if not self.config.trainer.shuffle:
+            return torch.arange(len(self.data.train), device=self.device)
+        return row_order(self.seed, epoch, len(self.data.train)).to(self.device)
+
+    def use_averages(self) -> None:
+        """Replace the weights by their averages, where there are some. Training is over."""
+        if self.updates.average is not None:
+            self.updates.average.put()
+
+    def averaged_weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the model's state_dict, with averaged weights where there are some."""
+        with self.updates.in_place():
+            return {name: weight.clone() for name, weight in self.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training changes; the tensors are not copied."""
+        average, dropout, augment = self.updates.average, self._dropout_rng, self._augment_rng
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "dropout": None if dropout is None else dropout.get_state(),
+            "device": self.device.type,
+            "augment": None if augment is None else augment.get_state(),
+            "average": None if average is None else average.state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Restore what state_dict() returned after so many steps.
+
+        Generators of another kind of device are seeded anew, from the seed and the step.
+        Errors: of many kinds, where it is another model's or optimizer's state.
+        """
+        self.model.load_state_dict(state["model"])
+        load_optimizer(self.optimizer, state["optimizer"], self.config.optimizer)
+        if self.updates.average is not None:
+            self.updates.average.load(state["average"])
+        same_device = state["device"] == self.device.type
+        for name, rng in (("dropout", self._dropout_rng), ("augment", self._augment_rng)):
+            if rng is None:  # set_state() keeps the object: a step may hold it already
+                continue
+            if not same_device:
+                rng.set_state(generator(self.seed, name, step, device=self.device).get_state())
+            elif name == "augment" or state[name] is not None:
+                rng.set_state(state[name])
+
+    @property
+    def _dropout_rng(self) -> torch.Generator | None:
+        return self.model.dropout.rng if isinstance(self.model, MLP) else None
+
+    @property
+    def _augment_rng(self) -> torch.Generator | None:
+        return None if self.augment is None else self.augment.rng
+
+
+def _load_teacher(config: Config, device: torch.device) -> nn.Module | None:
+    """The network that trainer.teacher names; only the config and the weights of its directory are read."""
+    if config.trainer.teacher is None:
+        return None
+    run = Run.open(expanded("trainer.teacher", config.trainer.teacher))
+    return load_model(run, run.config(), device)
