@@ -1,4 +1,4 @@
-"""Words to a command; errors to one line and an exit code. Each command is imported when it is asked for."""
+"""Command line to command; errors to one line and an exit code. Commands are imported on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their final name, flushed to disk, renamed."""
+"""Files that are either complete or absent: written to a temporary name, synced, renamed."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class GrowingFile:
     """
 
     def __init__(self, path: Path, new: bool) -> None:
-        """Create the file, or go on after what is there."""
+        """Create the file, or append to it."""
         self.path = path
         self._content: bytearray | None = bytearray() if new else bytearray(path.read_bytes())
         self._size = len(self._content or b"")

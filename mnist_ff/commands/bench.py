@@ -1,4 +1,4 @@
-"""How fast a step is here, beside the matrix products that it cannot avoid, plain PyTorch, and other libraries.
+"""Measure the time of a step, next to its matrix products, plain PyTorch and other libraries.
 
 Absolute times mean little on another machine; so all is timed in one process, interleaved in short rounds, and reported
 as medians and as ratios to the fp32 products of the same model and batch.
@@ -99,7 +99,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check_a_step_alone(config: Config) -> None:
-    """Errors: ConfigError for what is no part of the steps that are compared here."""
+    """Errors: ConfigError for keys that do not affect the measured steps."""
     asked = {
         f"schedule={config.schedule.name}": config.schedule.name != "constant",
         f"schedule.warmup={config.schedule.warmup}": config.schedule.warmup > 0,

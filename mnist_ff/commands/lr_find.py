@@ -1,4 +1,4 @@
-"""A learning-rate range test on a fresh network: losses, a picture and a rate to begin with. Nothing else changes."""
+"""Learning-rate range test on a fresh network: losses, a plot and a suggested rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run an experiment over fresh seeds, and write its row of the table of recipes, which is never typed by hand."""
+"""Run a recipe with fresh seeds and write its row of the results table."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Row:
     seconds_of_a_run: float | None
     """Mean over the same runs, with data, start and pictures."""
     parted: int
-    """Runs that went on after an interruption: their seconds are not known."""
+    """Number of resumed runs, whose seconds are unknown."""
     seeds: tuple[int, ...]
     changes: dict[str, Any]
     """The dotted keys that make it another recipe than the experiment's, with their values."""
@@ -238,7 +238,7 @@ def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
 
 
 def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
-    """Errors: BadRunError where environment.json is not one of ours."""
+    """Errors: BadRunError when environment.json is invalid."""
     environment = Fields(run.environment())
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
     try:

@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_lines
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.compose import ComposedRun, Composer, with_texts_kept
-from mnist_ff.config.constraints import check_no_password
 from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import key_of, take, without_quotes
+from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import expanded, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help

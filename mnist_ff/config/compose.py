@@ -25,8 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.convert import config_from, flat, sweep_from
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.overrides import (
     Override,
     Values,

@@ -1,4 +1,4 @@
-"""One job of a sweep: go on or start in its directory. Launchers send this to other processes and machines."""
+"""One job of a sweep: start or resume it in its directory. Launchers call this in other processes and machines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class JobResult:
 class SweepJob:
     """What a launcher runs for each job. Plain values only: it is pickled.
 
-    It may be called again at any time for the same job: a finished one is left alone, one with a checkpoint goes on
+    It may be called again at any time for the same job: a finished one is left alone, one with a checkpoint is resumed
     from there, one without has nothing to lose and starts over. No exception of the job's own leaves it, whatever
     kind it is; the outcome is in the run directory.
     """

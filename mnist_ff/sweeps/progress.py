@@ -1,4 +1,4 @@
-"""One line for each job that ends, for every launcher: a thread looks at the run directories."""
+"""One progress line per job, for every launcher: a thread watches the run directories."""
 
 from __future__ import annotations
 

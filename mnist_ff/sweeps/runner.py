@@ -21,7 +21,7 @@ from mnist_ff.analysis.console import note, tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.overrides import Override, key_of
 from mnist_ff.config.paths import display_path
-from mnist_ff.config.schema import Config, DataConfig, MNIST5kConfig, SweepConfig
+from mnist_ff.config.schema import Config, DataConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.files import remove_leftovers, write_text
@@ -134,7 +134,7 @@ class Sweep(ABC):
     def fetch_again(self, jobs: Sequence[Job]) -> None:
         """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
 
-        Errors: DataError when it cannot be had any more; a subset would make another sweep of it.
+        Errors: DataError when it can no longer be downloaded; a subset would change the sweep.
         """
         from mnist_ff.data.load import ensure
 
@@ -145,7 +145,7 @@ class Sweep(ABC):
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
-        """Fetch every data set; whether MNIST could not be had and its subset must stand in, which is said aloud."""
+        """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
         from mnist_ff.data.load import ensure
 
         saved = self.request.saved
@@ -153,7 +153,7 @@ class Sweep(ABC):
         wanted: dict[DataConfig, None] = dict.fromkeys(
             config.data if own else in_own_place(config.data) for config in configs
         )
-        if not any(isinstance(ensure(data), MNIST5kConfig) and data.name == "mnist" for data in wanted):
+        if not any(ensure(data) != data for data in wanted):
             return False
         if {data.name for data in wanted} != {"mnist"}:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""One job of a sweep as plain data that another process, here or on another machine, takes up."""
+"""One job of a sweep as plain data for another process or machine."""
 
 from __future__ import annotations
 

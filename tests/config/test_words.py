@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.compose import Composer, compose, with_texts_kept
 from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import leaves
 from mnist_ff.config.paths import absolute, expanded, give_user_a_name, output_directory, user_folder
 from mnist_ff.config.schema import Config

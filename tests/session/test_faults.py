@@ -165,7 +165,7 @@ def test_with_no_good_mirror_each_is_listed_and_the_exit_code_is_1(server: str, 
 def test_a_gzip_bomb_stops_at_the_known_size(tmp_path: Path, server: str) -> None:
     folder = tmp_path / "bomb"
     folder.mkdir()
-    file = catalog.DATA_SETS["kmnist"].files[0]
+    file = catalog.data_set("kmnist").files[0]
     header = b"\0\0\x08\x03" + b"".join(length.to_bytes(4, "big") for length in file.shape)
     (folder / file.name).write_bytes(gzip.compress(header + bytes(200_000_000), compresslevel=1))
     with pytest.raises(DataError, match="is longer than its header says"):

@@ -15,14 +15,14 @@ import torch
 from torch.nn import functional as F
 
 from mnist_ff.config.convert import config_from, config_to_dict
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
@@ -624,7 +624,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))

@@ -28,7 +28,7 @@ class Launcher(ABC):
     in_process: ClassVar[bool] = False
     """Whether the jobs run in the process that launches them."""
     detached: ClassVar[bool] = False
-    """Whether the jobs go on without the process that launched them, so that Ctrl-C leaves them."""
+    """Whether the jobs outlive the process that launched them, so that Ctrl-C leaves them running."""
     requeues: ClassVar[bool] = False
     """Whether a job that was stopped by SIGUSR2 comes back."""
 

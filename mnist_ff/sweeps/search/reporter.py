@@ -25,7 +25,7 @@ class StudyLink:
 class reporter:  # noqa: N801 (it is called as a function is)
     """A function of (whole epochs done, validation score) that reports to the trial and answers why to stop, or None.
 
-    A storage that fails is a warning: the run goes on without pruning. Used as a context it closes its connection.
+    A storage that fails is a warning: the run continues without pruning. A context manager: closes its connection.
     """
 
     def __init__(self, link: StudyLink, number: int) -> None:

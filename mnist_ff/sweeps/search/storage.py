@@ -13,7 +13,8 @@ from urllib.parse import quote_plus
 
 from filelock import FileLock
 
-from mnist_ff.config.passwords import holds_password, without_password
+from mnist_ff.config import passwords
+from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import ConfigError, MissingFileError, RunError
 from mnist_ff.runs.reading import check_file
 
@@ -39,11 +40,7 @@ def require_optuna() -> None:
 
 def check_no_password(storage: str) -> None:
     """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
-    if holds_password(storage):
-        raise ConfigError(
-            f"hydra.sweeper.storage={without_password(storage)}: contains a password, which would be visible in "
-            f"files and process lists; remove it from the URL and set the environment variable {PASSWORD}"
-        )
+    passwords.check_no_password("hydra.sweeper.storage", storage, f"set the environment variable {PASSWORD}")
 
 
 def _with_password(url: str) -> str:

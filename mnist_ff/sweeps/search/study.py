@@ -192,7 +192,7 @@ class Search:
         self.settle(number, twin.verdict)
 
     def settle(self, number: int, verdict: Verdict) -> None:
-        """Tell the study how a trial ended. An interrupted one waits again, to go on where it was."""
+        """Tell the study how a trial ended. An interrupted one is queued again, to be resumed."""
         import optuna
 
         states = {
@@ -257,7 +257,7 @@ class Search:
     def _owner_lives(self, trial: optuna.trial.FrozenTrial) -> bool | None:
         try:
             owner = Process(**trial.user_attrs["owner"])
-        except (KeyError, TypeError):  # within a claim, or not one of ours
+        except (KeyError, TypeError):  # within a claim, or not written by mnist-ff
             guarded = not isinstance(self._lock, nullcontext)
             age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
             return not guarded and age < UNCLAIMED

@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: a sweep whose jobs are a search's trials, made as the results of earlier ones come in."""
+"""hydra/sweeper=optuna: a sweep whose jobs are trials, suggested as results come in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mnist_ff.config.keys import known_keys
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.passwords import without_password
 from mnist_ff.config.paths import absolute, display_path
-from mnist_ff.config.schema import Config, MNIST5kConfig
+from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import instead_of
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
@@ -188,14 +189,14 @@ class SearchSweep(Sweep):
         return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
     def _subset_stands_in(self, configs: list[Config]) -> bool:
-        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be had.
+        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be downloaded.
 
         Errors: DataError when it was there before and is not now.
         """
         saved = self.request.saved
         if saved is None or not saved.jobs:
             return self.needs_fallback(configs)
-        if any(isinstance(job.config.data, MNIST5kConfig) and job.config.data.instead_of for job in saved.jobs):
+        if any(instead_of(job.config.data) for job in saved.jobs):
             return True
         self.fetch_again(saved.jobs)
         return False
@@ -333,7 +334,7 @@ class SearchSweep(Sweep):
             self._mark_killed(search, jobs)
 
     def _left(self, jobs: Sequence[Job]) -> Collection[str]:
-        """The directories of those jobs that go on in Slurm: their trials stay running, until a resume settles them."""
+        """Directories of the jobs still in Slurm: their trials stay running until a resume records them."""
         if not self.launcher.detached:
             return ()
         try:
@@ -342,7 +343,7 @@ class SearchSweep(Sweep):
             return submitted(self.request.directory)
 
     def _verdict(self, job: Job, stopping: bool) -> Verdict:
-        """How a trial ended. What a stop kept from starting, or ended without a word, waits to go on."""
+        """How a trial ended. One that a stop prevented or ended without a result waits to be resumed."""
         run = Run(self.request.directory / job.subdir)
         if stopping and not is_taken(run.file("summary.json")):
             return Verdict("interrupted", reason="stopped")
