@@ -69,11 +69,8 @@ class Composer:
         JobRuntime.instance().set("name", "mnist-ff")
         self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
         self._parser = OverridesParser.create(config_loader=self._loader)
-        self.groups = {
-            path.name: sorted(file.stem for file in path.glob("[!_]*.yaml"))
-            for path in sorted(conf_dir().iterdir())
-            if path.is_dir() and path.name != "hydra"
-        }
+        names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
+        self.groups = {name: sorted(path.stem for path in (conf_dir() / name).glob("[!_]*.yaml")) for name in names}
         """The groups of conf/ with their options; names that begin with _ are parts of others."""
 
     def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:

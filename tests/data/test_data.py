@@ -235,7 +235,7 @@ def test_the_subset_is_part_of_mnists_training_images(real_mnist: Path) -> None:
 
 
 def test_without_any_source_training_goes_on_with_the_subset_and_says_so(no_network: Path, mnist_ff: Command) -> None:
-    code, out, _ = mnist_ff("train", "trainer.epochs=1")
+    code, out, _ = mnist_ff("train", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false")
     assert code == 0
     assert out.count("WARNING: mnist could not be downloaded; using mnist_5k instead") == 2
     assert out.index("WARNING") < out.index("epoch 1/1") < out.rindex("WARNING")
@@ -254,7 +254,7 @@ def test_the_fallback_stands_in_every_plot_title(no_network: Path, monkeypatch: 
 
     titles: list[str] = []
     monkeypatch.setattr(plots, "draw_run", lambda run, title, *_: titles.append(title) or {})
-    assert main(["train", "trainer.epochs=1"]) == 0
+    assert main(["train", "model.hidden=[8]", "trainer.epochs=1"]) == 0
     assert titles == ["5,000 images of MNIST instead of mnist"]
     (run,) = Path("outputs").iterdir()
     for draw in plots.drawings_of(Run.open(run)).values():
@@ -273,11 +273,11 @@ def test_fallback_null_is_an_error_that_lists_every_mirror(no_network: Path, mni
 
 
 def test_a_sweep_decides_once_which_data_it_has(no_network: Path, mnist_ff: Command) -> None:
-    code, _, _ = mnist_ff("train", "-m", "seed=0,1", "trainer.epochs=1", "trainer.plots=false")
+    words = ("trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]")
+    code, _, _ = mnist_ff("train", "-m", "seed=0,1", *words)
     assert code == 0
     summaries = [json.loads(path.read_text()) for path in Path("outputs/sweeps").glob("*/*/summary.json")]
     assert [summary["data_instead_of"] for summary in summaries] == ["mnist", "mnist"]
-    words = ("trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]")
     assert mnist_ff("train", "-m", "seed=0", "data.mirrors=[/nowhere]", "data.fallback=mnist_5k", *words)[0] == 0
     found = len(list(Path("outputs/sweeps").iterdir()))
     code, _, err = mnist_ff("train", "-m", "seed=0,1", "trainer.batch_size=5000")

@@ -44,6 +44,7 @@ from mnist_ff.sweeps.search.sweeper import SearchSweep
 from mnist_ff.sweeps.search.syntax import split_overrides
 from mnist_ff.training.callbacks import Pruning
 from tests.support.commands import Command
+from tests.support.processes import Forked, Started
 
 SPACE: Space = {
     "optimizer.lr": Floats(1e-4, 1e-1, log=True),
@@ -355,18 +356,11 @@ print("done", flush=True)
 """
 
 
-def worker(storage: str, n_trials: int, seconds: float) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", WORKER, storage, str(n_trials), str(seconds)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-    )
+def worker(storage: str, n_trials: int, seconds: float) -> Forked:
+    return Forked(WORKER, storage, str(n_trials), str(seconds))
 
 
-def lines_of(process: subprocess.Popen[str]) -> list[str]:
+def lines_of(process: Forked) -> list[str]:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     *lines, last = out.splitlines()
@@ -388,9 +382,9 @@ def test_processes_share_a_storage_without_a_lost_or_doubled_trial(storage: str)
 def test_a_killed_process_leaves_a_failed_trial_and_a_live_one_is_left_alone() -> None:
     dying, living = worker("search.journal", 6, 60), worker("search.journal", 6, 60)
     try:
-        owned = [int((process.stdout.readline() if process.stdout else "").split()[0]) for process in (dying, living)]
+        owned = [int(process.first_line().split()[0]) for process in (dying, living)]
         os.kill(dying.pid, signal.SIGKILL)
-        dying.wait()
+        dying.communicate()
         search = Search(plan(sampler="random"))
         (said,) = search.recover()
         assert said == f"trial {owned[0]} was left running by a process that no longer exists: failed"
@@ -409,8 +403,7 @@ def test_a_killed_process_leaves_a_failed_trial_and_a_live_one_is_left_alone() -
 
 def test_a_trial_that_ended_before_its_owner_was_killed_keeps_its_result(tmp_path: Path) -> None:
     process = worker("search.journal", 2, 60)
-    assert process.stdout
-    process.stdout.readline()
+    process.first_line()
     search = Search(plan(sampler="random", n_trials=2))
     directory = tmp_path / "run"
     ended_run(directory, "finished", 0.75)
@@ -538,15 +531,10 @@ def test_a_trial_is_pruned_from_another_process(storage: str) -> None:
         trial = search.claim()
         assert trial is not None
         words = [pickle.dumps(where).hex(), str(trial.number), quality]
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(
-            [sys.executable, "-c", REPORTER, *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-        )
-        said.append(done.stdout.strip())
+        process = Forked(REPORTER, *words)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        said.append(out.strip())
     assert said == ["None", "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
@@ -965,8 +953,6 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
 
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
     deadline = time.monotonic() + 60
@@ -986,8 +972,6 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
     started.wait_for_rows(40, "s")
@@ -1004,8 +988,6 @@ def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> N
 
 
 def test_two_searches_share_a_storage() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=7", "hydra.sweeper.storage=shared.journal")
     pair = [Started("train", "-m", *words, f"hydra.sweep.dir={place}") for place in "ab"]
     for started in pair:
