@@ -47,7 +47,7 @@ def test_slurm_job_is_requeued_under_its_number(slurm: Path, tmp_path: Path) -> 
     wait_for(lambda: "JobState=CANCELLED" in answer("scontrol", "show", "job", job))
 
 
-def test_test_cluster_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_slurm_cluster_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reason = slurm_cluster.unavailable()
     if reason is not None:
         pytest.skip(reason)
