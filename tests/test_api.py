@@ -38,10 +38,10 @@ ONE = {"epochs": 1, "batch": 64, "verbose": False, "device": "cpu"}
 def test_the_package_is_lazy() -> None:
     code = (
         "import sys, mnist_ff; assert 'torch' not in sys.modules; mnist_ff.errors; assert 'torch' not in sys.modules;"
-        "mnist_ff.models.mlp.MLP; assert 'torch' in sys.modules; mnist_ff.LossHistory"
+        "mnist_ff.model.MLP; assert 'torch' in sys.modules; mnist_ff.LossHistory"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert {"model", "optimizer", "data"} <= set(dir(mnist_ff))
+    assert {"models", "optim", "data"} <= set(dir(mnist_ff))
     for name in ("nothing", "no.thing", "model.MLP", "_private", ""):
         assert not hasattr(mnist_ff, name)
     assert set(mnist_ff.__all__) <= set(dir(mnist_ff))
@@ -146,7 +146,7 @@ def test_load_data_and_init_model() -> None:
         (3, r"must be from load_data\(\) or"),
         ((np.zeros((5, 784)), np.zeros((5, 12))), "not one-hot"),
         ((np.zeros((5, 784)), np.zeros((5, 10))), "not one-hot"),
-        ((np.zeros((5, 784)), np.full(5, 0.7)), "whole numbers"),
+        ((np.zeros((5, 784)), np.full(5, 0.7)), "must be integers"),
         ((np.zeros((5, 784)), np.array(list("abcde"))), "not numbers"),
         ((np.zeros((5, 783)), np.zeros(5, int)), "shapes"),
         ((np.zeros((5, 784)), np.zeros(4, int)), "shapes"),
@@ -492,7 +492,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "none in overrides": ({"overrides": [None]}, "overrides: None is None"),
     "an empty override": ({"overrides": [""]}, "KEY=VALUE"),
     "an option in overrides": ({"overrides": ["-m"]}, "KEY=VALUE"),
-    "hydra's directory": ({"overrides": ["hydra.run.dir=x"]}, r"overrides: hydra\.run\.dir=x: belongs to"),
+    "hydra's directory": ({"overrides": ["hydra.run.dir=x"]}, r"overrides: hydra\.run\.dir=x: is only for"),
     "hydra's group": ({"overrides": ["+hydra/launcher=joblib"]}, "is only for the command mnist-ff train"),
     "hydra's section": ({"overrides": ["hydra={}"]}, "is only for the command mnist-ff train"),
     "a sweep's key": ({"overrides": ["sweep.rows=3"]}, "is only for the command mnist-ff train"),

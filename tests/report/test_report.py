@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
@@ -25,7 +26,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
-from mnist_ff.report.predictions import class_rows, confusion, read_answers
+from mnist_ff.report.predictions import read_answers
 from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
@@ -205,11 +206,11 @@ def test_run_with_only_worst_images_is_read(copied: Run) -> None:
 
 def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
     found = read_answers(copied)
-    counts = confusion(found)
+    counts = confusion_matrix(found.labels, found.answers)
     assert counts.sum() == 1000
     assert counts.trace() == (found.answers == found.labels).sum()
-    for row in class_rows(counts):
-        has, said = found.labels == row.name, found.answers == row.name
+    for row in class_metrics(counts):
+        has, said = found.labels == row.label, found.answers == row.label
         assert row.recall == pytest.approx((has & said).sum() / has.sum())
         assert row.precision == pytest.approx((has & said).sum() / said.sum())
 
