@@ -73,7 +73,7 @@ def test_defaults_are_the_configs() -> None:
     assert parameters["seed"].default == compose().seed
 
 
-def test_arrays_of_every_accepted_shape_give_the_same_losses(small_data: Data) -> None:
+def test_every_accepted_array_shape_same_losses(small_data: Data) -> None:
     train, test = small_data.train, small_data.test
     images, labels = train.images.numpy(), train.labels.numpy()
     flat = (images.reshape(600, 784).astype(np.float32) * np.float32(1 / 255), labels)
@@ -558,7 +558,7 @@ def test_an_odd_argument_is_one_clear_error(wrong: dict[str, Any], reason: str, 
 
 
 @pytest.mark.usefixtures("_quick")
-def test_a_lazy_layer_that_is_not_used_is_an_error(few: Data) -> None:
+def test_unused_lazy_layer_is_an_error(few: Data) -> None:
     model = Answering(lambda logits: logits)
     model.spare = nn.LazyLinear(3)
     with pytest.raises(ConfigError, match=r"spare\.weight is still uninitialised"):
@@ -599,7 +599,7 @@ def test_what_means_the_same_is_taken(few: Data) -> None:
 
 
 @pytest.mark.usefixtures("_quick")
-def test_training_scores_are_given_where_they_are_asked_for(few: Data) -> None:
+def test_training_scores_are_given_on_request(few: Data) -> None:
     class Scores(mnist_ff.Callback):
         def on_epoch_end(self, epoch: EpochRecord) -> None:
             assert epoch.train is not None
@@ -654,9 +654,7 @@ def test_odd_losses_are_drawn_without_a_warning(losses: list[float], tmp_path: P
     ],
     ids=["a tuple", "detached"],
 )
-def test_a_module_that_differs_in_training_is_one_error(
-    forward: Callable[[nn.Module, torch.Tensor], Any], said: str
-) -> None:
+def test_bad_training_mode_module_is_one_error(forward: Callable[[nn.Module, torch.Tensor], Any], said: str) -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
