@@ -508,7 +508,7 @@ def test_a_click_on_a_cell_shows_its_images(page: Browser, trained_run: Path, re
         page.js("arguments[0].scrollIntoView({block: 'center'})", cell)
         cell.click()
         title = page.js("return document.getElementById('cell-title').textContent")
-        assert title.startswith(f"Label {label}, answer {answer}: ")
+        assert title.startswith(f"Label {label}, predicted {answer}: ")
         shown = page.js(SHOWN)
         assert len(shown) == (6 if label == answer else wrong.count((label, answer)))
         for row, pixels in shown:
