@@ -25,7 +25,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
-from mnist_ff.report.predictions import class_rows, confusion, read_answers
+from mnist_ff.report.predictions import class_rows, confusion, read_predictions
 from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
@@ -205,13 +205,13 @@ def test_a_run_that_kept_its_worst_images_only_is_read(copied: Run) -> None:
     assert f"25 of {wrong:,} mistakes are included" in page
 
 
-def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
-    found = read_answers(copied)
+def test_counts_and_classes_are_those_of_the_predictions(copied: Run) -> None:
+    found = read_predictions(copied)
     counts = confusion(found)
     assert counts.sum() == 1000
-    assert counts.trace() == (found.answers == found.labels).sum()
+    assert counts.trace() == (found.predicted == found.labels).sum()
     for row in class_rows(counts):
-        has, said = found.labels == row.name, found.answers == row.name
+        has, said = found.labels == row.name, found.predicted == row.name
         assert row.recall == pytest.approx((has & said).sum() / has.sum())
         assert row.precision == pytest.approx((has & said).sum() / said.sum())
 
