@@ -64,7 +64,7 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
 
     Returns Data with `train` and `test` splits: images (N, 28, 28) uint8, labels (N,) int64. They are copies of the
     cache's, yours to change.
-    Errors: ConfigError for a wrong override, DataError when the data can be had from nowhere.
+    Errors: ConfigError for a wrong override, DataError when the data cannot be downloaded.
     """
     config = resolve(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
     assert config.seed is not None

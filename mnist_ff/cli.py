@@ -1,4 +1,4 @@
-"""Words to a command; errors to one line and an exit code. Each command is imported when it is asked for."""
+"""Command line to command; errors to one line and an exit code. Commands are imported on demand."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _run(words: list[str], began: float) -> int:
 
 
 def _command(name: str, words: list[str], began: float) -> int:
-    if name == "completion":  # first: a shell asks at every press of Tab
+    if name == "completion":  # first, and without a console: a shell asks at every press of Tab
         from mnist_ff.commands.completion import main as completion_main
 
         return completion_main(words, COMMANDS)
@@ -112,35 +112,15 @@ def _command(name: str, words: list[str], began: float) -> int:
         from rich.console import Console
 
         console = Console()
-    if name == "train":
-        with ending_at_once():
-            from mnist_ff.commands.train import main as train_main
-
-        return train_main(words, console, began)
-    parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
-    if name == "data":
-        from mnist_ff.commands import data
-        from mnist_ff.commands.train import compose_data
-
-        data.add_arguments(parser)
-        return data.main(parser.parse_intermixed_args(words), console, compose_data)
-    if name == "reproduce":
-        from mnist_ff.commands import reproduce
-        from mnist_ff.commands.train import main as train_main
-        from mnist_ff.config.compose import compose as composed
-
-        reproduce.add_arguments(parser)
-        arguments = parser.parse_intermixed_args(words)  # overrides may stand on either side of --seeds
-        return reproduce.main(arguments, console, lambda given: train_main(given, console, began), composed)
-    with ending_at_once():
         command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+    parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
+    parser.set_defaults(began=began)
     command.add_arguments(parser)
-    composing: tuple[Any, ...] = ()
-    if name in ("bench", "lr-find"):
-        from mnist_ff.config.compose import compose
-
-        composing = (compose,)
-    code: int = command.main(parser.parse_intermixed_args(words), console, *composing)
+    if {"-h", "--help"} & set(words):
+        sys.stdout.write(parser.format_help())
+        return 0
+    # intermixed: overrides may stand on either side of a flag
+    code: int = command.main(parser.parse_intermixed_args(words), console)
     return code
 
 

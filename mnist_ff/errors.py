@@ -1,4 +1,4 @@
-"""The errors a user can meet, as a tree. Each carries the exit code of the command that ends with it."""
+"""The errors that users can see, as a tree. Each has the exit code of the command."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ class Stopped(BaseException):
 
 
 class MnistError(Exception):
-    """An expected failure: one line that says what, where and what to do."""
+    """An expected failure: one line that says what, where and how to fix it."""
 
     exit_code = 1
 
@@ -37,15 +37,15 @@ class MissingFileError(BadRunError):
 
 
 class DataError(MnistError):
-    """A data set could not be had, or is not what it should be."""
+    """A data set cannot be downloaded, or its content is wrong."""
 
 
 class RunError(MnistError):
-    """A run could not go on."""
+    """A run failed."""
 
 
 class LostError(RunError):
-    """The process that trained is gone, and could not say why itself."""
+    """The training process ended without reporting why."""
 
 
 class DivergedError(RunError):

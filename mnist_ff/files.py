@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their final name, flushed to disk, renamed."""
+"""Files that are either complete or absent: written to a temporary name, synced, renamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -107,6 +107,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Put texts by name into a folder, which is made. Errors: OSError."""
+    if texts:
+        folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Put `content` at `path`, whole or not at all."""
     with replacing(path) as temporary:
@@ -136,7 +144,7 @@ class GrowingFile:
     """
 
     def __init__(self, path: Path, new: bool) -> None:
-        """Create the file, or go on after what is there."""
+        """Create the file, or append to it."""
         self.path = path
         self._content: bytearray | None = bytearray() if new else bytearray(path.read_bytes())
         self._size = len(self._content or b"")

@@ -139,6 +139,6 @@ def test_what_killed_downloads_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / name / "raw" / "x.gz").write_text("half")
     (tmp_path / ".kmnist.safetensors.abcdefgh.tmp").write_text("half")
     (tmp_path / ".kmnist.abcdefgz").symlink_to(tmp_path / ".mnist.abcdefgh")
-    fetch._sweep(catalog.DATA_SETS["kmnist"], tmp_path)
+    fetch._sweep(catalog.data_set("kmnist"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, ".kmnist.abcdefgz"])
     assert (tmp_path / ".mnist.abcdefgh" / "raw" / "x.gz").exists()

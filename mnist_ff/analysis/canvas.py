@@ -1,4 +1,4 @@
-"""matplotlib with its own defaults: neither a user's matplotlibrc nor a notebook's rcParams change a picture."""
+"""matplotlib with its own defaults, whatever a matplotlibrc or a notebook's rcParams say."""
 
 from __future__ import annotations
 

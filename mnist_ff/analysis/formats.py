@@ -1,4 +1,4 @@
-"""An answer to files and to the terminal: sweep.csv, sweep.json, sweep.md, the ranked table."""
+"""A ranking as files and on the terminal: sweep.csv, sweep.json, sweep.md, the ranked table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs on the same images: is the one better, or was it chance? From their saved answers. No torch."""
+"""McNemar's test of two runs on the same images, from their saved predictions. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers to pictures. Everything is drawn from a run directory's files; nothing is recomputed."""
+"""Plots of a run, from the files of its directory. Nothing is recomputed."""
 
 from __future__ import annotations
 

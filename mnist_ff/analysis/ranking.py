@@ -1,4 +1,4 @@
-"""Rows to an answer: what differs, runs grouped over their seeds, ranked, with the noise marked."""
+"""Rows to a ranking: keys that differ, groups over seeds, ranks, differences within noise."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Group:
     rank: int | None = None
     """From 1; None for pruned runs, whose figures after fewer epochs do not compare, and for the same seed again."""
     like_the_one_before: bool = False
-    """Whether the distance to the group ranked just before lies within the noise."""
+    """Whether the difference to the group ranked above is not significant."""
     again: bool = False
     """Whether its run has the keys and the seed of one in the group before: it is shown, and is no second sample."""
 

@@ -1,4 +1,4 @@
-"""Run directories to rows: what every run was, how it ended and what it scored. Read from the directories alone."""
+"""Run directories to rows: config, status and scores of each run."""
 
 from __future__ import annotations
 

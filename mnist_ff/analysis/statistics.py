@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two differ. Standard library only."""
+"""Confidence intervals and significance tests. Standard library only."""
 
 from __future__ import annotations
 

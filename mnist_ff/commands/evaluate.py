@@ -1,4 +1,4 @@
-"""Evaluate a run again, from its directory alone."""
+"""Evaluate a run from its directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
 from mnist_ff.config.paths import argument
-from mnist_ff.config.schema import VARIANTS, Config, DataConfig
+from mnist_ff.config.registry import names
+from mnist_ff.config.schema import Config, DataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
@@ -29,7 +30,7 @@ from mnist_ff.training.evaluation import Evaluation, evaluate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
-    parser.add_argument("--data", choices=list(VARIANTS[DataConfig]), help="data set (default: the run's)")
+    parser.add_argument("--data", choices=names("data"), help="data set (default: the run's)")
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to evaluate (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
 
@@ -58,7 +59,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def check_ended_well(run: Run) -> None:
-    """Errors: BadRunError where a run left no weights to use, or only those of an earlier stop that it went on from."""
+    """Errors: BadRunError when a run has no final weights."""
     summary = run.summary()
     weights, checkpoint = (written_at(run.file(name)) for name in ("model.safetensors", CHECKPOINT))
     if summary is None and (weights == 0 or weights < checkpoint):
@@ -93,7 +94,7 @@ def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
 
 
 def _earlier(run: Run) -> dict[str, Any]:
-    """What earlier evaluations left. Errors: BadRunError for a file that is not one of ours, which is left alone."""
+    """Results of earlier evaluations. Errors: BadRunError for an invalid file, which is left alone."""
     try:
         return read_object(run.file("evaluation.json"))
     except MissingFileError:

@@ -1,4 +1,4 @@
-"""Export: a run's network in a file that other programs read, checked before it is kept."""
+"""Export a run's network to a file for other programs, verified by reading it back."""
 
 from __future__ import annotations
 

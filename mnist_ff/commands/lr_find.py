@@ -1,4 +1,4 @@
-"""A learning-rate range test on a fresh network: losses, a picture and a rate to begin with. Nothing else changes."""
+"""Learning-rate range test on a fresh network: losses, a plot and a suggested rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.console import tell
+from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
@@ -28,8 +29,6 @@ from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.session.resolve import resolve, warn_of_fallback
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
-
-Compose = Callable[[Sequence[str]], Config]
 
 FOLDER = Path("outputs", "lr_find")
 FEWEST, MOST = 10, 100_000
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: argparse.Namespace, console: Console, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Try the rates, write CSV, picture and JSON into a new directory, print a suggestion.
 
     Errors: ConfigError; DataError; RunError when the loss never fell.

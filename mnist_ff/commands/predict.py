@@ -1,4 +1,4 @@
-"""Predict: which digits a run's network sees in pictures, photographs or its own test images."""
+"""Classify images, photographs or test images with a run's network."""
 
 from __future__ import annotations
 

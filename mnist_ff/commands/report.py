@@ -1,4 +1,4 @@
-"""Write the page of a run or of a sweep, and the pictures that it lacks, from its directory alone."""
+"""Write the report of a run or sweep, and missing plots, from its directory."""
 
 from __future__ import annotations
 

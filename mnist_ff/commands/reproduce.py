@@ -1,4 +1,4 @@
-"""Run an experiment over fresh seeds, and write its row of the table of recipes, which is never typed by hand."""
+"""Run a recipe with fresh seeds and write its row of the results table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
+from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.legacy import identity_fields
 from mnist_ff.config.messages import nearest
@@ -31,15 +32,13 @@ from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Summary
 from mnist_ff.session.resume import FREE
+from mnist_ff.sweeps.multirun import sweep
 
 FIRST_SEED = 1000
 """Fresh seeds count from here: those that choices are made with are small."""
 
 SEEDS = 10
 
-Sweep = Callable[[list[str]], int]
-"""`mnist-ff train` with these words; the exit code."""
-Compose = Callable[[Sequence[str]], Config]
 
 BESIDE = (FREE - {"trainer.epochs"}) | {
     "seed",
@@ -75,7 +74,7 @@ class Row:
     seconds_of_a_run: float | None
     """Mean over the same runs, with data, start and pictures."""
     parted: int
-    """Runs that went on after an interruption: their seconds are not known."""
+    """Number of resumed runs, whose seconds are unknown."""
     seeds: tuple[int, ...]
     changes: dict[str, Any]
     """The dotted keys that make it another recipe than the experiment's, with their values."""
@@ -92,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", type=argument, metavar="SWEEP_DIR", help="continue an interrupted reproduction")
 
 
-def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose: Compose) -> int:
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Sweep, then print the row and write it to outputs/reproduce/. Returns the exit code.
 
     Errors: ConfigError before anything runs; RunError when a run did not finish: no row is made of the others.
@@ -104,16 +103,16 @@ def main(arguments: argparse.Namespace, console: Console, sweep: Sweep, compose:
         )
     if arguments.resume is None:
         seeds = SEEDS if arguments.seeds is None else arguments.seeds
-        directory, words = _new_sweep(name, arguments.overrides, seeds, compose)
+        directory, words = _new_sweep(name, arguments.overrides, seeds)
     else:
         given = [*arguments.overrides, *([] if arguments.seeds is None else ["--seeds"])]
         directory, words = _old_sweep(name, Path(arguments.resume), given)
-    code = sweep(words)
+    code = sweep(words, console)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}"
         tell(console, f"no row: not every run finished; continue with  {again}")
         return code
-    row = row_of(name, directory, compose)
+    row = row_of(name, directory)
     path = Path("outputs/reproduce") / f"{_file_name(row)}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = markdown(row)
@@ -140,7 +139,7 @@ def experiments() -> list[str]:
     return sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 
 
-def _new_sweep(name: str, overrides: Sequence[str], seeds: int, compose: Compose) -> tuple[Path, list[str]]:
+def _new_sweep(name: str, overrides: Sequence[str], seeds: int) -> tuple[Path, list[str]]:
     if seeds < 2:
         raise ConfigError(f"--seeds {seeds}: must be at least 2, to estimate the standard deviation")
     for word in overrides:
@@ -149,13 +148,13 @@ def _new_sweep(name: str, overrides: Sequence[str], seeds: int, compose: Compose
             raise ConfigError(f"{word}: is set by this command; use --seeds for the number of runs")
         if "=" not in word:
             raise ConfigError(f"{word}: an override is KEY=VALUE, such as trainer.epochs=5")
-    _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))], compose)
+    _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))])
     directory = Path("outputs/sweeps") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
     fresh = f"seed=range({FIRST_SEED},{FIRST_SEED + seeds})"
-    return directory, ["-m", f"experiment={name}", *overrides, fresh, f"hydra.sweep.dir={directory}"]
+    return directory, [f"experiment={name}", *overrides, fresh, f"hydra.sweep.dir={directory}"]
 
 
-def _check(words: Sequence[str], compose: Compose) -> None:
+def _check(words: Sequence[str]) -> None:
     """Errors: ConfigError for words that are no config, or several."""
     try:
         compose(words)
@@ -173,10 +172,10 @@ def _old_sweep(name: str, directory: Path, overrides: Sequence[str]) -> tuple[Pa
         raise ConfigError(f"--resume: continues the saved jobs; leave out {' '.join(overrides)}")
     if f"experiment={name}" not in read_plan(directory).words:
         raise ConfigError(f"--resume {directory}: is not a reproduction of {name}")
-    return directory, ["-m", f"resume={directory}"]
+    return directory, [f"resume={directory}"]
 
 
-def row_of(name: str, directory: Path, compose: Compose) -> Row:
+def row_of(name: str, directory: Path) -> Row:
     """The row of a sweep whose runs differ in their seed only.
 
     Errors: RunError when they differ in more, or one did not finish; BadRunError.
@@ -239,7 +238,7 @@ def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
 
 
 def _condition(run: Run, summary: Summary) -> dict[str, str | None]:
-    """Errors: BadRunError where environment.json is not one of ours."""
+    """Errors: BadRunError when environment.json is invalid."""
     environment = Fields(run.environment())
     instead = "" if summary.data_instead_of is None else f" instead of {summary.data_instead_of}"
     try:

@@ -1,4 +1,4 @@
-"""List what is in outputs/: runs and sweeps, the newest first."""
+"""List the runs and sweeps in outputs/, newest first."""
 
 from __future__ import annotations
 

@@ -1,39 +1,29 @@
-"""`mnist-ff train ...`: Hydra's command line, our jobs."""
+"""Train a network: a new run, a sweep with -m, or more of an old run with resume=."""
 
 from __future__ import annotations
 
+import argparse
+import functools
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.types import OverrideType
-from hydra.core.utils import JobStatus, run_job
-from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_lines
-from mnist_ff.config.checks import check_float32
-from mnist_ff.config.compose import (
-    CONFIG_NAME,
-    check_overrides,
-    compose,
-    compose_run,
-    config_errors,
-    hydra_session,
-    hydra_values,
-    typed,
-)
-from mnist_ff.config.constraints import check_no_password
+from mnist_ff.config.compose import ComposedRun, Composer, with_texts_kept
 from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import known_keys, sweep_keys
-from mnist_ff.config.overrides import with_texts_kept
+from mnist_ff.config.overrides import key_of, take, without_quotes
+from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import expanded, output_directory
-from mnist_ff.config.schema import Config, DataConfig
+from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.reading import is_file
@@ -50,173 +40,133 @@ from mnist_ff.session.resume import (
     resumed_config,
     saved_config,
 )
+from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check, check_machine, check_new
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
-"""Beginnings of the words that mean nothing to a single run."""
+"""Beginnings of the overrides that mean nothing to a single run."""
+NOT_SUPPORTED = ("config-path", "config-name", "config-dir", "info", "shell-completion", "experimental-rerun", "run")
+"""Flags of Hydra's own programs."""
 
 
-def main(words: list[str], console: Console, began: float) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.format_help = train_help  # type: ignore[method-assign]
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--config-of", metavar="RUN")
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--resolve", action="store_true")
+    for name in (*NOT_SUPPORTED, "hydra-help"):
+        parser.add_argument(f"--{name}", nargs="?", const=True)
+
+
+def main(arguments: argparse.Namespace, console: Console) -> int:
     """Train once, or sweep with -m, or show the config with --cfg. Returns the exit code.
 
     Errors: ConfigError before anything is written; DataError, RunError.
     """
-    if {"--help", "-h"} & set(words):
-        tell_lines(console, train_help())
-        return 0
-    _check_words(words)
-    config_of, words = _taken(words, "--config-of")
-    arguments = _parse(words)
-    arguments.overrides = with_texts_kept(arguments.overrides)
-    resume = [word for word in arguments.overrides if word.startswith("resume=")]
-    if (config_of is not None and (arguments.multirun or arguments.cfg)) or (resume and arguments.cfg):
-        raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
-    if len(resume) + (config_of is not None) > 1:
-        raise ConfigError("resume= and --config-of: give only one of them, once")
+    _check_arguments(arguments)
+    overrides = with_texts_kept(arguments.overrides)
     if arguments.multirun:
-        with hydra_session() as hydra:
-            from mnist_ff.sweeps.multirun import sweep  # after Hydra has found its plugins, see plugins.py
+        from mnist_ff.sweeps.multirun import sweep
 
-            return sweep(hydra, arguments.overrides, console)
-    for word in arguments.overrides:
-        own = word.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg
-        if own or word.split("=")[0] in ("dry_run", "sweep", *sweep_keys()):
-            raise ConfigError(f"{word}: is only for sweeps: mnist-ff train -m ...")
-    with hydra_session() as hydra:
-        if resume:
-            others = [word for word in arguments.overrides if word not in resume]
-            return _resume(hydra, resume[-1].removeprefix("resume="), others, console, began)
-        if config_of is not None:
-            return _repeat(hydra, config_of, arguments.overrides, console, began)
-        if arguments.cfg:
-            check_new(typed(compose_run(hydra, arguments.overrides)))
-            with config_errors():
-                hydra.show_cfg(CONFIG_NAME, arguments.overrides, arguments.cfg, arguments.package, arguments.resolve)
-            return 0
-        return _single(hydra, arguments.overrides, console, began)
-
-
-def _check_words(words: list[str]) -> None:
-    """First of all: no other message may quote a password. Errors: ConfigError."""
-    for word in words:
-        key, _, uri = word.partition("=")
-        if key.endswith("logger.mlflow.tracking_uri"):
-            check_no_password(key, uri.strip("'\""))
+        return sweep(overrides, console)
+    resume, others = take(overrides, "resume")
+    if (resume is not None or arguments.config_of is not None) and arguments.cfg:
+        raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
+    if resume is not None and arguments.config_of is not None:
+        raise ConfigError("resume= and --config-of: give only one of them, once")
+    for text in overrides:
+        if text.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg:
+            raise ConfigError(f"{text}: is only for sweeps: mnist-ff train -m ...")
+        if key_of(text) in ("dry_run", "sweep", *sweep_keys()):
+            raise ConfigError(f"{text}: is only for sweeps: mnist-ff train -m ...")
+    composer = Composer()
+    if arguments.cfg:
+        check_new(composer.run(overrides).config())
+        tell_lines(console, composer.text(overrides, arguments.cfg, arguments.package, arguments.resolve))
+        return 0
+    trainer = _Trainer(console, arguments.began)
+    if resume is not None:
+        return _resume(composer, resume, others, trainer)
+    if arguments.config_of is not None:
+        return _repeat(composer, arguments.config_of, overrides, trainer)
+    return _single(composer, overrides, trainer)
 
 
-def compose_data(name: str, overrides: list[str]) -> DataConfig:
-    """The data part of the config for `data=name`, with overrides of its keys. Errors: ConfigError."""
-    for word in overrides:
-        if not word.startswith("data."):
-            raise ConfigError(f"{word}: only data.KEY=VALUE is allowed here")
-    return compose([f"data={name}", *overrides]).data
-
-
-def _parse(words: list[str]) -> Any:
-    parser = get_args_parser()
-    parser.prog = "mnist-ff train"
-    parser.error = _refuse  # type: ignore[method-assign,assignment]
-    arguments = parser.parse_args(words)
-    unsupported = (
-        "config_path",
-        "config_name",
-        "config_dir",
-        "info",
-        "shell_completion",
-        "experimental_rerun",
-        "run",
-    )
-    for name in unsupported:
-        if getattr(arguments, name, None):
-            raise ConfigError(f"--{name.replace('_', '-')}: is not supported; see mnist-ff train --help")
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    for text in arguments.overrides:  # first of all: no other message may quote a password
+        if key_of(text).endswith("logger.mlflow.tracking_uri"):
+            check_no_password(key_of(text), without_quotes(text.partition("=")[2]))
+    for name in NOT_SUPPORTED:
+        if getattr(arguments, name.replace("-", "_")) is not None:
+            raise ConfigError(f"--{name}: is not supported; see mnist-ff train --help")
+    if arguments.hydra_help is not None:
+        raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
     if (arguments.resolve or arguments.package) and not arguments.cfg:
         raise ConfigError("--resolve and --package: need --cfg")
     if arguments.multirun and arguments.cfg:
         raise ConfigError("--cfg: shows a single config; leave out -m")
-    if arguments.hydra_help:
-        raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
-    return arguments
+    if arguments.multirun and arguments.config_of is not None:
+        raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
 
 
-def _refuse(message: str) -> None:
-    raise ConfigError(f"{message}; see mnist-ff train --help")
-
-
-def _single(hydra: Any, overrides: list[str], console: Console, began: float) -> int:
-    if any(override.is_sweep_override() for override in check_overrides(hydra.config_loader, overrides)):
+def _single(composer: Composer, overrides: list[str], trainer: _Trainer) -> int:
+    if any(override.values is not None for override in composer.check(overrides)):
         raise ConfigError(
             "several values for one key need -m: mnist-ff train -m ...; "
             "a comma inside a value needs quotes: 'name=\"a,b\"'"
         )
-    composed = compose_run(hydra, overrides)
-    return _train_new(hydra, composed, typed(composed), console, began)
+    composed = composer.run(overrides)
+    return _train_new(composed, composed.config(), trainer, composed.files)
 
 
-def _train_new(hydra: Any, composed: DictConfig, config: Config, console: Console, began: float) -> int:
-    """Train in the new directory that `composed` names."""
+def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: Callable[[], Mapping[str, str]]) -> int:
+    """Train in the new directory that `composed` names, with these files in its `.hydra/`."""
     check_new(config)
     check_machine(config)
-    with config_errors(), hydra_values(composed):
-        directory = output_directory("hydra.run.dir", str(composed.hydra.run.dir))
+    directory = output_directory("hydra.run.dir", composed.directory)
     if directory.exists():
         raise ConfigError(f"{directory}: already exists; two runs never share a directory")
-    trainer = _Trainer(console, began)
     resolved = trainer.resolve(config)  # before the directory is made: no data, no directory
     check_saved(resolved)
     with interruptible() as stopped:
         run = Run.create(directory)
+        composed.enter(directory)
         try:
-            done = run_job(
-                hydra_context=_context(hydra, composed),
-                task_function=lambda task: trainer.train(resolved, run, stopped),
-                config=composed,
-                job_dir_key="hydra.run.dir",
-                job_subdir_key=None,
-            )
-        except OSError as error:  # Hydra's own files; the task's errors are in its return
+            write_texts(run.file(".hydra"), files())
+        except OSError as error:
             where = error.filename or directory
             raise RunError(f"{where}: {error.strerror or error}; choose another folder with hydra.run.dir=") from None
-    if done.status is not JobStatus.COMPLETED:
-        raise done._return_value  # as return_value does, without Hydra's own words on stderr
-    code: int = done.return_value
-    return code
+        return trainer.train(resolved, run, stopped)
 
 
-def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """The value of a flag of ours that Hydra's parser does not know, and the other words. Errors: ConfigError."""
-    if flag not in words:
-        return None, words
-    place = words.index(flag)
-    if place + 1 == len(words):
-        raise ConfigError(f"{flag}: needs a run directory")
-    return words[place + 1], words[:place] + words[place + 2 :]
-
-
-def _values(hydra: Any, words: list[str]) -> dict[str, Any]:
-    """Plain values of KEY=VALUE words, with all trackers at once for logger=. Errors: ConfigError for other groups,
-    sweeps, + and ~."""
+def _values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
+    """Plain values of KEY=VALUE, with all trackers at once for logger=. Errors: ConfigError for other groups, sweeps,
+    + and ~."""
     values: dict[str, Any] = {}
-    if any(word.startswith("logger=") for word in words):
-        trackers = [word for word in words if word.startswith(("logger=", "logger."))]
-        values[LOGGER] = config_to_dict(typed(compose_run(hydra, trackers))).get(LOGGER, {})
-        words = [word for word in words if word not in trackers]
-    for override in check_overrides(hydra.config_loader, words):
-        plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
-        if not plain or override.key_or_group not in known_keys():
-            raise ConfigError(f"{override.input_line}: only KEY=VALUE is allowed with a saved config")
-        values[override.key_or_group] = override.value()
+    if any(text.startswith("logger=") for text in overrides):
+        trackers = [text for text in overrides if text.startswith(("logger=", "logger."))]
+        values[LOGGER] = config_to_dict(composer.run(trackers).config()).get(LOGGER, {})
+        overrides = [text for text in overrides if text not in trackers]
+    for override in composer.check(overrides):
+        if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
+            raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")
+        values[override.key] = override.value
     return values
 
 
-def _resume(hydra: Any, word: str, words: list[str], console: Console, began: float) -> int:
-    """Go on with a run in its own directory."""
-    word = expanded("resume", word)
-    if is_file(Path(word) / JOBS):
-        raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} resumes its jobs")
-    if not word:
+def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Trainer) -> int:
+    """Continue a run in its own directory."""
+    name = expanded("resume", name)
+    if is_file(Path(name) / JOBS):
+        raise ConfigError(f"resume={name}: is a sweep; mnist-ff train -m resume={name} resumes its jobs")
+    if not name:
         raise ConfigError("resume=: is empty; give a run directory, or last")
-    run = find_run(word, Path("outputs"))
-    given = _values(hydra, words)
+    run = find_run(name, Path("outputs"))
+    given = _values(composer, overrides)
     check_float32(flat(given))
     own, said = own_places(run, given)
     config, changes, warnings = resumed_config(run, {**own, **given})
@@ -229,62 +179,60 @@ def _resume(hydra: Any, word: str, words: list[str], console: Console, began: fl
         if without:
             remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more continues training"
             raise ConfigError(f"{without[0]}: has no effect: {run.path} {why}{remedy}")
-        tell(console, f"{run.path}: {why}; nothing to do")
-        for name in complete(run, config, note):
-            tell(console, f"made           {run.file(name)}")
+        trainer.say(f"{run.path}: {why}; nothing to do")
+        for made in complete(run, config, note):
+            trainer.say(f"made           {run.file(made)}")
         return 0
     for warning in [*said, *warnings]:
-        tell(console, f"warning: {warning}", style="yellow")
-    trainer = _Trainer(console, began)
+        trainer.say(f"warning: {warning}", style="yellow")
     with interruptible() as stopped:
         return trainer.train(config, Run(run.path.absolute()), stopped, changes)
 
 
-def _repeat(hydra: Any, source: str, words: list[str], console: Console, began: float) -> int:
+def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Trainer) -> int:
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
-    own = [word for word in words if not word.startswith("hydra.")]
     run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     if saved != run.config():
-        tell(console, "warning: that run was resumed with other values; using the last ones", style="yellow")
-    given = _values(hydra, own)
+        trainer.say("warning: that run was resumed with other values; using the last ones", style="yellow")
+    given = _values(composer, [text for text in overrides if not text.startswith("hydra.")])
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
-        tell(console, f"warning: {line}", style="yellow")
-    config = changed(saved, {**places, **given})
-    composed = compose_run(hydra, [word for word in words if word.startswith("hydra.")])
-    with open_dict(composed):
-        composed.hydra.output_subdir = None  # it would hold the defaults, not what is trained
-    return _train_new(hydra, composed, config, console, began)
-
-
-def _context(hydra: Any, composed: DictConfig) -> HydraContext:
-    from hydra._internal.callbacks import Callbacks
-
-    return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
+        trainer.say(f"warning: {line}", style="yellow")
+    composed = composer.run([text for text in overrides if text.startswith("hydra.")])
+    return _train_new(composed, changed(saved, {**places, **given}), trainer, dict)
 
 
 class _Trainer:
-    """Commands.train with its imports timed, in the directory that Hydra gives the job."""
+    """The training session, imported when it is needed and timed."""
 
     def __init__(self, console: Console, began: float) -> None:
+        self._console, self._began = console, began
+
+    def say(self, line: str, style: str | None = None) -> None:
+        """A line for people."""
+        tell(self._console, line, style)
+
+    @functools.cached_property
+    def _timing(self) -> Timing:
         start = time.perf_counter()
         with ending_at_once():
-            from mnist_ff.session.request import RunRequest
-            from mnist_ff.session.resolve import resolve
-            from mnist_ff.session.session import train
-            from mnist_ff.session.timing import Timing
+            from mnist_ff.session import session  # noqa: F401 (torch is imported here)
 
-        self._resolve, self._train, self._request = resolve, train, RunRequest
-        self._console = console
-        self._timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
+        return Timing(self._began, {"import": round(time.perf_counter() - start, 4)})
 
     def resolve(self, config: Config) -> Config:
         """Find the data and draw a seed for null."""
         with self._timing.part("data"):
-            return self._resolve(config)
+            from mnist_ff.session.resolve import resolve
+
+            return resolve(config)
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
         """Train, and return the exit code: a signal after the last step has its own too."""
-        self._train(self._request(config, run, sys.argv, self._timing, self._console, stopped, changes))
+        timing = self._timing
+        from mnist_ff.session.request import RunRequest
+        from mnist_ff.session.session import train
+
+        train(RunRequest(config, run, sys.argv, timing, self._console, stopped, changes))
         return stopped.exit_code

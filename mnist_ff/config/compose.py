@@ -1,64 +1,59 @@
-"""Override words to a typed config, with errors that name the key."""
+"""Overrides to configs by Hydra, which does nothing else here: the one module that imports it."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from hydra._internal.hydra import Hydra
+from antlr4 import CommonTokenStream, InputStream, Token  # type: ignore[import-untyped]
+from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
+from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.utils import JobRuntime, configure_log, setup_globals
 from hydra.errors import ConfigCompositionException, HydraException
+from hydra.grammar.gen.OverrideLexer import OverrideLexer
+from hydra.grammar.gen.OverrideParser import OverrideParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.convert import config_from, flat, sweep_from
-from mnist_ff.config.keys import known_keys, sweep_keys
-from mnist_ff.config.messages import nearest
-from mnist_ff.config.overrides import parsed, with_texts_kept
-from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.overrides import (
+    EXAMPLE,
+    Override,
+    Values,
+    check_override,
+    holds_text,
+    is_own_key,
+    key_of,
+    quoted,
+    reason_at,
+    remedy_for,
+)
+from mnist_ff.config.paths import check_text, conf_dir, printed
 from mnist_ff.config.schema import Config, SweepConfig
 from mnist_ff.errors import ConfigError
 
 CONFIG_NAME = "config"
 FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
-
+OF_ANOTHER_KEY = re.compile(r"\$\{(?!(?:oc|mnist_ff)\.env:\w+(?:,(?:\w+|'[^']*'))?\})")
+"""A value that depends on others; what the environment says is the same for all jobs."""
 REFUSED_ADVICE = ("To append to your config use +hydra.sweeper.", "To append to your config use +hydra.launcher.")
 """Beginnings of Hydra's own advice that our check of these keys refuses."""
-
-LAUNCHERS = {
-    "joblib": ("joblib", "parallel"),
-    "submitit_local": ("submitit", "slurm"),
-    "submitit_slurm": ("submitit", "slurm"),
-}
-"""Our launchers' options with the module each needs and the extra that brings it."""
-
-
-@contextmanager
-def hydra_session() -> Iterator[Hydra]:
-    """Hydra over our conf folder, cleared at the end so that a later one starts fresh."""
-    OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("mnist_ff.env", lambda name, other: os.environ.get(name) or other, replace=True)
-    instance = GlobalHydra.instance()
-    before = instance.hydra  # a notebook's own; ours must not take its place for longer than this
-    instance.clear()
-    try:
-        yield Hydra.create_main_hydra2("mnist-ff", create_config_search_path(str(conf_dir())))
-    finally:
-        instance.hydra = before
+OF_KEYS = ("sweep.rows", "hydra.sweeper.params")
+"""Keys whose values are groups of keys and values."""
+OF_VALUES = ("choice", "shuffle", "sort")
+"""Hydra's functions whose arguments are values as they would stand alone."""
+LOOKS_ELSE = {OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL}
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -66,22 +61,181 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     Errors: ConfigError naming the key.
     """
-    with hydra_session() as hydra:
-        return typed(compose_run(hydra, list(overrides)))
+    return Composer().run(overrides).config()
 
 
-def compose_run(hydra: Hydra, overrides: list[str]) -> DictConfig:
-    """Hydra's config for a single run, job and hydra parts. Errors: ConfigError."""
-    overrides = with_texts_kept(overrides)
-    check_overrides(hydra.config_loader, overrides)
+class Composer:
+    """Hydra over our conf folder."""
 
-    def load(words: list[str]) -> DictConfig:
-        return hydra.compose_config(CONFIG_NAME, words, run_mode=RunMode.RUN, with_log_configuration=True)
+    def __init__(self) -> None:
+        setup_globals()  # Hydra's resolvers
+        OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+        OmegaConf.register_new_resolver("mnist_ff.env", lambda name, other: os.environ.get(name) or other, replace=True)
+        JobRuntime.instance().set("name", "mnist-ff")
+        self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
+        self._parser = OverridesParser.create(config_loader=self._loader)
+        names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
+        self.groups = {name: sorted(path.stem for path in (conf_dir() / name).glob("[!_]*.yaml")) for name in names}
+        """The groups of conf/ with their options; names that begin with _ are parts of others."""
 
-    return composed_or_explained(load, overrides)
+    def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:
+        """Parse overrides and look for keys, groups and options that do not exist.
+
+        `several`: they are a sweep's, in which a comma stands between values.
+        Errors: ConfigError with what there is and the nearest name.
+        """
+        found = [self.parse(text, several) for text in overrides]
+        for override in found:
+            check_override(override, self.groups)
+        return found
+
+    def parse(self, text: str, several: bool = False) -> Override:
+        """One override. `several`: a comma stands between values. Errors: ConfigError with the remedy."""
+        key = key_of(text)
+        check_text(key if "=" in text else "override", text.removeprefix(f"{key}="))
+        try:
+            return _plain_override(self._parser.parse_overrides([text])[0])
+        except HydraException as error:
+            remedy = remedy_for(text, several, self._meaning) or EXAMPLE
+            raise ConfigError(f"{printed(text)}: {_reason(text, error)}\n{remedy}") from None
+
+    def _meaning(self, text: str) -> Any:
+        """What an override says, or None where it is not in the grammar."""
+        with suppress(HydraException):
+            found: Any = self._parser.parse_override(text).value()
+            several = isinstance(found, hydra_types.ChoiceSweep)
+            return [getattr(item, "text", item) for item in found.list] if several else found
+        return None
+
+    def run(self, overrides: Sequence[str]) -> ComposedRun:
+        """A single run. Errors: ConfigError."""
+        overrides = with_texts_kept(overrides)
+        self.check(overrides)
+        return ComposedRun(_explained(lambda given: self._load(given, RunMode.RUN), overrides))
+
+    def sweep(self, overrides: Sequence[str]) -> ComposedSweep:
+        """What the jobs of a sweep are made from. Errors: ConfigError.
+
+        A key may belong to an option that only jobs choose: then jobs alone have the keys, and say what is wrong.
+        """
+        rest = [text for text in overrides if not is_own_key(text)]
+        try:
+            with config_errors():
+                return ComposedSweep(self._loader, self._load(overrides, RunMode.MULTIRUN))
+        except ConfigError:
+            if len(rest) == len(overrides):
+                raise
+        with config_errors():
+            return ComposedSweep(self._loader, self._load(rest, RunMode.MULTIRUN))
+
+    def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
+        return self._loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=mode)
+
+    def text(self, overrides: Sequence[str], part: str, package: str | None, resolve: bool) -> str:
+        """A single run's config as YAML: its `part` job, hydra or all, and of that one section. Errors: ConfigError."""
+        composed = self.run(overrides).composed
+        with config_errors(), hydra_values(composed):
+            others = [key for key in composed if (key == "hydra") != (part == "hydra")]
+            shown = composed if part == "all" else _without(composed, others)
+            if part == "hydra":
+                shown.hydra = _without(shown.hydra, ["hydra_help", "help"])
+            found = shown if package in (None, "_global_") else OmegaConf.select(shown, str(package))
+            if found is None:
+                raise ConfigError(f"--package {package}: there is no such section")
+            if not OmegaConf.is_config(found):
+                return f"{found}\n"
+            head = "" if found is shown else f"# @package {package}\n"
+            if resolve:
+                OmegaConf.set_readonly(shown, False)
+                OmegaConf.resolve(found)
+            return head + OmegaConf.to_yaml(found)
 
 
-def composed_or_explained(load: Callable[[list[str]], DictConfig], overrides: list[str]) -> DictConfig:
+class ComposedRun:
+    """A single run's config as Hydra composed it."""
+
+    def __init__(self, composed: DictConfig) -> None:
+        self.composed = composed
+
+    def config(self) -> Config:
+        """The typed config. Errors: ConfigError."""
+        return _typed(self.composed)
+
+    @property
+    def directory(self) -> str:
+        """The value of hydra.run.dir. Errors: ConfigError."""
+        return str(_selected(self.composed, "hydra.run.dir"))
+
+    def enter(self, directory: Path) -> None:
+        """Apply hydra.verbose, hydra/job_logging and hydra.job.env_set to this process. Errors: ConfigError."""
+        _enter(self.composed, directory)
+
+    def files(self) -> dict[str, str]:
+        """What `.hydra/` holds of it: for people, and never read."""
+        with hydra_values(self.composed):
+            return {
+                "config.yaml": OmegaConf.to_yaml(_without(self.composed, ["hydra"])),
+                "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": self.composed.hydra})),
+                "overrides.yaml": OmegaConf.to_yaml(self.composed.hydra.overrides.task),
+            }
+
+
+class ComposedSweep:
+    """A sweep's config as Hydra composed it, and that of each of its jobs on demand."""
+
+    def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
+        self._loader, self._master = loader, master
+        self.is_numbered = str(master.hydra.sweep._get_node("subdir")) == "${hydra.job.num}"
+        """Whether a job's directory is named by its number alone."""
+
+    @property
+    def options(self) -> SweepConfig:
+        """The section `sweep`. Errors: ConfigError."""
+        return sweep_from(_selected(self._master, "sweep"))
+
+    @property
+    def directory(self) -> str:
+        """The value of hydra.sweep.dir. Errors: ConfigError."""
+        return str(_selected(self._master, "hydra.sweep.dir"))
+
+    def enter(self, directory: Path) -> None:
+        """Take this directory for all jobs, and do as in ComposedRun.enter(). Errors: ConfigError."""
+        with open_dict(self._master):
+            self._master.hydra.sweep.dir = os.fspath(directory)
+            self._master.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
+        _enter(self._master, directory)
+
+    def choice(self, part: str) -> tuple[str, dict[str, Any]]:
+        """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""
+        name = self._master.hydra.runtime.choices[f"hydra/{part}"]
+        keys = dict(_selected(self._master, f"hydra.{part}"))
+        keys.pop("_target_", None)  # Hydra's own, of its launcher `basic`
+        return str(name), keys
+
+    def yaml(self) -> str:
+        """The whole as YAML, for people."""
+        return OmegaConf.to_yaml(self._master)
+
+    def job(self, number: int, overrides: Sequence[str]) -> tuple[Config, str]:
+        """A job's config and its directory below the sweep's. Errors: ConfigError."""
+        composed = self._composed(overrides)
+        with open_dict(composed):
+            composed.hydra.job.num = composed.hydra.job.id = number
+        return _typed(composed), str(_selected(composed, "hydra.sweep.subdir"))
+
+    def base(self, overrides: Sequence[str]) -> Config | None:
+        """The config of these overrides, or None where it is wrong or a value of it depends on another one."""
+        with suppress(ConfigError):
+            composed = self._composed(overrides)
+            parts = [str(composed._get_node(key)) for key in composed if key not in ("hydra", "sweep")]
+            return None if any(map(OF_ANOTHER_KEY.search, parts)) else _typed(composed)
+        return None
+
+    def _composed(self, overrides: Sequence[str]) -> DictConfig:
+        return _explained(lambda given: self._loader.load_sweep_config(self._master, given), list(overrides))
+
+
+def _explained(load: Callable[[list[str]], DictConfig], overrides: list[str]) -> DictConfig:
     """Compose with `load`. Errors: ConfigError, in our words where a key belongs to another option of its group."""
     with config_errors():
         try:
@@ -89,19 +243,13 @@ def composed_or_explained(load: Callable[[list[str]], DictConfig], overrides: li
         except ConfigCompositionException:
             # Hydra says only that the key is not there; forced in, our own converter says whose key it is
             with suppress(HydraException):
-                typed(load([f"++{word}" if is_own_key(word) else word for word in overrides]))
+                _typed(load([f"++{text}" if is_own_key(text) else text for text in overrides]))
             raise
 
 
-def is_own_key(word: str) -> bool:
-    """Whether a word gives a key of a run's config its value."""
-    return word.split("=")[0] in known_keys()
-
-
-def typed(composed: DictConfig) -> Config:
-    """The job part of a composed config as our own, its numbers such as one may begin with. Errors: ConfigError."""
-    keys = [key for key in composed if key not in ("hydra", "sweep")]
-    plain = _plain(composed, keys)
+def _typed(composed: DictConfig) -> Config:
+    """The job part of a composed config as our own. Errors: ConfigError."""
+    plain = {str(key): _selected(composed, str(key)) for key in composed if key not in ("hydra", "sweep")}
     try:
         config = config_from(plain)
         check_float32(flat(plain))
@@ -112,9 +260,8 @@ def typed(composed: DictConfig) -> Config:
 
 def _variable(composed: DictConfig, complaint: str) -> str:
     """Which environment variable the value comes from that a complaint is about, where it comes from one."""
-    key = complaint.partition("=")[0]
     with suppress(OmegaConfBaseException, AttributeError):
-        *sections, name = key.split(".")
+        *sections, name = key_of(complaint).split(".")
         section = OmegaConf.select(composed, ".".join(sections)) if sections else composed
         found = FROM_ENVIRONMENT.match(str(section._get_node(name)))
         if found and os.environ.get(found[1]):
@@ -122,18 +269,30 @@ def _variable(composed: DictConfig, complaint: str) -> str:
     return ""
 
 
-def sweep_options(composed: DictConfig) -> SweepConfig:
-    """The section `sweep` of a composed config as our own. Errors: ConfigError."""
-    return sweep_from(_plain(composed, ["sweep"])["sweep"])
-
-
-def _plain(composed: DictConfig, keys: Sequence[Any]) -> dict[str, Any]:
+def _selected(composed: DictConfig, key: str) -> Any:
+    """The plain value of a dotted key. Errors: ConfigError."""
     with config_errors(), hydra_values(composed):
-        values = {key: composed[key] for key in keys}
-        return {
-            key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            for key, value in values.items()
-        }
+        value = OmegaConf.select(composed, key)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _without(composed: DictConfig, keys: Sequence[Any]) -> Any:
+    """A copy without these keys."""
+    copied = composed.copy()
+    OmegaConf.set_readonly(copied, False)
+    with open_dict(copied):
+        for key in keys:
+            copied.pop(key)
+    return copied
+
+
+def _enter(composed: DictConfig, directory: Path) -> None:
+    with config_errors(), hydra_values(composed):
+        OmegaConf.set_readonly(composed.hydra, False)
+        with open_dict(composed):
+            composed.hydra.runtime.output_dir = os.fspath(directory)
+        configure_log(composed.hydra.job_logging, composed.hydra.verbose)
+        os.environ.update({str(name): str(value) for name, value in composed.hydra.job.env_set.items()})
 
 
 @contextmanager
@@ -155,104 +314,104 @@ def config_errors() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
-        if "sweep type : INTERVAL_SWEEP" in lines[0]:
-            lines = ["interval(a,b): is only for searches; add hydra/sweeper=optuna, or give values"]
         raise ConfigError("\n".join(lines[:2])) from None
 
 
-def check_overrides(loader: ConfigLoader, words: Sequence[str], several: bool = False) -> list[Override]:
-    """Parse override words and look for keys, groups and options that do not exist.
+def _plain_override(parsed: hydra_types.Override) -> Override:
+    given, several = parsed.value(), parsed.is_sweep_override()
+    return Override(
+        text=str(parsed.input_line),
+        key=parsed.key_or_group,
+        element=parsed.get_key_element(),
+        kind=parsed.type.name,
+        package=parsed.package,
+        value=str(given) if several else given,
+        value_text="" if several or parsed.value_type is None else parsed.get_value_element_as_str(),
+        values=_several(parsed, given) if several else None,
+    )
 
-    `several`: the words are a sweep's, in which a comma stands between values.
-    Errors: ConfigError with what there is and the nearest name.
-    """
-    parser = OverridesParser.create(config_loader=loader)
-    overrides = [parsed(parser, word, several) for word in words]
-    groups = config_groups(loader)
-    for override in overrides:
-        _check_override(groups, override)
-    return overrides
+
+def _several(parsed: hydra_types.Override, given: Any) -> Values:
+    def texts() -> list[str]:
+        with config_errors():
+            return list(parsed.sweep_string_iterator())
+
+    interval = parsed.is_interval_sweep()
+    return Values(
+        kind="interval" if interval else "range" if parsed.is_range_sweep() else "choice",
+        items=lambda: list(parsed.sweep_iterator()),
+        texts=texts,
+        tags=frozenset(getattr(given, "tags", ())),
+        shuffle=bool(getattr(given, "shuffle", False)),
+        start=getattr(given, "start", None),
+        stop=getattr(given, "end" if interval else "stop", None),
+        step=getattr(given, "step", None),
+    )
 
 
-def _check_override(groups: dict[str, list[str]], override: Override) -> None:
-    key = override.key_or_group
-    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
-        _check_hydra_override(key, override)
+def with_texts_kept(overrides: Sequence[str]) -> list[str]:
+    """The overrides, with quotes around what is a text's value and Hydra would take for a number, true or false."""
+    return [_with_text_kept(text) for text in overrides]
+
+
+def _with_text_kept(override: str) -> str:
+    key = key_of(override).lstrip("+")
+    if not holds_text(key) and key not in OF_KEYS:
+        return override
+    try:
+        tree = _tree(override)
+    except _UnreadableError:
+        return override  # whoever reads it says why
+    for start, stop in sorted(_other_kinds(tree, holds_text(key)), reverse=True):
+        override = f"{override[:start]}{quoted(override[start:stop])}{override[stop:]}"
+    return override
+
+
+def _other_kinds(node: Any, of_text: bool) -> Iterator[tuple[int, int]]:
+    """Where numbers, true and false stand as the values of texts: start, and one past the end."""
+    if isinstance(node, OverrideParser.PrimitiveContext):
+        tokens = [child.symbol for child in node.getChildren() if child.symbol.type != OverrideLexer.WS]
+        if of_text and len(tokens) == 1 and tokens[0].type in LOOKS_ELSE:
+            yield tokens[0].start, tokens[0].stop + 1
         return
-    if key == "data.instead_of":
-        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST cannot be downloaded")
-    if override.type == OverrideType.DEL:
-        raise ConfigError(f"~{key}: keys cannot be removed")
-    if key in groups:
-        _check_options(key, override, groups[key])
+    if isinstance(node, OverrideParser.FunctionContext) and node.getChild(0).getText() not in OF_VALUES:
         return
-    known = {**known_keys(), **sweep_keys()}
-    sections = {name.split(".")[0] for name in known if "." in name}
-    if key.endswith(".name") and key.removesuffix(".name") in groups:
-        group = key.removesuffix(".name")
-        raise ConfigError(f"{override.input_line}: use {group}={override.value()}")
-    if key not in known and key not in sections:
-        raise ConfigError(
-            f"{override.input_line}: no such key {key}{nearest(key, [*known, *groups])}\n"
-            "mnist-ff train --help lists the keys"
-        )
+    if isinstance(node, OverrideParser.DictKeyValuePairContext):
+        of_text = holds_text(node.getChild(0).getText().strip())
+    for child in getattr(node, "children", None) or ():
+        if not isinstance(child, OverrideParser.ArgNameContext):
+            yield from _other_kinds(child, of_text)
 
 
-def _check_hydra_override(key: str, override: Override) -> None:
-    """Refuse what would undo a promise: every job checked first, no directory shared, paths that stay true."""
-    if key == "hydra/sweeper":
-        own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
-        if override.value() not in own:
-            raise ConfigError(f"{override.input_line}: must be one of {', '.join(own)}")
-    if key in (
-        "hydra.mode",
-        "hydra.job.chdir",
-        "hydra.sweeper._target_",
-        "hydra.launcher._target_",
-        "hydra.output_subdir",
-    ):
-        raise ConfigError(f"{override.input_line}: cannot be changed here; use -m for a sweep")
-    if key == "hydra.sweep.subdir" and "hydra.job.num" not in str(override.value()):
-        raise ConfigError(f"{override.input_line}: must contain ${{hydra.job.num}}, or jobs would share a directory")
+class _UnreadableError(Exception):
+    """An override is not in the grammar; `place` is the first character that it does not allow, None for the end."""
+
+    def __init__(self, place: int | None) -> None:
+        super().__init__(place)
+        self.place = place
 
 
-def check_launcher(composed: DictConfig) -> None:
-    """See that what the chosen launcher needs is here: to run jobs, not to say what they are.
-
-    Errors: ConfigError naming the extra.
-    """
-    name = str(composed.hydra.runtime.choices["hydra/launcher"])
-    if name not in LAUNCHERS:
-        return  # Hydra's own says if there is none
-    module, extra = LAUNCHERS[name]
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(
-            f"hydra/launcher={name}: needs {module}, which is not installed: pip install 'mnist-ff[{extra}]'"
-        )
-    if name == "submitit_slurm" and shutil.which("sbatch") is None:
-        raise ConfigError(
-            f"hydra/launcher={name}: sbatch not found; submit from a machine of the cluster; dry_run=true works here"
-        )
+class _FirstError(ErrorListener):  # type: ignore[misc]
+    def syntaxError(self, recognizer: Any, symbol: Any, line: int, column: int, message: str, error: Any) -> None:  # noqa: N802 (antlr's)
+        if symbol is None:  # of the lexer
+            raise _UnreadableError(error.startIndex)
+        raise _UnreadableError(None if symbol.type == Token.EOF else symbol.start)
 
 
-def _check_options(group: str, override: Override, options: list[str]) -> None:
-    asked = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-    if group == "logger":  # the one group of which several, or none, may be chosen
-        asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
-    for option in asked:
-        if option is None:  # Hydra has no word for none of a group but leaving it out
-            raise ConfigError(f"{group}=null: leave it out, or use one of {', '.join(options)}")
-        if str(option) not in options:
-            names = ", ".join(options) or "nothing yet"
-            raise ConfigError(f"{group}={option}: must be one of {names}{nearest(str(option), options)}")
+def _tree(override: str) -> Any:
+    """The parsed override as a tree. Errors: _UnreadableError."""
+    lexer = OverrideLexer(InputStream(override))
+    parser = OverrideParser(CommonTokenStream(lexer))
+    for part in (lexer, parser):
+        part.removeErrorListeners()
+        part.addErrorListener(_FirstError())
+    return parser.override()  # type: ignore[no-untyped-call]
 
 
-def config_groups(loader: ConfigLoader) -> dict[str, list[str]]:
-    """The groups of conf/ with their options; names that begin with _ are parts of others."""
-    names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-    return {name: [option for option in _options(loader, name) if not option.startswith("_")] for name in names}
-
-
-def _options(loader: ConfigLoader, group: str) -> list[str]:
-    options: Any = loader.get_group_options(group, results_filter=ObjectType.CONFIG)
-    return list(options)
+def _reason(text: str, error: HydraException) -> str:
+    """What is wrong with an override that cannot be read."""
+    try:
+        _tree(text)
+    except _UnreadableError as unreadable:
+        return reason_at(text, unreadable.place)
+    return (str(error).splitlines() or ["cannot be read"])[0]  # of a function that was called, such as int(x)

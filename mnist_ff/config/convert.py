@@ -1,24 +1,40 @@
-"""Plain values to the frozen dataclasses and back, for fresh and for saved configs."""
+"""Plain values to the frozen dataclasses and back, for fresh and for saved configs.
+
+msgspec converts and checks; what it refuses is explained here: key, value, what is allowed, the nearest name.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import sys
-import types
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar
 
-from mnist_ff.config.checks import check_between_keys
-from mnist_ff.config.constraints import LARGEST_WHOLE, Pattern, Range, Store
-from mnist_ff.config.keys import bare_type, hints_of, meaning_of
+import msgspec
+from msgspec import Meta
+
+from mnist_ff.config.constraints import INT_LIMIT, allows, limits_text
+from mnist_ff.config.keys import (
+    bare_type,
+    hints_of,
+    is_list,
+    is_optional,
+    item_of,
+    meaning_of,
+    notes_of,
+    scalar_types,
+    value_hint,
+)
 from mnist_ff.config.messages import brief_text, nearest
 from mnist_ff.config.paths import check_text
-from mnist_ff.config.schema import VARIANTS, Config, SweepConfig
+from mnist_ff.config.registry import group_of, names, part, variants
+from mnist_ff.config.schema import Config, LoggerConfig, Section, SweepConfig, TrackerConfig
 from mnist_ff.errors import ConfigError
 
-T = TypeVar("T")
+S = TypeVar("S", bound=Section)
 
 
 def config_from(values: Mapping[str, Any], where: str = "") -> Config:
@@ -28,30 +44,32 @@ def config_from(values: Mapping[str, Any], where: str = "") -> Config:
     Errors: ConfigError naming the key, the value, what is allowed and the nearest right name.
     """
     try:
-        config = _section(Config, values, "")
-        check_between_keys(config)
+        return _config(values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from None
     except RecursionError:  # a value of a thousand brackets, which no message can show
         raise ConfigError(f"{where or 'config'}: a value is nested too deeply") from None
-    return config
+
+
+def sweep_from(values: Mapping[str, Any]) -> SweepConfig:
+    """Check the plain values of the section `sweep`. Errors: ConfigError naming the key."""
+    sweep = _section(SweepConfig, values, "sweep")
+    if sweep.rows is None:
+        return sweep
+    rows = tuple({str(key): value for key, value in flat(row).items()} for row in sweep.rows)
+    return dataclasses.replace(sweep, rows=rows)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain values, ready for YAML or JSON: the inverse of config_from. Trackers that are off do not appear."""
-    plain = {key: _plain(value) for key, value in vars(config).items()}
-    trackers = {name: keys for name, keys in plain.pop("logger").items() if keys is not None}
+    plain = {key: _plain(value) for key, value in vars(config).items() if key != "logger"}
+    trackers = {name: _plain(tracker) for name, tracker in config.logger}
     return plain | ({"logger": trackers} if trackers else {})
 
 
 def experiment(config: Config) -> dict[str, Any]:
     """Plain values of what is trained and how: all but the trackers, which change nothing of it."""
     return {key: value for key, value in config_to_dict(config).items() if key != "logger"}
-
-
-def sweep_from(values: Mapping[str, Any]) -> SweepConfig:
-    """Check the plain values of the section `sweep`. Errors: ConfigError naming the key."""
-    return _section(SweepConfig, values, "sweep")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -71,140 +89,170 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _section(section: type[T], values: Any, path: str) -> T:
-    """One dataclass from a mapping; `path` is its dotted key, empty for the whole."""
+def _config(values: Any) -> Config:
+    _check_names(Config, Config, values, "")
+    made: dict[str, Any] = {}
+    for key, value in values.items():
+        hint = hints_of(Config)[key]
+        if hint is LoggerConfig:
+            made[key] = _trackers(value, key)
+        elif dataclasses.is_dataclass(hint):
+            made[key] = _section(typing.cast("type[Section]", hint), value, key)
+        else:
+            made[key] = _value(hint, value, key)
+    return Config(**made)
+
+
+def _trackers(values: Any, path: str) -> LoggerConfig:
+    """The chosen trackers, in the registry's order."""
+    known = names("tracker")
+    _check_group(values, path)
+    for name in values:
+        if name not in known:
+            raise ConfigError(_no_such_key(f"{path}.{name}", str(name), known))
+    chosen = [name for name in known if values.get(name) is not None]
+    return LoggerConfig(tuple((name, _tracker(name, values[name], f"{path}.{name}")) for name in chosen))
+
+
+def _tracker(name: str, values: Any, path: str) -> TrackerConfig:
+    config = typing.cast("type[TrackerConfig]", part("tracker", name).config)
+    _check_names(TrackerConfig, config, values, path)
+    return _converted(config, values, path)
+
+
+def _section(section: type[S], values: Any, path: str) -> S:
+    """One section from a mapping; where it has a name, that decides its dataclass."""
+    _check_group(values, path)
+    group = group_of(section)
+    variant: type[S] = section
+    if group is not None:
+        name = values.get("name")
+        if not isinstance(name, str) or name not in names(group):
+            known, given = names(group), brief_text(name)
+            raise ConfigError(f"{path}.name={given}: must be one of {', '.join(known)}{nearest(given, known)}")
+        variant = typing.cast("type[S]", part(group, name).config)
+    _check_names(section, variant, values, path)
+    return _converted(variant, values, path)
+
+
+def _check_group(values: Any, path: str) -> None:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path or 'config'}={brief_text(repr(values))}: must be a group of keys")
-    variant = _variant(section, values, path)
-    hints = hints_of(typing.cast(Any, variant))
+
+
+def _check_names(section: Any, variant: Any, values: Any, path: str) -> None:
+    """See that a section's keys are those of its dataclass. Errors: ConfigError."""
+    _check_group(values, path)
+    hints = hints_of(variant)
+    if values.keys() == hints.keys():
+        return
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in hints:
             raise ConfigError(_unknown_key(section, variant, f"{prefix}{key}", str(key), values))
-    optional = {field.name for field in dataclasses.fields(variant) if field.default is not dataclasses.MISSING}  # type: ignore[arg-type]
-    missing = [key for key in hints if key not in values and key not in optional]
+    missing = [key for key in hints if key not in values and hints[key] is not LoggerConfig]
     if missing:
         group, _, option = path.partition(".")
         remedy = f"; it comes with {group}={option}" if option else ""
         raise ConfigError(f"{prefix}{missing[0]}: is missing{remedy}")
-    given = {key: hint for key, hint in hints.items() if key in values}
-    return variant(**{key: _value(hint, values[key], f"{prefix}{key}") for key, hint in given.items()})
 
 
-_MADE: dict[tuple[type, str, str], Any] = {}
+def _unknown_key(section: Any, variant: Any, path: str, key: str, values: Mapping[str, Any]) -> str:
+    owners = [name for name, other in variants(section).items() if name and key in hints_of(typing.cast(Any, other))]
+    if owners and "name" in values:
+        group = path.split(".")[0]
+        return (
+            f"{path}: is not a key of {group}={values['name']} (keys: {', '.join(hints_of(variant))})\n"
+            f"it belongs to: {', '.join(f'{group}={owner}' for owner in owners)}"
+        )
+    return _no_such_key(path, key, tuple(hints_of(variant)))
 
 
-MOST_MADE = 1_000
+def _no_such_key(path: str, key: str, known: tuple[str, ...]) -> str:
+    return f"{path}: no such key (keys: {', '.join(known)}){nearest(key, known)}"
 
 
-def _section_once(section: type[T], values: Any, path: str) -> T:
-    """_section(), made once of equal values: the thousands of runs of a sweep share most of their sections."""
-    key = (section, path, repr(values))
-    if key not in _MADE:
-        if len(_MADE) >= MOST_MADE:
-            _MADE.clear()
-        _MADE[key] = _section(section, values, path)
-    made: T = _MADE[key]
+def _converted(section: type[S], values: Mapping[str, Any], path: str) -> S:
+    """A section whose keys are right. Errors: ConfigError."""
+    try:
+        made = msgspec.convert(values, section)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        hints = hints_of(typing.cast(Any, section))
+        made = section(**{key: _value(hints[key], value, f"{path}.{key}") for key, value in values.items()})
+    for key, value in vars(made).items():
+        _check_value(value, path, key)
+    made.check(path)
     return made
 
 
-def _variant(section: type[T], values: Mapping[str, Any], path: str) -> type[T]:
-    if section not in VARIANTS:
-        return section
-    variants = VARIANTS[section]
-    name = values.get("name")
-    if not isinstance(name, str) or name not in variants:
-        allowed, given = ", ".join(variants), brief_text(name)
-        raise ConfigError(f"{path}.name={given}: must be one of {allowed}{nearest(given, variants)}")
-    return variants[name]
-
-
-def _unknown_key(section: type, variant: type, path: str, key: str, values: Mapping[str, Any]) -> str:
-    owners = [name for name, other in VARIANTS.get(section, {}).items() if key in hints_of(other)]
-    known = ", ".join(hints_of(variant))
-    if owners:
-        group = path.split(".")[0]
-        return (
-            f"{path}: is not a key of {group}={values['name']} (keys: {known})\n"
-            f"it belongs to: {', '.join(f'{group}={owner}' for owner in owners)}"
-        )
-    return f"{path}: no such key (keys: {known}){nearest(key, hints_of(variant))}"
-
-
 def _value(hint: Any, value: Any, path: str) -> Any:
-    if isinstance(hint, type) and hint in (bool, int, float, str):  # most keys: the rest takes longer to ask
-        return _scalar(hint, value, path)
-    if typing.get_origin(hint) is Annotated:
-        checked = _value(bare_type(hint), value, path)
-        for note in hint.__metadata__:
-            if isinstance(note, Range) and not note.allows(checked):
-                raise ConfigError(f"{path}={brief_text(value)}: must be {note}")
-            if isinstance(note, Store):
-                note.check(path, checked)
-            if isinstance(note, Pattern) and not note.allows(checked):
-                raise ConfigError(f"{path}={brief_text(value)}: must be {meaning_of(hint)}")
-        return checked
-    if dataclasses.is_dataclass(hint):
-        return _section_once(typing.cast(type, hint), value, path)
-    origin = typing.get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return _optional(hint, value, path)
-    if origin is Literal:
-        return _choice(typing.get_args(hint), value, path)
-    if origin is Mapping:
-        return _row(value, path)
-    if origin is tuple:
-        return _items(typing.get_args(hint)[0], value, path)
-    return _scalar(hint, value, path)
-
-
-def _optional(hint: Any, value: Any, path: str) -> Any:
-    if value is None:
-        return None
-    inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    if dataclasses.is_dataclass(inner):
-        return _value(inner, value, path)
+    """One key by itself; a number where a text belongs is its text. Errors: ConfigError that says what is wrong."""
+    given = value
+    if str in scalar_types(hint):
+        given = [_as_text(path, item) for item in value] if isinstance(value, list | tuple) else _as_text(path, value)
     try:
-        return _value(inner, value, path)
-    except ConfigError as error:
-        raise ConfigError(f"{error}, or null") from None
-
-
-def _choice(allowed: tuple[Any, ...], value: Any, path: str) -> Any:
-    if value in allowed:
-        return value
-    names, given = [str(name) for name in allowed], brief_text(value)
-    raise ConfigError(f"{path}={given}: must be one of {', '.join(names)}{nearest(given, names)}")
-
-
-def _items(hint: Any, value: Any, path: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{path}={brief_text(value)}: must be a list, such as {path}=[...]")
-    return tuple(_value(hint, item, f"{path}[{index}]") for index, item in enumerate(value))
-
-
-def _row(value: Any, path: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        given = brief_text(repr(value))
-        raise ConfigError(f"{path}={given}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}")
-    return {str(key): inner for key, inner in flat(value).items()}
-
-
-def _scalar(hint: Any, value: Any, path: str) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # before it is shown: it may be endless
-    if isinstance(value, int) and hint is not float and not -LARGEST_WHOLE <= value < LARGEST_WHOLE:
-        raise ConfigError(f"{path}: must be below 2**63")
-    if hint is bool and isinstance(value, bool):
-        return value
-    if hint is int and number and isinstance(value, int):
-        return value
-    if hint is float and number:
-        if abs(value) > sys.float_info.max or math.isnan(value):
-            raise ConfigError(f"{path}={brief_text(value)}: must be a finite number")
-        return float(value)
-    if hint is str and (number or isinstance(value, str)):
+        made = msgspec.convert(given, hint)
+    except UnicodeEncodeError:
         check_text(path, str(value))
-        return str(value)
-    words = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
-    raise ConfigError(f"{path}={'null' if value is None else brief_text(value)}: must be {words[hint]}")
+        raise
+    except msgspec.ValidationError as error:
+        for index in map(int, re.findall(r"\[(\d+)\](?=[\[\]\d]*`$)", str(error))):
+            if is_list(hint):
+                hint, value, path = item_of(hint), value[index], f"{path}[{index}]"
+        raise ConfigError(_explained(hint, value, path)) from None
+    *section, key = path.split(".")
+    _check_value(made, ".".join(section), key)
+    return made
+
+
+def _as_text(path: str, value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= INT_LIMIT:
+        raise ConfigError(f"{path}: must be below 2**63")
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _check_value(value: Any, section: str, key: str) -> None:
+    """What msgspec lets pass: texts that no file holds, numbers without end. Errors: ConfigError."""
+    if value is None or isinstance(value, bool):
+        return
+    path = f"{section}.{key}" if section else key
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, str):
+            check_text(path, item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ConfigError(f"{path}={brief_text(item)}: must be a finite number")
+        elif isinstance(item, int) and not -INT_LIMIT <= item < INT_LIMIT:
+            raise ConfigError(f"{path}: must be below 2**63")
+
+
+WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+
+
+def _explained(hint: Any, value: Any, path: str) -> str:
+    """Why a key cannot have this value, and what is allowed."""
+    null, inner = ", or null" if is_optional(hint) else "", value_hint(hint)
+    kind, given = bare_type(inner), "null" if value is None else brief_text(value)
+    if isinstance(value, int) and kind is not float and not -INT_LIMIT <= value < INT_LIMIT:
+        return f"{path}: must be below 2**63{null}"
+    if typing.get_origin(kind) is Literal:
+        allowed = [str(name) for name in typing.get_args(kind)]
+        return f"{path}={given}: must be one of {', '.join(allowed)}{null}{nearest(given, allowed)}"
+    if typing.get_origin(kind) is tuple:
+        return f"{path}={given}: must be a list, such as {path}=[...]{null}"
+    if kind not in WORDS:
+        return f"{path}={brief_text(repr(value))}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}"
+    limits = _broken_limits(kind, notes_of(inner), value)
+    if limits is not None:
+        return f"{path}={given}: must be {limits or meaning_of(inner)}{null}"
+    return f"{path}={given}: must be {WORDS[kind]}{null}"
+
+
+def _broken_limits(kind: Any, notes: tuple[Any, ...], value: Any) -> str | None:
+    """The limits that a value of the right type breaks, empty for a pattern; None where its type is wrong."""
+    if kind is str:
+        return "" if isinstance(value, str | int | float) else None
+    if kind is bool or isinstance(value, bool) or not isinstance(value, kind | int):
+        return None
+    if not abs(value) <= sys.float_info.max:
+        return "a finite number"
+    return next((limits_text(note) for note in notes if isinstance(note, Meta) and not allows(note, value)), None)

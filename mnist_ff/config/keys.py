@@ -10,73 +10,26 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union
 
-from mnist_ff.config.schema import VARIANTS, Config, SweepConfig
+from mnist_ff.config.registry import group_of, names, part, parts, until_registered
+from mnist_ff.config.schema import Config, LoggerConfig, SweepConfig
 
 
+@until_registered
 def known_keys() -> dict[str, str]:
-    """Every dotted key of every variant, with its meaning."""
+    """Every dotted key of every part, with its meaning."""
     return {key: meaning_of(hint) for key, hint in leaves(Config)}
 
 
-@functools.cache
+@until_registered
 def text_keys() -> frozenset[str]:
     """The dotted keys whose value is a text, or a list of texts: what is typed there is never a number."""
-    return frozenset(key for key, hint in leaves(Config) if _holds_text(hint))
+    return frozenset(key for key, hint in leaves(Config) if str in scalar_types(hint))
 
 
-def whole_keys() -> set[str]:
+@until_registered
+def whole_keys() -> frozenset[str]:
     """The dotted keys that hold whole numbers."""
-    return {key for key, hint in leaves(Config) if _holds_whole(hint)}
-
-
-def leaves(
-    section: type, prefix: str = "", chosen: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[tuple[str, Any]]:
-    """Every dotted key below a section, with its type's hint.
-
-    Of a section whose keys depend on its name, those of the variant that is `chosen` for it, else those of all.
-    """
-    for key, hint in hints_of(section).items():
-        inner = section_type(hint)
-        if inner is None:
-            yield f"{prefix}{key}", hint
-            continue
-        variants = VARIANTS.get(inner, {"": inner})
-        name = chosen.get(f"{prefix}{key}")
-        for variant in [variants[name]] if name in variants else variants.values():
-            yield from leaves(variant, f"{prefix}{key}.")
-
-
-def choices(hint: Any) -> tuple[str, ...]:
-    """The words that a key of this type may be, as they are typed; none where they cannot be listed."""
-    bare = bare_type(hint)
-    if typing.get_origin(bare) in (Union, types.UnionType):
-        options = [choices(option) for option in typing.get_args(bare) if option is not type(None)]
-        return (*(word for words in options for word in words), "null")
-    if typing.get_origin(bare) is Literal:
-        return tuple(str(word) for word in typing.get_args(bare))
-    return ("true", "false") if bare is bool else ()
-
-
-def section_type(hint: Any) -> type | None:
-    """The dataclass that a hint means, may it be absent or not."""
-    bare = bare_type(hint)
-    options = typing.get_args(bare) if typing.get_origin(bare) in (Union, types.UnionType) else (bare,)
-    return next((option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None)
-
-
-def _holds_whole(hint: Any) -> bool:
-    bare = bare_type(hint)
-    if typing.get_origin(bare) in (Union, types.UnionType):
-        return any(_holds_whole(option) for option in typing.get_args(bare))
-    return bare is int
-
-
-def _holds_text(hint: Any) -> bool:
-    bare = bare_type(hint)
-    if typing.get_origin(bare) in (Union, types.UnionType, tuple):
-        return any(_holds_text(option) for option in typing.get_args(bare))
-    return bare is str
+    return frozenset(key for key, hint in leaves(Config) if int in scalar_types(hint) and not is_list(hint))
 
 
 def sweep_keys() -> dict[str, str]:
@@ -84,15 +37,95 @@ def sweep_keys() -> dict[str, str]:
     return {f"sweep.{key}": meaning_of(hint) for key, hint in hints_of(SweepConfig).items()}
 
 
-@functools.cache  # a summary checks thousands of configs
+def leaves(
+    section: type, prefix: str = "", chosen: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, Any]]:
+    """Every dotted key below a section, with its type's hint.
+
+    Of a section whose keys depend on its name, those of the part that is `chosen` for it, else those of all.
+    """
+    for key, hint in hints_of(section).items():
+        if hint is LoggerConfig:
+            for name, tracker in parts("tracker").items():
+                yield from leaves(tracker.config, f"{prefix}{key}.{name}.")
+        elif dataclasses.is_dataclass(hint):
+            for found in _sections(typing.cast(type, hint), chosen.get(f"{prefix}{key}")):
+                yield from leaves(found, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", hint
+
+
+def _sections(section: type, name: str | None) -> list[type]:
+    group = group_of(section)
+    if group is None:
+        return [section]
+    if name is not None and name in names(group):
+        return [part(group, name).config]
+    return [found.config for found in parts(group).values()]
+
+
+def choices(hint: Any) -> tuple[str, ...]:
+    """The values that a key of this type may have, as they are typed; none where they cannot be listed."""
+    options = [option for option in options_of(hint) if option is not type(None)]
+    words = [
+        str(word) for option in options if typing.get_origin(option) is Literal for word in typing.get_args(option)
+    ]
+    words += ["true", "false"] if bool in options else []
+    return (*words, "null") if is_optional(hint) else tuple(words)
+
+
+@functools.cache
 def hints_of(section: type) -> dict[str, Any]:
+    """The hint of each of a dataclass's keys."""
     return typing.get_type_hints(section, include_extras=True)
 
 
 def bare_type(hint: Any) -> Any:
+    """A hint without its notes."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
 
 
+def notes_of(hint: Any) -> tuple[Any, ...]:
+    """The notes of a hint."""
+    return hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
+
+
 def meaning_of(hint: Any) -> str:
-    notes = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
-    return next((note for note in notes if isinstance(note, str)), "")
+    """What a key means, for people."""
+    return next((note for note in notes_of(hint) if isinstance(note, str)), "")
+
+
+def union_members(hint: Any) -> tuple[Any, ...]:
+    """The members of a union with their notes; the hint itself where it is none."""
+    bare = bare_type(hint)
+    return typing.get_args(bare) if typing.get_origin(bare) in (Union, types.UnionType) else (hint,)
+
+
+def options_of(hint: Any) -> tuple[Any, ...]:
+    """The same without notes."""
+    return tuple(bare_type(member) for member in union_members(hint))
+
+
+def is_optional(hint: Any) -> bool:
+    """Whether null is a value."""
+    return type(None) in options_of(hint)
+
+
+def is_list(hint: Any) -> bool:
+    """Whether the key holds a list."""
+    return any(typing.get_origin(option) is tuple for option in options_of(hint))
+
+
+def item_of(hint: Any) -> Any:
+    """The hint of a list's items."""
+    return next(typing.get_args(option)[0] for option in options_of(hint) if typing.get_origin(option) is tuple)
+
+
+def value_hint(hint: Any) -> Any:
+    """The hint of a key's value where it is not null."""
+    return next(member for member in union_members(hint) if member is not type(None))
+
+
+def scalar_types(hint: Any) -> set[Any]:
+    """The types of a key's values, be they in a list or not."""
+    return {bare_type(item_of(hint))} if is_list(hint) else set(options_of(hint))

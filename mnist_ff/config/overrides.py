@@ -1,25 +1,19 @@
-"""Override words: what Hydra's grammar cannot read, how to quote it, and texts that look like something else."""
+"""Overrides as plain data: how they are quoted, taken from a command line, and checked against what exists."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from antlr4 import CommonTokenStream, InputStream, Token  # type: ignore[import-untyped]
-from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
-from hydra.errors import HydraException
-from hydra.grammar.gen.OverrideLexer import OverrideLexer
-from hydra.grammar.gen.OverrideParser import OverrideParser
-
-from mnist_ff.config.keys import text_keys
-from mnist_ff.config.paths import check_text, printed
+from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.paths import conf_dir
 from mnist_ff.errors import ConfigError
 
-OF_HYDRA = {
+HYDRA_TEXT_KEYS = {
     "hydra.run.dir",
     "hydra.sweep.dir",
     "hydra.sweep.subdir",
@@ -30,156 +24,205 @@ OF_HYDRA = {
         for key in ("account", "comment", "constraint", "exclude", "gres", "name", "partition", "qos", "setup")
     ),
 }
-"""Keys of Hydra's and of our launchers and sweepers that hold texts."""
-WITH_KEYS = ("sweep.rows", "hydra.sweeper.params")
-"""Keys whose values are groups of keys and values."""
-OF_VALUES = ("choice", "shuffle", "sort")
-"""Hydra's functions whose arguments are values as they would stand alone."""
-LOOKS_ELSE = {OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL}
+"""Keys of Hydra, our launchers and our sweepers that hold texts."""
 EXAMPLE = "an override is KEY=VALUE, such as optimizer.lr=0.003"
+FIXED_HYDRA_KEYS = (
+    "hydra.mode",
+    "hydra.job.chdir",
+    "hydra.sweeper._target_",
+    "hydra.launcher._target_",
+    "hydra.output_subdir",
+)
+PLAIN_NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_]\w*", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class Values:
+    """Several values of one key. `items` and `texts` list them as plain values and in the grammar of overrides."""
+
+    kind: Literal["choice", "range", "interval"]
+    items: Callable[[], list[Any]]
+    texts: Callable[[], list[str]]
+    tags: frozenset[str] = frozenset()
+    shuffle: bool = False
+    start: float | int | None = None
+    stop: float | int | None = None
+    step: float | int | None = None
+
+
+@dataclass(frozen=True)
+class Override:
+    """One parsed override."""
+
+    text: str
+    """As given."""
+    key: str
+    """A dotted key, or a group, without + or ~."""
+    element: str
+    """What stands before the =."""
+    kind: str
+    """Hydra's: CHANGE, ADD (+), FORCE_ADD (++) or DEL (~)."""
+    package: str | None
+    value: Any
+    """The plain value; the text of several ones."""
+    value_text: str
+    """The value in the grammar of overrides."""
+    values: Values | None = None
+    """Several values, which make a sweep."""
+
+    @property
+    def is_hydra(self) -> bool:
+        """Whether it sets something of Hydra's, not of the run."""
+        return self.key == "hydra" or self.key.startswith(("hydra.", "hydra/"))
+
+    def alternatives(self) -> list[str]:
+        """The override of each value. Errors: ConfigError for an interval, which has no end of them."""
+        if self.values is None:
+            return [f"{self.element}={self.value_text}"]
+        if self.values.kind == "interval":
+            raise ConfigError("interval(a,b): is only for searches; add hydra/sweeper=optuna, or give values")
+        return [f"{self.element}={text}" for text in self.values.texts()]
+
+
+def key_of(override: str) -> str:
+    """What stands before the = of an override."""
+    return override.partition("=")[0]
+
+
+def take(overrides: Sequence[str], key: str) -> tuple[str | None, list[str]]:
+    """The value of a word that is ours alone, such as resume=, and the other overrides.
+
+    Errors: ConfigError when it is given twice.
+    """
+    found = [text.partition("=")[2] for text in overrides if key_of(text) == key]
+    if len(found) > 1:
+        raise ConfigError(f"{key}=: give it only once")
+    return found[0] if found else None, [text for text in overrides if key_of(text) != key]
+
+
+def without_quotes(value: str) -> str:
+    """A value's text as it was meant."""
+    return value.strip("'\"")
 
 
 def quoted(text: str) -> str:
-    """A text in Hydra's quotes, with what is special in them and in omegaconf escaped."""
-    return _in_quotes(text.replace("${", "\\${"), "'")
+    """A text in quotes, with what is special to Hydra and to omegaconf escaped."""
+    return in_quotes(text.replace("${", "\\${"), "'")
 
 
-def _in_quotes(text: str, mark: str) -> str:
+def in_quotes(text: str, mark: str) -> str:
+    """A text between two quotation marks, with these escaped."""
     text = re.sub(rf"(\\*){mark}", lambda found: f"{found[1] * 2}\\{mark}", text)
     trailing = len(text) - len(text.rstrip("\\"))
     return f"{mark}{text}{chr(92) * trailing}{mark}"
 
 
+def in_grammar(value: Any) -> str:
+    """A plain value in the grammar of overrides. Texts are quoted where they are more than a name."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(in_grammar, value))}]"
+    return str(value) if PLAIN_NAME.fullmatch(str(value)) else quoted(str(value))
+
+
 def holds_text(key: str) -> bool:
     """Whether a dotted key's value is a text, or a list of texts."""
-    return key in text_keys() or key in OF_HYDRA
+    return key in text_keys() or key in HYDRA_TEXT_KEYS
 
 
-def with_texts_kept(words: Sequence[str]) -> list[str]:
-    """The words, with quotes around what was typed for a text and Hydra would take for a number, true or false."""
-    return [_with_text_kept(word) for word in words]
+def is_own_key(override: str) -> bool:
+    """Whether it gives a key of a run's config its value."""
+    return key_of(override) in known_keys()
 
 
-def _with_text_kept(word: str) -> str:
-    key = word.partition("=")[0].lstrip("+")
-    if not holds_text(key) and key not in WITH_KEYS:
-        return word
-    try:
-        tree = _tree(word)
-    except _UnreadableError:
-        return word  # whoever reads it says why
-    for start, stop in sorted(_other_kinds(tree, holds_text(key)), reverse=True):
-        word = f"{word[:start]}{quoted(word[start:stop])}{word[stop:]}"
-    return word
-
-
-def _other_kinds(node: Any, of_text: bool) -> Iterator[tuple[int, int]]:
-    """Where numbers, true and false stand in a parsed word as the values of texts: start, and one past the end."""
-    if isinstance(node, OverrideParser.PrimitiveContext):
-        tokens = [child.symbol for child in node.getChildren() if child.symbol.type != OverrideLexer.WS]
-        if of_text and len(tokens) == 1 and tokens[0].type in LOOKS_ELSE:
-            yield tokens[0].start, tokens[0].stop + 1
+def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
+    """See that the key, group and option exist. Errors: ConfigError with what there is and the nearest name."""
+    key = override.key
+    if override.is_hydra:
+        _check_hydra_override(key, override)
         return
-    if isinstance(node, OverrideParser.FunctionContext) and node.getChild(0).getText() not in OF_VALUES:
+    if key == "data.instead_of":
+        raise ConfigError("data.instead_of: is set by mnist-ff when MNIST cannot be downloaded")
+    if override.kind == "DEL":
+        raise ConfigError(f"~{key}: keys cannot be removed")
+    if key in groups:
+        _check_options(key, override, groups[key])
         return
-    if isinstance(node, OverrideParser.DictKeyValuePairContext):
-        of_text = holds_text(node.getChild(0).getText().strip())
-    for child in getattr(node, "children", None) or ():
-        if not isinstance(child, OverrideParser.ArgNameContext):
-            yield from _other_kinds(child, of_text)
+    known = {**known_keys(), **sweep_keys()}
+    sections = {name.split(".")[0] for name in known if "." in name}
+    if key.endswith(".name") and key.removesuffix(".name") in groups:
+        raise ConfigError(f"{override.text}: use {key.removesuffix('.name')}={override.value}")
+    if key not in known and key not in sections:
+        raise ConfigError(
+            f"{override.text}: no such key {key}{nearest(key, [*known, *groups])}\nmnist-ff train --help lists the keys"
+        )
 
 
-class _UnreadableError(Exception):
-    """A word is not in the grammar; `place` is the first character that it does not allow, None for the end."""
-
-    def __init__(self, place: int | None) -> None:
-        super().__init__(place)
-        self.place = place
-
-
-class _FirstError(ErrorListener):  # type: ignore[misc]
-    def syntaxError(self, recognizer: Any, symbol: Any, line: int, column: int, message: str, error: Any) -> None:  # noqa: N802 (antlr's)
-        if symbol is None:  # of the lexer
-            raise _UnreadableError(error.startIndex)
-        raise _UnreadableError(None if symbol.type == Token.EOF else symbol.start)
-
-
-def _tree(word: str) -> Any:
-    """The parsed word as a tree. Errors: _UnreadableError."""
-    lexer = OverrideLexer(InputStream(word))
-    parser = OverrideParser(CommonTokenStream(lexer))
-    for part in (lexer, parser):
-        part.removeErrorListeners()
-        part.addErrorListener(_FirstError())
-    return parser.override()  # type: ignore[no-untyped-call]
+def _check_hydra_override(key: str, override: Override) -> None:
+    """Refuse what would undo a promise: every job checked first, no directory shared, paths that stay true."""
+    if key == "hydra/sweeper":
+        own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
+        if override.value not in own:
+            raise ConfigError(f"{override.text}: must be one of {', '.join(own)}")
+    if key in FIXED_HYDRA_KEYS:
+        raise ConfigError(f"{override.text}: cannot be changed here; use -m for a sweep")
+    if key == "hydra.callbacks" or key.startswith("hydra.callbacks."):
+        raise ConfigError(f"{override.text}: is not supported")
+    if key == "hydra.sweep.subdir" and "hydra.job.num" not in str(override.value):
+        raise ConfigError(f"{override.text}: must contain ${{hydra.job.num}}, or jobs would share a directory")
 
 
-def parsed(parser: OverridesParser, word: str, several: bool = False) -> Override:
-    """The override that a word means. `several`: a comma stands between values. Errors: ConfigError with the remedy."""
-    key = word.partition("=")[0]
-    check_text(key if "=" in word else "override", word.removeprefix(f"{key}="))
-    try:
-        return parser.parse_overrides([word])[0]
-    except HydraException:
-        remedy = _remedy(parser, word, several) or EXAMPLE
-        raise ConfigError(f"{printed(word)}: {_reason(parser, word)}\n{remedy}") from None
+def _check_options(group: str, override: Override, options: list[str]) -> None:
+    asked = [override.value] if override.values is None else override.values.items()
+    if group == "logger":  # the one group of which several, or none, may be chosen
+        asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
+    for option in asked:
+        if option is None:  # Hydra has no word for none of a group but leaving it out
+            raise ConfigError(f"{group}=null: leave it out, or use one of {', '.join(options)}")
+        if str(option) not in options:
+            names = ", ".join(options) or "nothing yet"
+            raise ConfigError(f"{group}={option}: must be one of {names}{nearest(str(option), options)}")
 
 
-def _reason(parser: OverridesParser, word: str) -> str:
-    """What is wrong with a word that cannot be read."""
-    try:
-        _tree(word)
-    except _UnreadableError as error:
-        place = error.place
-    else:
-        return _of_a_function(parser, word)
-    equals = word.find("=")
+def reason_at(text: str, place: int | None) -> str:
+    """Why an override is not in the grammar from this character on; None: at its end."""
+    equals = text.find("=")
     if equals < 0:
-        return "has no =" if place is None else f"has no =, and {_letter(word, place)} is not allowed in a key"
+        return "has no =" if place is None else f"has no =, and {_letter(text, place)} is not allowed in a key"
     if place is None:
-        return "ends too early: a bracket is open" if _brackets_open(word) else "ends too early"
+        open_bracket = any(text.count(left) > text.count(right) for left, right in ("()", "[]", "{}"))
+        return "ends too early: a bracket is open" if open_bracket else "ends too early"
     if place <= equals:
-        return f"{_letter(word, place)} is not allowed in a key"
-    if word[place] in "'\"":
-        return f"the quote {word[place]} (character {place + 1}) is not closed, or is inside a value"
-    return f"{_letter(word, place)} is only allowed inside quotes here"
+        return f"{_letter(text, place)} is not allowed in a key"
+    if text[place] in "'\"":
+        return f"the quote {text[place]} (character {place + 1}) is not closed, or is inside a value"
+    return f"{_letter(text, place)} is only allowed inside quotes here"
 
 
-def _brackets_open(word: str) -> bool:
-    return any(word.count(left) > word.count(right) for left, right in ("()", "[]", "{}"))
-
-
-def _letter(word: str, place: int) -> str:
-    letter = word[place]
+def _letter(text: str, place: int) -> str:
+    letter = text[place]
     name = letter if letter.isprintable() and not letter.isspace() else f"U+{ord(letter):04X}"
     return f"{'the space' if letter == ' ' else name} (character {place + 1})"
 
 
-def _of_a_function(parser: OverridesParser, word: str) -> str:
-    """The words of a function that was called, such as int(x), or of one that is not there."""
-    try:
-        parser.parse_override(word)
-    except HydraException as error:
-        return (str(error).splitlines() or ["cannot be read"])[0]
-    return "cannot be read"
+def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> str | None:
+    """How a shell is told the text that an override means; None where it means none, or quotes do not help.
 
-
-def _remedy(parser: OverridesParser, word: str, several: bool) -> str | None:
-    """How a shell is told the text that a word means; None where it means none, or quotes do not help."""
-    key, equals, value = word.partition("=")
-    if not equals or not holds_text(key.lstrip("+")) or not word.isprintable() or "${" in value:
+    `meaning` is the value, or the list of values, that an override says to Hydra.
+    """
+    key, equals, value = override.partition("=")
+    if not equals or not holds_text(key.lstrip("+")) or not override.isprintable() or "${" in value:
         return None
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None
     texts = [value] if inside is None and not several else (value if inside is None else inside).split(",")
     for mark in ('"', "'"):
-        given = ",".join(_in_quotes(text, mark) for text in texts)
+        given = ",".join(in_quotes(text, mark) for text in texts)
         candidate = f"{key}={given if inside is None else f'[{given}]'}"
-        try:
-            override = parser.parse_override(candidate)
-        except HydraException:
-            continue
-        found = override.value()
-        values = [getattr(item, "text", item) for item in found.list] if isinstance(found, ChoiceSweep) else found
-        if values == (texts[0] if len(texts) == 1 and inside is None else texts):
+        if meaning(candidate) == (texts[0] if len(texts) == 1 and inside is None else texts):
             return f"in a shell: {shlex.quote(candidate)}"
     return None

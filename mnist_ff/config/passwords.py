@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mnist_ff.errors import ConfigError
+
 KEY = re.compile(r"([?&][^=&]*pass[^=&]*=)[^&]+", re.IGNORECASE)
 """A password among a URL's parameters."""
 
@@ -20,3 +22,15 @@ def without_password(url: str) -> str:
         return url
     scheme, _, rest = url.partition("://")
     return KEY.sub(r"\1...", f"{scheme}://{rest.rpartition('@')[2]}")
+
+
+MLFLOWS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, PGPASSWORD for PostgreSQL"
+
+
+def check_no_password(key: str, url: str, remedy: str = MLFLOWS) -> None:
+    """A password in a URL would stand in shell histories, lists of processes and files. Errors: ConfigError."""
+    if holds_password(url):
+        raise ConfigError(
+            f"{key}={without_password(url)}: contains a password, which would be visible in files and process lists; "
+            f"remove it, and {remedy}"
+        )

@@ -1,331 +1,215 @@
-"""The dataclasses of a configuration: types, meanings and ranges; every value stands in conf/**/*.yaml."""
+"""The dataclasses that every configuration shares: types, meanings and limits of keys.
+
+Defaults stand in conf/**/*.yaml. The keys of one optimizer, data set, tracker, ... stand with that part: registry.py.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from mnist_ff.config.constraints import Pattern, Range, Store
+from msgspec import Meta
+
 from mnist_ff.config.paths import absolute
+from mnist_ff.errors import ConfigError
+
+S = TypeVar("S", bound="Section")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class Section:
+    """A group of keys. A part overrides what its own keys need."""
+
+    def check(self, path: str) -> None:
+        """Compare keys with each other; `path` is the section's dotted key. Errors: ConfigError naming a key."""
+
+    def check_new(self, path: str) -> None:
+        """The same for what nobody should begin with, though older runs may have it. Errors: ConfigError."""
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        """The same section with paths that hold in any working folder. Errors: ConfigError."""
+        return self
+
+
+def with_absolute(section: S, path: str, *keys: str) -> S:
+    """The section with those of its keys absolute that hold a path. Errors: ConfigError."""
+    given = {key: value for key in keys if (value := getattr(section, key)) is not None}
+    return dataclasses.replace(section, **{key: absolute(f"{path}.{key}", value) for key, value in given.items()})
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
     """A data set."""
 
     name: Annotated[str, "data set; choose it with data=NAME"]
     root: Annotated[str | None, "cache folder; null: the user's cache (MNIST_FF_DATA)"]
-    validation_split: Annotated[float, "share of the training images held out", Range(at_least=0, below=1)]
+    validation_split: Annotated[float, "fraction of the training images held out for validation", Meta(ge=0, lt=1)]
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        return with_absolute(self, path, "root")
 
 
 @dataclass(frozen=True)
 class DownloadConfig(DataConfig):
-    """A data set that comes over the network."""
+    """A data set that is downloaded."""
 
     mirrors: Annotated[tuple[str, ...], "URLs or folders tried first (MNIST_FF_MIRROR adds one)"]
 
 
 @dataclass(frozen=True)
-class MNISTConfig(DownloadConfig):
-    """MNIST."""
-
-    fallback: Annotated[Literal["mnist_5k"] | None, "used when MNIST can be had from nowhere; null: an error"]
-
-
-@dataclass(frozen=True)
-class QMNISTConfig(DownloadConfig):
-    """QMNIST."""
-
-    test_part: Annotated[Literal["all", "extra"], "test images: all 60,000 or the extra 50,000"]
-
-
-@dataclass(frozen=True)
-class MNIST5kConfig(DataConfig):
-    """The part of MNIST that needs no network."""
-
-    instead_of: Annotated[Literal["mnist"] | None, "the data set that could not be had"]
-
-
-@dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Section):
     """A feed-forward network."""
 
     name: Annotated[Literal["mlp"], "kind of network"]
-    hidden: Annotated[tuple[Annotated[int, Range(at_least=1, at_most=1_000_000)], ...], "units of each hidden layer"]
-    dropout: Annotated[float, "probability that a hidden unit is dropped", Range(at_least=0, below=1)]
-    input_dropout: Annotated[float, "probability that a pixel is dropped", Range(at_least=0, below=1)]
+    hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...], "units of each hidden layer"]
+    dropout: Annotated[float, "dropout probability of hidden units", Meta(ge=0, lt=1)]
+    input_dropout: Annotated[float, "dropout probability of pixels", Meta(ge=0, lt=1)]
     input_noise: Annotated[
-        float, "standard deviation of noise on the pixels, which are 0 to 1", Range(at_least=0, at_most=100)
+        float, "standard deviation of Gaussian noise added to the pixels, which are 0 to 1", Meta(ge=0, le=100)
     ]
-    activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "function after each hidden layer"]
+    activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "activation of the hidden layers"]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
     ]
 
 
-LearningRate = Annotated[float, "learning rate", Range(above=0)]
-
-
-Decay = Annotated[float, "weight decay", Range(at_least=0)]
-
-
-Epsilon = Annotated[float, "keeps the denominator from zero", Range(above=0)]
-
-
-Average = Annotated[float, "decay of a moving average", Range(at_least=0, below=1)]
-
-
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Section):
     """An optimizer."""
 
-    name: Annotated[str, "update rule; choose it with optimizer=NAME"]
-    lr: LearningRate
+    name: Annotated[str, "optimizer; choose it with optimizer=NAME"]
+    lr: Annotated[float, "learning rate", Meta(gt=0)]
 
 
 @dataclass(frozen=True)
-class RMSpropConfig(OptimizerConfig):
-    """The tutorial's rule: epsilon inside the root."""
-
-    rho: Average
-    eps: Epsilon
-    weight_decay: Annotated[float, "share of a weight taken off a step, times the rate; decoupled", Range(at_least=0)]
-
-
-@dataclass(frozen=True)
-class RMSpropTorchConfig(OptimizerConfig):
-    """torch.optim.RMSprop."""
-
-    alpha: Average
-    eps: Epsilon
-    momentum: Annotated[float, "momentum", Range(at_least=0)]
-    centered: Annotated[bool, "normalise by the variance instead of the second moment"]
-    weight_decay: Decay
-
-
-@dataclass(frozen=True)
-class SGDConfig(OptimizerConfig):
-    """torch.optim.SGD."""
-
-    momentum: Annotated[float, "momentum", Range(at_least=0)]
-    nesterov: Annotated[bool, "Nesterov's momentum"]
-    weight_decay: Decay
-
-
-@dataclass(frozen=True)
-class LionConfig(OptimizerConfig):
-    """Lion: the sign of an interpolated momentum."""
-
-    beta1: Average
-    beta2: Average
-    weight_decay: Decay
-
-
-@dataclass(frozen=True)
-class AdamConfig(OptimizerConfig):
-    """torch.optim.Adam and torch.optim.AdamW."""
-
-    beta1: Average
-    beta2: Average
-    eps: Epsilon
-    weight_decay: Decay
-
-
-@dataclass(frozen=True)
-class NadamConfig(AdamConfig):
-    """torch.optim.NAdam, its weight decay decoupled."""
-
-    momentum_decay: Annotated[float, "how fast the momentum nears beta1", Range(at_least=0)]
-
-
-Share = Annotated[float, "a share", Range(at_least=0, at_most=1)]
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Section):
     """The learning rate over the steps."""
 
-    name: Annotated[str, "course of the learning rate; choose it with schedule=NAME"]
-    warmup: Annotated[int, "first batches, over which the rate rises evenly", Range(at_least=0)]
+    name: Annotated[str, "learning-rate schedule; choose it with schedule=NAME"]
+    warmup: Annotated[int, "steps of linear warm-up", Meta(ge=0)]
 
 
 @dataclass(frozen=True)
-class FallingConfig(ScheduleConfig):
-    """A rate that falls from optimizer.lr to a share of it: linear and cosine."""
+class AugmentConfig(Section):
+    """Random changes of the training images."""
 
-    final: Annotated[Share, "share of optimizer.lr at the end"]
+    name: Annotated[str, "augmentation of the training images; choose it with augment=NAME"]
 
 
-@dataclass(frozen=True)
-class OneCycleConfig(FallingConfig):
-    """Up and down once."""
-
-    initial: Annotated[Share, "share of optimizer.lr at the beginning"]
-    peak_at: Annotated[float, "share of the steps after which the rate is optimizer.lr", Range(above=0, below=1)]
+Fraction = Annotated[float, "a fraction", Meta(ge=0, le=1)]
+"""0 to 1, both included."""
+OptionalCount = Annotated[int, Meta(ge=1)] | None
+OptionalNorm = Annotated[float, Meta(gt=0)] | None
 
 
 @dataclass(frozen=True)
-class StepConfig(ScheduleConfig):
-    """A rate that falls in steps."""
+class TrainerConfig(Section):
+    """The training loop."""
 
-    at: Annotated[tuple[Annotated[float, Range(above=0, below=1)], ...], "shares of the steps after which it falls"]
-    factor: Annotated[float, "what the rate is multiplied by there", Range(above=0, below=1)]
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How training images are changed before a step sees them."""
-
-    name: Annotated[str, "changes of the training images; choose them with augment=NAME"]
-
-
-@dataclass(frozen=True)
-class ShiftConfig(AugmentConfig):
-    """Moved by whole pixels."""
-
-    pixels: Annotated[int, "largest move along each axis, in pixels", Range(at_least=1, at_most=14)]
-
-
-@dataclass(frozen=True)
-class AffineConfig(AugmentConfig):
-    """Turned, scaled, sheared and moved."""
-
-    rotation: Annotated[float, "largest turn either way, in degrees", Range(at_least=0, at_most=180)]
-    scale: Annotated[float, "largest relative change of size either way", Range(at_least=0, below=1)]
-    shear: Annotated[float, "largest shear either way, in degrees", Range(at_least=0, below=90)]
-    shift: Annotated[float, "largest move along each axis, in pixels", Range(at_least=0, at_most=28)]
-
-
-@dataclass(frozen=True)
-class ElasticConfig(AugmentConfig):
-    """Bent by a smooth random field."""
-
-    alpha: Annotated[float, "strength of the field, in pixels before smoothing", Range(at_least=0, at_most=1000)]
-    sigma: Annotated[float, "standard deviation of the smoothing, in pixels", Range(above=0, at_most=28)]
-
-
-@dataclass(frozen=True)
-class BothConfig(ElasticConfig, AffineConfig):
-    """Affine and elastic in one interpolation."""
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """The loop."""
-
-    epochs: Annotated[int, "passes over the training images", Range(at_least=1)]
-    batch_size: Annotated[int, "images a step", Range(at_least=1)]
-    shuffle: Annotated[bool, "a new row order each epoch"]
-    device: Annotated[str, "auto, cpu, cuda, cuda:N or mps", Pattern(r"auto|cpu|mps|cuda(:\d{1,3})?")]
-    engine: Annotated[Literal["auto", "eager", "fused", "graph"], "how a step is run; auto says what it chose"]
-    precision: Annotated[Literal["fp32", "bf16", "tf32"], "of the matrix products; all else is fp32"]
-    compile: Annotated[bool, "torch.compile the eager step (minutes at first on a CPU)"]
-    sync_every: Annotated[
-        Annotated[int, Range(at_least=1)] | None, "batches between two waits for the device; null: an epoch"
-    ]
-    evaluate_every: Annotated[int, "epochs between two scores; the last epoch is always scored", Range(at_least=1)]
-    score_train: Annotated[int, "training images scored after every epoch, dropout off; 0: none", Range(at_least=0)]
-    threads: Annotated[Annotated[int, Range(at_least=1, at_most=1024)] | None, "CPU threads; null: torch's choice"]
-    plots: Annotated[bool, "pictures at the end of the run"]
-    checkpoint_every: Annotated[
-        Annotated[int, Range(at_least=1)] | None, "batches between two checkpoints; null: an epoch"
-    ]
+    epochs: Annotated[int, "passes over the training images", Meta(ge=1)]
+    batch_size: Annotated[int, "images per step", Meta(ge=1)]
+    shuffle: Annotated[bool, "new order of the images each epoch"]
+    device: Annotated[str, "auto, cpu, cuda, cuda:N or mps", Meta(pattern=r"\A(auto|cpu|mps|cuda(:\d{1,3})?)\Z")]
+    engine: Annotated[Literal["auto", "eager", "fused", "graph"], "how a step is run; auto reports its choice"]
+    precision: Annotated[Literal["fp32", "bf16", "tf32"], "of matrix products; everything else is fp32"]
+    compile: Annotated[bool, "torch.compile the eager step (compiling takes minutes on a CPU)"]
+    sync_every: Annotated[OptionalCount, "batches between two waits for the device; null: an epoch"]
+    evaluate_every: Annotated[int, "epochs between evaluations; the last epoch is always evaluated", Meta(ge=1)]
+    score_train: Annotated[int, "training images evaluated after each epoch, without dropout; 0: none", Meta(ge=0)]
+    threads: Annotated[Annotated[int, Meta(ge=1, le=1024)] | None, "CPU threads; null: torch's default"]
+    plots: Annotated[bool, "draw plots at the end of the run"]
+    checkpoint_every: Annotated[OptionalCount, "batches between checkpoints; null: an epoch"]
     checkpoint_epochs: Annotated[
-        int, "epochs between two checkpoints; one is always written where training ends", Range(at_least=1)
+        int, "epochs between checkpoints; one is always written when training ends", Meta(ge=1)
     ]
-    deterministic: Annotated[bool, "refuse operations whose result may vary (CUDA; slower)"]
-    label_smoothing: Annotated[float, "share of a label spread over all classes", Range(at_least=0, below=1)]
+    deterministic: Annotated[bool, "refuse nondeterministic operations (CUDA; slower)"]
+    label_smoothing: Annotated[float, "probability spread evenly over all classes", Meta(ge=0, lt=1)]
     confidence_penalty: Annotated[
-        float, "weight of the answers' entropy, which is rewarded", Range(at_least=0, at_most=1000)
+        float, "weight of the entropy bonus: over-confident outputs are penalised", Meta(ge=0, le=1000)
     ]
-    adversarial: Annotated[
-        float, "change of each pixel in the adversaries that are learnt too", Range(at_least=0, at_most=1)
+    adversarial: Annotated[float, "FGSM step per pixel of adversarial training; 0: off", Meta(ge=0, le=1)]
+    clip_norm: Annotated[OptionalNorm, "max global gradient norm; null: no clipping"]
+    max_norm: Annotated[OptionalNorm, "max norm of each unit's incoming weights; null: no limit"]
+    ema: Annotated[
+        float, "decay of the moving average of weights (EMA), which is evaluated and saved; 0: off", Meta(ge=0, lt=1)
     ]
-    clip_norm: Annotated[
-        Annotated[float, Range(above=0)] | None, "largest norm of the whole gradient, longer ones are cut; null: any"
-    ]
-    max_norm: Annotated[
-        Annotated[float, Range(above=0)] | None, "largest norm of a unit's incoming weights, cut back; null: any"
-    ]
-    ema: Annotated[float, "decay of averaged weights, which are scored and kept; 0: none", Range(at_least=0, below=1)]
     patience: Annotated[
-        Annotated[int, Range(at_least=0)] | None,
-        "epochs without a better validation score after which training ends; null: never",
+        Annotated[int, Meta(ge=0)] | None, "epochs without improvement before early stopping; null: never"
     ]
-    min_delta: Annotated[float, "smallest change of the validation score that counts as better", Range(at_least=0)]
-    monitor: Annotated[Literal["validation_loss", "validation_accuracy"], "the score of patience and keep_best"]
-    keep_best: Annotated[bool, "keep the weights of the best epoch instead of the last one's"]
-    teacher: Annotated[str | None, "run directory whose answers are learnt too (distillation); null: none"]
-    temperature: Annotated[
-        float, "of the teacher's and the network's answers in that comparison", Range(above=0, at_most=1000)
-    ]
-    teacher_weight: Annotated[Share, "share of the objective that is the teacher's; the rest is the labels'"]
+    min_delta: Annotated[float, "smallest change of the monitored metric that counts as improvement", Meta(ge=0)]
+    monitor: Annotated[Literal["validation_loss", "validation_accuracy"], "metric that patience and keep_best watch"]
+    keep_best: Annotated[bool, "keep the weights of the best epoch instead of the last"]
+    teacher: Annotated[str | None, "run directory to distil from; null: none"]
+    temperature: Annotated[float, "distillation temperature", Meta(gt=0, le=1000)]
+    teacher_weight: Annotated[Fraction, "weight of the distillation loss; the rest is the labels'"]
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        return with_absolute(self, path, "teacher")
+
+    def check(self, path: str) -> None:
+        if self.teacher is None and (self.teacher_weight > 0 or self.temperature != 1):
+            key = "teacher_weight" if self.teacher_weight > 0 else "temperature"
+            raise ConfigError(f"{path}.{key}={getattr(self, key):g}: needs a teacher: trainer.teacher=RUN")
+        if self.teacher is not None and self.teacher_weight == 0:
+            raise ConfigError(
+                f"{path}.teacher_weight=0: trainer.teacher would have no effect; set it above 0, such as 0.9"
+            )
+        if self.evaluate_every > 1 and (self.patience is not None or self.keep_best):
+            key = "patience" if self.patience is not None else "keep_best"
+            raise ConfigError(f"{path}.evaluate_every={self.evaluate_every}: must be 1 with trainer.{key}")
+        if self.checkpoint_epochs > 1 and self.keep_best:
+            raise ConfigError(f"{path}.checkpoint_epochs={self.checkpoint_epochs}: must be 1 with trainer.keep_best")
+        if self.min_delta > 0 and self.patience is None and not self.keep_best:
+            raise ConfigError(
+                f"{path}.min_delta={self.min_delta:g}: needs trainer.patience=EPOCHS or trainer.keep_best=true"
+            )
 
 
 @dataclass(frozen=True)
-class TensorBoardConfig:
-    """TensorBoard's event files."""
+class TrackerConfig(Section):
+    """An experiment tracker."""
 
-    directory: Annotated[str | None, "folder for a folder a run; null: tensorboard/ in the run directory"]
+    @property
+    def place(self) -> str:
+        """Where it writes to, for people."""
+        raise NotImplementedError
 
+    @property
+    def inside_run(self) -> bool:
+        """Whether it writes into the run directory and connects to nothing."""
+        return False
 
-@dataclass(frozen=True)
-class MLflowConfig:
-    """An MLflow store or server."""
-
-    tracking_uri: Annotated[
-        str,
-        "sqlite:///FILE, postgresql://, mysql://, mssql:// or http(s)://..., or databricks; without a password",
-        Store(),
-        Pattern(r"(sqlite|postgresql|mysql|mssql|https?)://.+|databricks"),
-    ]
-    experiment: Annotated[str, "the experiment that runs go to"]
-
-
-@dataclass(frozen=True)
-class WandbConfig:
-    """Weights & Biases."""
-
-    mode: Annotated[
-        Literal["offline", "online", "disabled"],
-        "offline: files for wandb sync; online: needs wandb login; disabled: nothing is told",
-    ]
-    project: Annotated[str, "the project that runs go to"]
-    entity: Annotated[str | None, "user or team; null: the account's own"]
-    directory: Annotated[str | None, "folder of the files; null: wandb/ in the run directory"]
+    @property
+    def off(self) -> str | None:
+        """Why it was chosen and yet records nothing; None where it records."""
+        return None
 
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """The trackers that hear of a run, no part of the experiment itself. One that is absent is off."""
+    """The trackers that are chosen, by name. They are no part of the experiment itself."""
 
-    tensorboard: TensorBoardConfig | None = None
-    mlflow: MLflowConfig | None = None
-    wandb: WandbConfig | None = None
+    trackers: tuple[tuple[str, TrackerConfig], ...] = ()
 
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """Names of the trackers that are on."""
-        names = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) is not None]
-        return tuple(name for name in names if name != "wandb" or not self.silenced)
-
-    @property
-    def silenced(self) -> bool:
-        """Whether wandb was asked for and turned off again, as wandb's own variable does."""
-        return self.wandb is not None and self.wandb.mode == "disabled"
+    def __iter__(self) -> Iterator[tuple[str, TrackerConfig]]:
+        return iter(self.trackers)
 
 
 @dataclass(frozen=True)
 class Config:
     """A whole experiment: enough to run it again."""
 
-    seed: Annotated[Annotated[int, Range(at_least=0, at_most=2**63 - 1)] | None, "decides all chance; null draws one"]
+    seed: Annotated[Annotated[int, Meta(ge=0, le=2**63 - 1)] | None, "random seed; null: pick one and record it"]
     name: Annotated[
-        Annotated[str, "a label of up to 200 characters without line breaks", Pattern(r"[^\x00-\x1f\x7f]{1,200}")]
+        Annotated[
+            str,
+            "a label of up to 200 characters without line breaks",
+            Meta(pattern=r"\A[^\x00-\x1f\x7f]{1,200}\Z"),
+        ]
         | None,
-        "a label of your own for the run",
+        "a label for the run",
     ]
     data: DataConfig
     model: ModelConfig
@@ -337,70 +221,21 @@ class Config:
 
 
 @dataclass(frozen=True)
-class SweepConfig:
-    """How a sweep goes about its jobs. It is no part of a run: neither of its config.yaml nor of its recipe."""
+class SweepConfig(Section):
+    """How a sweep runs its jobs: neither in a run's config.yaml nor in its recipe."""
 
     on_error: Annotated[Literal["continue", "stop"], "after a failed job: run the others, or start no more"]
     rows: Annotated[
-        tuple[Mapping[str, Any], ...] | None, "values that go together, one job a row: [{KEY: VALUE, ...}, ...]"
+        tuple[Mapping[Any, Any], ...] | None, "values that go together, one job a row: [{KEY: VALUE, ...}, ...]"
     ]
 
 
-SQLITE = "sqlite:///"
-"""What a file's path follows in a URI."""
-
-
-VARIANTS: dict[type, dict[str, type]] = {
-    DataConfig: {
-        "mnist": MNISTConfig,
-        "fashion_mnist": DownloadConfig,
-        "kmnist": DownloadConfig,
-        "qmnist": QMNISTConfig,
-        "mnist_5k": MNIST5kConfig,
-    },
-    ModelConfig: {"mlp": ModelConfig},
-    OptimizerConfig: {
-        "rmsprop": RMSpropConfig,
-        "rmsprop_torch": RMSpropTorchConfig,
-        "sgd": SGDConfig,
-        "adam": AdamConfig,
-        "adamw": AdamConfig,
-        "nadam": NadamConfig,
-        "lion": LionConfig,
-    },
-    ScheduleConfig: {
-        "constant": ScheduleConfig,
-        "linear": FallingConfig,
-        "cosine": FallingConfig,
-        "one_cycle": OneCycleConfig,
-        "step": StepConfig,
-    },
-    AugmentConfig: {
-        "none": AugmentConfig,
-        "shift": ShiftConfig,
-        "affine": AffineConfig,
-        "elastic": ElasticConfig,
-        "both": BothConfig,
-    },
-}
-"""The sections whose keys depend on their name."""
-
-
 def with_absolute_paths(config: Config) -> Config:
-    """The same places from any working folder: a run may go on, and a job may run, elsewhere."""
-    data, trainer, trackers = config.data, config.trainer, config.logger
-    if trainer.teacher is not None:
-        trainer = dataclasses.replace(trainer, teacher=absolute("trainer.teacher", trainer.teacher))
-    if data.root is not None:
-        data = dataclasses.replace(data, root=absolute("data.root", data.root))
-    if trackers.tensorboard is not None and trackers.tensorboard.directory is not None:
-        place = absolute("logger.tensorboard.directory", trackers.tensorboard.directory)
-        trackers = dataclasses.replace(trackers, tensorboard=TensorBoardConfig(place))
-    if trackers.wandb is not None and trackers.wandb.directory is not None:
-        place = absolute("logger.wandb.directory", trackers.wandb.directory)
-        own = dataclasses.replace(trackers.wandb, directory=place)
-        trackers = dataclasses.replace(trackers, wandb=own)
-    if trackers.mlflow is not None and trackers.mlflow.tracking_uri.startswith(SQLITE):
-        uri = SQLITE + absolute("logger.mlflow.tracking_uri", trackers.mlflow.tracking_uri.removeprefix(SQLITE))
-        trackers = dataclasses.replace(trackers, mlflow=dataclasses.replace(trackers.mlflow, tracking_uri=uri))
-    return dataclasses.replace(config, data=data, trainer=trainer, logger=trackers)
+    """The config with paths that hold in any working folder: a run may resume, and a job may run, elsewhere."""
+    trackers = tuple((name, tracker.with_absolute_paths(f"logger.{name}")) for name, tracker in config.logger)
+    return dataclasses.replace(
+        config,
+        data=config.data.with_absolute_paths("data"),
+        trainer=config.trainer.with_absolute_paths("trainer"),
+        logger=LoggerConfig(trackers),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.compose import config_groups, hydra_session
+from mnist_ff.config.compose import Composer
 from mnist_ff.config.keys import known_keys, sweep_keys
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
@@ -35,12 +35,11 @@ sweep. conf/README.md has more."""
 
 def train_help() -> str:
     """The help text."""
-    with hydra_session() as hydra:
-        groups = config_groups(hydra.config_loader)
+    groups = Composer().groups
     lines = [HEAD, "groups"]
     lines += [f"  {name + '=':<13}{' | '.join(options) or '(none yet)'}" for name, options in groups.items()]
     lines += ["", "keys"]
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
     lines += [f"  {key:<{width}}{meaning}" for key, meaning in keys.items()]
-    return "\n".join([*lines, TAIL])
+    return "\n".join([*lines, TAIL, ""])

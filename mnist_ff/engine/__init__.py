@@ -1,1 +1,1 @@
-"""How a training step is run."""
+"""How a training step is executed."""

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
-from mnist_ff.data.augment import Augment
+from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
 from mnist_ff.engine.cuda_step import CudaBatch, triton_version, why_no_kernels
 from mnist_ff.engine.eager import EagerBatch
@@ -21,7 +21,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.plain import why_not_plain
 from mnist_ff.optim.objective import build_objective
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_part, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
 
 
@@ -80,11 +80,11 @@ def choose_engine(
 
 def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
     """Why a CUDA graph cannot hold this optimizer's update, or None where it can."""
-    part = OPTIMIZERS[optimizer]
+    part = optimizer_part(optimizer)
     if part.initial_state is None:
         return f"optimizer={optimizer} does not tell its initial state"
     if is_scheduled and not part.tensor_lr:
-        able = ", ".join(sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+        able = ", ".join(sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
         return f"optimizer={optimizer} cannot change its rate in a CUDA graph ({able} can)"
     return None
 
@@ -112,7 +112,7 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
         if info.triton is None:
             batch_step = FusedBatch(model, flat, optimizer, parts.split, options)
         else:
-            triton_rule = OPTIMIZERS[parts.optimizer.name].triton_rule
+            triton_rule = optimizer_part(parts.optimizer.name).triton_rule
             rule = None if triton_rule is None else triton_rule(parts.optimizer)
             batch_step = CudaBatch(model, flat, optimizer, parts.split, options, rule)
     if engine != "graph":

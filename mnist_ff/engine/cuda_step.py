@@ -1,4 +1,4 @@
-"""The written-out step on CUDA: Triton kernels between the products, and streams for what need not wait in line."""
+"""The fused step on CUDA: Triton kernels between the matrix products, and side streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run computes, and how many threads it may use."""
+"""Device, precision and threads of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The eager engine: any module as PyTorch runs it."""
+"""The eager engine: any module, with autograd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network's training step written out: no autograd, no allocation, one buffer each for weights and gradients.
+"""The fused step: a training step without autograd and allocation; one buffer for weights, one for gradients.
 
 The same arithmetic as the plain step on the same random bits. What is folded together (the scale of pixels and of
 dropout into the matrix products) moves the last digits only.

@@ -1,4 +1,4 @@
-"""What every engine's step is: it trains on chunks of batches and returns losses that are still on the device.
+"""The Step protocol: trains on chunks of batches and returns losses that are still on the device.
 
 A *batch step* trains on one batch and leaves its log-probabilities in a place on the device. A *step* is what fit()
 calls: it trains on a chunk of batches, one after another or as replays of a CUDA graph, and computes the metrics of
@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch.optim import Optimizer
 
-from mnist_ff.data.augment import Augment
+from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
 from mnist_ff.optim.objective import PLAIN, Objective
 from mnist_ff.optim.optimizers import set_rate

@@ -1,4 +1,4 @@
-"""What lies between a step's matrix products on CUDA, as Triton kernels: one pass each where torch needs up to seven.
+"""Triton kernels between a step's matrix products: one pass each where PyTorch needs up to seven.
 
 Each is held to its formula in torch by a test, in Triton's interpreter where there is no GPU.
 """

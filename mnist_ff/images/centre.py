@@ -1,4 +1,4 @@
-"""A digit of any size as MNIST has it: in a box of 20 x 20, its centre of mass in the middle of 28 x 28."""
+"""Centre a digit like MNIST: scaled to 20 x 20, centre of mass in the middle of 28 x 28."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Printed boxes around a digit, whatever their shape: they are no ink.
+"""Detect printed boxes around a digit, of any shape.
 
 What tells a box from a digit is what it holds. A piece of ink is a frame where another piece, large enough to be the
 digit, lies in its hole; or where that piece lies within its convex hull and the frame's own ink keeps to the hull, as

@@ -1,4 +1,4 @@
-"""PNG and JPEG files to brightness. Nothing is believed of a file but its pixels, and of those only so many."""
+"""PNG and JPEG files to brightness, with limits for untrusted files."""
 
 from __future__ import annotations
 

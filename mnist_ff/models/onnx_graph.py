@@ -1,4 +1,4 @@
-"""The network as an ONNX graph, written node by node: a few Gemm and activations need no exporter.
+"""The network as an ONNX graph, built node by node without an exporter.
 
 Needs the extra onnx. Opset 13 and IR version 7 (onnx 1.8, 2020) are read by every runtime since; GELU and SiLU, which
 are operators of later opsets, are written out.

@@ -1,4 +1,4 @@
-"""Whether a module is exactly the built-in network: the only one that the written-out steps can train."""
+"""Whether a module is exactly the built-in network, which the fused and graph engines need."""
 
 from __future__ import annotations
 

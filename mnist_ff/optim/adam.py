@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.schema import AdamConfig
-from mnist_ff.optim.part import Group, Optimizer, OptimizerPart, Parameter, Parameters, Rule, Scalar, State
+from dataclasses import dataclass
+
+from mnist_ff.config.registry import register
+from mnist_ff.config.schema import OptimizerConfig
+from mnist_ff.optim.part import (
+    Average,
+    Decay,
+    Epsilon,
+    Group,
+    Optimizer,
+    OptimizerPart,
+    Parameter,
+    Parameters,
+    Rule,
+    Scalar,
+    State,
+)
+
+
+@dataclass(frozen=True)
+class AdamConfig(OptimizerConfig):
+    """torch.optim.Adam and torch.optim.AdamW."""
+
+    beta1: Average
+    beta2: Average
+    eps: Epsilon
+    weight_decay: Decay
 
 
 def build(config: AdamConfig, parameters: Parameters, kind: str = "Adam") -> Optimizer:
@@ -38,4 +63,8 @@ def triton_rule(config: AdamConfig, decoupled: bool = False) -> Rule:
     return update
 
 
-PART = OptimizerPart("adam", build, initial_state, tensor_lr=True, triton_rule=triton_rule)
+register(
+    OptimizerPart(
+        "optimizer", "adam", AdamConfig, build, initial_state=initial_state, tensor_lr=True, triton_rule=triton_rule
+    )
+)

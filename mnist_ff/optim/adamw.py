@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.schema import AdamConfig
+from mnist_ff.config.registry import register
 from mnist_ff.optim import adam
+from mnist_ff.optim.adam import AdamConfig
 from mnist_ff.optim.part import Optimizer, OptimizerPart, Parameters, Rule
 
 
@@ -17,4 +18,14 @@ def triton_rule(config: AdamConfig) -> Rule:
     return adam.triton_rule(config, decoupled=True)
 
 
-PART = OptimizerPart("adamw", build, adam.initial_state, tensor_lr=True, triton_rule=triton_rule)
+register(
+    OptimizerPart(
+        "optimizer",
+        "adamw",
+        AdamConfig,
+        build,
+        initial_state=adam.initial_state,
+        tensor_lr=True,
+        triton_rule=triton_rule,
+    )
+)

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.schema import LionConfig
-from mnist_ff.optim.part import Group, Optimizer, OptimizerPart, Parameter, Parameters, State
+from dataclasses import dataclass
+
+from mnist_ff.config.registry import register
+from mnist_ff.config.schema import OptimizerConfig
+from mnist_ff.optim.part import Average, Decay, Group, Optimizer, OptimizerPart, Parameter, Parameters, State
+
+
+@dataclass(frozen=True)
+class LionConfig(OptimizerConfig):
+    """Lion: the sign of an interpolated momentum."""
+
+    beta1: Average
+    beta2: Average
+    weight_decay: Decay
 
 
 def build(config: LionConfig, parameters: Parameters) -> Optimizer:
@@ -24,4 +36,6 @@ def update(parameter: Parameter, state: State, group: Group) -> None:
     momentum.lerp_(grad, 1 - beta2)
 
 
-PART = OptimizerPart("lion", build, lambda group: {"momentum": 0.0}, tensor_lr=True)
+register(
+    OptimizerPart("optimizer", "lion", LionConfig, build, initial_state=lambda group: {"momentum": 0.0}, tensor_lr=True)
+)

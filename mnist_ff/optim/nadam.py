@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.schema import NadamConfig
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from mnist_ff.config.registry import register
+from mnist_ff.optim.adam import AdamConfig
 from mnist_ff.optim.part import Group, Optimizer, OptimizerPart, Parameters, Scalar
+
+
+@dataclass(frozen=True)
+class NadamConfig(AdamConfig):
+    """torch.optim.NAdam, its weight decay decoupled."""
+
+    momentum_decay: Annotated[float, "how fast the momentum approaches beta1", Meta(ge=0)]
 
 
 def build(config: NadamConfig, parameters: Parameters) -> Optimizer:
@@ -28,4 +41,4 @@ def initial_state(group: Group) -> dict[str, float | Scalar]:
     return {"step": Scalar(0, on_device), "mu_product": Scalar(1, on_device), "exp_avg": 0.0, "exp_avg_sq": 0.0}
 
 
-PART = OptimizerPart("nadam", build, initial_state, tensor_lr=True)
+register(OptimizerPart("optimizer", "nadam", NadamConfig, build, initial_state=initial_state, tensor_lr=True))

@@ -1,17 +1,24 @@
-"""The table of optimizers, and what is the same for all of them."""
+"""The optimizers by name, and what is the same for all of them."""
 
 from __future__ import annotations
 
 import torch
 from torch.optim import Optimizer
 
+from mnist_ff.config.registry import names, part
 from mnist_ff.config.schema import OptimizerConfig
-from mnist_ff.optim import adam, adamw, lion, nadam, rmsprop, rmsprop_torch, sgd
 from mnist_ff.optim.part import OptimizerPart, Parameters, Scalar
 
-OPTIMIZERS: dict[str, OptimizerPart] = {
-    module.PART.name: module.PART for module in (rmsprop, rmsprop_torch, sgd, adam, adamw, nadam, lion)
-}
+
+def optimizer_part(name: str) -> OptimizerPart:
+    """An optimizer by name, and what the engines need to know of it. Errors: ConfigError."""
+    found = part("optimizer", name)
+    return found if isinstance(found, OptimizerPart) else OptimizerPart(**vars(found))
+
+
+def optimizer_parts() -> dict[str, OptimizerPart]:
+    """All of them."""
+    return {name: optimizer_part(name) for name in names("optimizer")}
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable: bool = False) -> Optimizer:
@@ -19,7 +26,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable:
 
     capturable: keep the count of updates on the device, as a CUDA graph needs it; those without the option count none.
     """
-    optimizer = OPTIMIZERS[config.name].build(config, parameters)
+    optimizer: Optimizer = optimizer_part(config.name).build(config, parameters)
     for group in optimizer.param_groups:
         if "capturable" in group:
             group["capturable"] = capturable
@@ -29,7 +36,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Parameters, capturable:
 
 def complete_state(optimizer: Optimizer, name: str) -> None:
     """Create what the first update would create, where it is missing: a CUDA graph must find all of it."""
-    initial_state = OPTIMIZERS[name].initial_state
+    initial_state = optimizer_part(name).initial_state
     if initial_state is None:
         return
     for group in optimizer.param_groups:

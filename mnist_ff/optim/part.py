@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from msgspec import Meta
+
+from mnist_ff.config.registry import Part
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +33,15 @@ class Scalar:
     """Whether it stands on the parameter's device, else on the CPU."""
 
 
-@dataclass(frozen=True)
-class OptimizerPart:
-    """An optimizer, and what the engines need to know of it."""
+Decay = Annotated[float, "weight decay", Meta(ge=0)]
+Epsilon = Annotated[float, "added to the denominator", Meta(gt=0)]
+Average = Annotated[float, "decay of a moving average", Meta(ge=0, lt=1)]
 
-    name: str
-    build: Callable[[Any, Parameters], Optimizer]
-    """From its config and the parameters."""
+
+@dataclass(frozen=True)
+class OptimizerPart(Part):
+    """An optimizer, and what the engines need to know of it; build(config, parameters)."""
+
     initial_state: Callable[[Group], Mapping[str, float | Scalar]] | None = None
     """What the first update finds or creates: a float fills a tensor of the parameter's shape. None: unknown, and then
     there is no CUDA graph, which must find all of it."""

@@ -5,13 +5,26 @@ torch.optim.RMSprop adds eps outside the root, and has other defaults: another o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-from mnist_ff.config.schema import RMSpropConfig
-from mnist_ff.optim.part import Group, Optimizer, OptimizerPart, Parameter, Parameters, Rule, State
+from msgspec import Meta
+
+from mnist_ff.config.registry import register
+from mnist_ff.config.schema import OptimizerConfig
+from mnist_ff.optim.part import Average, Epsilon, Group, Optimizer, OptimizerPart, Parameter, Parameters, Rule, State
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RMSpropConfig(OptimizerConfig):
+    """The tutorial's rule: epsilon inside the root."""
+
+    rho: Average
+    eps: Epsilon
+    weight_decay: Annotated[float, "decoupled weight decay", Meta(ge=0)]
 
 
 class Update:
@@ -65,4 +78,15 @@ def triton_rule(config: RMSpropConfig) -> Rule:
     return update
 
 
-PART = OptimizerPart("rmsprop", build, initial_state, tensor_lr=True, triton_rule=triton_rule)
+register(
+    OptimizerPart(
+        "optimizer",
+        "rmsprop",
+        RMSpropConfig,
+        build,
+        legacy={"weight_decay": 0.0},
+        initial_state=initial_state,
+        tensor_lr=True,
+        triton_rule=triton_rule,
+    )
+)

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
-from mnist_ff.config.schema import RMSpropTorchConfig
-from mnist_ff.optim.part import Group, Optimizer, OptimizerPart, Parameters, Scalar
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from mnist_ff.config.registry import register
+from mnist_ff.config.schema import OptimizerConfig
+from mnist_ff.optim.part import Average, Decay, Epsilon, Group, Optimizer, OptimizerPart, Parameters, Scalar
+
+
+@dataclass(frozen=True)
+class RMSpropTorchConfig(OptimizerConfig):
+    """torch.optim.RMSprop."""
+
+    alpha: Average
+    eps: Epsilon
+    momentum: Annotated[float, "momentum", Meta(ge=0)]
+    centered: Annotated[bool, "normalise by the variance instead of the second moment"]
+    weight_decay: Decay
 
 
 def build(config: RMSpropTorchConfig, parameters: Parameters) -> Optimizer:
@@ -29,4 +46,4 @@ def initial_state(group: Group) -> dict[str, float | Scalar]:
     return {"step": Scalar(0, group["capturable"]), "square_avg": 0.0, **momentum, **centre}
 
 
-PART = OptimizerPart("rmsprop_torch", build, initial_state)
+register(OptimizerPart("optimizer", "rmsprop_torch", RMSpropTorchConfig, build, initial_state=initial_state))

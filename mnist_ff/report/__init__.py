@@ -1,1 +1,1 @@
-"""Pages of one file: a run's report and a sweep's. Drawn from the directories' files alone, without torch."""
+"""Self-contained HTML reports of runs and sweeps, from the directories' files, without torch."""

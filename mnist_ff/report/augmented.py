@@ -1,4 +1,4 @@
-"""augmented.safetensors to what a page shows: training images, and what the network sees of each."""
+"""augmented.safetensors for a page: training images and their augmented versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's config as the difference from conf/: what someone chose."""
+"""The differences between a run's config and the defaults in conf/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""batches.csv and epochs.csv to what a page's charts draw, thinned where a run was very long."""
+"""batches.csv and epochs.csv as chart data, thinned for very long runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's trained weights as a page can hold them."""
+"""A run's weights in float16 for a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays as text that a page's script reads back: little-endian bytes in base64."""
+"""Arrays as base64 of little-endian bytes, for a page's script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates and scripts to a page of one file that asks nobody for anything."""
+"""Templates and scripts to one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""predictions.safetensors to what a page shows of it: who was taken for whom, how often, and with what pixels."""
+"""predictions.safetensors for a page: confusion matrix, mistakes and their pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.html of a run: everything that its directory knows, on one page."""
+"""report.html of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mnist_ff.config.convert import flat
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.catalog import DATA_SETS, training_images
+from mnist_ff.data.catalog import data_set, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.report.augmented import augmented_part
@@ -29,8 +29,6 @@ from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
 RUN_SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
-DIGITS = ("mnist", "qmnist", "mnist_5k")
-"""The data sets whose classes are digits."""
 MAX_REASON_CHARS = 2_000
 """Letters of a text that is shown."""
 MAX_CONFIG_LINES = 100
@@ -116,8 +114,8 @@ def _facts(run: Run, config: Config, data: dict[str, Any], predictions: Predicti
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
-        "kicker": DATA_SETS[config.data.name].title,
-        "digits": config.data.name in DIGITS,
+        "kicker": data_set(config.data.name).title,
+        "digits": data_set(config.data.name).digits,
         "status": row.status,
         "reason": row.reason,
         "tiles": _tiles(row, config, data, run),

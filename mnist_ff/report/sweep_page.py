@@ -1,4 +1,4 @@
-"""The page of many runs: the ranked table, their curves on top of each other, links to each run's own page."""
+"""The page of a sweep: ranked table, curves, links to the reports of its runs."""
 
 from __future__ import annotations
 

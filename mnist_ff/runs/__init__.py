@@ -1,1 +1,1 @@
-"""Run directories: their files, what they hold, finding them."""
+"""Run directories: files, formats, finding them."""

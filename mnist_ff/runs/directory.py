@@ -1,4 +1,4 @@
-"""Names and formats of the files in a run directory. No torch: listing a thousand runs must be quick."""
+"""Names and formats of the files in a run directory. No torch, so that listing runs is quick."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Run:
         return self.path / name
 
     def config(self) -> Config:
-        """The resolved config. Errors: BadRunError when it is not one of ours."""
+        """The resolved config. Errors: BadRunError when it is invalid."""
         path = self.file("config.yaml")
         if check_file(path) == 0:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
@@ -186,7 +186,7 @@ class Run:
         self.write_json("summary.json", dataclasses.asdict(summary))
 
     def summary(self) -> Summary | None:
-        """How the run ended, or None while it has not. Errors: BadRunError when the file is not one of ours."""
+        """How the run ended, or None while it has not. Errors: BadRunError when the file is invalid."""
         path = self.file("summary.json")
         try:
             values = read_json(path)
@@ -220,7 +220,7 @@ class Run:
             yield
 
     def environment(self) -> dict[str, Any]:
-        """environment.json. Errors: BadRunError when it is not one of ours."""
+        """environment.json. Errors: BadRunError when it is invalid."""
         return read_object(self.file("environment.json"))
 
     def losses(self) -> list[float]:

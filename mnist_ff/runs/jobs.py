@@ -1,4 +1,4 @@
-"""A sweep's jobs, saved before the first one starts: what resuming goes by."""
+"""jobs.json: the jobs of a sweep, saved before the first one starts; resuming uses it."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _job(values: Fields, path: Path) -> Job:
 
 
 def check_subdir(subdir: Any) -> None:
-    """See that a job's directory lies below the sweep's, under a plain name. Errors: ValueError."""
+    """Check that a job's directory is inside the sweep's, with a plain name. Errors: ValueError."""
     if not isinstance(subdir, str) or not subdir or not subdir.isprintable() or "\\" in subdir:
         raise ValueError(f"{subdir!r} is not a directory name")
     parts = PurePosixPath(subdir).parts
@@ -177,7 +177,7 @@ State = Literal["finished", "begun", "new"]
 def state_of(directory: Path, job: Job) -> State:
     """How far a job is, from its run directory: finished with this config, begun in some way, or nothing there.
 
-    Errors: BadRunError when another experiment lives in its directory, or a file there is not one of ours.
+    Errors: BadRunError when its directory holds a different experiment or an invalid file.
     """
     run = Run(directory / job.subdir)
     state = _state(run, job)

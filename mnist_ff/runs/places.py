@@ -1,7 +1,7 @@
-"""Places in a config: where data comes from and who hears of a run.
+"""Paths and URLs in a config: where data comes from, and the locations of trackers.
 
 A run directory may come from anybody. Its places are asked and written to only where this user chose them: they carry a
-seal, made with a key that lies in the user's own folder and in no run directory.
+seal, made with a key in the user's home folder and in no run directory.
 """
 
 from __future__ import annotations
@@ -42,22 +42,12 @@ def is_own(content: Config | Sequence[str], found: Any) -> bool:
 
 def inside_the_run(logger: LoggerConfig) -> list[str]:
     """The trackers that write into the run's own directory and ask nobody, whoever chose them."""
-    board, wandb = logger.tensorboard, logger.wandb
-    names = ["tensorboard"] if board is not None and board.directory is None else []
-    return [*names, *(["wandb"] if wandb is not None and wandb.directory is None and wandb.mode != "online" else [])]
+    return [name for name, tracker in logger if tracker.inside_run]
 
 
 def elsewhere(logger: LoggerConfig) -> dict[str, str]:
     """The other trackers, with the place of each."""
-    found: dict[str, str] = {}
-    if logger.tensorboard is not None:
-        found["tensorboard"] = str(logger.tensorboard.directory)
-    if logger.mlflow is not None:
-        found["mlflow"] = logger.mlflow.tracking_uri
-    if logger.wandb is not None:
-        found["wandb"] = "online" if logger.wandb.mode == "online" else str(logger.wandb.directory)
-    inside: Sequence[str] = inside_the_run(logger)
-    return {name: place for name, place in found.items() if name not in inside}
+    return {name: tracker.place for name, tracker in logger if not tracker.inside_run}
 
 
 def _places(config: Config) -> str:

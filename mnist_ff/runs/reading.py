@@ -1,4 +1,4 @@
-"""The one gate for files that somebody else may have written: opened, measured and parsed with care.
+"""Read files that somebody else may have written: size limits, no links, strict parsing.
 
 A run directory may come from a stranger, a torn disk or another version. Whatever stands in the place of one of its
 files, a reader gets checked values or one BadRunError, in bounded time and memory. Standard library only.

@@ -1,4 +1,4 @@
-"""Every number that leaves training, as frozen records. Standard library only."""
+"""Records of batches, epochs and runs. Standard library only."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ class Summary:
     name: str | None
     data: str
     data_instead_of: str | None
-    """The data set that was asked for and could not be had."""
+    """The data set that was requested but could not be downloaded."""
     seconds: dict[str, float] = field(default_factory=dict)
     """import, data, build, train and total."""
 

@@ -1,4 +1,4 @@
-"""The git state of a folder: the commit, and what was changed since. Nothing that a repository names is run."""
+"""The git state of a folder: commit and changes. No program that the repository names is run."""
 
 from __future__ import annotations
 

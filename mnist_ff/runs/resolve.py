@@ -1,4 +1,4 @@
-"""`last` and `best` to the run directory that they stand for."""
+"""Resolve `last` and `best` to a run directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search has found so far: a file of its sweep directory, to be shown without Optuna."""
+"""search.json: the result of a search so far, readable without Optuna."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_finding(directory: Path, finding: Finding) -> None:
 
 
 def read_finding(directory: Path) -> Finding | None:
-    """What the search in this sweep directory found; None where there is none, or none of ours."""
+    """The result of the search in this sweep directory; None if there is none, or an invalid one."""
     try:
         return load_finding(directory)
     except BadRunError:

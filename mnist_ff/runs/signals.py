@@ -1,4 +1,4 @@
-"""Signals as a question that the loop asks between chunks, instead of an exception anywhere. Standard library only."""
+"""Signal handlers set a flag that the training loop polls between chunks. Standard library only."""
 
 from __future__ import annotations
 

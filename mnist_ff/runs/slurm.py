@@ -1,4 +1,4 @@
-"""Which jobs of a sweep a Slurm cluster still has: noted when they are submitted, asked of squeue. Standard library
+"""slurm.json: jobs of a sweep that a Slurm cluster still has, checked with squeue. Standard library
 only."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SUBMITTED = "slurm.json"
 ANSWER = 60
 """Seconds that the controller may take."""
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
-"""States that a Slurm job does not leave any more; every other one goes on, or will again."""
+"""Final states of a Slurm job."""
 
 
 def note_submitted(sweep: Path, numbers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Safetensors files of a run: types, shapes and sizes are looked at before a number is read. No torch."""
+"""Read safetensors files of a run; types, shapes and sizes are checked first. No torch."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The life of one run."""
+"""The life of one run, from config to finished run directory."""

@@ -1,4 +1,4 @@
-"""What a run keeps beside its numbers, so that pictures and pages need neither data set nor network."""
+"""Predictions and images that a run saves, so that plots and reports need neither data set nor network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import AUGMENTED, Run

@@ -1,4 +1,4 @@
-"""The pictures and the page of a run, from its directory alone. One that fails is a warning, never a lost run."""
+"""Plots and report of a run, from its directory. A failure is a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions of a run: all that its numbers depend on beyond the config."""
+"""environment.json: the conditions of a run beyond its config."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mnist_ff.config.schema import Config, MNIST5kConfig
+from mnist_ff.config.schema import Config, DownloadConfig
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
@@ -61,7 +61,7 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
         "data": {
             "name": data.name,
             "instead_of": data.instead_of,
-            "sha256": {} if isinstance(config.data, MNIST5kConfig) else source_sums(cache_file(config.data)),
+            "sha256": source_sums(cache_file(config.data)) if isinstance(config.data, DownloadConfig) else {},
         },
         "places": seal(config),
     }

@@ -1,4 +1,4 @@
-"""What is left of a run that failed: one line that says why, and a summary."""
+"""A failed run: a one-line error and a summary."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def status_of(error: BaseException) -> Status:
 
 
 def _rows_written(run: Run, name: str, columns: tuple[str, ...]) -> int:
-    """How many rows a file has; 0 for one that is not there or none of ours."""
+    """Number of rows of a file; 0 if it is missing or invalid."""
     try:
         return sum(1 for _ in read_lines(run.file(name), columns))
     except BadRunError:

@@ -1,4 +1,4 @@
-"""What a run says while it trains: on the terminal, and in train.log."""
+"""Messages of a run, on the terminal and in train.log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same training in other libraries, each run by `mnist-ff bench --peers` in a process of its own.
+"""The same training in other libraries, for `mnist-ff bench --peers`; each in its own process.
 
 Random images in MNIST's shape, the configured layers, ReLU and dropout, RMSprop at 0.001, every epoch evaluated on
 10,000 images; the printed seconds are those of fit() alone, as mnist-ff's are.

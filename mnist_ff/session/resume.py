@@ -1,4 +1,4 @@
-"""Go on with a run, or repeat one: which run, which config, and what may change."""
+"""Resume or repeat a run: which run, which config, and what may change."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _sealed(run: Run) -> Any:
 
 
 def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:
-    """The config to go on with, the changes to record, and what to warn of.
+    """The config to resume with, the changes to record, and the warnings.
 
     Errors: ConfigError for a change that would make it another experiment.
     """

@@ -1,4 +1,4 @@
-"""Train: from a resolved config to a run directory with numbers, weights, pictures and a page."""
+"""Train: from a resolved config to a run directory with metrics, weights, plots and report."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from mnist_ff.session.restore import begin, begin_again, check_same_teacher, mon
 from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
-from mnist_ff.trackers.base import Tracking
-from mnist_ff.trackers.registry import tracker_notes
+from mnist_ff.trackers.tracking import Tracking, tracker_notes
 from mnist_ff.training.callbacks import Callback, Checkpoint, EarlyStopping, EpochLines, ProgressBar, RunWriter
 from mnist_ff.training.checkpoint import TrainingState, save_checkpoint
 from mnist_ff.training.learner import Learner

@@ -1,4 +1,4 @@
-"""How a run's time was spent."""
+"""Seconds spent in each part of a run."""
 
 from __future__ import annotations
 

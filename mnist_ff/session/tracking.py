@@ -1,4 +1,4 @@
-"""The trackers of one run: told of its beginning, its numbers and its end."""
+"""The trackers of one run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mnist_ff.runs.find import sweep_of
 from mnist_ff.session.failures import status_of
 from mnist_ff.session.messages import Messages
 from mnist_ff.session.request import RunRequest
-from mnist_ff.trackers.base import Beginning, Ending, Tracking, end_all
+from mnist_ff.trackers.base import Beginning, Ending
 from mnist_ff.trackers.identity import identify
-from mnist_ff.trackers.registry import chosen_trackers
+from mnist_ff.trackers.tracking import Tracking, chosen_trackers, end_all
 
 
 @contextmanager

@@ -1,14 +1,15 @@
-"""What can be said of a config without loading data or importing torch. A sweep asks it of every job first."""
+"""Checks of a config without loading data or importing torch. A sweep checks every job first."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 
-from mnist_ff.config.checks import check_float32
 from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.schema import Config, LoggerConfig, OneCycleConfig, TrainerConfig
+from mnist_ff.config.registry import part
+from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
@@ -23,13 +24,10 @@ def check_new(config: Config) -> None:
     Errors: ConfigError naming the key.
     """
     check_float32(flat(config_to_dict(config)))
-    trainer, schedule = config.trainer, config.schedule
+    trainer = config.trainer
     if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(f"trainer.monitor={trainer.monitor}: needs trainer.patience=EPOCHS or trainer.keep_best=true")
-    if isinstance(schedule, OneCycleConfig) and schedule.initial == 0 and schedule.warmup > 0:
-        raise ConfigError(
-            "schedule.initial=0: the warm-up would end at a learning rate of 0; set it above 0, or warmup=0"
-        )
+    config.schedule.check_new("schedule")
     _check_keys(config)
 
 
@@ -78,18 +76,10 @@ def check_warmup(config: Config, images: int) -> None:
         )
 
 
-TRACKER_MODULES = {
-    "tensorboard": ("tensorboard",),
-    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
-    "wandb": ("wandb",),
-}
-"""What each tracker's extra, which has its name, brings."""
-
-
 def check_trackers(logger: LoggerConfig) -> None:
     """See that what the chosen trackers need is here. Errors: ConfigError naming the extra."""
-    for name in logger.chosen:
-        for module in TRACKER_MODULES[name]:
+    for name, tracker in logger:
+        for module in part("tracker", name).needs if tracker.off is None else ():
             if importlib.util.find_spec(module) is None:
                 raise ConfigError(
                     f"logger={name}: needs {module}, which is not installed: pip install 'mnist-ff[{name}]'; "

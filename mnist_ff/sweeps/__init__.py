@@ -1,1 +1,1 @@
-"""What is true of many runs: the jobs of a sweep, their rows, the answer. No Hydra, no torch."""
+"""Many runs: jobs, launchers, search and summary of a sweep."""

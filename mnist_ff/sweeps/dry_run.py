@@ -1,4 +1,4 @@
-"""What a sweep would run, and how long that might take by runs that were made here before. Writes nothing."""
+"""List the jobs of a sweep, and estimate their time from earlier runs. Writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job of a sweep: go on or start in its directory. Launchers send this to other processes and machines."""
+"""One job of a sweep: start or resume it in its directory. Launchers call this in other processes and machines."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+import yaml
 from rich.console import Console
 
 from mnist_ff.analysis.rows import GOOD, read_row
 from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
+from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.jobs import Job, read_job, same_experiment, state_of
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.session.resume import changed, foreign_places, places_of, resumed_config
+from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check
-from mnist_ff.sweeps.search.study import StudyLink, reporter
-from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, StopSign, ask_to_stop, reason_to_stop, signal_named
+from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, StopFile, ask_to_stop, reason_to_stop, signal_named
 from mnist_ff.training.callbacks import Pruning
 
 
@@ -33,17 +35,15 @@ class JobResult:
 
     status: str
     """As a row of the sweep's table has it."""
-    accuracy: float | None
-    """Of the validation split where there is one, else of the test images."""
     signals: tuple[str, ...] = ()
     """Names of the signals that the job's process got while it trained."""
 
 
 @dataclass(frozen=True)
 class SweepJob:
-    """The task that Hydra's launchers run. Plain values only: it is pickled.
+    """What a launcher runs for each job. Plain values only: it is pickled.
 
-    It may be called again at any time for the same job: a finished one is left alone, one with a checkpoint goes on
+    It may be called again at any time for the same job: a finished one is left alone, one with a checkpoint is resumed
     from there, one without has nothing to lose and starts over. No exception of the job's own leaves it, whatever
     kind it is; the outcome is in the run directory.
     """
@@ -60,29 +60,29 @@ class SweepJob:
     own: bool = False
     """Whether the parent saw that this user chose the jobs' places; a worker elsewhere may lack the key to see it."""
 
-    def __call__(self, task: DictConfig) -> JobResult:
-        """Train the job that Hydra made a directory for. Errors: Stopped, in the sweep's own process only."""
-        run = Run(Path(str(HydraConfig.get().runtime.output_dir)))
+    def __call__(self, subdir: str) -> JobResult:
+        """Train the job of this directory below the sweep's. Errors: Stopped, in the sweep's own process only."""
+        run = Run(self.sweep / subdir)
         inside = os.getpid() == self.parent
         reason = reason_to_stop(self.sweep)
         if reason is not None:
             if inside:
                 named = signal_named(reason)
                 raise Stopped(1 if named is None else 128 + named.value)
-            return JobResult("not started", None)
-        with interruptible(StopSign(self.sweep)) as stopped:
+            return JobResult("not started")
+        with interruptible(StopFile(self.sweep)) as stopped:
             try:
                 self._attempt(run, stopped)
             except Stopped:  # a second signal: at once
                 if inside:
                     raise
-                return JobResult("interrupted", None)
+                return JobResult("interrupted")
         if inside and stopped.signal_name is not None:
             ask_to_stop(self.sweep, stopped.signal_name)
         row = read_row(run.path)
         if self.stop_on_error and row.status not in (*GOOD, "interrupted", "running"):
             ask_to_stop(self.sweep, AFTER_AN_ERROR)
-        return JobResult(row.status, None if row.watched is None else row.watched.accuracy, stopped.received)
+        return JobResult(row.status, stopped.received)
 
     def _attempt(self, run: Run, stopped: Interruption) -> None:
         """Go on or start, and leave a summary in any case. Errors: Stopped."""
@@ -91,10 +91,11 @@ class SweepJob:
         try:
             job = read_job(self.sweep, run.path.relative_to(self.sweep).as_posix())
             if state_of(self.sweep, job) != "finished":
-                config = settled_job(replace(job, own=job.own or self.own))
+                config = resolved_config(replace(job, own=job.own or self.own))
+                job = replace(job, config=config)
                 with nullcontext() if self.study is None else reporter(self.study, job.number) as report:
                     pruning = None if report is None else Pruning(report)
-                    go_on_or_start(config, run, list(self.argv), stopped, began, pruning)
+                    continue_or_start(job, run, list(self.argv), stopped, began, pruning)
         except Stopped:
             raise
         except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made
@@ -104,8 +105,7 @@ class SweepJob:
 
 def result_of(sweep: Path, subdir: str) -> JobResult:
     """What the job of this directory would tell its launcher."""
-    row = read_row(sweep / subdir)
-    return JobResult(row.status, None if row.watched is None else row.watched.accuracy)
+    return JobResult(read_row(sweep / subdir).status)
 
 
 def record_lost(sweep: Path, subdir: str, reason: str) -> None:
@@ -127,13 +127,13 @@ def _ending(run: Run) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def settled_job(job: Job) -> Config:
+def resolved_config(job: Job) -> Config:
     """The job's config with places that are this user's."""
     return job.config if job.own else changed(job.config, foreign_places(job.config, {}, job.subdir)[0])
 
 
-def go_on_or_start(
-    config: Config, run: Run, argv: list[str], stopped: Interruption, began: float, pruning: Pruning | None = None
+def continue_or_start(
+    job: Job, run: Run, argv: list[str], stopped: Interruption, began: float, pruning: Pruning | None = None
 ) -> None:
     """Train in a run's directory, from its checkpoint if it has one. `pruning` may end a search's trial early.
 
@@ -143,31 +143,32 @@ def go_on_or_start(
     from mnist_ff.session.request import RunRequest
     from mnist_ff.session.resolve import resolve
     from mnist_ff.session.session import train
-    from mnist_ff.session.timing import Timing
 
     timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
-        saved, changes, _ = resumed_config(run, places_of(config))
+        saved, changes, _ = resumed_config(run, places_of(job.config))
         check(saved)
         train(RunRequest(saved, run, argv, timing, quiet, stopped, changes, pruning))
         return
     with timing.part("data"):
-        resolved = resolve(config)
-    if not same_experiment(config, resolved):
+        config = resolve(job.config)
+    if not same_experiment(job.config, config):
         raise DataError(
             f"data={config.data.name}: could not be downloaded for this job; see mnist-ff data {config.data.name}"
         )
     if is_taken(run.file("config.yaml")):
         with run.locked():
             run.start_over()
-    train(RunRequest(resolved, Run.create(run.path), argv, timing, quiet, stopped, pruning=pruning))
+    run = Run.create(run.path)
+    overrides: str = yaml.safe_dump(list(job.overrides), allow_unicode=True)
+    write_texts(run.file(".hydra"), {"config.yaml": to_yaml(job.config), "overrides.yaml": overrides})  # for people
+    train(RunRequest(config, run, argv, timing, quiet, stopped, pruning=pruning))
 
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:
     """Say why in the directory, if nobody else is at work there and the disk allows it."""
     from mnist_ff.session.failures import write_failure
-    from mnist_ff.session.timing import Timing
 
     with suppress(MnistError, OSError):
         run.check_place()

@@ -1,4 +1,4 @@
-"""One line for each job that ends, for every launcher: a thread looks at the run directories."""
+"""One progress line per job, for every launcher: a thread watches the run directories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.records import StopReason
 
-LOOK_EVERY = 0.3
+POLL_S = 0.3
 """Seconds between two looks at all directories."""
 
 
@@ -28,7 +28,7 @@ def named(job: Job, keys: Sequence[str]) -> str:
     return "  ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 
-class Tally:
+class JobCounter:
     """How far a sweep is, over all its launches: a search has many."""
 
     def __init__(self, of: int, ended: int) -> None:
@@ -45,23 +45,21 @@ class Tally:
 class Watch:
     """Says when jobs end; a context, inside which the jobs run."""
 
+    comes_back = False
+    """Whether a job that was stopped by SIGUSR2 has not ended."""
+
     def __init__(
         self,
         sweep: Path,
         jobs: Sequence[Job],
         keys: Sequence[str],
-        tally: Tally,
+        counter: JobCounter,
         say: Callable[[str], None],
         look: Callable[[], None],
-        comes_back: bool = False,
     ) -> None:
-        """`jobs` are launched, named by their `keys` and counted in `tally`; `look` is called at each look too.
-
-        `comes_back`: a job that was stopped by SIGUSR2 has not ended.
-        """
-        self._comes_back = comes_back
+        """`jobs` are launched, named by their `keys` and counted in `counter`; `look` is called at each look too."""
         self._sweep, self._say, self._look = sweep, say, look
-        self._keys, self._tally = keys, tally
+        self._keys, self._counter = keys, counter
         self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
@@ -76,13 +74,11 @@ class Watch:
         self.look()
 
     def _run(self) -> None:
-        pause = LOOK_EVERY
+        pause = POLL_S
         while not self._end.wait(pause):
             began = time.monotonic()
             self.look()
-            pause = max(
-                LOOK_EVERY, 20 * (time.monotonic() - began)
-            )  # ten thousand directories are looked at less often
+            pause = max(POLL_S, 20 * (time.monotonic() - began))  # ten thousand directories are looked at less often
 
     def look(self) -> None:
         """Say a line for each job that has ended since the last look."""
@@ -93,12 +89,12 @@ class Watch:
                 continue
             row = read_row(self._sweep / job.subdir, job.subdir, job)
             stop = StopReason.from_summary(row.status, row.reason)
-            if self._comes_back and stop is not None and stop.signal_name == "SIGUSR2":
+            if self.comes_back and stop is not None and stop.signal_name == "SIGUSR2":
                 self._waiting[job.subdir] = job, found
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it continues after requeueing")
                 continue
             del self._waiting[job.subdir]
-            self._tally.ended += 1
+            self._counter.ended += 1
             self._say(self._line(job, row))
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
@@ -110,8 +106,8 @@ class Watch:
         return found.st_ino, found.st_mtime_ns
 
     def _line(self, job: Job, row: Row) -> str:
-        of = self._tally.of
-        parts = [f"{self._tally.ended:>{len(str(of))}}/{of}", f"job {job.subdir}"]
+        of = self._counter.of
+        parts = [f"{self._counter.ended:>{len(str(of))}}/{of}", f"job {job.subdir}"]
         name = named(job, self._keys)
         parts += [name] if name else []
         if row.status == "finished" and row.watched is not None:
@@ -119,7 +115,7 @@ class Watch:
         else:
             parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
         parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
-        left = self._tally.seconds_left()
+        left = self._counter.seconds_left()
         parts += [] if left is None else [f"ETA {duration(left)}"]
         return "  ".join(parts)
 

@@ -1,4 +1,4 @@
-"""The end of a sweep: its files, the ranked table, what failed and how to run that again."""
+"""The end of a sweep: files, ranked table, failures, and the command to run them again."""
 
 from __future__ import annotations
 

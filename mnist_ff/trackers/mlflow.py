@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from filelock import FileLock
-
-from mnist_ff.config.schema import SQLITE, MLflowConfig
+from mnist_ff.config.messages import brief_text
+from mnist_ff.config.passwords import check_no_password
+from mnist_ff.config.paths import absolute
+from mnist_ff.config.registry import Part, register
+from mnist_ff.config.schema import TrackerConfig
+from mnist_ff.errors import ConfigError
 from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
 
@@ -31,6 +36,41 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 """Settings of MLflow's that hold unless the user has set others."""
+
+
+URIS = "sqlite:///FILE, postgresql://, mysql://, mssql:// or http(s)://..., or databricks; without a password"
+SQLITE = "sqlite:///"
+"""What a file's path follows in a URI."""
+
+
+@dataclass(frozen=True)
+class MLflowConfig(TrackerConfig):
+    """An MLflow store or server."""
+
+    tracking_uri: Annotated[str, URIS]
+    experiment: Annotated[str, "the experiment that runs go to"]
+
+    @property
+    def place(self) -> str:
+        return self.tracking_uri
+
+    def check(self, path: str) -> None:
+        """In no error stands a password."""
+        key, uri = f"{path}.tracking_uri", self.tracking_uri
+        check_no_password(key, uri)
+        if uri.startswith("file:") or ("://" not in uri and uri != "databricks"):
+            raise ConfigError(
+                f"{key}={uri}: is a folder, which MLflow no longer supports for new runs; give sqlite:///FILE "
+                "(mlflow migrate-filestore converts old stores)"
+            )
+        if not re.fullmatch("(sqlite|postgresql|mysql|mssql|https?)://.+|databricks", uri):
+            raise ConfigError(f"{key}={brief_text(uri)}: must be {URIS}")
+
+    def with_absolute_paths(self, path: str) -> MLflowConfig:
+        if not self.tracking_uri.startswith(SQLITE):
+            return self
+        file = absolute(f"{path}.tracking_uri", self.tracking_uri.removeprefix(SQLITE))
+        return replace(self, tracking_uri=SQLITE + file)
 
 
 class MLflow(Tracker):
@@ -102,6 +142,8 @@ class MLflow(Tracker):
 
     def _alone(self, beginning: Beginning) -> AbstractContextManager[Any]:
         """Nobody else makes a store's tables or a sweep's parent run meanwhile: jobs begin in the same second."""
+        from filelock import FileLock
+
         if self._config.tracking_uri.startswith(SQLITE):
             file = Path(self._config.tracking_uri.removeprefix(SQLITE))
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,3 +199,6 @@ class MLflow(Tracker):
 
 def _cut(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value)[:LONGEST] for key, value in values.items()}
+
+
+register(Part("tracker", "mlflow", MLflowConfig, MLflow, needs=("mlflow", "sqlalchemy", "alembic")))

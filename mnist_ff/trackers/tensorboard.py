@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-
-from mnist_ff.config.schema import TensorBoardConfig
+from mnist_ff.config.registry import Part, register
+from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import check_file, is_file
 from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
@@ -24,6 +24,24 @@ LARGEST = 256 << 20
 """Bytes of an event file that is read."""
 FLUSHED = 10
 """Seconds between two writes to disk."""
+
+
+@dataclass(frozen=True)
+class TensorBoardConfig(TrackerConfig):
+    """TensorBoard's event files."""
+
+    directory: Annotated[str | None, "folder that gets a folder for each run; null: tensorboard/ in the run directory"]
+
+    @property
+    def place(self) -> str:
+        return str(self.directory)
+
+    @property
+    def inside_run(self) -> bool:
+        return self.directory is None
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        return with_absolute(self, path, "directory")
 
 
 class TensorBoard(Tracker):
@@ -76,6 +94,7 @@ class TensorBoard(Tracker):
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, status, pictures, and the row of the table of hyperparameters."""
+        import numpy as np
         from PIL import Image
         from torch.utils.tensorboard.summary import hparams
 
@@ -171,3 +190,6 @@ def _cell(value: Any) -> str:
 
 def _said(ending: Ending) -> str:
     return f"{ending.status}: {ending.cause}"
+
+
+register(Part("tracker", "tensorboard", TensorBoardConfig, TensorBoard, needs=("tensorboard",)))

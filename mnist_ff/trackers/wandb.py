@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mnist_ff.config.schema import WandbConfig
+from mnist_ff.config.registry import Part, register
+from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import is_file
 from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
@@ -16,6 +18,34 @@ from mnist_ff.trackers.wandb_file import history_of, is_whole
 
 if TYPE_CHECKING:
     import wandb
+
+
+@dataclass(frozen=True)
+class WandbConfig(TrackerConfig):
+    """Weights & Biases."""
+
+    mode: Annotated[
+        Literal["offline", "online", "disabled"],
+        "offline: files for wandb sync; online: needs wandb login; disabled: off",
+    ]
+    project: Annotated[str, "the project that runs go to"]
+    entity: Annotated[str | None, "user or team; null: the account's own"]
+    directory: Annotated[str | None, "folder of the files; null: wandb/ in the run directory"]
+
+    @property
+    def place(self) -> str:
+        return "online" if self.mode == "online" else str(self.directory)
+
+    @property
+    def inside_run(self) -> bool:
+        return self.directory is None and self.mode != "online"
+
+    @property
+    def off(self) -> str | None:
+        return "logger.wandb.mode=disabled (or WANDB_MODE)" if self.mode == "disabled" else None
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        return with_absolute(self, path, "directory")
 
 
 class Wandb(Tracker):
@@ -131,3 +161,6 @@ def _quiet() -> wandb.Settings:
         x_disable_machine_info=True,
         x_disable_stats=True,
     )
+
+
+register(Part("tracker", "wandb", WandbConfig, Wandb, needs=("wandb",)))

@@ -1,1 +1,1 @@
-"""The training loop and what it needs."""
+"""The training loop, the learner, callbacks, checkpoints and evaluation."""

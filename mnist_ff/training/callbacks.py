@@ -1,4 +1,4 @@
-"""Observers of training: floats in, nothing out. They never touch the model or the loop."""
+"""Callbacks: observers of training that receive numbers and return nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights and training state to files and back. Nothing is ever unpickled beyond tensors and plain containers."""
+"""Weights and training state to files and back. Only tensors and plain containers are unpickled."""
 
 from __future__ import annotations
 

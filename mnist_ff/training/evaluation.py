@@ -1,4 +1,4 @@
-"""Score a model on a split, dropout off."""
+"""Evaluate a model on a split, without dropout."""
 
 from __future__ import annotations
 

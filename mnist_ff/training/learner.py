@@ -1,4 +1,4 @@
-"""The learner: one object owns the model, its optimizer and everything else that training changes."""
+"""The Learner owns the model, the optimizer and everything else that training changes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import nn
 
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.step import never
 from mnist_ff.models.mlp import MLP, build_model
-from mnist_ff.optim.schedule import learning_rate, moves
+from mnist_ff.optim.schedule import is_scheduled as rate_changes
+from mnist_ff.optim.schedule import learning_rate
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason
@@ -55,7 +56,7 @@ class Learner:
                 config.optimizer,
                 config.trainer,
                 data.train,
-                is_scheduled=moves(config.schedule) if is_scheduled is None else is_scheduled,
+                is_scheduled=rate_changes(config.schedule) if is_scheduled is None else is_scheduled,
                 augment=self.augment,
                 teacher=_load_teacher(config, self.device),
                 updates=self.updates,
@@ -77,14 +78,14 @@ class Learner:
             evaluate_every=trainer.evaluate_every,
             checkpoint_epochs=trainer.checkpoint_epochs,
             schedule=(lambda step: learning_rate(config.schedule, config.optimizer.lr, step, steps))
-            if moves(config.schedule)
+            if rate_changes(config.schedule)
             else None,
         )
 
     def prepare(self, plan: Plan) -> None:
         """Do now what the first epoch would wait for: capture CUDA graphs, have the device load its code.
 
-        Call it after load_state_dict(): a graph keeps the optimizer's state where it lies.
+        Call it after load_state_dict(): a graph keeps the addresses of the optimizer's state.
         """
         for chunk in plan.chunks():
             rows = plan.rows(chunk)

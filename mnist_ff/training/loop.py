@@ -1,4 +1,4 @@
-"""The loop, nothing else."""
+"""The training loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2015): a rate that grows at every batch, and the losses it gives."""
+"""The learning-rate range test (Smith 2015): the learning rate grows with every batch."""
 
 from __future__ import annotations
 

@@ -57,12 +57,17 @@ def test_commands_and_their_options_are_those_that_argparse_knows() -> None:
 
 
 def test_options_of_train_are_accepted() -> None:
-    from mnist_ff.commands.train import _parse
-
-    words = {"--cfg": ["job"], "--package": ["_global_", "--cfg", "job"], "--resolve": ["--cfg", "job"]}
+    parser = argparse.ArgumentParser()
+    importlib.import_module("mnist_ff.commands.train").add_arguments(parser)
+    words = {
+        "--cfg": ["job"],
+        "--package": ["_global_", "--cfg", "job"],
+        "--resolve": ["--cfg", "job"],
+        "--config-of": ["RUN"],
+    }
     for option in TRAIN_OPTIONS:
-        if option not in ("--help", "--config-of"):  # these two are taken before Hydra's parser sees them
-            _parse([option, *words.get(option, [])])
+        if option != "--help":
+            parser.parse_intermixed_args([option, *words.get(option, [])])
     assert offered("train --cfg ") == ["job ", "hydra ", "all "]
 
 

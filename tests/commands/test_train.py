@@ -76,7 +76,7 @@ def test_the_run_directory_holds_everything(mnist_ff: Command) -> None:
 
 
 def test_batches_csv_has_a_true_row_for_every_batch(mnist_ff: Command) -> None:
-    mnist_ff("train", *QUICK, "optimizer.lr=0.002")
+    mnist_ff("train", *QUICK, "optimizer.lr=0.002", "trainer.plots=false")
     run = only_run()
     batches = rows(run / "batches.csv")
     assert list(batches[0]) == ["step", "epoch", "batch", "loss", "lr", "samples"]
@@ -245,7 +245,7 @@ def test_a_name_is_no_mathematics(mnist_ff: Command) -> None:
 
 
 def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:
-    code, _, err = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e20")
+    code, _, err = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e20", "trainer.plots=false")
     assert code == 1
     assert "try a smaller optimizer.lr" in err
     assert "Traceback" not in err
@@ -257,13 +257,13 @@ def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:
 @pytest.mark.parametrize("sync", ["1", "25", "null"])
 def test_divergence_keeps_every_finite_loss(sync: str, mnist_ff: Command) -> None:
     words = ("optimizer=sgd", "optimizer.lr=1e36", f"trainer.sync_every={sync}", "data=mnist_5k", "model.hidden=[]")
-    assert mnist_ff("train", *words)[0] == 1
+    assert mnist_ff("train", *words, "trainer.plots=false")[0] == 1
     assert len(rows(only_run() / "batches.csv")) == json.loads((only_run() / "summary.json").read_text())["steps"] > 0
 
 
 def test_an_explosion_in_the_last_update_is_no_finished_run(mnist_ff: Command) -> None:
     words = ("data=mnist_5k", "trainer.epochs=1", "trainer.batch_size=4000", "optimizer=sgd", "optimizer.lr=1e38")
-    code, _, err = mnist_ff("train", *words)
+    code, _, err = mnist_ff("train", *words, "trainer.plots=false")
     assert code == 1
     assert "test loss became" in err
 
@@ -275,7 +275,7 @@ def test_a_bug_keeps_its_traceback(mnist_ff: Command, monkeypatch: pytest.Monkey
         raise ZeroDivisionError("our own fault")
 
     monkeypatch.setattr(Learner, "evaluate", broken)
-    code, _, err = mnist_ff("train", *QUICK)
+    code, _, err = mnist_ff("train", *QUICK, "trainer.plots=false")
     assert code == 1
     assert "ZeroDivisionError: our own fault" in err
     summary = json.loads((only_run() / "summary.json").read_text())

@@ -12,14 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mnist_ff.config.checks import check_float32
-from mnist_ff.config.compose import compose
+from mnist_ff.config.compose import Composer, compose, with_texts_kept
 from mnist_ff.config.convert import config_from, config_to_dict, flat
+from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import leaves
-from mnist_ff.config.overrides import parsed, with_texts_kept
 from mnist_ff.config.paths import absolute, expanded, give_user_a_name, output_directory, user_folder
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml, to_yaml
@@ -197,15 +195,15 @@ def test_the_advice_for_a_refused_word_works_in_bash() -> None:
     shell = shutil.which("bash")
     if shell is None:
         pytest.skip("bash is not here")
-    typed, parser = [], OverridesParser.create()
+    typed, composer = [], Composer()
     for text in REFUSED:
         with pytest.raises(ConfigError) as refusal:
-            parsed(parser, f"name={text}")
+            composer.parse(f"name={text}")
         assert "hydra.cc" not in str(refusal.value)
         typed.append(advice(refusal.value))
     script = "\n".join(f"printf '%s\\0' {word}" for word in typed)
     done = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
-    assert [parsed(parser, word).value() for word in done.stdout.split("\0")[:-1]] == REFUSED
+    assert [composer.parse(word).value for word in done.stdout.split("\0")[:-1]] == REFUSED
 
 
 @pytest.mark.parametrize(
@@ -224,13 +222,13 @@ def test_the_advice_for_a_refused_word_works_in_bash() -> None:
 )
 def test_a_refusal_names_the_character(word: str, character: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        parsed(OverridesParser.create(), word)
+        Composer().parse(word)
     assert character in str(refusal.value)
 
 
 def test_no_advice_is_given_that_would_not_work() -> None:
     with pytest.raises(ConfigError, match="an override is KEY=VALUE") as refusal:
-        parsed(OverridesParser.create(), "name=${x")
+        Composer().parse("name=${x")
     assert "in a shell" not in str(refusal.value)
 
 

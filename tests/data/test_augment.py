@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mnist_ff.data.augment import Augment, build_augment
+from mnist_ff.data.augment.build import Augment, build_augment
+from mnist_ff.data.augment.elastic import ElasticConfig, elastic_fields
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.models.mlp import build_model
 from tests.support.configs import make_config
@@ -104,7 +105,7 @@ def slow(config: dict[str, float], pictures: Array, rng: torch.Generator) -> Arr
 @pytest.mark.parametrize("name", ["affine", "elastic", "both"])
 def test_it_equals_a_slow_version_written_from_the_formulas(name: str) -> None:
     augment = built(f"augment={name}")
-    config = {key: value for key, value in vars(augment.config).items() if key != "name"}
+    config = {key: value for key, value in vars(make_config(f"augment={name}").augment).items() if key != "name"}
     pictures, rng = images(), twin(augment)
     np.testing.assert_allclose(augment(pictures).numpy(), slow(config, pictures.double().numpy(), rng), atol=2e-4)
 
@@ -132,8 +133,9 @@ def test_nothing_moves_where_all_amounts_are_zero() -> None:
 
 def test_a_sigma_of_four_moves_a_pixel_as_its_file_says() -> None:
     """A Gaussian's squared weights add up to 1 / (4 pi sigma^2) in a plane; an even draw has a variance of 1/3."""
-    augment = built("augment=elastic")
-    field = augment._field(400, 34.0).view(400, 2, 28, 28)[:, :, 10:18, 10:18] * 14
+    config = make_config("augment=elastic", "augment.alpha=34.0").augment
+    assert isinstance(config, ElasticConfig)
+    field = elastic_fields(config, torch.Generator().manual_seed(0))(400).view(400, 2, 28, 28)[:, :, 10:18, 10:18] * 14
     assert (
         float(field.std())
         == pytest.approx(34 / math.sqrt(3 * 4 * math.pi * 16), rel=0.05)

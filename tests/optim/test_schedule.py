@@ -16,12 +16,12 @@ from mnist_ff.engine.graph import GraphState, GraphSteps
 from mnist_ff.engine.step import Steps
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer, set_rate
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
-from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
+from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run, whole_run
 from tests.support.steps import CPU, fake_capture
 
 LINEAR = ["schedule=linear", "schedule.warmup=5"]
@@ -81,11 +81,11 @@ def written(path: str) -> list[float]:
 
 def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> None:
     words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
-    assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
+    whole_run("whole", *words)
     config = make_config(*words).schedule
     expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
     assert written("whole") == pytest.approx(expected, rel=1e-8)
-    assert mnist_ff("train", *WORDS, *words[2:], "hydra.run.dir=constant")[0] == 0
+    whole_run("constant", *words[2:])
     assert Path("whole/model.safetensors").read_bytes() != Path("constant/model.safetensors").read_bytes()
     stopped_run("parted", 21, *words)
     assert mnist_ff("train", "resume=parted")[0] == 0
@@ -93,14 +93,14 @@ def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> N
 
 
 def test_more_epochs_of_a_schedule_that_depends_on_the_length_are_said_aloud(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "schedule=linear", "trainer.epochs=1", "hydra.run.dir=a")[0] == 0
+    whole_run("a", "schedule=linear", "trainer.epochs=1")
     code, out, _ = mnist_ff("train", "resume=a", "trainer.epochs=2")
     assert code == 0
     assert "warning: trainer.epochs changes from 1 to 2: the remaining batches follow schedule=linear" in out
     first = [0.001 * (1 - step / BATCHES) for step in range(BATCHES)]
     second = [0.001 * (1 - step / (2 * BATCHES)) for step in range(BATCHES, 2 * BATCHES)]
     assert written("a") == pytest.approx(first + second, rel=1e-8)
-    assert mnist_ff("train", *WORDS, "schedule.warmup=3", "trainer.epochs=1", "hydra.run.dir=b")[0] == 0
+    whole_run("b", "schedule.warmup=3", "trainer.epochs=1")
     assert "earlier ones followed" not in mnist_ff("train", "resume=b", "trainer.epochs=2")[1], "a constant one goes on"
 
 
@@ -110,7 +110,7 @@ def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
     assert "schedule.warmup=48: must be below 48" in err
 
 
-@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
 def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
     split, config = make_split(600), make_config(f"optimizer={optimizer}", "model.hidden=[32,16]")
     weights = ["optimizer.weight_decay=0.1"]

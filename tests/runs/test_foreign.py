@@ -69,9 +69,9 @@ def no_mirrors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def fake_cache(root: Path, name: str) -> None:
     """A cache file as mnist-ff writes it, of images that are all blank."""
-    from mnist_ff.data.load import _digest, torch
+    from mnist_ff.data.download import _digest, torch
 
-    data_set = catalog.DATA_SETS[name]
+    data_set = catalog.data_set(name)
     counts = {"train": data_set.train_images, "test": data_set.test_images}
     tensors = {f"{part}_images": np.zeros((count, 28, 28), np.uint8) for part, count in counts.items()}
     tensors |= {f"{part}_labels": np.zeros(count, np.uint8) for part, count in counts.items()}

@@ -30,7 +30,7 @@ from mnist_ff.data.load import load_data
 from mnist_ff.errors import DataError
 from tests.support.commands import Command, only_run
 from tests.support.mnist import FOUR_FILES
-from tests.support.processes import Forked, Started, in_a_terminal
+from tests.support.processes import COMMAND, Forked, Started, in_a_terminal, limited
 
 WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.plots=false"]
 
@@ -165,7 +165,7 @@ def test_with_no_good_mirror_each_is_listed_and_the_exit_code_is_1(server: str, 
 def test_a_gzip_bomb_stops_at_the_known_size(tmp_path: Path, server: str) -> None:
     folder = tmp_path / "bomb"
     folder.mkdir()
-    file = catalog.DATA_SETS["kmnist"].files[0]
+    file = catalog.data_set("kmnist").files[0]
     header = b"\0\0\x08\x03" + b"".join(length.to_bytes(4, "big") for length in file.shape)
     (folder / file.name).write_bytes(gzip.compress(header + bytes(200_000_000), compresslevel=1))
     with pytest.raises(DataError, match="is longer than its header says"):
@@ -272,11 +272,15 @@ def test_a_signal_is_heard_within_a_long_chunk() -> None:
     assert 0 < steps == (only_run() / "batches.csv").read_text().count("\n") - 1
 
 
-def test_a_reader_that_is_gone_does_not_end_training(mnist_ff: Command) -> None:
-    command = f"{sys.executable} -m mnist_ff train {' '.join(WORDS)} hydra.run.dir=run".replace("[", "\\[")
-    for sink in ("| head -c 1 > /dev/null", "> /dev/full"):
-        done = subprocess.run(["bash", "-c", f"set -o pipefail; {command} {sink}"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+def test_a_reader_that_is_gone_does_not_end_training(tmp_path: Path) -> None:
+    os.mkfifo("pipe")
+    for sink in ("pipe", "/dev/full"):
+        started = Forked(COMMAND, "train", *WORDS, "hydra.run.dir=run", stdout=os.path.abspath(sink))
+        if sink == "pipe":
+            with open(sink, "rb") as reader:
+                reader.read(1)
+        _, err = started.communicate()
+        assert started.returncode == 0, err
         assert json.loads(Path("run/summary.json").read_text())["status"] == "finished"
         shutil.rmtree("run")
 
@@ -358,23 +362,14 @@ def assert_goes_on_as_if_nothing_had_happened(mnist_ff: Command) -> None:
     assert bytes_of(Path("run")) == bytes_of(Path("whole"))
 
 
-def limited(words: list[str], kind: int, value: int) -> subprocess.CompletedProcess[str]:
-    """mnist-ff under a resource limit."""
-
-    def limit() -> None:
-        resource.setrlimit(kind, (value, value))
-
-    command = [sys.executable, "-m", "mnist_ff", *words]
-    return subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
-
-
 def test_no_room_for_a_file(mnist_ff: Command) -> None:
     assert mnist_ff("train", *WORDS, "hydra.run.dir=first")[0] == 0
     kept = {path: path.read_bytes() for path in Path("first").rglob("*") if path.is_file()}
-    done = limited(["train", *WORDS, "model.hidden=[500]", "hydra.run.dir=second"], resource.RLIMIT_FSIZE, 200_000)
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "File too large" in done.stderr
+    words = ["train", *WORDS, "model.hidden=[500]", "hydra.run.dir=second"]
+    code, err = limited(words, resource.RLIMIT_FSIZE, 200_000)
+    assert code == 1, err
+    assert "Traceback" not in err
+    assert "File too large" in err
     assert {path: path.read_bytes() for path in kept} == kept
     assert not list(Path("second").glob("*.tmp"))
 
@@ -496,7 +491,8 @@ def test_a_broken_installation_is_no_fault_of_the_machine(mnist_ff: Command, mon
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [200, 400, 600, 1000])
 def test_too_little_memory_for_torch_is_one_line(limit: int) -> None:
-    done = limited(["train", *WORDS], resource.RLIMIT_AS, limit << 20)
+    command = ["bash", "-c", f'ulimit -v {limit << 10}; exec "$@"', "bash", sys.executable, "-m", "mnist_ff"]
+    done = subprocess.run([*command, "train", *WORDS], capture_output=True, text=True)
     assert done.returncode == 1
     assert "not enough memory" in done.stderr
     assert "Traceback" not in done.stderr
@@ -535,10 +531,11 @@ def test_ctrl_c_at_any_moment_of_the_start_is_no_traceback(words: list[str]) -> 
 
 
 def test_too_little_memory(mnist_ff: Command) -> None:
-    done = limited(["train", *WORDS, "model.hidden=[200000,20000]", "hydra.run.dir=big"], resource.RLIMIT_AS, 12 << 30)
-    assert done.returncode == 1, done.stderr[-500:]
-    assert "not enough memory" in done.stderr
-    assert "Traceback" not in done.stderr
+    words = ["train", *WORDS, "model.hidden=[200000,20000]", "hydra.run.dir=big"]
+    code, err = limited(words, resource.RLIMIT_AS, 12 << 30)
+    assert code == 1, err[-500:]
+    assert "not enough memory" in err
+    assert "Traceback" not in err
     assert json.loads(Path("big/summary.json").read_text())["status"] == "failed"
 
 
@@ -551,19 +548,18 @@ def test_a_read_only_or_missing_output_folder_and_a_path_that_is_a_file(mnist_ff
         assert "Traceback" not in err
 
 
-def test_no_home_and_an_unreadable_cache(real_mnist: Path) -> None:
+def test_no_home_and_an_unreadable_cache(real_mnist: Path, mnist_ff: Command) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "MNIST_FF_DATA")}
     environment["XDG_CACHE_HOME"] = str(Path("xdg").absolute())
-    command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, "hydra.run.dir=run"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    started = Forked(COMMAND, "train", *WORDS, "hydra.run.dir=run", environment=environment)
+    _, err = started.communicate()
+    assert started.returncode == 0, err
     Path("cache").mkdir()
     Path("cache/mnist.safetensors").mkdir()
-    command = [sys.executable, "-m", "mnist_ff", "train", "data.root=cache", "trainer.epochs=1", "hydra.run.dir=two"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "cache" in done.stderr
+    code, _, err = mnist_ff("train", "data.root=cache", "trainer.epochs=1", "hydra.run.dir=two")
+    assert code == 1
+    assert "Traceback" not in err
+    assert "cache" in err
 
 
 @pytest.mark.parametrize("name", ["with spaces", "日本 é", "a=b", "a,b", "a[b", "x" * 200])
@@ -575,10 +571,9 @@ def test_paths_of_every_kind(name: str, mnist_ff: Command) -> None:
 
 
 def run_bytes(place: str, *words: str, **environment: str) -> tuple[bytes, bytes]:
-    """Of a run in a fresh Python."""
-    command = [sys.executable, "-m", "mnist_ff", "train", *WORDS, *words, f"hydra.run.dir='{place}'"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-    assert done.returncode == 0, done.stderr
+    """Of a run in another process, in a fresh Python if that has an environment of its own."""
+    code, _, err = Started("train", *WORDS, *words, f"hydra.run.dir='{place}'", **environment).end()
+    assert code == 0, err
     return bytes_of(Path(place))
 
 

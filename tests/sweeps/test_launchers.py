@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from mnist_ff.config import compose
 from mnist_ff.runs.directory import Run
-from mnist_ff.sweeps.launchers.joblib import ended_with, shared
+from mnist_ff.sweeps import multirun
+from mnist_ff.sweeps.launchers.base import shared
+from mnist_ff.sweeps.launchers.joblib import ended_with
 from tests.support.commands import Command
 
 pytestmark = pytest.mark.slow  # three minutes of processes that start, die and wait; .ci/run runs them by name
@@ -186,7 +187,7 @@ def test_nothing_is_said_of_threads_that_were_asked_for(mnist_ff: Command) -> No
 def test_without_its_extra_a_launcher_says_which_one(
     name: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(multirun.importlib.util, "find_spec", lambda name: None)
     code, out, err = mnist_ff("train", "-m", *SMALL, f"hydra/launcher={name}", "seed=0,1")
     extra = "parallel" if name == "joblib" else "slurm"
     assert code == 2
@@ -197,7 +198,7 @@ def test_without_its_extra_a_launcher_says_which_one(
 
 
 def test_without_sbatch_slurm_is_refused_at_once(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose.shutil, "which", lambda name: None)
+    monkeypatch.setattr(multirun.shutil, "which", lambda name: None)
     code, _, err = mnist_ff("train", "-m", *SMALL, "hydra/launcher=submitit_slurm", "seed=0,1")
     assert (code, err.count("\n")) == (2, 1)
     assert "sbatch not found" in err

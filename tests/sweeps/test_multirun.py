@@ -5,21 +5,27 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mnist_ff import cli
+from mnist_ff.config.compose import Composer
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.jobs import Job
+from mnist_ff.sweeps.job_builder import JobBuilder
+from mnist_ff.sweeps.job_run import SweepJob
+from mnist_ff.sweeps.launchers.sequential import SequentialLauncher
+from mnist_ff.sweeps.worker import Task
 from tests.support.commands import Command
 from tests.support.processes import Started
 
@@ -266,7 +272,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
             "is the name of one of the sweep's files",
         ),
         (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
-        (["-m", "resume=a", "resume=b"], "give only one of them, once"),
+        (["-m", "resume=a", "resume=b"], "resume=: only once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot contain ${"),
         (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "is outside the sweep's directory"),
     ],
@@ -386,34 +392,29 @@ def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> No
 )
 def test_a_job_is_what_hydra_makes_of_its_words(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")  # a bare machine's environment may have none
-    with job_maker() as (maker, _):
-        assert maker.job(7, words) == maker._by_hydra(7, words)
+    maker, _ = job_builder()
+    assert maker.job(7, words) == maker.by_hydra(7, words)
 
 
 def test_hydra_is_asked_once_for_each_choice_of_options() -> None:
     """A thousand jobs start in seconds: it takes 50 ms to answer."""
-    with job_maker() as (maker, asked):
-        for number in range(100):
-            option = ("adam", "sgd")[number % 2]
-            maker.job(number, ["data=mnist_5k", f"optimizer={option}", f"optimizer.lr={0.001 * (number + 1)}"])
-        assert len(asked) == 2
-        with pytest.raises(ConfigError, match=r"seed=-1: must be at least 0.*\n.*in the job .*seed=-1; no job"):
-            maker.job(100, ["data=mnist_5k", "optimizer=adam", "seed=-1"])
+    maker, asked = job_builder()
+    for number in range(100):
+        option = ("adam", "sgd")[number % 2]
+        maker.job(number, ["data=mnist_5k", f"optimizer={option}", f"optimizer.lr={0.001 * (number + 1)}"])
+    assert len(asked) == 2
+    with pytest.raises(ConfigError, match=r"seed=-1: must be at least 0.*\n.*in the job .*seed=-1; no job"):
+        maker.job(100, ["data=mnist_5k", "optimizer=adam", "seed=-1"])
 
 
-@contextmanager
-def job_maker() -> Iterator[tuple[Any, list[list[str]]]]:
-    """A JobMaker, and what it asks of Hydra."""
-    from mnist_ff.config.compose import hydra_session
-
-    with hydra_session() as hydra:
-        from mnist_ff.sweeps.job_builder import JobMaker
-        from mnist_ff.sweeps.multirun import _composed
-
-        master, asked = _composed(hydra, ["seed=0,1"]), []
-        load = hydra.config_loader.load_sweep_config
-        hydra.config_loader.load_sweep_config = lambda *given: (asked.append(given[1]), load(*given))[1]
-        yield JobMaker(hydra.config_loader, master), asked
+def job_builder() -> tuple[JobBuilder, list[list[str]]]:
+    """A JobBuilder, and what it asks of Hydra."""
+    composer, asked = Composer(), []
+    composed = composer.sweep(["seed=0,1"])
+    loader: Any = composer._loader
+    load = loader.load_sweep_config
+    loader.load_sweep_config = lambda *given: (asked.append(given[1]), load(*given))[1]
+    return JobBuilder(composer, composed), asked
 
 
 def test_a_jobs_words_do_not_hold_all_rows(mnist_ff: Command) -> None:
@@ -447,13 +448,7 @@ def test_a_preset_runs_with_keys_of_ones_own(mnist_ff: Command) -> None:
 
 def test_twenty_sweeps_in_one_second_never_share_a_directory() -> None:
     """Composed in one process as fast as it goes: names alone must keep them apart."""
-    from mnist_ff.config.compose import hydra_session
-    from mnist_ff.sweeps.multirun import _composed
-
-    found = set()
-    for _ in range(20):
-        with hydra_session() as hydra:
-            found.add(str(_composed(hydra, ["seed=0,1"]).hydra.sweep.dir))
+    found = {Composer().sweep(["seed=0,1"]).directory for _ in range(20)}
     assert len(found) >= 19, "of 65,536 names a second; the one chance in 300 of a double is refused, not shared"
 
 
@@ -498,60 +493,32 @@ def test_sweep_directories_of_every_kind(name: str, mnist_ff: Command) -> None:
 
 
 WORKER = """
-import pickle, sys
+import pickle
 from pathlib import Path
-state, job, context, words = pickle.loads(Path("pickled").read_bytes())
-from hydra.core.singleton import Singleton
-from hydra.core.utils import run_job, setup_globals
-from omegaconf import OmegaConf, open_dict
-Singleton.set_state(state)
-setup_globals()
-master = OmegaConf.create(Path("master.yaml").read_text())
-config = context.config_loader.load_sweep_config(master, words)
-with open_dict(config):
-    config.hydra.job.id = config.hydra.job.num = 77
-done = run_job(hydra_context=context, task_function=job, config=config, job_dir_key="hydra.sweep.dir",
-               job_subdir_key="hydra.sweep.subdir", configure_logging=False)
-assert pickle.loads(pickle.dumps(done.return_value)) == done.return_value
-print(done.status.name, done.return_value.status)
+result = pickle.loads(Path("pickled").read_bytes())()
+assert pickle.loads(pickle.dumps(result)) == result
+print(result.status)
 """
 
 
 def test_a_job_can_be_sent_to_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Hydra's launchers for processes and clusters do it: Hydra's state, the job and its words, by cloudpickle."""
-    cloudpickle = pytest.importorskip("cloudpickle")
-    from hydra.core.singleton import Singleton
-    from omegaconf import OmegaConf
+    """A task is plain data: the sweep's directory and the job's place in it."""
 
-    from mnist_ff.config.compose import hydra_session
+    def launch(self: SequentialLauncher, job: SweepJob, jobs: Sequence[Job], *rest: object) -> None:
+        Path("pickled").write_bytes(pickle.dumps(Task(job, jobs[1].subdir, 1)))
 
-    with hydra_session():
-        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-
-        def launch(self: BasicLauncher, job_overrides: list[list[str]], initial_job_idx: int) -> list[object]:
-            assert self.config is not None
-            task = (Singleton.get_state(), self.task_function, self.hydra_context, list(job_overrides[1]))
-            Path("pickled").write_bytes(cloudpickle.dumps(task))
-            Path("master.yaml").write_text(OmegaConf.to_yaml(self.config))
-            return []
-
-        monkeypatch.setattr(BasicLauncher, "launch", launch)
+    monkeypatch.setattr(SequentialLauncher, "launch", launch)
     assert cli.main(["train", "-m", *SMALL, "seed=4,5", "hydra.sweep.dir=sweep"]) == 1, "no job has run"
     done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True)
-    assert done.stdout == "COMPLETED finished\n", done.stderr[-2000:]
+    assert done.stdout == "finished\n", done.stderr[-2000:]
     assert json.loads(Path("sweep/1/summary.json").read_text())["seed"] == 5
 
 
 def test_a_launcher_that_breaks_is_a_warning(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mnist_ff.config.compose import hydra_session
-
-    with hydra_session():
-        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-
-    def broken(self: BasicLauncher, job_overrides: object, initial_job_idx: int) -> None:
+    def broken(self: SequentialLauncher, *given: object) -> None:
         raise RuntimeError("a worker was lost")
 
-    monkeypatch.setattr(BasicLauncher, "launch", broken)
+    monkeypatch.setattr(SequentialLauncher, "launch", broken)
     code, out, _ = mnist_ff("train", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
     assert code == 1
     assert "warning: the launcher ended with RuntimeError: a worker was lost" in out

@@ -18,30 +18,33 @@ from typing import Any
 
 import pytest
 
+from mnist_ff.config.compose import Composer
 from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.records import Score, StopKind, StopReason
 from mnist_ff.runs.tables import EPOCH_COLUMNS
-from mnist_ff.sweeps.search.processes import lives, own_process
-from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
-from mnist_ff.sweeps.search.study import (
+from mnist_ff.sweeps.search.plan import (
     OBJECTIVES,
     PRUNERS,
     SAMPLERS,
     Pruner,
-    Search,
     SearchPlan,
-    StudyLink,
     Trial,
     Twin,
     Verdict,
     check_plan,
-    open_storage,
-    reporter,
 )
+from mnist_ff.sweeps.search.processes import lives, own_process
+from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
+from mnist_ff.sweeps.search.storage import open_storage
+from mnist_ff.sweeps.search.study import Search
+from mnist_ff.sweeps.search.sweeper import SearchSweep
+from mnist_ff.sweeps.search.syntax import split_overrides
 from mnist_ff.training.callbacks import Pruning
 from tests.support.commands import Command
+from tests.support.processes import Forked, Started
 
 SPACE: Space = {
     "optimizer.lr": Floats(1e-4, 1e-1, log=True),
@@ -341,7 +344,8 @@ def test_a_torn_last_line_is_cut() -> None:
 
 WORKER = """
 import sys, time
-from mnist_ff.sweeps.search.study import Search, Verdict
+from mnist_ff.sweeps.search.plan import Verdict
+from mnist_ff.sweeps.search.study import Search
 from tests.sweeps.test_search import plan, worth
 search = Search(plan(sys.argv[1], n_trials=int(sys.argv[2]), sampler="random"))
 while (trial := search.claim()) is not None:
@@ -352,18 +356,11 @@ print("done", flush=True)
 """
 
 
-def worker(storage: str, n_trials: int, seconds: float) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", WORKER, storage, str(n_trials), str(seconds)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-    )
+def worker(storage: str, n_trials: int, seconds: float) -> Forked:
+    return Forked(WORKER, storage, str(n_trials), str(seconds))
 
 
-def lines_of(process: subprocess.Popen[str]) -> list[str]:
+def lines_of(process: Forked) -> list[str]:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     *lines, last = out.splitlines()
@@ -385,9 +382,9 @@ def test_processes_share_a_storage_without_a_lost_or_doubled_trial(storage: str)
 def test_a_killed_process_leaves_a_failed_trial_and_a_live_one_is_left_alone() -> None:
     dying, living = worker("search.journal", 6, 60), worker("search.journal", 6, 60)
     try:
-        owned = [int((process.stdout.readline() if process.stdout else "").split()[0]) for process in (dying, living)]
+        owned = [int(process.first_line().split()[0]) for process in (dying, living)]
         os.kill(dying.pid, signal.SIGKILL)
-        dying.wait()
+        dying.communicate()
         search = Search(plan(sampler="random"))
         (said,) = search.recover()
         assert said == f"trial {owned[0]} was left running by a process that no longer exists: failed"
@@ -406,8 +403,7 @@ def test_a_killed_process_leaves_a_failed_trial_and_a_live_one_is_left_alone() -
 
 def test_a_trial_that_ended_before_its_owner_was_killed_keeps_its_result(tmp_path: Path) -> None:
     process = worker("search.journal", 2, 60)
-    assert process.stdout
-    process.stdout.readline()
+    process.first_line()
     search = Search(plan(sampler="random", n_trials=2))
     directory = tmp_path / "run"
     ended_run(directory, "finished", 0.75)
@@ -517,8 +513,8 @@ def test_the_reason_says_what_was_too_little() -> None:
 
 REPORTER = """
 import pickle, sys
-from mnist_ff.runs.records import Score
-from mnist_ff.sweeps.search.study import reporter
+from mnist_ff.runs.records import Score, StopKind, StopReason
+from mnist_ff.sweeps.search.reporter import reporter
 report = reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
 print(report(1, Score(0.5, float(sys.argv[3]), 1, 1)))
 """
@@ -535,15 +531,10 @@ def test_a_trial_is_pruned_from_another_process(storage: str) -> None:
         trial = search.claim()
         assert trial is not None
         words = [pickle.dumps(where).hex(), str(trial.number), quality]
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(
-            [sys.executable, "-c", REPORTER, *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-        )
-        said.append(done.stdout.strip())
+        process = Forked(REPORTER, *words)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        said.append(out.strip())
     assert said == ["None", "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
@@ -573,7 +564,7 @@ def test_pruning_answers_and_is_silent_after_the_last_epoch() -> None:
         assert pruning() is None
     assert heard == [(1, 0.9), (2, 0.8), (3, 0.1)]
     pruning.on_epoch_end(EpochRecord(0, 1.0, 0.5, None, Score(1.0, 0.2, 1, 10), 1.0))
-    assert pruning() == "hopeless"
+    assert pruning() == StopReason(StopKind.PRUNING, "hopeless")
 
 
 def test_a_pruned_run_is_whole() -> None:
@@ -646,13 +637,8 @@ def test_every_form_of_hydras_sweep_syntax(word: str, dimension: object) -> None
 
 
 def parsed(*words: str) -> tuple[list[str], Space]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from mnist_ff.config.compose import hydra_session
-    from mnist_ff.sweeps.search.syntax import split_words
-
-    with hydra_session() as hydra:
-        return split_words(OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(list(words)))
+    composer = Composer()
+    return split_overrides([composer.parse(word) for word in words])
 
 
 def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
@@ -967,8 +953,6 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
 
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
     deadline = time.monotonic() + 60
@@ -988,8 +972,6 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
     started.wait_for_rows(40, "s")
@@ -1006,8 +988,6 @@ def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> N
 
 
 def test_two_searches_share_a_storage() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=7", "hydra.sweeper.storage=shared.journal")
     pair = [Started("train", "-m", *words, f"hydra.sweep.dir={place}") for place in "ab"]
     for started in pair:
@@ -1154,17 +1134,14 @@ def test_a_resumed_search_has_its_teacher_from_another_folder_too(mnist_ff: Comm
 def test_a_storage_that_is_lost_in_a_search_is_one_line_and_the_table(
     storage: tuple[str, ...], mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert mnist_ff("train", "--help")[0] == 0  # Hydra loads its own classes first, whoever inherits from them then
-    from mnist_ff.sweeps.search import sweeper as searcher
+    whole = SearchSweep.launch
 
-    whole = searcher.OptunaSweeper.launch
-
-    def launch(self: searcher.OptunaSweeper, *given: Any) -> None:
+    def launch(self: SearchSweep, *given: Any) -> None:
         whole(self, *given)
         for path in (Path("s/search.journal"), Path("q.db")):
             path.unlink(missing_ok=True)
 
-    monkeypatch.setattr(searcher.OptunaSweeper, "launch", launch)
+    monkeypatch.setattr(SearchSweep, "launch", launch)
     words = ("data=mnist_5k", "model.hidden=[4]", "trainer.epochs=1", "hydra.sweeper.pruner=none", "hydra.sweep.dir=s")
     code, out, err = mnist_ff("train", "-m", "hydra/sweeper=optuna", *words, "trainer.plots=false", SPLIT, LR, *storage)
     assert code == 1

@@ -714,7 +714,7 @@ def test_a_line_a_finished_job_says_how_long_the_others_will_take(monkeypatch: p
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     jobs = jobs_of(GRID[:4])
     SWEEP.mkdir()
-    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.Tally(4, 0), said.append, lambda: None)
+    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.JobCounter(4, 0), said.append, lambda: None)
     for number, pause in enumerate((30, 10, 3800, 5)):
         now += pause
         write_run(SWEEP / str(number), jobs[number].config, 0.9)

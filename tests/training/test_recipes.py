@@ -15,14 +15,14 @@ import torch
 from torch.nn import functional as F
 
 from mnist_ff.config.convert import config_from, config_to_dict
-from mnist_ff.data.augment import build_augment
+from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
-from mnist_ff.optim.optimizers import OPTIMIZERS, build_optimizer
+from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts
 from mnist_ff.optim.weight_updates import Average, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
@@ -34,7 +34,7 @@ from tests.support import reference
 from tests.support.commands import Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
-from tests.support.runs import WORDS, assert_equal_runs, stopped_run
+from tests.support.runs import WORDS, assert_equal_runs, stopped_run, whole_run
 from tests.support.steps import CPU, assert_close, fake_capture
 
 BASE = ("model.hidden=[32,16]", "trainer.batch_size=64")
@@ -289,7 +289,7 @@ SPLIT = ["data.validation_split=0.2", "trainer.threads=1"]
 
 @pytest.mark.parametrize("engine", ["fused", "eager"])
 def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "trainer.epochs=1", "model.hidden=[24]", "hydra.run.dir=teacher")[0] == 0
+    whole_run("teacher", "trainer.epochs=1", "model.hidden=[24]")
     words = [word.replace("teacher=x", "teacher=teacher") for word in PARTS["all"]]
     words += [
         *SPLIT,
@@ -300,7 +300,7 @@ def test_a_run_with_every_part_is_resumed_to_the_byte(engine: str, mnist_ff: Com
         "optimizer=lion",
     ]
     words += [f"trainer.engine={engine}"]
-    assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
+    whole_run("whole", *words)
     stopped_run("parted", 20, *words)
     assert mnist_ff("train", "resume=parted")[0] == 0
     assert_equal_runs(Path("whole"), Path("parted"))
@@ -320,7 +320,7 @@ def test_only_a_finished_run_teaches_and_it_stays_the_same(mnist_ff: Command) ->
     assert "trainer.teacher=teacher: is interrupted; a teacher must be a finished run" in err
     assert mnist_ff("train", "resume=teacher")[0] == 0
     stopped_run("taught", 5, *words)
-    assert mnist_ff("train", *WORDS, "model.hidden=[24]", "seed=1", "hydra.run.dir=other")[0] == 0
+    whole_run("other", "model.hidden=[24]", "seed=1")
     before = Path("taught/environment.json").read_bytes()
     shutil.copy("other/model.safetensors", "teacher/model.safetensors")
     code, _, err = mnist_ff("train", "resume=taught")
@@ -416,7 +416,9 @@ def test_early_stopping_can_go_by_accuracy() -> None:
     stopping.on_epoch_end(epoch(1, 2.0, 0.91))
     assert stopping() is None
     stopping.on_epoch_end(epoch(2, 0.5, 0.91))
-    assert stopping() == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
+    reason = stopping()
+    assert reason is not None
+    assert reason.text == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
 
 
 def test_a_run_stops_early_and_keeps_its_best_weights(mnist_ff: Command) -> None:
@@ -624,7 +626,7 @@ def test_a_graph_captures_every_part_and_its_warming_up_leaves_no_trace(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", sorted(name for name, part in OPTIMIZERS.items() if part.tensor_lr))
+@pytest.mark.parametrize("optimizer", sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
 def test_a_real_graph_reads_its_rates_and_has_every_part(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.engine.graph.GraphSteps.TOGETHER", 2)
     device, split = torch.device("cuda"), make_split(300).to(torch.device("cuda"))

@@ -1,4 +1,4 @@
-"""Hydra launchers over submitit: a Slurm cluster, or the same processes on this machine."""
+"""hydra/launcher=submitit_slurm and submitit_local: a Slurm cluster, or the same processes on this machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mnist_ff.config.paths import display_path
 from mnist_ff.errors import ConfigError, Stopped
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import goes_on, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.job_run import JobResult, record_lost, result_of
-from mnist_ff.sweeps.launchers.joblib import FAREWELL, ProcessLauncher, check_whole, cores_here, shared
+from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, cores_here, shared
 from mnist_ff.sweeps.stop_file import reason_to_stop
 from mnist_ff.sweeps.worker import Task
 
@@ -28,9 +26,9 @@ FOLDER = ".submitit"
 """In the sweep's directory: what submitit sends and gets, and the jobs' logs."""
 LARGEST_ARRAY = 1000
 """Tasks; Slurm's MaxArraySize is 1001 unless a cluster says otherwise."""
-LOOK_EVERY = 0.2
+POLL_S = 0.2
 """Seconds between two looks at the files of jobs."""
-ASK_FIRST, ASK_AT_MOST = 1.0, 30.0
+FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 """Seconds between two questions to Slurm's controller: they grow from the one to the other."""
 
 
@@ -57,19 +55,19 @@ class Requeueable:
 class SubmititLauncher(ProcessLauncher):
     """What the launchers over submitit share. The keys are submitit's; see conf/hydra/launcher/."""
 
+    needs = ("submitit", "slurm")
     requeues = True
 
-    def __init__(
-        self, array_parallelism: int | None, cpus_per_task: int | None, max_num_timeout: int, **keys: Any
-    ) -> None:
-        self._at_once, self._cpus, self._timeouts = array_parallelism, cpus_per_task, max_num_timeout
-        plain = {
-            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in keys.items()
-        }
-        self._keys: dict[str, Any] = {key: value for key, value in plain.items() if value is not None}
+    def __init__(self, keys: Mapping[str, Any]) -> None:
+        """Errors: ConfigError. The rest of the keys is sbatch's business, which says what it does not like."""
+        super().__init__(keys)
+        given = {key: value for key, value in keys.items() if value is not None}
+        self._at_once, self._cpus = given.pop("array_parallelism", None), given.pop("cpus_per_task", None)
+        self._timeouts = given.pop("max_num_timeout", None)
+        self._keys: dict[str, Any] = given
+        self._check()
 
-    def check(self) -> None:
-        """The rest of the keys is sbatch's business, which says what it does not like."""
+    def _check(self) -> None:
         for key, value in (("array_parallelism", self._at_once), ("cpus_per_task", self._cpus)):
             check_whole(key, value)
         for key in ("gpus_per_node", "mem_gb"):
@@ -89,10 +87,10 @@ class SubmititLauncher(ProcessLauncher):
             )
 
     def _folder(self) -> Path:
-        return self._job.sweep / FOLDER / "%j"
+        return self.sweep / FOLDER / "%j"
 
     def _log_of(self, job: Any) -> str:
-        return os.path.relpath(job.paths.stderr, self._job.sweep)
+        return os.path.relpath(job.paths.stderr, self.sweep)
 
 
 class SlurmLauncher(SubmititLauncher):
@@ -100,7 +98,7 @@ class SlurmLauncher(SubmititLauncher):
 
     detached = True
 
-    def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
+    def share(self, asked: Sequence[int | None], is_search: bool) -> tuple[int, int]:
         """The array's tasks at a time, and the cores of each."""
         fixed = max((threads for threads in asked if threads is not None), default=1)
         return self._at_once or LARGEST_ARRAY, self._cpus or fixed
@@ -110,7 +108,7 @@ class SlurmLauncher(SubmititLauncher):
 
         Errors: Stopped, with what was submitted left to Slurm; RunError when Slurm does not say what it has.
         """
-        there = still_there(self._job.sweep, [task.subdir for task in tasks])
+        there = still_there(self.sweep, [task.subdir for task in tasks])
         jobs = {self._known(there[task.subdir]): task for task in tasks if task.subdir in there}
         new = [task for task in tasks if task.subdir not in there]
         with interruptible() as stopped:
@@ -138,11 +136,11 @@ class SlurmLauncher(SubmititLauncher):
         """Submit one array, and note its numbers in the sweep's directory."""
         with _signals_held_back(), executor.batch():
             submitted = [executor.submit(Requeueable(task)) for task in tasks]
-        note_submitted(self._job.sweep, {task.subdir: job.job_id for task, job in zip(tasks, submitted, strict=True)})
+        note_submitted(self.sweep, {task.subdir: job.job_id for task, job in zip(tasks, submitted, strict=True)})
         return dict(zip(submitted, tasks, strict=True))
 
     def _leave(self, there: int, new: int, numbers: Sequence[str]) -> None:
-        sweep = display_path(self._job.sweep)
+        sweep = display_path(self.sweep)
         self.say(f"left: {there} jobs keep running in Slurm (scancel {' '.join(numbers)} stops them)")
         if new:
             self.say(f"{new} jobs were not submitted")
@@ -166,7 +164,7 @@ class SlurmLauncher(SubmititLauncher):
 
     def _goes_on(self, job: Any, task: Task, states: Mapping[str, str] | None) -> bool:
         """Whether a job has not ended; `states` is None between two questions to Slurm."""
-        if job.paths.result_pickle.exists() and result_of(task.job.sweep, task.subdir).status != "interrupted":
+        if job.paths.result_pickle.exists() and result_of(self.sweep, task.subdir).status != "interrupted":
             return False
         if states is None:
             return True
@@ -174,7 +172,7 @@ class SlurmLauncher(SubmititLauncher):
         if goes_on(state):
             return True
         if state != "COMPLETED":
-            record_lost(task.job.sweep, task.subdir, self._end_of(job, state))
+            record_lost(self.sweep, task.subdir, self._end_of(job, state))
         return False
 
     def _end_of(self, job: Any, state: str | None) -> str:
@@ -188,21 +186,21 @@ class SlurmLauncher(SubmititLauncher):
 
 def _states_now_and_then(numbers: Sequence[str]) -> Iterator[Mapping[str, str] | None]:
     """What Slurm says of its jobs, and None in between, several times a second."""
-    pause, ask_at = ASK_FIRST, time.monotonic()
+    pause, ask_at = FIRST_ASK_S, time.monotonic()
     while True:
         if time.monotonic() < ask_at:
             yield None
         else:
             yield states_of(numbers)
-            pause = min(1.2 * pause, ASK_AT_MOST)
+            pause = min(1.2 * pause, LAST_ASK_S)
             ask_at = time.monotonic() + pause
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_S)
 
 
 class LocalLauncher(SubmititLauncher):
     """submitit's processes on this machine, no more of them at a time than the cores hold."""
 
-    def share(self, asked: Sequence[int | None]) -> tuple[int, int]:
+    def share(self, asked: Sequence[int | None], is_search: bool) -> tuple[int, int]:
         """As on one machine; cpus_per_task stands for trainer.threads=null."""
         at_once, threads = shared(cores_here(), self._at_once, [given or self._cpus for given in asked])
         return at_once, self._cpus or threads
@@ -216,14 +214,14 @@ class LocalLauncher(SubmititLauncher):
         waiting, running = deque(tasks), dict[Any, Task]()
         try:
             while waiting or running:
-                if reason_to_stop(self._job.sweep) is not None:
+                if reason_to_stop(self.sweep) is not None:
                     waiting.clear()
                 while waiting and len(running) < at_once:
                     task = waiting.popleft()
                     with _deaf_to_ctrl_c():
                         running[executor.submit(Requeueable(task))] = task
                 running = {job: task for job, task in running.items() if self._goes_on(job, task)}
-                time.sleep(LOOK_EVERY)
+                time.sleep(POLL_S)
         except BaseException:
             _end_all(list(running))
             raise
@@ -233,7 +231,7 @@ class LocalLauncher(SubmititLauncher):
             return True
         if not job.paths.result_pickle.exists():
             reason = f"its process was killed, or ended without giving a reason; its log: {self._log_of(job)}"
-            record_lost(task.job.sweep, task.subdir, reason)
+            record_lost(self.sweep, task.subdir, reason)
         return False
 
 
@@ -270,6 +268,6 @@ def _end_all(jobs: Sequence[Any]) -> None:
         alive = [job._process for job in jobs if job._process.poll() is None]
         for process in alive:
             process.send_signal(number)
-        end = time.monotonic() + FAREWELL
+        end = time.monotonic() + TERM_TIMEOUT_S
         while time.monotonic() < end and any(process.poll() is None for process in alive):
             time.sleep(0.05)

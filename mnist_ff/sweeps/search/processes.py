@@ -1,4 +1,4 @@
-"""Whether a process that left its mark in a file still runs. Standard library only."""
+"""Whether the process that wrote a mark to a file is still running. Standard library only."""
 
 from __future__ import annotations
 

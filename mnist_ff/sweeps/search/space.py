@@ -1,4 +1,4 @@
-"""What a search may try: the values of each key, as dimensions that know their bounds. Standard library only."""
+"""The search space: dimensions with bounds. Standard library only."""
 
 from __future__ import annotations
 

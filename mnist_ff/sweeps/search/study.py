@@ -1,196 +1,39 @@
-"""A search: an Optuna study that processes share, one trial a claim and none twice. No Hydra, no torch."""
+"""An Optuna study that processes share: one trial a claim, and none twice."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
-import os
 import warnings
-import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote_plus
+from typing import TYPE_CHECKING, Literal
 
-from filelock import FileLock
-
-from mnist_ff.config.passwords import holds_password, without_password
-from mnist_ff.config.schema import Config
-from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
+from mnist_ff.config.passwords import without_password
+from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.runs import slurm
-from mnist_ff.runs.directory import Run
 from mnist_ff.runs.lock import LOCK_TIMEOUT_S, is_locked
-from mnist_ff.runs.reading import check_file
-from mnist_ff.runs.records import Score
 from mnist_ff.runs.search_result import Finding
+from mnist_ff.sweeps.search.plan import KILLED, SearchPlan, Trial, Twin, Verdict, check_plan, verdict_of
 from mnist_ff.sweeps.search.processes import Process, lives, own_process
-from mnist_ff.sweeps.search.space import Choices, Dimension, Integers, Space, check_dimension, grid_of, word_of
+from mnist_ff.sweeps.search.samplers import build_pruner, build_sampler, suggest
+from mnist_ff.sweeps.search.space import word_of
+from mnist_ff.sweeps.search.storage import claims_lock, close_storage, open_storage, require_optuna
 
 if TYPE_CHECKING:
     import optuna
 
 log = logging.getLogger("mnist_ff")
 
-SAMPLERS = ("tpe", "random", "grid", "cmaes")
-PRUNERS = ("none", "asha", "hyperband")
-OBJECTIVES = ("validation_accuracy", "validation_loss")
-
-PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
-"""The environment variable with the password of a database storage."""
-LARGEST_JOURNAL = 1 << 30
-"""Bytes of a journal that is opened; Optuna reads it line by line."""
-PIECE = 1 << 16
-EXTRA = "hydra/sweeper=optuna: needs optuna, which is not installed: pip install 'mnist-ff[search]'"
-KILLED = "its process was killed or its machine failed"
 EXPERIMENT, REPEATS, WAITS_FOR, CERTAIN = "experiment", "repeats", "waits_for", "certain"
 """What a trial's record says beside its values: its configuration's SHA-256; the number of the trial with the same one
 whose result it has, or waits for; whether its failure would come again."""
 UNCLAIMED = 60.0
 """Seconds after which a running trial without an owner is a dead one, where no lock guards a claim."""
-
-
-@dataclass(frozen=True)
-class Pruner:
-    """When a trial is hopeless. `max_epochs` is the length of the longest trial, which Hyperband divides."""
-
-    name: str
-    min_epochs: int
-    factor: int
-    max_epochs: int
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """All that a search is. `fixed` are the words that every trial shares; with the space they tell searches apart."""
-
-    study: str
-    storage: str
-    """A journal file's path, or an Optuna storage URL."""
-    n_trials: int
-    """Trials in all: of every process and every resume, those that fail too."""
-    objective: str
-    sampler: str
-    n_startup_trials: int
-    """Random trials before tpe and cmaes look at the results."""
-    seed: int
-    pruner: Pruner
-    space: Space
-    fixed: tuple[str, ...] = ()
-
-    @property
-    def points(self) -> int | None:
-        """How many different trials there are; None: no end."""
-        if self.sampler != "grid":
-            return None
-        return math.prod(len(values) for values in grid_of(self.space).values())
-
-    @property
-    def trials(self) -> int:
-        """n_trials, or the grid's points where these are fewer: what follows would be trained again."""
-        return self.n_trials if self.points is None else min(self.n_trials, self.points)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One claimed trial: its number in the study and the word for each key."""
-
-    number: int
-    words: Mapping[str, str]
-
-    def overrides(self) -> list[str]:
-        """The words of a job."""
-        return [f"{key}={word}" for key, word in self.words.items()]
-
-
-@dataclass(frozen=True)
-class StudyLink:
-    """Where a job in another process reports to: plain values, to be pickled."""
-
-    storage: str
-    study: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a trial's run ended, from its directory."""
-
-    state: Literal["complete", "pruned", "failed", "interrupted"]
-    value: float | None = None
-    reason: str | None = None
-    certain: bool = False
-    """Whether a failure would come again: the training diverged, and no machine or disk failed it."""
-
-
-@dataclass(frozen=True)
-class Twin:
-    """The trial that had a configuration first, and how it ended; None where it has not yet."""
-
-    number: int
-    verdict: Verdict | None
-
-
-def require_optuna() -> None:
-    """Errors: ConfigError that names the extra."""
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError(EXTRA) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-def check_plan(plan: SearchPlan) -> None:
-    """Compare the plan's parts with each other. Errors: ConfigError naming the key."""
-    _check_objective(plan.objective)
-    for name, value, allowed in (
-        ("sampler", plan.sampler, SAMPLERS),
-        ("pruner", plan.pruner.name, PRUNERS),
-    ):
-        if value not in allowed:
-            raise ConfigError(f"hydra.sweeper.{name}={value}: must be one of {', '.join(allowed)}")
-    for name, number, least in (
-        ("n_trials", plan.n_trials, 1),
-        ("n_startup_trials", plan.n_startup_trials, 1),
-        ("min_epochs", plan.pruner.min_epochs, 1),
-        ("factor", plan.pruner.factor, 2),
-    ):
-        if number < least:
-            raise ConfigError(f"hydra.sweeper.{name}={number}: must be at least {least}")
-    if not plan.space:
-        raise ConfigError(
-            "hydra/sweeper=optuna: nothing to search; give a key several values, "
-            "such as optimizer.lr=tag(log,interval(1e-4,1e-2))"
-        )
-    for key, dimension in plan.space.items():
-        check_dimension(key, dimension)
-    if plan.sampler == "grid":
-        grid_of(plan.space)
-    numbers = [key for key, dimension in plan.space.items() if not isinstance(dimension, Choices)]
-    if plan.sampler == "cmaes" and not numbers:
-        raise ConfigError("hydra.sweeper.sampler=cmaes: no key has an interval or a range of numbers; use tpe")
-
-
-def _check_objective(objective: str) -> None:
-    if objective.startswith("test"):
-        raise ConfigError(
-            f"hydra.sweeper.objective={objective}: a search on the test images overfits them, and its "
-            f"best score would be biased; use {' or '.join(OBJECTIVES)}"
-        )
-    if objective not in OBJECTIVES:
-        raise ConfigError(f"hydra.sweeper.objective={objective}: must be one of {', '.join(OBJECTIVES)}")
-
-
-def check_searchable(config: Config) -> None:
-    """A search is judged by held-out training images. Errors: ConfigError."""
-    if config.data.validation_split == 0:
-        raise ConfigError(
-            "data.validation_split=0: a search needs held-out training images, because searching on the test images "
-            "would bias the score; set data.validation_split, such as 0.1666"
-        )
 
 
 class Search:
@@ -209,7 +52,7 @@ class Search:
 
         self.plan = plan
         self._trials = plan.trials
-        self._lock = _claims_lock(plan.storage)
+        self._lock = claims_lock(plan.storage)
         with self._lock:
             self._storage = open_storage(plan.storage)
             try:
@@ -277,7 +120,7 @@ class Search:
         number = self._storage.get_trial(trial_id).number
         study = self._study(build_sampler(self.plan, number))
         trial = optuna.trial.Trial(study, trial_id)
-        words = {key: word_of(part, _suggest(trial, key, part)) for key, part in self.plan.space.items()}
+        words = {key: word_of(part, suggest(trial, key, part)) for key, part in self.plan.space.items()}
         return Trial(number, words)
 
     def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
@@ -349,7 +192,7 @@ class Search:
         self.settle(number, twin.verdict)
 
     def settle(self, number: int, verdict: Verdict) -> None:
-        """Tell the study how a trial ended. An interrupted one waits again, to go on where it was."""
+        """Tell the study how a trial ended. An interrupted one is queued again, to be resumed."""
         import optuna
 
         states = {
@@ -414,7 +257,7 @@ class Search:
     def _owner_lives(self, trial: optuna.trial.FrozenTrial) -> bool | None:
         try:
             owner = Process(**trial.user_attrs["owner"])
-        except (KeyError, TypeError):  # within a claim, or not one of ours
+        except (KeyError, TypeError):  # within a claim, or not written by mnist-ff
             guarded = not isinstance(self._lock, nullcontext)
             age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
             return not guarded and age < UNCLAIMED
@@ -466,250 +309,8 @@ class Search:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
-class reporter:  # noqa: N801 (it is called as a function is)
-    """A function of (whole epochs done, validation score) that reports to the trial and answers why to stop, or None.
-
-    A storage that fails is a warning: the run goes on without pruning. Used as a context it closes its connection.
-    """
-
-    def __init__(self, link: StudyLink, number: int) -> None:
-        self._link, self._number = link, number
-        self._opened: _Reports | None = None
-
-    def __call__(self, epoch: int, score: Score) -> str | None:
-        try:
-            if self._opened is None:
-                self._opened = _Reports(self._link, self._number)
-            return self._opened.reason_to_stop(epoch, score)
-        except Exception as error:  # whatever Optuna, SQLAlchemy or a driver has to say
-            log.warning("trial %d: epoch %d could not be reported (%s)", self._number, epoch, error)
-            return None
-
-    def __enter__(self) -> reporter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-
-
-class _Reports:
-    """One trial's reports, over one connection to the storage."""
-
-    def __init__(self, link: StudyLink, number: int) -> None:
-        require_optuna()
-        self._storage = open_storage(link.storage)
-        try:
-            self._open(link, number)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        close_storage(self._storage)
-
-    def _open(self, link: StudyLink, number: int) -> None:
-        import optuna
-
-        study_id = self._storage.get_study_id_from_name(link.study)
-        kept = self._storage.get_study_user_attrs(study_id)
-        self._objective = str(json.loads(kept["search"])["objective"])
-        self._pruner = Pruner(**kept["pruner"])
-        self._study = optuna.load_study(study_name=link.study, storage=self._storage, pruner=build_pruner(self._pruner))
-        self._study.get_trials(deepcopy=False)  # a database's cache must have met a trial before it changes it
-        self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-
-    def reason_to_stop(self, epoch: int, score: Score) -> str | None:
-        value = score.accuracy if self._objective == "validation_accuracy" else score.loss
-        self._storage.set_trial_intermediate_value(self._trial_id, epoch, value)
-        if not self._study.pruner.prune(self._study, self._storage.get_trial(self._trial_id)):
-            return None
-        what, place = self._objective.replace("_", " "), f"not among the best 1/{self._pruner.factor}"
-        return f"{self._pruner.name}: {what} {value:.4f} after epoch {epoch} is {place}"
-
-
-def verdict_of(directory: Path, objective: str) -> Verdict:
-    """How the run in `directory` ended, from its files alone; without a summary it was killed."""
-    run = Run(directory)
-    try:
-        summary = run.summary()
-        if summary is None:
-            return Verdict("failed", reason=KILLED)
-        if summary.status in ("diverged", "failed", "interrupted"):
-            reason = (summary.cause or summary.status).strip().splitlines()[-1]
-            state: Literal["interrupted", "failed"] = "interrupted" if summary.status == "interrupted" else "failed"
-            return Verdict(state, reason=reason, certain=summary.status == "diverged")
-        value = run.epochs()[-1][objective]
-    except (BadRunError, IndexError, KeyError) as error:
-        return Verdict("failed", reason=f"its run directory is not readable ({error})")
-    if not math.isfinite(value):
-        return Verdict("failed", reason=f"its {objective} is {value}")
-    return Verdict("pruned" if summary.status == "pruned" else "complete", value, summary.cause)
-
-
-def check_no_password(storage: str) -> None:
-    """A password in a URL would stand in the shell's history, in ps, and in files of the sweep. Errors: ConfigError."""
-    if holds_password(storage):
-        raise ConfigError(
-            f"hydra.sweeper.storage={without_password(storage)}: contains a password, which would be visible in "
-            f"files and process lists; remove it from the URL and set the environment variable {PASSWORD}"
-        )
-
-
-def _with_password(url: str) -> str:
-    """A database's URL with the password of the environment, if there is one."""
-    password = os.environ.get(PASSWORD)
-    if password is None or url.startswith("sqlite"):
-        return url
-    from sqlalchemy import make_url
-
-    return make_url(url).set(password=password).render_as_string(hide_password=False)
-
-
-def open_storage(storage: str) -> optuna.storages.BaseStorage:
-    """The storage behind a journal file's path or an Optuna URL. Errors: ConfigError, without the URL's password."""
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    try:
-        if "://" not in storage:
-            _mend(Path(storage))
-            return optuna.storages.JournalStorage(JournalFileBackend(storage))
-        patient = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        opened = optuna.storages.RDBStorage(_with_password(storage), engine_kwargs=patient)
-        weakref.finalize(opened, opened.engine.dispose)  # for one that nobody closes
-        return opened
-    except Exception as error:  # SQLAlchemy's and the drivers' own families
-        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(storage, without_password(storage))
-        password = os.environ.get(PASSWORD)
-        for secret in (password, quote_plus(password)) if password else ():
-            reason = reason.replace(secret, "...")
-        raise ConfigError(f"hydra.sweeper.storage={without_password(storage)}: cannot be opened ({reason})") from None
-
-
-def close_storage(storage: optuna.storages.BaseStorage) -> None:
-    """Close a storage's connections: a database's, as a journal is opened for each access alone."""
-    storage.remove_session()
-    engine = getattr(storage, "engine", None)
-    if engine is not None:
-        engine.dispose()
-
-
-@contextmanager
-def storage_failures(storage: str) -> Iterator[None]:
-    """A storage or a disk that fails within the block is one line. Errors: RunError."""
-    import optuna
-
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{error.filename or without_password(storage)}: {error.strerror or error}") from error
-    except (optuna.exceptions.StorageInternalError, json.JSONDecodeError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise RunError(f"{without_password(storage)}: the study can no longer be read or written ({first})") from error
-
-
-def _mend(path: Path) -> None:
-    """Cut a last line that a power cut tore: with another one behind it Optuna could not read the journal again."""
-    from optuna.storages.journal import JournalFileSymlinkLock
-
-    try:
-        check_file(path, LARGEST_JOURNAL)
-    except MissingFileError:
-        return
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        with path.open("rb+") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end == 0:
-                return
-            while end > 0:  # from its end on: a journal may be long
-                start = max(0, end - PIECE)
-                file.seek(start)
-                place = file.read(end - start).rfind(b"\n") + 1
-                if place:
-                    file.truncate(start + place)
-                    return
-                end = start
-            file.truncate(0)
-    finally:
-        lock.release()
-
-
-def _claims_lock(storage: str) -> AbstractContextManager[Any]:
-    """Held while trials are counted and claimed, where the storage is a file; a database server has none.
-
-    Without it a race can leave a waiting record too many behind, which is never run.
-    """
-    if "://" not in storage:
-        return _FileClaims(storage, storage)
-    if storage.startswith("sqlite:///") and ":memory:" not in storage:
-        return _FileClaims(storage, storage.removeprefix("sqlite:///").split("?")[0])
-    return nullcontext()
-
-
-class _FileClaims:
-    """A lock beside a storage's file. Errors: ConfigError where there can be none."""
-
-    def __init__(self, storage: str, file: str) -> None:
-        self._storage, self._lock = storage, FileLock(f"{file}.claims")
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire()
-        except OSError as error:
-            raise ConfigError(
-                f"hydra.sweeper.storage={self._storage}: cannot be locked ({self._lock.lock_file}: {error.strerror})"
-            ) from None
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-
 def _direction(objective: str) -> Literal["maximize", "minimize"]:
     return "maximize" if objective == "validation_accuracy" else "minimize"
-
-
-def _suggest(trial: optuna.trial.Trial, key: str, dimension: Dimension) -> Any:
-    if isinstance(dimension, Choices):
-        return trial.suggest_categorical(key, dimension.words)
-    if isinstance(dimension, Integers):
-        return trial.suggest_int(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
-    return trial.suggest_float(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
-
-
-def build_sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler of one trial. Its seed is a function of the plan's and of the trial's number, so that a trial is the
-    same in whatever process it is sampled, and no two processes draw the same numbers."""
-    import optuna
-
-    seed = int.from_bytes(hashlib.sha256(f"{plan.seed}/{number}".encode()).digest()[:4], "big")
-    if plan.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if plan.sampler == "grid":
-        return optuna.samplers.GridSampler(grid_of(plan.space), seed=plan.seed)
-    if plan.sampler == "cmaes":
-        from mnist_ff.sweeps.search.cmaes import CmaSampler
-
-        return CmaSampler(plan.n_startup_trials, seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=plan.n_startup_trials)
-
-
-def build_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
-    """asha: successive halving without waiting for others (Li et al. 2020); hyperband: several of them side by side."""
-    import optuna
-
-    if pruner.name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.factor)
-    if pruner.name == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=pruner.min_epochs,
-            max_resource=max(pruner.max_epochs, pruner.min_epochs),
-            reduction_factor=pruner.factor,
-        )
-    return optuna.pruners.NopPruner()
 
 
 def _waits(trial: optuna.trial.FrozenTrial, trials: Sequence[optuna.trial.FrozenTrial]) -> bool:

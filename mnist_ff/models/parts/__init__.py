@@ -1,0 +1,1 @@
+"""Kinds of networks, one file each: their keys and builders. No torch until one is built."""

@@ -1,0 +1,20 @@
+"""hydra/launcher=basic: one job after another, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnist_ff.runs.jobs import Job
+from mnist_ff.sweeps.job_run import SweepJob
+from mnist_ff.sweeps.launchers.base import Launcher, Say
+
+
+class SequentialLauncher(Launcher):
+    """No other process, and no keys."""
+
+    in_process = True
+
+    def launch(self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say) -> None:
+        """Run the jobs. Errors: Stopped, which a job raises here when the sweep is to end."""
+        for one in jobs:
+            job(one.subdir)

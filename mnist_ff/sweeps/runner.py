@@ -1,0 +1,330 @@
+"""A sweep's directory and its saved jobs: made or continued, launched, and watched until all have ended."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mnist_ff.analysis.console import note, tell
+from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
+from mnist_ff.config.overrides import Override, key_of
+from mnist_ff.config.paths import display_path
+from mnist_ff.config.schema import Config, DataConfig, SweepConfig
+from mnist_ff.data.catalog import in_own_place
+from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
+from mnist_ff.files import remove_leftovers, write_text
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
+from mnist_ff.runs.lock import locked
+from mnist_ff.runs.signals import interruptible
+from mnist_ff.runs.slurm import job_numbers, still_there
+from mnist_ff.session.drawing import complete
+from mnist_ff.session.resume import foreign_places, saved_config
+from mnist_ff.session.validate import check_device, check_trackers
+from mnist_ff.sweeps.job_builder import JobBuilder
+from mnist_ff.sweeps.job_run import SweepJob, resolved_config
+from mnist_ff.sweeps.launchers.base import Launcher
+from mnist_ff.sweeps.progress import JobCounter, Watch
+from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, ask_to_stop, clear_stop, reason_to_stop, signal_named
+
+STOP_TIMEOUT_S = 3.5
+"""How long jobs in other processes have after a signal to end by themselves."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sweep was asked for."""
+
+    directory: Path
+    """The sweep's directory, absolute."""
+    overrides: tuple[str, ...]
+    """All overrides of the command line, to be saved."""
+    of_jobs: tuple[Override, ...]
+    """Those that describe jobs; of a resumed sweep the saved ones where they are needed."""
+    options: SweepConfig
+    console: Console
+    saved: SweepPlan | None = None
+    """The jobs of a sweep that is to continue; None for a new one."""
+    asked: tuple[str, ...] = ()
+    """The overrides beside resume= that describe jobs."""
+
+
+class Sweep(ABC):
+    """What a grid and a search share: valid jobs, a directory that holds them, and a launcher that runs them."""
+
+    began = False
+    """Whether the directory is the sweep's, with its jobs saved."""
+
+    def __init__(self, request: Request, composer: Composer, composed: ComposedSweep, launcher: Launcher) -> None:
+        """Errors: ConfigError for a key's value."""
+        self.request, self.composer, self.composed, self.launcher = request, composer, composed, launcher
+        self.keys = composed.choice("sweeper")[1]
+        """The keys of hydra.sweeper."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Check everything, then run the jobs. Errors: ConfigError before anything is written; DataError, RunError;
+        Stopped after a signal."""
+
+    @abstractmethod
+    def dry_run(self) -> None:
+        """Say what would be run; write nothing. Errors: ConfigError."""
+
+    @property
+    def job_run(self) -> SweepJob:
+        """What runs each job."""
+        saved = self.request.saved
+        return SweepJob(
+            sweep=self.request.directory,
+            argv=tuple(sys.argv),
+            stop_on_error=self.request.options.on_error == "stop",
+            parent=os.getpid(),
+            own=saved is None or (saved.own and all(job.own for job in saved.jobs)),
+        )
+
+    def overrides_of_jobs(self) -> list[Override]:
+        """What jobs are made of: hydra.sweeper.params and the typed overrides, without what is the whole sweep's.
+
+        Errors: ConfigError for what cannot differ between jobs.
+        """
+        params = self.keys["params"]
+        if params is not None and not isinstance(params, dict):
+            raise ConfigError(f"hydra.sweeper.params={params}: must be keys and values, such as {{seed: '0,1'}}")
+        texts = [f"{key}={value}" for key, value in (params or {}).items()]
+        kept = self.composer.check(with_texts_kept(texts), several=True)
+        check_of_jobs(kept, "hydra.sweeper.params")
+        typed = self.request.of_jobs
+        check_of_jobs([override for override in typed if override.values is not None], "several values")
+        return [*kept, *(override for override in typed if not override.key.startswith("sweep."))]
+
+    def checked_jobs(self, overrides: Sequence[Sequence[str]], first: int = 0) -> list[Job]:
+        """Jobs of these overrides, numbered from `first`, each of them valid. Errors: ConfigError naming the job."""
+        return [self._builder.job(first + place, job) for place, job in enumerate(overrides)]
+
+    @functools.cached_property
+    def _builder(self) -> JobBuilder:
+        return JobBuilder(self.composer, self.composed)
+
+    def check_machine(self, configs: Sequence[Config]) -> None:
+        """See that the jobs can run: on the machine that launches them, unless others do. Errors: ConfigError."""
+        for trainer in () if self.launcher.detached else dict.fromkeys(config.trainer for config in configs):
+            check_device(trainer)
+        for logger in dict.fromkeys(config.logger for config in configs):
+            check_trackers(logger)
+
+    def say_places(self, jobs: Sequence[Job]) -> None:
+        """Say what saved jobs have of places that were not chosen by this user."""
+        where = str(display_path(self.request.directory))
+        lines = [line for job in jobs if not job.own for line in foreign_places(job.config, {}, where)[1]]
+        for line in dict.fromkeys(lines):
+            self.say(f"warning: {line}", style="yellow")
+
+    def fetch_again(self, jobs: Sequence[Job]) -> None:
+        """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
+
+        Errors: DataError when it can no longer be downloaded; a subset would change the sweep.
+        """
+        from mnist_ff.data.load import ensure
+
+        for data in dict.fromkeys(resolved_config(job).data for job in jobs):
+            if ensure(data) != data:
+                raise DataError(
+                    f"data={data.name}: the jobs need it, but it cannot be downloaded: mnist-ff data {data.name}"
+                )
+
+    def needs_fallback(self, configs: list[Config]) -> bool:
+        """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
+        from mnist_ff.data.load import ensure
+
+        saved = self.request.saved
+        own = saved is None or saved.own
+        wanted: dict[DataConfig, None] = dict.fromkeys(
+            config.data if own else in_own_place(config.data) for config in configs
+        )
+        if not any(ensure(data) != data for data in wanted):
+            return False
+        if {data.name for data in wanted} != {"mnist"}:
+            raise ConfigError(
+                "MNIST could not be downloaded, and this sweep compares data sets: see mnist-ff data mnist"
+            )
+        self.say(
+            "WARNING: mnist could not be downloaded; all jobs use mnist_5k, 5,000 images of it."
+            " Scores are not comparable with MNIST's.",
+            style="bold yellow",
+        )
+        return True
+
+    @contextmanager
+    def opened(self, plan: SweepPlan) -> Iterator[None]:
+        """Hold the sweep's directory, made now or there before, with its jobs saved. Errors: RunError."""
+        directory = self.request.directory
+        if self.request.saved is None:
+            _make(directory)
+        link = link_among_own_files(directory)
+        if link is not None:
+            raise RunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
+        with locked(directory, "another process is running this sweep", timeout_s=0):
+            if self.request.saved is None:
+                self._save(plan)
+            clear_stop(directory)
+            self.began = True
+            remove_leftovers(directory)
+            self._complete(plan.jobs)
+            yield
+
+    def _complete(self, jobs: Sequence[Job]) -> None:
+        """Make the pictures and pages of jobs that were killed or stopped just before these."""
+        if self.request.saved is None:
+            return
+        for job in jobs:
+            with suppress(BadRunError):  # its row says so
+                if state_of(self.request.directory, job) == "finished":
+                    run = Run(self.request.directory / job.subdir)
+                    for name in complete(run, saved_config(run), note):
+                        self.say(f"made {display_path(run.file(name))}")
+
+    def _save(self, plan: SweepPlan) -> None:
+        """Write the jobs, and the config that they were made of for people. Errors: RunError."""
+        try:
+            write_plan(self.request.directory, plan)
+            write_text(self.request.directory / "multirun.yaml", self.composed.yaml())
+        except OSError as error:
+            raise RunError(f"{self.request.directory}: {error.strerror}") from None
+
+    def unfinished(self, plan: SweepPlan) -> tuple[list[Job], int]:
+        """The jobs with something left to do, and how many have finished.
+
+        One whose directory is not ours to touch is neither; its row says so.
+        """
+        jobs, done = [], 0
+        for job in plan.jobs:
+            try:
+                if state_of(self.request.directory, job) == "finished":
+                    done += 1
+                else:
+                    jobs.append(job)
+            except BadRunError as error:
+                self.say(f"warning: {error}; it is skipped", style="yellow")
+        return jobs, done
+
+    def left_in_slurm(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of the jobs that an earlier call left in Slurm and that continue there; they are said.
+
+        Errors: RunError when Slurm does not say which these are.
+        """
+        there = still_there(self.request.directory, [job.subdir for job in jobs])
+        if there:
+            waits = self.launcher.detached
+            what = "are waited for" if waits else "are left alone; hydra/launcher=submitit_slurm waits for them"
+            self.say(f"{len(there)} jobs still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
+        return [job for job in jobs if job.subdir in there]
+
+    def launch(
+        self, jobs: Sequence[Job], keys: Sequence[str], counter: JobCounter, together: Sequence[int | None]
+    ) -> None:
+        """Run saved jobs with the launcher that was chosen, and return when they have ended, in whatever way.
+
+        `keys` name a job to people; `together` are trainer.threads of each job that a whole batch has.
+        How they ended is in their directories. Errors: Stopped after a signal.
+        """
+        if not jobs:
+            return
+        with interruptible() as stopped:
+            end = _EndAfterSignal(self.request.directory, stopped, self.launcher)
+            watch = Watch(self.request.directory, jobs, keys, counter, self.say, end.look)
+            watch.comes_back = self.launcher.requeues
+            with watch:
+                try:
+                    self.launcher.launch(self.job_run, jobs, together, self.say)
+                except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
+                    self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
+                except Stopped:
+                    if reason_to_stop(self.request.directory) == AFTER_AN_ERROR and not stopped.exit_code:
+                        return
+                    raise
+            named = signal_named(reason_to_stop(self.request.directory))
+            if named is not None:
+                raise Stopped(128 + named.value)
+
+    def say(self, line: str, style: str | None = None) -> None:
+        """A line for people."""
+        with suppress(OSError, SystemExit):  # a terminal that is gone ends no sweep; rich makes SystemExit of it
+            tell(self.request.console, line, style)
+
+
+class _EndAfterSignal:
+    """Passes a signal on to the jobs by the sweep's stop file, and ends a launcher that does not return.
+
+    Jobs that continue without their launcher see no such file: it is the launcher alone that hears of the signal.
+    """
+
+    def __init__(self, sweep: Path, stopped: Any, launcher: Launcher) -> None:
+        self._sweep, self._stopped, self._launcher = sweep, stopped, launcher
+        self._since: float | None = None
+
+    def look(self) -> None:
+        """Called every now and then, from another thread."""
+        name = self._stopped.signal_name
+        if name is None:
+            return
+        now, since = time.monotonic(), self._since
+        inside = self._launcher.in_process
+        if since is not None and (inside or now - since <= STOP_TIMEOUT_S or not _in_the_progress_thread()):
+            return
+        self._since = now
+        if since is None and not self._launcher.detached:
+            ask_to_stop(self._sweep, name)
+        else:  # once more: a launcher that listens leaves its jobs, any other is ended by Stopped
+            signal.pthread_kill(threading.main_thread().ident or 0, getattr(signal, name))
+
+
+def _in_the_progress_thread() -> bool:
+    return threading.current_thread().name == "sweep progress"
+
+
+def check_of_jobs(overrides: Sequence[Override], where: str) -> None:
+    """See that these keys can differ between jobs. Errors: ConfigError."""
+    for override in overrides:
+        if override.is_hydra or override.key == "sweep" or override.key.startswith("sweep."):
+            raise ConfigError(
+                f"{override.text} ({where}): applies to the whole sweep and cannot differ between jobs; "
+                "give it one value on the command line"
+            )
+
+
+def check_new_directory(directory: Path) -> None:
+    """Errors: ConfigError when a new sweep's directory is there already."""
+    if os.path.lexists(directory):
+        raise ConfigError(
+            f"{directory}: already exists; two sweeps never share a directory\n"
+            f"mnist-ff train -m resume={directory} resumes its jobs"
+        )
+
+
+def _make(directory: Path) -> None:
+    check_new_directory(directory)
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise RunError(f"{directory}: was just created by another process") from None
+    except OSError as error:
+        kind = ConfigError if isinstance(error, NotADirectoryError) else RunError
+        raise kind(f"{directory}: {error.strerror}; choose another with hydra.sweep.dir=FOLDER") from None
+
+
+def on_subset(overrides: Sequence[str]) -> list[str]:
+    """A job's overrides for mnist_5k; keys that it does not have are left out."""
+    gone = ("data", "data.mirrors", "data.fallback")
+    return [*(text for text in overrides if key_of(text) not in gone), "data=mnist_5k", "data.instead_of=mnist"]

@@ -1,0 +1,160 @@
+"""What a search is, and how its trials end: plain data, checked. No Optuna."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.directory import Run
+from mnist_ff.sweeps.search.space import Choices, Space, check_dimension, grid_of
+
+SAMPLERS = ("tpe", "random", "grid", "cmaes")
+PRUNERS = ("none", "asha", "hyperband")
+OBJECTIVES = ("validation_accuracy", "validation_loss")
+KILLED = "its process was killed or its machine failed"
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """When a trial is hopeless. `max_epochs` is the length of the longest trial, which Hyperband divides."""
+
+    name: str
+    min_epochs: int
+    factor: int
+    max_epochs: int
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """All that a search is. `fixed` are the words that every trial shares; with the space they tell searches apart."""
+
+    study: str
+    storage: str
+    """A journal file's path, or an Optuna storage URL."""
+    n_trials: int
+    """Trials in all: of every process and every resume, those that fail too."""
+    objective: str
+    sampler: str
+    n_startup_trials: int
+    """Random trials before tpe and cmaes look at the results."""
+    seed: int
+    pruner: Pruner
+    space: Space
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def points(self) -> int | None:
+        """How many different trials there are; None: no end."""
+        if self.sampler != "grid":
+            return None
+        return math.prod(len(values) for values in grid_of(self.space).values())
+
+    @property
+    def trials(self) -> int:
+        """n_trials, or the grid's points where these are fewer: what follows would be trained again."""
+        return self.n_trials if self.points is None else min(self.n_trials, self.points)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One claimed trial: its number in the study and the word for each key."""
+
+    number: int
+    words: Mapping[str, str]
+
+    def overrides(self) -> list[str]:
+        """The words of a job."""
+        return [f"{key}={word}" for key, word in self.words.items()]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a trial's run ended, from its directory."""
+
+    state: Literal["complete", "pruned", "failed", "interrupted"]
+    value: float | None = None
+    reason: str | None = None
+    certain: bool = False
+    """Whether a failure would come again: the training diverged, and no machine or disk failed it."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The trial that had a configuration first, and how it ended; None where it has not yet."""
+
+    number: int
+    verdict: Verdict | None
+
+
+def check_plan(plan: SearchPlan) -> None:
+    """Compare the plan's parts with each other. Errors: ConfigError naming the key."""
+    _check_objective(plan.objective)
+    for name, value, allowed in (
+        ("sampler", plan.sampler, SAMPLERS),
+        ("pruner", plan.pruner.name, PRUNERS),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"hydra.sweeper.{name}={value}: must be one of {', '.join(allowed)}")
+    for name, number, least in (
+        ("n_trials", plan.n_trials, 1),
+        ("n_startup_trials", plan.n_startup_trials, 1),
+        ("min_epochs", plan.pruner.min_epochs, 1),
+        ("factor", plan.pruner.factor, 2),
+    ):
+        if number < least:
+            raise ConfigError(f"hydra.sweeper.{name}={number}: must be at least {least}")
+    if not plan.space:
+        raise ConfigError(
+            "hydra/sweeper=optuna: nothing to search; give a key several values, "
+            "such as optimizer.lr=tag(log,interval(1e-4,1e-2))"
+        )
+    for key, dimension in plan.space.items():
+        check_dimension(key, dimension)
+    if plan.sampler == "grid":
+        grid_of(plan.space)
+    numbers = [key for key, dimension in plan.space.items() if not isinstance(dimension, Choices)]
+    if plan.sampler == "cmaes" and not numbers:
+        raise ConfigError("hydra.sweeper.sampler=cmaes: no key has an interval or a range of numbers; use tpe")
+
+
+def _check_objective(objective: str) -> None:
+    if objective.startswith("test"):
+        raise ConfigError(
+            f"hydra.sweeper.objective={objective}: a search on the test images overfits them, and its "
+            f"best score would be biased; use {' or '.join(OBJECTIVES)}"
+        )
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"hydra.sweeper.objective={objective}: must be one of {', '.join(OBJECTIVES)}")
+
+
+def check_searchable(config: Config) -> None:
+    """A search is judged by held-out training images. Errors: ConfigError."""
+    if config.data.validation_split == 0:
+        raise ConfigError(
+            "data.validation_split=0: a search needs held-out training images, because searching on the test images "
+            "would bias the score; set data.validation_split, such as 0.1666"
+        )
+
+
+def verdict_of(directory: Path, objective: str) -> Verdict:
+    """How the run in `directory` ended, from its files alone; without a summary it was killed."""
+    run = Run(directory)
+    try:
+        summary = run.summary()
+        if summary is None:
+            return Verdict("failed", reason=KILLED)
+        if summary.status in ("diverged", "failed", "interrupted"):
+            reason = (summary.cause or summary.status).strip().splitlines()[-1]
+            state: Literal["interrupted", "failed"] = "interrupted" if summary.status == "interrupted" else "failed"
+            return Verdict(state, reason=reason, certain=summary.status == "diverged")
+        value = run.epochs()[-1][objective]
+    except (BadRunError, IndexError, KeyError) as error:
+        return Verdict("failed", reason=f"its run directory is not readable ({error})")
+    if not math.isfinite(value):
+        return Verdict("failed", reason=f"its {objective} is {value}")
+    return Verdict("pruned" if summary.status == "pruned" else "complete", value, summary.cause)
