@@ -71,35 +71,6 @@ def _check(found: Predictions) -> None:
             raise ValueError("it refers to classes or images that do not exist")
 
 
-def confusion(found: Predictions) -> NDArray[np.int64]:
-    """(10, 10) images by label, down, and predicted class, across."""
-    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
-    np.add.at(counts, (found.labels, found.predicted), 1)
-    return counts
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """Metrics of one class; 0 where their denominator is 0."""
-
-    name: int
-    images: int
-    predicted: int
-    precision: float
-    recall: float
-    f1: float
-
-
-def class_rows(counts: NDArray[np.int64]) -> list[ClassRow]:
-    """A row a class, from the confusion matrix."""
-    rows = []
-    for name in range(CLASSES):
-        right, images, predicted = int(counts[name, name]), int(counts[name].sum()), int(counts[:, name].sum())
-        precision, recall = right / max(predicted, 1), right / max(images, 1)
-        rows.append(ClassRow(name, images, predicted, precision, recall, 2 * right / max(images + predicted, 1)))
-    return rows
-
-
 def image_part(found: Predictions, data: str) -> dict[str, Any]:
     """The kept images for a page's script, with their predictions; the worst 25 mistakes by their places among them.
 

@@ -98,7 +98,7 @@ def test_softmax_and_metadata(run: Path, mnist_ff: Command) -> None:
 
 @needs_onnx
 @pytest.mark.parametrize("amount", [1e-2, float("nan")])
-def test_a_graph_that_is_not_the_model_is_not_kept(
+def test_wrong_onnx_graph_is_not_kept(
     amount: float, run: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tampered(layers: onnx_graph.Layers, *rest: Any) -> Any:
@@ -155,7 +155,7 @@ def test_torch_loads_with_weights_only(run: Path, mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize(("form", "name"), [("safetensors", "save_file"), ("torch", "torch")])
-def test_a_file_that_reads_back_otherwise_is_not_kept(
+def test_file_that_does_not_round_trip_is_removed(
     form: str, name: str, run: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One weight changes on its way to the file."""

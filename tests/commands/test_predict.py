@@ -138,7 +138,7 @@ def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist:
     assert len(err.splitlines()) == 1
 
 
-def test_a_files_name_is_no_command_to_the_terminal(trained_run: Path, mnist_ff: Command) -> None:
+def test_file_name_prints_without_escape_codes(trained_run: Path, mnist_ff: Command) -> None:
     Image.fromarray(mnist_test_images()[0]).save("\x1b[2J[b]seven.png")
     code, out, err = mnist_ff("predict", str(trained_run), "\x1b[2J[b]seven.png")
     assert code == 0, err

@@ -76,7 +76,7 @@ def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("dropout", [pytest.param("0", marks=[pytest.mark.slow] * (DEVICE.type == "cpu")), "0.4"])
-def test_the_kernels_give_what_torch_gives_for_every_activation(activation: str, dropout: str) -> None:
+def test_kernels_equal_torch_for_every_activation(activation: str, dropout: str) -> None:
     """With dropout too where chance is a CPU's: one line of random words is cut alike."""
     if DEVICE.type == "cuda" and dropout != "0":
         pytest.skip("no CPU generator on a CUDA device")
@@ -161,7 +161,7 @@ def test_a_nan_goes_through_every_kernel() -> None:
     assert bool(delta.isnan().all())
 
 
-def test_a_graph_of_the_kernels_trains_as_they_do_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graph_of_kernels_equals_single_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GraphSteps, "TOGETHER", 2)
     split, results = make_split(300).to(DEVICE), []
     words = [

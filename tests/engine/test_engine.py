@@ -64,7 +64,7 @@ def test_fused_takes_float_images_too() -> None:
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
-def test_bf16_products_stay_near_fp32_and_the_weights_are_fp32() -> None:
+def test_bf16_products_near_fp32_with_fp32_weights() -> None:
     split = make_split(600)
     words = ("model.hidden=[64,32]", "optimizer=sgd")
     exact = both(split, *words)[0][0]
@@ -95,9 +95,7 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
-def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
-    optimizer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_graph_replays_each_batch_once_after_warmup(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     words = [f"optimizer={optimizer}", "model.hidden=[32,16]", "trainer.batch_size=64"]
@@ -143,7 +141,7 @@ def state_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
-def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]) -> None:
+def test_optimizers_create_their_whole_state_first(words: tuple[str, ...]) -> None:
     """Its first values are torch's own: updates that begin with them equal updates that begin with none."""
     config = make_config(f"optimizer={words[0]}", *words[1:]).optimizer
     results = []
@@ -166,7 +164,7 @@ def test_every_optimizer_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
-def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> None:
+def test_capturing_a_graph_leaves_the_state(words: tuple[str, ...]) -> None:
     split = make_split(64)
     config = make_config(f"optimizer={words[0]}", *words[1:], "model.hidden=[8]")
     model = build_model(config.model, 0, CPU)
@@ -184,7 +182,7 @@ def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> 
     assert all(torch.equal(value, before[name]) for name, value in after.items())
 
 
-def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
+def test_graph_refuses_lazily_made_optimizer_state() -> None:
     class Late(torch.optim.SGD):
         def step(self, closure: object = None) -> None:  # type: ignore[override]
             for parameter in self.param_groups[0]["params"]:
@@ -200,7 +198,7 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
         step(torch.arange(64))
 
 
-def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
+def test_new_rate_reaches_a_graph_by_tensor() -> None:
     split, figures = make_split(256), []
     for graph in (False, True):
         config = make_config("model.hidden=[8]")
@@ -221,7 +219,7 @@ def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
     assert len(set(figures[0])) == 4
 
 
-def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graph_keeps_its_tensors_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph holds addresses only: were its tensors freed, others would be written there."""
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
     monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
@@ -237,7 +235,7 @@ def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.Monk
     assert read() is None
 
 
-def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
+def test_warmup_leaves_foreign_module_buffers() -> None:
     split = make_split(128)
     results = []
     for graph in (False, True):
@@ -254,7 +252,7 @@ def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
     assert all(torch.equal(value, results[1][1][name]) for name, value in results[0][1].items())
 
 
-def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_stops_after_the_requested_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     for graph in (False, True):
@@ -319,7 +317,7 @@ def test_auto_says_what_it_chose(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("engine", ["eager", "fused"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_same_seed_gives_the_same_bytes_with_every_engine(engine: str, precision: str, mnist_ff: Command) -> None:
+def test_same_seed_same_bytes_for_every_engine(engine: str, precision: str, mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "model.hidden=[64]", "trainer.device=cpu"]
     for place in "ab":
         last = [f"trainer.engine={engine}", f"trainer.precision={precision}", f"hydra.run.dir={place}"]
@@ -329,7 +327,7 @@ def test_the_same_seed_gives_the_same_bytes_with_every_engine(engine: str, preci
 
 
 @pytest.mark.slow
-def test_a_compiled_step_gives_the_same_losses_and_plain_names(mnist_ff: Command) -> None:
+def test_compiled_step_has_same_losses_and_names(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[64]", "model.dropout=0"]
     assert mnist_ff("train", *words, "trainer.compile=true", "hydra.run.dir=compiled")[0] == 0
     assert mnist_ff("train", *words, "trainer.engine=eager", "hydra.run.dir=plain")[0] == 0

@@ -233,7 +233,7 @@ SAME: dict[str, Change] = {
 
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME)
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_a_plain_network_has_the_fast_step_and_the_same_losses(change: Change, dropout: float, config: Config) -> None:
+def test_plain_network_gets_fused_step_same_losses(change: Change, dropout: float, config: Config) -> None:
     split, figures = make_split(96), []
     for engine in ("auto", "eager"):
         torch.manual_seed(0)
@@ -250,7 +250,7 @@ TRAINED = ("a frozen weight", "a subclass", "a hook on a weight", "pruning", "we
 
 
 @pytest.mark.parametrize("change", [*TRAINED, "shared memory"])
-def test_a_changed_network_trains_as_with_the_eager_step(change: str, config: Config) -> None:
+def test_changed_network_trains_as_eager(change: str, config: Config) -> None:
     split, results = make_split(96), []
     for engine in ("auto", "eager"):
         torch.manual_seed(0)
@@ -280,7 +280,7 @@ def test_averaging_leaves_a_frozen_weight_as_it_is(small_data: Data) -> None:
     assert not torch.equal(model.layers[1].weight, free)
 
 
-def test_an_inner_networks_dropout_comes_from_the_seed_too(small_data: Data) -> None:
+def test_nested_dropout_comes_from_the_seed(small_data: Data) -> None:
     losses = []
     for draws in (0, 3):
         model = mnist_ff.init_model("model.hidden=[8]")

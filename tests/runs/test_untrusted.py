@@ -176,7 +176,7 @@ def test_the_package_makes_no_forbidden_call(path: Path) -> None:
                 assert weights_only.value is True, f"{path}:{node.lineno}"
 
 
-def test_a_link_in_the_place_of_an_output_file_is_not_followed(mnist_ff: Command) -> None:
+def test_symlinked_output_file_is_not_followed(mnist_ff: Command) -> None:
     trained_copy("run", *WORDS)
     victim = Path("victim")
     victim.write_text("precious")
@@ -205,7 +205,7 @@ def test_a_label_is_one_short_line(name: str, mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     "place", ["../x", "runs/../../x", "-x", "'a\nb'", "'a\tb'", "a\0b", "x" * 300, "/tmp/../x", "runs/-rf"]
 )
-def test_a_path_leads_nowhere_else_and_is_one_plain_name(place: str, mnist_ff: Command) -> None:
+def test_stored_paths_are_single_plain_names(place: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", *WORDS, f"hydra.run.dir={place}")
     assert code == 2, err
     assert "hydra.run.dir" in err

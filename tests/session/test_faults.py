@@ -130,7 +130,7 @@ def test_a_good_server_behind_bad_ones_is_used(server: str) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_a_sweep_in_many_processes_asks_a_mirror_once(
+def test_parallel_sweep_downloads_once(
     launcher: str, server: str, monkeypatch: pytest.MonkeyPatch, mnist_ff: Command
 ) -> None:
     monkeypatch.setenv("MNIST_FF_MIRROR", f"{server}/good")
@@ -153,7 +153,7 @@ def test_no_way_from_https_to_http() -> None:
     assert handler.redirect_request(secure, None, 302, "Found", Message(), "https://example.org/y") is not None
 
 
-def test_with_no_good_mirror_each_is_listed_and_the_exit_code_is_1(server: str, mnist_ff: Command) -> None:
+def test_all_mirrors_failing_exits_1_and_lists_them(server: str, mnist_ff: Command) -> None:
     mirrors = ",".join(f"'{server}/{mode}'" for mode in ("403", "html", "empty"))
     code, _, err = mnist_ff("train", f"data.mirrors=[{mirrors}]", "data.fallback=null")
     assert code == 1
@@ -243,7 +243,7 @@ def test_a_read_only_cache_with_good_data_works(decoded: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_a_signal_ends_a_run_within_five_seconds_with_its_own_exit_code(number: str) -> None:
+def test_signal_ends_a_run_with_its_exit_code(number: str) -> None:
     started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.plots=false")
     started.wait_for_rows(30)
     began = time.monotonic()
@@ -272,7 +272,7 @@ def test_a_signal_is_heard_within_a_long_chunk() -> None:
     assert 0 < steps == (only_run() / "batches.csv").read_text().count("\n") - 1
 
 
-def test_a_reader_that_is_gone_does_not_end_training(tmp_path: Path) -> None:
+def test_closed_stdout_does_not_end_training(tmp_path: Path) -> None:
     os.mkfifo("pipe")
     for sink in ("pipe", "/dev/full"):
         started = Forked(COMMAND, "train", *WORDS, "hydra.run.dir=run", stdout=os.path.abspath(sink))
@@ -336,7 +336,7 @@ MOMENTS = {
     ("moment", "number"),
     [*itertools.product(MOMENTS, ["SIGTERM"]), *itertools.product(["evaluation"], ["SIGINT", "SIGUSR1", "SIGUSR2"])],
 )
-def test_a_signal_within_something_else_waits_for_its_end(moment: str, number: str, mnist_ff: Command) -> None:
+def test_signal_waits_for_evaluation_and_writes(moment: str, number: str, mnist_ff: Command) -> None:
     name, condition = MOMENTS[moment]
     done = patched(name, f"{condition}{kill(number)}return real(*given)", "trainer.epochs=3", "hydra.run.dir=run")
     assert done.returncode == 128 + getattr(signal, number).value, done.stderr
@@ -347,7 +347,7 @@ def test_a_signal_within_something_else_waits_for_its_end(moment: str, number: s
     assert_goes_on_as_if_nothing_had_happened(mnist_ff)
 
 
-def test_a_second_signal_ends_at_once_and_leaves_whole_files(mnist_ff: Command) -> None:
+def test_second_signal_ends_at_once_with_whole_files(mnist_ff: Command) -> None:
     again = "calls.append(given)\nif len(calls) == 2:\n    "
     twice = f"{again}{kill('SIGTERM')}    {kill('SIGINT')}return real(*given)"
     done = patched("learner.score", twice, "trainer.epochs=3", "hydra.run.dir=run")
@@ -411,7 +411,7 @@ def test_a_tiny_disk_is_one_line(limit: str, mnist_ff: Command, tmp_path: Path) 
         assert err.count("\n") == 1
 
 
-def test_a_pipe_in_the_place_of_the_log_is_not_waited_for(mnist_ff: Command) -> None:
+def test_fifo_as_log_does_not_block(mnist_ff: Command) -> None:
     from tests.support.runs import stopped_run
 
     run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
@@ -438,7 +438,7 @@ LONG = "/".join(["a" * 100] * 50)
     ],
     ids=lambda words: words[0],
 )
-def test_a_path_that_is_too_long_is_one_line(words: list[str], mnist_ff: Command) -> None:
+def test_too_long_path_is_one_line(words: list[str], mnist_ff: Command) -> None:
     code, _, err = mnist_ff(*words)
     assert code == 2
     assert "File name too long; give another path" in err
@@ -476,7 +476,7 @@ def test_an_error_of_the_machine_is_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_broken_installation_is_no_fault_of_the_machine(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_installation_keeps_its_traceback(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.commands import runs
 
     def fail(*given: object) -> int:
@@ -498,7 +498,7 @@ def test_too_little_memory_for_torch_is_one_line(limit: int) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_working_folder_that_was_removed_is_one_line(mnist_ff: Command, tmp_path: Path) -> None:
+def test_removed_working_folder_is_one_line(mnist_ff: Command, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     os.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -513,7 +513,7 @@ def test_a_working_folder_that_was_removed_is_one_line(mnist_ff: Command, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["train", *WORDS, "trainer.epochs=100000"], ["runs"]], ids=["train", "runs"])
-def test_ctrl_c_at_any_moment_of_the_start_is_no_traceback(words: list[str]) -> None:
+def test_ctrl_c_during_start_has_no_traceback(words: list[str]) -> None:
     """Python's own start, before any line of the package, is Python's affair."""
     heard = 0
     for delay in [*range(40, 400, 20), 700, 1000, 1500, 2000, 3000]:
@@ -539,7 +539,7 @@ def test_too_little_memory(mnist_ff: Command) -> None:
     assert json.loads(Path("big/summary.json").read_text())["status"] == "failed"
 
 
-def test_a_read_only_or_missing_output_folder_and_a_path_that_is_a_file(mnist_ff: Command) -> None:
+def test_unusable_output_folder_is_an_error(mnist_ff: Command) -> None:
     Path("file").write_text("")
     for place, expected in (("file", 2), ("file/below", 2), ("/proc/nothing/run", 1)):
         code, _, err = mnist_ff("train", *WORDS, f"hydra.run.dir={place}")
@@ -602,7 +602,7 @@ def test_the_same_bytes_whatever_is_around(mnist_ff: Command) -> None:
     assert bytes_of(job) == expected
 
 
-def test_the_same_bytes_with_a_progress_bar_and_with_more_evaluations(mnist_ff: Command) -> None:
+def test_same_bytes_with_progress_bar_and_extra_evaluations(mnist_ff: Command) -> None:
     assert mnist_ff("train", *WORDS, "hydra.run.dir=base")[0] == 0
     code, seen = in_a_terminal("train", *WORDS, "hydra.run.dir=bar")
     assert code == 0
@@ -613,7 +613,7 @@ def test_the_same_bytes_with_a_progress_bar_and_with_more_evaluations(mnist_ff: 
     assert bytes_of(Path("more")) == bytes_of(Path("base"))
 
 
-def test_every_product_is_made_in_the_mode_that_repeats_itself() -> None:
+def test_mkl_runs_in_reproducible_mode() -> None:
     """MKL says of each call whether its conditional numerical reproducibility is on."""
     if not torch.backends.mkl.is_available():
         pytest.skip("this torch has no MKL")
@@ -642,7 +642,7 @@ def test_one_thread_and_two_are_close(mnist_ff: Command) -> None:
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-4
 
 
-def test_a_weight_that_is_not_finite_reaches_no_checkpoint(mnist_ff: Command) -> None:
+def test_non_finite_weights_reach_no_checkpoint(mnist_ff: Command) -> None:
     import torch
 
     words = ["data=mnist_5k", "model.hidden=[]", "optimizer=sgd", "optimizer.lr=1e36", "trainer.checkpoint_every=1"]

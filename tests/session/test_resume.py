@@ -31,7 +31,7 @@ STOPS = {"after step 1": 1, "mid-epoch": 23, "last step of an epoch": 2 * BATCHE
 
 
 @pytest.mark.parametrize("steps", STOPS.values(), ids=STOPS.keys())
-def test_a_resumed_run_equals_the_whole_one_at_every_stop(steps: int, mnist_ff: Command) -> None:
+def test_resume_is_bitwise_identical_at_every_stop(steps: int, mnist_ff: Command) -> None:
     whole_run("whole")
     stopped_run("parted", steps)
     summary = json.loads(Path("parted/summary.json").read_text())
@@ -156,7 +156,7 @@ def test_another_learning_rate_warns_is_recorded_and_used(mnist_ff: Command) -> 
     assert history[0]["changes"] == {"optimizer.lr": 0.0005}
 
 
-def test_rows_past_the_checkpoint_and_a_torn_line_are_cut(mnist_ff: Command) -> None:
+def test_rows_past_the_checkpoint_are_cut(mnist_ff: Command) -> None:
     whole_run("whole")
     run = stopped_run("parted", 20)
     with run.file("batches.csv").open("a") as file:
@@ -184,9 +184,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    damage: Callable[[bytes], bytes], mnist_ff: Command
-) -> None:
+def test_damaged_checkpoint_falls_back_to_the_previous(damage: Callable[[bytes], bytes], mnist_ff: Command) -> None:
     whole_run("whole")
     run = stopped_run("parted", 40)
     path, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
@@ -203,7 +201,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_folder_in_a_checkpoints_place_is_set_aside(mnist_ff: Command) -> None:
+def test_directory_named_checkpoint_is_set_aside(mnist_ff: Command) -> None:
     run = stopped_run("run", 40)
     run.file(CHECKPOINT).unlink()
     run.file(CHECKPOINT).mkdir()
@@ -212,7 +210,7 @@ def test_a_folder_in_a_checkpoints_place_is_set_aside(mnist_ff: Command) -> None
     assert f"{run.file(CHECKPOINT)}: is not a file; using the previous one" in out
 
 
-def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(mnist_ff: Command) -> None:
+def test_failed_resume_leaves_the_run_unchanged(mnist_ff: Command) -> None:
     whole_run("run")
     run = Run.open("run")
     kept = {name: run.file(name).read_bytes() for name in ("summary.json", "batches.csv", "epochs.csv")}
@@ -238,7 +236,7 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(mnist_ff: Command) 
         assert run.file("environment.json").read_text() == environment
 
 
-def test_a_run_killed_before_its_first_epoch_goes_on(mnist_ff: Command) -> None:
+def test_run_killed_in_its_first_epoch_resumes(mnist_ff: Command) -> None:
     whole_run("whole")
     started = Started("train", *WORDS, "hydra.run.dir=outputs/parted", "trainer.sync_every=1")
     started.wait_for_rows(1)
@@ -252,7 +250,7 @@ def test_a_run_killed_before_its_first_epoch_goes_on(mnist_ff: Command) -> None:
 
 
 @pytest.mark.slow
-def test_the_saved_thread_count_is_used_by_whoever_goes_on(mnist_ff: Command) -> None:
+def test_resume_uses_the_saved_thread_count(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "trainer.device=cpu"]
     code, _, err = Started("train", *words, "hydra.run.dir=whole", OMP_NUM_THREADS="1").end()
     assert code == 0, err
