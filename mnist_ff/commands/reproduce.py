@@ -31,7 +31,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Summary
-from mnist_ff.session.resume import FREE
+from mnist_ff.session.resume import RESUMABLE_KEYS
 from mnist_ff.sweeps.multirun import sweep
 
 FIRST_SEED = 1000
@@ -40,7 +40,7 @@ FIRST_SEED = 1000
 SEEDS = 10
 
 
-BESIDE = (FREE - {"trainer.epochs"}) | {
+IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs"}) | {
     "seed",
     "name",
     "data.fallback",
@@ -228,7 +228,7 @@ def _command(name: str, directory: Path, seeds: int) -> str:
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:
     values, before = flat(experiment(config)), flat(experiment(own))
-    return {key: value for key, value in values.items() if key not in BESIDE and value != before.get(key)}
+    return {key: value for key, value in values.items() if key not in IGNORED_KEYS and value != before.get(key)}
 
 
 def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:

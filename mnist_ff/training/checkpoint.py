@@ -182,11 +182,11 @@ def _check_types(values: Mapping[str, Any]) -> None:
             raise ValueError(f"its {key} has the wrong type")
 
 
-def _is_batch(figures: Any) -> bool:
-    """Whether a batch is (loss, right answers, rate): finite, and no more answers than a batch has images."""
-    if not isinstance(figures, list | tuple) or list(map(type, figures)) != [float, int, float]:
+def _is_batch(values: Any) -> bool:
+    """Whether a batch is (loss, correct predictions, rate): finite numbers and a count."""
+    if not isinstance(values, list | tuple) or list(map(type, values)) != [float, int, float]:
         return False
-    loss, correct, rate = figures
+    loss, correct, rate = values
     return math.isfinite(loss) and math.isfinite(rate) and 0 <= correct < 1 << 31
 
 

@@ -226,7 +226,7 @@ def test_kept_images_alternate_mistakes_and_doubtful_ones(tmp_path: Path, monkey
     given = torch.linspace(0.001, 0.4, 505)
     probabilities[torch.arange(505), labels] = given
     images = torch.randint(0, 256, (505, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(keep, "KEPT", 20)
+    monkeypatch.setattr(keep, "MOST_MISTAKES", 20)
     path = tmp_path / "predictions.safetensors"
     keep.save_predictions(
         path, Evaluation(Score(1, 0.2, 100, 505), probabilities, answers, labels), Split(images, labels)
@@ -234,7 +234,7 @@ def test_kept_images_alternate_mistakes_and_doubtful_ones(tmp_path: Path, monkey
     kept = load_file(path)
     rows = kept["kept_rows"]
     assert sorted(rows[:20].tolist()) == [*range(15), *range(400, 405)]
-    assert rows[20:].tolist() == list(range(405, 405 + keep.DOUBTFUL))
+    assert rows[20:].tolist() == list(range(405, 405 + keep.DOUBTFUL_PER_CLASS))
     assert (kept["kept_images"] == images.numpy()[rows]).all()
 
 

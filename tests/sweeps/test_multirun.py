@@ -252,7 +252,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["-m", "sweep.rows=[{},{}]"], "jobs 0 and 1 are the same"),
         (["-m", "sweep.rows=[{optimizer.lrr:1}]"], "did you mean optimizer.lr?"),
         (["-m", "sweep.rows=[{optimizer.lr:1},{optimizer.lr:-1}]"], "no job was started"),
-        (["-m", "sweep=nonsense"], "sweep=nonsense: there is"),
+        (["-m", "sweep=nonsense"], "sweep=nonsense: must be one of"),
         (["-m", "sweep.rows=[{sweep.on_error:stop,seed:1}]"], "(sweep.rows): applies to the whole sweep"),
         (["-m", "sweep.rows=[{sweep:lr,seed:1}]"], "cannot differ between jobs"),
         (
@@ -272,7 +272,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
             "is the name of one of the sweep's files",
         ),
         (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
-        (["-m", "resume=a", "resume=b"], "resume=: only once"),
+        (["-m", "resume=a", "resume=b"], "resume=: give it only once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot contain ${"),
         (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "is outside the sweep's directory"),
     ],

@@ -43,7 +43,7 @@ function mistakes({ pixels, labels, predicted, really, rows, sure, worst }) {
   const images = bytes(pixels);
   const figureOf = (place) => {
     const right = labels[place] === predicted[place];
-    const words = `label ${labels[place]}, ${right ? "correct" : `predicted ${predicted[place]}`}`;
+    const words = `${labels[place]}, ${right ? "correct" : `predicted ${predicted[place]}`}`;
     const canvas = imageCanvas({ class: "ink", "aria-label": `test image ${rows[place]}: ${words}` }, ink(images, place));
     const title = element("strong", {}, right ? String(labels[place]) : `${labels[place]} → ${predicted[place]}`);
     const caption = element("figcaption", {}, title, `${percent(sure[place])} sure`, element("br"), `no. ${rows[place]}`);
@@ -56,7 +56,7 @@ function mistakes({ pixels, labels, predicted, really, rows, sure, worst }) {
     const [label, prediction, count] = [button.dataset.label, button.dataset.predicted, button.textContent].map(Number);
     const places = [...rows.keys()].filter((place) => labels[place] === label && predicted[place] === prediction);
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-    const order = label === prediction && places.length ? ", the least sure first" : "";
+    const order = label === prediction && places.length ? ", least confident first" : "";
     byId("cell-title").textContent = `Label ${label}, predicted ${prediction}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
     byId("cell").replaceChildren(...(places.length ? places.map(figureOf) : [element("p", { class: "gap" }, "The run kept no image of this cell.")]));
   };
