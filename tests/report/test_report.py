@@ -27,7 +27,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
-from mnist_ff.report.predictions import read_answers
+from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
@@ -215,12 +215,12 @@ def test_run_with_only_worst_images_is_read(copied: Run) -> None:
 
 
 def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
-    found = read_answers(copied)
-    counts = confusion_matrix(found.labels, found.answers)
+    found = read_predictions(copied)
+    counts = confusion_matrix(found.labels, found.predicted)
     assert counts.sum() == 1000
-    assert counts.trace() == (found.answers == found.labels).sum()
+    assert counts.trace() == (found.predicted == found.labels).sum()
     for row in class_metrics(counts):
-        has, said = found.labels == row.label, found.answers == row.label
+        has, said = found.labels == row.label, found.predicted == row.label
         assert row.recall == pytest.approx((has & said).sum() / has.sum())
         assert row.precision == pytest.approx((has & said).sum() / said.sum())
 
