@@ -39,6 +39,7 @@ from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
 from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
+from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan, Status
 from mnist_ff.session.peers import PEERS, torch_network
@@ -131,7 +132,7 @@ def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, 
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("mnist-ff", "torch", *found)},
-        "hidden": list(config.model.hidden),
+        "hidden": list(mlp_keys(config.model).hidden),
         "batch_size": config.trainer.batch_size,
         "optimizer": config.optimizer.name,
     }
@@ -183,7 +184,7 @@ def _wait(device: torch.device) -> None:
 def _products(config: Config, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
     """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
     batch = config.trainer.batch_size
-    sizes = [INPUTS, *config.model.hidden, CLASSES]
+    sizes = [INPUTS, *mlp_keys(config.model).hidden, CLASSES]
 
     def room(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns, device=device).to(dtype)

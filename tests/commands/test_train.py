@@ -205,7 +205,7 @@ def test_plots_can_be_turned_off_and_a_failing_plot_loses_nothing(
 def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
     """The last epoch's figure is that of the saved weights; scoring changes no loss, and 0 scores none."""
     from mnist_ff.data.load import Split, load_data
-    from mnist_ff.models.mlp import build_model
+    from mnist_ff.models.build import build_model
     from mnist_ff.training.checkpoint import load_weights
     from mnist_ff.training.evaluation import score
 

@@ -15,7 +15,7 @@ from mnist_ff.engine.cuda_step import CudaBatch, why_no_kernels
 from mnist_ff.engine.fused import ACTIVATIONS, FlatParameters, FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
 from mnist_ff.engine.step import BatchStep, Step, StepOptions, Steps
-from mnist_ff.models.mlp import build_model
+from mnist_ff.models.build import build_model
 from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate

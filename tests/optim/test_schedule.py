@@ -15,7 +15,7 @@ from mnist_ff.engine.fused import FlatParameters, FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps
 from mnist_ff.engine.step import Steps
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.mlp import build_model
+from mnist_ff.models.build import build_model
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command

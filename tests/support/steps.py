@@ -11,7 +11,8 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Split
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.step import Step
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from tests.support.configs import make_config
 
 CPU = torch.device("cpu")

@@ -20,7 +20,8 @@ from mnist_ff.data.load import Split, as_input
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.objective import Objective, Teacher
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts
 from mnist_ff.optim.weight_updates import Average, Updates
