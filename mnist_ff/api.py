@@ -6,8 +6,8 @@ import dataclasses
 import operator
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,9 +22,9 @@ from mnist_ff.data.arrays import classes_of, numbers_of, pixels_of
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
-from mnist_ff.errors import ConfigError, DataError
+from mnist_ff.errors import ConfigError, DataError, type_name
 from mnist_ff.models.build import build_model
-from mnist_ff.models.mlp import MLP, seed_dropout
+from mnist_ff.models.user_module import restored, to_train
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.resolve import resolve, warn_of_fallback
@@ -126,7 +126,7 @@ def run_network(
     check_warmup(config, len(loaded.train))
     with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
         network = _network(model, config, target)
-        stack.enter_context(_given_back(network))
+        stack.enter_context(restored(network))
         losses = _train(Learner(config, loaded.to(target), network), observers, verbose)
     if verbose:
         warn_of_fallback(loaded, Console(stderr=True))
@@ -142,7 +142,7 @@ def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figu
     from mnist_ff.analysis.plots import losses_figure
 
     if path is not None and not isinstance(path, str | os.PathLike):
-        raise ConfigError(f"path: is {_named(path)}; give a file name, such as 'losses.png'")
+        raise ConfigError(f"path: is {type_name(path)}; give a file name, such as 'losses.png'")
     numbers = numbers_of(losses, "losses")
     with own_style():
         figure = losses_figure(numbers)
@@ -177,106 +177,9 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
 
 
 def _network(model: nn.Module | None, config: Config, device: torch.device) -> nn.Module:
-    """The model to train, on the device, its masks drawn from the seed. Errors: ConfigError for one that cannot be."""
+    """The model to train, on the device, its masks drawn from the seed. Errors: ConfigError."""
     assert config.seed is not None
-    if model is None:
-        return build_model(config.model, config.seed, device)
-    if isinstance(model, type):
-        raise ConfigError(f"model: is the class {model.__name__}; give an instance of it")
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"model: is {_named(model)}, not a torch.nn.Module")
-    try:
-        network = model.to(device)
-    except (NotImplementedError, RuntimeError) as error:
-        raise ConfigError(f"model: cannot be moved to {device} ({_first_line(error)})") from None
-    for module in network.modules():
-        if isinstance(module, MLP):  # a part of another module too
-            seed_dropout(module, config.seed, device)
-    _leave_inference_mode(network)
-    _check_answers(network, device)
-    for name, parameter in network.named_parameters():
-        if nn.parameter.is_lazy(parameter):
-            raise ConfigError(f"model: {name} is still uninitialised, because forward() does not use it")
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError("model: has no trainable parameters; see requires_grad_()")
-    return network
-
-
-def _leave_inference_mode(network: nn.Module) -> None:
-    """Put ordinary parameters and buffers in the place of those made in inference mode, which nothing can train."""
-    fresh: dict[int, torch.Tensor] = {}
-    for module in network.modules():
-        places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-        for tensors in places:
-            for name, tensor in tensors.items():
-                with torch._C.DisableTorchFunctionSubclass():  # lazy ones answer no question
-                    spoiled = tensor is not None and tensor.is_inference()
-                if spoiled:
-                    if id(tensor) not in fresh:  # one that stands in two places stays one
-                        fresh[id(tensor)] = _ordinary(tensor)
-                    tensors[name] = fresh[id(tensor)]
-
-
-def _ordinary(tensor: torch.Tensor) -> torch.Tensor:
-    place: Any = {"device": tensor.device, "dtype": tensor.dtype}
-    if isinstance(tensor, nn.UninitializedParameter):
-        return nn.UninitializedParameter(requires_grad=tensor.requires_grad, **place)
-    if isinstance(tensor, nn.UninitializedBuffer):
-        return nn.UninitializedBuffer(requires_grad=tensor.requires_grad, **place)
-    clone = tensor.detach().clone()
-    return nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
-
-
-def _check_answers(network: nn.Module, device: torch.device) -> None:
-    """Ask for two images' logits, which gives lazy layers their shapes. Errors: ConfigError."""
-    with _modes_kept(network), torch.no_grad():  # in inference mode lazy layers would make what cannot be trained
-        try:
-            answer = network.train(False)(torch.zeros(2, INPUTS, device=device))
-        except Exception as error:  # a module of the user's may fail in any way
-            raise ConfigError(f"model: {_why_it_fails(network, error)}") from error
-    if not isinstance(answer, torch.Tensor):
-        raise ConfigError(f"model: returns {_named(answer)}, not a tensor of (B, {CLASSES}) logits")
-    if tuple(answer.shape) != (2, CLASSES) or not answer.is_floating_point():
-        raise ConfigError(
-            f"model: maps (2, {INPUTS}) to {tuple(answer.shape)} {_short(answer.dtype)}, not to (2, {CLASSES}) logits"
-        )
-
-
-def _why_it_fails(network: nn.Module, error: Exception) -> str:
-    for name, parameter in network.named_parameters():
-        if not nn.parameter.is_lazy(parameter) and parameter.dtype != torch.float32:
-            return f"{name} is {_short(parameter.dtype)}, and images are float32; give model.float()"
-    return f"fails on (2, {INPUTS}) float32 images ({type(error).__name__}: {_first_line(error)})"
-
-
-@contextmanager
-def _modes_kept(network: nn.Module) -> Iterator[None]:
-    """After the block each module is in training or evaluation mode as it was."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _given_back(network: nn.Module) -> Iterator[None]:
-    """After the block, however it ends, a module is what it was but for its weights, and has no gradients.
-
-    A fused step moves parameters into one buffer. Their own memory gets the trained values: views of it stay views.
-    """
-    homes = [(parameter, parameter.data) for parameter in network.parameters()]
-    try:
-        with _modes_kept(network):
-            yield
-    finally:
-        with torch.no_grad():
-            for parameter, home in homes:
-                parameter.grad = None
-                if parameter.data_ptr() != home.data_ptr():
-                    whole = home.untyped_storage().nbytes() == home.numel() * home.element_size()
-                    parameter.data = home.copy_(parameter) if whole else parameter.detach().clone()
+    return build_model(config.model, config.seed, device) if model is None else to_train(model, config.seed, device)
 
 
 def _check_for_run_network(config: Config) -> None:
@@ -292,11 +195,11 @@ def _allowed(overrides: Iterable[str] | None, taken: Sequence[str]) -> list[str]
     """The overrides, none of which may say what an argument says. Errors: ConfigError."""
     words = None if isinstance(overrides, str | bytes | Mapping) else _listed(overrides)
     if words is None:
-        raise ConfigError(f"overrides: is {_named(overrides)}; give a list, such as ['optimizer=adam']")
+        raise ConfigError(f"overrides: is {type_name(overrides)}; give a list, such as ['optimizer=adam']")
     for word in words:
         if not isinstance(word, str):
             raise ConfigError(
-                f"overrides: {_shown(word)} is {_named(word)}; an override is text, such as 'optimizer=adam'"
+                f"overrides: {_shown(word)} is {type_name(word)}; an override is text, such as 'optimizer=adam'"
             )
         key = word.strip().lstrip("+~").split("=")[0]
         if key.startswith(("hydra.", "hydra/", "sweep.")) or key in ("hydra", "sweep"):
@@ -319,7 +222,7 @@ def _whole(name: str, value: Any) -> int:
             raise TypeError
         whole = operator.index(value)
     except Exception:  # arrays and tensors of several numbers fail in ways of their own
-        raise ConfigError(f"{name}={_shown(value)}: is {_named(value)}; give an integer") from None
+        raise ConfigError(f"{name}={_shown(value)}: is {type_name(value)}; give an integer") from None
     if whole.bit_length() > 64:  # Python writes out no number of thousands of digits
         raise ConfigError(f"{name}: has {whole.bit_length()} bits; give a smaller integer")
     return whole
@@ -361,19 +264,6 @@ def _shown(value: object) -> str:
     """A value for a message: on one line, and not all of a large one."""
     text = " ".join(repr(value).split())
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def _named(value: object) -> str:
-    """A value's type for a message."""
-    return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _copied(split: Split) -> Split:

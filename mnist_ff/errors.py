@@ -87,6 +87,16 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
     return f"{where}{': ' if where else ''}{what}{remedy}", 1
 
 
+def first_line(error: BaseException) -> str:
+    """An error's first line, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def type_name(value: object) -> str:
+    """A value's type for a message: None, or such as a Linear."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
 def printable(text: str) -> str:
     """A text of one line in which a terminal finds no command: what cannot be printed is a space.
 

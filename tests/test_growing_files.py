@@ -77,7 +77,7 @@ def test_what_was_written_is_written_again(
     file.close()
 
 
-def test_a_file_goes_on_after_what_is_there_and_follows_no_link(tmp_path: Path) -> None:
+def test_growing_file_appends_and_follows_no_link(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("step\n0\n")
     file = GrowingFile(path, new=False)
@@ -92,7 +92,7 @@ def test_a_file_goes_on_after_what_is_there_and_follows_no_link(tmp_path: Path) 
             GrowingFile(tmp_path / "link", new)
 
 
-def test_a_file_too_long_to_remember_says_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_long_growing_file_reports_its_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_REMEMBERED_BYTES", 5)
     file = GrowingFile(tmp_path / "rows.csv", new=True)
     file.write("step\n0\n")
@@ -107,7 +107,7 @@ def test_a_file_too_long_to_remember_says_what_happened(tmp_path: Path, monkeypa
     "harm",
     ["os.truncate('run/batches.csv', 20)", pytest.param("os.unlink('run/epochs.csv')", marks=pytest.mark.slow)],
 )
-def test_files_that_are_harmed_in_training_are_whole_after_it(harm: str, mnist_ff: Command) -> None:
+def test_files_harmed_in_training_are_restored(harm: str, mnist_ff: Command) -> None:
     body = f"calls.append(given)\nif len(calls) == 3:\n    {harm}\n    os.unlink('run/train.log')\nreturn real(*given)"
     done = patched("parts.score", body, "trainer.epochs=3", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
+from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.directory import AUGMENTED, Run
 from mnist_ff.runs.reading import is_taken
@@ -110,8 +111,7 @@ def _epochs(run: Run, title: str) -> Figure:
 
 def _confusion(run: Run, title: str) -> Figure:
     answers = _answers(run, "answers", "labels")
-    counts = np.zeros((10, 10), dtype=int)
-    np.add.at(counts, (answers["labels"], answers["answers"]), 1)
+    counts = confusion_matrix(answers["labels"], answers["answers"])
     figure, axes = new_figure(7, 6.5)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(10, dtype=int))

@@ -7,7 +7,6 @@ as medians and as ratios to the fp32 products of the same model and batch.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import json
 import os
@@ -17,42 +16,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.load import Data, Split
-from mnist_ff.engine.device import check_precision, cpu_name, describe, prepared
-from mnist_ff.engine.graph import capture_cuda
+from mnist_ff.engine.device import cpu_name, describe, prepared
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan, Status
-from mnist_ff.session.peers import PEERS, torch_network
+from mnist_ff.runs.records import Status
+from mnist_ff.session.peers import PEERS
+from mnist_ff.session.timed_steps import Work, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
-from mnist_ff.training.callbacks import LossHistory, RunWriter
-from mnist_ff.training.learner import Learner
-from mnist_ff.training.loop import fit
-
-Work = Callable[[int], None]
-"""Do so many steps, and be done with them on the device when it returns."""
-
-IMAGES = 60_000
-PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "tf32": torch.float32}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +71,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     with prepared(config.trainer, 0) as device:
         result = _conditions(config, device, arguments.peers)
         with console.status("measuring"):
-            result["milliseconds"] = _measure(_works(config, device), arguments.rounds, arguments.steps)
+            result["milliseconds"] = _measure(timed_works(config, device), arguments.rounds, arguments.steps)
             result["logging_percent"] = _logging_cost(config, 2 * arguments.rounds, 4 * arguments.steps, device)
     if not arguments.no_start_up:
         with console.status("starting up"):
@@ -138,140 +124,10 @@ def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, 
     }
 
 
-def _works(config: Config, device: torch.device) -> dict[str, Work]:
-    """Everything that is timed, by its name in the table."""
-    split = _split(device)
-    works: dict[str, Work] = {}
-    engines = ("fused", "graph") if device.type == "cuda" else ("fused",)
-    precisions = _precisions(device)
-    for precision in precisions:
-        works[f"products alone, {precision}"] = _repeated(_products(config, PRODUCTS[precision], device), device)
-    if device.type == "cuda":
-        counter = torch.zeros(1, device=device)
-        works["products alone, fp32, as a graph"] = _as_graph(_products(config, torch.float32, device), device)
-        works["a graph's launch alone"] = _as_graph(lambda: counter.add_(1), device)
-    for precision in precisions:
-        for engine in (*engines, "eager"):
-            works[f"{engine} step, {precision}"] = _ours(config, engine, precision, split, device)
-    works["plain PyTorch loop on tensors"] = _plain(config, split, device)
-    works["DataLoader loop with .item()"] = _data_loader(config, split, device)
-    return {name: _in_tf32(work) if "tf32" in name else work for name, work in works.items()}
-
-
-def _precisions(device: torch.device) -> list[str]:
-    found = []
-    for precision in PRODUCTS:
-        try:
-            check_precision(precision, device)
-        except ConfigError:
-            continue
-        found.append(precision)
-    return found
-
-
-def _split(device: torch.device) -> Split:
-    """Random images: a step takes the same time on any."""
-    rng = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (IMAGES, SIDE, SIDE), generator=rng, dtype=torch.uint8)
-    return Split(images, torch.randint(CLASSES, (IMAGES,), generator=rng)).to(device)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _products(config: Config, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
-    """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
-    batch = config.trainer.batch_size
-    sizes = [INPUTS, *mlp_keys(config.model).hidden, CLASSES]
-
-    def room(rows: int, columns: int) -> torch.Tensor:
-        return torch.randn(rows, columns, device=device).to(dtype)
-
-    inputs = [room(batch, size) for size in sizes[:-1]]
-    outputs = [room(batch, size) for size in sizes[1:]]
-    weights = [room(below, above) for above, below in pairwise(sizes)]
-    gradients = [torch.empty_like(weight) for weight in weights]
-    forward = [torch.empty_like(output) for output in outputs]
-    backward = [torch.empty_like(given) for given in inputs]
-
-    def products() -> None:
-        for given, weight, out in zip(inputs, weights, forward, strict=True):
-            torch.mm(given, weight.t(), out=out)
-        for delta, given, out in zip(outputs, inputs, gradients, strict=True):
-            torch.mm(delta.t(), given, out=out)
-        for delta, weight, out in list(zip(outputs, weights, backward, strict=True))[1:]:
-            torch.mm(delta, weight, out=out)
-
-    return products
-
-
-def _repeated(once: Callable[[], object], device: torch.device) -> Work:
-    def work(steps: int) -> None:
-        for _ in range(steps):
-            once()
-        _wait(device)
-
-    return work
-
-
-def _as_graph(once: Callable[[], object], device: torch.device) -> Work:
-    once()  # what is set up at a first call cannot be captured
-    _wait(device)
-    return _repeated(capture_cuda(lambda: (once(), None)[1], []), device)
-
-
-def _in_tf32(work: Work) -> Work:
-    """The same with fp32 products in tf32, as trainer.precision=tf32 has them."""
-
-    def switched(steps: int) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = True
-        try:
-            work(steps)
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = False
-
-    return switched
-
-
-def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
-    return torch.arange(steps * batch, device=split.labels.device) % len(split)
-
-
-def _ours(config: Config, engine: str, precision: str, split: Split, device: torch.device) -> Work:
-    changes = {"engine": engine, "precision": precision}
-    trainer = dataclasses.replace(config.trainer, **changes)  # type: ignore[arg-type]
-    step = Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
-    chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
-
-    def work(steps: int) -> None:
-        for rows in torch.split(_rows(split, trainer.batch_size, steps), chunk):
-            step(rows)
-        _wait(device)
-
-    return work
-
-
-def _logged(config: Config, engine: str, split: Split, device: torch.device, stack: ExitStack) -> Work:
-    """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
-    trainer = dataclasses.replace(config.trainer, engine=engine, precision="fp32")  # type: ignore[arg-type]
-    step = Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
-    writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
-
-    def work(steps: int) -> None:
-        plan = Plan(1, steps * trainer.batch_size, trainer.batch_size, trainer.sync_every, config.optimizer.lr)
-        order = _rows(split, trainer.batch_size, steps)
-        fit(step, dict, lambda epoch: order, plan, [LossHistory(), writer])
-
-    return work
-
-
 def _logging_cost(config: Config, rounds: int, steps: int, device: torch.device) -> float:
     """What recording every batch adds to a step, in percent: the median over pairs measured one after the other."""
-    split, engine = _split(device), "graph" if device.type == "cuda" else "fused"
     with ExitStack() as stack:
-        pair = (_ours(config, engine, "fp32", split, device), _logged(config, engine, split, device, stack))
+        pair = with_and_without_logging(config, device, stack)
         for work in pair:
             work(steps)
         ratios = []
@@ -286,46 +142,6 @@ def _seconds(work: Work, steps: int) -> float:
     began = time.perf_counter()
     work(steps)
     return time.perf_counter() - began
-
-
-def _plain(config: Config, split: Split, device: torch.device) -> Work:
-    """The tight loop that a PyTorch user writes: tensors on the device, torch's RMSprop, no .item()."""
-    network = torch_network(config).to(device)
-    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
-    images = split.images.flatten(1).float() / 255
-
-    def work(steps: int) -> None:
-        for rows in torch.split(_rows(split, config.trainer.batch_size, steps), config.trainer.batch_size):
-            optimizer.zero_grad()
-            F.cross_entropy(network(images[rows]), split.labels[rows]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        _wait(device)
-
-    return work
-
-
-def _data_loader(config: Config, split: Split, device: torch.device) -> Work:
-    """The usual loop: a shuffling DataLoader, .to(device), loss.item() every batch."""
-    network = torch_network(config).to(device)
-    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
-    images = split.images.flatten(1).float().cpu() / 255
-    loader = DataLoader(TensorDataset(images, split.labels.cpu()), config.trainer.batch_size, shuffle=True)
-    batches = iter(loader)
-
-    def work(steps: int) -> None:
-        nonlocal batches
-        for _ in range(steps):
-            batch = next(batches, None)
-            if batch is None:
-                batches = iter(loader)
-                batch = next(batches)
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(batch[0].to(device)), batch[1].to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            loss.item()
-
-    return work
 
 
 def _measure(works: dict[str, Work], rounds: int, steps: int) -> dict[str, dict[str, float]]:

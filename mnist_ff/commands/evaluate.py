@@ -8,9 +8,9 @@ import math
 import shlex
 from typing import Any
 
-import torch
 from rich.console import Console
 
+from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
 from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
@@ -21,7 +21,6 @@ from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.runs.directory import CHECKPOINT, Run
 from mnist_ff.runs.reading import read_object, written_at
-from mnist_ff.runs.records import CLASSES
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 from mnist_ff.training.evaluation import Evaluation, evaluate
@@ -102,23 +101,12 @@ def _earlier(run: Run) -> dict[str, Any]:
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:
-    score = evaluation.score
+    score, counts = evaluation.score, confusion_matrix(evaluation.labels.numpy(), evaluation.predictions.numpy())
     return {
         **dataclasses.asdict(score),
         "accuracy_interval_95": score.interval(),
-        "classes": [_class_row(label, evaluation) for label in range(CLASSES)],
-    }
-
-
-def _class_row(label: int, evaluation: Evaluation) -> dict[str, Any]:
-    """Precision, recall and F1 of one class; 0 where nothing was answered or there is nothing to find."""
-    has, said = evaluation.labels == label, evaluation.answers == label
-    right = int((has & said).sum())
-    images, answers = int(has.sum()), int(torch.count_nonzero(said))
-    return {
-        "class": label,
-        "images": images,
-        "precision": right / answers if answers else 0.0,
-        "recall": right / images if images else 0.0,
-        "f1": 2 * right / (images + answers) if images + answers else 0.0,
+        "classes": [
+            {"class": row.label, "images": row.images, "precision": row.precision, "recall": row.recall, "f1": row.f1}
+            for row in class_metrics(counts)
+        ],
     }

@@ -86,7 +86,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     composer = Composer()
     if arguments.cfg:
         check_new(composer.run(overrides).config())
-        tell_lines(console, composer.text(overrides, arguments.cfg, arguments.package, arguments.resolve))
+        text = composer.text(overrides, arguments.cfg, arguments.package, arguments.resolve)
+        tell_lines(console, text.removesuffix("\n"))
         return 0
     trainer = _Trainer(console, arguments.began)
     if resume is not None:

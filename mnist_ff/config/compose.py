@@ -15,7 +15,6 @@ from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-unty
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobRuntime, configure_log, setup_globals
@@ -29,7 +28,6 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.overrides import (
-    EXAMPLE,
     Override,
     Values,
     check_override,
@@ -44,7 +42,6 @@ from mnist_ff.config.paths import check_text, conf_dir, printed
 from mnist_ff.config.schema import Config, SweepConfig
 from mnist_ff.errors import ConfigError
 
-CONFIG_NAME = "config"
 FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
 OF_ANOTHER_KEY = re.compile(r"\$\{(?!(?:oc|mnist_ff)\.env:\w+(?:,(?:\w+|'[^']*'))?\})")
 """A value that depends on others; what the environment says is the same for all jobs."""
@@ -58,10 +55,7 @@ LOOKS_ELSE = {OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL}
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """The config of a single run: conf/config.yaml with these overrides, each key checked by itself.
-
-    Errors: ConfigError naming the key.
-    """
+    """The config of a single run: conf/config.yaml with these overrides. Errors: ConfigError naming the key."""
     return Composer().run(overrides).config()
 
 
@@ -76,11 +70,8 @@ class Composer:
         self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
         self._parser = OverridesParser.create(config_loader=self._loader)
         names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-        self.groups = {name: [option for option in self._options(name) if not option.startswith("_")] for name in names}
+        self.groups = {name: sorted(path.stem for path in (conf_dir() / name).glob("[!_]*.yaml")) for name in names}
         """The groups of conf/ with their options; names that begin with _ are parts of others."""
-
-    def _options(self, group: str) -> list[str]:
-        return list(self._loader.get_group_options(group, results_filter=ObjectType.CONFIG))
 
     def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:
         """Parse overrides and look for keys, groups and options that do not exist.
@@ -100,7 +91,7 @@ class Composer:
         try:
             return _plain_override(self._parser.parse_overrides([text])[0])
         except HydraException as error:
-            remedy = remedy_for(text, several, self._meaning) or EXAMPLE
+            remedy = remedy_for(text, several, self._meaning)
             raise ConfigError(f"{printed(text)}: {_reason(text, error)}\n{remedy}") from None
 
     def _meaning(self, text: str) -> Any:
@@ -122,27 +113,27 @@ class Composer:
 
         A key may belong to an option that only jobs choose: then jobs alone have the keys, and say what is wrong.
         """
-        rest = [text for text in overrides if not is_own_key(text)]
-        try:
-            with config_errors():
-                return ComposedSweep(self._loader, self._load(overrides, RunMode.MULTIRUN))
-        except ConfigError:
-            if len(rest) == len(overrides):
-                raise
         with config_errors():
-            return ComposedSweep(self._loader, self._load(rest, RunMode.MULTIRUN))
+            try:
+                master = self._load(overrides, RunMode.MULTIRUN)
+            except (HydraException, OmegaConfBaseException):
+                rest = [text for text in overrides if not is_own_key(text)]
+                if len(rest) == len(overrides):
+                    raise
+                master = self._load(rest, RunMode.MULTIRUN)
+        return ComposedSweep(self._loader, master)
 
     def _load(self, overrides: Sequence[str], mode: RunMode) -> DictConfig:
-        return self._loader.load_configuration(CONFIG_NAME, list(overrides), run_mode=mode)
+        return self._loader.load_configuration("config", list(overrides), run_mode=mode)
 
     def text(self, overrides: Sequence[str], part: str, package: str | None, resolve: bool) -> str:
         """A single run's config as YAML: its `part` job, hydra or all, and of that one section. Errors: ConfigError."""
         composed = self.run(overrides).composed
         with config_errors(), hydra_values(composed):
-            others = [key for key in composed if (key == "hydra") != (part == "hydra")]
-            shown = composed if part == "all" else _without(composed, others)
+            keys = [str(key) for key in composed if part == "all" or (key == "hydra") == (part == "hydra")]
+            shown = OmegaConf.masked_copy(composed, keys)
             if part == "hydra":
-                shown.hydra = _without(shown.hydra, ["hydra_help", "help"])
+                shown.hydra = OmegaConf.masked_copy(shown.hydra, [k for k in map(str, shown.hydra) if "help" not in k])
             found = shown if package in (None, "_global_") else OmegaConf.select(shown, str(package))
             if found is None:
                 raise ConfigError(f"--package {package}: there is no such section")
@@ -150,75 +141,85 @@ class Composer:
                 return f"{found}\n"
             head = "" if found is shown else f"# @package {package}\n"
             if resolve:
-                OmegaConf.set_readonly(shown, False)
                 OmegaConf.resolve(found)
             return head + OmegaConf.to_yaml(found)
 
 
-class ComposedRun:
-    """A single run's config as Hydra composed it."""
+class _Composed:
+    """A config as Hydra composed it."""
+
+    directory_key = "hydra.run.dir"
 
     def __init__(self, composed: DictConfig) -> None:
         self.composed = composed
+
+    @property
+    def directory(self) -> str:
+        """The value of hydra.run.dir or hydra.sweep.dir. Errors: ConfigError."""
+        return str(_selected(self.composed, self.directory_key))
+
+    def enter(self, directory: Path) -> None:
+        """Apply hydra.verbose, hydra/job_logging and hydra.job.env_set to this process. Errors: ConfigError."""
+        with config_errors(), hydra_values(self.composed):
+            hydra = self.composed.hydra
+            OmegaConf.set_readonly(hydra, False)
+            with open_dict(hydra):
+                hydra.runtime.output_dir = os.fspath(directory)
+            configure_log(hydra.job_logging, hydra.verbose)
+            os.environ.update({str(name): str(value) for name, value in hydra.job.env_set.items()})
+
+
+class ComposedRun(_Composed):
+    """A single run's config."""
 
     def config(self) -> Config:
         """The typed config. Errors: ConfigError."""
         return _typed(self.composed)
 
-    @property
-    def directory(self) -> str:
-        """The value of hydra.run.dir. Errors: ConfigError."""
-        return str(_selected(self.composed, "hydra.run.dir"))
-
-    def enter(self, directory: Path) -> None:
-        """Apply hydra.verbose, hydra/job_logging and hydra.job.env_set to this process. Errors: ConfigError."""
-        _enter(self.composed, directory)
-
     def files(self) -> dict[str, str]:
         """What `.hydra/` holds of it: for people, and never read."""
+        job = [str(key) for key in self.composed if key != "hydra"]
         with hydra_values(self.composed):
             return {
-                "config.yaml": OmegaConf.to_yaml(_without(self.composed, ["hydra"])),
-                "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": self.composed.hydra})),
+                "config.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(self.composed, job)),
+                "hydra.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(self.composed, "hydra")),
                 "overrides.yaml": OmegaConf.to_yaml(self.composed.hydra.overrides.task),
             }
 
 
-class ComposedSweep:
-    """A sweep's config as Hydra composed it, and that of each of its jobs on demand."""
+class ComposedSweep(_Composed):
+    """A sweep's config, and that of each of its jobs on demand."""
 
-    def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
-        self._loader, self._master = loader, master
-        self.is_numbered = str(master.hydra.sweep._get_node("subdir")) == "${hydra.job.num}"
+    directory_key = "hydra.sweep.dir"
+
+    def __init__(self, loader: ConfigLoaderImpl, composed: DictConfig) -> None:
+        super().__init__(composed)
+        self._loader = loader
+        self.is_numbered = str(composed.hydra.sweep._get_node("subdir")) == "${hydra.job.num}"
         """Whether a job's directory is named by its number alone."""
 
     @property
     def options(self) -> SweepConfig:
         """The section `sweep`. Errors: ConfigError."""
-        return sweep_from(_selected(self._master, "sweep"))
-
-    @property
-    def directory(self) -> str:
-        """The value of hydra.sweep.dir. Errors: ConfigError."""
-        return str(_selected(self._master, "hydra.sweep.dir"))
+        return sweep_from(_selected(self.composed, "sweep"))
 
     def enter(self, directory: Path) -> None:
-        """Take this directory for all jobs, and do as in ComposedRun.enter(). Errors: ConfigError."""
-        with open_dict(self._master):
-            self._master.hydra.sweep.dir = os.fspath(directory)
-            self._master.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
-        _enter(self._master, directory)
+        """Take this directory for all jobs, and do as for a single run. Errors: ConfigError."""
+        with open_dict(self.composed):
+            self.composed.hydra.sweep.dir = os.fspath(directory)
+            self.composed.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
+        super().enter(directory)
 
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:
         """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""
-        name = self._master.hydra.runtime.choices[f"hydra/{part}"]
-        keys = dict(_selected(self._master, f"hydra.{part}"))
+        name = self.composed.hydra.runtime.choices[f"hydra/{part}"]
+        keys = dict(_selected(self.composed, f"hydra.{part}"))
         keys.pop("_target_", None)  # Hydra's own, of its launcher `basic`
         return str(name), keys
 
     def yaml(self) -> str:
         """The whole as YAML, for people."""
-        return OmegaConf.to_yaml(self._master)
+        return OmegaConf.to_yaml(self.composed)
 
     def job(self, number: int, overrides: Sequence[str]) -> tuple[Config, str]:
         """A job's config and its directory below the sweep's. Errors: ConfigError."""
@@ -236,7 +237,7 @@ class ComposedSweep:
         return None
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
-        return _explained(lambda given: self._loader.load_sweep_config(self._master, given), list(overrides))
+        return _explained(lambda given: self._loader.load_sweep_config(self.composed, given), list(overrides))
 
 
 def _explained(load: Callable[[list[str]], DictConfig], overrides: list[str]) -> DictConfig:
@@ -280,25 +281,6 @@ def _selected(composed: DictConfig, key: str) -> Any:
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _without(composed: DictConfig, keys: Sequence[Any]) -> Any:
-    """A copy without these keys."""
-    copied = composed.copy()
-    OmegaConf.set_readonly(copied, False)
-    with open_dict(copied):
-        for key in keys:
-            copied.pop(key)
-    return copied
-
-
-def _enter(composed: DictConfig, directory: Path) -> None:
-    with config_errors(), hydra_values(composed):
-        OmegaConf.set_readonly(composed.hydra, False)
-        with open_dict(composed):
-            composed.hydra.runtime.output_dir = os.fspath(directory)
-        configure_log(composed.hydra.job_logging, composed.hydra.verbose)
-        os.environ.update({str(name): str(value) for name, value in composed.hydra.job.env_set.items()})
-
-
 @contextmanager
 def hydra_values(composed: DictConfig) -> Iterator[None]:
     """Inside the block ${hydra:KEY} is a value of this config, as it is in a job of Hydra's own."""
@@ -336,15 +318,11 @@ def _plain_override(parsed: hydra_types.Override) -> Override:
 
 
 def _several(parsed: hydra_types.Override, given: Any) -> Values:
-    def texts() -> list[str]:
-        with config_errors():
-            return list(parsed.sweep_string_iterator())
-
     interval = parsed.is_interval_sweep()
     return Values(
         kind="interval" if interval else "range" if parsed.is_range_sweep() else "choice",
         items=lambda: list(parsed.sweep_iterator()),
-        texts=texts,
+        texts=lambda: list(parsed.sweep_string_iterator()),
         tags=frozenset(getattr(given, "tags", ())),
         shuffle=bool(getattr(given, "shuffle", False)),
         start=getattr(given, "start", None),
@@ -388,11 +366,7 @@ def _other_kinds(node: Any, of_text: bool) -> Iterator[tuple[int, int]]:
 
 
 class _UnreadableError(Exception):
-    """An override is not in the grammar; `place` is the first character that it does not allow, None for the end."""
-
-    def __init__(self, place: int | None) -> None:
-        super().__init__(place)
-        self.place = place
+    """An override is not in the grammar; its argument is the first character that is not allowed, None for the end."""
 
 
 class _FirstError(ErrorListener):  # type: ignore[misc]
@@ -417,5 +391,5 @@ def _reason(text: str, error: HydraException) -> str:
     try:
         _tree(text)
     except _UnreadableError as unreadable:
-        return reason_at(text, unreadable.place)
+        return reason_at(text, *unreadable.args)
     return (str(error).splitlines() or ["cannot be read"])[0]  # of a function that was called, such as int(x)

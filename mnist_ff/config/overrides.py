@@ -210,14 +210,14 @@ def _letter(text: str, place: int) -> str:
     return f"{'the space' if letter == ' ' else name} (character {place + 1})"
 
 
-def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> str | None:
-    """How a shell is told the text that an override means; None where it means none, or quotes do not help.
+def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> str:
+    """How a shell is told the text that an override means; an example where it means none, or quotes do not help.
 
     `meaning` is the value, or the list of values, that an override says to Hydra.
     """
     key, equals, value = override.partition("=")
     if not equals or not holds_text(key.lstrip("+")) or not override.isprintable() or "${" in value:
-        return None
+        return EXAMPLE
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None
     texts = [value] if inside is None and not several else (value if inside is None else inside).split(",")
     for mark in ('"', "'"):
@@ -225,4 +225,4 @@ def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> s
         candidate = f"{key}={given if inside is None else f'[{given}]'}"
         if meaning(candidate) == (texts[0] if len(texts) == 1 and inside is None else texts):
             return f"in a shell: {shlex.quote(candidate)}"
-    return None
+    return EXAMPLE

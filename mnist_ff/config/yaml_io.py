@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +134,32 @@ def to_yaml(config: Config) -> str:
     return text
 
 
+YAML_BOOLEANS = {"y", "n", "yes", "no", "true", "false", "on", "off"}
+
+
 @functools.cache
 def _dumper() -> Any:
-    """omegaconf's dumper, but PyYAML writes the line break U+0085 bare, and reads it back as a space."""
-    from omegaconf._utils import get_omega_conf_dumper
+    """PyYAML's, with quotes around texts that look like a number or boolean, as omegaconf's dumper has them.
 
-    base: Any = get_omega_conf_dumper()
+    PyYAML writes the line break U+0085 bare, and reads it back as a space: it gets double quotes.
+    """
+    import yaml
 
     def represent(dumper: Any, text: str) -> Any:
-        if "\x85" in text:
-            return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
-        return base.str_representer(dumper, text)
+        quote = '"' if "\x85" in text else "'" if _looks_else(text) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=quote)
 
-    dumper: Any = type("Dumper", (base,), {})
+    dumper: Any = type("Dumper", (yaml.Dumper,), {})
     dumper.add_representer(str, represent)
     return dumper
+
+
+def _looks_else(text: str) -> bool:
+    """Whether YAML or Python would read a text as a number or a boolean."""
+    if text.lower() in YAML_BOOLEANS and text in (text.lower(), text.upper(), text.capitalize()):
+        return True
+    for kind in (int, float):
+        with suppress(ValueError):
+            kind(text)
+            return True
+    return False

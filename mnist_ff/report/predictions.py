@@ -69,35 +69,6 @@ def _check(found: Answers) -> None:
             raise ValueError("it refers to classes or images that do not exist")
 
 
-def confusion(found: Answers) -> NDArray[np.int64]:
-    """(10, 10) images by label, down, and answer, across."""
-    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
-    np.add.at(counts, (found.labels, found.answers), 1)
-    return counts
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """What was answered of one class; shares are 0 where nothing was answered or there is nothing to find."""
-
-    name: int
-    images: int
-    answers: int
-    precision: float
-    recall: float
-    f1: float
-
-
-def class_rows(counts: NDArray[np.int64]) -> list[ClassRow]:
-    """A row a class, from the confusion matrix."""
-    rows = []
-    for name in range(CLASSES):
-        right, images, answers = int(counts[name, name]), int(counts[name].sum()), int(counts[:, name].sum())
-        precision, recall = right / max(answers, 1), right / max(images, 1)
-        rows.append(ClassRow(name, images, answers, precision, recall, 2 * right / max(images + answers, 1)))
-    return rows
-
-
 def image_part(found: Answers, data: str) -> dict[str, Any]:
     """The kept images for a page's script, with what was answered; the worst 25 mistakes by their places among them.
 

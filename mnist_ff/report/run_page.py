@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.analysis.ranking import text
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import flat
@@ -25,7 +26,7 @@ from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
-from mnist_ff.report.predictions import Answers, class_rows, confusion, image_part, read_answers
+from mnist_ff.report.predictions import Answers, image_part, read_answers
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
@@ -111,7 +112,7 @@ class _Parts:
 
 def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | None) -> dict[str, Any]:
     row = read_row(run.path, config.name or run.path.resolve().name)
-    counts = None if answers is None else confusion(answers)
+    counts = None if answers is None else confusion_matrix(answers.labels, answers.answers)
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
@@ -122,7 +123,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
         "tiles": _tiles(row, config, data, run),
         "difference": _difference(config, data["epochs"]),
         "cells": [] if counts is None else _cells(counts),
-        "classes": [] if counts is None else class_rows(counts),
+        "classes": [] if counts is None else class_metrics(counts),
         "images_note": "" if answers is None else _images_note(answers),
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
         "augmented": config.augment.name,

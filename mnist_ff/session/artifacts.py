@@ -44,14 +44,14 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
 
     `worst_*` are the worst mistakes; `kept_*` all that there is room for, then some right answers.
     """
-    wrong = torch.nonzero(final.answers != final.labels)[:, 0]
+    wrong = torch.nonzero(final.predictions != final.labels)[:, 0]
     given = final.probabilities[wrong, final.labels[wrong]]
     worst = wrong[torch.argsort(given, stable=True)]
     kept = torch.cat([worst[_by_turns(final, worst)[:KEPT]], _doubtful(final)])
     worst = worst[:WORST]
     tensors = {
         "probabilities": final.probabilities,
-        "answers": final.answers.to(torch.uint8),
+        "answers": final.predictions.to(torch.uint8),
         "labels": final.labels.to(torch.uint8),
         "worst_rows": worst,
         "worst_images": split.images[worst.to(split.images.device)].cpu(),
@@ -63,7 +63,7 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
 
 def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
     """The order of `rows` in which each pair of label and answer has its first one, then its second one, and so on."""
-    pairs = (final.labels[rows] * CLASSES + final.answers[rows]).tolist()
+    pairs = (final.labels[rows] * CLASSES + final.predictions[rows]).tolist()
     turns: Counter[int] = Counter()
     turn = []
     for pair in pairs:
@@ -76,7 +76,7 @@ def _doubtful(final: Evaluation) -> torch.Tensor:
     """The rows of each class's right answers with the least probability."""
     found = []
     for label in range(CLASSES):
-        right = torch.nonzero((final.labels == label) & (final.answers == label))[:, 0]
+        right = torch.nonzero((final.labels == label) & (final.predictions == label))[:, 0]
         found.append(right[torch.argsort(final.probabilities[right, label], stable=True)[:DOUBTFUL]])
     return torch.cat(found)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from mnist_ff.config.schema import Config
-from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped
+from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped, first_line
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import read_lines
 from mnist_ff.runs.records import Status, Summary
@@ -37,8 +37,7 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
 
 
 def _no_memory(error: BaseException) -> str:
-    first = (str(error).splitlines() or [""])[0]
-    return f"not enough memory ({first}); reduce model.hidden or trainer.batch_size"
+    return f"not enough memory ({first_line(error)}); reduce model.hidden or trainer.batch_size"
 
 
 def write_failure(run: Run, config: Config, error: BaseException, timing: Timing) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mnist_ff.config.schema import Config
-from mnist_ff.errors import BadRunError
+from mnist_ff.errors import BadRunError, first_line
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Plan, Position
@@ -41,8 +41,7 @@ def restore(learner: Learner, saved: Mapping[str, Any], run: Run) -> Position:
         position = plan.position(saved["epoch"], saved["batches"])
         learner.load_state_dict(saved, position.epoch * plan.batches + len(position.batches))
     except Exception as error:  # many kinds of errors, by what does not fit
-        first = (str(error).splitlines() or [""])[0]
-        raise BadRunError(f"{run.path}: its checkpoint does not match its config ({first})") from None
+        raise BadRunError(f"{run.path}: its checkpoint does not match its config ({first_line(error)})") from None
     return position
 
 

@@ -23,7 +23,7 @@ class Evaluation:
     score: Score
     probabilities: torch.Tensor
     """(N, 10) float32, rows sum to 1."""
-    answers: torch.Tensor
+    predictions: torch.Tensor
     """(N,) int64: the class with the largest logit."""
     labels: torch.Tensor
     """(N,) int64."""
@@ -35,10 +35,10 @@ def score(model: nn.Module, split: Split) -> Score:
 
 
 def evaluate(model: nn.Module, split: Split) -> Evaluation:
-    """score() with the probabilities and answers behind it."""
+    """score() with the probabilities and predictions behind it."""
     logits = _logits(model, split)
-    probabilities, answers = logits.softmax(1).cpu(), logits.argmax(1).cpu()
-    return Evaluation(_score(logits, split), probabilities, answers, split.labels.cpu())
+    probabilities, predictions = logits.softmax(1).cpu(), logits.argmax(1).cpu()
+    return Evaluation(_score(logits, split), probabilities, predictions, split.labels.cpu())
 
 
 def _logits(model: nn.Module, split: Split) -> torch.Tensor:

@@ -126,7 +126,7 @@ def test_a_hostile_environment_costs_no_picture(hostile: str, tmp_path: Path, ex
     assert drawn(folder, environment) == expected
 
 
-def test_a_failed_import_is_tried_without_the_users_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_import_retries_without_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for a user whom /etc/passwd does not know: the first import fails, the second has a folder of its own."""
     import matplotlib
 

@@ -60,7 +60,7 @@ def answer(path: Path, wrong: range, config: Config = CONFIG, labels: np.ndarray
     return str(path)
 
 
-def test_two_runs_that_differ_and_two_that_do_not(mnist_ff: Command) -> None:
+def test_paired_comparison_of_differing_and_equal_runs(mnist_ff: Command) -> None:
     """a: 0 to 29 wrong; b: 20 to 119 wrong: 20 only b has right, 90 only a; c: 20 to 52 wrong."""
     a, b, c = answer(Path("a"), range(30)), answer(Path("b"), range(20, 120)), answer(Path("c"), range(20, 42))
     code, out, _ = mnist_ff("compare", a, b)

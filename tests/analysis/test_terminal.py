@@ -48,7 +48,7 @@ def shown_at(width: int, *words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_path_is_whole_and_last_at_every_width(width: int, outputs: None) -> None:
+def test_path_is_whole_and_last_column(width: int, outputs: None) -> None:
     lines = shown_at(width, "runs")
     for path in (RUN, WIDE, SWEEP):
         assert sum(line.endswith(str(path)) for line in lines) == 1

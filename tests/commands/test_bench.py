@@ -84,7 +84,7 @@ def test_bad_words(words: list[str], mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize("word", ["schedule=linear", "schedule.warmup=3", "augment=both"])
-def test_what_is_no_part_of_a_step_is_refused(word: str, mnist_ff: Command) -> None:
+def test_bench_refuses_keys_outside_the_step(word: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("bench", word)
     assert code == 2
     assert f"{word}: bench measures one step" in err

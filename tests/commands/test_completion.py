@@ -41,7 +41,7 @@ def places() -> None:
     Path("outputs/lr_find/x").mkdir(parents=True)
 
 
-def test_commands_and_their_options_are_those_that_argparse_knows() -> None:
+def test_completed_options_are_those_of_argparse() -> None:
     assert offered("") == [*(f"{name} " for name in COMMANDS), "--help ", "--version "]
     assert offered("comp") == ["compare ", "completion "]
     for name in set(COMMANDS) - {"train", "completion"}:
@@ -71,7 +71,7 @@ def test_options_of_train_are_accepted() -> None:
     assert offered("train --cfg ") == ["job ", "hydra ", "all "]
 
 
-def test_each_key_and_value_that_is_offered_is_accepted() -> None:
+def test_every_offered_key_and_value_composes() -> None:
     """Hydra itself composes every group option, every listed value, and every key with and without ++."""
     from mnist_ff.config.compose import compose
     from mnist_ff.config.convert import config_to_dict, flat
@@ -150,7 +150,7 @@ def test_run_directories() -> None:
     assert offered("evaluate last --split tr") == ["train "]
 
 
-def test_a_script_for_each_shell_and_a_word_for_other_wishes(mnist_ff: Command) -> None:
+def test_completion_script_for_each_shell(mnist_ff: Command) -> None:
     for shell, script in SHELLS.items():
         assert mnist_ff("completion", shell) == (0, script, "")
     assert "eval" in mnist_ff("completion", "--help")[1]

@@ -311,7 +311,7 @@ def test_a_list_of_names_shows_no_escape_codes(shell: str, tmp_path: Path) -> No
 
 @SHELL
 @pytest.mark.slow
-def test_half_of_two_names_or_a_word_runs_nothing(shell: str, tmp_path: Path) -> None:
+def test_incomplete_export_arguments_run_nothing(shell: str, tmp_path: Path) -> None:
     """What two names share is inserted, and what stands after the cursor stays: either may leave a quote open."""
     pairs = (
         ("r$(touch PWNED)a", "r$(touch PWNED)b"),

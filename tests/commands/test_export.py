@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from mnist_ff import cli
 from mnist_ff.commands import export
 from mnist_ff.models import onnx_graph
-from mnist_ff.models.mlp import ACTIVATIONS, MLP
+from mnist_ff.models.activations import ACTIVATIONS
+from mnist_ff.models.mlp import MLP
 from tests.support.commands import Command
 
 needs_onnx = pytest.mark.skipif(
@@ -48,7 +49,7 @@ def logits(run: Path, hidden: list[int], activation: str = "relu") -> np.ndarray
     weights, x = load_file(run / "model.safetensors"), images()
     for number in range(len(hidden) + 1):
         x = x @ weights[f"layers.{number}.weight"].T + weights[f"layers.{number}.bias"]
-        x = x if number == len(hidden) else ACTIVATIONS[activation](torch.from_numpy(x)).numpy()
+        x = x if number == len(hidden) else ACTIVATIONS[activation].function(torch.from_numpy(x)).numpy()
     return x
 
 
@@ -98,7 +99,7 @@ def test_softmax_and_metadata(run: Path, mnist_ff: Command) -> None:
 
 @needs_onnx
 @pytest.mark.parametrize("amount", [1e-2, float("nan")])
-def test_a_graph_that_is_not_the_model_is_not_kept(
+def test_wrong_onnx_graph_is_not_kept(
     amount: float, run: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tampered(layers: onnx_graph.Layers, *rest: Any) -> Any:
@@ -122,7 +123,7 @@ def test_swapped_answers_are_found(run: Path, mnist_ff: Command, monkeypatch: py
     monkeypatch.setattr(export, "build_graph", tampered)
     code, _, err = mnist_ff("export", "run", "--format", "onnx")
     assert code == 1
-    assert "answers of 1,000" in err
+    assert "of 1,000 predictions" in err
     assert not Path("run.onnx").exists()
 
 
@@ -155,7 +156,7 @@ def test_torch_loads_with_weights_only(run: Path, mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize(("form", "name"), [("safetensors", "save_file"), ("torch", "torch")])
-def test_a_file_that_reads_back_otherwise_is_not_kept(
+def test_file_that_does_not_round_trip_is_removed(
     form: str, name: str, run: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One weight changes on its way to the file."""

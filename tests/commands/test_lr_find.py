@@ -29,7 +29,7 @@ def accuracy(directory: str) -> float:
     return float(summary["score"]["accuracy"])
 
 
-def test_the_suggested_rate_trains_better_than_a_thirtieth_of_it(real_mnist: Path, mnist_ff: Command) -> None:
+def test_suggested_rate_beats_a_thirtieth_of_it(real_mnist: Path, mnist_ff: Command) -> None:
     small = "model.hidden=[100]"
     code, out, err = mnist_ff("lr-find", small)
     assert code == 0, err
@@ -70,7 +70,7 @@ def test_the_engine_is_the_one_that_was_chosen(mnist_ff: Command, monkeypatch: p
     assert heard == [("auto", True), ("eager", True)]
 
 
-def test_it_leaves_csv_picture_and_json_in_its_own_directory_alone(mnist_ff: Command) -> None:
+def test_lr_find_writes_only_its_own_directory(mnist_ff: Command) -> None:
     state = torch.get_rng_state()
     words = ("data=mnist_5k", "model.hidden=[32]", "--steps", "120")
     tables = []
@@ -145,7 +145,7 @@ class Parabola:
         return torch.tensor([[float(loss), 0.0]])
 
 
-def test_each_batch_has_its_own_rate_and_an_explosion_ends_it() -> None:
+def test_lr_find_stops_at_an_explosion() -> None:
     step, tried = Parabola(), rates(0.001, 100, 200)
     losses = try_rates(step, lambda epoch: torch.arange(30), 10, tried, lambda: None)
     assert step.heard == tried[: len(step.heard)]
@@ -162,7 +162,7 @@ def test_each_batch_has_its_own_rate_and_an_explosion_ends_it() -> None:
     assert len(asked) == 1
 
 
-def test_the_suggestion_is_the_steepest_place_before_the_least() -> None:
+def test_suggestion_is_the_steepest_descent() -> None:
     tried = rates(1e-4, 1, 41)
     # a smooth step down at 1e-2 over the logarithm, then up: the smoothed loss lags behind it by some batches
     losses = [2 / (1 + math.exp(3 * math.log10(rate / 1e-2) * 2)) + max(0, rate - 0.3) * 50 for rate in tried]

@@ -126,8 +126,8 @@ def test_a_bad_file_ends_nothing_but_itself(trained_run: Path, mnist_ff: Command
     [
         ([], "no image given: give PNG or JPEG files"),
         (["nowhere.png"], "nowhere.png: does not exist"),
-        (["--index", "10000"], "--index 10000: the test images of mnist are 0 to 9999"),
-        (["--index", "-1"], "--index -1: the test images of mnist are 0 to 9999"),
+        (["--index", "10000"], "--index 10000: the test images of mnist have indices 0 to 9999"),
+        (["--index", "-1"], "--index -1: the test images of mnist have indices 0 to 9999"),
         (["--index", "8", "x.png"], "argument --index: x.png is not a number; give image files before --index"),
     ],
 )
@@ -138,7 +138,7 @@ def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist:
     assert len(err.splitlines()) == 1
 
 
-def test_a_files_name_is_no_command_to_the_terminal(trained_run: Path, mnist_ff: Command) -> None:
+def test_file_name_prints_without_escape_codes(trained_run: Path, mnist_ff: Command) -> None:
     Image.fromarray(mnist_test_images()[0]).save("\x1b[2J[b]seven.png")
     code, out, err = mnist_ff("predict", str(trained_run), "\x1b[2J[b]seven.png")
     assert code == 0, err

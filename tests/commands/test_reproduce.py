@@ -25,7 +25,7 @@ def test_the_tutorial_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in experiments() if name != "tutorial"])
-def test_an_experiment_is_a_delta_of_the_same_network(name: str) -> None:
+def test_experiment_is_a_delta_on_one_network(name: str) -> None:
     config: Config = compose([f"experiment={name}"])
     assert config != compose()
     assert config.model.hidden == (500, 300)
@@ -75,7 +75,7 @@ def test_a_row_goes_into_the_results_as_written() -> None:
     assert sorted(ORDER) == experiments()
 
 
-def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> None:
+def test_reproduce_row_uses_fresh_runs_only(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("reproduce", "clean", *TINY, "data.validation_split=0.1", "--seeds", "2")
     assert code == 0, err
     (path,) = Path("outputs/reproduce").glob("*.json")
@@ -130,7 +130,7 @@ def test_a_row_is_made_of_fresh_runs_and_of_nothing_else(mnist_ff: Command) -> N
     assert (code, "environment.json: versions is not an object" in err) == (2, True), err
 
 
-def test_no_row_is_made_of_what_did_not_finish(mnist_ff: Command) -> None:
+def test_unfinished_runs_make_no_row(mnist_ff: Command) -> None:
     words = ["optimizer=sgd", "optimizer.lr=1e30", "schedule=constant"]
     code, out, _ = mnist_ff("reproduce", "tutorial", *TINY, *words, "--seeds", "2")
     assert code == 1

@@ -167,7 +167,7 @@ def test_evaluate_refuses_what_is_no_finished_run(tmp_path: Path, mnist_ff: Comm
         assert len(err.strip().splitlines()) <= 4
 
 
-def test_evaluate_refuses_a_run_that_has_not_ended_or_is_damaged(mnist_ff: Command) -> None:
+def test_evaluate_refuses_unfinished_and_damaged_runs(mnist_ff: Command) -> None:
     assert main(["train", "data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]) == 0
     weights = Path("run/model.safetensors")
     content = weights.read_bytes()
@@ -190,7 +190,7 @@ def test_evaluate_names_a_diverged_run(mnist_ff: Command) -> None:
     assert "ended as diverged" in err
 
 
-def test_evaluate_refuses_configs_that_are_meant_to_break_it(mnist_ff: Command) -> None:
+def test_evaluate_refuses_hostile_configs(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]
     assert mnist_ff("train", *words)[0] == 0
     config = Path("run/config.yaml")
@@ -281,7 +281,7 @@ def test_nothing_is_left_of_a_refused_sweep(mnist_ff: Command) -> None:
         "",
     ],
 )
-def test_a_file_read_key_by_key_is_the_file_read_whole(text: str) -> None:
+def test_reading_yaml_by_key_equals_reading_it_whole(text: str) -> None:
     path = Path("values.yaml")
     path.write_text(text)
     try:

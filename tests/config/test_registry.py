@@ -62,8 +62,8 @@ class LinearModelConfig(ModelConfig):
 
 
 def linear(config: LinearModelConfig, seed: int, device: torch.device) -> nn.Module:
-    model = nn.Linear(784, 10)
     torch.manual_seed(seed)
+    model = nn.Linear(784, 10)
     nn.init.normal_(model.weight, std=config.scale)
     return model.to(device)
 

@@ -119,7 +119,7 @@ def test_the_yaml_is_still_omegaconfs(small_config: Config) -> None:
         assert to_yaml(config) == OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config)))
 
 
-def test_what_would_not_come_back_is_refused_by_key(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_do_not_round_trip_are_refused(small_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     check_saved(small_config)
     monkeypatch.setattr("mnist_ff.runs.directory.to_yaml", lambda config: to_yaml(dataclasses.replace(config, seed=5)))
     with pytest.raises(ConfigError, match=r"seed=0: cannot be stored in config\.yaml"):
@@ -191,7 +191,7 @@ def advice(error: ConfigError) -> str:
     return line.removeprefix("in a shell: ")
 
 
-def test_the_advice_for_a_refused_word_works_in_bash() -> None:
+def test_advice_for_a_refused_override_works_in_bash() -> None:
     shell = shutil.which("bash")
     if shell is None:
         pytest.skip("bash is not here")
@@ -305,7 +305,7 @@ def test_every_command_expands_its_paths(mnist_ff: Command, monkeypatch: pytest.
     assert os.listdir() == []
 
 
-def test_a_folder_is_asked_for_where_there_is_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_home_asks_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(number: int) -> None:
         raise KeyError(number)
 
@@ -390,9 +390,7 @@ def test_hydras_own_values_may_stand_in_paths(mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["submitit_slurm", "joblib"])
-def test_a_dry_run_needs_no_cluster_and_no_extra(
-    launcher: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dry_run_needs_no_cluster_or_extra(launcher: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     words = ["train", "-m", *Q5, f"hydra/launcher={launcher}", "logger=mlflow", "trainer.device=cpu", "seed=0,1"]
@@ -437,7 +435,7 @@ def test_a_search_is_described_without_optuna(mnist_ff: Command, monkeypatch: py
     assert os.listdir() == []
 
 
-def test_the_command_in_a_runs_files_is_what_was_typed(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_command_is_what_was_typed(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["train", *Q5, "name=007", "hydra.run.dir=r"]
     monkeypatch.setattr(sys, "argv", ["mnist-ff", *words])
     assert mnist_ff(*words)[0] == 0

@@ -72,7 +72,7 @@ def test_any_layout_of_numbers_is_taken(layout: Callable[[Any], Any]) -> None:
     assert torch.equal(classes_of(layout(LABELS), "y"), torch.tensor(LABELS))
 
 
-def test_a_tensor_with_its_sign_put_off_is_taken() -> None:
+def test_lazily_negated_tensor_is_accepted() -> None:
     negated = torch.complex(torch.zeros(40, 784), -torch.tensor(FLOATS)).conj().imag
     assert negated.is_neg()
     assert torch.equal(pixels_of(negated, "X"), torch.tensor(FLOATS))
@@ -116,7 +116,7 @@ def test_tensors_of_any_type_are_taken_as_labels(dtype: torch.dtype) -> None:
         assert torch.equal(classes_of(torch.tensor(LABELS).to(dtype), "y"), torch.tensor(LABELS))
 
 
-def test_one_hot_rows_of_true_and_false_are_taken() -> None:
+def test_boolean_one_hot_labels_are_accepted() -> None:
     assert torch.equal(classes_of(HOT.astype(bool), "y"), torch.tensor(LABELS))
     assert torch.equal(classes_of(HOT.astype(bool).tolist(), "y"), torch.tensor(LABELS))
 
@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("values", "reason"), WRONG.values(), ids=WRONG)
-def test_what_is_no_array_of_numbers_is_refused_for_what_it_is(values: Any, reason: str) -> None:
+def test_non_numeric_arrays_are_refused_by_kind(values: Any, reason: str) -> None:
     for read in (pixels_of, classes_of):
         with pytest.raises(DataError, match=reason) as caught:
             read(values, "X")
@@ -251,7 +251,7 @@ def test_arrays_of_no_use_are_refused(shape: tuple[int, ...]) -> None:
                 mnist_ff.run_network(data, epochs=1, batch=8, verbose=False)
 
 
-def test_a_line_of_numbers_may_come_from_any_library() -> None:
+def test_labels_may_come_from_any_library() -> None:
     for losses in ([1, 2.5], (1, 2.5), np.array([1, 2.5])[::-1][::-1], torch.tensor([1, 2.5], requires_grad=True)):
         assert numbers_of(losses, "losses") == [1.0, 2.5]
     assert numbers_of(array.array("d", [1, 2.5]), "losses") == [1.0, 2.5]

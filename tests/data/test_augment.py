@@ -103,14 +103,14 @@ def slow(config: dict[str, float], pictures: Array, rng: torch.Generator) -> Arr
 
 
 @pytest.mark.parametrize("name", ["affine", "elastic", "both"])
-def test_it_equals_a_slow_version_written_from_the_formulas(name: str) -> None:
+def test_augmentation_equals_a_slow_reference(name: str) -> None:
     augment = built(f"augment={name}")
     config = {key: value for key, value in vars(make_config(f"augment={name}").augment).items() if key != "name"}
     pictures, rng = images(), twin(augment)
     np.testing.assert_allclose(augment(pictures).numpy(), slow(config, pictures.double().numpy(), rng), atol=2e-4)
 
 
-def test_a_shift_moves_each_image_by_whole_pixels_of_its_own() -> None:
+def test_shift_moves_each_image_by_whole_pixels() -> None:
     augment = built("augment=shift", "augment.pixels=3")
     pictures, rng = images(200), twin(augment)
     moves = torch.randint(0, 7, (2, 200, 1), generator=rng)[:, :, 0] - 3
@@ -131,7 +131,7 @@ def test_nothing_moves_where_all_amounts_are_zero() -> None:
     assert build_augment(make_config().augment, 0, CPU) is None
 
 
-def test_a_sigma_of_four_moves_a_pixel_as_its_file_says() -> None:
+def test_elastic_displacement_matches_its_config_comment() -> None:
     """A Gaussian's squared weights add up to 1 / (4 pi sigma^2) in a plane; an even draw has a variance of 1/3."""
     config = make_config("augment=elastic", "augment.alpha=34.0").augment
     assert isinstance(config, ElasticConfig)
@@ -143,7 +143,7 @@ def test_a_sigma_of_four_moves_a_pixel_as_its_file_says() -> None:
     )
 
 
-def test_its_chance_is_its_own_and_follows_from_the_seed() -> None:
+def test_augmentation_has_its_own_seeded_generator() -> None:
     pictures = images()
     first, again, other = built("augment=both"), built("augment=both"), built("augment=both", seed=1)
     one = first(pictures)
@@ -153,7 +153,7 @@ def test_its_chance_is_its_own_and_follows_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize("name", ["shift", "both"])
-def test_the_fused_step_sees_the_same_images_as_the_eager_one(name: str) -> None:
+def test_fused_and_eager_see_the_same_images(name: str) -> None:
     split = make_split(300)
     results = []
     for engine in ("eager", "fused"):
@@ -167,7 +167,7 @@ def test_the_fused_step_sees_the_same_images_as_the_eager_one(name: str) -> None
     assert (results[0][0] - both(split, "model.hidden=[16]", epochs=3)[0][0]).abs().max() > 1e-3
 
 
-def test_a_run_keeps_a_picture_of_what_it_sees(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_keeps_a_picture_of_augmented_images(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.analysis import plots
 
     monkeypatch.setattr(plots, "DRAWINGS", {"augmented": plots.DRAWINGS["augmented"]})  # the others take seconds

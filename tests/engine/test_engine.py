@@ -18,9 +18,11 @@ import torch
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.build import StepParts, build_step, training_state
 from mnist_ff.engine.eager import EagerBatch
-from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Step, StepOptions, Steps
+from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
@@ -65,7 +67,7 @@ def test_fused_takes_float_images_too() -> None:
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
-def test_bf16_products_stay_near_fp32_and_the_weights_are_fp32() -> None:
+def test_bf16_products_near_fp32_with_fp32_weights() -> None:
     split = make_split(600)
     words = ("model.hidden=[64,32]", "optimizer=sgd")
     exact = both(split, *words)[0][0]
@@ -87,18 +89,16 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
         split = make_split(64)
         optimizer = build_optimizer(config.optimizer, [flat.whole])
         monkeypatch.setattr(optimizer, "update", lambda: None)
-        batch = FusedBatch(model, flat, optimizer, split, StepOptions(precision))
+        batch = FusedBatch(model, flat, TorchOps(model, optimizer), split, StepOptions(precision))
         twin = build_model(config.model, 0, CPU).dropout
         for _ in range(3):
             batch(torch.arange(64), split.labels, torch.zeros(64, 10))
             for layer, units in zip(batch.space(64).layers, (37, 21), strict=False):
-                assert torch.equal(layer.after > 0, twin.mask((64, units), CPU))
+                assert torch.equal(layer.act > 0, twin.mask((64, units), CPU))
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
-def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
-    optimizer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_graph_replays_each_batch_once_after_warmup(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     words = [f"optimizer={optimizer}", "model.hidden=[32,16]", "trainer.batch_size=64"]
@@ -110,7 +110,7 @@ def test_graph_steps_replay_every_batch_once_and_leave_no_trace_of_warming_up(
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:
@@ -144,7 +144,7 @@ def state_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
-def test_every_optimizer_has_all_its_state_from_the_start(words: tuple[str, ...]) -> None:
+def test_optimizers_create_their_whole_state_first(words: tuple[str, ...]) -> None:
     """Its first values are torch's own: updates that begin with them equal updates that begin with none."""
     config = make_config(f"optimizer={words[0]}", *words[1:]).optimizer
     results = []
@@ -167,7 +167,7 @@ def test_every_optimizer_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("words", OPTIMIZERS, ids=lambda words: "-".join(words))
-def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> None:
+def test_capturing_a_graph_leaves_the_state(words: tuple[str, ...]) -> None:
     split = make_split(64)
     config = make_config(f"optimizer={words[0]}", *words[1:], "model.hidden=[8]")
     model = build_model(config.model, 0, CPU)
@@ -175,7 +175,7 @@ def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> 
     opt = build_optimizer(config.optimizer, [flat.whole])
     for value in state_of(opt):
         opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
-    batch = FusedBatch(model, flat, opt, split)
+    batch = FusedBatch(model, flat, TorchOps(model, opt), split)
     before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
     state = lambda: training_state([flat.whole], opt)  # noqa: E731
     assert model.dropout.rng is not None
@@ -185,7 +185,7 @@ def test_a_captured_graph_leaves_the_state_as_it_was(words: tuple[str, ...]) -> 
     assert all(torch.equal(value, before[name]) for name, value in after.items())
 
 
-def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
+def test_graph_refuses_lazily_made_optimizer_state() -> None:
     class Late(torch.optim.SGD):
         def step(self, closure: object = None) -> None:  # type: ignore[override]
             for parameter in self.param_groups[0]["params"]:
@@ -201,14 +201,14 @@ def test_state_that_the_first_update_makes_is_refused_in_a_graph() -> None:
         step(torch.arange(64))
 
 
-def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
+def test_new_rate_reaches_a_graph_by_tensor() -> None:
     split, figures = make_split(256), []
     for graph in (False, True):
         config = make_config("model.hidden=[8]")
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         step: Step = Steps(batch, split, 64, opt)
         if graph:
             rate = torch.tensor([config.optimizer.lr])
@@ -222,7 +222,7 @@ def test_a_new_rate_reaches_a_graph_through_its_tensor() -> None:
     assert len(set(figures[0])) == 4
 
 
-def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graph_keeps_its_tensors_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph holds addresses only: were its tensors freed, others would be written there."""
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
     monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
@@ -238,7 +238,7 @@ def test_what_a_graph_reads_lives_as_long_as_its_replay(monkeypatch: pytest.Monk
     assert read() is None
 
 
-def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
+def test_warmup_leaves_foreign_module_buffers() -> None:
     split = make_split(128)
     results = []
     for graph in (False, True):
@@ -255,7 +255,7 @@ def test_warming_up_leaves_no_trace_in_a_foreign_modules_buffers() -> None:
     assert all(torch.equal(value, results[1][1][name]) for name, value in results[0][1].items())
 
 
-def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_stops_after_the_requested_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     for graph in (False, True):
@@ -263,7 +263,7 @@ def test_a_step_stops_after_the_batch_that_it_is_asked_at(monkeypatch: pytest.Mo
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
@@ -320,7 +320,7 @@ def test_auto_says_what_it_chose(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("engine", ["eager", "fused"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_same_seed_gives_the_same_bytes_with_every_engine(engine: str, precision: str, mnist_ff: Command) -> None:
+def test_same_seed_same_bytes_for_every_engine(engine: str, precision: str, mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "model.hidden=[64]", "trainer.device=cpu"]
     for place in "ab":
         last = [f"trainer.engine={engine}", f"trainer.precision={precision}", f"hydra.run.dir={place}"]
@@ -330,7 +330,7 @@ def test_the_same_seed_gives_the_same_bytes_with_every_engine(engine: str, preci
 
 
 @pytest.mark.slow
-def test_a_compiled_step_gives_the_same_losses_and_plain_names(mnist_ff: Command) -> None:
+def test_compiled_step_has_same_losses_and_names(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[64]", "model.dropout=0"]
     assert mnist_ff("train", *words, "trainer.compile=true", "hydra.run.dir=compiled")[0] == 0
     assert mnist_ff("train", *words, "trainer.engine=eager", "hydra.run.dir=plain")[0] == 0

@@ -24,7 +24,7 @@ def test_a_bar_fills_the_box_in_the_middle() -> None:
     assert np.array_equal(centred(ink), expected)
 
 
-def test_an_output_pixel_is_the_mean_of_what_it_covers() -> None:
+def test_output_pixel_is_the_mean_it_covers() -> None:
     """30 x 30 to 20 x 20: each target covers 1.5 source pixels a side."""
     ink = np.random.default_rng(0).random((30, 30))
     fine = np.repeat(np.repeat(ink, 2, axis=0), 2, axis=1)  # halves of pixels: 60 x 60, in blocks of 3 x 3

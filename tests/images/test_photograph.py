@@ -130,7 +130,7 @@ def test_what_the_border_cuts_is_not_the_digit() -> None:
     assert centred(digit_in(alone)).any()
 
 
-def test_a_detached_stroke_belongs_and_a_speck_does_not() -> None:
+def test_detached_strokes_are_kept_specks_dropped() -> None:
     contrast = np.zeros((200, 200))
     contrast[60:140, 60:75] = 1.0
     contrast[60:75, 85:130] = 1.0  # ten pixels beside it, as the bar of a 5
@@ -155,7 +155,7 @@ def test_what_a_pen_draws(real_mnist: object) -> None:
     assert not is_of_strokes(np.zeros((20, 30)))
 
 
-def test_a_fine_pen_gets_strokes_as_wide_as_mnists() -> None:
+def test_fine_pen_strokes_become_as_wide_as_mnist() -> None:
     """A frame of lines one pixel wide, 100 pixels high: two of twenty are ten."""
     ink = np.zeros((100, 60))
     ink[[0, -1]] = ink[:, [0, -1]] = 1
@@ -191,7 +191,7 @@ def test_drawn_ink_keeps_every_grey(real_mnist: object) -> None:
 
 @pytest.mark.parametrize("size", [28, 60, 500, 2500])
 @pytest.mark.parametrize(("ink", "paper"), [(0.2, 0.9), (0.95, 0.1)])
-def test_every_size_and_both_polarities_give_the_same_digit(size: int, ink: float, paper: float) -> None:
+def test_size_and_polarity_do_not_change_the_digit(size: int, ink: float, paper: float) -> None:
     picture = seven(size, ink, paper, max(2, size * 14 // 200))
     picture = picture + np.random.default_rng(0).normal(0, 0.005, picture.shape)
     assert alike(centred(ink_of(np.clip(picture, 0, 1))), EXPECTED) > (0.75 if size < 100 else 0.85)

@@ -49,7 +49,7 @@ def test_a_large_picture_is_read_smaller(name: str) -> None:
 
 
 @pytest.mark.parametrize("ink", [0, 255])
-def test_ink_on_nothing_gets_paper_of_the_other_kind(ink: int) -> None:
+def test_transparent_background_becomes_contrasting_paper(ink: int) -> None:
     pixels = np.zeros((8, 8, 4), dtype=np.uint8)
     pixels[2:5, 2:5] = (ink, ink, ink, 255)
     Image.fromarray(pixels).save(FILE)

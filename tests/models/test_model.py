@@ -31,7 +31,7 @@ def test_any_depth(hidden: list[int]) -> None:
     assert model(torch.rand(4, 784)).shape == (4, 10)
 
 
-def test_glorot_uniform_fills_its_range_evenly_and_biases_are_zero() -> None:
+def test_glorot_uniform_range_and_zero_biases() -> None:
     model = build_model(model_config(), 0, CPU)
     for layer in model.layers:
         fan_out, fan_in = layer.weight.shape
@@ -51,7 +51,7 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.4, 0.5, 0.9, 0.999])
-def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float) -> None:
+def test_dropout_has_its_rate_and_keeps_mean(p: float) -> None:
     dropout = Dropout(p, torch.Generator().manual_seed(1))
     x = torch.ones(400, 500)
     y = dropout(x)
@@ -63,7 +63,7 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(p: float) -> None:
     assert set(y.unique().tolist()) <= {0.0, y.max().item()}
 
 
-def test_dropout_rate_is_the_same_for_every_unit_and_steps_are_independent() -> None:
+def test_dropout_is_independent_across_units_and_steps() -> None:
     dropout = Dropout(0.4, torch.Generator().manual_seed(1))
     shape, steps = (64, 500), 200
     masks = torch.stack([dropout.mask(shape, CPU) for _ in range(steps)]).double()

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from mnist_ff.engine.build import StepParts, build_step, choose_engine, training_state
-from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps
+from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Steps
+from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
@@ -21,7 +23,7 @@ from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
-from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
+from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run, whole_run
 from tests.support.steps import CPU, fake_capture
 
 LINEAR = ["schedule=linear", "schedule.warmup=5"]
@@ -36,7 +38,7 @@ def test_constant_is_the_base_rate() -> None:
     assert rates() == [0.5] * 100
 
 
-def test_linear_falls_evenly_to_its_share_after_the_last_step() -> None:
+def test_linear_schedule_falls_evenly_to_final_share() -> None:
     found = rates("schedule=linear", "schedule.final=0.2")
     assert found == pytest.approx([0.5 - 0.4 * step / 100 for step in range(100)])
     assert rates("schedule=linear")[-1] == pytest.approx(0.005), "the last step is not wasted"
@@ -47,7 +49,7 @@ def test_cosine_is_half_a_cosine() -> None:
     assert found == pytest.approx([0.05 + 0.45 * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(100)])
 
 
-def test_one_cycle_is_torchs_but_for_where_it_ends() -> None:
+def test_one_cycle_matches_torch_except_its_end() -> None:
     """torch's reaches its peak and its end one step earlier: it counts to the last step, not past it."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
@@ -68,7 +70,7 @@ def test_step_falls_where_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "one_cycle", "step"])
-def test_a_warm_up_rises_evenly_to_the_courses_beginning(name: str) -> None:
+def test_warmup_rises_evenly_to_the_base_rate(name: str) -> None:
     plain = rates(f"schedule={name}", steps=90)
     found = rates(f"schedule={name}", "schedule.warmup=10")
     assert found[:10] == pytest.approx([plain[0] * (step + 1) / 11 for step in range(10)])
@@ -79,39 +81,39 @@ def written(path: str) -> list[float]:
     return [float(line.split(",")[4]) for line in Path(path, "batches.csv").read_text().splitlines()[1:]]
 
 
-def test_rates_are_recorded_used_and_resumed_to_the_byte(mnist_ff: Command) -> None:
+def test_recorded_rates_resume_to_the_byte(mnist_ff: Command) -> None:
     words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
-    assert mnist_ff("train", *WORDS, *words, "hydra.run.dir=whole")[0] == 0
+    whole_run("whole", *words)
     config = make_config(*words).schedule
     expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
     assert written("whole") == pytest.approx(expected, rel=1e-8)
-    assert mnist_ff("train", *WORDS, *words[2:], "hydra.run.dir=constant")[0] == 0
+    whole_run("constant", *words[2:])
     assert Path("whole/model.safetensors").read_bytes() != Path("constant/model.safetensors").read_bytes()
     stopped_run("parted", 21, *words)
     assert mnist_ff("train", "resume=parted")[0] == 0
     assert_equal_runs(Path("whole"), Path("parted"))
 
 
-def test_more_epochs_of_a_schedule_that_depends_on_the_length_are_said_aloud(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "schedule=linear", "trainer.epochs=1", "hydra.run.dir=a")[0] == 0
+def test_extending_a_length_dependent_schedule_warns(mnist_ff: Command) -> None:
+    whole_run("a", "schedule=linear", "trainer.epochs=1")
     code, out, _ = mnist_ff("train", "resume=a", "trainer.epochs=2")
     assert code == 0
     assert "warning: trainer.epochs changes from 1 to 2: the remaining batches follow schedule=linear" in out
     first = [0.001 * (1 - step / BATCHES) for step in range(BATCHES)]
     second = [0.001 * (1 - step / (2 * BATCHES)) for step in range(BATCHES, 2 * BATCHES)]
     assert written("a") == pytest.approx(first + second, rel=1e-8)
-    assert mnist_ff("train", *WORDS, "schedule.warmup=3", "trainer.epochs=1", "hydra.run.dir=b")[0] == 0
+    whole_run("b", "schedule.warmup=3", "trainer.epochs=1")
     assert "earlier ones followed" not in mnist_ff("train", "resume=b", "trainer.epochs=2")[1], "a constant one goes on"
 
 
-def test_a_warm_up_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
+def test_warmup_longer_than_the_run_is_refused(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", *WORDS, "schedule.warmup=48")
     assert code == 2
     assert "schedule.warmup=48: must be below 48" in err
 
 
 @pytest.mark.parametrize("optimizer", sorted(name for name, part in optimizer_parts().items() if part.tensor_lr))
-def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
+def test_graph_replays_read_the_rate_tensor(optimizer: str) -> None:
     split, config = make_split(600), make_config(f"optimizer={optimizer}", "model.hidden=[32,16]")
     weights = ["optimizer.weight_decay=0.1"]
     config = make_config(f"optimizer={optimizer}", "model.hidden=[32,16]", *weights)
@@ -126,7 +128,7 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
             opt = build_optimizer(config.optimizer, [flat.whole])
             rate = torch.full((1,), 0.5)
             set_rate(opt, rate[0])
-            batch = FusedBatch(model, flat, opt, split)
+            batch = FusedBatch(model, flat, TorchOps(model, opt), split)
             assert model.dropout.rng is not None
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
             graph_step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))
@@ -141,7 +143,7 @@ def test_a_graphs_replays_read_the_rate_from_the_device(optimizer: str) -> None:
         torch.testing.assert_close(results[1][1][name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> None:
+def test_scheduled_sgd_has_no_cuda_graph() -> None:
     model, cuda = build_model(make_config().model, 0, CPU), torch.device("cuda")
     trainer = make_config().trainer
     assert choose_engine(model, trainer, cuda, "sgd") == "graph"
@@ -151,9 +153,7 @@ def test_an_optimizer_that_reads_no_tensor_has_no_graph_with_a_moving_rate() -> 
         choose_engine(model, replace(trainer, engine="graph"), cuda, "sgd", is_scheduled=True)
 
 
-def test_a_weight_that_is_not_finite_is_told_with_its_batchs_rate(
-    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_non_finite_weight_error_names_the_rate(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoiling(steps: Steps, *rows: Any) -> Any:
         figures = trained(steps, *rows)
         assert steps._optimizer is not None

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
@@ -25,7 +26,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
-from mnist_ff.report.predictions import class_rows, confusion, read_answers
+from mnist_ff.report.predictions import read_answers
 from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
@@ -70,7 +71,7 @@ def test_every_training_ends_with_a_report(quick: Path) -> None:
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
 
 
-def test_the_page_says_where_it_is_and_can_be_turned_off(mnist_ff: Command) -> None:
+def test_report_path_is_printed_and_optional(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=on")
     assert code == 0
     assert re.search(r"report +on/report\.html", out)
@@ -94,7 +95,7 @@ def test_a_report_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest
     assert "RuntimeError: no ink" in Path("run/train.log").read_text()
 
 
-def test_a_diverged_run_has_its_losses_and_its_reason(mnist_ff: Command) -> None:
+def test_report_of_a_diverged_run_says_why(mnist_ff: Command) -> None:
     code, _, _ = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=run")
     assert code == 1
     page = Path("run/report.html").read_text()
@@ -151,9 +152,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT.keys())
-def test_what_is_missing_or_broken_is_said_and_the_rest_is_there(
-    name: str, spoil: Callable[[Path], object], copied: Run
-) -> None:
+def test_report_names_missing_files_and_shows_the_rest(name: str, spoil: Callable[[Path], object], copied: Run) -> None:
     spoil(copied.file(name))
     page = run_page(copied)
     parts = facts(page)
@@ -190,7 +189,7 @@ def test_hostile_numbers_make_no_page_fail(copied: Run) -> None:
     assert facts(run_page(copied))["batches"]["count"] == 1
 
 
-def test_a_run_that_kept_its_worst_images_only_is_read(copied: Run) -> None:
+def test_run_with_only_worst_images_is_read(copied: Run) -> None:
     """As runs did before they kept more."""
     kept = load_file(copied.file("predictions.safetensors"))
     save_file(
@@ -207,18 +206,16 @@ def test_a_run_that_kept_its_worst_images_only_is_read(copied: Run) -> None:
 
 def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
     found = read_answers(copied)
-    counts = confusion(found)
+    counts = confusion_matrix(found.labels, found.answers)
     assert counts.sum() == 1000
     assert counts.trace() == (found.answers == found.labels).sum()
-    for row in class_rows(counts):
-        has, said = found.labels == row.name, found.answers == row.name
+    for row in class_metrics(counts):
+        has, said = found.labels == row.label, found.answers == row.label
         assert row.recall == pytest.approx((has & said).sum() / has.sum())
         assert row.precision == pytest.approx((has & said).sum() / said.sum())
 
 
-def test_mistakes_are_kept_by_turns_and_the_doubtful_right_ones_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kept_images_alternate_mistakes_and_doubtful_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 400 mistakes of one kind and 5 of another, room for 20 keeps all 5."""
     from mnist_ff.data.load import Split
     from mnist_ff.session import artifacts as keep
@@ -265,7 +262,7 @@ def test_the_config_is_shown_as_what_was_chosen() -> None:
     }
 
 
-def test_a_very_long_run_still_makes_a_page_of_four_megabytes(copied: Run) -> None:
+def test_report_of_long_run_stays_below_4_mb(copied: Run) -> None:
     """Two hundred thousand batches and ten thousand epochs, and the largest network that a page takes."""
     rows = "".join(f"{step},{step // 100},{step % 100},0.{step % 9 + 1},0.001,256\n" for step in range(200_000))
     copied.file("batches.csv").write_text(",".join(BATCH_COLUMNS) + "\n" + rows)
@@ -303,7 +300,7 @@ def test_each_command_on_a_page_is_one(quick: Path, mnist_ff: Command) -> None:
     assert set(words) <= set(COMMANDS)
 
 
-def test_what_the_page_says_to_read_images_with_does(quick: Path, mnist_ff: Command) -> None:
+def test_reports_snippet_for_reading_images_works(quick: Path, mnist_ff: Command) -> None:
     found = re.search(r"<code>mnist-ff (predict [^<]+)</code>", (quick / "report.html").read_text())
     assert found is not None
     code, out, err = mnist_ff(*shlex.split(html.unescape(found[1])))
@@ -311,7 +308,7 @@ def test_what_the_page_says_to_read_images_with_does(quick: Path, mnist_ff: Comm
     assert out
 
 
-def test_no_more_training_images_are_scored_than_there_are(quick: Path, mnist_ff: Command) -> None:
+def test_score_train_is_capped_at_the_data(quick: Path, mnist_ff: Command) -> None:
     assert "“evaluated” is the loss on 4,000 training images" in (quick / "report.html").read_text()
     words = (*QUICK, "trainer.epochs=1", "data.validation_split=0.1", "hydra.run.dir=split")
     assert mnist_ff("train", *words)[0] == 0
@@ -320,7 +317,7 @@ def test_no_more_training_images_are_scored_than_there_are(quick: Path, mnist_ff
     assert "“evaluated” is the loss on 500 training images" in Path("few/report.html").read_text()
 
 
-def test_what_a_batch_has_and_a_test_image_has_not_is_said() -> None:
+def test_report_names_what_only_training_batches_have() -> None:
     said = _difference(make_config("experiment=augmented"), None)
     assert "with images augmented by augment=both and changing weights, so their loss is higher" in said
     said = _difference(make_config("experiment=clean"), None)
@@ -362,7 +359,7 @@ def test_compare_writes_a_page(mnist_ff: Command) -> None:
     assert "no/two.html" in err
 
 
-def test_a_page_of_many_runs_is_capped_and_says_so(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_of_many_runs_is_capped(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_page, "MOST_CURVES", 5)
     monkeypatch.setattr(sweep_page, "MOST_ROWS", 7)
     make_sweep(
@@ -404,7 +401,7 @@ def test_the_runs_own_directory_is_shown(quick: Path, mnist_ff: Command) -> None
     assert f"mnist-ff evaluate {only_run()}" in page
 
 
-def test_the_known_wrong_labels_are_those_of_the_published_list(real_mnist: Path) -> None:
+def test_known_wrong_labels_match_the_published_list(real_mnist: Path) -> None:
     """The labels that were given, as published with the raters' votes: the rows are counted as theirs are."""
     given = {947: 8, 1621: 0, 1901: 9, 2130: 4, 2462: 2, 2597: 5, 2654: 6, 3520: 6, 3558: 5}
     given |= {5937: 5, 6651: 0, 6783: 1, 8527: 4, 9679: 6, 9729: 5}

@@ -164,7 +164,7 @@ def test_a_digit_drawn_with_the_pointer(page: Browser) -> None:
 
 
 @pytest.mark.parametrize("ended", ["Clear", "Undo", "Delete"])
-def test_a_stroke_that_is_taken_away_while_it_is_drawn_ends(ended: str, page: Browser) -> None:
+def test_cancelled_stroke_ends(ended: str, page: Browser) -> None:
     """What the pointer does until it is lifted leaves nothing, and joins no other stroke."""
     corner = page.js(PAD)
     first, second = [(60, 60), (60, 200)], [(200, 60), (200, 120)]
@@ -217,7 +217,7 @@ return [box.x, box.y];
 """
 
 
-def test_a_digit_drawn_with_a_finger_on_a_phone(browser: Browser, trained_run: Path) -> None:
+def test_digit_drawn_by_touch_on_a_phone(browser: Browser, trained_run: Path) -> None:
     """Two strokes; undo takes the last, clear all; the page does not scroll away under the finger."""
     browser.open(trained_run / "report.html", 390)
     browser.frame(390, 800, mobile=True)
@@ -457,7 +457,7 @@ def test_zoom_by_dragging_wheel_keys_and_buttons(page: Browser) -> None:
     assert page.problems() == []
 
 
-def test_a_chart_is_read_by_arrow_keys_and_pinched(browser: Browser, trained_run: Path) -> None:
+def test_chart_arrow_keys_and_pinch_zoom(browser: Browser, trained_run: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -509,7 +509,7 @@ def test_a_click_on_a_cell_shows_its_images(page: Browser, trained_run: Path, re
         page.js("arguments[0].scrollIntoView({block: 'center'})", cell)
         cell.click()
         title = page.js("return document.getElementById('cell-title').textContent")
-        assert title.startswith(f"Label {label}, answer {answer}: ")
+        assert title.startswith(f"Label {label}, predicted {answer}: ")
         shown = page.js(SHOWN)
         assert len(shown) == (6 if label == answer else wrong.count((label, answer)))
         for row, pixels in shown:
@@ -540,7 +540,7 @@ def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, trai
         assert ("label wrong" in caption) == (int(row) in MISLABELLED)
 
 
-def test_a_network_that_is_too_large_is_left_out_and_said(browser: Browser, tmp_path: Path) -> None:
+def test_too_large_network_is_left_out_with_notice(browser: Browser, tmp_path: Path) -> None:
     run = made_run(tmp_path / "large", "relu", [1300], scale=1)
     browser.open(run.file("report.html"))
     assert browser.js("return document.getElementById('pad')") is None
@@ -614,7 +614,7 @@ return [...host.querySelectorAll("text.name")].map((one) => [one.textContent, ed
 """
 
 
-def test_the_bytes_of_the_data_are_what_is_drawn(small_data: Data) -> None:
+def test_drawn_data_bytes_equal_the_runs(small_data: Data) -> None:
     """The JSON in a page ends neither its element nor a line."""
     from mnist_ff.report.page import json_text
 
@@ -624,7 +624,7 @@ def test_the_bytes_of_the_data_are_what_is_drawn(small_data: Data) -> None:
     assert json.loads(text) == hard
 
 
-def test_augmented_images_are_shown_as_the_run_kept_them(
+def test_report_shows_the_runs_augmented_images(
     browser: Browser, tmp_path: Path, mnist_ff: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mnist_ff.analysis.plots.DRAWINGS", {})  # they take seconds

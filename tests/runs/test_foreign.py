@@ -83,7 +83,7 @@ def fake_cache(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["kmnist", "fashion_mnist", "mnist"])
-def test_commands_on_a_run_ask_none_of_its_places(
+def test_commands_never_contact_a_foreign_runs_places(
     name: str, asked: tuple[str, list[str]], mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cache = no_mirrors(monkeypatch, tmp_path)
@@ -111,7 +111,7 @@ def test_commands_on_a_run_ask_none_of_its_places(
     assert run.is_dir()
 
 
-def test_a_foreign_run_is_scored_on_the_users_own_data(
+def test_foreign_run_is_scored_on_own_data(
     real_mnist: Path, asked: tuple[str, list[str]], mnist_ff: Command, tmp_path: Path
 ) -> None:
     fake_cache(tmp_path / "theirs", "mnist")
@@ -131,7 +131,7 @@ LOGGERS = {
 
 
 @pytest.mark.parametrize("name", LOGGERS)
-def test_a_foreign_run_chooses_no_place_of_a_tracker(name: str, mnist_ff: Command, tmp_path: Path) -> None:
+def test_foreign_run_chooses_no_tracker_place(name: str, mnist_ff: Command, tmp_path: Path) -> None:
     place = tmp_path / "theirs"
     run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
     with (run / "config.yaml").open("a") as file:
@@ -205,7 +205,7 @@ def begun_sweep(directory: str) -> Path:
     return Path(directory)
 
 
-def test_a_sweeps_job_is_not_written_through_a_link(mnist_ff: Command, tmp_path: Path) -> None:
+def test_sweep_job_is_not_written_through_symlink(mnist_ff: Command, tmp_path: Path) -> None:
     sweep, away = begun_sweep("s"), tmp_path / "away"
     away.mkdir()
     (sweep / "1").symlink_to(away)
@@ -225,7 +225,7 @@ def test_a_sweeps_job_is_not_written_through_a_link(mnist_ff: Command, tmp_path:
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before, words
 
 
-def test_a_link_within_a_sweeps_job_is_not_written_through(mnist_ff: Command, tmp_path: Path) -> None:
+def test_symlink_inside_a_job_is_not_followed(mnist_ff: Command, tmp_path: Path) -> None:
     """Hydra writes into a job's directory before the job itself begins."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -266,7 +266,7 @@ def test_a_sweeps_own_file_is_no_link(name: str, mnist_ff: Command, tmp_path: Pa
 @pytest.mark.parametrize(
     "name", [".lock", "evaluation.json", "tracking.id", "plots/x", "tensorboard", "wandb/run-1/files"]
 )
-def test_a_link_at_any_level_of_a_run_stops_a_resume(name: str, mnist_ff: Command, tmp_path: Path) -> None:
+def test_symlink_at_any_level_stops_a_resume(name: str, mnist_ff: Command, tmp_path: Path) -> None:
     run = stopped_run("run", 3, "trainer.epochs=1", "model.hidden=[8]").path
     victim = tmp_path / "victim"
     victim.write_text("precious")

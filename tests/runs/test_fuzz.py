@@ -370,7 +370,7 @@ def test_a_bad_neighbour_is_a_broken_row(spoilt: Callable[[Path], None], reason:
 
 
 @pytest.mark.parametrize("seconds", [300_000_000_000, -100_000_000_000])
-def test_a_file_of_no_calendars_year_is_a_line(seconds: int, mnist_ff: Command) -> None:
+def test_file_time_outside_calendars_is_listed(seconds: int, mnist_ff: Command) -> None:
     run = make(Path("outputs/a"))
     try:
         os.utime(run / "config.yaml", (seconds, seconds))
@@ -383,9 +383,7 @@ def test_a_file_of_no_calendars_year_is_a_line(seconds: int, mnist_ff: Command) 
     assert mnist_ff("compare", "last")[0] == 0
 
 
-def test_a_folder_that_cannot_be_looked_into_is_a_broken_row(
-    mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_is_a_broken_row(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     make(Path("outputs/good"))
     closed = make(Path("outputs/closed"))
     asked = os.lstat
@@ -406,7 +404,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_broken_row(
         closed.chmod(0o755)
 
 
-def test_a_network_that_is_not_the_files_takes_no_memory(copied: Path, mnist_ff: Command) -> None:
+def test_mismatched_network_allocates_nothing(copied: Path, mnist_ff: Command) -> None:
     """24,000 by 24,000 weights would take 2 GB."""
     with_key("- 8\n", "- 24000\n  - 24000\n")(RUN)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -462,7 +460,7 @@ CHECKPOINTS: dict[str, Callable[[dict[str, Any]], bytes]] = {
 
 
 @pytest.mark.parametrize("make_checkpoint", CHECKPOINTS.values(), ids=CHECKPOINTS.keys())
-def test_a_sealed_checkpoint_of_odd_kinds_is_one_line(
+def test_sealed_odd_checkpoint_is_one_line(
     make_checkpoint: Callable[[dict[str, Any]], bytes], copied: Path, mnist_ff: Command
 ) -> None:
     path = RUN / "checkpoint.pt"

@@ -113,7 +113,7 @@ def test_before_the_first_commit() -> None:
     assert b"+rate = 1" in changes().diff
 
 
-def test_from_a_subfolder_a_worktree_and_a_detached_head() -> None:
+def test_git_subfolder_worktree_and_detached_head() -> None:
     make_repository("main")
     Path("main/below").mkdir()
     Path("main/parts.py").write_text("rate = 2\n")
@@ -193,7 +193,7 @@ def test_a_filter_that_cannot_be_switched_off(tmp_path: Path) -> None:
         changes(place)
 
 
-def test_another_folder_than_the_repositorys_is_not_looked_at(tmp_path: Path) -> None:
+def test_git_looks_only_at_the_repository(tmp_path: Path) -> None:
     place = make_repository("tree")
     (tmp_path / "private").mkdir()
     git("config", "core.worktree", str(tmp_path / "private"), folder=place)
@@ -201,7 +201,7 @@ def test_another_folder_than_the_repositorys_is_not_looked_at(tmp_path: Path) ->
         changes(place)
 
 
-def test_a_submodule_whose_git_folder_is_empty_is_passed_over() -> None:
+def test_empty_submodule_is_skipped() -> None:
     place = make_repository("tree")
     sha = git("rev-parse", "HEAD", folder=place).strip()
     git("update-index", "--add", "--cacheinfo", f"160000,{sha},sub", folder=place)
@@ -226,9 +226,7 @@ def test_variables_of_another_repository_are_not_followed(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("program", ["exec sleep 60", "echo wrong >&2; exit 128", None], ids=["slow", "no", "missing"])
-def test_a_git_that_does_not_answer_costs_no_run(
-    program: str | None, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_git_costs_no_run(program: str | None, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     make_repository("tree")
     Path("bin").mkdir()
     if program is not None:

@@ -76,11 +76,11 @@ def test_the_newest_does_not_depend_on_time_zones(mnist_ff: Command, monkeypatch
     "started",
     ["10000-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00", "2026-03-02T10:00:00", 7, None, [], "now", "-1", ""],
 )
-def test_a_start_that_cannot_be_is_the_configs_time(started: object) -> None:
+def test_impossible_start_falls_back_to_config_time(started: object) -> None:
     assert run_start(start(make("2026-03-02_10-00-00_bbbb", at=7), started)) == (7, 7)
 
 
-def test_a_run_whose_environment_is_no_file_is_ordered_too() -> None:
+def test_run_without_environment_file_is_ordered() -> None:
     path = make("a", at=7)
     os.mkfifo(path / "environment.json")
     assert run_start(path) == (7, 7)
@@ -101,7 +101,7 @@ def test_a_sweep_began_when_its_jobs_file_says() -> None:
     assert sweep_start(sweep)[0] == datetime(2026, 3, 2, 1, tzinfo=UTC).timestamp()
 
 
-def test_best_has_the_best_test_accuracy_of_those_that_finished() -> None:
+def test_best_is_the_most_accurate_finished_run() -> None:
     make("a", accuracy=0.90, at=1)
     best = make("b", accuracy=0.95, at=2)
     make("c", accuracy=0.99, status="interrupted", at=3)
@@ -111,7 +111,7 @@ def test_best_has_the_best_test_accuracy_of_those_that_finished() -> None:
     assert said == [f"best is {best}: 95.00% test accuracy, the best of 3 finished on mnist_5k"]
 
 
-def test_best_goes_by_validation_accuracy_where_all_have_a_split() -> None:
+def test_best_uses_validation_where_all_have_it() -> None:
     first, second = make("a", SPLIT, 0.93, at=1), make("b", SPLIT, 0.90, at=2)
     rows = (second / "epochs.csv").read_text().replace("0.905", "0.98")
     (second / "epochs.csv").write_text(rows)
@@ -123,7 +123,7 @@ def test_best_goes_by_validation_accuracy_where_all_have_a_split() -> None:
     assert "93.00% test accuracy" in said[1]
 
 
-def test_best_looks_at_the_data_of_the_newest_only() -> None:
+def test_best_considers_the_newest_runs_data() -> None:
     make("a", OTHER, 0.99, at=1)
     mine = make("b", CONFIG, 0.8, at=2)
     assert resolve_run("best", lambda text: None) == mine
@@ -190,7 +190,7 @@ def test_shorthands_where_a_run_is_taken(mnist_ff: Command) -> None:
     assert len(list(OUTPUTS.iterdir())) == 2
 
 
-def test_runs_lists_the_newest_first_and_sweeps_as_one_line(mnist_ff: Command) -> None:
+def test_runs_lists_newest_first_sweeps_as_one(mnist_ff: Command) -> None:
     first = datetime(2026, 1, 1).timestamp()
     make("2026-01-01_00-00-00_aaaa", replace(CONFIG, name="first try"), 0.91, at=int(first))
     make("2026-02-01_00-00-00_bbbb", CONFIG, 0.0, "failed", at=int(first) + 2)
@@ -234,7 +234,7 @@ def test_no_runs_say_what_to_do(mnist_ff: Command) -> None:
     assert "nowhere: does not exist" in err
 
 
-def test_a_running_run_and_a_claimed_directory_are_lines(mnist_ff: Command) -> None:
+def test_running_runs_and_claimed_directories_are_listed(mnist_ff: Command) -> None:
     path = make("a", at=2)
     (path / "summary.json").unlink()
     (OUTPUTS / "b").mkdir()
@@ -269,7 +269,7 @@ ODD = "lr [0.1] [/b] test"
 """A name that is markup to those who do not look."""
 
 
-def test_a_date_that_no_clock_shows_is_a_line_too(mnist_ff: Command) -> None:
+def test_impossible_date_is_listed(mnist_ff: Command) -> None:
     start(make("9999-12-31_23-59-59_aaaa", at=9), "9999-12-31T23:59:59+00:00")
     make("0001-01-01_00-00-00_bbbb", at=5)
     code, out, err = mnist_ff("runs", "--json")
@@ -286,7 +286,7 @@ def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -
     assert err == "error: empty run name; give run directory, or last, best\n"
 
 
-def test_names_and_paths_are_neither_markup_nor_a_terminals_commands(mnist_ff: Command) -> None:
+def test_names_are_neither_markup_nor_escape_codes(mnist_ff: Command) -> None:
     make(f"2026-01-01_00-00-00_{ODD}", replace(CONFIG, name=ODD), at=1)
     make("2026-01-02_00-00-00_\x1b[2Jx\x1b]0;y\x07", replace(CONFIG, name="\x9b2J"), at=2)
     (make("2026-01-03_00-00-00_\x1b[1m") / "config.yaml").write_text("nonsense: [")
@@ -300,7 +300,7 @@ def test_names_and_paths_are_neither_markup_nor_a_terminals_commands(mnist_ff: C
         assert "\x1b" not in out + err, command
 
 
-def test_what_a_command_wrote_is_named_without_a_terminals_commands(mnist_ff: Command) -> None:
+def test_written_paths_print_without_escape_codes(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=1", "trainer.plots=false", "model.hidden=[8]", "hydra.run.dir=run"]
     assert mnist_ff("train", *words)[0] == 0
     Path("run").rename("\x1b[2Jrun [0.1]")

@@ -63,7 +63,7 @@ def test_what_a_kill_left_out_is_made(word: str, whole: Path, mnist_ff: Command)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAST[:4])
-def test_a_missing_last_file_is_made_from_the_checkpoint(name: str, whole: Path, mnist_ff: Command) -> None:
+def test_missing_last_file_comes_from_the_checkpoint(name: str, whole: Path, mnist_ff: Command) -> None:
     run = copy_without(whole, name)
     assert mnist_ff("train", "resume=run")[0] == 0
     assert_whole(run, whole)
@@ -78,7 +78,7 @@ def test_nothing_is_made_for_a_run_without_plots(whole: Path, mnist_ff: Command)
 
 
 @pytest.mark.slow
-def test_a_resumed_sweep_makes_what_its_finished_jobs_lack(mnist_ff: Command) -> None:
+def test_resumed_sweep_completes_its_finished_jobs(mnist_ff: Command) -> None:
     assert mnist_ff("train", "-m", *WORDS, "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
     for name in ("0/report.html", "0/plots/loss.png", "report.html", "sweep.png", "sweep.csv"):
         Path("sweep", name).unlink()
@@ -131,7 +131,7 @@ EARLY: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("left", EARLY.values(), ids=EARLY.keys())
-def test_a_run_that_was_killed_before_its_config_says_so(left: Callable[[Path], object], mnist_ff: Command) -> None:
+def test_run_killed_before_its_config_says_so(left: Callable[[Path], object], mnist_ff: Command) -> None:
     Path("run").mkdir()
     left(Path("run"))
     for words in (
@@ -170,7 +170,7 @@ def test_a_signal_leaves_pictures_to_the_report(mnist_ff: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_stopped_leaves_its_picture_to_the_report(mnist_ff: Command) -> None:
+def test_stopped_sweep_leaves_plots_to_the_report(mnist_ff: Command) -> None:
     words = ("data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.epochs=1,100000")
     started = Started("train", "-m", *words, "hydra.sweep.dir=sweep")
     started.wait_for_rows(20, "sweep/1")

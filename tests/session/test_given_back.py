@@ -108,7 +108,7 @@ def test_faulthandlers_signal_is_given_back(tmp_path: Path) -> None:
             faulthandler.unregister(signal.SIGUSR1)
 
 
-def test_a_callers_own_ctrl_c_stays_at_the_start() -> None:
+def test_callers_own_sigint_handler_is_kept() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:

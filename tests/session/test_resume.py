@@ -24,15 +24,15 @@ from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
 from tests.support.processes import Started
-from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run
+from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run, whole_run
 from tests.support.sweep_maker import make_sweep, product
 
 STOPS = {"after step 1": 1, "mid-epoch": 23, "last step of an epoch": 2 * BATCHES, "first of the next": BATCHES + 1}
 
 
 @pytest.mark.parametrize("steps", STOPS.values(), ids=STOPS.keys())
-def test_a_resumed_run_equals_the_whole_one_at_every_stop(steps: int, mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=whole")[0] == 0
+def test_resume_is_bitwise_identical_at_every_stop(steps: int, mnist_ff: Command) -> None:
+    whole_run("whole")
     stopped_run("parted", steps)
     summary = json.loads(Path("parted/summary.json").read_text())
     assert (summary["status"], summary["steps"]) == ("interrupted", steps)
@@ -58,7 +58,7 @@ def test_for_every_optimizer_engine_and_precision(
 ) -> None:
     words = [f"optimizer={optimizer}", f"trainer.engine={engine}", f"trainer.precision={precision}"]
     words += ["optimizer.momentum=0.9"] if optimizer == "sgd" else []
-    assert mnist_ff("train", *WORDS, *words, "trainer.epochs=2", "hydra.run.dir=whole")[0] == 0
+    whole_run("whole", *words, "trainer.epochs=2")
     stopped_run("parted", 7, *words, "trainer.epochs=2")
     assert mnist_ff("train", "resume=parted")[0] == 0
     assert_equal_runs(Path("whole"), Path("parted"))
@@ -79,8 +79,8 @@ def test_in_a_new_process_after_a_real_signal(mnist_ff: Command) -> None:
 
 
 def test_resuming_twice_and_extending_a_finished_run(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=whole")[0] == 0
-    assert mnist_ff("train", *WORDS, "trainer.epochs=1", "hydra.run.dir=parted")[0] == 0
+    whole_run("whole")
+    whole_run("parted", "trainer.epochs=1")
     config = Path("parted/config.yaml").read_bytes()
     code, out, _ = mnist_ff("train", "resume=parted")
     assert code == 0
@@ -114,7 +114,7 @@ def test_weights_of_an_earlier_stop_are_not_scored(mnist_ff: Command) -> None:
         code, _, err = mnist_ff(*words)
         assert code == 2
         assert "has no final weights" in err
-        assert "mnist-ff train resume=run goes on" in err
+        assert "mnist-ff train resume=run resumes it" in err
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_another_learning_rate_warns_is_recorded_and_used(mnist_ff: Command) -> 
     assert history[0]["changes"] == {"optimizer.lr": 0.0005}
 
 
-def test_rows_past_the_checkpoint_and_a_torn_line_are_cut(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=whole")[0] == 0
+def test_rows_past_the_checkpoint_are_cut(mnist_ff: Command) -> None:
+    whole_run("whole")
     run = stopped_run("parted", 20)
     with run.file("batches.csv").open("a") as file:
         file.write("20,1,4,9.9,0.001,256\n21,1,5,9.9,0.001,256\n22,1,6,0.12")
@@ -184,10 +184,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    damage: Callable[[bytes], bytes], mnist_ff: Command
-) -> None:
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=whole")[0] == 0
+def test_damaged_checkpoint_falls_back_to_the_previous(damage: Callable[[bytes], bytes], mnist_ff: Command) -> None:
+    whole_run("whole")
     run = stopped_run("parted", 40)
     path, previous = run.file(CHECKPOINT), run.file(PREVIOUS)
     path.write_bytes(damage(path.read_bytes()))
@@ -203,7 +201,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_folder_in_a_checkpoints_place_is_set_aside(mnist_ff: Command) -> None:
+def test_directory_named_checkpoint_is_set_aside(mnist_ff: Command) -> None:
     run = stopped_run("run", 40)
     run.file(CHECKPOINT).unlink()
     run.file(CHECKPOINT).mkdir()
@@ -212,8 +210,8 @@ def test_a_folder_in_a_checkpoints_place_is_set_aside(mnist_ff: Command) -> None
     assert f"{run.file(CHECKPOINT)}: is not a file; using the previous one" in out
 
 
-def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=run")[0] == 0
+def test_failed_resume_leaves_the_run_unchanged(mnist_ff: Command) -> None:
+    whole_run("run")
     run = Run.open("run")
     kept = {name: run.file(name).read_bytes() for name in ("summary.json", "batches.csv", "epochs.csv")}
     environment, config = run.file("environment.json").read_text(), run.file("config.yaml").read_text()
@@ -238,8 +236,8 @@ def test_a_resume_that_cannot_begin_leaves_the_run_as_it_was(mnist_ff: Command) 
         assert run.file("environment.json").read_text() == environment
 
 
-def test_a_run_killed_before_its_first_epoch_goes_on(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=whole")[0] == 0
+def test_run_killed_in_its_first_epoch_resumes(mnist_ff: Command) -> None:
+    whole_run("whole")
     started = Started("train", *WORDS, "hydra.run.dir=outputs/parted", "trainer.sync_every=1")
     started.wait_for_rows(1)
     started.process.kill()
@@ -252,7 +250,7 @@ def test_a_run_killed_before_its_first_epoch_goes_on(mnist_ff: Command) -> None:
 
 
 @pytest.mark.slow
-def test_the_saved_thread_count_is_used_by_whoever_goes_on(mnist_ff: Command) -> None:
+def test_resume_uses_the_saved_thread_count(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "trainer.device=cpu"]
     code, _, err = Started("train", *words, "hydra.run.dir=whole", OMP_NUM_THREADS="1").end()
     assert code == 0, err
@@ -278,8 +276,8 @@ def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
     words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_every=5"]
     state = checkpoint_of_a_killed_run(40, *words)
     assert len(state["batches"]) % 5 == 0
-    assert mnist_ff("train", *WORDS, "trainer.checkpoint_every=5", "hydra.run.dir=many")[0] == 0
-    assert mnist_ff("train", *WORDS, "hydra.run.dir=few")[0] == 0
+    whole_run("many", "trainer.checkpoint_every=5")
+    whole_run("few")
     assert_equal_runs(Path("few"), Path("many"))
 
 
@@ -292,7 +290,7 @@ def test_checkpoints_may_be_epochs_apart(mnist_ff: Command) -> None:
     run = only_run()
     assert mnist_ff("train", f"resume={run}", "trainer.epochs=" + str(state["epoch"] + 4))[0] == 0
     assert torch.load(run / CHECKPOINT, weights_only=True)["epoch"] == state["epoch"] + 4
-    assert mnist_ff("train", *WORDS, f"trainer.epochs={state['epoch'] + 4}", "hydra.run.dir=whole")[0] == 0
+    whole_run("whole", f"trainer.epochs={state['epoch'] + 4}")
     assert Run(run).losses() == Run(Path("whole")).losses()
 
 
@@ -377,7 +375,7 @@ def test_the_newest_sweep_with_something_left_goes_on(mnist_ff: Command) -> None
 
 
 def test_a_past_run_is_repeated_to_the_byte(mnist_ff: Command) -> None:
-    assert mnist_ff("train", *WORDS, "optimizer=adam", "seed=null", "hydra.run.dir=first")[0] == 0
+    whole_run("first", "optimizer=adam", "seed=null")
     code, _, err = mnist_ff("train", "--config-of", "first", "hydra.run.dir=second")
     assert code == 0, err
     assert_equal_runs(Path("first"), Path("second"))

@@ -5,30 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-
-
-def in_a_terminal(*words: str, columns: int = 140) -> tuple[int, str]:
-    """mnist-ff in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
-    master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
-    command = [sys.executable, "-m", "mnist_ff", *words]
-    process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment, close_fds=True)
-    os.close(slave)
-    seen = b""
-    with suppress(OSError):  # the other end was closed
-        while block := os.read(master, 65536):
-            seen += block
-    os.close(master)
-    return process.wait(timeout=60), seen.decode("utf-8", "replace")
-
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["mnist_ff.session.session", "mnist_ff.analysis.plots", "mnist_ff.commands.train"])
@@ -37,12 +21,15 @@ COMMAND = "import sys\nfrom mnist_ff.cli import main\nsys.exit(main(sys.argv[1:]
 
 class Forked:
     """A script in a new process, as subprocess.Popen has it: forked from one that has loaded torch and computed
-    nothing, which takes a tenth of a second instead of three."""
+    nothing, which takes a tenth of a second instead of three. `stdout` and `stderr` may be other files,
+    such as a pipe."""
 
-    def __init__(self, script: str, *words: str) -> None:
+    def __init__(
+        self, script: str, *words: str, environment: Mapping[str, str] | None = None, stdout: str = "", stderr: str = ""
+    ) -> None:
         self._outputs = [Path(tempfile.mkstemp(suffix=f".{name}")[1]) for name in ("out", "err")]
-        places = [str(path) for path in self._outputs]
-        given = (script, list(words), os.getcwd(), dict(os.environ), places)
+        places = [stdout or str(self._outputs[0]), stderr or str(self._outputs[1])]
+        given = (script, list(words), os.getcwd(), dict(os.environ if environment is None else environment), places)
         self._process = FORKS.Process(target=_run_script, args=given)
         self._process.start()
         assert self._process.pid is not None
@@ -66,6 +53,15 @@ class Forked:
         """At once."""
         self.send_signal(signal.SIGKILL)
 
+    def first_line(self, timeout: float = 60) -> str:
+        """Wait for the first line on stdout."""
+        deadline = time.monotonic() + timeout
+        while "\n" not in (text := self._outputs[0].read_text()):
+            assert self.poll() is None, self.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return text.splitlines()[0]
+
     def communicate(self, timeout: float = 60) -> tuple[str, str]:
         """Wait for its end. Returns what it wrote."""
         self._process.join(timeout)
@@ -80,10 +76,33 @@ def _run_script(script: str, words: list[str], folder: str, environment: dict[st
     os.environ.clear()
     os.environ.update(environment)
     for number, place in zip((1, 2), outputs, strict=True):
-        os.dup2(os.open(place, os.O_WRONLY | os.O_TRUNC), number)
+        os.dup2(os.open(place, os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
     sys.argv = ["mnist-ff", *words]
     exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})
+
+
+def in_a_terminal(*words: str, columns: int = 140) -> tuple[int, str]:
+    """mnist-ff in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    terminal = os.ttyname(slave)
+    started = Forked(COMMAND, *words, environment=environment, stdout=terminal, stderr=terminal)
+    seen, deadline = b"", time.monotonic() + 120
+    while (code := started.poll()) is None or select.select([master], [], [], 0)[0]:
+        assert time.monotonic() < deadline
+        if select.select([master], [], [], 0.05)[0]:
+            seen += os.read(master, 65536)
+    os.close(slave)
+    os.close(master)
+    return code, seen.decode("utf-8", "replace")
+
+
+def limited(words: Sequence[str], kind: int, value: int) -> tuple[int | None, str]:
+    """mnist-ff under a resource limit: exit code and stderr."""
+    started = Forked(f"import resource\nresource.setrlimit({kind}, ({value}, {value}))\n{COMMAND}", *words)
+    _, err = started.communicate(timeout=120)
+    return started.returncode, err
 
 
 def _fresh(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from mnist_ff.config.compose import compose
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import Interruption
@@ -18,6 +21,7 @@ from mnist_ff.session.resolve import resolve
 from mnist_ff.session.session import train
 from mnist_ff.session.timing import Timing
 from mnist_ff.training.checkpoint import CHECKPOINT
+from tests.support.configs import make_config
 
 WORDS = ["data=mnist_5k", "model.hidden=[32,16]", "trainer.epochs=3", "trainer.plots=false", "trainer.device=cpu"]
 BATCHES = 16  # of 256 in 4,000 images
@@ -37,10 +41,39 @@ class StopAfter(Interruption):
 
 
 def stopped_run(path: str, steps: int, *words: str) -> Run:
-    """A run that is asked to stop after so many steps."""
-    config = resolve(compose([*WORDS, *words, "trainer.sync_every=1"]))
-    run = Run.create(Path(path).absolute())
-    train(RunRequest(config, run, [], Timing(time.perf_counter()), Console(quiet=True), StopAfter(run, steps)))
+    """A run that is asked to stop after so many steps: a copy of the one that was made for these arguments."""
+    return _copy(path, steps, *WORDS, *words, "trainer.sync_every=1")
+
+
+def trained_copy(path: str, *words: str) -> Run:
+    """A copy of the run that was made for these overrides."""
+    return _copy(path, None, *words)
+
+
+def whole_run(path: str, *words: str) -> Run:
+    """A finished run, likewise a copy."""
+    return _copy(path, None, *WORDS, *words)
+
+
+def _copy(path: str, steps: int | None, *words: str) -> Run:
+    if any(word.startswith(("logger=", "trainer.teacher=")) for word in words):  # what depends on other places
+        return _train(Path(path), steps, words)
+    shutil.copytree(_kept(steps, words, os.environ["MNIST_FF_DATA"]), path)
+    return Run(Path(path).absolute())
+
+
+@functools.cache
+def _kept(steps: int | None, words: tuple[str, ...], data_root: str) -> Path:
+    """Made once in a process, beside the session's cache of data."""
+    name = hashlib.sha256(repr((steps, words)).encode()).hexdigest()[:16]
+    return _train(Path(data_root).with_name(f"runs-{os.getpid()}") / name, steps, words).path
+
+
+def _train(path: Path, steps: int | None, words: tuple[str, ...]) -> Run:
+    run = Run.create(path.absolute())
+    stop = Interruption() if steps is None else StopAfter(run, steps)
+    config = resolve(make_config(*words))
+    train(RunRequest(config, run, [], Timing(time.perf_counter()), Console(quiet=True), stop))
     return run
 
 

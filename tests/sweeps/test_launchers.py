@@ -106,7 +106,7 @@ def workers_of(sweep: Path) -> dict[str, int]:
     return found
 
 
-def test_three_of_six_fail_and_the_others_do_not(launcher: str, mnist_ff: Command) -> None:
+def test_failed_jobs_do_not_end_the_others(launcher: str, mnist_ff: Command) -> None:
     words = ("optimizer=sgd", "optimizer.lr=0.01,1e30", "seed=0,1,2", "hydra.sweep.dir=sweep", launcher)
     code, out, _ = mnist_ff("train", "-m", *SMALL, *words)
     assert code == 1
@@ -126,7 +126,7 @@ def test_on_error_stop_starts_no_more(launcher: str, mnist_ff: Command) -> None:
     assert statuses()[3] == "not started", out
 
 
-def test_joblib_gives_the_bytes_of_one_job_after_another(mnist_ff: Command) -> None:
+def test_joblib_gives_the_same_bytes_as_sequential(mnist_ff: Command) -> None:
     words = (*SMALL, "trainer.epochs=2", "trainer.threads=1", "seed=0,1", "optimizer=rmsprop,adam")
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=serial")[0] == 0
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep", "hydra/launcher=joblib")[0] == 0
@@ -169,7 +169,7 @@ def test_jobs_times_threads_stay_within_the_cores(
     assert shared(cores, at_once, asked) == (jobs, threads)
 
 
-def test_the_threads_that_jobs_get_are_said_and_recorded(mnist_ff: Command) -> None:
+def test_threads_of_jobs_are_printed_and_recorded(mnist_ff: Command) -> None:
     words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "hydra.sweep.dir=sweep")
     _, out, _ = mnist_ff("train", "-m", *SMALL, *words)
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
@@ -178,7 +178,7 @@ def test_the_threads_that_jobs_get_are_said_and_recorded(mnist_ff: Command) -> N
     assert {Run(Path("sweep", job)).config().trainer.threads for job in "01"} == {threads}
 
 
-def test_nothing_is_said_of_threads_that_were_asked_for(mnist_ff: Command) -> None:
+def test_requested_threads_are_not_announced(mnist_ff: Command) -> None:
     words = ("hydra/launcher=joblib", "trainer.threads=1", "seed=0,1", "hydra.sweep.dir=sweep")
     assert "trainer.threads" not in mnist_ff("train", "-m", *SMALL, *words)[1]
 
@@ -217,7 +217,7 @@ def test_without_sbatch_slurm_is_refused_at_once(mnist_ff: Command, monkeypatch:
         ("submitit_local", "max_num_timeout=-1"),
     ],
 )
-def test_a_wrong_key_or_value_of_a_launcher_writes_nothing(launcher: str, word: str, mnist_ff: Command) -> None:
+def test_wrong_launcher_keys_write_nothing(launcher: str, word: str, mnist_ff: Command) -> None:
     words = (f"hydra/launcher={launcher}", f"hydra.launcher.{word}", "seed=0,1")
     code, out, err = mnist_ff("train", "-m", *SMALL, *words)
     assert (code, out) == (2, "")
@@ -239,7 +239,7 @@ def test_how_a_process_ended_is_said() -> None:
 
 
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
-def test_a_killed_job_is_a_row_and_loses_nothing_else(name: str) -> None:
+def test_killed_job_is_a_row(name: str) -> None:
     sweep = Sweep(f"hydra/launcher={name}", f"trainer.epochs={LONG},1,2")
     sweep.wait_for_training("0")
     os.kill(workers_of(Path("sweep").absolute())["0"], signal.SIGKILL)
@@ -252,7 +252,7 @@ def test_a_killed_job_is_a_row_and_loses_nothing_else(name: str) -> None:
 
 @pytest.mark.parametrize("to_the_group", [True, False], ids=["ctrl_c", "parent_alone"])
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
-def test_ctrl_c_ends_all_within_five_seconds_and_a_resume_goes_on(name: str, to_the_group: bool) -> None:
+def test_ctrl_c_ends_all_jobs_resumably(name: str, to_the_group: bool) -> None:
     sweep = Sweep(f"hydra/launcher={name}", f"trainer.epochs=1,{LONG},{LONG + 1},2")
     sweep.wait_for_training("0", "1", "2")
     workers = workers_of(Path("sweep").absolute())
@@ -280,7 +280,7 @@ def test_jobs_end_with_the_process_that_launched_them() -> None:
     assert [Run(Path("sweep", job)).summary().cause for job in "01"] == ["stopped by SIGTERM"] * 2  # type: ignore[union-attr]
 
 
-def test_on_slurm_a_killed_task_and_a_cancelled_job_are_rows(slurm: Path) -> None:
+def test_slurm_killed_and_cancelled_jobs_are_rows(slurm: Path) -> None:
     sweep = Sweep("hydra/launcher=submitit_slurm", f"trainer.epochs={LONG},{LONG + 1},1,2,{LONG + 2}")
     sweep.wait_for_training("0", "1")
     (number,) = {line.split("_")[0] for line in squeue("%i").splitlines()}
@@ -329,7 +329,7 @@ def test_a_resume_leaves_alone_what_slurm_still_has(slurm: Path, mnist_ff: Comma
     assert Run(Path("sweep/0")).environment()["history"] == []
 
 
-def test_ctrl_c_while_slurm_is_asked_to_take_the_jobs_leaves_them_to_it(
+def test_ctrl_c_during_submission_leaves_jobs_to_slurm(
     slurm: Path, mnist_ff: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sbatch takes its time, and gets the terminal's signal too."""
@@ -350,7 +350,7 @@ def test_ctrl_c_while_slurm_is_asked_to_take_the_jobs_leaves_them_to_it(
     assert statuses() == ["finished", "finished"]
 
 
-def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mnist_ff: Command) -> None:
+def test_search_continues_trials_left_in_slurm(slurm: Path, mnist_ff: Command) -> None:
     words = ("hydra/launcher=submitit_slurm", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3")
     words += ("hydra.sweeper.n_jobs=2", "hydra.sweeper.pruner=none", "data.validation_split=0.2")
     sweep = Sweep(*words, "optimizer.lr=interval(0.001,0.01)", "trainer.epochs=400")
@@ -373,7 +373,7 @@ def test_a_search_goes_on_with_the_trials_that_it_left_in_slurm(slurm: Path, mni
     assert [Run(Path("sweep", job)).environment()["history"] for job in "012"] == [[]] * 3, "none began twice"
 
 
-def test_a_slurm_that_does_not_answer_is_no_reason_to_submit_again(mnist_ff: Command, tmp_path: Path) -> None:
+def test_silent_slurm_causes_no_second_submission(mnist_ff: Command, tmp_path: Path) -> None:
     from mnist_ff.runs.slurm import note_submitted
 
     assert mnist_ff("train", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
@@ -389,7 +389,7 @@ def test_a_slurm_that_does_not_answer_is_no_reason_to_submit_again(mnist_ff: Com
 
 
 @pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
-def test_a_time_limit_puts_the_job_into_the_queue_again_by_itself(name: str, request: pytest.FixtureRequest) -> None:
+def test_time_limit_requeues_the_job(name: str, request: pytest.FixtureRequest) -> None:
     """timeout_min=1 is the shortest there is; the signal comes some seconds after the start."""
     if name == "submitit_slurm":
         request.getfixturevalue("slurm")
@@ -442,7 +442,7 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_sys_exit_and_what_cannot_be_pickled_end_their_job_only(
+def test_sys_exit_and_unpicklable_results_end_one_job(
     launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raised in the middle of training, in the jobs' own processes: Python runs sitecustomize.py in each."""
@@ -469,7 +469,7 @@ def test_a_search_runs_its_trials_side_by_side(mnist_ff: Command) -> None:
     assert {row["status"] for row in table()} <= {"finished", "pruned"}
 
 
-def test_a_resumed_search_gives_its_jobs_the_same_threads(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_search_keeps_threads_per_job(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """On eight cores: one trial at a time has all, however many jobs the sweep has by then."""
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     words = ("hydra/sweeper=optuna", "data.validation_split=0.2", "optimizer.lr=interval(0.001,0.01)")
@@ -483,7 +483,7 @@ def test_a_resumed_search_gives_its_jobs_the_same_threads(mnist_ff: Command, mon
     assert {Run(Path("sweep", job)).config().trainer.threads for job in "012"} == {8}
 
 
-def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff: Command) -> None:
+def test_slurm_sweep_can_be_left_running(slurm: Path, mnist_ff: Command) -> None:
     sweep = Sweep("hydra/launcher=submitit_slurm", "trainer.epochs=100,101")
     sweep.wait_for_training("0", "1")
     os.killpg(sweep.process.pid, signal.SIGINT)
@@ -496,7 +496,7 @@ def test_on_slurm_a_sweep_can_be_left_and_looked_at_later(slurm: Path, mnist_ff:
     assert statuses() == ["finished", "finished"]
 
 
-def test_what_slurm_does_not_have_is_said_in_its_words(slurm: Path, mnist_ff: Command) -> None:
+def test_slurms_refusal_is_quoted(slurm: Path, mnist_ff: Command) -> None:
     """The test's cluster has no GPU, so the key's way to sbatch ends in sbatch's own refusal."""
     words = ("hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=1", "seed=0,1", "hydra.sweep.dir=sweep")
     code, out, err = mnist_ff("train", "-m", *SMALL, *words)

@@ -68,7 +68,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, BaseExceptio
     return patch
 
 
-def test_three_of_six_fail_and_only_those_run_again(
+def test_resume_repeats_only_the_failed_jobs(
     mnist_ff: Command, patched: Callable[[dict[int, BaseException]], None]
 ) -> None:
     class UnpicklableError(Exception):
@@ -101,7 +101,7 @@ def test_three_of_six_fail_and_only_those_run_again(
     assert len(after) == 6
 
 
-def test_diverged_jobs_are_rows_and_the_others_go_on(mnist_ff: Command) -> None:
+def test_diverged_jobs_are_rows(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", "-m", *SMALL, *SIX)
     assert code == 1
     assert statuses() == ["finished", "finished", "diverged", "diverged", "finished", "finished"]
@@ -150,7 +150,7 @@ def test_a_changed_grid_is_refused(mnist_ff: Command) -> None:
     assert "mnist-ff train -m resume=sweep resumes its jobs" in err
 
 
-def test_the_words_of_a_sweep_with_rows_go_on_with_it(mnist_ff: Command) -> None:
+def test_resumed_sweep_keeps_its_rows(mnist_ff: Command) -> None:
     words = (*SMALL, "sweep.rows=[{seed:1},{seed:2}]", "sweep.on_error=stop")
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 0
     code, out, err = mnist_ff("train", "-m", "resume=sweep", *words)
@@ -252,7 +252,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
         (["-m", "sweep.rows=[{},{}]"], "jobs 0 and 1 are the same"),
         (["-m", "sweep.rows=[{optimizer.lrr:1}]"], "did you mean optimizer.lr?"),
         (["-m", "sweep.rows=[{optimizer.lr:1},{optimizer.lr:-1}]"], "no job was started"),
-        (["-m", "sweep=nonsense"], "sweep=nonsense: there is"),
+        (["-m", "sweep=nonsense"], "sweep=nonsense: must be one of"),
         (["-m", "sweep.rows=[{sweep.on_error:stop,seed:1}]"], "(sweep.rows): applies to the whole sweep"),
         (["-m", "sweep.rows=[{sweep:lr,seed:1}]"], "cannot differ between jobs"),
         (
@@ -272,7 +272,7 @@ def test_a_dry_run_writes_nothing(mnist_ff: Command) -> None:
             "is the name of one of the sweep's files",
         ),
         (["-m", "optimizer.lr=interval(0.001,0.1)"], "add hydra/sweeper=optuna"),
-        (["-m", "resume=a", "resume=b"], "resume=: only once"),
+        (["-m", "resume=a", "resume=b"], "resume=: give it only once"),
         (["-m", r"hydra.sweep.dir='a\${b}'", "seed=0,1"], "cannot contain ${"),
         (["-m", "hydra.sweep.subdir=../${hydra.job.num}", "seed=0,1"], "is outside the sweep's directory"),
     ],
@@ -291,7 +291,7 @@ def test_advice_that_would_be_refused_is_not_given(mnist_ff: Command) -> None:
     assert "use +" not in err
 
 
-def test_a_dry_run_refuses_what_the_real_call_does_and_knows_the_end(mnist_ff: Command) -> None:
+def test_dry_run_refuses_what_a_run_would(mnist_ff: Command) -> None:
     words = (*SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
     assert mnist_ff("train", "-m", *words)[0] == 0
     code, _, err = mnist_ff("train", "-m", "dry_run=true", *words)
@@ -301,7 +301,7 @@ def test_a_dry_run_refuses_what_the_real_call_does_and_knows_the_end(mnist_ff: C
     assert (code, out) == (0, "resume=sweep: all jobs are done\n")
 
 
-def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: Command) -> None:
+def test_broken_runs_do_not_count_as_finished(mnist_ff: Command) -> None:
     assert mnist_ff("train", "-m", *SMALL, "seed=0,1,2", "hydra.sweep.dir=sweep")[0] == 0
     Path("sweep/0/summary.json").write_text("[")
     code, out, _ = mnist_ff("train", "-m", "resume=sweep")
@@ -323,7 +323,7 @@ def test_broken_runs_are_not_counted_as_finished_and_the_advice_helps(mnist_ff: 
     assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
 
 
-def test_a_resume_fetches_the_data_before_it_starts_a_job(
+def test_resume_fetches_data_before_starting_jobs(
     mnist_ff: Command, real_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its jobs may run where there is no network."""
@@ -343,7 +343,7 @@ def test_a_resume_fetches_the_data_before_it_starts_a_job(
     assert list((tmp_path / "cache").iterdir())
 
 
-def test_a_search_stays_on_the_data_that_it_began_on(
+def test_search_stays_on_its_data(
     mnist_ff: Command, real_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["trainer.epochs=1", "model.hidden=[8]", "trainer.plots=false", f"data.root={tmp_path}/cache"]
@@ -366,7 +366,7 @@ def test_a_search_stays_on_the_data_that_it_began_on(
     assert "data=mnist: the jobs need it" in err
 
 
-def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> None:
+def test_rows_pair_values_and_cross_the_rest(mnist_ff: Command) -> None:
     rows = "sweep.rows=[{optimizer:sgd,optimizer.lr:0.1},{optimizer:adam,optimizer.lr:0.01},{}]"
     code, out, err = mnist_ff("train", "-m", "dry_run=true", *SMALL[:1], "model.hidden=[8]", rows, "seed=0,1")
     assert code == 0, err
@@ -390,13 +390,13 @@ def test_rows_pair_values_and_are_crossed_with_the_rest(mnist_ff: Command) -> No
         ["data.validation_split=0.1", "data.root=${oc.env:HOME}/x", "name=null", "trainer.plots=False"],
     ],
 )
-def test_a_job_is_what_hydra_makes_of_its_words(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_config_equals_hydras_composition(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")  # a bare machine's environment may have none
     maker, _ = job_builder()
     assert maker.job(7, words) == maker.by_hydra(7, words)
 
 
-def test_hydra_is_asked_once_for_each_choice_of_options() -> None:
+def test_hydra_composes_each_choice_once() -> None:
     """A thousand jobs start in seconds: it takes 50 ms to answer."""
     maker, asked = job_builder()
     for number in range(100):
@@ -446,7 +446,7 @@ def test_a_preset_runs_with_keys_of_ones_own(mnist_ff: Command) -> None:
     assert "sweep" not in Path("sweep/0/config.yaml").read_text()
 
 
-def test_twenty_sweeps_in_one_second_never_share_a_directory() -> None:
+def test_simultaneous_sweeps_never_share_a_directory() -> None:
     """Composed in one process as fast as it goes: names alone must keep them apart."""
     found = {Composer().sweep(["seed=0,1"]).directory for _ in range(20)}
     assert len(found) >= 19, "of 65,536 names a second; the one chance in 300 of a double is refused, not shared"
@@ -501,7 +501,7 @@ print(result.status)
 """
 
 
-def test_a_job_can_be_sent_to_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_can_be_pickled_to_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task is plain data: the sweep's directory and the job's place in it."""
 
     def launch(self: SequentialLauncher, job: SweepJob, jobs: Sequence[Job], *rest: object) -> None:
@@ -525,7 +525,7 @@ def test_a_launcher_that_breaks_is_a_warning(mnist_ff: Command, monkeypatch: pyt
     assert "2 not started" in out
 
 
-def test_a_sweep_without_a_score_has_all_its_files(mnist_ff: Command) -> None:
+def test_sweep_without_scores_has_all_its_files(mnist_ff: Command) -> None:
     words = ("optimizer=sgd", "optimizer.lr=1e30,1e35", "hydra.sweep.dir=sweep")
     code, out, _ = mnist_ff("train", "-m", *SMALL, *words)
     assert code == 1

@@ -44,6 +44,7 @@ from mnist_ff.sweeps.search.sweeper import SearchSweep
 from mnist_ff.sweeps.search.syntax import split_overrides
 from mnist_ff.training.callbacks import Pruning
 from tests.support.commands import Command
+from tests.support.processes import Forked, Started
 
 SPACE: Space = {
     "optimizer.lr": Floats(1e-4, 1e-1, log=True),
@@ -109,7 +110,7 @@ def test_a_seed_decides_every_suggestion(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
-def test_suggestions_do_not_depend_on_the_process_that_asks(sampler: str) -> None:
+def test_suggestions_do_not_depend_on_the_process(sampler: str) -> None:
     """A new Search for every trial, as resumes and other processes have it, samples what one Search does."""
     whole = [trial.words for trial in run_all(Search(plan("whole.journal", sampler=sampler, n_trials=12)))]
     pieces = []
@@ -123,7 +124,7 @@ def test_suggestions_do_not_depend_on_the_process_that_asks(sampler: str) -> Non
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_a_sampler_that_looks_finds_better_values_than_chance(sampler: str) -> None:
+def test_informed_samplers_beat_random(sampler: str) -> None:
     def mean_of_the_last(sampler: str) -> float:
         found = [
             worth(trial)
@@ -242,7 +243,7 @@ def test_an_interrupted_trial_goes_on_under_its_number(storage: str) -> None:
     assert states(storage) == ["RUNNING"]
 
 
-def test_the_answer_names_the_best_trial_and_what_mattered() -> None:
+def test_answer_names_best_trial_and_importance() -> None:
     search = Search(plan(n_trials=30))
     assert search.answer().best_trial is None
     found = run_all(search)
@@ -269,7 +270,7 @@ def test_another_space_is_another_study() -> None:
 
 
 @pytest.mark.parametrize("storage", ["/dev/null/x", "/proc/x/y", "sqlite:////proc/x/y.db"])
-def test_a_storage_that_cannot_be_locked_is_one_line(storage: str, mnist_ff: Command) -> None:
+def test_unlockable_storage_is_one_line(storage: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, f"hydra.sweeper.storage={storage}")
     assert code == 2, err
     assert f"error: hydra.sweeper.storage={storage}: cannot be" in err
@@ -284,7 +285,7 @@ def test_fewer_trials_than_have_ended_are_refused() -> None:
     assert Search(plan(n_trials=3)).answer().counts["complete"] == 3
 
 
-def test_a_storage_that_fails_is_named_without_its_password() -> None:
+def test_failing_storage_is_named_without_password() -> None:
     with pytest.raises(ConfigError) as caught:
         Search(plan("mysql://me:secret@nowhere/db"))
     assert "hydra.sweeper.storage=mysql://nowhere/db: cannot be opened" in str(caught.value)
@@ -313,7 +314,7 @@ def test_a_password_in_a_preset_is_refused_too(mnist_ff: Command) -> None:
     assert os.listdir() == []
 
 
-def test_the_password_of_the_environment_reaches_the_database_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_password_reaches_only_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     import optuna
 
     opened = []
@@ -355,18 +356,11 @@ print("done", flush=True)
 """
 
 
-def worker(storage: str, n_trials: int, seconds: float) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
-        [sys.executable, "-c", WORKER, storage, str(n_trials), str(seconds)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-    )
+def worker(storage: str, n_trials: int, seconds: float) -> Forked:
+    return Forked(WORKER, storage, str(n_trials), str(seconds))
 
 
-def lines_of(process: subprocess.Popen[str]) -> list[str]:
+def lines_of(process: Forked) -> list[str]:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     *lines, last = out.splitlines()
@@ -375,7 +369,7 @@ def lines_of(process: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("storage", ["search.journal", "sqlite:///search.db"])
-def test_processes_share_a_storage_without_a_lost_or_doubled_trial(storage: str) -> None:
+def test_processes_share_a_storage_without_losing_trials(storage: str) -> None:
     processes = [worker(storage, 24, 0.02) for _ in range(3)]
     found = [lines_of(process) for process in processes]
     numbers = sorted(int(line.split()[0]) for lines in found for line in lines)
@@ -385,12 +379,12 @@ def test_processes_share_a_storage_without_a_lost_or_doubled_trial(storage: str)
     assert states(storage) == ["COMPLETE"] * 24
 
 
-def test_a_killed_process_leaves_a_failed_trial_and_a_live_one_is_left_alone() -> None:
+def test_only_dead_processes_trials_are_failed() -> None:
     dying, living = worker("search.journal", 6, 60), worker("search.journal", 6, 60)
     try:
-        owned = [int((process.stdout.readline() if process.stdout else "").split()[0]) for process in (dying, living)]
+        owned = [int(process.first_line().split()[0]) for process in (dying, living)]
         os.kill(dying.pid, signal.SIGKILL)
-        dying.wait()
+        dying.communicate()
         search = Search(plan(sampler="random"))
         (said,) = search.recover()
         assert said == f"trial {owned[0]} was left running by a process that no longer exists: failed"
@@ -407,10 +401,9 @@ def test_a_killed_process_leaves_a_failed_trial_and_a_live_one_is_left_alone() -
     assert len(search.recover()) == 1
 
 
-def test_a_trial_that_ended_before_its_owner_was_killed_keeps_its_result(tmp_path: Path) -> None:
+def test_ended_trial_of_a_killed_process_counts(tmp_path: Path) -> None:
     process = worker("search.journal", 2, 60)
-    assert process.stdout
-    process.stdout.readline()
+    process.first_line()
     search = Search(plan(sampler="random", n_trials=2))
     directory = tmp_path / "run"
     ended_run(directory, "finished", 0.75)
@@ -421,7 +414,7 @@ def test_a_trial_that_ended_before_its_owner_was_killed_keeps_its_result(tmp_pat
     assert search.answer().best_value == 0.75
 
 
-def test_a_run_that_ended_while_its_process_has_not_is_settled_by_its_own_sweep(tmp_path: Path) -> None:
+def test_ended_run_is_settled_by_its_own_sweep(tmp_path: Path) -> None:
     """A job that was left in Slurm and ends as the sweep is resumed would else stay running for ever."""
     search = Search(plan(sampler="random", n_trials=3))
     for number, status in enumerate(("finished", "interrupted", "interrupted")):
@@ -461,7 +454,7 @@ def test_what_is_known_of_other_processes() -> None:
     assert lives(replace(own, boot="before")) is (False if own.machine else None)
 
 
-def test_a_trial_of_another_machine_is_left_and_named() -> None:
+def test_trial_of_another_machine_is_kept() -> None:
     search = Search(plan())
     trial = search.claim()
     assert trial is not None
@@ -487,7 +480,7 @@ def test_no_warning_reaches_the_user() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("pruner", ["asha", "hyperband"])
-def test_a_hopeless_trial_is_pruned_and_a_good_one_is_not(pruner: str, objective: str) -> None:
+def test_only_hopeless_trials_are_pruned(pruner: str, objective: str) -> None:
     """Reports come through links alone, as from jobs in other processes."""
     search = Search(plan(pruner=Pruner(pruner, 1, 3, 9), n_trials=12, objective=objective))
     lengths = {}
@@ -538,15 +531,10 @@ def test_a_trial_is_pruned_from_another_process(storage: str) -> None:
         trial = search.claim()
         assert trial is not None
         words = [pickle.dumps(where).hex(), str(trial.number), quality]
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(
-            [sys.executable, "-c", REPORTER, *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
-        )
-        said.append(done.stdout.strip())
+        process = Forked(REPORTER, *words)
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        said.append(out.strip())
     assert said == ["None", "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
@@ -560,7 +548,7 @@ def test_a_storage_that_goes_away_stops_no_run(caplog: pytest.LogCaptureFixture)
     assert "could not be reported" in caplog.text
 
 
-def test_pruning_answers_and_is_silent_after_the_last_epoch() -> None:
+def test_pruning_never_acts_after_the_last_epoch() -> None:
     from mnist_ff.runs.records import EpochRecord, Plan
 
     heard: list[tuple[int, float]] = []
@@ -653,7 +641,7 @@ def parsed(*words: str) -> tuple[list[str], Space]:
     return split_overrides([composer.parse(word) for word in words])
 
 
-def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
+def test_plain_values_are_fixed_the_last_wins() -> None:
     fixed, space = parsed("optimizer.lr=0.1,0.2", "seed=3", "optimizer.lr=interval(0.1,0.2)", "seed=4")
     assert fixed == ["seed=4"]
     assert space == {"optimizer.lr": Floats(0.1, 0.2)}
@@ -690,9 +678,7 @@ def test_plain_values_are_fixed_and_the_later_word_counts() -> None:
         ((LR, "sweep.rows=[{seed:1}]"), "sweep.rows: cannot be combined with a search"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused_before_anything_is_written(
-    words: tuple[str, ...], complaint: str, mnist_ff: Command
-) -> None:
+def test_impossible_search_is_refused_before_writing(words: tuple[str, ...], complaint: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", "-m", *WORDS, *([] if "split" in str(words) else [SPLIT]), *words)
     assert code == 2
     assert complaint in " ".join(err.split()) or complaint in err
@@ -802,7 +788,7 @@ IMPOSSIBLE = (
 """Nesterov without momentum is refused: about every fourth trial."""
 
 
-def test_a_trial_that_can_be_no_job_is_a_failed_row(mnist_ff: Command) -> None:
+def test_impossible_trial_is_a_failed_row(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random")
     finding = json.loads(Path("s/search.json").read_text())
     refused = finding["refused"]
@@ -964,9 +950,7 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
-    from tests.support.processes import Started
-
+def test_killed_search_resumes_to_n_trials() -> None:
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
     deadline = time.monotonic() + 60
@@ -985,9 +969,7 @@ def test_a_killed_search_goes_on_to_n_trials_in_all() -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> None:
-    from tests.support.processes import Started
-
+def test_interrupted_search_resumes_its_trial_from_checkpoint() -> None:
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
     started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
     started.wait_for_rows(40, "s")
@@ -1004,8 +986,6 @@ def test_an_interrupted_search_goes_on_with_its_trial_from_the_checkpoint() -> N
 
 
 def test_two_searches_share_a_storage() -> None:
-    from tests.support.processes import Started
-
     words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=7", "hydra.sweeper.storage=shared.journal")
     pair = [Started("train", "-m", *words, f"hydra.sweep.dir={place}") for place in "ab"]
     for started in pair:
@@ -1017,7 +997,7 @@ def test_two_searches_share_a_storage() -> None:
     assert len(states("shared.journal", "mnist-ff")) == 7
 
 
-def test_a_pruner_that_cannot_prune_and_an_objective_that_stays_are_said(mnist_ff: Command) -> None:
+def test_useless_pruner_and_constant_objective_warn(mnist_ff: Command) -> None:
     words = (*WORDS, SPLIT, LR, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=s")
     said = "warning: hydra.sweeper.min_epochs=3 is not below trainer.epochs=3: no trial can be pruned"
     assert said not in mnist_ff("train", "-m", *words, "dry_run=true")[1]
@@ -1030,7 +1010,7 @@ def test_a_pruner_that_cannot_prune_and_an_objective_that_stays_are_said(mnist_f
     assert "resume=: the objective of a search cannot be changed" in err
 
 
-def test_a_dry_run_says_the_space_and_writes_nothing(mnist_ff: Command) -> None:
+def test_search_dry_run_prints_space_writes_nothing(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", "dry_run=true", "sweep=search")
     assert code == 0, err
     assert "optimizer.lr  0.0001 to 0.01, logarithmic" in out
@@ -1040,7 +1020,7 @@ def test_a_dry_run_says_the_space_and_writes_nothing(mnist_ff: Command) -> None:
     assert not Path("outputs").exists()
 
 
-def test_the_preset_is_a_search_and_typed_keys_replace_its_own(mnist_ff: Command) -> None:
+def test_typed_keys_replace_the_search_presets(mnist_ff: Command) -> None:
     words = (
         "data=mnist_5k",
         "model.hidden=[16]",
@@ -1120,7 +1100,7 @@ def test_a_search_whose_journal_is_gone_mixes_nothing(mnist_ff: Command) -> None
     assert "its job 0 is not trial 0 of study mnist-ff" in err
 
 
-def test_a_shared_study_of_another_space_is_refused_before_anything_is_written(mnist_ff: Command) -> None:
+def test_shared_study_of_another_space_is_refused(mnist_ff: Command) -> None:
     words = (*WORDS, SPLIT, "trainer.epochs=1", "hydra.sweeper.n_trials=1", "hydra.sweeper.storage=shared.journal")
     assert mnist_ff("train", "-m", *words, LR, "hydra.sweep.dir=a")[0] == 0
     code, _, err = mnist_ff("train", "-m", *words, "model.dropout=interval(0.1,0.2)", "hydra.sweep.dir=b")
@@ -1134,7 +1114,7 @@ def test_a_shared_study_of_another_space_is_refused_before_anything_is_written(m
     assert "1 of them already done" in out
 
 
-def test_a_resumed_search_has_its_teacher_from_another_folder_too(mnist_ff: Command) -> None:
+def test_resumed_search_finds_teacher_from_another_folder(mnist_ff: Command) -> None:
     words = ("data=mnist_5k", "model.hidden=[4]", "trainer.epochs=1", "trainer.plots=false")
     assert mnist_ff("train", *words, "hydra.run.dir=teacher")[0] == 0
     taught = ("trainer.teacher=teacher", "trainer.teacher_weight=0.5", "hydra.sweeper.pruner=none")
@@ -1149,7 +1129,7 @@ def test_a_resumed_search_has_its_teacher_from_another_folder_too(mnist_ff: Comm
 
 
 @pytest.mark.parametrize("storage", [(), ("hydra.sweeper.storage=sqlite:///q.db",)], ids=["journal", "sqlite"])
-def test_a_storage_that_is_lost_in_a_search_is_one_line_and_the_table(
+def test_storage_lost_in_a_search_is_one_line(
     storage: tuple[str, ...], mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = SearchSweep.launch

@@ -34,7 +34,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def test_a_job_runs_and_is_requeued_under_its_number(slurm: Path, tmp_path: Path) -> None:
+def test_slurm_job_is_requeued_under_its_number(slurm: Path, tmp_path: Path) -> None:
     assert answer("srun", "--ntasks=1", "echo", "hello") == "hello"
     script = tmp_path / "job.sh"
     script.write_text("#!/bin/bash\necho begun ${SLURM_RESTART_COUNT:-0} >> begun\nsleep 60\n")
@@ -47,9 +47,7 @@ def test_a_job_runs_and_is_requeued_under_its_number(slurm: Path, tmp_path: Path
     wait_for(lambda: "JobState=CANCELLED" in answer("scontrol", "show", "job", job))
 
 
-def test_the_cluster_leaves_no_process_not_even_of_a_job_that_hears_no_signal(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_slurm_cluster_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reason = slurm_cluster.unavailable()
     if reason is not None:
         pytest.skip(reason)
@@ -68,7 +66,7 @@ def test_why_there_is_no_cluster_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert slurm_cluster.unavailable() == "no Slurm: munged-is-not-here not installed (Debian: slurm-wlm munge)"
 
 
-def test_a_daemon_that_does_not_start_is_named_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_daemon_is_named_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = slurm_cluster.unavailable()
     if reason is not None:
         pytest.skip(reason)

@@ -99,7 +99,7 @@ def test_one_job_is_read_from_its_own_line(monkeypatch: pytest.MonkeyPatch) -> N
             read_job(SWEEP, "4")
 
 
-def test_a_job_of_ten_thousand_is_read_from_its_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_many_jobs_reads_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     (base,) = jobs_of([{}])
     jobs = [replace(base, number=number, subdir=str(number)) for number in range(10_000)]
     SWEEP.mkdir()
@@ -127,7 +127,7 @@ def test_another_grid_is_refused_with_the_first_difference() -> None:
         check_same_grid(plan, other)
 
 
-def test_what_was_open_in_a_job_is_decided_in_its_run() -> None:
+def test_open_values_of_jobs_are_decided_by_runs() -> None:
     (job,) = jobs_of([{}], "seed=null")
     settled = replace(job.config, seed=77, trainer=replace(job.config.trainer, threads=2))
     settled = replace(settled, data=replace(settled.data, root="/elsewhere"))
@@ -203,7 +203,7 @@ def test_a_run_in_training_is_running() -> None:
     assert read_row(SWEEP / "0").status == "interrupted"
 
 
-def test_runs_without_saved_jobs_and_single_runs_are_read_too() -> None:
+def test_runs_without_saved_jobs_are_read() -> None:
     make_sweep(SWEEP, GRID[:2], score)
     (SWEEP / "jobs.json").unlink()
     assert [row.label for row in collect([SWEEP])] == ["0", "1"]
@@ -216,7 +216,7 @@ def test_runs_without_saved_jobs_and_single_runs_are_read_too() -> None:
         collect([Path("empty")])
 
 
-def test_only_keys_that_differ_and_no_defaults_of_a_group() -> None:
+def test_table_has_only_keys_that_differ() -> None:
     values = [("adam", 1e-8, 0.1, 0, "a"), ("adam", 1e-8, 0.2, 1, "b"), ("sgd", 0.9, 0.1, 0, "a")]
     names = ("optimizer.name", "optimizer.beta", "optimizer.lr", "seed", "data.root")
     configs = [dict(zip(names, row, strict=True)) for row in values]
@@ -229,7 +229,7 @@ def test_only_keys_that_differ_and_no_defaults_of_a_group() -> None:
     assert common == {"optimizer.name": "adam", "optimizer.beta": 1e-8}
 
 
-def test_seeds_are_grouped_and_groups_ranked_with_the_noise_marked() -> None:
+def test_seeds_are_grouped_and_noise_is_marked() -> None:
     make_sweep(SWEEP, GRID, score)
     answer = summarise(collect([SWEEP]))
     assert answer.ranked_by == "test accuracy"
@@ -261,7 +261,7 @@ def test_the_same_seed_again_is_no_second_sample() -> None:
     ]
 
 
-def test_a_copy_beside_its_run_is_in_the_table(mnist_ff: Command) -> None:
+def test_copied_run_is_in_the_table(mnist_ff: Command) -> None:
     make_sweep(SWEEP, GRID, score)
     shutil.copytree(SWEEP / "0", "copy")
     code, out, err = mnist_ff("compare", "sweep/0", "copy", "--html", "page.html")
@@ -333,7 +333,7 @@ def found(**changes: Any) -> Finding:
     return replace(plain, **changes)
 
 
-def test_a_search_for_the_smallest_loss_ranks_by_it_everywhere(mnist_ff: Command) -> None:
+def test_search_for_loss_ranks_by_loss(mnist_ff: Command) -> None:
     losses_of([0.3, 0.1, 0.2], optimizer__lr=[0.001, 0.01, 0.1])
     assert summarise(collect([SWEEP])).ranked_by == "validation accuracy"
     write_finding(SWEEP, found(objective="validation_loss"))
@@ -353,7 +353,7 @@ def test_a_search_for_the_smallest_loss_ranks_by_it_everywhere(mnist_ff: Command
     assert "best: 0.01" in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_the_noise_of_a_loss_is_that_of_its_seeds() -> None:
+def test_loss_noise_comes_from_its_seeds() -> None:
     losses_of([0.30, 0.32, 0.31, 0.33, 0.90, 0.91], optimizer__lr=[0.1, 0.2, 0.3], seed=[0, 1])
     answer = summarise(collect([SWEEP]), smallest_loss=True)
     assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
@@ -379,7 +379,7 @@ def test_the_best_loss_is_the_brightest(keys: dict[str, list[float]]) -> None:
         assert [text.get_text() for text in figure.axes[0].texts if text.get_fontweight() == "bold"] == ["0.100"]
 
 
-def test_every_table_has_the_status_and_pruned_runs_come_last_without_a_rank(mnist_ff: Command) -> None:
+def test_pruned_runs_come_last_without_rank(mnist_ff: Command) -> None:
     losses_of([0.1, 0.2, 0.9, 0.3], pruned=[2], optimizer__lr=[0.1, 0.2, 0.3, 0.4])
     answer = summarise(collect([SWEEP]))
     assert answer.ranked_by == "validation accuracy"  # the pruned one would be the best
@@ -402,13 +402,13 @@ def test_every_table_has_the_status_and_pruned_runs_come_last_without_a_rank(mni
     assert next(list(line.get_xdata()) for line in axes.lines if line.get_label() == "pruned") == [0.3]
 
 
-def test_a_setting_whose_seeds_ended_in_two_ways_is_two_rows() -> None:
+def test_setting_with_two_outcomes_is_two_rows() -> None:
     losses_of([0.1, 0.2, 0.9], pruned=[2], optimizer__lr=[0.1], seed=[0, 1, 2])
     groups = summarise(collect([SWEEP])).groups
     assert [(group.status, group.figure.n) for group in groups] == [("finished", 2), ("pruned", 1)]
 
 
-def test_importance_is_of_finished_runs_and_equal_values_are_in_one_bin() -> None:
+def test_importance_uses_finished_runs_and_groups_ties() -> None:
     """Of 10 values of lr one is held by half of the runs: they must not be told apart by their order."""
     lrs = [0.5] * 10 + [0.01 * number for number in range(1, 10)]
     grid = [{"optimizer.lr": lr, "model.dropout": 0.01 * number} for number, lr in enumerate(lrs)]
@@ -428,7 +428,7 @@ def test_importance_is_of_finished_runs_and_equal_values_are_in_one_bin() -> Non
         ({"counts": {"complete": 4}, "grid": 6}, ("search further", 6)),
     ],
 )
-def test_after_a_search_the_advice_is_what_can_be_done(
+def test_search_ends_with_usable_advice(
     changes: dict[str, Any], advice: tuple[str, int | None] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_sweep(SWEEP, GRID[:4], score, SPLIT)
@@ -445,7 +445,7 @@ def test_after_a_search_the_advice_is_what_can_be_done(
         assert f"{what}  mnist-ff train -m resume=sweep{end}\n" in said
 
 
-def test_compare_says_what_it_sorted_by_and_gives_programs_the_finding(mnist_ff: Command) -> None:
+def test_compare_names_its_sort_key_in_json(mnist_ff: Command) -> None:
     make_sweep(SWEEP, GRID, score, SPLIT)
     write_finding(SWEEP, found())
     code, out, _ = mnist_ff("compare", "sweep", "--sort", "optimizer.lr")
@@ -574,7 +574,7 @@ def answer_of(grid: list[dict], accuracy: Callable[[dict], float]) -> Answer:
     return summarise(collect([SWEEP]))
 
 
-def test_one_numeric_key_is_a_curve_with_a_band_on_a_log_axis_where_it_is_spaced_so() -> None:
+def test_numeric_key_is_drawn_as_a_curve() -> None:
     axes = sweep_figure(answer_of(GRID, score), "x").axes[0]
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel() == "optimizer.lr"
@@ -592,7 +592,7 @@ def test_even_steps_are_a_linear_axis() -> None:
     assert not spaced_by_factors(range(10, 110, 10))
 
 
-def test_one_categorical_key_is_dots_with_bars_the_best_on_top() -> None:
+def test_categorical_key_is_drawn_as_dots() -> None:
     answer = answer_of(
         list(product(model__activation=["tanh", "relu", "gelu"], seed=[0, 1])),
         lambda values: {"tanh": 0.8, "relu": 0.9, "gelu": 0.7}[values["model.activation"]] + values["seed"] / 1000,
@@ -679,7 +679,7 @@ def test_a_narrow_terminal_gets_whole_columns() -> None:
     assert any(line.startswith("Columns left out for lack of space: test loss") for line in lines)
 
 
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for() -> None:
+def test_fifo_in_a_run_does_not_block() -> None:
     make_sweep(SWEEP, GRID[:3], score)
     for job, name in (("0", "summary.json"), ("1", "epochs.csv")):
         (SWEEP / job / name).unlink()
@@ -690,7 +690,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("change", [{"accuracy": 0.5}, {"correct": 3}])
-def test_a_score_that_its_counts_deny_is_a_broken_row(change: dict[str, float]) -> None:
+def test_contradictory_score_is_a_broken_row(change: dict[str, float]) -> None:
     make_sweep(SWEEP, GRID[:1], score)
     path = SWEEP / "0" / "summary.json"
     summary = json.loads(path.read_text())
@@ -698,7 +698,7 @@ def test_a_score_that_its_counts_deny_is_a_broken_row(change: dict[str, float]) 
     assert [row.status for row in collect([SWEEP])] == ["broken"]
 
 
-def test_a_summary_that_a_resume_leaves_alone_is_a_broken_row() -> None:
+def test_unresumable_summary_is_a_broken_row() -> None:
     plan = make_sweep(SWEEP, GRID[:1], score)
     path = SWEEP / "0" / "summary.json"
     summary = json.loads(path.read_text())
@@ -709,7 +709,7 @@ def test_a_summary_that_a_resume_leaves_alone_is_a_broken_row() -> None:
     assert [row.status for row in collect([SWEEP])] == ["broken"]
 
 
-def test_a_line_a_finished_job_says_how_long_the_others_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_finished_job_prints_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = 1000.0, []
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     jobs = jobs_of(GRID[:4])
@@ -724,7 +724,7 @@ def test_a_line_a_finished_job_says_how_long_the_others_will_take(monkeypatch: p
     assert said[0].startswith("1/4  job 0  seed=0  90.00 %  2.5 s")
 
 
-def test_many_runs_are_compared_without_torch_and_hydra_and_with_a_bar() -> None:
+def test_comparing_many_runs_needs_no_torch() -> None:
     make_sweep(SWEEP, list(product(seed=range(300))), lambda values: 0.9)
     code = (
         "import sys\nfrom mnist_ff.cli import main\nassert main(['compare', 'sweep']) == 0\n"

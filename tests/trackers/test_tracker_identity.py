@@ -61,7 +61,7 @@ def test_a_moved_directory_keeps_its_identity() -> None:
     assert known("link").name == first
 
 
-def test_a_directory_from_another_disk_or_backup_keeps_its_identity() -> None:
+def test_restored_directory_keeps_its_tracker_identity() -> None:
     first = known("run").name
     shutil.copytree("run", "disk/run")
     shutil.rmtree("run")
@@ -127,7 +127,7 @@ def test_a_place_of_others_is_data(changes: dict[str, Any]) -> None:
     assert found.since["MLflow"] in (0, 5)
 
 
-def test_files_that_are_none_of_ours_are_not_read() -> None:
+def test_foreign_tracker_files_are_not_read() -> None:
     first = known("run").name
     for content in (b"\xff\xfe", b"[" * 60_000, b"0" * (1 << 20), b"null", b""):
         Path("run", TRACKING).write_bytes(content)
@@ -141,7 +141,7 @@ def test_files_that_are_none_of_ours_are_not_read() -> None:
     assert len(known("run").name) == 16
 
 
-def test_a_tracker_keeps_the_step_that_it_began_at() -> None:
+def test_tracker_keeps_its_first_step() -> None:
     assert known("run", 16).since == {"MLflow": 0}
     assert known("run", 32, "MLflow", "wandb").since == {"MLflow": 0, "wandb": 32}
     assert known("run", 48, "wandb").since == {"wandb": 32}

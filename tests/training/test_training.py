@@ -151,9 +151,7 @@ def test_callbacks_hear_kerass_order_and_true_numbers(small_data: Data) -> None:
 
 
 @pytest.mark.parametrize(("stop_at", "saved"), [(None, [0, 3, 6, 8]), (4, [0, 3, 5])])
-def test_checkpoints_are_epochs_apart_and_one_is_made_where_training_ends(
-    stop_at: int | None, saved: list[int]
-) -> None:
+def test_checkpoint_interval_and_a_checkpoint_at_the_end(stop_at: int | None, saved: list[int]) -> None:
     positions: list[Position] = []
     plan = Plan(8, 20, 10, None, 0.1, checkpoint_epochs=3)
     recorder = Recorder()
@@ -163,7 +161,7 @@ def test_checkpoints_are_epochs_apart_and_one_is_made_where_training_ends(
     assert [(position.epoch, len(position.batches)) for position in positions] == [(epoch, 0) for epoch in saved]
 
 
-def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
+def test_each_epoch_visits_every_row_once_reshuffled() -> None:
     from tests.support.mnist import make_split
 
     split = make_split(600)
@@ -179,7 +177,7 @@ def test_each_epoch_visits_every_row_once_in_an_order_of_its_own() -> None:
     assert torch.equal(order(3, "trainer.shuffle=false"), torch.arange(600))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(small_data: Data) -> None:
+def test_non_finite_loss_stops_the_run(small_data: Data) -> None:
     with pytest.raises(DivergedError, match=r"epoch 1, batch .* \(lr 1e\+30\); try a smaller optimizer.lr"):
         run(small_data, "optimizer.lr=1e30", "optimizer=sgd")
 

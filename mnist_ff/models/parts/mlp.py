@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from mnist_ff.config.constraints import OneOf
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import ModelConfig
 from mnist_ff.errors import ConfigError
+from mnist_ff.models.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +29,7 @@ class MLPConfig(ModelConfig):
     input_noise: Annotated[
         float, "standard deviation of Gaussian noise added to the pixels, which are 0 to 1", Meta(ge=0, le=100)
     ]
-    activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "activation of the hidden layers"]
+    activation: Annotated[str, "activation of the hidden layers", OneOf(ACTIVATIONS)]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
     ]

@@ -43,7 +43,7 @@ function mistakes({ pixels, labels, answers, really, rows, sure, worst }) {
   const images = bytes(pixels);
   const figureOf = (place) => {
     const right = labels[place] === answers[place];
-    const words = `${labels[place]}, ${right ? "rightly" : `answered ${answers[place]}`}`;
+    const words = `${labels[place]}, ${right ? "correct" : `predicted ${answers[place]}`}`;
     const canvas = imageCanvas({ class: "ink", "aria-label": `test image ${rows[place]}: ${words}` }, ink(images, place));
     const title = element("strong", {}, right ? String(labels[place]) : `${labels[place]} → ${answers[place]}`);
     const caption = element("figcaption", {}, title, `${percent(sure[place])} sure`, element("br"), `no. ${rows[place]}`);
@@ -56,8 +56,8 @@ function mistakes({ pixels, labels, answers, really, rows, sure, worst }) {
     const [label, answer, count] = [button.dataset.label, button.dataset.answer, button.textContent].map(Number);
     const places = [...rows.keys()].filter((place) => labels[place] === label && answers[place] === answer);
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-    const order = label === answer && places.length ? ", the least sure first" : "";
-    byId("cell-title").textContent = `Label ${label}, answer ${answer}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
+    const order = label === answer && places.length ? ", least confident first" : "";
+    byId("cell-title").textContent = `Label ${label}, predicted ${answer}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
     byId("cell").replaceChildren(...(places.length ? places.map(figureOf) : [element("p", { class: "gap" }, "The run kept no image of this cell.")]));
   };
   for (const button of buttons) button.addEventListener("click", () => show(button));

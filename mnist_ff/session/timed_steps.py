@@ -1,0 +1,211 @@
+"""The steps that `mnist-ff bench` times: ours, the matrix products they cannot avoid, and plain PyTorch loops."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from mnist_ff.config.schema import Config
+from mnist_ff.data.load import Data, Split
+from mnist_ff.engine.device import check_precision
+from mnist_ff.engine.graph import capture_cuda
+from mnist_ff.engine.step import Step
+from mnist_ff.errors import ConfigError
+from mnist_ff.models.parts.mlp import mlp_keys
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan
+from mnist_ff.session.peers import torch_network
+from mnist_ff.training.callbacks import LossHistory, RunWriter
+from mnist_ff.training.learner import Learner
+from mnist_ff.training.loop import fit
+
+Work = Callable[[int], None]
+"""Do so many steps, and be done with them on the device when it returns."""
+
+IMAGES = 60_000
+PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "tf32": torch.float32}
+
+
+def timed_works(config: Config, device: torch.device) -> dict[str, Work]:
+    """Everything that is timed, by its name in the table."""
+    split = _random_images(device)
+    works: dict[str, Work] = {}
+    engines = ("fused", "graph") if device.type == "cuda" else ("fused",)
+    precisions = _precisions(device)
+    for precision in precisions:
+        works[f"products alone, {precision}"] = _repeated(_products(config, PRODUCTS[precision], device), device)
+    if device.type == "cuda":
+        counter = torch.zeros(1, device=device)
+        works["products alone, fp32, as a graph"] = _as_graph(_products(config, torch.float32, device), device)
+        works["a graph's launch alone"] = _as_graph(lambda: counter.add_(1), device)
+    for precision in precisions:
+        for engine in (*engines, "eager"):
+            works[f"{engine} step, {precision}"] = _ours(config, engine, precision, split, device)
+    works["plain PyTorch loop on tensors"] = _plain(config, split, device)
+    works["DataLoader loop with .item()"] = _data_loader(config, split, device)
+    return {name: _in_tf32(work) if "tf32" in name else work for name, work in works.items()}
+
+
+def with_and_without_logging(config: Config, device: torch.device, stack: ExitStack) -> tuple[Work, Work]:
+    """The fastest fp32 step alone, and inside fit() with files, which are closed with `stack`."""
+    split, engine = _random_images(device), "graph" if device.type == "cuda" else "fused"
+    return _ours(config, engine, "fp32", split, device), _logged(config, engine, split, stack)
+
+
+def _precisions(device: torch.device) -> list[str]:
+    found = []
+    for precision in PRODUCTS:
+        try:
+            check_precision(precision, device)
+        except ConfigError:
+            continue
+        found.append(precision)
+    return found
+
+
+def _random_images(device: torch.device) -> Split:
+    """Random images: a step takes the same time on any."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (IMAGES, SIDE, SIDE), generator=rng, dtype=torch.uint8)
+    return Split(images, torch.randint(CLASSES, (IMAGES,), generator=rng)).to(device)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _products(config: Config, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
+    """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
+    batch = config.trainer.batch_size
+    sizes = [INPUTS, *mlp_keys(config.model).hidden, CLASSES]
+
+    def random(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns, device=device).to(dtype)
+
+    inputs = [random(batch, size) for size in sizes[:-1]]
+    outputs = [random(batch, size) for size in sizes[1:]]
+    weights = [random(below, above) for above, below in pairwise(sizes)]
+    gradients = [torch.empty_like(weight) for weight in weights]
+    forward = [torch.empty_like(output) for output in outputs]
+    backward = [torch.empty_like(given) for given in inputs]
+
+    def products() -> None:
+        for given, weight, out in zip(inputs, weights, forward, strict=True):
+            torch.mm(given, weight.t(), out=out)
+        for grad, given, out in zip(outputs, inputs, gradients, strict=True):
+            torch.mm(grad.t(), given, out=out)
+        for grad, weight, out in list(zip(outputs, weights, backward, strict=True))[1:]:
+            torch.mm(grad, weight, out=out)
+
+    return products
+
+
+def _repeated(once: Callable[[], object], device: torch.device) -> Work:
+    def work(steps: int) -> None:
+        for _ in range(steps):
+            once()
+        _wait(device)
+
+    return work
+
+
+def _as_graph(once: Callable[[], object], device: torch.device) -> Work:
+    once()  # what is set up at a first call cannot be captured
+    _wait(device)
+    return _repeated(capture_cuda(lambda: (once(), None)[1], []), device)
+
+
+def _in_tf32(work: Work) -> Work:
+    """The same with fp32 products in tf32, as trainer.precision=tf32 has them."""
+
+    def switched(steps: int) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            work(steps)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    return switched
+
+
+def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
+    return torch.arange(steps * batch, device=split.labels.device) % len(split)
+
+
+def _step(config: Config, engine: str, precision: str, split: Split) -> Step:
+    trainer = dataclasses.replace(config.trainer, engine=engine, precision=precision)  # type: ignore[arg-type]
+    return Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
+
+
+def _ours(config: Config, engine: str, precision: str, split: Split, device: torch.device) -> Work:
+    step, trainer = _step(config, engine, precision, split), config.trainer
+    chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
+
+    def work(steps: int) -> None:
+        for rows in torch.split(_rows(split, trainer.batch_size, steps), chunk):
+            step(rows)
+        _wait(device)
+
+    return work
+
+
+def _logged(config: Config, engine: str, split: Split, stack: ExitStack) -> Work:
+    """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
+    step, trainer = _step(config, engine, "fp32", split), config.trainer
+    writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
+
+    def work(steps: int) -> None:
+        plan = Plan(1, steps * trainer.batch_size, trainer.batch_size, trainer.sync_every, config.optimizer.lr)
+        order = _rows(split, trainer.batch_size, steps)
+        fit(step, dict, lambda epoch: order, plan, [LossHistory(), writer])
+
+    return work
+
+
+def _plain(config: Config, split: Split, device: torch.device) -> Work:
+    """The tight loop that a PyTorch user writes: tensors on the device, torch's RMSprop, no .item()."""
+    network = torch_network(config).to(device)
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
+    images = split.images.flatten(1).float() / 255
+
+    def work(steps: int) -> None:
+        for rows in torch.split(_rows(split, config.trainer.batch_size, steps), config.trainer.batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(network(images[rows]), split.labels[rows]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        _wait(device)
+
+    return work
+
+
+def _data_loader(config: Config, split: Split, device: torch.device) -> Work:
+    """The usual loop: a shuffling DataLoader, .to(device), loss.item() every batch."""
+    network = torch_network(config).to(device)
+    optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
+    images = split.images.flatten(1).float().cpu() / 255
+    loader = DataLoader(TensorDataset(images, split.labels.cpu()), config.trainer.batch_size, shuffle=True)
+    batches = iter(loader)
+
+    def work(steps: int) -> None:
+        nonlocal batches
+        for _ in range(steps):
+            batch = next(batches, None)
+            if batch is None:
+                batches = iter(loader)
+                batch = next(batches)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(batch[0].to(device)), batch[1].to(device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            loss.item()
+
+    return work
