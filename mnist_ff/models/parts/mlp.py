@@ -26,9 +26,7 @@ class MLPConfig(ModelConfig):
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...], "units of each hidden layer"]
     dropout: Annotated[float, "dropout probability of hidden units", Meta(ge=0, lt=1)]
     input_dropout: Annotated[float, "dropout probability of pixels", Meta(ge=0, lt=1)]
-    input_noise: Annotated[
-        float, "standard deviation of Gaussian noise added to the pixels, which are 0 to 1", Meta(ge=0, le=100)
-    ]
+    input_noise: Annotated[float, "std of Gaussian noise on the pixels (0 to 1)", Meta(ge=0, le=100)]
     activation: Annotated[str, "activation of the hidden layers", OneOf(ACTIVATIONS)]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
