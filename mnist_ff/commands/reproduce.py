@@ -49,7 +49,7 @@ IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs"}) | {
     "trainer.teacher",  # a place: who taught stands among the conditions
 }
 """Keys that a row may differ in from its experiment: where and how it ran, and what was written."""
-LONGEST = 150
+MAX_LINE_CHARS = 150
 """Characters of a file's name; what is longer ends in a digest of all."""
 
 
@@ -131,7 +131,7 @@ def _file_name(row: Row) -> str:
         words.append(f"teacher={row.conditions['teacher']}")
     name = re.sub(r"[^a-zA-Z0-9_.,=+-]", "-", ",".join(words))
     digest = hashlib.sha256(",".join(words).encode()).hexdigest()[:12]
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{digest}"
+    return name if len(name) <= MAX_LINE_CHARS else f"{name[:MAX_LINE_CHARS]}-{digest}"
 
 
 def experiments() -> list[str]:
@@ -268,7 +268,7 @@ def _commit(state: Fields | None) -> str | None:
     return None if sha is None or state is None else f"{sha}{' (changed)' if state.values.get('dirty') else ''}"
 
 
-HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | training | whole run |
+TABLE_HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | training | whole run |
 |---|---:|---:|---:|---:|---:|---:|
 """
 
@@ -296,7 +296,7 @@ def markdown(row: Row) -> str:
     """The row as a table with its conditions below."""
     conditions = ", ".join(f"{key} {value}" for key, value in row.conditions.items())
     lines = [
-        HEAD + table_row(row),
+        TABLE_HEAD + table_row(row),
         "",
         f"`{row.command}`, seeds {row.seeds[0]} to {row.seeds[-1]}.",
         f"Conditions: {conditions}. The 95 % interval is that of {row.test_images:,} test images.",
