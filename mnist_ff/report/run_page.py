@@ -28,7 +28,7 @@ from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
 from mnist_ff.report.predictions import Predictions, image_part, read_predictions
 from mnist_ff.runs.directory import REPORT, Run
-from mnist_ff.runs.records import CLASSES, INPUTS, Score
+from mnist_ff.runs.records import CLASSES, INPUTS, Score, Status
 
 RUN_SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
 MAX_REASON_CHARS = 2_000
@@ -258,9 +258,9 @@ def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
             (f"mnist-ff predict {path} --index 0 1 2", "classify test images, or image files"),
             (f"mnist-ff export {path} --format onnx", "export the model; also safetensors and torch"),
         ]
-    if row.status == "finished":
+    if row.status == Status.FINISHED:
         commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}", "train on"))
-    elif row.status == "interrupted":
+    elif row.status == Status.INTERRUPTED:
         commands.append((f"mnist-ff train resume={path}", "resume the run"))
     return [
         *commands,
