@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Score
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Status
 from mnist_ff.trackers.heard import Fact
 
 PATIENCE = 15.0
@@ -38,7 +38,7 @@ class Beginning:
 class Ending:
     """How a run ended, and what it left."""
 
-    status: str
+    status: Status
     """As summary.json has it."""
     cause: str | None
     score: Score | None = None
@@ -61,7 +61,7 @@ class Tracker:
         """Import the tool."""
 
     def begin(self, beginning: Beginning, first_step: int) -> None:
-        """Start, or go on at `first_step`, and write what the store lacks of `beginning.earlier`.
+        """Start, or continue at `first_step`, and write what the store lacks of `beginning.earlier`.
 
         The store itself is asked for what it has: a kill may have come before it had all of that, or after it had
         more, and then the steps to come are partly there.

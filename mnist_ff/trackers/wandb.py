@@ -1,4 +1,4 @@
-"""logger=wandb: Weights & Biases, in files by default; a sweep is a group."""
+"""logger=wandb: Weights & Biases, offline by default; a sweep is a group."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.records import Status
 from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.wandb_file import history_of, is_whole
@@ -28,9 +29,9 @@ class WandbConfig(TrackerConfig):
         Literal["offline", "online", "disabled"],
         "offline: files for wandb sync; online: needs wandb login; disabled: off",
     ]
-    project: Annotated[str, "the project that runs go to"]
-    entity: Annotated[str | None, "user or team; null: the account's own"]
-    directory: Annotated[str | None, "folder of the files; null: wandb/ in the run directory"]
+    project: Annotated[str, "wandb project"]
+    entity: Annotated[str | None, "user or team; null: the account's default"]
+    directory: Annotated[str | None, "folder; null: wandb/ in the run directory"]
 
     @property
     def place(self) -> str:
@@ -67,7 +68,7 @@ class Wandb(Tracker):
         import wandb  # noqa: F401
 
     def begin(self, beginning: Beginning, first_step: int) -> None:
-        """Start a run under this directory's identity, which goes on with the earlier one."""
+        """Start or continue the run with this directory's identity."""
         import wandb
 
         if self._config.mode == "online" and not wandb.login(prompt=False):
@@ -103,7 +104,7 @@ class Wandb(Tracker):
                 self._log(fact.step, fact.figures)
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
-        """One row; its number goes on where an earlier file of the run ended. An online run does that itself."""
+        """One row, numbered after the rows of the run's earlier files. An online run does that itself."""
         number = self._rows if self._config.mode == "offline" else None
         self._run.log({"step": step, **values}, step=number, commit=True)
         self._rows += 1
@@ -135,7 +136,7 @@ class Wandb(Tracker):
             model = wandb.Artifact(f"model-{self._identity}", type="model")
             model.add_file(str(ending.model), skip_cache=True, policy="immutable")
             self._run.log_artifact(model)
-        self._run.finish(exit_code=0 if ending.status in ("finished", "pruned") else 1)
+        self._run.finish(exit_code=0 if ending.status in (Status.FINISHED, Status.PRUNED) else 1)
         path, until = Path(self._run.settings.sync_file), time.monotonic() + PATIENCE
         while not is_whole(path) and time.monotonic() < until:  # its other process may write a moment longer
             time.sleep(0.05)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from mnist_ff.analysis import plots
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.yaml_io import to_yaml
@@ -71,6 +72,13 @@ def test_every_training_ends_with_a_report(quick: Path) -> None:
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
 
 
+@pytest.fixture
+def _one_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others take seconds."""
+    monkeypatch.setattr(plots, "DRAWINGS", {"loss": plots.DRAWINGS["loss"]})
+
+
+@pytest.mark.usefixtures("_one_plot")
 def test_report_path_is_printed_and_optional(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=on")
     assert code == 0
@@ -81,6 +89,7 @@ def test_report_path_is_printed_and_optional(mnist_ff: Command) -> None:
     assert "report.html" not in out
 
 
+@pytest.mark.usefixtures("_one_plot")
 def test_a_report_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.report import run_page
 
@@ -95,6 +104,7 @@ def test_a_report_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest
     assert "RuntimeError: no ink" in Path("run/train.log").read_text()
 
 
+@pytest.mark.usefixtures("_one_plot")
 def test_report_of_a_diverged_run_says_why(mnist_ff: Command) -> None:
     code, _, _ = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=run")
     assert code == 1

@@ -18,7 +18,8 @@ from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.errors import BadRunError
 from mnist_ff.images.centre import SIDE, centred
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
 from mnist_ff.runs.directory import Run
