@@ -23,7 +23,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.objective import Objective, Teacher
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts
-from mnist_ff.optim.weight_updates import Average, Updates
+from mnist_ff.optim.weight_updates import EMA, Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import EpochRecord, Plan, Score
 from mnist_ff.training.callbacks import EarlyStopping
@@ -269,18 +269,18 @@ def test_weights_that_are_not_trained_keep_their_norm() -> None:
 
 def test_ema_has_no_bias_to_initial_weights() -> None:
     model = torch.nn.Linear(2, 1, bias=False)
-    average, seen = Average(model, 0.9), []
+    ema, seen = EMA(model, 0.9), []
     for value in (1.0, 5.0, 2.0):
         with torch.no_grad():
             model.weight.fill_(value)
-        average.update()
+        ema.update()
         seen.append(value)
     ages = np.array([0.9**2, 0.9, 1.0])
     expected = float((ages * seen).sum() / ages.sum())
-    with average.in_place():
+    with ema.swapped_in():
         assert model.weight[0, 0].item() == pytest.approx(expected, rel=1e-6)
     assert model.weight[0, 0].item() == 2.0
-    average.put()
+    ema.copy_to_model()
     assert model.weight[0, 0].item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -614,9 +614,9 @@ def test_graph_captures_every_part_without_warmup_traces(optimizer: str, monkeyp
         else:
             step, _ = build_step(StepParts(model, config.optimizer, config.trainer, split, **given))  # type: ignore[arg-type]
         figures = torch.cat([step(torch.arange(300), rates=course) for _ in range(3)])
-        assert updates.average is not None
+        assert updates.ema is not None
         assert augment is not None
-        results.append((figures, updates.average.state()["sums"], augment.rng.get_state()))
+        results.append((figures, updates.ema.state()["sums"], augment.rng.get_state()))
     torch.testing.assert_close(results[1][:2], results[0][:2], rtol=1e-3, atol=1e-5)
     assert torch.equal(results[1][2], results[0][2])
 
