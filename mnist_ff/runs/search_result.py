@@ -12,7 +12,7 @@ from mnist_ff.files import write_text
 from mnist_ff.runs.reading import Fields, read_json
 
 SEARCH = "search.json"
-SHOWN = 20
+MAX_REPEATED_SHOWN = 20
 """Repeated trials that a line names."""
 
 
@@ -139,8 +139,12 @@ def lines(finding: Finding) -> list[str]:
         what = finding.objective.replace("_", " ")
         said.append(f"best trial {finding.best_trial}: {what} {finding.best_value:.4f}  {words}")
     if finding.repeated:
-        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in finding.repeated[:SHOWN])
-        more = f" and {len(finding.repeated) - SHOWN} more" if len(finding.repeated) > SHOWN else ""
+        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in finding.repeated[:MAX_REPEATED_SHOWN])
+        more = (
+            f" and {len(finding.repeated) - MAX_REPEATED_SHOWN} more"
+            if len(finding.repeated) > MAX_REPEATED_SHOWN
+            else ""
+        )
         said.append(f"repeated trials, with the trial that has the result: {pairs}{more}")
     if finding.importance:
         shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in finding.importance.items())

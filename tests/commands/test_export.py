@@ -123,7 +123,7 @@ def test_swapped_answers_are_found(run: Path, mnist_ff: Command, monkeypatch: py
     monkeypatch.setattr(export, "build_graph", tampered)
     code, _, err = mnist_ff("export", "run", "--format", "onnx")
     assert code == 1
-    assert "answers of 1,000" in err
+    assert "of 1,000 predictions" in err
     assert not Path("run.onnx").exists()
 
 
