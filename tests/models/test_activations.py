@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.models import activations
 from mnist_ff.models.activations import ACTIVATIONS, Activation, register
-from mnist_ff.models.mlp import build_model
+from mnist_ff.models.build import build_model
 from mnist_ff.models.onnx_graph import build_graph
 from mnist_ff.report import page
 from tests.support.configs import make_config
