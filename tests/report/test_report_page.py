@@ -104,7 +104,7 @@ def test_every_activation_and_depth(activation: str, browser: Browser, tmp_path:
         expected = evaluate(model, split)
         found = np.array(browser.js(ANSWERS, encoded(split.images.numpy())))
         assert np.abs(found - expected.probabilities.numpy()).max() < 1e-4
-        assert (found.argmax(1) == expected.answers.numpy()).all()
+        assert (found.argmax(1) == expected.predictions.numpy()).all()
         assert browser.problems() == []
 
 
