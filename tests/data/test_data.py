@@ -213,7 +213,7 @@ def test_fashion_mnist_from_debians_package(no_network: Path, mnist_ff: Command)
         "data=fashion_mnist",
         f"data.mirrors=['{DEBIAN_FASHION}']",
         "trainer.epochs=1",
-        "trainer.batch_size=2000",
+        "trainer.batch_size=1000",
         "trainer.plots=false",
     )
     assert code == 0, err
