@@ -17,7 +17,7 @@ from mnist_ff.analysis.statistics import Sample
 from mnist_ff.errors import printable
 from mnist_ff.files import write_text
 from mnist_ff.runs.records import Score
-from mnist_ff.runs.search_result import Finding
+from mnist_ff.runs.search_result import SearchResult
 from mnist_ff.runs.search_result import lines as finding_lines
 
 FIGURES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
@@ -126,12 +126,12 @@ def counted(answer: Answer) -> str:
     return ", ".join([*said, *([f"{len(answer.again)} the same seed again"] if answer.again else [])])
 
 
-def write_files(answer: Answer, directory: Path, drawn: bool, finding: Finding | None = None) -> None:
+def write_files(answer: Answer, directory: Path, drawn: bool, search_result: SearchResult | None = None) -> None:
     """Write sweep.csv, sweep.json and sweep.md, whole, with what a search found; the page shows sweep.png if it was
     drawn. Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(answer))
-    write_text(directory / "sweep.json", json.dumps(to_json(answer, finding), indent=1, allow_nan=False) + "\n")
-    write_text(directory / "sweep.md", to_markdown(answer, directory.resolve().name, drawn, finding))
+    write_text(directory / "sweep.json", json.dumps(to_json(answer, search_result), indent=1, allow_nan=False) + "\n")
+    write_text(directory / "sweep.md", to_markdown(answer, directory.resolve().name, drawn, search_result))
 
 
 def to_csv(answer: Answer) -> str:
@@ -173,10 +173,10 @@ def _ranked_rows(answer: Answer) -> list[tuple[int | None, Row]]:
     return [(places.get(row.path, last)[1], row) for row in rows]
 
 
-def to_json(answer: Answer, finding: Finding | None = None) -> dict[str, Any]:
+def to_json(answer: Answer, search_result: SearchResult | None = None) -> dict[str, Any]:
     """Everything, for programs."""
     return {
-        **({} if finding is None else {"search": asdict(finding)}),
+        **({} if search_result is None else {"search": asdict(search_result)}),
         "ranked_by": answer.ranked_by,
         **({} if answer.order_key is None else {"sorted_by": answer.order_key}),
         "keys": list(answer.keys),
@@ -223,12 +223,12 @@ def _score_json(score: Score | None) -> dict[str, Any] | None:
     return None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "samples": score.samples}
 
 
-def to_markdown(answer: Answer, title: str, drawn: bool, finding: Finding | None = None) -> str:
+def to_markdown(answer: Answer, title: str, drawn: bool, search_result: SearchResult | None = None) -> str:
     """What a search found, the ranked table, those that did not finish, what all runs share."""
     made = page(answer)
     lines = [f"# {_escaped(title)}", "", f"{len(answer.rows)} runs: {counted(answer)}. {' '.join(legend(answer))}", ""]
-    if finding is not None:
-        lines += [*(f"- {_escaped(line)}" for line in finding_lines(finding)), ""]
+    if search_result is not None:
+        lines += [*(f"- {_escaped(line)}" for line in finding_lines(search_result)), ""]
     if made.ranked:
         lines += [*_markdown_table(made.columns, made.ranked), ""]
     lines += ["![sweep](sweep.png)", ""] if drawn else []

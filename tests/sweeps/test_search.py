@@ -36,7 +36,7 @@ from mnist_ff.sweeps.search.plan import (
     check_plan,
 )
 from mnist_ff.sweeps.search.processes import lives, own_process
-from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.search.reporter import Reporter, StudyLink
 from mnist_ff.sweeps.search.space import Choices, Floats, Integers, Space, corners
 from mnist_ff.sweeps.search.storage import open_storage
 from mnist_ff.sweeps.search.study import Search
@@ -84,7 +84,7 @@ def worth(trial: Trial) -> float:
 def run_all(search: Search, value: Callable[[Trial], float] = worth) -> list[Trial]:
     found = []
     while (trial := search.claim()) is not None:
-        search.settle(trial.number, Verdict("complete", value(trial)))
+        search.record_result(trial.number, Verdict("complete", value(trial)))
         found.append(trial)
     return found
 
@@ -118,7 +118,7 @@ def test_suggestions_do_not_depend_on_the_process(sampler: str) -> None:
         search = Search(plan("pieces.journal", sampler=sampler, n_trials=12))
         trial = search.claim()
         assert trial is not None
-        search.settle(trial.number, Verdict("complete", worth(trial)))
+        search.record_result(trial.number, Verdict("complete", worth(trial)))
         pieces.append(trial.words)
     assert pieces == whole
 
@@ -194,8 +194,8 @@ def test_a_grid_ends_where_it_ends(mnist_ff: Command) -> None:
     search = Search(plan(sampler="grid", space=COUNTABLE, n_trials=20))
     found = run_all(search, lambda trial: float(trial.words["trainer.batch_size"]))
     assert len(found) == len({json.dumps(dict(trial.words)) for trial in found}) == 6
-    finding = search.answer()
-    assert (finding.n_trials, finding.grid, finding.counts["waiting"]) == (6, 6, 0)
+    search_result = search.answer()
+    assert (search_result.n_trials, search_result.grid, search_result.counts["waiting"]) == (6, 6, 0)
     words = (*WORDS, SPLIT, "trainer.epochs=1", "optimizer.lr=0.001,0.002", "hydra.sweeper.sampler=grid")
     said = "the grid has 2 points, so the search ends before n_trials=20"
     assert said in mnist_ff("train", "-m", "dry_run=true", *words)[1]
@@ -224,7 +224,7 @@ def test_n_trials_counts_failures_and_resumes(storage: str) -> None:
     for verdict in (Verdict("failed", reason="diverged: a loss"), Verdict("complete", 0.5), Verdict("pruned", 0.1)):
         trial = search.claim()
         assert trial is not None
-        search.settle(trial.number, verdict)
+        search.record_result(trial.number, verdict)
     again = Search(plan(storage))
     assert [trial.number for trial in run_all(again)] == [3, 4, 5]
     assert again.claim() is None
@@ -238,7 +238,7 @@ def test_an_interrupted_trial_goes_on_under_its_number(storage: str) -> None:
     search = Search(plan(storage))
     first = search.claim()
     assert first is not None
-    search.settle(first.number, Verdict("interrupted", reason="stopped by SIGINT"))
+    search.record_result(first.number, Verdict("interrupted", reason="stopped by SIGINT"))
     assert Search(plan(storage)).claim() == first
     assert states(storage) == ["RUNNING"]
 
@@ -351,7 +351,7 @@ search = Search(plan(sys.argv[1], n_trials=int(sys.argv[2]), sampler="random"))
 while (trial := search.claim()) is not None:
     print(trial.number, trial.words["optimizer.lr"], flush=True)
     time.sleep(float(sys.argv[3]))
-    search.settle(trial.number, Verdict("complete", worth(trial)))
+    search.record_result(trial.number, Verdict("complete", worth(trial)))
 print("done", flush=True)
 """
 
@@ -487,13 +487,13 @@ def test_only_hopeless_trials_are_pruned(pruner: str, objective: str) -> None:
     for quality in (0.9, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.95):
         trial = search.claim()
         assert trial is not None
-        report = reporter(link(), trial.number)
+        report = Reporter(link(), trial.number)
         for epoch in range(1, 10):
             reason = report(epoch, Score(1 - quality, quality, 1, 1))
             if reason is not None:
                 break
         lengths[trial.number] = epoch
-        search.settle(trial.number, Verdict("pruned" if reason else "complete", quality))
+        search.record_result(trial.number, Verdict("pruned" if reason else "complete", quality))
     assert lengths[0] == lengths[11] == 9
     assert sum(length < 9 for length in lengths.values()) >= 5
     if pruner == "asha":
@@ -507,15 +507,15 @@ def test_the_reason_says_what_was_too_little() -> None:
     for quality in (0.9, 0.1):
         trial = search.claim()
         assert trial is not None
-        reasons.append(reporter(link(), trial.number)(1, Score(0.5, quality, 1, 1)))
+        reasons.append(Reporter(link(), trial.number)(1, Score(0.5, quality, 1, 1)))
     assert reasons == [None, "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
 REPORTER = """
 import pickle, sys
 from mnist_ff.runs.records import Score, StopKind, StopReason
-from mnist_ff.sweeps.search.reporter import reporter
-report = reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
+from mnist_ff.sweeps.search.reporter import Reporter
+report = Reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
 print(report(1, Score(0.5, float(sys.argv[3]), 1, 1)))
 """
 
@@ -542,8 +542,8 @@ def test_a_storage_that_goes_away_stops_no_run(caplog: pytest.LogCaptureFixture)
     search = Search(plan())
     trial = search.claim()
     assert trial is not None
-    report = reporter(link(), trial.number)
-    search.settle(trial.number, Verdict("failed"))
+    report = Reporter(link(), trial.number)
+    search.record_result(trial.number, Verdict("failed"))
     assert report(1, Score(0.5, 0.1, 1, 10)) is None
     assert "could not be reported" in caplog.text
 
@@ -716,8 +716,8 @@ def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
     found = statuses(directory)
     assert len(found) == 6
     assert set(found) == {"finished", "pruned"}
-    finding = json.loads((directory / "search.json").read_text())
-    assert finding["counts"] == {
+    search_result = json.loads((directory / "search.json").read_text())
+    assert search_result["counts"] == {
         "complete": found.count("finished"),
         "pruned": found.count("pruned"),
         "failed": 0,
@@ -736,9 +736,9 @@ def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
         else:
             accuracies[job] = float(rows[-1].split(",")[EPOCH_COLUMNS.index("validation_accuracy")])
     best = max(accuracies, key=lambda job: accuracies[job])
-    assert (finding["best_trial"], finding["best_value"]) == (best, accuracies[best])
+    assert (search_result["best_trial"], search_result["best_value"]) == (best, accuracies[best])
     assert f"best trial {best}: validation accuracy {accuracies[best]:.4f}  optimizer.lr=" in out
-    assert json.loads((directory / "sweep.json").read_text())["search"] == finding
+    assert json.loads((directory / "sweep.json").read_text())["search"] == search_result
     assert f"best trial {best}" in (directory / "sweep.md").read_text()
     assert out.count("  job ") == 6
     code, out, _ = mnist_ff("compare", str(directory))
@@ -790,10 +790,10 @@ IMPOSSIBLE = (
 
 def test_impossible_trial_is_a_failed_row(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random")
-    finding = json.loads(Path("s/search.json").read_text())
-    refused = finding["refused"]
+    search_result = json.loads(Path("s/search.json").read_text())
+    refused = search_result["refused"]
     assert 0 < len(refused) < 6
-    assert len(refused) == finding["counts"]["failed"]
+    assert len(refused) == search_result["counts"]["failed"]
     assert code == 1, err
     for trial in refused:
         assert f"failed  {trial['number']}    {trial['reason']}" in out
@@ -828,19 +828,19 @@ def test_a_search_trains_no_configuration_again(mnist_ff: Command) -> None:
     assert out.count("not trained again: trial") == 3
     assert "5/5  trial" in out
     assert states("s/search.journal", "mnist-ff") == ["COMPLETE"] * 5
-    finding = json.loads(Path("s/search.json").read_text())
+    search_result = json.loads(Path("s/search.json").read_text())
     paths = [path for path in Path("s").iterdir() if path.is_dir()]
     trained = {path.name: Run(path).epochs()[-1]["validation_accuracy"] for path in paths}
-    assert len(finding["repeated"]) == 3
-    for trial in finding["repeated"]:
+    assert len(search_result["repeated"]) == 3
+    for trial in search_result["repeated"]:
         assert trial["value"] == trained[str(trial["of"])]
         job = json.loads(Path("s/jobs.json").read_text())["jobs"][[*sorted(trained)].index(str(trial["of"]))]
         assert set(trial["words"]) <= set(job["overrides"])
-    assert finding["best_value"] == max(trained.values())
-    assert str(finding["best_trial"]) in trained
+    assert search_result["best_value"] == max(trained.values())
+    assert str(search_result["best_trial"]) in trained
     rows = {row["run"]: row for row in json.loads(Path("s/sweep.json").read_text())["runs"]}
     assert Counter(row["status"] for row in rows.values()) == {"finished": 2, "repeated": 3}
-    assert "same configuration as trial" in rows[str(finding["repeated"][0]["number"])]["reason"]
+    assert "same configuration as trial" in rows[str(search_result["repeated"][0]["number"])]["reason"]
     code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=7")
     assert code == 0, err
     assert out.count("not trained again: trial") == 2
@@ -880,7 +880,7 @@ def test_a_repeat_takes_the_earlier_result_once_known(storage: str) -> None:
     assert other is not None
     assert other.number == 2, "nobody claims what waits"
     assert there.twin(other.number, "other") is None
-    here.settle(first.number, Verdict("pruned", 0.25, "too little"))
+    here.record_result(first.number, Verdict("pruned", 0.25, "too little"))
     again = here.claim()
     assert again == second
     twin = here.twin(second.number, "same")
@@ -888,7 +888,7 @@ def test_a_repeat_takes_the_earlier_result_once_known(storage: str) -> None:
     assert twin is not None
     here.repeat(second.number, twin)
     assert states(storage)[:3] == ["PRUNED", "PRUNED", "RUNNING"]
-    here.settle(other.number, Verdict("complete", 0.1))
+    here.record_result(other.number, Verdict("complete", 0.1))
     assert here.answer().counts["pruned"] == 2
     for search in (here, there):
         search.close()
@@ -904,10 +904,10 @@ def test_what_may_not_come_again_is_tried_again() -> None:
         twin = search.twin(1, "same")
         assert twin is not None
         search.postpone(1, twin)
-        search.settle(0, Verdict("failed", reason="its process was killed"))
+        search.record_result(0, Verdict("failed", reason="its process was killed"))
         assert search.claim() == second
         assert search.twin(1, "same") is None
-        search.settle(1, Verdict("failed", reason="diverged", certain=True))
+        search.record_result(1, Verdict("failed", reason="diverged", certain=True))
         third = search.claim()
         assert third is not None
         assert search.twin(2, "same") == Twin(1, Verdict("failed", reason="diverged", certain=True))
@@ -921,7 +921,7 @@ def test_an_older_study_is_known_by_its_values() -> None:
             found = search.twin(trial.number, f"digest of {word}") if word in seen else None
             assert word not in seen or found == Twin(seen[word], Verdict("complete", 0.5))
             seen.setdefault(word, trial.number)
-            search.settle(trial.number, Verdict("complete", 0.5))
+            search.record_result(trial.number, Verdict("complete", 0.5))
             if len(seen) == 2 and found is not None:
                 break
 
@@ -943,7 +943,7 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
         Search(plan(storage, space=COUNTABLE))
     with pytest.raises(RuntimeError, match="anything"), Search(plan(storage)) as search:
         raise RuntimeError("anything")
-    with reporter(StudyLink(search.plan.storage, "test"), 0) as report:
+    with Reporter(StudyLink(search.plan.storage, "test"), 0) as report:
         assert report(1, Score(0.5, 0.1, 1, 10)) is None
     assert mnist_ff("train", "-m", *TWO_POINTS, "hydra.sweeper.n_trials=1", f"hydra.sweeper.storage={storage}")[0] == 0
     assert connections() == before
@@ -1038,19 +1038,19 @@ def test_typed_keys_replace_the_search_presets(mnist_ff: Command) -> None:
 
 def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     from mnist_ff.analysis.rows import collect
-    from mnist_ff.runs.search_result import lines, read_finding
+    from mnist_ff.runs.search_result import lines, read_search_result
 
     (tmp_path / "jobs.json").write_text('{"words": [], "jobs": []}')
     path = tmp_path / "search.json"
     for text in ("", "[]", "{", "{}", "[" * 100_000, '{"study": 3}'):
         path.write_text(text)
-        assert read_finding(tmp_path) is None
+        assert read_search_result(tmp_path) is None
     whole = {
         "study": "s\x1b[31m\n", "storage": "x", "objective": "o", "n_trials": 1, "counts": {"complete": 1},
         "best_trial": 0, "best_value": 0.5, "best_words": {}, "importance": {},
     }  # fmt: skip
     path.write_text(json.dumps(whole))
-    found = read_finding(tmp_path)
+    found = read_search_result(tmp_path)
     assert found is not None
     assert "\x1b" not in "".join(lines(found))
     again = {"number": 1, "words": ["a=\x1b"], "of": 0, "value": 0.5}
@@ -1060,7 +1060,7 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     assert "\x1b" not in str(row.reason)
     for wrong in (3, [3], [{**again, "of": "../x"}], [{**again, "value": "nan"}], [{**again, "of": None}]):
         path.write_text(json.dumps({**whole, "repeated": wrong}))
-        assert read_finding(tmp_path) is None
+        assert read_search_result(tmp_path) is None
     trial = {"number": 0, "words": ["a=\x1b"], "reason": "\x1b[31m"}
     path.write_text(json.dumps({**whole, "refused": [trial]}))
     (row,) = collect([tmp_path])
@@ -1068,7 +1068,7 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     assert "\x1b" not in str(row.reason)
     for wrong in (3, [3], [{**trial, "number": -1}], [{**trial, "number": "../x"}], [{**trial, "reason": 3}]):
         path.write_text(json.dumps({**whole, "refused": wrong}))
-        assert read_finding(tmp_path) is None
+        assert read_search_result(tmp_path) is None
 
 
 @pytest.mark.parametrize(
