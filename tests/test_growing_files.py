@@ -10,8 +10,8 @@ import pytest
 
 from mnist_ff import files
 from mnist_ff.files import GrowingFile
-from tests.session.test_faults import patched
 from tests.support.commands import Command
+from tests.support.training import patched
 
 
 def cut(path: Path) -> None:

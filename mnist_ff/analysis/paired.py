@@ -13,12 +13,12 @@ from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.runs.records import CLASSES
-from mnist_ff.runs.tensors import WHOLE, Wanted, opened_tensors
+from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
 
 ANSWERS = "predictions.safetensors"
-LARGEST = 64 << 20
+MAX_PREDICTIONS_BYTES = 64 << 20
 """Bytes of that file that are read; 60,000 answers take 3 MB."""
-CLASS = Wanted(WHOLE, (None,))
+CLASS = Wanted(INTEGER_TYPES, (None,))
 LEVEL = 0.05
 """Chance below which a difference is called one."""
 
@@ -69,19 +69,19 @@ def paired(rows: Sequence[Row]) -> Paired:
 def sentences(found: Paired, first: str, second: str) -> list[str]:
     """The test for people: its figures, and what they mean."""
     how = "exact binomial" if found.exact else "chi-squared, continuity-corrected"
-    figures = f"McNemar's test on {found.images:,} images: b = {found.only_first} correct for {first} only, "
-    figures += f"c = {found.only_second} for {second} only, p = {found.p:.2g} ({how})."
+    test_line = f"McNemar's test on {found.images:,} images: b = {found.only_first} correct for {first} only, "
+    test_line += f"c = {found.only_second} for {second} only, p = {found.p:.2g} ({how})."
     if not found.differ:
-        return [figures, "The difference is not significant."]
+        return [test_line, "The difference is not significant."]
     better = first if found.only_first > found.only_second else second
-    return [figures, f"The difference is significant: {better} is better (as trained; other seeds may differ)."]
+    return [test_line, f"The difference is significant: {better} is better (as trained; other seeds may differ)."]
 
 
 def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """A run's answers and the labels, each (N,). Errors: NoTestError."""
     file = path / ANSWERS
     try:
-        with opened_tensors(file, LARGEST) as saved:
+        with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:
             parts = [saved.get_slice(name) for name in ("answers", "labels")]
             fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
             found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []

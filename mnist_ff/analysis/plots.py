@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Drawing = Callable[[Run, str], "Figure"]
 
-RAW, SMOOTH, TRAIN, HELD = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
+RAW_COLOR, SMOOTH_COLOR, TRAIN_COLOR, HELD_OUT_COLOR = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
-SMALLEST, LARGEST = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
+SMALLEST, FLOAT32_MAX = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
 """Of what a training's loss can be; matplotlib's scales fail on what is much beyond."""
 
 
@@ -56,13 +56,15 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     figure, axes = new_figure(9, 5)
     _title(axes, "Loss per batch", title)
     drawn = np.asarray(losses, dtype=float)
-    drawn = np.where(np.abs(drawn) <= LARGEST, drawn, np.nan)  # a gap where there is no number, or one beyond float32
+    drawn = np.where(
+        np.abs(drawn) <= FLOAT32_MAX, drawn, np.nan
+    )  # a gap where there is no number, or one beyond float32
     seen = drawn[np.isfinite(drawn)]
     steps = np.arange(1, len(drawn) + 1)
-    axes.plot(steps, drawn, color=RAW, linewidth=0.7, label="each batch")
+    axes.plot(steps, drawn, color=RAW_COLOR, linewidth=0.7, label="each batch")
     width = max(1, len(drawn) // 50)
     if width > 1:
-        axes.plot(steps, smooth(drawn, width), color=SMOOTH, linewidth=1.8, label=f"mean of {width} batches")
+        axes.plot(steps, smooth(drawn, width), color=SMOOTH_COLOR, linewidth=1.8, label=f"mean of {width} batches")
     if len(seen) and seen.min() > SMALLEST:
         axes.set_yscale("log")
     axes.set_xlabel("batch")
@@ -94,13 +96,13 @@ def _epochs(run: Run, title: str) -> Figure:
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
-        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN, label="train (running)")
+        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN_COLOR, label="train (running)")
         scored = [(number, row) for number, row in zip(numbers, rows, strict=True) if f"{part}_{what}" in row]
         at = [number for number, _ in scored]
         if scored and f"train_eval_{what}" in scored[0][1]:
             same = [row[f"train_eval_{what}"] for _, row in scored]
-            axes.plot(at, same, "o--", color=TRAIN, fillstyle="none", label="train (evaluated)")
-        axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD, label=part)
+            axes.plot(at, same, "o--", color=TRAIN_COLOR, fillstyle="none", label="train (evaluated)")
+        axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD_OUT_COLOR, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -170,7 +172,7 @@ def _augmented(run: Run, title: str) -> Figure:
     count, across, height, width = rows.shape
     whole = rows.transpose(0, 2, 1, 3).reshape(count * height, across * width)
     axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255)  # one image: 100 axes take seconds
-    axes.axvline(width - 0.5, color=SMOOTH, linewidth=1)
+    axes.axvline(width - 0.5, color=SMOOTH_COLOR, linewidth=1)
     axes.set_axis_off()
     return figure
 

@@ -14,7 +14,7 @@ from mnist_ff.analysis.statistics import Sample, differ, sample
 from mnist_ff.runs.records import Score
 
 SEED = "seed"
-ASIDE = ("data.root", "data.mirrors", "data.fallback")
+DATA_SOURCE_KEYS = ("data.root", "data.mirrors", "data.fallback")
 """Where the data came from: the same numbers whatever they say."""
 WITHIN_NOISE = "≈"
 SAME_SEED = "="
@@ -32,7 +32,7 @@ class Group:
     """The keys that differ in the sweep, without the seed."""
     rows: tuple[Row, ...]
     """All finished, or all pruned."""
-    figure: Sample
+    sample: Sample
     """Of what the ranking goes by: accuracies, or losses."""
     test_accuracy: Sample | None
     test_loss: Sample | None
@@ -55,7 +55,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Ranking:
     """What a sweep found."""
 
     keys: tuple[str, ...]
@@ -112,7 +112,7 @@ class Answer:
         return tuple(key for key in self.keys if key != SEED)
 
 
-def summarise(rows: Sequence[Row], smallest_loss: bool = False) -> Answer:
+def rank_rows(rows: Sequence[Row], smallest_loss: bool = False) -> Ranking:
     """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's.
 
     `smallest_loss` is given where a search looked for that: the ranking then goes by the validation loss.
@@ -134,10 +134,10 @@ def summarise(rows: Sequence[Row], smallest_loss: bool = False) -> Answer:
         groups.append(group)
         others = [row for rows in found.values() for row in rows[1:]]
         again[group.rows[0].path] = [replace(_group([row], keys, watched, by_loss), again=True) for row in others]
-    groups.sort(key=lambda group: (group.status == PRUNED, group.figure.mean if by_loss else -group.figure.mean))
+    groups.sort(key=lambda group: (group.status == PRUNED, group.sample.mean if by_loss else -group.sample.mean))
     placed = [each for group in _ranked(groups, by_loss) for each in (group, *again[group.rows[0].path])]
     ranked_by = LOSS if by_loss else "validation accuracy" if by_validation else "test accuracy"
-    return Answer(tuple(keys), ranked_by, tuple(placed), tuple(rows), common)
+    return Ranking(tuple(keys), ranked_by, tuple(placed), tuple(rows), common)
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
@@ -149,11 +149,11 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str
     for values in configs:
         for key, value in values.items():
             seen.setdefault(key, {})[text(value)] = value
-    keys = [key for key, values in seen.items() if len(values) > 1 and key not in ASIDE]
+    keys = [key for key, values in seen.items() if len(values) > 1 and key not in DATA_SOURCE_KEYS]
     keys = [key for key in keys if not _follows(key, keys, configs)]
     read = [values for values in configs if values]
     shared = [key for key, values in seen.items() if len(values) == 1 and all(key in config for config in read)]
-    common = {key: next(iter(seen[key].values())) for key in shared if key not in ASIDE}
+    common = {key: next(iter(seen[key].values())) for key in shared if key not in DATA_SOURCE_KEYS}
     return sorted(keys, key=lambda key: key == SEED), common
 
 
@@ -181,7 +181,7 @@ def _group(rows: list[Row], keys: Sequence[str], watched: Callable[[Row], Score 
     return Group(
         values={key: rows[0].values[key] for key in keys if key != SEED and key in rows[0].values},
         rows=tuple(rows),
-        figure=sample([score.loss if by_loss else score.accuracy for score in scores]),
+        sample=sample([score.loss if by_loss else score.accuracy for score in scores]),
         test_accuracy=_sample_of([row.test.accuracy for row in rows if row.test]),
         test_loss=_sample_of([row.test.loss for row in rows if row.test]),
         validation_accuracy=_sample_of([row.validation.accuracy for row in rows if row.validation]),
@@ -210,10 +210,10 @@ def _ranked(groups: Sequence[Group], by_loss: bool) -> list[Group]:
 
 def _told_apart(first: Group, second: Group, by_loss: bool) -> bool:
     images = None if by_loss else min(first.images, second.images)
-    return differ(first.figure, second.figure, images)
+    return differ(first.sample, second.sample, images)
 
 
-def sorted_by(answer: Answer, key: str) -> Answer:
+def sorted_by(ranking: Ranking, key: str) -> Ranking:
     """The same answer with its groups in the order of one column: a varied key, accuracy, loss or seconds.
 
     Ranks stay, and pruned groups come last. Errors: KeyError.
@@ -228,19 +228,19 @@ def sorted_by(answer: Answer, key: str) -> Answer:
     if key in columns:
         column, sign = columns[key], -1 if key.endswith("accuracy") else 1
 
-        def figure(group: Group) -> Any:
+        def value(group: Group) -> Any:
             found = column(group)
             return found is None, 0.0 if found is None else sign * found.mean
 
-    elif key in answer.varied:
+    elif key in ranking.varied:
 
-        def figure(group: Group) -> Any:
+        def value(group: Group) -> Any:
             return order(group.values.get(key))
 
     else:
-        raise KeyError(", ".join([*answer.varied, *columns]))
-    groups = sorted(answer.groups, key=lambda group: (group.rank is None, figure(group)))
-    return replace(answer, groups=tuple(groups), order_key=key)
+        raise KeyError(", ".join([*ranking.varied, *columns]))
+    groups = sorted(ranking.groups, key=lambda group: (group.rank is None, value(group)))
+    return replace(ranking, groups=tuple(groups), order_key=key)
 
 
 def order(value: Any) -> tuple[int, float, str]:

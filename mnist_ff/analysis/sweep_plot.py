@@ -12,8 +12,8 @@ import numpy as np
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.formats import counted
-from mnist_ff.analysis.plots import HELD, RAW, TRAIN
-from mnist_ff.analysis.ranking import Answer, Group, brief, order, text
+from mnist_ff.analysis.plots import HELD_OUT_COLOR, RAW_COLOR, TRAIN_COLOR
+from mnist_ff.analysis.ranking import Group, Ranking, brief, order, text
 from mnist_ff.analysis.rows import Row
 from mnist_ff.runs.records import Score
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COLORS = "viridis"
 MOST_LEVELS = 30
 """Of a heat map's side; more are drawn as parallel coordinates."""
-MOST_LINES = 2000
+MAX_LINES_DRAWN = 2000
 MOST_DOTS = 40
 LABEL: dict[str, Any] = {
     "ha": "right",
@@ -36,28 +36,28 @@ LABEL: dict[str, Any] = {
 }
 
 
-def draw_sweep(answer: Answer, path: Path, title: str) -> None:
+def draw_sweep(ranking: Ranking, path: Path, title: str) -> None:
     """Draw the answer into a PNG file. Errors: OSError, and whatever a figure raises."""
-    save_picture(path, lambda: sweep_figure(answer, title))
+    save_picture(path, lambda: sweep_figure(ranking, title))
 
 
-def sweep_figure(answer: Answer, title: str) -> Figure:
+def sweep_figure(ranking: Ranking, title: str) -> Figure:
     """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots.
 
     Without any score: how the runs ended, in words.
     """
-    if not answer.ranked:
-        return _words(counted(answer), title)
-    answer = replace(answer, groups=tuple(group for group in answer.groups if not group.again))
-    keys = answer.varied
-    levels = {key: sorted({text(_value(group, key)) for group in answer.ranked}) for key in keys}
-    if len(keys) == 1 and _numeric(answer, keys[0]) and len(answer.groups) > 1:
-        return _curve(answer, keys[0], title)
-    if len(keys) == 2 and _is_grid(answer, levels):
-        return _heat_map(answer, keys[0], keys[1], title)
-    if len(keys) >= 2 and len(answer.groups) > 3:
-        return _parallel(answer, title)
-    return _dots(answer, title)
+    if not ranking.ranked:
+        return _words(counted(ranking), title)
+    ranking = replace(ranking, groups=tuple(group for group in ranking.groups if not group.again))
+    keys = ranking.varied
+    levels = {key: sorted({text(_value(group, key)) for group in ranking.ranked}) for key in keys}
+    if len(keys) == 1 and _numeric(ranking, keys[0]) and len(ranking.groups) > 1:
+        return _curve(ranking, keys[0], title)
+    if len(keys) == 2 and _is_grid(ranking, levels):
+        return _heat_map(ranking, keys[0], keys[1], title)
+    if len(keys) >= 2 and len(ranking.groups) > 3:
+        return _parallel(ranking, title)
+    return _dots(ranking, title)
 
 
 def _words(said: str, title: str) -> Figure:
@@ -73,14 +73,14 @@ def _value(group: Group, key: str) -> Any:
     return group.values.get(key, "-")
 
 
-def _is_grid(answer: Answer, levels: Mapping[str, Sequence[str]]) -> bool:
+def _is_grid(ranking: Ranking, levels: Mapping[str, Sequence[str]]) -> bool:
     """Whether two keys were crossed: at least two values each, and at least half of the cells filled."""
     sizes = [len(found) for found in levels.values()]
-    return min(sizes) >= 2 and max(sizes) <= MOST_LEVELS and len(answer.ranked) >= 0.5 * math.prod(sizes)
+    return min(sizes) >= 2 and max(sizes) <= MOST_LEVELS and len(ranking.ranked) >= 0.5 * math.prod(sizes)
 
 
-def _numeric(answer: Answer, key: str) -> bool:
-    return all(order(_value(group, key))[0] == 0 for group in answer.groups)
+def _numeric(ranking: Ranking, key: str) -> bool:
+    return all(order(_value(group, key))[0] == 0 for group in ranking.groups)
 
 
 def spaced_by_factors(numbers: Sequence[float]) -> bool:
@@ -95,106 +95,114 @@ def spaced_by_factors(numbers: Sequence[float]) -> bool:
     return bool(ordered[-1] >= 8 * ordered[0] and np.std(ratios) / np.mean(ratios) < np.std(steps) / np.mean(steps))
 
 
-def _label(answer: Answer) -> str:
+def _label(ranking: Ranking) -> str:
     """What the ranking goes by, with its unit as it is drawn."""
-    return answer.ranked_by if answer.by_loss else f"{answer.ranked_by} (%)"
+    return ranking.ranked_by if ranking.by_loss else f"{ranking.ranked_by} (%)"
 
 
-def _means(groups: Sequence[Group], answer: Answer) -> np.ndarray:
+def _means(groups: Sequence[Group], ranking: Ranking) -> np.ndarray:
     """What the ranking goes by, accuracies in percent."""
-    return np.array([_scale(answer) * group.figure.mean for group in groups])
+    return np.array([_scale(ranking) * group.sample.mean for group in groups])
 
 
-def _scale(answer: Answer) -> float:
-    return 1.0 if answer.by_loss else 100.0
+def _scale(ranking: Ranking) -> float:
+    return 1.0 if ranking.by_loss else 100.0
 
 
-def _best(means: np.ndarray, answer: Answer) -> int:
-    return int(np.nanargmin(means) if answer.by_loss else np.nanargmax(means))
+def _best(means: np.ndarray, ranking: Ranking) -> int:
+    return int(np.nanargmin(means) if ranking.by_loss else np.nanargmax(means))
 
 
-def _halves(groups: Sequence[Group], answer: Answer) -> np.ndarray:
-    return np.array([_scale(answer) * _half(group, answer) for group in groups])
+def _halves(groups: Sequence[Group], ranking: Ranking) -> np.ndarray:
+    return np.array([_scale(ranking) * _half(group, ranking) for group in groups])
 
 
-def _half(group: Group, answer: Answer) -> float:
+def _half(group: Group, ranking: Ranking) -> float:
     """Half of the 95 % interval: over seeds by Student's t; of one run's accuracy over the images it was scored on."""
-    if group.figure.half is not None:
-        return group.figure.half
-    if answer.by_loss:
+    if group.sample.half is not None:
+        return group.sample.half
+    if ranking.by_loss:
         return 0.0
-    share, n = group.figure.mean, group.images
+    share, n = group.sample.mean, group.images
     low, high = Score(0.0, share, round(share * n), n).interval()
     return (high - low) / 2
 
 
-def _interval_text(groups: Sequence[Group], answer: Answer) -> str:
-    if all(group.figure.n > 1 for group in groups) or answer.by_loss:
+def _interval_text(groups: Sequence[Group], ranking: Ranking) -> str:
+    if all(group.sample.n > 1 for group in groups) or ranking.by_loss:
         return "95 % interval over seeds (t)"
     return "95 % interval (one run: over its images)"
 
 
-def _scores(rows: Sequence[Row], answer: Answer) -> list[float]:
-    by_validation = answer.ranked_by.startswith("validation")
+def _scores(rows: Sequence[Row], ranking: Ranking) -> list[float]:
+    by_validation = ranking.ranked_by.startswith("validation")
     found = [row.validation if by_validation else row.test for row in rows]
-    return [_scale(answer) * (score.loss if answer.by_loss else score.accuracy) for score in found if score is not None]
+    return [
+        _scale(ranking) * (score.loss if ranking.by_loss else score.accuracy) for score in found if score is not None
+    ]
 
 
-def _curve(answer: Answer, key: str, title: str) -> Figure:
+def _curve(ranking: Ranking, key: str, title: str) -> Figure:
     """Mean over one numeric key, a band for its error, a dot for each run."""
     figure, axes = new_figure(9, 5)
-    groups = sorted(answer.ranked, key=lambda group: group.values[key])
+    groups = sorted(ranking.ranked, key=lambda group: group.values[key])
     xs = [float(group.values[key]) for group in groups]
-    means, halves = _means(groups, answer), _halves(groups, answer)
+    means, halves = _means(groups, ranking), _halves(groups, ranking)
     for x, group in zip(xs, groups, strict=True):
-        if group.figure.n > 1:
-            axes.plot([x] * group.figure.n, _scores(group.rows, answer), "o", color=RAW, markersize=4, zorder=2)
-    several = any(group.figure.n > 1 for group in groups)
-    if several or not answer.by_loss:
-        low, high, what = means - halves, means + halves, _interval_text(groups, answer)
-        axes.fill_between(xs, low, high, color=TRAIN, alpha=0.15, linewidth=0, label=what)
-    axes.plot(xs, means, "o-", color=TRAIN, zorder=3, label="mean" if several else "one run each")
-    if answer.pruned:
-        early = [float(group.values[key]) for group in answer.pruned]
-        axes.plot(early, _means(answer.pruned, answer), "x", color=RAW, zorder=2, label="pruned")
-    best = _best(means, answer)
+        if group.sample.n > 1:
+            axes.plot([x] * group.sample.n, _scores(group.rows, ranking), "o", color=RAW_COLOR, markersize=4, zorder=2)
+    several = any(group.sample.n > 1 for group in groups)
+    if several or not ranking.by_loss:
+        low, high, what = means - halves, means + halves, _interval_text(groups, ranking)
+        axes.fill_between(xs, low, high, color=TRAIN_COLOR, alpha=0.15, linewidth=0, label=what)
+    axes.plot(xs, means, "o-", color=TRAIN_COLOR, zorder=3, label="mean" if several else "one run each")
+    if ranking.pruned:
+        early = [float(group.values[key]) for group in ranking.pruned]
+        axes.plot(early, _means(ranking.pruned, ranking), "x", color=RAW_COLOR, zorder=2, label="pruned")
+    best = _best(means, ranking)
     axes.plot(
-        xs[best], means[best], "o", color=HELD, markersize=9, zorder=4, label=f"best: {brief(groups[best].values[key])}"
+        xs[best],
+        means[best],
+        "o",
+        color=HELD_OUT_COLOR,
+        markersize=9,
+        zorder=4,
+        label=f"best: {brief(groups[best].values[key])}",
     )
-    if spaced_by_factors([float(group.values[key]) for group in answer.groups]):
+    if spaced_by_factors([float(group.values[key]) for group in ranking.groups]):
         axes.set_xscale("log")
     axes.set_xlabel(key)
-    _figure_axis(axes, means, halves, answer)
-    axes.set_ylabel(_label(answer))
+    _value_axis(axes, means, halves, ranking)
+    axes.set_ylabel(_label(ranking))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
-    _titled(axes, title, answer)
+    _titled(axes, title, ranking)
     return figure
 
 
-def _figure_axis(axes: Axes, means: np.ndarray, halves: np.ndarray, answer: Answer) -> None:
+def _value_axis(axes: Axes, means: np.ndarray, halves: np.ndarray, ranking: Ranking) -> None:
     """Limits that show the means; an interval wider than all of them is cut at the picture's edge."""
     low, high = float(means.min()), float(means.max())
-    room = max(high - low, 0.05 * _scale(answer) / 100) * 0.35 + float(np.median(halves))
-    bottom, top = max(-0.01 * _scale(answer), low - room), high + room
-    axes.set_ylim(bottom, top if answer.by_loss else min(101.0, top))
+    room = max(high - low, 0.05 * _scale(ranking) / 100) * 0.35 + float(np.median(halves))
+    bottom, top = max(-0.01 * _scale(ranking), low - room), high + room
+    axes.set_ylim(bottom, top if ranking.by_loss else min(101.0, top))
 
 
-def _dots(answer: Answer, title: str) -> Figure:
+def _dots(ranking: Ranking, title: str) -> Figure:
     """A line for each setting, the best on top: mean with its interval, a dot for each run."""
-    groups = answer.groups[:MOST_DOTS]
+    groups = ranking.groups[:MOST_DOTS]
     figure, axes = new_figure(9, max(2.6, 0.36 * len(groups) + 1.6))
     names = [_name(group) if group.rank is not None else f"{_name(group)} (pruned)" for group in groups]
     places = np.arange(len(groups))[::-1]
     for place, group in zip(places, groups, strict=True):
-        if group.figure.n > 1:
-            axes.plot(_scores(group.rows, answer), [place] * group.figure.n, "o", color=RAW, markersize=4)
-    axes.errorbar(_means(groups, answer), places, xerr=_halves(groups, answer), fmt="o", color=TRAIN, capsize=3)
+        if group.sample.n > 1:
+            axes.plot(_scores(group.rows, ranking), [place] * group.sample.n, "o", color=RAW_COLOR, markersize=4)
+    axes.errorbar(_means(groups, ranking), places, xerr=_halves(groups, ranking), fmt="o", color=TRAIN_COLOR, capsize=3)
     axes.set_yticks(places, names, parse_math=False)
     axes.set_ylim(-0.7, len(groups) - 0.3)
-    axes.set_xlabel(f"{_label(answer)}, {_interval_text(groups, answer)}")
+    axes.set_xlabel(f"{_label(ranking)}, {_interval_text(groups, ranking)}")
     axes.grid(alpha=0.25, axis="x")
-    _titled(axes, title, answer)
+    _titled(axes, title, ranking)
     return figure
 
 
@@ -204,25 +212,25 @@ def _name(group: Group) -> str:
     return name if len(name) <= 60 else name[:57] + "..."
 
 
-def _heat_map(answer: Answer, first: str, second: str, title: str) -> Figure:
+def _heat_map(ranking: Ranking, first: str, second: str, title: str) -> Figure:
     """The mean for each pair of values; the key with more values goes to the right."""
     values = {
-        key: sorted({text(_value(g, key)): _value(g, key) for g in answer.ranked}.values(), key=order)
+        key: sorted({text(_value(g, key)): _value(g, key) for g in ranking.ranked}.values(), key=order)
         for key in (first, second)
     }
     across, down = sorted((first, second), key=lambda key: -len(values[key]))
     columns = {text(value): place for place, value in enumerate(values[across])}
     lines = {text(value): place for place, value in enumerate(values[down])}
     cells = np.full((len(lines), len(columns)), np.nan)
-    for group, mean in zip(answer.ranked, _means(answer.ranked, answer), strict=True):
+    for group, mean in zip(ranking.ranked, _means(ranking.ranked, ranking), strict=True):
         cells[lines[text(_value(group, down))], columns[text(_value(group, across))]] = mean
     figure, axes = new_figure(max(6.0, 0.85 * len(columns) + 3), max(3.2, 0.6 * len(lines) + 2))
-    colors = _colors(cells, answer)
+    colors = _colors(cells, ranking)
     image = axes.imshow(cells, cmap=colors.map, norm=colors.norm, aspect="auto", origin="lower")
     axes.set_facecolor("#eeeeee")
     small = len(columns) * len(lines) <= 150
-    digits = ".3f" if answer.by_loss else ".2f"
-    best = np.unravel_index(_best(cells, answer), cells.shape)
+    digits = ".3f" if ranking.by_loss else ".2f"
+    best = np.unravel_index(_best(cells, ranking), cells.shape)
     for line, column in np.ndindex(*cells.shape) if small else []:
         if np.isfinite(cells[line, column]):
             dark = colors.goodness(float(cells[line, column])) < 0.6
@@ -242,8 +250,8 @@ def _heat_map(answer: Answer, first: str, second: str, title: str) -> Figure:
     axes.set_yticks(range(len(lines)), list(lines), parse_math=False)
     axes.set_xlabel(across)
     axes.set_ylabel(down)
-    figure.colorbar(image, ax=axes, label=_label(answer), extend=colors.extend)
-    _titled(axes, title, answer)
+    figure.colorbar(image, ax=axes, label=_label(ranking), extend=colors.extend)
+    _titled(axes, title, ranking)
     return figure
 
 
@@ -278,30 +286,29 @@ class _Colors:
         return float(np.clip((figure - self.worst) / (self.best - self.worst or 1e-9), 0, 1))
 
 
-def _colors(figures: np.ndarray, answer: Answer) -> _Colors:
+def _colors(means: np.ndarray, ranking: Ranking) -> _Colors:
     """Colours that end where figures get bad: a few that learned nothing must not make all others look alike."""
-    sign = -1.0 if answer.by_loss else 1.0
-    found = np.sort(sign * figures[np.isfinite(figures)])
+    sign = -1.0 if ranking.by_loss else 1.0
+    found = np.sort(sign * means[np.isfinite(means)])
     middle, best = float(np.median(found)), float(found[-1])
-    floor = best - 4 * max(best - middle, 0.0005 * _scale(answer))
+    floor = best - 4 * max(best - middle, 0.0005 * _scale(ranking))
     return _Colors(sign * max(float(found[0]), floor), sign * best, bool(found[0] < floor))
 
 
-def importance(answer: Answer) -> dict[str, float]:
+def importance(ranking: Ranking) -> dict[str, float]:
     """How much each varied key explains of the figures' spread between settings, from 0 to 1, the largest first.
 
     The share of variance between the key's levels (eta squared, Fisher 1925): sum of n (mean of level - mean)^2 over
     the total sum of squares. A numeric key with more than eight values is cut into five levels of about equal size
     first. Interactions count for no key, and keys that were varied together share what they explain.
     """
-    figures = np.array([group.figure.mean for group in answer.ranked])
-    total = float(((figures - figures.mean()) ** 2).sum())
+    means = np.array([group.sample.mean for group in ranking.ranked])
+    total = float(((means - means.mean()) ** 2).sum())
     shares = {}
-    for key in answer.varied:
-        levels = _levels([_value(group, key) for group in answer.ranked])
+    for key in ranking.varied:
+        levels = _levels([_value(group, key) for group in ranking.ranked])
         between = sum(
-            (levels == level).sum() * (figures[levels == level].mean() - figures.mean()) ** 2
-            for level in np.unique(levels)
+            (levels == level).sum() * (means[levels == level].mean() - means.mean()) ** 2 for level in np.unique(levels)
         )
         shares[key] = float(between) / total if total else 0.0
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
@@ -318,31 +325,31 @@ def _levels(values: Sequence[Any]) -> np.ndarray:
     return np.array([names.index(text(value)) for value in values])
 
 
-def _parallel(answer: Answer, title: str) -> Figure:
+def _parallel(ranking: Ranking, title: str) -> Figure:
     """A line for each setting through its values, coloured by its figure, thin and grey if pruned; beside it each key's
     importance."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
 
-    shares = importance(answer)
+    shares = importance(ranking)
     keys = list(shares)[:9]
     figure, _ = new_figure(max(10.0, 1.7 * len(keys) + 6), 5.5, axes=False)
     axes, bars = figure.subplots(1, 2, width_ratios=[max(2.0, 0.55 * len(keys) + 1.2), 1])
-    groups = list(answer.groups[:MOST_LINES])[::-1]
-    figures = _means(groups, answer)
-    colors = _colors(_means(answer.ranked, answer), answer)
+    groups = list(ranking.groups[:MAX_LINES_DRAWN])[::-1]
+    means = _means(groups, ranking)
+    colors = _colors(_means(ranking.ranked, ranking), ranking)
     places = {key: _places([_value(group, key) for group in groups]) for key in keys}
     heights = np.array([places[key][0] for key in keys]).T
     spread = (
         np.linspace(-0.012, 0.012, len(groups)) if len(groups) > 1 else np.zeros(1)
     )  # lines on one value stay apart
-    for number, (group, row, mean) in enumerate(zip(groups, heights, figures, strict=True)):
+    for number, (group, row, mean) in enumerate(zip(groups, heights, means, strict=True)):
         best, pruned = number == len(groups) - 1, group.rank is None
-        color = RAW if pruned else colormaps[colors.map](colors.norm(mean))
+        color = RAW_COLOR if pruned else colormaps[colors.map](colors.norm(mean))
         axes.plot(
             range(len(keys) + 1),
             [*(row + spread[number]), colors.goodness(mean)],
-            color=HELD if best else color,
+            color=HELD_OUT_COLOR if best else color,
             alpha=1 if best else 0.65,
             linewidth=2.2 if best else 0.6 if pruned else 1.1,
         )
@@ -350,15 +357,15 @@ def _parallel(answer: Answer, title: str) -> Figure:
         axes.axvline(place, color="#555555", linewidth=0.8)
         for height, label in places[key][1]:
             axes.annotate(label, (place, height), xytext=(-5, 0), textcoords="offset points", **LABEL)
-    axes.set_xticks(range(len(keys) + 1), [*(_broken(key) for key in keys), answer.ranked_by.replace(" ", "\n")])
+    axes.set_xticks(range(len(keys) + 1), [*(_broken(key) for key in keys), ranking.ranked_by.replace(" ", "\n")])
     axes.set_yticks([])
     axes.set_xlim(-0.45, len(keys) + 0.05)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
     scale = ScalarMappable(colors.norm, colors.map)
-    figure.colorbar(scale, ax=axes, label=_label(answer), extend=colors.extend)
-    _titled(axes, title, answer, best=_name(groups[-1]))
-    bars.barh([_broken(key) for key in keys][::-1], [100 * shares[key] for key in keys][::-1], color=TRAIN)
+    figure.colorbar(scale, ax=axes, label=_label(ranking), extend=colors.extend)
+    _titled(axes, title, ranking, best=_name(groups[-1]))
+    bars.barh([_broken(key) for key in keys][::-1], [100 * shares[key] for key in keys][::-1], color=TRAIN_COLOR)
     bars.set_title("importance")
     bars.set_xlabel("share of variance between\nthe key's values (%)")
     bars.set_xlim(0, 100)
@@ -388,10 +395,10 @@ def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]
     return found, [(float(height), name) for name, height in place.items()][:: max(1, len(names) // 12)]
 
 
-def _titled(axes: Axes, title: str, answer: Answer, best: str | None = None) -> None:
-    runs = sum(group.figure.n for group in answer.groups)
-    pruned = sum(group.figure.n for group in answer.pruned)
+def _titled(axes: Axes, title: str, ranking: Ranking, best: str | None = None) -> None:
+    runs = sum(group.sample.n for group in ranking.groups)
+    pruned = sum(group.sample.n for group in ranking.pruned)
     first = f"{title}: {runs} runs"
     first += f", {pruned} pruned" if pruned else ""
-    first += f", {len(answer.bad)} not finished" if answer.bad else ""
+    first += f", {len(ranking.bad)} not finished" if ranking.bad else ""
     axes.set_title(first if best is None else f"{first}\nbest (orange): {best}", parse_math=False, fontsize=11)

@@ -215,11 +215,11 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
             words = ["-m", "mnist_ff.session.peers", name, str(path), str(epochs)]
             environment = {**os.environ, **peer.environment}
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
-            found[name] = _answer(done)
+            found[name] = _seconds_printed(done)
     return found
 
 
-def _answer(done: subprocess.CompletedProcess[str]) -> float | str:
+def _seconds_printed(done: subprocess.CompletedProcess[str]) -> float | str:
     """The last line of a peer's output: its seconds, or 'not installed'."""
     last = (done.stdout.strip().splitlines() or [""])[-1]
     try:

@@ -13,13 +13,13 @@ from rich.console import Console
 from mnist_ff.analysis.console import note, out, tell
 from mnist_ff.analysis.formats import to_csv, to_json
 from mnist_ff.analysis.paired import NoTestError, paired, sentences
-from mnist_ff.analysis.ranking import Answer, sorted_by
+from mnist_ff.analysis.ranking import Ranking, sorted_by
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.search_result import read_search_result
-from mnist_ff.sweeps.summary import answer_of, collect_shown, save, show
+from mnist_ff.sweeps.summary import collect_shown, ranking_of, save, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,59 +46,59 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     swept = len(paths) == 1 and is_sweep(paths[0])
     rows = collect_shown(paths, console)
     search_result = read_search_result(paths[0]) if swept else None
-    answer = answer_of(rows, search_result)
+    ranking = ranking_of(rows, search_result)
     if swept and os.access(paths[0], os.W_OK):
-        save(answer, paths[0], console, search_result)
+        save(ranking, paths[0], console, search_result)
     if arguments.sort is not None:
         try:
-            answer = sorted_by(answer, arguments.sort)
+            ranking = sorted_by(ranking, arguments.sort)
         except KeyError as error:
             raise ConfigError(f"--sort {arguments.sort}: there is {error.args[0]}") from None
     if arguments.html is not None:
-        write_html(answer, paths, Path(arguments.html))
+        write_html(ranking, paths, Path(arguments.html))
     if arguments.json:
-        values = {**to_json(answer, search_result), **_paired_json(answer)}
+        values = {**to_json(ranking, search_result), **_paired_json(ranking)}
         out(json.dumps(values, indent=1, allow_nan=False))
     elif arguments.csv:
-        out(to_csv(answer))
+        out(to_csv(ranking))
     else:
-        show(answer, console, search_result)
-        if len(paths) == 1 and answer.rows and answer.rows[0].path != paths[0]:
+        show(ranking, console, search_result)
+        if len(paths) == 1 and ranking.rows and ranking.rows[0].path != paths[0]:
             tell(console, f"paths are relative to  {display_path(paths[0])}")
-        for line in _paired_lines(answer):
+        for line in _paired_lines(ranking):
             tell(console, line)
     return 0
 
 
-def write_html(answer: Answer, paths: list[Path], place: Path) -> None:
+def write_html(ranking: Ranking, paths: list[Path], place: Path) -> None:
     """Write the page of these runs. Errors: RunError when it cannot be written."""
     from mnist_ff.report.sweep_page import write_comparison
 
     try:
-        write_comparison(answer, paths, place)
+        write_comparison(ranking, paths, place)
     except OSError as error:
         raise RunError(f"{place}: {error.strerror}") from None
 
 
-def _paired_lines(answer: Answer) -> list[str]:
+def _paired_lines(ranking: Ranking) -> list[str]:
     """McNemar's test where there are two runs, or why there is none."""
-    if len(answer.rows) != 2:
+    if len(ranking.rows) != 2:
         return []
     try:
-        return sentences(paired(answer.rows), *(row.label for row in answer.rows))
+        return sentences(paired(ranking.rows), *(row.label for row in ranking.rows))
     except NoTestError as error:
         return [f"No significance test: {error}."]
 
 
-def _paired_json(answer: Answer) -> dict[str, Any]:
+def _paired_json(ranking: Ranking) -> dict[str, Any]:
     """The same for programs, under mcnemar."""
-    if len(answer.rows) != 2:
+    if len(ranking.rows) != 2:
         return {}
     try:
-        found = paired(answer.rows)
+        found = paired(ranking.rows)
     except NoTestError as error:
         return {"mcnemar": {"no_test": str(error)}}
-    runs = [row.label for row in answer.rows]
+    runs = [row.label for row in ranking.rows]
     test = "exact binomial" if found.exact else "chi-squared"
-    figures = {"b": found.only_first, "c": found.only_second, "p": found.p, "test": test}
-    return {"mcnemar": {"runs": runs, "images": found.images, **figures, "differ": found.differ}}
+    metrics = {"b": found.only_first, "c": found.only_second, "p": found.p, "test": test}
+    return {"mcnemar": {"runs": runs, "images": found.images, **metrics, "differ": found.differ}}

@@ -82,9 +82,9 @@ TRAIN_OPTIONS = {
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
 Kind = str | tuple[str, ...] | None
 
-SPECIAL = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
+BASH_ESCAPED = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
 """What a backslash must precede in bash outside quotes."""
-ACTIVE = frozenset("$`&();<>|*?{")
+BASH_EXPANDS = frozenset("$`&();<>|*?{")
 """What makes bash expand a word, or end it, where it stands outside quotes."""
 TOKENS = {
     quote: re.compile(pattern, re.DOTALL)
@@ -152,7 +152,7 @@ def for_bash(line: str, replaced: str, commands: Mapping[str, str]) -> list[str]
 def _quoted(text: str, quote: str) -> str:
     """Text as bash reads it inside this quote, or outside any; a ! is safe from the history in none but by a \\."""
     if not quote:
-        return SPECIAL.sub(r"\\\g<0>", text)
+        return BASH_ESCAPED.sub(r"\\\g<0>", text)
     if quote == "$'":
         return re.sub(r"[\\']", r"\\\g<0>", text).replace("!", r"\041")
     text = text.replace("'", r"'\''") if quote == "'" else re.sub(r'[$`"\\]', r"\\\g<0>", text)
@@ -184,7 +184,7 @@ def _is_active(token: str, quote: str, before: str) -> bool:
     """Whether bash takes this for more than itself, after what the word has so far."""
     if quote:
         return token in {"'": "", "$'": "\\", '"': "$`"}[quote]
-    return token in ACTIVE or (token == "~" and before[-1:] in ("", "=", ":"))
+    return token in BASH_EXPANDS or (token == "~" and before[-1:] in ("", "=", ":"))
 
 
 def _train(before: Sequence[str], current: str) -> Iterator[str]:

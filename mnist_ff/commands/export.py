@@ -34,8 +34,8 @@ from mnist_ff.runs.records import CLASSES, INPUTS
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 
-SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
-IMAGES = 1_000
+EXPORT_SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
+CHECKED_IMAGES = 1_000
 """Test images that an ONNX file must answer as the model does."""
 TOLERANCE = 1e-4
 """Largest difference of an output."""
@@ -44,7 +44,7 @@ TOLERANCE = 1e-4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
-    parser.add_argument("--format", choices=list(SUFFIXES), required=True, help="file format")
+    parser.add_argument("--format", choices=list(EXPORT_SUFFIXES), required=True, help="file format")
     parser.add_argument(
         "--out", type=path_argument, metavar="FILE", help="output file (default: the run's name, in this folder)"
     )
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_ended_well(run)
-    out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{SUFFIXES[arguments.format]}")
+    out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{EXPORT_SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():
         raise ConfigError(f"{out}: already exists; choose another file with --out, or remove it")
     if not out.parent.is_dir():
@@ -167,7 +167,7 @@ def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
     facts = {METADATA_KEY: json.dumps(_facts(config, output_name(softmax)))}
     graph = build_graph(layers, config.model.activation, softmax, facts)
     onnx.save(graph, os.fspath(path))
-    images = as_input(load_data(data_of(config.data), config.seed or 0).test.images[:IMAGES])
+    images = as_input(load_data(data_of(config.data), config.seed or 0).test.images[:CHECKED_IMAGES])
     distance = _check_answers(model, path, images, softmax)
     return (
         f"ONNX, opset {OPSET}, {INPUT} (B, {INPUTS}) float32 in [0, 1] to {output_name(softmax)} (B, {CLASSES}); "

@@ -114,13 +114,13 @@ def _write(config: Config, tried: Sequence[float], losses: Sequence[float], foun
 
 
 def _figure(tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: float | None) -> Any:
-    from mnist_ff.analysis.plots import RAW, SMOOTH, TRAIN
+    from mnist_ff.analysis.plots import RAW_COLOR, SMOOTH_COLOR, TRAIN_COLOR
 
     figure, axes = new_figure(9, 5)
-    axes.plot(tried, losses, color=RAW, linewidth=0.7, label="each batch")
-    axes.plot(tried, smoothed, color=SMOOTH, linewidth=1.8, label="smoothed")
+    axes.plot(tried, losses, color=RAW_COLOR, linewidth=0.7, label="each batch")
+    axes.plot(tried, smoothed, color=SMOOTH_COLOR, linewidth=1.8, label="smoothed")
     if found is not None:
-        axes.axvline(found, color=TRAIN, linestyle="--", linewidth=1, label=f"suggested: {found:g}")
+        axes.axvline(found, color=TRAIN_COLOR, linestyle="--", linewidth=1, label=f"suggested: {found:g}")
     axes.set_title("Learning-rate range test")
     axes.set_xscale("log")
     axes.set_ylim(0, 1.3 * max(smoothed[0], 1e-9) if smoothed else 1)

@@ -21,7 +21,7 @@ from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import saved_config
-from mnist_ff.sweeps.summary import answer_of, collect_shown, save
+from mnist_ff.sweeps.summary import collect_shown, ranking_of, save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +40,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     try:
         if run is None:
             search_result = read_search_result(directory)
-            answer = answer_of(collect_shown([directory], console), search_result)
+            ranking = ranking_of(collect_shown([directory], console), search_result)
             if is_sweep(directory) and os.access(directory, os.W_OK):
-                save(answer, directory, console, search_result)
-            write_sweep_report(answer, directory, place)
+                save(ranking, directory, console, search_result)
+            write_sweep_report(ranking, directory, place)
         else:
             if arguments.out is None:
                 run.check_place()

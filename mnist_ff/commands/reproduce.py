@@ -31,7 +31,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Summary
-from mnist_ff.session.resume import FREE
+from mnist_ff.session.resume import RESUMABLE_KEYS
 from mnist_ff.sweeps.multirun import sweep
 
 FIRST_SEED = 1000
@@ -40,7 +40,7 @@ FIRST_SEED = 1000
 SEEDS = 10
 
 
-BESIDE = (FREE - {"trainer.epochs"}) | {
+IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs"}) | {
     "seed",
     "name",
     "data.fallback",
@@ -49,7 +49,7 @@ BESIDE = (FREE - {"trainer.epochs"}) | {
     "trainer.teacher",  # a place: who taught stands among the conditions
 }
 """Keys that a row may differ in from its experiment: where and how it ran, and what was written."""
-LONGEST = 150
+MAX_LINE_CHARS = 150
 """Characters of a file's name; what is longer ends in a digest of all."""
 
 
@@ -131,7 +131,7 @@ def _file_name(row: Row) -> str:
         words.append(f"teacher={row.conditions['teacher']}")
     name = re.sub(r"[^a-zA-Z0-9_.,=+-]", "-", ",".join(words))
     digest = hashlib.sha256(",".join(words).encode()).hexdigest()[:12]
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{digest}"
+    return name if len(name) <= MAX_LINE_CHARS else f"{name[:MAX_LINE_CHARS]}-{digest}"
 
 
 def experiments() -> list[str]:
@@ -228,7 +228,7 @@ def _command(name: str, directory: Path, seeds: int) -> str:
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:
     values, before = flat(experiment(config)), flat(experiment(own))
-    return {key: value for key, value in values.items() if key not in BESIDE and value != before.get(key)}
+    return {key: value for key, value in values.items() if key not in IGNORED_KEYS and value != before.get(key)}
 
 
 def _conditions(runs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
@@ -268,7 +268,7 @@ def _commit(state: Fields | None) -> str | None:
     return None if sha is None or state is None else f"{sha}{' (changed)' if state.values.get('dirty') else ''}"
 
 
-HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | training | whole run |
+TABLE_HEAD = """| experiment | test accuracy, mean | std | n | 95 % of one run | training | whole run |
 |---|---:|---:|---:|---:|---:|---:|
 """
 
@@ -296,7 +296,7 @@ def markdown(row: Row) -> str:
     """The row as a table with its conditions below."""
     conditions = ", ".join(f"{key} {value}" for key, value in row.conditions.items())
     lines = [
-        HEAD + table_row(row),
+        TABLE_HEAD + table_row(row),
         "",
         f"`{row.command}`, seeds {row.seeds[0]} to {row.seeds[-1]}.",
         f"Conditions: {conditions}. The 95 % interval is that of {row.test_images:,} test images.",

@@ -19,10 +19,10 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.runs.find import OUTPUTS, run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.reading import is_folder, local_time, why_no_folder
 
-SHOWN = 100
+MAX_ROWS_SHOWN = 100
 """Lines of the table in a terminal; --json holds all."""
 
-LEFT_OUT = ("began", "seconds", "data", "name", "status", "accuracy")
+NARROW_WITHOUT = ("began", "seconds", "data", "name", "status", "accuracy")
 """Columns that a narrow terminal does without, the first ones first. A path mostly holds the date."""
 
 
@@ -102,14 +102,16 @@ def found_in(folder: Path, jobs: bool) -> list[Entry]:
 
 
 def _show(entries: Sequence[Entry], console: Console) -> None:
-    rows = [_cells(entry) for entry in entries[:SHOWN]]
+    rows = [_cells(entry) for entry in entries[:MAX_ROWS_SHOWN]]
     columns = ("began", "status", "accuracy", "data", "seconds", "name", "path")
-    left_out = tell_table(console, columns, rows, ("status", "data", "name", "path"), LEFT_OUT)
+    left_out = tell_table(console, columns, rows, ("status", "data", "name", "path"), NARROW_WITHOUT)
     if left_out:
         tell(console, f"Columns left out for lack of space: {', '.join(left_out)}. --json has them.", style="dim")
-    if len(entries) > SHOWN:
-        tell(console, f"and {len(entries) - SHOWN} more; --json lists all")
-    for row in (row for entry in entries[:SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"):
+    if len(entries) > MAX_ROWS_SHOWN:
+        tell(console, f"and {len(entries) - MAX_ROWS_SHOWN} more; --json lists all")
+    for row in (
+        row for entry in entries[:MAX_ROWS_SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"
+    ):
         tell(console, f"broken  {row.reason}", style="red")
 
 

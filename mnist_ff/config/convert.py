@@ -1,4 +1,4 @@
-"""Plain values to the frozen dataclasses and back, for fresh and for saved configs.
+"""Plain values to frozen dataclasses and back, for new and saved configs.
 
 msgspec converts and checks; what it refuses is explained here: key, value, what is allowed, the nearest name.
 """

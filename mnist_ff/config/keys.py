@@ -1,4 +1,4 @@
-"""What the dataclasses say of each dotted key: meaning, type and choices."""
+"""Dotted keys of the config: meaning, type and choices."""
 
 from __future__ import annotations
 

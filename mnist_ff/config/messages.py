@@ -1,4 +1,4 @@
-"""Parts of error messages: values cut to a line, and the nearest right name."""
+"""Parts of error messages: shortened values, and the closest valid name."""
 
 from __future__ import annotations
 

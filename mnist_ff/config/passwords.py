@@ -1,4 +1,4 @@
-"""Passwords in URLs, which would stand in the shell's history, in lists of processes and in files."""
+"""Passwords in URLs, which would be visible in shell history, process lists and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths as people type them: ~ means what it means in a shell, and the whole is a text that files can hold."""
+"""Paths given by users: ~ expanded as in a shell, and checked to be storable text."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def output_directory(key: str, text: str) -> Path:
 
 
 def display_path(path: Path) -> Path:
-    """A path as people type it: relative where it lies below the working folder."""
+    """A path for display: relative if it is inside the working folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

@@ -43,9 +43,9 @@ def with_absolute(section: S, path: str, *keys: str) -> S:
 class DataConfig(Section):
     """A data set."""
 
-    name: Annotated[str, "data set; choose it with data=NAME"]
-    root: Annotated[str | None, "cache folder; null: the user's cache (MNIST_FF_DATA)"]
-    validation_split: Annotated[float, "fraction of the training images held out for validation", Meta(ge=0, lt=1)]
+    name: Annotated[str, "data set; set it with data=NAME"]
+    root: Annotated[str | None, "cache folder; null: the default (MNIST_FF_DATA)"]
+    validation_split: Annotated[float, "fraction of the training images to hold out", Meta(ge=0, lt=1)]
 
     def with_absolute_paths(self: S, path: str) -> S:
         return with_absolute(self, path, "root")
@@ -55,7 +55,7 @@ class DataConfig(Section):
 class DownloadConfig(DataConfig):
     """A data set that is downloaded."""
 
-    mirrors: Annotated[tuple[str, ...], "URLs or folders tried first (MNIST_FF_MIRROR adds one)"]
+    mirrors: Annotated[tuple[str, ...], "URLs or folders tried first (or MNIST_FF_MIRROR)"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ class ModelConfig(Section):
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...], "units of each hidden layer"]
     dropout: Annotated[float, "dropout probability of hidden units", Meta(ge=0, lt=1)]
     input_dropout: Annotated[float, "dropout probability of pixels", Meta(ge=0, lt=1)]
-    input_noise: Annotated[
-        float, "standard deviation of Gaussian noise added to the pixels, which are 0 to 1", Meta(ge=0, le=100)
-    ]
+    input_noise: Annotated[float, "std of Gaussian noise on the pixels (0 to 1)", Meta(ge=0, le=100)]
     activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "activation of the hidden layers"]
     init: Annotated[
         Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
@@ -79,7 +77,7 @@ class ModelConfig(Section):
 class OptimizerConfig(Section):
     """An optimizer."""
 
-    name: Annotated[str, "optimizer; choose it with optimizer=NAME"]
+    name: Annotated[str, "optimizer; set it with optimizer=NAME"]
     lr: Annotated[float, "learning rate", Meta(gt=0)]
 
 
@@ -87,7 +85,7 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate over the steps."""
 
-    name: Annotated[str, "learning-rate schedule; choose it with schedule=NAME"]
+    name: Annotated[str, "schedule; set it with schedule=NAME"]
     warmup: Annotated[int, "steps of linear warm-up", Meta(ge=0)]
 
 
@@ -95,7 +93,7 @@ class ScheduleConfig(Section):
 class AugmentConfig(Section):
     """Random changes of the training images."""
 
-    name: Annotated[str, "augmentation of the training images; choose it with augment=NAME"]
+    name: Annotated[str, "augmentation; set it with augment=NAME"]
 
 
 Fraction = Annotated[float, "a fraction", Meta(ge=0, le=1)]
@@ -110,40 +108,32 @@ class TrainerConfig(Section):
 
     epochs: Annotated[int, "passes over the training images", Meta(ge=1)]
     batch_size: Annotated[int, "images per step", Meta(ge=1)]
-    shuffle: Annotated[bool, "new order of the images each epoch"]
+    shuffle: Annotated[bool, "reshuffle the images every epoch"]
     device: Annotated[str, "auto, cpu, cuda, cuda:N or mps", Meta(pattern=r"\A(auto|cpu|mps|cuda(:\d{1,3})?)\Z")]
     engine: Annotated[Literal["auto", "eager", "fused", "graph"], "how a step is run; auto reports its choice"]
-    precision: Annotated[Literal["fp32", "bf16", "tf32"], "of matrix products; everything else is fp32"]
-    compile: Annotated[bool, "torch.compile the eager step (compiling takes minutes on a CPU)"]
-    sync_every: Annotated[OptionalCount, "batches between two waits for the device; null: an epoch"]
-    evaluate_every: Annotated[int, "epochs between evaluations; the last epoch is always evaluated", Meta(ge=1)]
-    score_train: Annotated[int, "training images evaluated after each epoch, without dropout; 0: none", Meta(ge=0)]
+    precision: Annotated[Literal["fp32", "bf16", "tf32"], "precision of matrix products; the rest is fp32"]
+    compile: Annotated[bool, "torch.compile the eager step (slow start on CPU)"]
+    sync_every: Annotated[OptionalCount, "batches between device syncs; null: an epoch"]
+    evaluate_every: Annotated[int, "epochs between evaluations (the last one always)", Meta(ge=1)]
+    score_train: Annotated[int, "number of training images to evaluate; 0: none", Meta(ge=0)]
     threads: Annotated[Annotated[int, Meta(ge=1, le=1024)] | None, "CPU threads; null: torch's default"]
     plots: Annotated[bool, "draw plots at the end of the run"]
     checkpoint_every: Annotated[OptionalCount, "batches between checkpoints; null: an epoch"]
-    checkpoint_epochs: Annotated[
-        int, "epochs between checkpoints; one is always written when training ends", Meta(ge=1)
-    ]
-    deterministic: Annotated[bool, "refuse nondeterministic operations (CUDA; slower)"]
+    checkpoint_epochs: Annotated[int, "epochs between checkpoints (the end has one)", Meta(ge=1)]
+    deterministic: Annotated[bool, "refuse nondeterministic operations (slower)"]
     label_smoothing: Annotated[float, "probability spread evenly over all classes", Meta(ge=0, lt=1)]
-    confidence_penalty: Annotated[
-        float, "weight of the entropy bonus: over-confident outputs are penalised", Meta(ge=0, le=1000)
-    ]
-    adversarial: Annotated[float, "FGSM step per pixel of adversarial training; 0: off", Meta(ge=0, le=1)]
-    clip_norm: Annotated[OptionalNorm, "max global gradient norm; null: no clipping"]
-    max_norm: Annotated[OptionalNorm, "max norm of each unit's incoming weights; null: no limit"]
-    ema: Annotated[
-        float, "decay of the moving average of weights (EMA), which is evaluated and saved; 0: off", Meta(ge=0, lt=1)
-    ]
-    patience: Annotated[
-        Annotated[int, Meta(ge=0)] | None, "epochs without improvement before early stopping; null: never"
-    ]
-    min_delta: Annotated[float, "smallest change of the monitored metric that counts as improvement", Meta(ge=0)]
+    confidence_penalty: Annotated[float, "weight of the over-confidence penalty", Meta(ge=0, le=1000)]
+    adversarial: Annotated[float, "adversarial training: FGSM step; 0: off", Meta(ge=0, le=1)]
+    clip_norm: Annotated[OptionalNorm, "max global gradient norm; null: off"]
+    max_norm: Annotated[OptionalNorm, "max norm of a unit's incoming weights; null: off"]
+    ema: Annotated[float, "decay of the moving average of weights; 0: off", Meta(ge=0, lt=1)]
+    patience: Annotated[Annotated[int, Meta(ge=0)] | None, "early-stopping patience in epochs; null: off"]
+    min_delta: Annotated[float, "smallest change that counts as improvement", Meta(ge=0)]
     monitor: Annotated[Literal["validation_loss", "validation_accuracy"], "metric that patience and keep_best watch"]
-    keep_best: Annotated[bool, "keep the weights of the best epoch instead of the last"]
+    keep_best: Annotated[bool, "keep the weights of the best epoch, not the last"]
     teacher: Annotated[str | None, "run directory to distil from; null: none"]
     temperature: Annotated[float, "distillation temperature", Meta(gt=0, le=1000)]
-    teacher_weight: Annotated[Fraction, "weight of the distillation loss; the rest is the labels'"]
+    teacher_weight: Annotated[Fraction, "weight of the distillation loss (0 to 1)"]
 
     def with_absolute_paths(self: S, path: str) -> S:
         return with_absolute(self, path, "teacher")
@@ -224,10 +214,8 @@ class Config:
 class SweepConfig(Section):
     """How a sweep runs its jobs: neither in a run's config.yaml nor in its recipe."""
 
-    on_error: Annotated[Literal["continue", "stop"], "after a failed job: run the others, or start no more"]
-    rows: Annotated[
-        tuple[Mapping[Any, Any], ...] | None, "values that go together, one job a row: [{KEY: VALUE, ...}, ...]"
-    ]
+    on_error: Annotated[Literal["continue", "stop"], "after a failed job: run the others, or stop"]
+    rows: Annotated[tuple[Mapping[Any, Any], ...] | None, "one job per row: [{KEY: VALUE, ...}, ...]"]
 
 
 def with_absolute_paths(config: Config) -> Config:

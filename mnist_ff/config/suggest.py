@@ -1,4 +1,4 @@
-"""Overrides that may be typed: groups, keys and values, by the schema and conf/. No torch, no Hydra, no YAML reader."""
+"""Suggestions for overrides: groups, keys and values, from the schema and conf/. No torch, no Hydra."""
 
 from __future__ import annotations
 

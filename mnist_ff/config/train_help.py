@@ -1,6 +1,8 @@
-"""What `mnist-ff train --help` shows, read from conf/ and the schema so that it cannot lag behind."""
+"""The text of `mnist-ff train --help`, generated from conf/ and the schema."""
 
 from __future__ import annotations
+
+import textwrap
 
 from mnist_ff.config.compose import Composer
 from mnist_ff.config.keys import known_keys, sweep_keys
@@ -10,15 +12,15 @@ HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
 Train a network. A run writes its config, metrics and model to a new directory.
 
   mnist-ff train                                    the 2016 tutorial
-  mnist-ff train optimizer=adam model.hidden=[64]   choose options, override keys
+  mnist-ff train optimizer=adam model.hidden=[64]   set options and keys
   mnist-ff train --config-of RUN                    use the config of a past run
   mnist-ff train --cfg job                          print the config and stop
 
 Resume a run, or train it further:
   mnist-ff train resume=RUN
   mnist-ff train resume=last                        the newest unfinished run
-  mnist-ff train resume=RUN trainer.epochs=30       more epochs for a finished run
-  mnist-ff train resume=best trainer.epochs=30      more epochs for the best run
+  mnist-ff train resume=RUN trainer.epochs=30       train a run for more epochs
+  mnist-ff train resume=best trainer.epochs=30      train the best for more
 
 Sweep over values:
   mnist-ff train -m optimizer.lr=0.01,0.1 seed=0,1  all combinations, ranked
@@ -41,5 +43,8 @@ def train_help() -> str:
     lines += ["", "keys"]
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
-    lines += [f"  {key:<{width}}{meaning}" for key, meaning in keys.items()]
+    lines += [
+        textwrap.fill(f"  {key:<{width}}{meaning}", 80, subsequent_indent=" " * (width + 2), break_on_hyphens=False)
+        for key, meaning in keys.items()
+    ]
     return "\n".join([*lines, TAIL, ""])

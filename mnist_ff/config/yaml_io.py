@@ -1,4 +1,4 @@
-"""Reading and writing YAML: safe, quick, and nothing in a file is looked up or run."""
+"""Read and write YAML, quickly and without interpolation or code."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Image files to checked uint8 tensors: catalog, fetch, cache, splits."""
+"""Image files to verified uint8 tensors: catalog, download, cache, splits."""

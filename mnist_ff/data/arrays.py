@@ -1,4 +1,4 @@
-"""What callers hand over as numbers, of any library, to tensors of ours; or what is wrong with it."""
+"""Arrays of any library to tensors, with clear errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cache file says of itself: counts, and what it was decoded from. No torch."""
+"""Header of a cache file: image counts and source hashes. No torch."""
 
 from __future__ import annotations
 

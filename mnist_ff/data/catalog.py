@@ -1,4 +1,4 @@
-"""What is known of each data set before a byte of it is read. No torch."""
+"""Facts about each data set: files, hashes, classes. No torch."""
 
 from __future__ import annotations
 

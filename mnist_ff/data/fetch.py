@@ -1,4 +1,4 @@
-"""Source files from mirrors to a staging folder, checked; then decoded by torchvision.
+"""Download source files from mirrors, verify them, decode them with torchvision.
 
 torchvision's own download() checks MD5 only, has no timeout and goes back from https to http, so the bytes are
 brought here by us, from its addresses, and only its decoder reads them.

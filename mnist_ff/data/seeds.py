@@ -1,4 +1,4 @@
-"""One seed to independent streams of chance, so that no part's draws move another's."""
+"""Independent random streams from one seed."""
 
 from __future__ import annotations
 

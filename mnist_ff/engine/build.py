@@ -12,11 +12,13 @@ from torch.optim import Optimizer
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
 from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
-from mnist_ff.engine.cuda_step import CudaBatch, triton_version, why_no_kernels
 from mnist_ff.engine.eager import EagerBatch
-from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.ops import Ops, TorchOps
 from mnist_ff.engine.step import BatchStep, Step, StepInfo, StepOptions, Steps
+from mnist_ff.engine.triton_ops import TritonOps, triton_version, why_no_kernels
+from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.plain import why_not_plain
@@ -109,12 +111,12 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
         batch_step = EagerBatch(model, optimizer, parts.split, options, trainer.compile)
     else:
         assert isinstance(model, MLP), "other engines are for it alone"
-        if info.triton is None:
-            batch_step = FusedBatch(model, flat, optimizer, parts.split, options)
-        else:
+        ops: Ops = TorchOps(model, optimizer, options)
+        if info.triton is not None:
             triton_rule = optimizer_part(parts.optimizer.name).triton_rule
             rule = None if triton_rule is None else triton_rule(parts.optimizer)
-            batch_step = CudaBatch(model, flat, optimizer, parts.split, options, rule)
+            ops = TritonOps(model, optimizer, options, rule)
+        batch_step = FusedBatch(model, flat, ops, parts.split, options)
     if engine != "graph":
         return Steps(batch_step, parts.split, trainer.batch_size, optimizer, info), optimizer
     state = GraphState(

@@ -13,11 +13,11 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.runs.records import CLASSES
 
 
-def _why_no_logits(answer: object) -> str:
+def _why_no_logits(returned: object) -> str:
     """What is wrong with what a module returned in training."""
-    if isinstance(answer, torch.Tensor):
+    if isinstance(returned, torch.Tensor):
         return "forward() returns an output in training that does not depend on any parameter; remove detach()"
-    return f"forward() returns a {type(answer).__name__} in training; let it return the (B, {CLASSES}) logits alone"
+    return f"forward() returns a {type(returned).__name__} in training; let it return the (B, {CLASSES}) logits alone"
 
 
 class EagerBatch:
@@ -38,17 +38,17 @@ class EagerBatch:
         self._precision, self._objective = options.precision, options.objective
         self._augment, self._updates = options.augment, options.updates
 
-    def __call__(self, rows: torch.Tensor, labels: torch.Tensor, logs: torch.Tensor) -> None:
-        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `logs` (B, 10)."""
+    def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, 10)."""
         self._model.train()
         images = as_input(self._images.index_select(0, rows))
         if self._augment is not None:
             images = self._augment(images)
         self._optimizer.zero_grad(set_to_none=True)
-        if self._objective.epsilon:
+        if self._objective.fgsm_eps:
             images.requires_grad_()
-        normalised = self._add_gradient(images, labels)
-        if self._objective.epsilon:
+        batch_log_probs = self._add_gradient(images, labels)
+        if self._objective.fgsm_eps:
             assert images.grad is not None
             self._add_gradient(self._objective.adversaries(images, images.grad), labels)
         if self._updates is not None:
@@ -56,7 +56,7 @@ class EagerBatch:
         self._optimizer.step()
         if self._updates is not None:
             self._updates.after()
-        logs.copy_(normalised)
+        log_probs.copy_(batch_log_probs)
 
     def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Add the gradient of these images' share of the objective; return their log-probabilities (B, 10)."""
@@ -66,12 +66,11 @@ class EagerBatch:
         if not isinstance(logits, torch.Tensor) or not logits.requires_grad:  # a user's module may differ in training
             raise ConfigError(f"model: {_why_no_logits(logits)}")
         logits = logits.float()
-        normalised = F.log_softmax(logits, 1)
-        if self._objective.plain:
-            loss = F.nll_loss(normalised, labels)
-        else:
-            loss = self._objective.loss(logits, normalised, labels, self._objective.answers(images.detach()))
-        if self._objective.epsilon:
+        log_probs = F.log_softmax(logits, 1)
+        teacher = self._objective.teacher
+        teacher_probs = None if teacher is None else teacher.probs(images.detach())
+        loss = self._objective.loss(logits, log_probs, labels, teacher_probs)
+        if self._objective.fgsm_eps:
             loss = self._objective.share * loss
         loss.backward()  # type: ignore[no-untyped-call]
-        return normalised.detach()
+        return log_probs.detach()

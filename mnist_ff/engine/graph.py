@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mnist_ff.data.load import Split
-from mnist_ff.engine.step import BatchStep, StepInfo, figures_of, never
+from mnist_ff.engine.step import BatchStep, StepInfo, batch_metrics, never
 from mnist_ff.runs.records import CLASSES
 
 Capture = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]
@@ -55,7 +55,7 @@ class GraphSteps:
         self._capture = capture
         self._rows = torch.zeros_like(split.labels)
         self._labels = torch.zeros_like(split.labels)
-        self._logs = torch.zeros(len(split), CLASSES, device=split.labels.device)
+        self._log_probs = torch.zeros(len(split), CLASSES, device=split.labels.device)
         self._number = torch.zeros(1, dtype=torch.int64, device=split.labels.device)
         self._rate = state.rate
         self._rates = torch.zeros(len(split) // batch_size + 1, device=split.labels.device)
@@ -81,13 +81,13 @@ class GraphSteps:
             done += images
             if stopped() is not None:
                 break
-        return figures_of(self._logs[:done], labels[:done], self._batch_size)
+        return batch_metrics(self._log_probs[:done], labels[:done], self._batch_size)
 
     def prepare(self, images: int) -> None:
         """Do what the first chunk of so many images would wait for: capture graphs, have the device load its code."""
         for part in self._parts(images):
             self._replay(part)
-        figures_of(self._logs[:images], self._labels[:images], self._batch_size)
+        batch_metrics(self._log_probs[:images], self._labels[:images], self._batch_size)
 
     def _parts(self, images: int) -> list[int]:
         """How many images each replay of a chunk trains on."""
@@ -124,20 +124,20 @@ class GraphSteps:
     def _some(self, images: int) -> Callable[[], None]:
         """What one replay does: it holds tensors, not this object, which would else wait for the garbage collector."""
         batch_step, batch_size, rate, rates = self._batch_step, self._batch_size, self._rate, self._rates
-        all_rows, all_labels, all_logs, first = self._rows, self._labels, self._logs, self._number
+        all_rows, all_labels, all_log_probs, first = self._rows, self._labels, self._log_probs, self._number
         offsets = torch.arange(images, device=first.device)
         batches = torch.arange(-(-images // batch_size), device=first.device)
-        logs = torch.zeros(images, CLASSES, device=first.device)
+        log_probs = torch.zeros(images, CLASSES, device=first.device)
 
         def some() -> None:
             places, numbers = first * batch_size + offsets, first + batches
             rows, labels = all_rows.index_select(0, places), all_labels.index_select(0, places)
-            parts = (torch.split(tensor, batch_size) for tensor in (rows, labels, logs))
+            parts = (torch.split(tensor, batch_size) for tensor in (rows, labels, log_probs))
             for number, batch in zip(torch.split(numbers, 1), zip(*parts, strict=True), strict=True):
                 if rate is not None:
                     torch.index_select(rates, 0, number, out=rate)
                 batch_step(*batch)
-            all_logs.index_copy_(0, places, logs)
+            all_log_probs.index_copy_(0, places, log_probs)
             first.add_(len(batches))
 
         return some

@@ -77,20 +77,20 @@ def never() -> None:
     """No reason to stop."""
 
 
-def figures_of(logs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
+def batch_metrics(log_probs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Each batch's mean loss and count of right answers, (batches, 2), from a chunk's log-probabilities (R, 10)."""
-    losses = logs.gather(1, labels[:, None])[:, 0].neg_()
-    right = (logs.argmax(1) == labels).float()
+    losses = log_probs.gather(1, labels[:, None])[:, 0].neg_()
+    right = (log_probs.argmax(1) == labels).float()
     whole, rest = divmod(len(labels), batch_size)
     cut = whole * batch_size
-    figures = torch.empty(whole + (rest > 0), 2, device=logs.device)
+    metrics = torch.empty(whole + (rest > 0), 2, device=log_probs.device)
     if whole:
-        figures[:whole, 0] = losses[:cut].view(whole, batch_size).mean(1)
-        figures[:whole, 1] = right[:cut].view(whole, batch_size).sum(1)
+        metrics[:whole, 0] = losses[:cut].view(whole, batch_size).mean(1)
+        metrics[:whole, 1] = right[:cut].view(whole, batch_size).sum(1)
     if rest:
-        figures[whole, 0] = losses[cut:].mean()
-        figures[whole, 1] = right[cut:].sum()
-    return figures
+        metrics[whole, 0] = losses[cut:].mean()
+        metrics[whole, 1] = right[cut:].sum()
+    return metrics
 
 
 class Steps:
@@ -117,8 +117,8 @@ class Steps:
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
         labels = self._labels.index_select(0, rows)
-        logs = torch.empty(len(rows), CLASSES, device=rows.device)
-        parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, logs))
+        log_probs = torch.empty(len(rows), CLASSES, device=rows.device)
+        parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, log_probs))
         done = 0
         for number, batch in enumerate(zip(*parts, strict=True)):
             if rates:
@@ -128,4 +128,4 @@ class Steps:
             done += len(batch[0])
             if stopped() is not None:
                 break
-        return figures_of(logs[:done], labels[:done], self._batch_size)
+        return batch_metrics(log_probs[:done], labels[:done], self._batch_size)

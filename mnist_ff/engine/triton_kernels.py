@@ -5,9 +5,15 @@ Each is held to its formula in torch by a test, in Triton's interpreter where th
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
+
+from mnist_ff.engine.workspace import Layer
+from mnist_ff.models.activations import Activation, load_triton
 
 BLOCK = 1024
 """Numbers that one program of an element-by-element kernel works on."""
@@ -24,72 +30,37 @@ def _gather(images, rows, inputs, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _activated(z, ACTIVATION: tl.constexpr):
-    if ACTIVATION == "relu":
-        y = tl.maximum(z, 0.0, propagate_nan=tl.PropagateNan.ALL)
-    elif ACTIVATION == "tanh":
-        y = 2 * tl.sigmoid(2 * z) - 1
-    elif ACTIVATION == "sigmoid":
-        y = tl.sigmoid(z)
-    elif ACTIVATION == "gelu":
-        y = 0.5 * z * (1 + tl.erf(z * 0.7071067811865476))
-    else:
-        tl.static_assert(ACTIVATION == "silu")
-        y = z * tl.sigmoid(z)
-    return y
-
-
-@triton.jit
-def _slope(before, after, ACTIVATION: tl.constexpr):
-    if ACTIVATION == "relu":
-        slope = tl.where(after > 0, 1.0, 0.0)
-    elif ACTIVATION == "tanh":
-        slope = 1 - after * after
-    elif ACTIVATION == "sigmoid":
-        slope = after * (1 - after)
-    elif ACTIVATION == "gelu":
-        normal = 0.3989422804014327 * tl.exp(-0.5 * before * before)
-        slope = 0.5 * (1 + tl.erf(before * 0.7071067811865476)) + before * normal
-    else:
-        tl.static_assert(ACTIVATION == "silu")
-        sigmoid = tl.sigmoid(before)
-        slope = sigmoid * (1 + before * (1 - sigmoid))
-    return slope
-
-
-@triton.jit
 def _hidden(
-    before, after, bias, draws, scale, threshold, units, count, ACTIVATION: tl.constexpr, DROPS: tl.constexpr,
+    pre_act, act, bias, draws, scale, threshold, units, count, FORWARD: tl.constexpr, DROPS: tl.constexpr,
     KEEPS_INPUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
-    z = tl.load(before + at, inside).to(tl.float32) * scale + tl.load(bias + at % units, inside).to(tl.float32)
+    z = tl.load(pre_act + at, inside).to(tl.float32) * scale + tl.load(bias + at % units, inside).to(tl.float32)
     if KEEPS_INPUT:
-        tl.store(before + at, z, inside)
-    y = _activated(z, ACTIVATION)
+        tl.store(pre_act + at, z, inside)
+    y = FORWARD(z)
     if DROPS:
         y = tl.where(tl.load(draws + at, inside) < threshold, y, 0.0)
-    tl.store(after + at, y, inside)
+    tl.store(act + at, y, inside)
 
 
 @triton.jit
-def _through(
-    delta, before, after, draws, scale, threshold, count, ACTIVATION: tl.constexpr, DROPS: tl.constexpr,
-    BLOCK: tl.constexpr,
+def _act_backward(
+    grad, pre_act, act, draws, scale, threshold, count, SLOPE: tl.constexpr, DROPS: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
-    slope = _slope(tl.load(before + at, inside).to(tl.float32), tl.load(after + at, inside).to(tl.float32), ACTIVATION)
-    value = tl.load(delta + at, inside).to(tl.float32) * scale * slope
-    if DROPS and ACTIVATION != "relu":  # whose masked output has no slope
+    slope = SLOPE(tl.load(pre_act + at, inside).to(tl.float32), tl.load(act + at, inside).to(tl.float32))
+    value = tl.load(grad + at, inside).to(tl.float32) * scale * slope
+    if DROPS:
         value = tl.where(tl.load(draws + at, inside) < threshold, value, 0.0)
-    tl.store(delta + at, value, inside)
+    tl.store(grad + at, value, inside)
 
 
 @triton.jit
 def _loss(
-    logits, bias, labels, logs, delta, scale, share, rows, classes, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+    logits, bias, labels, log_probs, grad, scale, share, rows, classes, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
@@ -102,8 +73,8 @@ def _loss(
     z = z - tl.max(z, 1)[:, None]
     log = z - tl.log(tl.sum(tl.exp(z), 1))[:, None]
     right = tl.load(labels + row, row < rows, other=0)
-    tl.store(logs + at, log, inside)
-    tl.store(delta + at, (tl.exp(log) - tl.where(column[None, :] == right[:, None], 1.0, 0.0)) * share, inside)
+    tl.store(log_probs + at, log, inside)
+    tl.store(grad + at, (tl.exp(log) - tl.where(column[None, :] == right[:, None], 1.0, 0.0)) * share, inside)
 
 
 def gather(images: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
@@ -112,55 +83,42 @@ def gather(images: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
     _gather[(len(rows),)](images, rows, out, width, BLOCK=triton.next_power_of_2(width))
 
 
-def hidden(
-    before: torch.Tensor,
-    after: torch.Tensor,
-    bias: torch.Tensor,
-    draws: torch.Tensor | None,
-    scale: float,
-    threshold: int,
-    activation: str,
-) -> None:
-    """after = activation(scale x before + bias) where a draw is below the threshold, else zero; all (B, units).
+@functools.cache
+def _forms(activation: Activation) -> tuple[Any, Any]:
+    """An activation's forward form and slope as Triton functions."""
+    load_triton()
+    return triton.jit(activation.triton_forward), triton.jit(activation.triton_slope)
 
-    Where `after` is other memory than `before`, that is left with the activation's input.
+
+def hidden(layer: Layer, draws: torch.Tensor | None, threshold: int, activation: Activation) -> None:
+    """act = f(scale x pre_act + bias), zero where a draw is not below the threshold; draws (B, units) int16.
+
+    Where act has memory of its own, pre_act is left with the activation's input.
     """
-    count = before.numel()
+    pre_act, act = layer.pre_act, layer.act
+    count = pre_act.numel()
     _hidden[(triton.cdiv(count, BLOCK),)](
-        before, after, bias, draws, scale, threshold, before.shape[1], count, ACTIVATION=activation,
-        DROPS=draws is not None, KEEPS_INPUT=after.data_ptr() != before.data_ptr(), BLOCK=BLOCK,
+        pre_act, act, layer.bias, draws, layer.scale, threshold, pre_act.shape[1], count, FORWARD=_forms(activation)[0],
+        DROPS=draws is not None, KEEPS_INPUT=act.data_ptr() != pre_act.data_ptr(), BLOCK=BLOCK,
     )  # fmt: skip
 
 
-def through(
-    delta: torch.Tensor,
-    before: torch.Tensor,
-    after: torch.Tensor,
-    draws: torch.Tensor | None,
-    scale: float,
-    threshold: int,
-    activation: str,
+def act_backward(
+    layer: Layer, draws: torch.Tensor | None, scale: float, threshold: int, activation: Activation
 ) -> None:
-    """Multiply the gradient by `after`, in place, into that by the activation's input; all (B, units)."""
-    count = delta.numel()
-    _through[(triton.cdiv(count, BLOCK),)](
-        delta, before, after, draws, scale, threshold, count, ACTIVATION=activation, DROPS=draws is not None,
-        BLOCK=BLOCK,
+    """Multiply grad, but for `scale` the loss's gradient by act, into that by pre_act, in place."""
+    count = layer.grad.numel()
+    draws = None if activation.masks_itself else draws
+    _act_backward[(triton.cdiv(count, BLOCK),)](
+        layer.grad, layer.pre_act, layer.act, draws, scale, threshold, count, SLOPE=_forms(activation)[1],
+        DROPS=draws is not None, BLOCK=BLOCK,
     )  # fmt: skip
 
 
-def cross_entropy(
-    logits: torch.Tensor,
-    bias: torch.Tensor,
-    labels: torch.Tensor,
-    logs: torch.Tensor,
-    delta: torch.Tensor,
-    scale: float,
-    share: float,
-) -> None:
-    """Log-probabilities of scale x logits + bias, (B, 10) float32, and `share` times the cross-entropies' gradient."""
-    rows, classes = logits.shape
+def cross_entropy(layer: Layer, labels: torch.Tensor, log_probs: torch.Tensor, share: float) -> None:
+    """Log-probabilities of scale x pre_act + bias (B, 10) float32; grad is `share` times the cross-entropies' one."""
+    rows, classes = layer.pre_act.shape
     _loss[(triton.cdiv(rows, ROWS),)](
-        logits, bias, labels, logs, delta, scale, share, rows, classes, ROWS=ROWS,
+        layer.pre_act, layer.bias, labels, log_probs, layer.grad, layer.scale, share, rows, classes, ROWS=ROWS,
         COLUMNS=triton.next_power_of_2(classes),
     )  # fmt: skip

@@ -24,20 +24,20 @@ Pieces = NDArray[np.int32]
 Boxes = Sequence[tuple[slice, slice]]
 """The box of each piece."""
 
-HELD = 0.2
+HELD_SHARE = 0.2
 """Of a frame's longer side: a digit in it is that large at least, a speck in a 0 is not."""
-HELD_BY_THIN = 0.1
+HELD_SHARE_OF_THIN = 0.1
 """The same where the frame's line is thinner than THIN of that side, as no 0's is."""
 THIN = 0.02
 HUGS = 0.95
 """Of an open frame's ink: the share that keeps to its convex hull."""
-MOST = 8
+MAX_FRAMES = 8
 """Frames in a picture: a box of two lines is two."""
 LARGE = 0.3
 """Of the largest piece's size: dashes are smaller."""
 DASHES = 8
 """In a dashed frame, at least."""
-MANY = 40
+MAX_PIECES = 40
 """Pieces that are looked at together; more are noise."""
 FINE = 0.05
 """Of a box's longer side: the line of one that the digit touches is thinner, or one pixel wide."""
@@ -47,7 +47,7 @@ CLOSED = 0.9
 """Of a hull's outline: what a line covers."""
 DARKER = 2.0
 """Times a frame's own contrast: what is as dark as that in it is written on it."""
-LEVELS = (0.4, 0.2, 0.1)
+CONTRAST_LEVELS = (0.4, 0.2, 0.1)
 """Of the strongest contrast: a box may be far darker than the digit in it."""
 CORNERS = np.ones((3, 3), dtype=int)
 
@@ -59,7 +59,7 @@ def without_frames(ink: Picture, least: float) -> Picture:
         ink: (H, W) floats, paper 0.
         least: What may be ink.
     """
-    for _ in range(MOST):
+    for _ in range(MAX_FRAMES):
         frame = _first_frame(ink, least)
         if frame is None:
             break
@@ -69,7 +69,9 @@ def without_frames(ink: Picture, least: float) -> Picture:
 
 def _first_frame(ink: Picture, least: float) -> Mask | None:
     peak = float(ink.max())
-    labelled = [ndimage.label(ink > level * peak, structure=CORNERS)[0] for level in LEVELS if level * peak >= least]
+    labelled = [
+        ndimage.label(ink > level * peak, structure=CORNERS)[0] for level in CONTRAST_LEVELS if level * peak >= least
+    ]
     found = [(pieces, ndimage.find_objects(pieces)) for pieces in labelled]
     for find in (_whole_frames, _broken_frames, _touched_frames):
         for pieces, boxes in found:
@@ -97,13 +99,13 @@ def _whole_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
     edges = np.array([(rows.start, columns.start, -rows.stop, -columns.stop) for rows, columns in boxes])
     order = np.argsort(-sizes, kind="stable")
     for outer in order[: np.count_nonzero(sizes > 4)]:
-        within = (edges >= edges[outer]).all(axis=1) & (sizes >= max(3, HELD_BY_THIN * sizes[outer]))
+        within = (edges >= edges[outer]).all(axis=1) & (sizes >= max(3, HELD_SHARE_OF_THIN * sizes[outer]))
         inner = [one for one in order[within[order]] if one != outer]
         if not inner:
             continue
         piece = np.pad(pieces[boxes[outer]] == outer + 1, 1)
         width = _width(piece)
-        held = HELD_BY_THIN if width < THIN * sizes[outer] else HELD
+        held = HELD_SHARE_OF_THIN if width < THIN * sizes[outer] else HELD_SHARE
         inner = [one for one in inner if sizes[one] >= held * sizes[outer]]
         others = [np.pad(pieces[boxes[outer]] == one + 1, 1) for one in inner]
         if any(_holds(piece, other, width) for other in others):
@@ -118,13 +120,13 @@ def _broken_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
     small = np.flatnonzero((sizes < LARGE * sizes[digit]) & (sizes > 1)) + 1
     inner = pieces == digit + 1
     beside = [one for one in range(1, len(boxes) + 1) if one != digit + 1]
-    groups = [np.isin(pieces, beside)] if 3 <= len(beside) <= MANY else []
+    groups = [np.isin(pieces, beside)] if 3 <= len(beside) <= MAX_PIECES else []
     if len(small) >= DASHES:
         dashes = np.isin(pieces, small)
         reach = float(np.median(sizes[small - 1]))
         joined, _ = ndimage.label(ndimage.distance_transform_edt(~dashes) <= reach)
         around = [one + 1 for one, box in enumerate(ndimage.find_objects(joined)) if _within(boxes[digit], box)]
-        groups += [dashes & (joined == one) for one in around[:MOST]]
+        groups += [dashes & (joined == one) for one in around[:MAX_FRAMES]]
     for group in groups:
         width = _width(np.pad(group, 1))
         hull = _hull(group) if _surrounds(group, inner, width) else None
@@ -151,7 +153,7 @@ def _touched_frames(pieces: Pieces, boxes: Boxes) -> Iterator[Mask]:
         left = ndimage.find_objects(rest)
         inside = left[int(_sizes(left).argmax())]
         apart = inside[1].stop - inside[1].start < piece.shape[1] - 2 * reach - 4
-        if apart and max(side.stop - side.start for side in inside) >= HELD * sizes[number]:
+        if apart and max(side.stop - side.start for side in inside) >= HELD_SHARE * sizes[number]:
             frame = np.zeros(pieces.shape, dtype=bool)
             frame[boxes[number]] = line[1:-1, 1:-1]
             yield _with_edge(frame, pieces > 0, width)

@@ -14,19 +14,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnist_ff.errors import ConfigError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-MOST_PIXELS = 120_000_000
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 120_000_000
 """A phone's largest photographs; what says it has more is a decompression bomb."""
-DRAFT = 1_280
+DRAFT_SIDE_PX = 1_280
 """Pixels of the longer side that a larger picture is read with at least."""
 
 
 def picture_files(path: Path) -> list[Path]:
     """The file itself, or the pictures in a folder by name. Errors: ConfigError where there is none."""
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
         if not found:
-            raise ConfigError(f"{path}: contains no image files ({', '.join(SUFFIXES)})")
+            raise ConfigError(f"{path}: contains no image files ({', '.join(PICTURE_SUFFIXES)})")
         return found
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
@@ -44,12 +44,12 @@ def read_brightness(path: Path) -> NDArray[np.float64]:
             warnings.simplefilter("ignore")  # Pillow's own limit warns first; ours is below
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 width, height = image.size
-                if width * height > MOST_PIXELS:
+                if width * height > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                image.draft("RGB", (DRAFT, DRAFT))
+                image.draft("RGB", (DRAFT_SIDE_PX, DRAFT_SIDE_PX))
                 return _brightness(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
-        raise ConfigError(f"{path}: has more than {MOST_PIXELS:,} pixels; make it smaller") from None
+        raise ConfigError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise ConfigError(f"{path}: is not a PNG or JPEG image") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, struct.error, zlib.error) as error:
@@ -68,7 +68,7 @@ def _brightness(image: Image.Image) -> NDArray[np.float64]:
 
 def _reduced(image: Image.Image) -> Image.Image:
     """A large picture by averages over whole blocks, so that its floats need little memory."""
-    block = max(image.size) // DRAFT
+    block = max(image.size) // DRAFT_SIDE_PX
     return image.reduce(block) if block > 1 else image
 
 

@@ -20,7 +20,7 @@ Picture = NDArray[np.floating[Any]]
 """(H, W) floats."""
 Mask = NDArray[np.bool_]
 
-SIDE = 480
+WORKING_SIDE_PX = 480
 """Pixels of the longer side that is worked with."""
 FAINT = 0.05
 """Added to a brightness before its logarithm, so that noise in the dark stays small."""
@@ -81,7 +81,9 @@ def ink_of(brightness: Picture) -> Picture:
     drawn = drawn_ink(brightness)
     if drawn is not None:
         return drawn
-    light = np.log(shrunk(brightness, SIDE) + FAINT)  # light falls on ink and paper alike: their distance stays
+    light = np.log(
+        shrunk(brightness, WORKING_SIDE_PX) + FAINT
+    )  # light falls on ink and paper alike: their distance stays
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
     dark, smooth = read_paper(smooth)
     sign = 1 if dark else -1

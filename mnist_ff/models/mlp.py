@@ -7,21 +7,11 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from mnist_ff.config.schema import ModelConfig
 from mnist_ff.data.seeds import generator
+from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.runs.records import CLASSES, INPUTS
-
-Function = Callable[[torch.Tensor], torch.Tensor]
-
-ACTIVATIONS: dict[str, Function] = {
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "gelu": F.gelu,
-    "silu": F.silu,
-}
 
 INITIALISERS: dict[str, Callable[..., torch.Tensor]] = {
     "glorot_uniform": nn.init.xavier_uniform_,
@@ -109,7 +99,7 @@ class MLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         *hidden, last = self.layers
-        activate = ACTIVATIONS[self.activation]
+        activate = ACTIVATIONS[self.activation].function
         x = self.input_dropout(self.input_noise(x))
         for layer in hidden:
             x = self.dropout(activate(layer(x)))

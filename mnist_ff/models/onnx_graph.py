@@ -6,13 +6,13 @@ are operators of later opsets, are written out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.runs.records import CLASSES, INPUTS
 
 if TYPE_CHECKING:
@@ -70,21 +70,8 @@ def _activation(name: str, value: str, layer: str) -> tuple[list[NodeProto], dic
     """The nodes from `value` to its activation, and the constants by name that they use."""
     from onnx import helper
 
-    def node(operator: str, inputs: Sequence[str], output: str, **options: Any) -> NodeProto:
-        return helper.make_node(operator, list(inputs), [f"{layer}.{output}"], **options)
-
-    simple = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
-    if name in simple:
-        return [node(simple[name], [value], "out")], {}
-    if name == "silu":  # x sigmoid(x)
-        return [node("Sigmoid", [value], "gate"), node("Mul", [value, f"{layer}.gate"], "out")], {}
-    assert name == "gelu", name  # x (1 + erf(x / sqrt 2)) / 2
-    constants = {f"{layer}.root": math.sqrt(2), f"{layer}.one": 1.0, f"{layer}.half": 0.5}
-    nodes = [
-        node("Div", [value, f"{layer}.root"], "scaled"),
-        node("Erf", [f"{layer}.scaled"], "erf"),
-        node("Add", [f"{layer}.erf", f"{layer}.one"], "plus"),
-        node("Mul", [value, f"{layer}.plus"], "twice"),
-        node("Mul", [f"{layer}.twice", f"{layer}.half"], "out"),
-    ]
-    return nodes, constants
+    row, nodes = ACTIVATIONS[name], []
+    for operator, inputs, output in row.onnx:
+        names = [value if given == "z" else f"{layer}.{given}" for given in inputs.split()]
+        nodes.append(helper.make_node(operator, names, [f"{layer}.{output}"]))
+    return nodes, {f"{layer}.{constant}": number for constant, number in row.onnx_constants.items()}

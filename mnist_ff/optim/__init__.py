@@ -1,1 +1,1 @@
-"""Optimizers, schedules and what training minimises."""
+"""Optimizers, learning-rate schedules and the training objective."""

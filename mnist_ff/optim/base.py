@@ -1,4 +1,4 @@
-"""What the optimizers share. Their modules import this when they build one: it needs torch."""
+"""What the optimizers share. Imported when one is built, because it needs torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GUARDED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad", "_cu
 
 @functools.cache
 def unguarded(kind: type[Optimizer]) -> Any:
-    """A subclass without torch's guards: its compiler sees none of ours, and importing it takes seconds.
+    """A subclass without torch's compiler guards, because importing torch's compiler takes seconds.
 
     It also has update(), which is step() without the hooks around it, a tenth of a small network's step. It is to be
     called under torch.no_grad().

@@ -1,4 +1,4 @@
-"""What an optimizer's module says about it. Like those modules this imports torch for types only."""
+"""What an optimizer's module declares. Imports torch for types only."""
 
 from __future__ import annotations
 

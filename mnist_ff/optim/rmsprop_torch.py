@@ -19,7 +19,7 @@ class RMSpropTorchConfig(OptimizerConfig):
     alpha: Average
     eps: Epsilon
     momentum: Annotated[float, "momentum", Meta(ge=0)]
-    centered: Annotated[bool, "normalise by the variance instead of the second moment"]
+    centered: Annotated[bool, "normalise by the gradient's variance"]
     weight_decay: Decay
 
 

@@ -1,4 +1,4 @@
-"""Step number to learning rate: a pure function, so that a resumed run takes the rates of the whole one."""
+"""Step number to learning rate, as a pure function, so that a resumed run uses the same rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Around an update: gradients cut before it, weights bounded and averaged after it."""
+"""Gradient clipping before an update; max-norm and EMA after it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mnist_ff.runs.directory import AUGMENTED, Run
 from mnist_ff.runs.records import CLASSES, SIDE
 from mnist_ff.runs.tensors import Wanted, read_tensors
 
-LARGEST = 1 << 20
+MAX_AUGMENTED_BYTES = 1 << 20
 """Bytes of the file that are read; those of ten images take 90 KB."""
 
 
@@ -21,7 +21,9 @@ def augmented_part(run: Run) -> dict[str, Any] | None:
     """
     path = run.file(AUGMENTED)
     try:
-        images = read_tensors(path, LARGEST, {"images": Wanted(("U8",), (None, None, SIDE, SIDE))})["images"]
+        images = read_tensors(path, MAX_AUGMENTED_BYTES, {"images": Wanted(("U8",), (None, None, SIDE, SIDE))})[
+            "images"
+        ]
     except MissingFileError:
         return None
     rows, across = images.shape[:2]

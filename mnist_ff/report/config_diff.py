@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.analysis.ranking import ASIDE, text
+from mnist_ff.analysis.ranking import DATA_SOURCE_KEYS, text
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import Config
@@ -42,7 +42,7 @@ def differences(config: Config) -> list[Difference]:
             found.append(Difference(group, str(option), str(chosen[group])))
         defaults |= {f"{group}.{key}": value for key, value in _option(conf_dir() / group, option).items()}
     for key, value in values.items():
-        known = key in defaults and key not in ASIDE and key != "trainer.threads"
+        known = key in defaults and key not in DATA_SOURCE_KEYS and key != "trainer.threads"
         if known and text(value) != text(defaults[key]):
             found.append(Difference(key, text(value), text(defaults[key])))
     return found

@@ -14,7 +14,7 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS
-from mnist_ff.runs.tensors import FLOATS, Wanted, check_tensors, opened_tensors
+from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_tensors
 
 MOST_PARAMETERS = 950_000
 """Of a network in a page: 2 bytes each, a third more as base64, 2.5 of a page's 4 MB."""
@@ -65,7 +65,7 @@ def _tensor(run: Run, name: str, shape: Sequence[int], rows: int | None = None) 
     path = run.file("model.safetensors")
     with opened_tensors(path) as saved:
         try:
-            check_tensors(saved, {name: Wanted(FLOATS, tuple(shape))})
+            check_tensors(saved, {name: Wanted(FLOAT_TYPES, tuple(shape))})
         except ValueError as error:
             raise BadRunError(f"{path}: {error}") from None
         part = saved.get_slice(name)

@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.models.activations import ACTIVATIONS
+
 ASSETS = Path(__file__).resolve().parent / "assets"
+ROWS = "/* rows of models/activations.py */"
+"""Where network.js takes its activations."""
 LARGEST_PAGE = 4_000_000
 """Bytes."""
 SCRIPT_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
@@ -43,7 +47,8 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 
 def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
+    text = (ASSETS / name).read_text(encoding="utf-8")
+    return text.replace(ROWS, ",\n  ".join(f"{row.name}: {row.javascript}" for row in ACTIVATIONS.values()))
 
 
 def _digest(text: str) -> str:

@@ -12,22 +12,22 @@ from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.packing import packed, rounded
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, SIDE
-from mnist_ff.runs.tensors import FLOATS, WHOLE, opened_tensors
+from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, opened_tensors
 
-LARGEST = 64 << 20
-"""Bytes of a predictions.safetensors that is read; 60,000 answers take 3 MB."""
-MOST_IMAGES = 900
+MAX_PREDICTIONS_BYTES = 64 << 20
+"""Bytes of a predictions.safetensors that is read; 60,000 predictions take 3 MB."""
+MAX_IMAGES = 900
 """In a page; 784 bytes each, a third more as base64."""
-WORST = 25
+MAX_WORST = 25
 
 
 @dataclass(frozen=True)
-class Answers:
-    """A network's answers to the test images, and the pixels of some of them."""
+class Predictions:
+    """A network's predictions for the test images, and the pixels of some of them."""
 
     probabilities: NDArray[np.float32]
     """(N, 10)."""
-    answers: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     """(N,)."""
     labels: NDArray[np.int64]
     """(N,)."""
@@ -37,18 +37,20 @@ class Answers:
     """(K, 28, 28)."""
 
 
-def read_answers(run: Run) -> Answers:
-    """A run's answers; of one that kept its 25 worst images only, those. Errors: BadRunError."""
+def read_predictions(run: Run) -> Predictions:
+    """A run's predictions; of one that kept its 25 worst images only, those. Errors: BadRunError."""
     path = run.file("predictions.safetensors")
-    with opened_tensors(path, LARGEST) as saved:
+    with opened_tensors(path, MAX_PREDICTIONS_BYTES) as saved:
         kept = "kept" if "kept_rows" in saved.keys() else "worst"  # noqa: SIM118 (it is no dict)
-        names = {"probabilities": FLOATS, "answers": WHOLE, "labels": WHOLE}
-        kinds = {**names, f"{kept}_rows": WHOLE, f"{kept}_images": ("U8",)}
+        names = {"probabilities": FLOAT_TYPES, "answers": INTEGER_TYPES, "labels": INTEGER_TYPES}
+        kinds = {**names, f"{kept}_rows": INTEGER_TYPES, f"{kept}_images": ("U8",)}
         found = [_tensor(saved, name, kind) for name, kind in kinds.items()]
         probabilities, given, labels = found[0].astype(np.float32), found[1].astype(np.int64), found[2].astype(np.int64)
-        answers = Answers(probabilities, given, labels, found[3].astype(np.int64)[:MOST_IMAGES], found[4][:MOST_IMAGES])
-        _check(answers)
-    return answers
+        predictions = Predictions(
+            probabilities, given, labels, found[3].astype(np.int64)[:MAX_IMAGES], found[4][:MAX_IMAGES]
+        )
+        _check(predictions)
+    return predictions
 
 
 def _tensor(saved: Any, name: str, kinds: tuple[str, ...]) -> NDArray[Any]:
@@ -58,35 +60,35 @@ def _tensor(saved: Any, name: str, kinds: tuple[str, ...]) -> NDArray[Any]:
     return np.asarray(saved.get_tensor(name))
 
 
-def _check(found: Answers) -> None:
+def _check(found: Predictions) -> None:
     """See that the shapes fit and every number names a class or an image. Errors: ValueError."""
     count = len(found.labels)
-    shapes = [found.probabilities.shape, found.answers.shape, found.rows.shape, found.images.shape]
+    shapes = [found.probabilities.shape, found.predicted.shape, found.rows.shape, found.images.shape]
     if shapes != [(count, CLASSES), (count,), (len(found.images),), (len(found.images), SIDE, SIDE)] or not count:
         raise ValueError("its tensors do not match each other")
-    for values, limit in ((found.answers, CLASSES), (found.labels, CLASSES), (found.rows, count)):
+    for values, limit in ((found.predicted, CLASSES), (found.labels, CLASSES), (found.rows, count)):
         if values.size and not (values.min() >= 0 and values.max() < limit):
             raise ValueError("it refers to classes or images that do not exist")
 
 
-def image_part(found: Answers, data: str) -> dict[str, Any]:
-    """The kept images for a page's script, with what was answered; the worst 25 mistakes by their places among them.
+def image_part(found: Predictions, data: str) -> dict[str, Any]:
+    """The kept images for a page's script, with their predictions; the worst 25 mistakes by their places among them.
 
     Of MNIST itself those with a wrong label are marked with what people see in them.
     """
-    labels, answers = found.labels[found.rows], found.answers[found.rows]
+    labels, predicted = found.labels[found.rows], found.predicted[found.rows]
     given = found.probabilities[found.rows, labels]
-    mistakes = np.flatnonzero(answers != labels)
+    mistakes = np.flatnonzero(predicted != labels)
     known = {row: _seen(digit) for row, digit in MISLABELLED.items()} if data == "mnist" else {}
     return {
         "pixels": packed(found.images, "u1"),
         "rows": found.rows.tolist(),
         "labels": labels.tolist(),
-        "answers": answers.tolist(),
-        "sure": rounded(found.probabilities[found.rows, answers], 6),
+        "predicted": predicted.tolist(),
+        "sure": rounded(found.probabilities[found.rows, predicted], 6),
         "given": rounded(given, 6),
         "really": [known.get(row) for row in found.rows.tolist()],
-        "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:WORST].tolist(),
+        "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:MAX_WORST].tolist(),
     }
 
 

@@ -25,14 +25,14 @@ from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import LeftOutError, first_layer, network_part
 from mnist_ff.report.page import LARGEST_PAGE, render
-from mnist_ff.report.predictions import Answers, image_part, read_answers
+from mnist_ff.report.predictions import Predictions, image_part, read_predictions
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.records import CLASSES, INPUTS, Score
 
-SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
-LONGEST = 2_000
+RUN_SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
+MAX_REASON_CHARS = 2_000
 """Letters of a text that is shown."""
-MOST_LINES = 100
+MAX_CONFIG_LINES = 100
 SHADES = 5
 """Steps of the confusion matrix's colour."""
 
@@ -50,10 +50,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the confusion matrix; `shade` is 0 for right answers and none, up to SHADES for the most mistakes."""
+    """One cell of the confusion matrix; `shade` is 0 for correct and empty cells, up to SHADES for most mistakes."""
 
     label: int
-    answer: int
+    predicted: int
     count: int
     shade: int
 
@@ -75,20 +75,20 @@ def run_page(run: Run) -> str:
     """
     config = run.config()
     parts = _Parts()
-    answers = parts.of("answers", lambda: read_answers(run))
+    predictions = parts.of("predictions", lambda: read_predictions(run))
     data = {
         "batches": parts.of("batches", lambda: batch_curve(run)),
         "epochs": parts.of("epochs", lambda: epoch_curves(run)),
-        "images": None if answers is None else image_part(answers, config.data.name),
+        "images": None if predictions is None else image_part(predictions, config.data.name),
         "augmented": parts.of("augmented", lambda: augmented_part(run)),
         "weights": parts.of("weights", lambda: first_layer(run, config)),
         "network": parts.of("network", lambda: network_part(run, config)),
     }
-    facts = _facts(run, config, data, answers)
-    page = render("run.html", SCRIPTS, data, {**facts, "missing": parts.missing})
+    facts = _facts(run, config, data, predictions)
+    page = render("run.html", RUN_SCRIPTS, data, {**facts, "missing": parts.missing})
     if len(page.encode()) > LARGEST_PAGE:
         parts.missing["network"] = "The page would be larger than 4 MB with the network, so it is not included."
-        page = render("run.html", SCRIPTS, {**data, "network": None}, {**facts, "missing": parts.missing})
+        page = render("run.html", RUN_SCRIPTS, {**data, "network": None}, {**facts, "missing": parts.missing})
     return page
 
 
@@ -109,9 +109,9 @@ class _Parts:
         return None
 
 
-def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | None) -> dict[str, Any]:
+def _facts(run: Run, config: Config, data: dict[str, Any], predictions: Predictions | None) -> dict[str, Any]:
     row = read_row(run.path, config.name or run.path.resolve().name)
-    counts = None if answers is None else confusion_matrix(answers.labels, answers.answers)
+    counts = None if predictions is None else confusion_matrix(predictions.labels, predictions.predicted)
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
@@ -123,7 +123,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], answers: Answers | No
         "difference": _difference(config, data["epochs"]),
         "cells": [] if counts is None else _cells(counts),
         "classes": [] if counts is None else class_metrics(counts),
-        "images_note": "" if answers is None else _images_note(answers),
+        "images_note": "" if predictions is None else _images_note(predictions),
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
         "augmented": config.augment.name,
         "differences": differences(config),
@@ -191,8 +191,8 @@ def _cells(counts: Any) -> list[list[Cell]]:
     most = max(1, max(int(counts[a, b]) for a in range(CLASSES) for b in range(CLASSES) if a != b))
     return [
         [
-            Cell(label, answer, int(counts[label, answer]), _shade(int(counts[label, answer]), most, label == answer))
-            for answer in range(CLASSES)
+            Cell(label, predicted, count := int(counts[label, predicted]), _shade(count, most, label == predicted))
+            for predicted in range(CLASSES)
         ]
         for label in range(CLASSES)
     ]
@@ -202,10 +202,10 @@ def _shade(count: int, most: int, right: bool) -> int:
     return 0 if right or not count else -(-SHADES * count // most)
 
 
-def _images_note(answers: Answers) -> str:
+def _images_note(predictions: Predictions) -> str:
     """What can be seen behind a cell of the matrix."""
-    wrong = int((answers.answers != answers.labels).sum())
-    kept = int((answers.answers[answers.rows] != answers.labels[answers.rows]).sum())
+    wrong = int((predictions.predicted != predictions.labels).sum())
+    kept = int((predictions.predicted[predictions.rows] != predictions.labels[predictions.rows]).sum())
     if kept == wrong:
         return f"All {wrong:,} mistakes are included, and the least confident correct predictions of each class."
     return f"{kept:,} of {wrong:,} mistakes are included, the worst of each cell."
@@ -221,7 +221,7 @@ def _read_environment(run: Run) -> dict[str, Any]:
 def _environment(run: Run) -> list[tuple[str, str]]:
     values = _read_environment(run)
     history = values.pop("history", None)
-    lines = [(_cut(str(key)), _cut(_said(key, value))) for key, value in flat(values).items()][:MOST_LINES]
+    lines = [(_cut(str(key)), _cut(_said(key, value))) for key, value in flat(values).items()][:MAX_CONFIG_LINES]
     if isinstance(history, list) and history:
         lines.append(("resumed", f"{len(history)} times" if len(history) > 1 else "once"))
     return lines
@@ -234,7 +234,7 @@ def _said(key: str, value: Any) -> str:
 
 
 def _cut(long: str) -> str:
-    return long if len(long) <= LONGEST else f"{long[:LONGEST]}..."
+    return long if len(long) <= MAX_REASON_CHARS else f"{long[:MAX_REASON_CHARS]}..."
 
 
 def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:

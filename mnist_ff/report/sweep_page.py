@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mnist_ff.analysis.formats import counted, legend, page
-from mnist_ff.analysis.ranking import Answer, brief, text
+from mnist_ff.analysis.formats import counted, legend, table_of
+from mnist_ff.analysis.ranking import Ranking, brief, text
 from mnist_ff.analysis.rows import Row
 from mnist_ff.config.paths import display_path
 from mnist_ff.errors import BadRunError
@@ -27,7 +27,7 @@ from mnist_ff.runs.search_result import lines as finding_lines
 from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.runs.tables import BATCH_COLUMNS
 
-SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
+SWEEP_SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
 MOST_CURVES = 60
 """Runs whose curves are drawn: the best ones, and those without a score after them."""
 POINTS = 200
@@ -36,7 +36,7 @@ MOST_ROWS = 1_000
 """Of a table; the sweep's files hold all."""
 MOST_LINKS = 8
 """Of a row over several seeds."""
-MOST_EPOCHS = 200
+MAX_EPOCHS_PER_RUN = 200
 MOST_KEYS = 3
 """Of a curve's name."""
 LARGEST_PICTURE = 1_000_000
@@ -61,7 +61,7 @@ class Line:
     """Runs that are not named."""
 
 
-def write_sweep_report(answer: Answer, directory: Path, place: Path | None = None) -> Path:
+def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = None) -> Path:
     """Write the page of a sweep or of a folder of runs into it, or to `place`. Errors: OSError."""
     target = directory / REPORT if place is None else place
     name = shlex.quote(str(display_path(directory)))
@@ -79,48 +79,50 @@ def write_sweep_report(answer: Answer, directory: Path, place: Path | None = Non
         "picture": _picture(directory / "sweep.png"),
         "commands": commands,
     }
-    write_text(target, _page(answer, target, facts))
+    write_text(target, _page(ranking, target, facts))
     return target
 
 
-def write_comparison(answer: Answer, paths: Sequence[Path], target: Path) -> None:
+def write_comparison(ranking: Ranking, paths: Sequence[Path], target: Path) -> None:
     """Write the page of several runs and sweeps to `target`. Errors: OSError."""
     names = [str(display_path(path)) for path in paths]
     facts = {
-        "title": f"{len(answer.rows)} run{'s' if len(answer.rows) != 1 else ''} compared",
+        "title": f"{len(ranking.rows)} run{'s' if len(ranking.rows) != 1 else ''} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
         "search_result": [],
         "picture": None,
         "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", str(target)]), "write this report again")],
     }
-    write_text(target, _page(answer, target, facts))
+    write_text(target, _page(ranking, target, facts))
 
 
-def _page(answer: Answer, target: Path, facts: dict[str, Any]) -> str:
-    made = page(answer)
+def _page(ranking: Ranking, target: Path, facts: dict[str, Any]) -> str:
+    made = table_of(ranking)
     ranked = [
         Line(cells[:-1], *_links(group.rows, target))
-        for cells, group in zip(made.ranked[:MOST_ROWS], answer.groups, strict=False)
+        for cells, group in zip(made.ranked[:MOST_ROWS], ranking.groups, strict=False)
     ]
-    bad = sorted(answer.bad, key=lambda row: row.status)
-    curves = _curves(answer)
-    scored = sum(len(group.rows) for group in answer.groups)
+    bad = sorted(ranking.bad, key=lambda row: row.status)
+    curves = _curves(ranking)
+    scored = sum(len(group.rows) for group in ranking.groups)
     return render(
         "sweep.html",
-        SCRIPTS,
-        {"runs": curves, "ranked_by": answer.ranked_by},
+        SWEEP_SCRIPTS,
+        {"runs": curves, "ranked_by": ranking.ranked_by},
         {
             **facts,
-            "kicker": counted(answer),
-            "legend": legend(answer),
+            "kicker": counted(ranking),
+            "legend": legend(ranking),
             "columns": (*made.columns[:-1], "run"),
             "ranked": ranked,
             "more": max(0, len(made.ranked) - MOST_ROWS),
-            "bad": [(row.status, row.reason or "", _named(row, answer), _link(row, target)) for row in bad[:MOST_ROWS]],
+            "bad": [
+                (row.status, row.reason or "", _named(row, ranking), _link(row, target)) for row in bad[:MOST_ROWS]
+            ],
             "more_bad": max(0, len(bad) - MOST_ROWS),
             "drawn": len(curves),
             "left_out": max(0, scored - MOST_CURVES),
-            "common": [(key, text(value)) for key, value in answer.common.items()],
+            "common": [(key, text(value)) for key, value in ranking.common.items()],
         },
     )
 
@@ -136,21 +138,21 @@ def _link(row: Row, target: Path) -> Link:
     return Link(row.label, quote(Path(way).as_posix(), errors="surrogateescape"))
 
 
-def _named(row: Row, answer: Answer) -> str:
-    return " ".join(f"{key}={brief(row.values[key])}" for key in answer.keys if key in row.values)
+def _named(row: Row, ranking: Ranking) -> str:
+    return " ".join(f"{key}={brief(row.values[key])}" for key in ranking.keys if key in row.values)
 
 
-def _curves(answer: Answer) -> list[dict[str, Any]]:
+def _curves(ranking: Ranking) -> list[dict[str, Any]]:
     """The curves of the best runs, the best first, then of those that did not finish but have some."""
-    ranked = [row for group in answer.groups for row in group.rows]
-    drawn = [(row, _curves_of(Run(row.path))) for row in [*ranked, *answer.bad][:MOST_CURVES]]
-    return [{"name": _label(row, answer), **curves} for row, curves in drawn if curves is not None]
+    ranked = [row for group in ranking.groups for row in group.rows]
+    drawn = [(row, _curves_of(Run(row.path))) for row in [*ranked, *ranking.bad][:MOST_CURVES]]
+    return [{"name": _label(row, ranking), **curves} for row, curves in drawn if curves is not None]
 
 
-def _label(row: Row, answer: Answer) -> str:
+def _label(row: Row, ranking: Ranking) -> str:
     """A short name for a curve: its values where few keys differ, else the run's own name or place."""
-    if 0 < len(answer.keys) <= MOST_KEYS:
-        return _named(row, answer)
+    if 0 < len(ranking.keys) <= MOST_KEYS:
+        return _named(row, ranking)
     name = row.values.get("name")
     return row.label if name is None else str(name)
 
@@ -162,7 +164,7 @@ def _curves_of(run: Run) -> dict[str, Any] | None:
         epochs = epoch_curves(run)
         if epochs is not None and epochs["part"] is not None:
             columns, part = epochs["columns"], epochs["part"]
-            step = math.ceil(len(columns["epoch"]) / MOST_EPOCHS)
+            step = math.ceil(len(columns["epoch"]) / MAX_EPOCHS_PER_RUN)
             names = {"epoch": "epoch", "loss": f"{part}_loss", "accuracy": f"{part}_accuracy"}
             curves["epochs"] = {name: columns[key][::-step][::-1] for name, key in names.items() if key in columns}
             curves["part"] = part

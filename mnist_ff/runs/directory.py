@@ -44,7 +44,7 @@ CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 REPORT = "report.html"
 GIT_DIFF = "git.diff"
 """What was changed since the commit that environment.json names."""
-NUMBERS = (
+REWRITTEN_FILES = (
     "environment.json",
     GIT_DIFF,
     BATCHES,
@@ -206,7 +206,7 @@ class Run:
         The log stays. Errors: RunError.
         """
         try:
-            for name in NUMBERS:  # config.yaml last: it is what claims the directory
+            for name in REWRITTEN_FILES:  # config.yaml last: it is what claims the directory
                 self.file(name).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{error.filename}: {error.strerror}") from None

@@ -21,17 +21,17 @@ from typing import Any
 
 from mnist_ff.errors import BadRunError, MissingFileError
 
-LARGEST_JSON = 16 << 20
+MAX_JSON_BYTES = 16 << 20
 """Bytes of a JSON file that is read, unless a reader says otherwise."""
 MOST_VALUES = 5_000_000
 """Values in a JSON file that is read: a byte or two may become a hundred in memory."""
 DEEPEST = 40
 """Brackets within brackets in a JSON file."""
 LARGEST_INTEGER = 1 << 64
-PIECE = 1 << 16
-LARGEST_TABLE = 256 << 20
+PIECE_BYTES = 1 << 16
+MAX_TABLE_BYTES = 256 << 20
 """Bytes of a CSV file that is read."""
-LONGEST_ROW = 1_000
+MAX_ROW_BYTES = 1_000
 LARGEST_NUMBER = 1e30
 """Of a loss or a time: of such numbers a mean and a variance can be taken."""
 FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY"))
@@ -80,7 +80,9 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a file. Errors: as opened()."""
     with opened(path, limit) as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(min(size + PIECE, limit) + 1)  # it may grow meanwhile; room is made for what is asked for
+        content = file.read(
+            min(size + PIECE_BYTES, limit) + 1
+        )  # it may grow meanwhile; room is made for what is asked for
     if len(content) > limit:
         raise BadRunError(f"{path}: is larger than {limit:,} bytes")
     return content
@@ -94,7 +96,7 @@ def read_text(path: Path, limit: int) -> str:
         raise BadRunError(f"{path}: is not text ({error.reason})") from None
 
 
-def read_json(path: Path, limit: int = LARGEST_JSON) -> Any:
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
     """The values of a JSON file: numbers are finite, and brackets not nested without end. Errors: as opened()."""
     return json_values(path, read_bytes(path, limit))
 
@@ -134,7 +136,7 @@ def _check_values(values: Any) -> None:
     raise RecursionError
 
 
-def read_object(path: Path, limit: int = LARGEST_JSON) -> dict[str, Any]:
+def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The values of a JSON file that holds one object. Errors: as opened()."""
     values = read_json(path, limit)
     if not isinstance(values, dict):
@@ -248,12 +250,12 @@ def parse_row(path: Path, line: bytes, columns: tuple[str, ...]) -> list[float |
 
 def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[bytes]:
     """The lines of a CSV file with these columns, after the first, each with its end. Errors: as opened()."""
-    with opened(path, LARGEST_TABLE) as file:
-        if file.readline(LONGEST_ROW).rstrip(b"\r\n").decode("utf-8", "replace") != ",".join(columns):
+    with opened(path, MAX_TABLE_BYTES) as file:
+        if file.readline(MAX_ROW_BYTES).rstrip(b"\r\n").decode("utf-8", "replace") != ",".join(columns):
             raise BadRunError(f"{path}: its columns are not {','.join(columns)}")
-        while line := file.readline(LONGEST_ROW):
-            if len(line) == LONGEST_ROW:
-                raise BadRunError(f"{path}: a line is longer than {LONGEST_ROW:,} bytes")
+        while line := file.readline(MAX_ROW_BYTES):
+            if len(line) == MAX_ROW_BYTES:
+                raise BadRunError(f"{path}: a line is longer than {MAX_ROW_BYTES:,} bytes")
             yield line
 
 

@@ -22,7 +22,7 @@ LARGEST_LIST = 20_000_000
 """Bytes of a list of paths."""
 NAMED = 20
 """Untracked files that are named."""
-KEPT = ("GIT_CONFIG_", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM", "GIT_EXEC_PATH")
+KEPT_VARIABLES = ("GIT_CONFIG_", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM", "GIT_EXEC_PATH")
 """Beginnings of git's variables that do not point to another repository."""
 SAFE = ("--no-pager", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 UNCHANGED = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
@@ -169,7 +169,11 @@ class _Git:
 
 
 def _environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(KEPT)}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith(KEPT_VARIABLES)
+    }
     # an empty list of protocols: a partial clone must not fetch what it lacks
     return {**own, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
 

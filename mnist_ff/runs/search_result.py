@@ -12,7 +12,7 @@ from mnist_ff.files import write_text
 from mnist_ff.runs.reading import Fields, read_json
 
 SEARCH = "search.json"
-SHOWN = 20
+MAX_REPEATED_SHOWN = 20
 """Repeated trials that a line names."""
 
 
@@ -139,8 +139,12 @@ def lines(result: SearchResult) -> list[str]:
         what = result.objective.replace("_", " ")
         said.append(f"best trial {result.best_trial}: {what} {result.best_value:.4f}  {words}")
     if result.repeated:
-        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in result.repeated[:SHOWN])
-        more = f" and {len(result.repeated) - SHOWN} more" if len(result.repeated) > SHOWN else ""
+        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in result.repeated[:MAX_REPEATED_SHOWN])
+        more = (
+            f" and {len(result.repeated) - MAX_REPEATED_SHOWN} more"
+            if len(result.repeated) > MAX_REPEATED_SHOWN
+            else ""
+        )
         said.append(f"repeated trials, with the trial that has the result: {pairs}{more}")
     if result.importance:
         shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in result.importance.items())

@@ -18,8 +18,8 @@ from mnist_ff.runs.reading import opened
 
 LARGEST_HEADER = 4 << 20
 """Bytes of a file's header; a tensor takes a hundred."""
-FLOATS = ("F32", "F64", "F16")
-WHOLE = ("I64", "I32", "I16", "I8", "U8")
+FLOAT_TYPES = ("F32", "F64", "F16")
+INTEGER_TYPES = ("I64", "I32", "I16", "I8", "U8")
 
 
 @dataclass(frozen=True)

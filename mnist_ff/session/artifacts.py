@@ -18,18 +18,18 @@ from mnist_ff.training.checkpoint import save_weights
 from mnist_ff.training.evaluation import Evaluation, evaluate
 from mnist_ff.training.learner import Learner
 
-WORST = 25
-"""Mistakes that are drawn as a picture."""
-KEPT = 800
-"""Mistakes whose images a run keeps, 0.6 MB; a network of 98 % makes 200."""
-DOUBTFUL = 6
-"""Right answers of each class whose images a run keeps: those it was least sure of."""
-CHANGED = 9
-"""Augmented images that a run keeps of each class."""
+WORST_MISTAKES = 25
+"""Mistakes in the picture of mistakes."""
+MOST_MISTAKES = 800
+"""Mistakes whose images a run saves, 0.6 MB; a network with an accuracy of 98 % makes 200."""
+DOUBTFUL_PER_CLASS = 6
+"""Correct predictions of each class whose images a run saves: the least confident ones."""
+AUGMENTED_PER_IMAGE = 9
+"""Augmented versions of one image of each class."""
 
 
 def keep(run: Run, learner: Learner) -> Score:
-    """Save the weights, the predictions for the test images, and augmented images; return the score on the former."""
+    """Save weights, predictions for the test images, and augmented images; return the score on the test images."""
     data = learner.data
     final = evaluate(learner.model, data.test)
     save_weights(run.file("model.safetensors"), learner.model)
@@ -40,15 +40,15 @@ def keep(run: Run, learner: Learner) -> Score:
 
 
 def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
-    """Keep every answer and probability, and the images of mistakes, so that pictures need no data set.
+    """Save every prediction and probability, and the images of mistakes, so that plots need no data set.
 
-    `worst_*` are the worst mistakes; `kept_*` all that there is room for, then some right answers.
+    `worst_*` are the worst mistakes; `kept_*` are up to MOST_MISTAKES of them, then the least confident correct ones.
     """
     wrong = torch.nonzero(final.predictions != final.labels)[:, 0]
     given = final.probabilities[wrong, final.labels[wrong]]
     worst = wrong[torch.argsort(given, stable=True)]
-    kept = torch.cat([worst[_by_turns(final, worst)[:KEPT]], _doubtful(final)])
-    worst = worst[:WORST]
+    kept = torch.cat([worst[_by_turns(final, worst)[:MOST_MISTAKES]], _doubtful(final)])
+    worst = worst[:WORST_MISTAKES]
     tensors = {
         "probabilities": final.probabilities,
         "answers": final.predictions.to(torch.uint8),
@@ -62,7 +62,7 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
 
 
 def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
-    """The order of `rows` in which each pair of label and answer has its first one, then its second one, and so on."""
+    """The order of `rows` that takes one of each (label, prediction) pair, then a second one of each, and so on."""
     pairs = (final.labels[rows] * CLASSES + final.predictions[rows]).tolist()
     turns: Counter[int] = Counter()
     turn = []
@@ -73,22 +73,24 @@ def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _doubtful(final: Evaluation) -> torch.Tensor:
-    """The rows of each class's right answers with the least probability."""
+    """The rows of each class's correct predictions with the lowest probability."""
     found = []
     for label in range(CLASSES):
         right = torch.nonzero((final.labels == label) & (final.predictions == label))[:, 0]
-        found.append(right[torch.argsort(final.probabilities[right, label], stable=True)[:DOUBTFUL]])
+        found.append(right[torch.argsort(final.probabilities[right, label], stable=True)[:DOUBTFUL_PER_CLASS]])
     return torch.cat(found)
 
 
 def save_augmented(path: Path, config: Config, split: Split) -> None:
-    """Keep some training images, one of each class where there are, and changed ones of them, for a picture."""
+    """Save one training image of each class and augmented versions of it, for a plot."""
     assert config.seed is not None
     cpu = torch.device("cpu")
-    augment = build_augment(config.augment, config.seed, cpu)  # not the run's own: its chance is the training's
+    augment = build_augment(
+        config.augment, config.seed, cpu
+    )  # not the run's own, whose random numbers belong to training
     assert augment is not None
     labels = split.labels.cpu()
     firsts = [found[0] for found in (torch.nonzero(labels == label)[:, 0] for label in range(CLASSES)) if len(found)]
     images = as_input(split.images[torch.stack(firsts).to(split.images.device)].cpu())
-    shown = torch.stack([images, *(augment(images) for _ in range(CHANGED))], dim=1)
+    shown = torch.stack([images, *(augment(images) for _ in range(AUGMENTED_PER_IMAGE))], dim=1)
     write_bytes(path, save({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}))

@@ -28,7 +28,7 @@ from mnist_ff.runs.records import Status
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
 from mnist_ff.runs.search_result import load_search_result
 
-FREE = {
+RESUMABLE_KEYS = {
     "data.mirrors",
     "data.root",
     "trainer.checkpoint_epochs",
@@ -39,9 +39,9 @@ FREE = {
     "trainer.score_train",
     "trainer.sync_every",
 }
-"""Keys that do not change what was trained so far, nor the steps to come."""
-WARNED = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
-"""Keys that change the steps to come: allowed, said aloud and recorded."""
+"""Keys that change neither the steps done nor those to come."""
+RESUMABLE_WITH_WARNING = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
+"""Keys that change the steps to come: a resume warns and records the change."""
 
 LOGGER = "logger"
 """The section of the trackers: a resume may change it, and then records it whole."""
@@ -96,7 +96,11 @@ def _has_something_left(sweep: Path) -> bool:
 def recipe(config: Config) -> str:
     """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
     values = flat(identity_fields(config))
-    kept = {key: value for key, value in values.items() if key not in FREE | WARNED | {"name", "data.fallback"}}
+    kept = {
+        key: value
+        for key, value in values.items()
+        if key not in RESUMABLE_KEYS | RESUMABLE_WITH_WARNING | {"name", "data.fallback"}
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -195,7 +199,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     old, new = flat(experiment(saved)), flat(experiment(config))
     changes = {key: new[key] for key in new if new[key] != old[key]}
     for key in changes:
-        if key not in FREE | WARNED:
+        if key not in RESUMABLE_KEYS | RESUMABLE_WITH_WARNING:
             raise ConfigError(
                 f"{key}={new[key]}: the run was trained with {old[key]}, which a resume cannot change\n"
                 f"mnist-ff train --config-of {run.path} {key}=... starts a new run"
@@ -203,7 +207,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     if config.logger != saved.logger:
         changes[LOGGER] = config_to_dict(config).get(LOGGER, {})
     epochs = config.trainer.epochs
-    warnings = [f"{key} changes from {old[key]} to {new[key]}" for key in changes if key in WARNED]
+    warnings = [f"{key} changes from {old[key]} to {new[key]}" for key in changes if key in RESUMABLE_WITH_WARNING]
     if "trainer.epochs" in changes and depends_on_length(config.schedule):
         warnings.append(
             f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mnist_ff.analysis.console import tell, tell_table
-from mnist_ff.analysis.formats import counted, legend, page, write_files
-from mnist_ff.analysis.ranking import Answer, summarise
+from mnist_ff.analysis.formats import counted, legend, table_of, write_files
+from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import Row, collect
 from mnist_ff.config.paths import display_path
 from mnist_ff.files import remove_leftovers
@@ -22,9 +22,9 @@ SHOWN = 100
 """Rows of a table in a terminal; the files hold all."""
 
 
-def answer_of(rows: list[Row], search_result: SearchResult | None) -> Answer:
+def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
     """The runs' answer; those of a search are ranked by what it looked for."""
-    return summarise(rows, smallest_loss=search_result is not None and search_result.smallest_loss)
+    return rank_rows(rows, smallest_loss=search_result is not None and search_result.smallest_loss)
 
 
 def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
@@ -32,11 +32,11 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     well, else 0. One that is `hurried`, by a signal, leaves picture and page to mnist-ff report."""
     rows = collect_shown([directory], console)
     search_result = read_search_result(directory)
-    answer = answer_of(rows, search_result)
-    save(answer, directory, console, search_result, picture=not hurried)
+    ranking = ranking_of(rows, search_result)
+    save(ranking, directory, console, search_result, picture=not hurried)
     if not hurried:
-        save_report(answer, directory, console)
-    show(answer, console, search_result)
+        save_report(ranking, directory, console)
+    show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
     if hurried:
         tell(console, f"plot and report  mnist-ff report {shlex.quote(str(display_path(directory)))}")
@@ -46,12 +46,12 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
         if more is not None:
             what, trials = more
             tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
-    elif answer.bad:
-        broken = [str(display_path(row.path)) for row in answer.bad if row.status == "broken"]
+    elif ranking.bad:
+        broken = [str(display_path(row.path)) for row in ranking.bad if row.status == "broken"]
         if broken:
             tell(console, f"resume skips broken jobs; remove them first  rm -r {shlex.join(broken)}")
         tell(console, f"run only those jobs  {again}")
-    return 1 if answer.bad else 0
+    return 1 if ranking.bad else 0
 
 
 def collect_shown(paths: list[Path], console: Console) -> list[Row]:
@@ -69,45 +69,45 @@ def collect_shown(paths: list[Path], console: Console) -> list[Row]:
 
 
 def save(
-    answer: Answer, directory: Path, console: Console, search_result: SearchResult | None = None, picture: bool = True
+    ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None = None, picture: bool = True
 ) -> None:
     """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
     remove_leftovers(directory)
-    drawn = picture and _draw(answer, directory, console)
+    drawn = picture and _draw(ranking, directory, console)
     try:
-        write_files(answer, directory, drawn, search_result)
+        write_files(ranking, directory, drawn, search_result)
     except OSError as error:
         tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
         tell(console, f"warning: could not write the sweep's tables ({error})", style="yellow")
 
 
-def _draw(answer: Answer, directory: Path, console: Console) -> bool:
+def _draw(ranking: Ranking, directory: Path, console: Console) -> bool:
     try:
         from mnist_ff.analysis.sweep_plot import draw_sweep
 
-        draw_sweep(answer, directory / "sweep.png", directory.resolve().name)
+        draw_sweep(ranking, directory / "sweep.png", directory.resolve().name)
     except Exception as error:
         tell(console, f"warning: could not draw the sweep's plot ({error})", style="yellow")
         return False
     return True
 
 
-def save_report(answer: Answer, directory: Path, console: Console) -> None:
+def save_report(ranking: Ranking, directory: Path, console: Console) -> None:
     """Write the sweep's page. One that cannot be made is a warning."""
     try:
         from mnist_ff.report.sweep_page import write_sweep_report
 
-        write_sweep_report(answer, directory)
+        write_sweep_report(ranking, directory)
     except Exception as error:
         tell(console, f"warning: could not write the sweep's report.html ({error})", style="yellow")
 
 
-def show(answer: Answer, console: Console, search_result: SearchResult | None = None) -> None:
+def show(ranking: Ranking, console: Console, search_result: SearchResult | None = None) -> None:
     """Print the ranked table, every run that did not finish with its reason, and what a search found."""
-    made = page(answer)
+    made = table_of(ranking)
     if made.ranked:
-        spare = [column for column in LEFT_OUT if column != answer.ranked_by]
+        spare = [column for column in LEFT_OUT if column != ranking.ranked_by]
         left_out = _print_table(console, made.columns, made.ranked[:SHOWN], spare)
         if left_out:
             tell(
@@ -117,13 +117,13 @@ def show(answer: Answer, console: Console, search_result: SearchResult | None = 
             )
         if len(made.ranked) > SHOWN:
             tell(console, f"and {len(made.ranked) - SHOWN} more; see sweep.csv, or use --csv")
-        for line in legend(answer):
+        for line in legend(ranking):
             tell(console, line, style="dim")
     for status, reason, keys, path in made.bad[:SHOWN]:
         tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
     if len(made.bad) > SHOWN:
         tell(console, f"and {len(made.bad) - SHOWN} more")
-    tell(console, counted(answer))
+    tell(console, counted(ranking))
     for line in [] if search_result is None else lines(search_result):
         tell(console, line)
 

@@ -1,1 +1,1 @@
-"""Trackers: each tool hears the same facts of a run; see base.py."""
+"""Trackers: TensorBoard, MLflow, wandb. See base.py."""

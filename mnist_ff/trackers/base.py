@@ -61,7 +61,7 @@ class Tracker:
         """Import the tool."""
 
     def begin(self, beginning: Beginning, first_step: int) -> None:
-        """Start, or go on at `first_step`, and write what the store lacks of `beginning.earlier`.
+        """Start, or continue at `first_step`, and write what the store lacks of `beginning.earlier`.
 
         The store itself is asked for what it has: a kill may have come before it had all of that, or after it had
         more, and then the steps to come are partly there.

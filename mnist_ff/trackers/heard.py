@@ -1,4 +1,4 @@
-"""What a tracker's store holds already: it is told nothing twice, and what it missed."""
+"""What a tracker's store already has, so that a resume logs only what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a run is to its trackers: the same after a resume and where its directory was moved, another in a copy of it."""
+"""The identity of a run for its trackers: kept after a resume or a move, new for a copy."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _saved_name(run: Run) -> str | None:
 
 
 def _saved_place(run: Run) -> _Place | None:
-    """What tracking.json says; None where there is none, or none of ours."""
+    """What tracking.json says; None if it is missing or invalid."""
     try:
         values = read_json(run.file(TRACKING), LARGEST)
         place = _Place(**values)

@@ -48,7 +48,7 @@ class MLflowConfig(TrackerConfig):
     """An MLflow store or server."""
 
     tracking_uri: Annotated[str, URIS]
-    experiment: Annotated[str, "the experiment that runs go to"]
+    experiment: Annotated[str, "MLflow experiment"]
 
     @property
     def place(self) -> str:

@@ -1,4 +1,4 @@
-"""logger=tensorboard: event files, written by torch's SummaryWriter."""
+"""logger=tensorboard: event files, written with torch's SummaryWriter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLUSHED = 10
 class TensorBoardConfig(TrackerConfig):
     """TensorBoard's event files."""
 
-    directory: Annotated[str | None, "folder that gets a folder for each run; null: tensorboard/ in the run directory"]
+    directory: Annotated[str | None, "folder for all runs; null: in the run directory"]
 
     @property
     def place(self) -> str:

@@ -41,7 +41,7 @@ class Tracking(Callback):
     """Hands each chunk's facts to a tracker's thread and never waits for it, but for a while at the end.
 
     `complain` hears, in the run's own thread, why a tracker is dropped. `since` is the first step that the tracker is
-    to have heard of a run that goes on, which it may have missed; None: those to come.
+    to have received of a resumed run, which it may have missed; None: only new ones.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""logger=wandb: Weights & Biases, in files by default; a sweep is a group."""
+"""logger=wandb: Weights & Biases, offline by default; a sweep is a group."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class WandbConfig(TrackerConfig):
         Literal["offline", "online", "disabled"],
         "offline: files for wandb sync; online: needs wandb login; disabled: off",
     ]
-    project: Annotated[str, "the project that runs go to"]
-    entity: Annotated[str | None, "user or team; null: the account's own"]
-    directory: Annotated[str | None, "folder of the files; null: wandb/ in the run directory"]
+    project: Annotated[str, "wandb project"]
+    entity: Annotated[str | None, "user or team; null: the account's default"]
+    directory: Annotated[str | None, "folder; null: wandb/ in the run directory"]
 
     @property
     def place(self) -> str:
@@ -67,7 +67,7 @@ class Wandb(Tracker):
         import wandb  # noqa: F401
 
     def begin(self, beginning: Beginning, first_step: int) -> None:
-        """Start a run under this directory's identity, which goes on with the earlier one."""
+        """Start or continue the run with this directory's identity."""
         import wandb
 
         if self._config.mode == "online" and not wandb.login(prompt=False):
@@ -103,7 +103,7 @@ class Wandb(Tracker):
                 self._log(fact.step, fact.figures)
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
-        """One row; its number goes on where an earlier file of the run ended. An online run does that itself."""
+        """One row, numbered after the rows of the run's earlier files. An online run does that itself."""
         number = self._rows if self._config.mode == "offline" else None
         self._run.log({"step": step, **values}, step=number, commit=True)
         self._rows += 1

@@ -1,4 +1,4 @@
-"""The history in a .wandb file, which wandb itself reads in its Go program only.
+"""Read the history in a .wandb file, which wandb reads only in its Go program.
 
 The file is LevelDB's log format after seven bytes: blocks of 32 KiB that hold parts, each with CRC (4), length (2) and
 type (1); a record is one whole part, or a first, middle ones and a last. Each record is one of wandb's own messages.

@@ -210,9 +210,9 @@ class Checkpoint(Callback):
 
 
 class Pruning(Callback):
-    """Reports each epoch's validation score to a search, and keeps its answer for whoever asks whether to stop.
+    """Reports each epoch's validation score to a search, and holds its verdict until the loop asks for it.
 
-    It answers the loop's question as an Interruption does: an observer itself stops nothing.
+    A callback stops nothing itself: the loop calls this object, as it calls an Interruption.
     """
 
     def __init__(self, report: Callable[[int, Score], str | None]) -> None:
@@ -235,10 +235,10 @@ class Pruning(Callback):
 
 
 class EarlyStopping(Callback):
-    """Keras's EarlyStopping: follows a validation score, and says stop when it has not become better for long.
+    """Keras's EarlyStopping: asks to stop when a validation score has not improved for `patience` epochs.
 
-    It answers the loop's question as an Interruption does: an observer itself stops nothing. After a resume it is
-    told of the epochs before, and it compares what epochs.csv can hold, so that it decides as if nothing had been.
+    A callback stops nothing itself: the loop calls this object, as it calls an Interruption. resume() replays the
+    epochs before, and scores are compared as epochs.csv holds them, so that a resumed run decides as an unbroken one.
     """
 
     def __init__(self, monitor: str, patience: int | None, min_delta: float) -> None:

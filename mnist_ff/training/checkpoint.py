@@ -30,7 +30,7 @@ from mnist_ff.optim.optimizers import build_optimizer, complete_state
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
 from mnist_ff.runs.records import CLASSES, INPUTS, Position
-from mnist_ff.runs.tensors import FLOATS, Wanted, check_tensors, opened_tensors
+from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_tensors
 
 DAMAGED = "checkpoint.damaged.pt"
 SEAL = b"mnist-ff sha256\n"
@@ -182,11 +182,11 @@ def _check_types(values: Mapping[str, Any]) -> None:
             raise ValueError(f"its {key} has the wrong type")
 
 
-def _is_batch(figures: Any) -> bool:
-    """Whether a batch is (loss, right answers, rate): finite, and no more answers than a batch has images."""
-    if not isinstance(figures, list | tuple) or list(map(type, figures)) != [float, int, float]:
+def _is_batch(values: Any) -> bool:
+    """Whether a batch is (loss, correct predictions, rate): finite numbers and a count."""
+    if not isinstance(values, list | tuple) or list(map(type, values)) != [float, int, float]:
         return False
-    loss, correct, rate = figures
+    loss, correct, rate = values
     return math.isfinite(loss) and math.isfinite(rate) and 0 <= correct < 1 << 31
 
 
@@ -265,7 +265,7 @@ def check_weights(path: Path, config: ModelConfig) -> None:
     shapes = weight_shapes(config)
     try:
         with opened_tensors(path, SLACK + 8 * sum(map(math.prod, shapes.values()))) as saved:
-            check_tensors(saved, {name: Wanted(FLOATS, shape) for name, shape in shapes.items()})
+            check_tensors(saved, {name: Wanted(FLOAT_TYPES, shape) for name, shape in shapes.items()})
             if len(saved.keys()) > len(shapes):
                 raise ValueError("it has more tensors than the run's network")
     except MissingFileError:

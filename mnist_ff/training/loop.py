@@ -39,9 +39,8 @@ def fit(
         callback.on_train_begin(plan)
     for epoch in range(plan.start.epoch, plan.epochs):
         epoch_began = time.perf_counter()
-        earlier = plan.start.batches if epoch == plan.start.epoch else ()
-        batches, reason = _train_epoch(step, shuffle(epoch), epoch, earlier, plan, callbacks, stopped)
-        steps += len(batches) - len(earlier)
+        batches, reason = _train_epoch(step, shuffle(epoch), epoch, plan, callbacks, stopped)
+        steps = epoch * plan.batches + len(batches)
         if len(batches) < plan.batches:
             break
         scores = evaluate() if plan.evaluates(epoch) else {}
@@ -62,18 +61,17 @@ def _train_epoch(
     step: Step,
     order: torch.Tensor,
     epoch: int,
-    earlier: Sequence[BatchRecord],
     plan: Plan,
     callbacks: Sequence[Callback],
     stopped: Callable[[], StopReason | None],
 ) -> tuple[list[BatchRecord], StopReason | None]:
-    """Train on the rest of an epoch after its `earlier` batches; return all its records, and why it stopped if so."""
+    """Train an epoch, or the rest of the one that the plan starts in; return all its records, and why it stopped."""
     for callback in callbacks:
         callback.on_epoch_begin(epoch)
-    batches = list(earlier)
+    batches = list(plan.start.batches) if epoch == plan.start.epoch else []
     for chunk in plan.chunks(len(batches)):
-        figures = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
-        for record in _records(plan, epoch, chunk, figures):
+        metrics = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
+        for record in _records(plan, epoch, chunk, metrics):
             batches.append(record)
             for callback in callbacks:
                 callback.on_batch_end(record)
@@ -85,13 +83,13 @@ def _train_epoch(
     return batches, None
 
 
-def _read(figures: torch.Tensor) -> list[tuple[float, float]]:
+def _read(metrics: torch.Tensor) -> list[tuple[float, float]]:
     """The one place that waits for the device: a chunk's losses and counts cross to the host together."""
-    return [(loss, correct) for loss, correct in figures.tolist()]
+    return [(loss, correct) for loss, correct in metrics.tolist()]
 
 
-def _records(plan: Plan, epoch: int, chunk: range, figures: list[tuple[float, float]]) -> Iterator[BatchRecord]:
-    for batch, (loss, correct) in zip(chunk, figures, strict=False):  # fewer figures where it was stopped
+def _records(plan: Plan, epoch: int, chunk: range, metrics: list[tuple[float, float]]) -> Iterator[BatchRecord]:
+    for batch, (loss, correct) in zip(chunk, metrics, strict=False):  # fewer where training was stopped
         step = epoch * plan.batches + batch
         if not math.isfinite(loss):
             raise DivergedError(

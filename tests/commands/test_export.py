@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 from mnist_ff import cli
 from mnist_ff.commands import export
 from mnist_ff.models import onnx_graph
-from mnist_ff.models.mlp import ACTIVATIONS, MLP
+from mnist_ff.models.activations import ACTIVATIONS
+from mnist_ff.models.mlp import MLP
 from tests.support.commands import Command
 
 needs_onnx = pytest.mark.skipif(
@@ -48,7 +49,7 @@ def logits(run: Path, hidden: list[int], activation: str = "relu") -> np.ndarray
     weights, x = load_file(run / "model.safetensors"), images()
     for number in range(len(hidden) + 1):
         x = x @ weights[f"layers.{number}.weight"].T + weights[f"layers.{number}.bias"]
-        x = x if number == len(hidden) else ACTIVATIONS[activation](torch.from_numpy(x)).numpy()
+        x = x if number == len(hidden) else ACTIVATIONS[activation].function(torch.from_numpy(x)).numpy()
     return x
 
 
@@ -122,7 +123,7 @@ def test_swapped_answers_are_found(run: Path, mnist_ff: Command, monkeypatch: py
     monkeypatch.setattr(export, "build_graph", tampered)
     code, _, err = mnist_ff("export", "run", "--format", "onnx")
     assert code == 1
-    assert "answers of 1,000" in err
+    assert "of 1,000 predictions" in err
     assert not Path("run.onnx").exists()
 
 

@@ -126,8 +126,8 @@ def test_a_bad_file_ends_nothing_but_itself(trained_run: Path, mnist_ff: Command
     [
         ([], "no image given: give PNG or JPEG files"),
         (["nowhere.png"], "nowhere.png: does not exist"),
-        (["--index", "10000"], "--index 10000: the test images of mnist are 0 to 9999"),
-        (["--index", "-1"], "--index -1: the test images of mnist are 0 to 9999"),
+        (["--index", "10000"], "--index 10000: the test images of mnist have indices 0 to 9999"),
+        (["--index", "-1"], "--index -1: the test images of mnist have indices 0 to 9999"),
         (["--index", "8", "x.png"], "argument --index: x.png is not a number; give image files before --index"),
     ],
 )

@@ -238,8 +238,9 @@ def test_train_help_shows_every_group_option_and_key(mnist_ff: Command) -> None:
     for key, meaning in known_keys().items():
         assert key in out
         assert meaning, f"{key} has no sentence"
-        assert meaning in out
+        assert meaning in " ".join(out.split()), "also where it is wrapped"
     assert "_base" not in out
+    assert all(len(line) <= 80 for line in out.splitlines())
 
 
 def test_cfg_job_shows_the_config(mnist_ff: Command) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from mnist_ff.data.load import Split
-from mnist_ff.engine import cuda_step
+from mnist_ff.engine import triton_ops
 from mnist_ff.engine.build import training_state
-from mnist_ff.engine.cuda_step import CudaBatch, why_no_kernels
-from mnist_ff.engine.fused import ACTIVATIONS, FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
-from mnist_ff.engine.step import BatchStep, Step, StepOptions, Steps
+from mnist_ff.engine.ops import Ops, TorchOps
+from mnist_ff.engine.step import Step, StepOptions, Steps
+from mnist_ff.engine.triton_ops import TritonOps, why_no_kernels
+from mnist_ff.engine.workspace import FlatParameters
+from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
@@ -44,10 +50,10 @@ class Line:
 @pytest.fixture(autouse=True)
 def _one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(cuda_step, "Aside", Line)
+        monkeypatch.setattr(triton_ops, "SideStream", Line)
 
 
-def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def trained(kernels: bool, split: Split, *words: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The figures of two epochs, and the weights after them."""
     config = make_config("trainer.batch_size=64", "model.hidden=[8,4]", *words)
     model = build_model(config.model, 0, DEVICE)
@@ -56,18 +62,17 @@ def trained(kind: type[FusedBatch], split: Split, *words: str) -> tuple[torch.Te
     precision = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
     split = split.to(DEVICE)
     options = StepOptions(precision, build_objective(config.trainer, None))
-    batch: BatchStep = FusedBatch(model, flat, optimizer, split, options)
-    if kind is CudaBatch:
+    ops: Ops = TorchOps(model, optimizer, options)
+    if kernels:
         triton_rule = optimizer_parts()[config.optimizer.name].triton_rule
-        rule = None if triton_rule is None else triton_rule(config.optimizer)
-        batch = CudaBatch(model, flat, optimizer, split, options, rule)
-    step = Steps(batch, split, 64)
+        ops = TritonOps(model, optimizer, options, None if triton_rule is None else triton_rule(config.optimizer))
+    step = Steps(FusedBatch(model, flat, ops, split, options), split, 64)
     rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     return torch.cat([step(rows), step(rows)]).cpu(), model.state_dict()
 
 
 def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
-    (plain, before), (figures, after) = (trained(kind, split, *words) for kind in (FusedBatch, CudaBatch))
+    (plain, before), (figures, after) = (trained(kernels, split, *words) for kernels in (False, True))
     assert (plain - figures)[:, 0].abs().max() <= tolerance
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=tolerance, rtol=1e-3)
@@ -110,8 +115,8 @@ def test_the_kernels_fit_every_part(words: tuple[str, ...]) -> None:
 def test_bf16_products_stay_near_fp32() -> None:
     split = make_split(130)
     words = ("model.dropout=0", "optimizer=sgd", "model.activation=gelu")
-    exact, _ = trained(FusedBatch, split, *words)
-    figures, weights = trained(CudaBatch, split, "trainer.precision=bf16", *words)
+    exact, _ = trained(False, split, *words)
+    figures, weights = trained(True, split, "trainer.precision=bf16", *words)
     furthest = 0.02 if DEVICE.type == "cuda" else 0.1  # the interpreter cuts a number where a GPU rounds it
     assert 0 < (figures - exact)[:, 0].abs().max() < furthest
     assert all(value.dtype == torch.float32 for value in weights.values())
@@ -120,8 +125,8 @@ def test_bf16_products_stay_near_fp32() -> None:
 def test_floats_are_taken_too() -> None:
     split = make_split(130)
     floats = Split(split.images.flatten(1).float() / 255, split.labels)
-    expected, _ = trained(CudaBatch, split, "model.dropout=0")
-    figures, _ = trained(CudaBatch, floats, "model.dropout=0")
+    expected, _ = trained(True, split, "model.dropout=0")
+    figures, _ = trained(True, floats, "model.dropout=0")
     torch.testing.assert_close(figures, expected, atol=1e-5, rtol=0)
 
 
@@ -146,19 +151,27 @@ def test_an_update_reads_its_rate_from_the_device(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_a_nan_goes_through_every_kernel() -> None:
-    from mnist_ff.engine import triton_kernels as cuda_kernels
+    from mnist_ff.engine import triton_kernels
 
-    for activation in ACTIVATIONS:
-        z = torch.full((4, 3), float("nan"), device=DEVICE)
-        cuda_kernels.hidden(z, z, torch.zeros(3, device=DEVICE), None, 1.0, 0, activation)
-        assert bool(z.isnan().all()), activation
-        delta = torch.full_like(z, float("nan"))
-        cuda_kernels.through(delta, torch.ones_like(z), torch.ones_like(z), None, 1.0, 0, activation)
-        assert bool(delta.isnan().all()), activation
-    labels, logs = torch.zeros(4, dtype=torch.int64, device=DEVICE), torch.zeros(4, 3, device=DEVICE)
-    cuda_kernels.cross_entropy(z, torch.zeros(3, device=DEVICE), labels, logs, delta.zero_(), 1.0, 1.0)
-    assert bool(logs.isnan().all())
-    assert bool(delta.isnan().all())
+    for activation in ACTIVATIONS.values():
+        layer = layer_of(torch.full((4, 3), math.nan, device=DEVICE))
+        triton_kernels.hidden(layer, None, 0, activation)
+        assert bool(layer.act.isnan().all()), activation.name
+        layer = layer_of(torch.ones(4, 3, device=DEVICE))
+        layer.grad.fill_(math.nan)
+        triton_kernels.act_backward(layer, None, 1.0, 0, activation)
+        assert bool(layer.grad.isnan().all()), activation.name
+    labels, log_probs = torch.zeros(4, dtype=torch.int64, device=DEVICE), torch.zeros(4, 3, device=DEVICE)
+    layer = layer_of(torch.full((4, 3), math.nan, device=DEVICE))
+    triton_kernels.cross_entropy(layer, labels, log_probs, 1.0)
+    assert bool(log_probs.isnan().all())
+    assert bool(layer.grad.isnan().all())
+
+
+def layer_of(z: torch.Tensor) -> Any:
+    """A layer's tensors, as far as the kernels ask for them."""
+    bias, grad = torch.zeros(z.shape[1], device=z.device), torch.zeros_like(z)
+    return SimpleNamespace(pre_act=z, act=z, bias=bias, grad=grad, scale=1.0)
 
 
 def test_graph_of_kernels_equals_single_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +190,7 @@ def test_graph_of_kernels_equals_single_kernels(monkeypatch: pytest.MonkeyPatch)
         flat, updates = FlatParameters(model), Updates(model, config.trainer)
         optimizer = build_optimizer(config.optimizer, [flat.whole], capturable=DEVICE.type == "cuda")
         options = StepOptions(objective=build_objective(config.trainer, None), updates=updates)
-        batch = CudaBatch(model, flat, optimizer, split, options)
+        batch = FusedBatch(model, flat, TritonOps(model, optimizer, options), split, options)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:

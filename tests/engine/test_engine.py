@@ -18,9 +18,11 @@ import torch
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.build import StepParts, build_step, training_state
 from mnist_ff.engine.eager import EagerBatch
-from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Step, StepOptions, Steps
+from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.models.mlp import MLP, build_model
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.training.lr_range import try_rates
@@ -86,12 +88,12 @@ def test_the_fused_steps_masks_are_the_dropouts(monkeypatch: pytest.MonkeyPatch)
         split = make_split(64)
         optimizer = build_optimizer(config.optimizer, [flat.whole])
         monkeypatch.setattr(optimizer, "update", lambda: None)
-        batch = FusedBatch(model, flat, optimizer, split, StepOptions(precision))
+        batch = FusedBatch(model, flat, TorchOps(model, optimizer), split, StepOptions(precision))
         twin = build_model(config.model, 0, CPU).dropout
         for _ in range(3):
             batch(torch.arange(64), split.labels, torch.zeros(64, 10))
             for layer, units in zip(batch.space(64).layers, (37, 21), strict=False):
-                assert torch.equal(layer.after > 0, twin.mask((64, units), CPU))
+                assert torch.equal(layer.act > 0, twin.mask((64, units), CPU))
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "sgd", "rmsprop_torch", "nadam", "lion"])
@@ -107,7 +109,7 @@ def test_graph_replays_each_batch_once_after_warmup(optimizer: str, monkeypatch:
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
         if graph:
@@ -172,7 +174,7 @@ def test_capturing_a_graph_leaves_the_state(words: tuple[str, ...]) -> None:
     opt = build_optimizer(config.optimizer, [flat.whole])
     for value in state_of(opt):
         opt.state[flat.whole][value].fill_(0.5)  # nothing that is zero, nothing that it began with
-    batch = FusedBatch(model, flat, opt, split)
+    batch = FusedBatch(model, flat, TorchOps(model, opt), split)
     before = {"weights": flat.whole.detach().clone(), **state_of(opt)}
     state = lambda: training_state([flat.whole], opt)  # noqa: E731
     assert model.dropout.rng is not None
@@ -205,7 +207,7 @@ def test_new_rate_reaches_a_graph_by_tensor() -> None:
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         step: Step = Steps(batch, split, 64, opt)
         if graph:
             rate = torch.tensor([config.optimizer.lr])
@@ -260,7 +262,7 @@ def test_step_stops_after_the_requested_batch(monkeypatch: pytest.MonkeyPatch) -
         model = build_model(config.model, 0, CPU)
         flat = FlatParameters(model)
         opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, opt, split)
+        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
         step: Step = Steps(batch, split, 64)
         if graph:
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mnist_ff.errors import ConfigError
-from mnist_ff.images.image_io import MOST_PIXELS, picture_files, read_brightness
+from mnist_ff.images.image_io import MAX_PIXELS, picture_files, read_brightness
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 FILE = Path("a.png")
@@ -108,7 +108,7 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [11_000, 60_000])
 def test_a_decompression_bomb_is_one_line(side: int) -> None:
     FILE.write_bytes(png(side, side))
-    with pytest.raises(ConfigError, match=rf"a\.png: has more than {MOST_PIXELS:,} pixels"):
+    with pytest.raises(ConfigError, match=rf"a\.png: has more than {MAX_PIXELS:,} pixels"):
         read_brightness(FILE)
 
 

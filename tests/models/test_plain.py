@@ -20,7 +20,6 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
 from mnist_ff.engine.build import StepParts, build_step, choose_engine
 from mnist_ff.errors import ConfigError
-from mnist_ff.models import mlp as models
 from mnist_ff.models.mlp import MLP, Dropout, build_model
 from mnist_ff.models.plain import why_not_plain
 from tests.support.configs import make_config
@@ -161,7 +160,6 @@ WORLDS: dict[str, Any] = {
     "another MLP forward": partial(replaced, MLP, "forward", lambda self, x: self.layers[-1](x)),
     "another mask": partial(replaced, Dropout, "mask", lambda *given: 1),
     "another linear function": partial(replaced, nn.functional, "linear", lambda x, weight, bias: x @ weight.t()),
-    "another relu": partial(replaced, models.ACTIVATIONS, "relu", torch.tanh),
 }
 
 WRAPPERS: dict[str, Callable[[MLP], nn.Module]] = {

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from mnist_ff.engine.build import StepParts, build_step, choose_engine, training_state
-from mnist_ff.engine.fused import FlatParameters, FusedBatch
+from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps
+from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Steps
+from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import build_model
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
@@ -126,7 +128,7 @@ def test_graph_replays_read_the_rate_tensor(optimizer: str) -> None:
             opt = build_optimizer(config.optimizer, [flat.whole])
             rate = torch.full((1,), 0.5)
             set_rate(opt, rate[0])
-            batch = FusedBatch(model, flat, opt, split)
+            batch = FusedBatch(model, flat, TorchOps(model, opt), split)
             assert model.dropout.rng is not None
             state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
             graph_step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))

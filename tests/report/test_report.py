@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from mnist_ff.analysis import plots
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.yaml_io import to_yaml
@@ -26,7 +27,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
-from mnist_ff.report.predictions import read_answers
+from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, Score
@@ -71,6 +72,13 @@ def test_every_training_ends_with_a_report(quick: Path) -> None:
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
 
 
+@pytest.fixture
+def _one_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others take seconds."""
+    monkeypatch.setattr(plots, "DRAWINGS", {"loss": plots.DRAWINGS["loss"]})
+
+
+@pytest.mark.usefixtures("_one_plot")
 def test_report_path_is_printed_and_optional(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=on")
     assert code == 0
@@ -81,6 +89,7 @@ def test_report_path_is_printed_and_optional(mnist_ff: Command) -> None:
     assert "report.html" not in out
 
 
+@pytest.mark.usefixtures("_one_plot")
 def test_a_report_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.report import run_page
 
@@ -95,6 +104,7 @@ def test_a_report_that_fails_is_a_warning(mnist_ff: Command, monkeypatch: pytest
     assert "RuntimeError: no ink" in Path("run/train.log").read_text()
 
 
+@pytest.mark.usefixtures("_one_plot")
 def test_report_of_a_diverged_run_says_why(mnist_ff: Command) -> None:
     code, _, _ = mnist_ff("train", *QUICK, "optimizer=sgd", "optimizer.lr=1e30", "hydra.run.dir=run")
     assert code == 1
@@ -205,12 +215,12 @@ def test_run_with_only_worst_images_is_read(copied: Run) -> None:
 
 
 def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
-    found = read_answers(copied)
-    counts = confusion_matrix(found.labels, found.answers)
+    found = read_predictions(copied)
+    counts = confusion_matrix(found.labels, found.predicted)
     assert counts.sum() == 1000
-    assert counts.trace() == (found.answers == found.labels).sum()
+    assert counts.trace() == (found.predicted == found.labels).sum()
     for row in class_metrics(counts):
-        has, said = found.labels == row.label, found.answers == row.label
+        has, said = found.labels == row.label, found.predicted == row.label
         assert row.recall == pytest.approx((has & said).sum() / has.sum())
         assert row.precision == pytest.approx((has & said).sum() / said.sum())
 
@@ -226,7 +236,7 @@ def test_kept_images_alternate_mistakes_and_doubtful_ones(tmp_path: Path, monkey
     given = torch.linspace(0.001, 0.4, 505)
     probabilities[torch.arange(505), labels] = given
     images = torch.randint(0, 256, (505, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(keep, "KEPT", 20)
+    monkeypatch.setattr(keep, "MOST_MISTAKES", 20)
     path = tmp_path / "predictions.safetensors"
     keep.save_predictions(
         path, Evaluation(Score(1, 0.2, 100, 505), probabilities, answers, labels), Split(images, labels)
@@ -234,7 +244,7 @@ def test_kept_images_alternate_mistakes_and_doubtful_ones(tmp_path: Path, monkey
     kept = load_file(path)
     rows = kept["kept_rows"]
     assert sorted(rows[:20].tolist()) == [*range(15), *range(400, 405)]
-    assert rows[20:].tolist() == list(range(405, 405 + keep.DOUBTFUL))
+    assert rows[20:].tolist() == list(range(405, 405 + keep.DOUBTFUL_PER_CLASS))
     assert (kept["kept_images"] == images.numpy()[rows]).all()
 
 

@@ -34,7 +34,7 @@ from tests.support.sweep_maker import make_sweep
 ANSWERS = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
 const images = Array.from({length: bytes.length / 784}, (_, at) => bytes.subarray(784 * at, 784 * at + 784));
-return images.map(window.mnistFF.answerOf);
+return images.map(window.mnistFF.predict);
 """
 CENTRED = """
 const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
@@ -502,13 +502,15 @@ def test_a_click_on_a_cell_shows_its_images(page: Browser, trained_run: Path, re
     kept = load_file(trained_run / "predictions.safetensors")
     wrong = [(int(a), int(b)) for a, b in zip(kept["labels"], kept["answers"], strict=True) if a != b]
     for label, answer in (max(set(wrong), key=wrong.count), (7, 7)):
-        cell = page.driver.find_element(By.CSS_SELECTOR, f".confusion [data-label='{label}'][data-answer='{answer}']")
+        cell = page.driver.find_element(
+            By.CSS_SELECTOR, f".confusion [data-label='{label}'][data-predicted='{answer}']"
+        )
         here = (kept["labels"] == label) & (kept["answers"] == answer)
         assert int(cell.text) == here.sum()
         page.js("arguments[0].scrollIntoView({block: 'center'})", cell)
         cell.click()
         title = page.js("return document.getElementById('cell-title').textContent")
-        assert title.startswith(f"Label {label}, answer {answer}: ")
+        assert title.startswith(f"Label {label}, predicted {answer}: ")
         shown = page.js(SHOWN)
         assert len(shown) == (6 if label == answer else wrong.count((label, answer)))
         for row, pixels in shown:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 
 from mnist_ff.config.schema import Config
-from mnist_ff.data.load import Split
-from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.step import Step
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.mlp import MLP
+from mnist_ff.training.learner import Learner
 from tests.support.configs import make_config
 
 CPU = torch.device("cpu")
 
 
 def built(engine: str, split: Split, *overrides: str) -> tuple[Step, MLP, Config]:
-    config = make_config("trainer.batch_size=64", "model.hidden=[32,16]", *overrides)
-    model = build_model(config.model, 0, CPU)
-    step, _ = build_step(StepParts(model, config.optimizer, replace(config.trainer, engine=engine), split))
-    return step, model, config
+    config = make_config("trainer.batch_size=64", "model.hidden=[32,16]", *overrides, f"trainer.engine={engine}")
+    learner = Learner(config, Data("random", split, split))
+    assert isinstance(learner.model, MLP)
+    return learner.step, learner.model, config
 
 
 def both(split: Split, *overrides: str, epochs: int = 2) -> list[tuple[torch.Tensor, MLP]]:

@@ -27,7 +27,7 @@ from mnist_ff.sweeps.job_run import SweepJob
 from mnist_ff.sweeps.launchers.sequential import SequentialLauncher
 from mnist_ff.sweeps.worker import Task
 from tests.support.commands import Command
-from tests.support.processes import Started
+from tests.support.processes import COMMAND, Forked, Started
 
 SMALL = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "trainer.threads=1")
 SIX = ("optimizer=sgd", "optimizer.lr=0.1,1e30,0.2", "seed=0,1", "hydra.sweep.dir=sweep")
@@ -328,7 +328,7 @@ def test_resume_fetches_data_before_starting_jobs(
 ) -> None:
     """Its jobs may run where there is no network."""
     words = ["trainer.epochs=1", "model.hidden=[8]", "trainer.plots=false", f"data.root={tmp_path}/cache", "seed=0,1"]
-    words.append("data.mirrors=[nowhere]")
+    words += ["data.mirrors=[nowhere]", "trainer.batch_size=6000"]
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 0
     Path("sweep/1/summary.json").unlink()
     shutil.rmtree(tmp_path / "cache")
@@ -482,7 +482,7 @@ def test_one_process_at_a_time_runs_a_sweep(mnist_ff: Command) -> None:
     assert started.end()[0] == 143
 
 
-@pytest.mark.parametrize("name", ["with spaces", "日本 é", "a=b,c[d]", "it's", "x\\y", "$x y"])
+@pytest.mark.parametrize("name", ["日本 é a=b,c[d]", "it's", "x\\y $x"])
 def test_sweep_directories_of_every_kind(name: str, mnist_ff: Command) -> None:
     from mnist_ff.config.overrides import quoted
 
@@ -536,11 +536,11 @@ def test_sweep_without_scores_has_all_its_files(mnist_ff: Command) -> None:
 
 def test_a_terminal_that_lacks_letters_gets_the_table() -> None:
     words = ["train", "-m", *SMALL, "name='日本','b'", "seed=0,1", "hydra.sweep.dir=sweep"]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "mnist_ff", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "4 finished" in done.stdout
-    assert "name=??" in done.stdout
+    ascii_only = "import sys\nsys.stdout.reconfigure(encoding='ascii')\nsys.stderr.reconfigure(encoding='ascii')\n"
+    forked = Forked(ascii_only + COMMAND, *words)
+    out, err = forked.communicate()
+    assert forked.returncode == 0, err
+    assert "Traceback" not in err
+    assert "4 finished" in out
+    assert "name=??" in out
     assert Path("sweep/sweep.csv").exists()

@@ -21,8 +21,8 @@ import pytest
 from rich.console import Console
 
 from mnist_ff.analysis import sweep_plot as picture
-from mnist_ff.analysis.formats import legend, page, to_csv, to_json, to_markdown, write_files
-from mnist_ff.analysis.ranking import Answer, differing, sorted_by, summarise, text
+from mnist_ff.analysis.formats import legend, table_of, to_csv, to_json, to_markdown, write_files
+from mnist_ff.analysis.ranking import Ranking, differing, rank_rows, sorted_by, text
 from mnist_ff.analysis.rows import collect, one_line, read_row
 from mnist_ff.analysis.statistics import Sample, differ, sample, t_975
 from mnist_ff.analysis.sweep_plot import draw_sweep, importance, spaced_by_factors, sweep_figure
@@ -186,9 +186,9 @@ def test_every_status_is_a_row_with_its_reason() -> None:
     assert "config.yaml" in (reasons[5] or "")
     assert "a different experiment" in (reasons[6] or "")
     assert not Path("pwned").exists()
-    answer = summarise(rows)
-    assert [row.label for row in answer.bad] == list("12345678")
-    write_files(answer, SWEEP, drawn=False)
+    ranking = rank_rows(rows)
+    assert [row.label for row in ranking.bad] == list("12345678")
+    write_files(ranking, SWEEP, drawn=False)
     assert all(row.reason in (SWEEP / "sweep.csv").read_text() for row in rows if row.status in ("failed", "diverged"))
 
 
@@ -231,30 +231,30 @@ def test_table_has_only_keys_that_differ() -> None:
 
 def test_seeds_are_grouped_and_noise_is_marked() -> None:
     make_sweep(SWEEP, GRID, score)
-    answer = summarise(collect([SWEEP]))
-    assert answer.ranked_by == "test accuracy"
-    assert answer.keys == ("optimizer.lr", "seed")
-    assert [group.values for group in answer.groups] == [{"optimizer.lr": lr} for lr in (0.001, 0.01, 0.1)]
-    best = answer.groups[0].figure
+    ranking = rank_rows(collect([SWEEP]))
+    assert ranking.ranked_by == "test accuracy"
+    assert ranking.keys == ("optimizer.lr", "seed")
+    assert [group.values for group in ranking.groups] == [{"optimizer.lr": lr} for lr in (0.001, 0.01, 0.1)]
+    best = ranking.groups[0].sample
     assert (best.n, best.mean, best.std) == (3, pytest.approx(0.95), pytest.approx(0.002))
     assert best.half == pytest.approx(4.302653 * 0.002 / math.sqrt(3), rel=1e-4)
-    assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
+    assert [group.like_the_one_before for group in ranking.groups] == [False, True, False]
 
 
 def test_the_same_seed_again_is_no_second_sample() -> None:
     make_sweep(SWEEP, GRID, score)
     shutil.copytree(SWEEP / "0", "copy")
     rows = collect([SWEEP / "0", Path("copy"), SWEEP / "1"])
-    answer = summarise(rows)
-    group, again = answer.groups
-    assert (group.figure.n, [row.label for row in group.rows]) == (2, ["sweep/0", "sweep/1"])
+    ranking = rank_rows(rows)
+    group, again = ranking.groups
+    assert (group.sample.n, [row.label for row in group.rows]) == (2, ["sweep/0", "sweep/1"])
     assert (again.again, again.rank, [row.label for row in again.rows]) == (True, None, ["copy"])
-    assert answer.ranked == (group,)
-    assert answer.pruned == ()
-    cells = page(answer).ranked[1]
+    assert ranking.ranked == (group,)
+    assert ranking.pruned == ()
+    cells = table_of(ranking).ranked[1]
     assert (cells[0], cells[1], cells[-1]) == ("=", "-", "copy")
-    assert "=: same seed and keys as another run; not counted in n, mean and std." in legend(answer)
-    assert [line.split(",")[:2] for line in to_csv(answer).splitlines()[1:]] == [
+    assert "=: same seed and keys as another run; not counted in n, mean and std." in legend(ranking)
+    assert [line.split(",")[:2] for line in to_csv(ranking).splitlines()[1:]] == [
         ["1", "sweep/0"],
         ["1", "sweep/1"],
         ["", "copy"],
@@ -270,7 +270,7 @@ def test_copied_run_is_in_the_table(mnist_ff: Command) -> None:
     assert "2 finished, 1 the same seed again" in out
     rows = re.findall(r"<tr.*?</tr>", Path("page.html").read_text(), re.DOTALL)
     assert any("copy" in row and "sweep/0" not in row for row in rows)
-    drawn = sweep_figure(summarise(collect([SWEEP / "0", Path("copy")])), "x").axes[0]
+    drawn = sweep_figure(rank_rows(collect([SWEEP / "0", Path("copy")])), "x").axes[0]
     assert len(drawn.get_yticklabels()) == 1
 
 
@@ -280,9 +280,9 @@ def test_threads_that_were_left_open_are_no_difference() -> None:
         text = (SWEEP / job.subdir / "config.yaml").read_text()
         (SWEEP / job.subdir / "config.yaml").write_text(text.replace("threads: null", f"threads: {threads}"))
     shutil.rmtree(SWEEP / "8")
-    answer = summarise(collect([SWEEP]))
-    assert answer.keys == ("optimizer.lr", "seed")
-    assert [group.figure.n for group in answer.groups] == [3, 3, 2]
+    ranking = rank_rows(collect([SWEEP]))
+    assert ranking.keys == ("optimizer.lr", "seed")
+    assert [group.sample.n for group in ranking.groups] == [3, 3, 2]
 
 
 @pytest.mark.parametrize(
@@ -303,11 +303,11 @@ def test_impossible_numbers_break_their_row_only(change: dict) -> None:
 
 def test_validation_decides_where_there_is_a_split() -> None:
     make_sweep(SWEEP, GRID, score, "data.validation_split=0.1")
-    answer = summarise(collect([SWEEP]))
-    assert answer.ranked_by == "validation accuracy"
-    assert answer.groups[0].figure.mean == pytest.approx(0.955)
-    assert answer.groups[0].test_accuracy is not None
-    assert answer.groups[0].images == 400
+    ranking = rank_rows(collect([SWEEP]))
+    assert ranking.ranked_by == "validation accuracy"
+    assert ranking.groups[0].sample.mean == pytest.approx(0.955)
+    assert ranking.groups[0].test_accuracy is not None
+    assert ranking.groups[0].images == 400
 
 
 SPLIT = "data.validation_split=0.1"
@@ -335,7 +335,7 @@ def found(**changes: Any) -> SearchResult:
 
 def test_search_for_loss_ranks_by_loss(mnist_ff: Command) -> None:
     losses_of([0.3, 0.1, 0.2], optimizer__lr=[0.001, 0.01, 0.1])
-    assert summarise(collect([SWEEP])).ranked_by == "validation accuracy"
+    assert rank_rows(collect([SWEEP])).ranked_by == "validation accuracy"
     write_search_result(SWEEP, found(objective="validation_loss"))
     code, out, _ = mnist_ff("compare", "sweep")
     assert code == 0
@@ -346,8 +346,8 @@ def test_search_for_loss_ranks_by_loss(mnist_ff: Command) -> None:
     with (SWEEP / "sweep.csv").open(newline="") as file:
         assert [row["run"] for row in csv.DictReader(file)] == ["1", "2", "0"]
     assert "| 1 | 0.01 |" in (SWEEP / "sweep.md").read_text()
-    answer = summarise(collect([SWEEP]), smallest_loss=True)
-    axes = sweep_figure(answer, "x").axes[0]
+    ranking = rank_rows(collect([SWEEP]), smallest_loss=True)
+    axes = sweep_figure(ranking, "x").axes[0]
     assert axes.get_ylabel() == "validation loss"
     assert list(axes.lines[0].get_ydata()) == [0.3, 0.1, 0.2]
     assert "best: 0.01" in [text.get_text() for text in axes.get_legend().get_texts()]
@@ -355,24 +355,24 @@ def test_search_for_loss_ranks_by_loss(mnist_ff: Command) -> None:
 
 def test_loss_noise_comes_from_its_seeds() -> None:
     losses_of([0.30, 0.32, 0.31, 0.33, 0.90, 0.91], optimizer__lr=[0.1, 0.2, 0.3], seed=[0, 1])
-    answer = summarise(collect([SWEEP]), smallest_loss=True)
-    assert [group.like_the_one_before for group in answer.groups] == [False, True, False]
-    cells = page(answer).ranked[0]
+    ranking = rank_rows(collect([SWEEP]), smallest_loss=True)
+    assert [group.like_the_one_before for group in ranking.groups] == [False, True, False]
+    cells = table_of(ranking).ranked[0]
     assert "0.3100 ± 0.1271" in cells
-    assert "The loss of a single run has no known interval" not in " ".join(legend(answer))
+    assert "The loss of a single run has no known interval" not in " ".join(legend(ranking))
     shutil.rmtree(SWEEP)
     losses_of([0.30, 0.3001], optimizer__lr=[0.1, 0.2])
-    answer = summarise(collect([SWEEP]), smallest_loss=True)
-    assert not answer.groups[1].like_the_one_before
-    assert "The loss of a single run has no known interval." in legend(answer)
+    ranking = rank_rows(collect([SWEEP]), smallest_loss=True)
+    assert not ranking.groups[1].like_the_one_before
+    assert "The loss of a single run has no known interval." in legend(ranking)
 
 
 @pytest.mark.parametrize("keys", [{"optimizer__lr": [1, 2]}, {"optimizer__lr": [1, 2], "model__dropout": [0.1, 0.2]}])
 def test_the_best_loss_is_the_brightest(keys: dict[str, list[float]]) -> None:
     """A heat map's and the parallel lines' colours, and the picture of two dots."""
     losses_of([0.4, 0.1, 0.3, 0.2][: math.prod(map(len, keys.values()))], **keys)
-    answer = summarise(collect([SWEEP]), smallest_loss=True)
-    figure = sweep_figure(answer, "x")
+    ranking = rank_rows(collect([SWEEP]), smallest_loss=True)
+    figure = sweep_figure(ranking, "x")
     if len(keys) == 2:
         image = figure.axes[0].images[0]
         assert image.get_cmap().name == "viridis_r"
@@ -381,9 +381,9 @@ def test_the_best_loss_is_the_brightest(keys: dict[str, list[float]]) -> None:
 
 def test_pruned_runs_come_last_without_rank(mnist_ff: Command) -> None:
     losses_of([0.1, 0.2, 0.9, 0.3], pruned=[2], optimizer__lr=[0.1, 0.2, 0.3, 0.4])
-    answer = summarise(collect([SWEEP]))
-    assert answer.ranked_by == "validation accuracy"  # the pruned one would be the best
-    made = page(answer)
+    ranking = rank_rows(collect([SWEEP]))
+    assert ranking.ranked_by == "validation accuracy"  # the pruned one would be the best
+    made = table_of(ranking)
     assert made.columns[-3:] == ["seconds", "status", "path"]
     assert [row[0] for row in made.ranked] == ["1", "2 ≈", "3 ≈", "-"]
     assert [row[-2] for row in made.ranked] == ["finished"] * 3 + ["pruned"]
@@ -397,24 +397,24 @@ def test_pruned_runs_come_last_without_rank(mnist_ff: Command) -> None:
     groups = json.loads((SWEEP / "sweep.json").read_text())["groups"]
     assert [(group["rank"], group["status"]) for group in groups][2:] == [(3, "finished"), (None, "pruned")]
     assert "| pruned | 2 |" in (SWEEP / "sweep.md").read_text()
-    axes = sweep_figure(answer, "x").axes[0]
+    axes = sweep_figure(ranking, "x").axes[0]
     assert "best: 0.4" in [text.get_text() for text in axes.get_legend().get_texts()]
     assert next(list(line.get_xdata()) for line in axes.lines if line.get_label() == "pruned") == [0.3]
 
 
 def test_setting_with_two_outcomes_is_two_rows() -> None:
     losses_of([0.1, 0.2, 0.9], pruned=[2], optimizer__lr=[0.1], seed=[0, 1, 2])
-    groups = summarise(collect([SWEEP])).groups
-    assert [(group.status, group.figure.n) for group in groups] == [("finished", 2), ("pruned", 1)]
+    groups = rank_rows(collect([SWEEP])).groups
+    assert [(group.status, group.sample.n) for group in groups] == [("finished", 2), ("pruned", 1)]
 
 
 def test_importance_uses_finished_runs_and_groups_ties() -> None:
     """Of 10 values of lr one is held by half of the runs: they must not be told apart by their order."""
     lrs = [0.5] * 10 + [0.01 * number for number in range(1, 10)]
     grid = [{"optimizer.lr": lr, "model.dropout": 0.01 * number} for number, lr in enumerate(lrs)]
-    answer = answer_of(grid, lambda values: 0.5 + values["model.dropout"] if values["optimizer.lr"] == 0.5 else 0.55)
-    levels = picture._levels([group.values["optimizer.lr"] for group in answer.groups])
-    half = {level for group, level in zip(answer.groups, levels, strict=True) if group.values["optimizer.lr"] == 0.5}
+    ranking = ranked(grid, lambda values: 0.5 + values["model.dropout"] if values["optimizer.lr"] == 0.5 else 0.55)
+    levels = picture._levels([group.values["optimizer.lr"] for group in ranking.groups])
+    half = {level for group, level in zip(ranking.groups, levels, strict=True) if group.values["optimizer.lr"] == 0.5}
     assert len(half) == 1
 
 
@@ -494,7 +494,7 @@ def test_a_page_shows_names_as_they_are() -> None:
     from markdown_it import MarkdownIt
 
     make_sweep(SWEEP, [{"name": name} for name in NAMES], lambda values: 0.9)
-    text = to_markdown(summarise(collect([SWEEP])), "x <b>~~y~~ http://z", drawn=False)
+    text = to_markdown(rank_rows(collect([SWEEP])), "x <b>~~y~~ http://z", drawn=False)
     html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
     cells = [unescape(cell) for cell in re.findall(r"<td.*?>(.*?)</td>", html)]
     assert set(NAMES) <= set(cells)
@@ -519,8 +519,8 @@ def test_t_and_welch_are_the_books() -> None:
 
 def test_the_files_hold_the_answer() -> None:
     make_sweep(SWEEP, GRID, score)
-    answer = summarise(collect([SWEEP]))
-    write_files(answer, SWEEP, drawn=False)
+    ranking = rank_rows(collect([SWEEP]))
+    write_files(ranking, SWEEP, drawn=False)
     with (SWEEP / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9
@@ -539,13 +539,13 @@ def test_the_files_hold_the_answer() -> None:
 
 def test_names_are_defused_and_escaped() -> None:
     make_sweep(SWEEP, [{"name": "=cmd()|<script>"}, {"name": "@SUM(1)"}, {"name": "-1"}], lambda values: 0.9)
-    answer = summarise(collect([SWEEP]))
-    cells = [row["name"] for row in csv.DictReader(to_csv(answer).splitlines())]
+    ranking = rank_rows(collect([SWEEP]))
+    cells = [row["name"] for row in csv.DictReader(to_csv(ranking).splitlines())]
     assert sorted(cells) == ["'=cmd()|<script>", "'@SUM(1)", "-1"]
-    markdown = to_markdown(answer, "x", drawn=True)
+    markdown = to_markdown(ranking, "x", drawn=True)
     assert "<script>" not in markdown
     assert "=cmd()\\|&lt;script&gt;" in markdown
-    json.dumps(to_json(answer), allow_nan=False)
+    json.dumps(to_json(ranking), allow_nan=False)
 
 
 def test_a_reason_is_one_short_line() -> None:
@@ -562,20 +562,20 @@ def test_values_as_people_type_them() -> None:
 
 def test_sorting_by_another_column() -> None:
     make_sweep(SWEEP, GRID, score)
-    answer = summarise(collect([SWEEP]))
-    assert [group.values["optimizer.lr"] for group in sorted_by(answer, "optimizer.lr").groups] == [0.001, 0.01, 0.1]
-    assert [group.values["optimizer.lr"] for group in sorted_by(answer, "test_loss").groups] == [0.001, 0.01, 0.1]
+    ranking = rank_rows(collect([SWEEP]))
+    assert [group.values["optimizer.lr"] for group in sorted_by(ranking, "optimizer.lr").groups] == [0.001, 0.01, 0.1]
+    assert [group.values["optimizer.lr"] for group in sorted_by(ranking, "test_loss").groups] == [0.001, 0.01, 0.1]
     with pytest.raises(KeyError, match="test_accuracy"):
-        sorted_by(answer, "nonsense")
+        sorted_by(ranking, "nonsense")
 
 
-def answer_of(grid: list[dict], accuracy: Callable[[dict], float]) -> Answer:
+def ranked(grid: list[dict], accuracy: Callable[[dict], float]) -> Ranking:
     make_sweep(SWEEP, grid, accuracy)
-    return summarise(collect([SWEEP]))
+    return rank_rows(collect([SWEEP]))
 
 
 def test_numeric_key_is_drawn_as_a_curve() -> None:
-    axes = sweep_figure(answer_of(GRID, score), "x").axes[0]
+    axes = sweep_figure(ranked(GRID, score), "x").axes[0]
     assert axes.get_xscale() == "log"
     assert axes.get_xlabel() == "optimizer.lr"
     means = next(line for line in axes.lines if line.get_label() == "mean")
@@ -585,26 +585,26 @@ def test_numeric_key_is_drawn_as_a_curve() -> None:
 
 
 def test_even_steps_are_a_linear_axis() -> None:
-    answer = answer_of(list(product(model__dropout=[0.0, 0.2, 0.4, 0.6])), lambda values: 0.9)
-    assert sweep_figure(answer, "x").axes[0].get_xscale() == "linear"
+    ranking = ranked(list(product(model__dropout=[0.0, 0.2, 0.4, 0.6])), lambda values: 0.9)
+    assert sweep_figure(ranking, "x").axes[0].get_xscale() == "linear"
     assert spaced_by_factors([1e-4, 2e-4, 5e-4, 1e-3])
     assert not spaced_by_factors([0.0, 0.1, 1.0])
     assert not spaced_by_factors(range(10, 110, 10))
 
 
 def test_categorical_key_is_drawn_as_dots() -> None:
-    answer = answer_of(
+    ranking = ranked(
         list(product(model__activation=["tanh", "relu", "gelu"], seed=[0, 1])),
         lambda values: {"tanh": 0.8, "relu": 0.9, "gelu": 0.7}[values["model.activation"]] + values["seed"] / 1000,
     )
-    axes = sweep_figure(answer, "x").axes[0]
+    axes = sweep_figure(ranking, "x").axes[0]
     names = {place: label.get_text() for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)}
     assert [names[place] for place in sorted(names, reverse=True)] == ["relu", "tanh", "gelu"]
 
 
 def test_two_keys_are_a_heat_map() -> None:
     grid = list(product(optimizer__lr=[0.001, 0.01, 0.1], model__hidden=[[300], [300, 100]]))
-    axes = sweep_figure(answer_of(grid, lambda values: 0.9 + values["optimizer.lr"] / 2), "x").axes[0]
+    axes = sweep_figure(ranked(grid, lambda values: 0.9 + values["optimizer.lr"] / 2), "x").axes[0]
     assert axes.get_xlabel() == "optimizer.lr"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["[300]", "[300,100]"]
     assert axes.images[0].get_array().round(2).tolist() == [[90.05, 90.5, 95.0]] * 2
@@ -612,18 +612,18 @@ def test_two_keys_are_a_heat_map() -> None:
 
 def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
     grid = list(product(optimizer__lr=[0.001, 0.01], model__dropout=[0.1, 0.2], trainer__batch_size=[64, 128]))
-    answer = answer_of(grid, lambda v: 0.9 + 3 * v["optimizer.lr"] + 0.1 * v["model.dropout"])
-    shares = importance(answer)
+    ranking = ranked(grid, lambda v: 0.9 + 3 * v["optimizer.lr"] + 0.1 * v["model.dropout"])
+    shares = importance(ranking)
     assert list(shares) == ["optimizer.lr", "model.dropout", "trainer.batch_size"]
     assert shares["optimizer.lr"] == pytest.approx(0.027**2 / (0.027**2 + 0.01**2))
     assert sum(shares.values()) == pytest.approx(1)
-    figure = sweep_figure(answer, "x")
+    figure = sweep_figure(ranking, "x")
     assert [axes.get_title() for axes in figure.axes if axes.get_title() == "importance"] == ["importance"]
 
 
 @pytest.mark.parametrize("grid", [[{}], [{"name": "$\\frac$"}, {"name": "漢"}], list(product(seed=[0, 1]))], ids=str)
 def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
-    draw_sweep(answer_of(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
+    draw_sweep(ranked(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
     assert Path("sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -669,9 +669,9 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
 def test_a_narrow_terminal_gets_whole_columns() -> None:
     from mnist_ff.commands.compare import show
 
-    answer = answer_of(GRID, score)
+    ranking = ranked(GRID, score)
     console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
-    show(answer, console)
+    show(ranking, console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert "95.00 ± 0.50 %" in lines[2]

@@ -599,7 +599,7 @@ def test_missing_tracker_extra_is_named_before_writing(
     [
         (["logger=mlflo"], "did you mean mlflow?"),
         (["logger=[mlflow,tensorbord]"], "did you mean tensorboard?"),
-        (["logger.mlflow.experiment=x"], "logger=mlflow brings it"),
+        (["logger.mlflow.experiment=x"], "it comes with logger=mlflow"),
         (["logger=wandb", "logger.wandb.mode=loud"], "must be one of offline, online"),
         (["logger=wandb", "logger.wandb.projects=x"], "did you mean logger.wandb.project?"),
         (

@@ -24,7 +24,7 @@ INT16 = 1 << 15
 class ElasticConfig(AugmentConfig):
     """Random elastic distortions."""
 
-    alpha: Annotated[float, "strength of the field, in pixels before smoothing", Meta(ge=0, le=1000)]
+    alpha: Annotated[float, "strength before smoothing, in pixels", Meta(ge=0, le=1000)]
     sigma: Annotated[float, "standard deviation of the smoothing, in pixels", Meta(gt=0, le=28)]
 
 

@@ -31,7 +31,7 @@ CONTENTS = (
 class MNISTConfig(DownloadConfig):
     """MNIST."""
 
-    fallback: Annotated[Literal["mnist_5k"] | None, "used when MNIST cannot be downloaded; null: an error"]
+    fallback: Annotated[Literal["mnist_5k"] | None, "used if MNIST cannot be downloaded; null: error"]
 
 
 def build(config: MNISTConfig) -> dict[str, torch.Tensor]:

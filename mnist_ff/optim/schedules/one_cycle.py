@@ -19,7 +19,7 @@ class OneCycleConfig(ScheduleConfig):
 
     final: Annotated[Fraction, "fraction of optimizer.lr at the end"]
     initial: Annotated[Fraction, "fraction of optimizer.lr at the beginning"]
-    peak_at: Annotated[float, "fraction of the steps after which the rate is optimizer.lr", Meta(gt=0, lt=1)]
+    peak_at: Annotated[float, "fraction of the steps before the peak", Meta(gt=0, lt=1)]
 
     def check_new(self, path: str) -> None:
         if self.initial == 0 and self.warmup > 0:

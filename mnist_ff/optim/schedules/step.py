@@ -16,8 +16,8 @@ from mnist_ff.optim.schedule import Shape
 class StepConfig(ScheduleConfig):
     """Step decay."""
 
-    at: Annotated[tuple[Annotated[float, Meta(gt=0, lt=1)], ...], "fractions of the steps after which the rate falls"]
-    factor: Annotated[float, "what the rate is multiplied by there", Meta(gt=0, lt=1)]
+    at: Annotated[tuple[Annotated[float, Meta(gt=0, lt=1)], ...], "when the rate drops, as fractions of the steps"]
+    factor: Annotated[float, "factor for the learning rate at each of them", Meta(gt=0, lt=1)]
 
 
 def build(config: StepConfig) -> Shape:

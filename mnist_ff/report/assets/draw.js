@@ -140,7 +140,7 @@ class Pad {
 }
 
 /** Field, bars and what the network sees, tied together. */
-function drawing(answerOf) {
+function drawing(predict) {
   const bars = Array.from({ length: 10 }, (_, digit) => {
     const [bar, share] = [element("u"), element("span", {}, "–")];
     const line = element("li", {}, element("b", {}, String(digit)), element("i", { "aria-hidden": "true" }, bar), share);
@@ -158,7 +158,7 @@ function drawing(answerOf) {
     const pixels = centred(pad.ink(), pad.canvas.width, pad.canvas.height);
     paint(byId("seen"), ink(pixels));
     const empty = !pixels.some((pixel) => pixel);
-    const shares = empty ? null : answerOf(pixels);
+    const shares = empty ? null : predict(pixels);
     const best = empty ? -1 : shares.indexOf(Math.max(...shares));
     bars.forEach(({ line, bar, share }, digit) => {
       line.classList.toggle("best", digit === best);

@@ -1,11 +1,7 @@
 // The trained network: (784) bytes to ten probabilities, as mnist_ff/models/mlp.py computes them with dropout off.
 
 const ACTIVATIONS = {
-  relu: (x) => Math.max(x, 0),
-  tanh: Math.tanh,
-  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
-  gelu: (x) => (x * erfc(-x / Math.SQRT2)) / 2,
-  silu: (x) => x / (1 + Math.exp(-x)),
+  /* rows of models/activations.py */
 };
 
 /** The complement of the error function, to 1.2e-7 of its value (Press et al., Numerical Recipes, 2nd ed., 6.2). */

@@ -39,13 +39,13 @@ function epochCharts({ part, columns }) {
 }
 
 /** The kept images, and the confusion matrix that shows them cell by cell. */
-function mistakes({ pixels, labels, answers, really, rows, sure, worst }) {
+function mistakes({ pixels, labels, predicted, really, rows, sure, worst }) {
   const images = bytes(pixels);
   const figureOf = (place) => {
-    const right = labels[place] === answers[place];
-    const words = `${labels[place]}, ${right ? "rightly" : `answered ${answers[place]}`}`;
+    const right = labels[place] === predicted[place];
+    const words = `${labels[place]}, ${right ? "correct" : `predicted ${predicted[place]}`}`;
     const canvas = imageCanvas({ class: "ink", "aria-label": `test image ${rows[place]}: ${words}` }, ink(images, place));
-    const title = element("strong", {}, right ? String(labels[place]) : `${labels[place]} → ${answers[place]}`);
+    const title = element("strong", {}, right ? String(labels[place]) : `${labels[place]} → ${predicted[place]}`);
     const caption = element("figcaption", {}, title, `${percent(sure[place])} sure`, element("br"), `no. ${rows[place]}`);
     if (really[place] !== null) caption.append(element("br"), element("span", { class: "known", title: "Northcutt et al. 2021" }, `label wrong: ${really[place]}`));
     return element("figure", {}, canvas, caption);
@@ -53,11 +53,11 @@ function mistakes({ pixels, labels, answers, really, rows, sure, worst }) {
   byId("worst").append(...worst.map(figureOf));
   const buttons = [...document.querySelectorAll(".confusion button")];
   const show = (button) => {
-    const [label, answer, count] = [button.dataset.label, button.dataset.answer, button.textContent].map(Number);
-    const places = [...rows.keys()].filter((place) => labels[place] === label && answers[place] === answer);
+    const [label, prediction, count] = [button.dataset.label, button.dataset.predicted, button.textContent].map(Number);
+    const places = [...rows.keys()].filter((place) => labels[place] === label && predicted[place] === prediction);
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-    const order = label === answer && places.length ? ", the least sure first" : "";
-    byId("cell-title").textContent = `Label ${label}, answer ${answer}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
+    const order = label === prediction && places.length ? ", least confident first" : "";
+    byId("cell-title").textContent = `Label ${label}, predicted ${prediction}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
     byId("cell").replaceChildren(...(places.length ? places.map(figureOf) : [element("p", { class: "gap" }, "The run kept no image of this cell.")]));
   };
   for (const button of buttons) button.addEventListener("click", () => show(button));
@@ -94,7 +94,7 @@ if (FACTS.images) mistakes(FACTS.images);
 if (FACTS.augmented) augmented(FACTS.augmented);
 if (FACTS.weights) weights(FACTS.weights);
 if (FACTS.network) {
-  const answerOf = network(FACTS.network);
-  const pad = drawing(answerOf);
-  window.mnistFF = { answerOf, centred, pad }; // for the console
+  const predict = network(FACTS.network);
+  const pad = drawing(predict);
+  window.mnistFF = { predict, centred, pad }; // for the console
 }

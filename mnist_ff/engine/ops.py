@@ -1,0 +1,122 @@
+"""What the fused step asks of the device, and how torch does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch.optim import Optimizer
+
+from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
+from mnist_ff.engine.workspace import Layer, Mask, Workspace
+from mnist_ff.models.activations import ACTIVATIONS
+from mnist_ff.models.mlp import MLP
+
+
+class Ops(Protocol):
+    """The operations of one step; the tensors that they read and write are the workspace's.
+
+    A pass is a forward and a backward one between begin_pass() and end_pass(): in it, work may run beside the rest.
+    """
+
+    def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
+        """Memory for the masks of the hidden layers' activations, each (B, units)."""
+
+    def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
+        """Fill the inputs (B, 784) with `rows` (B,) int64 of `images` (N, 784); the pixels may serve on the way."""
+
+    def begin_pass(self, space: Workspace) -> None:
+        """Before the network's inputs are made."""
+
+    def hidden(self, layer: Layer) -> None:
+        """act = f(scale x inputs x weight_t + bias), masked where there is dropout."""
+
+    def loss(
+        self, space: Workspace, labels: torch.Tensor, teacher_probs: torch.Tensor | None, log_probs: torch.Tensor
+    ) -> None:
+        """The last layer, its log-probabilities (B, 10) float32, and its grad: the objective's by the logits."""
+
+    def param_grads(self, layer: Layer, accumulate: bool) -> None:
+        """weight_grad and bias_grad from the layer's grad; added to what they are on request."""
+
+    def act_backward(self, above: Layer, layer: Layer) -> None:
+        """The layer's grad from that of the one above, whose inputs it makes."""
+
+    def end_pass(self) -> None:
+        """After the last gradient."""
+
+    def update(self) -> None:
+        """The optimizer's update of all parameters."""
+
+
+class TorchOps:
+    """Each operation in torch's own."""
+
+    def __init__(self, model: MLP, optimizer: Optimizer, options: StepOptions = PLAIN_OPTIONS) -> None:
+        self._dropout = model.dropout
+        self._activation = ACTIVATIONS[model.activation]
+        self._objective = options.objective
+        self._update: Callable[[], object] = getattr(optimizer, "update", optimizer.step)
+
+    def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
+        """As Ops; each has its own random words."""
+        return [Mask.over(act) for act in acts]
+
+    def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
+        """As Ops."""
+        torch.index_select(images, 0, rows, out=space.pixels)
+        if space.inputs is not space.pixels:
+            space.inputs.copy_(space.pixels)
+
+    def begin_pass(self, space: Workspace) -> None:
+        """Nothing runs beside anything."""
+
+    def hidden(self, layer: Layer) -> None:
+        """As Ops."""
+        torch.addmm(layer.bias, layer.inputs, layer.weight_t, alpha=layer.scale, out=layer.pre_act)
+        self._activation.forward(layer.pre_act, layer.act)
+        if self._dropout.dropped:
+            assert layer.mask is not None
+            layer.mask.draw(self._dropout)
+
+    def loss(
+        self, space: Workspace, labels: torch.Tensor, teacher_probs: torch.Tensor | None, log_probs: torch.Tensor
+    ) -> None:
+        """As Ops, softmax and gradient in fp32."""
+        last = space.layers[-1]
+        torch.addmm(last.bias, last.inputs, last.weight_t, alpha=last.scale, out=last.pre_act)
+        torch.log_softmax(last.pre_act, 1, dtype=torch.float32, out=log_probs)
+        self._objective.gradient(last.pre_act, log_probs, labels, teacher_probs, out=space.logits_grad)
+        torch.mul(space.logits_grad, self._objective.share / len(labels), out=last.grad)
+
+    def param_grads(self, layer: Layer, accumulate: bool) -> None:
+        """As Ops."""
+        weight_grad(layer, accumulate)
+        bias_grad(layer, accumulate)
+
+    def act_backward(self, above: Layer, layer: Layer) -> None:
+        """As Ops."""
+        torch.addmm(layer.grad, above.grad, above.weight, beta=0, alpha=above.scale, out=layer.grad)
+        self._activation.backward(layer.grad, layer.pre_act, layer.act)
+        if self._dropout.dropped and not self._activation.masks_itself:
+            assert layer.mask is not None
+            layer.grad_bits.bitwise_and_(layer.mask.keep)
+
+    def end_pass(self) -> None:
+        """Nothing ran beside anything."""
+
+    def update(self) -> None:
+        """As Ops."""
+        self._update()
+
+
+def weight_grad(layer: Layer, accumulate: bool) -> None:
+    """(out, in) from the layer's grad (B, out) and its inputs (B, in)."""
+    grad, beta = layer.weight_grad, int(accumulate)
+    torch.addmm(grad, layer.grad_t, layer.inputs, beta=beta, alpha=layer.scale, out=grad)
+
+
+def bias_grad(layer: Layer, accumulate: bool) -> None:
+    """(1, out): the sum of the layer's grad over the batch."""
+    torch.addmm(layer.bias_grad, layer.ones, layer.grad, beta=int(accumulate), out=layer.bias_grad)

@@ -1,0 +1,203 @@
+"""The fused engine's memory: one buffer each for all weights and all gradients, and static tensors per batch size.
+
+A CUDA graph keeps addresses, not tensors: what a captured step uses is held here for as long as the step lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mnist_ff.models.activations import ACTIVATIONS
+from mnist_ff.models.mlp import MLP, Dropout
+from mnist_ff.runs.records import CLASSES, INPUTS
+
+
+class FlatParameters:
+    """A model's parameters and gradients as views of one buffer each, so that an update is a few calls in all."""
+
+    def __init__(self, model: nn.Module) -> None:
+        parameters = list(model.parameters())
+        values = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self.whole = nn.Parameter(values)
+        self.grad = torch.zeros_like(values)
+        self.whole.grad = self.grad
+        self.sizes = [parameter.numel() for parameter in parameters]
+        self.shapes = [parameter.shape for parameter in parameters]
+        for parameter, value, grad in zip(parameters, self.views(values), self.views(self.grad), strict=True):
+            parameter.data = value
+            parameter.grad = grad
+
+    def views(self, buffer: torch.Tensor) -> list[torch.Tensor]:
+        """A buffer of the same length cut and shaped like the parameters."""
+        parts = torch.split(buffer, self.sizes)
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Memory for the dropout mask of one (B, units) tensor."""
+
+    target: torch.Tensor  # (B, units): the tensor's own memory as integers of its width
+    words: torch.Tensor  # 64-bit random words, four units each
+    draws: torch.Tensor  # (B, units) int16, the same memory
+    keep: torch.Tensor  # (B, units) integers of the tensor's width: all ones keep, zero drops
+
+    @classmethod
+    def over(cls, tensor: torch.Tensor) -> Mask:
+        """For `tensor` (B, units), float32 or bfloat16."""
+        words = torch.empty((tensor.numel() + 3) // 4, dtype=torch.int64, device=tensor.device)
+        return cls.cut(tensor, words, words.view(torch.int16)[: tensor.numel()])
+
+    @classmethod
+    def cut(cls, tensor: torch.Tensor, words: torch.Tensor, draws: torch.Tensor) -> Mask:
+        """For `tensor` (B, units) from its part of random words: `draws` (B * units,) int16."""
+        bits = _bits(tensor)
+        draws = draws.view(tensor.shape)
+        keep = draws if bits.dtype == torch.int16 else torch.empty_like(bits)
+        return cls(bits, words, draws, keep)
+
+    def draw(self, dropout: Dropout) -> None:
+        """Draw a mask and put zero where it drops, all in integers: bool and a product are three times as slow.
+
+        A draw is clamped to the threshold or one below it; minus the threshold that is 0 or -1, which is all ones.
+        """
+        self.words.random_(-(2**63), None, generator=dropout.rng)
+        threshold = dropout.threshold
+        self.draws.clamp_(threshold - 1, threshold).sub_(threshold)
+        if self.keep is not self.draws:
+            self.keep.copy_(self.draws)
+        self.target.bitwise_and_(self.keep)
+
+
+MakeMasks = Callable[[Sequence[torch.Tensor]], list[Mask]]
+"""The hidden layers' activations, each (B, units), to their masks."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's static tensors for one batch size; weights and their gradients are shared by all sizes."""
+
+    inputs: torch.Tensor  # (B, in): the workspace's inputs, or act of the layer below
+    scale: float  # what the inputs as they lie in memory are to be multiplied by
+    weight: torch.Tensor  # (out, in), in the precision of the products, as are all of these
+    weight_t: torch.Tensor  # (in, out), the same memory
+    bias: torch.Tensor  # (out,)
+    weight_grad: torch.Tensor  # (out, in)
+    bias_grad: torch.Tensor  # (1, out)
+    ones: torch.Tensor  # (1, B)
+    pre_act: torch.Tensor  # (B, out)
+    act: torch.Tensor  # (B, out), after activation and mask; the same memory as pre_act unless that is needed later
+    grad: torch.Tensor  # (B, out), the loss's gradient by pre_act
+    grad_t: torch.Tensor  # (out, B), the same memory
+    grad_bits: torch.Tensor  # (B, out), the same memory as integers
+    mask: Mask | None  # of act; the last layer has none
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything that a step of one batch size writes to."""
+
+    pixels: torch.Tensor  # (B, 784), as the images are stored
+    inputs: torch.Tensor  # (B, 784) in the precision of the products, unscaled if they are the images as stored
+    input_mask: Mask | None
+    logits_grad: torch.Tensor  # (B, 10) float32, the gradient of the batch's sum
+    layers: tuple[Layer, ...]
+
+
+class Buffers:
+    """A model's weights and gradients in the precision of the products, and a workspace for each batch size.
+
+    pixels: the type of the images, uint8 in [0, 255] or float32 in [0, 1]. as_stored: whether they are the inputs.
+    """
+
+    def __init__(
+        self,
+        model: MLP,
+        flat: FlatParameters,
+        precision: torch.dtype,
+        pixels: torch.dtype,
+        as_stored: bool,
+        make_masks: MakeMasks,
+    ) -> None:
+        self._model, self._flat, self._precision, self._make_masks = model, flat, precision, make_masks
+        self._pixels, self._as_stored = pixels, as_stored
+        self._low = precision != torch.float32
+        self._master = flat.whole.detach()  # (P,) float32
+        self._weights = self._master.to(precision) if self._low else self._master
+        self._grad = torch.zeros_like(self._weights) if self._low else flat.grad
+        self._workspaces: dict[int, Workspace] = {}
+
+    def load_weights(self) -> None:
+        """Take the weights as the last update left them into the products' precision."""
+        if self._low:
+            self._weights.copy_(self._master)
+
+    def store_grads(self) -> None:
+        """Give the gradients in the products' precision to the update."""
+        if self._low:
+            self._flat.grad.copy_(self._grad)
+
+    def of(self, batch: int) -> Workspace:
+        """The workspace for this batch size, made when first asked for."""
+        if batch not in self._workspaces:
+            self._workspaces[batch] = self._workspace(batch)
+        return self._workspaces[batch]
+
+    def _workspace(self, batch: int) -> Workspace:
+        device, model = self._master.device, self._model
+        pixels = torch.empty(batch, INPUTS, dtype=self._pixels, device=device)
+        same = self._pixels == self._precision and self._as_stored  # else the pixels are needed after their masks
+        inputs = pixels if same else torch.empty(batch, INPUTS, dtype=self._precision, device=device)
+        return Workspace(
+            pixels=pixels,
+            inputs=inputs,
+            input_mask=Mask.over(inputs) if model.input_dropout.dropped else None,
+            logits_grad=torch.empty(batch, CLASSES, device=device),
+            layers=self._layers(batch, inputs),
+        )
+
+    def _layers(self, batch: int, inputs: torch.Tensor) -> tuple[Layer, ...]:
+        pixel_scale = 1 / 255 if self._as_stored and self._pixels == torch.uint8 else 1.0
+        scale = pixel_scale * self._model.input_dropout.scale
+        weights, grads = self._flat.views(self._weights), self._flat.views(self._grad)
+        ones = torch.ones(1, batch, dtype=self._precision, device=self._master.device)
+        needs_input = ACTIVATIONS[self._model.activation].needs_input
+
+        def empty_buffer(bias: torch.Tensor) -> torch.Tensor:
+            return bias.new_empty(batch, len(bias))
+
+        pre_acts = [empty_buffer(bias) for bias in weights[1::2]]
+        acts = [empty_buffer(bias) if needs_input else z for z, bias in zip(pre_acts, weights[1::2], strict=True)]
+        masks = [*self._make_masks(acts[:-1]), None]
+        layers = []
+        for number, mask in enumerate(masks):
+            grad = empty_buffer(weights[2 * number + 1])
+            layers.append(
+                Layer(
+                    inputs=inputs,
+                    scale=scale,
+                    weight=weights[2 * number],
+                    weight_t=weights[2 * number].t(),
+                    bias=weights[2 * number + 1],
+                    weight_grad=grads[2 * number],
+                    bias_grad=grads[2 * number + 1][None, :],
+                    ones=ones,
+                    pre_act=pre_acts[number],
+                    act=acts[number],
+                    grad=grad,
+                    grad_t=grad.t(),
+                    grad_bits=_bits(grad),
+                    mask=mask,
+                )
+            )
+            inputs, scale = acts[number], self._model.dropout.scale
+        return tuple(layers)
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as integers of the same width."""
+    return tensor.view(torch.int16 if tensor.dtype.itemsize == 2 else torch.int32)

@@ -1,0 +1,194 @@
+"""The activations: one row for each, with every form of it that some part of the program needs.
+
+z is a hidden layer's pre-activation and y = f(z) its activation, both (B, units). Neither torch nor Triton is imported
+before a form is used: the names of the activations are the configuration's too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import triton.language as tl
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """One activation. To add one, write a row and give it to register()."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    """z to y, for autograd."""
+    forward: Callable[[Tensor, Tensor], None]
+    """(z, out): write y into `out`, which may be z itself unless the backward form needs the input."""
+    backward: Callable[[Tensor, Tensor, Tensor], None]
+    """(grad, z, y): multiply `grad`, the loss's gradient by y, by f'(z) in place."""
+    triton_forward: Callable[[Any], Any]
+    """z to y in Triton's language, float32 blocks; it is compiled where it is used, after load_triton()."""
+    triton_slope: Callable[[Any, Any], Any]
+    """(z, y) to f'(z), likewise."""
+    onnx: tuple[tuple[str, str, str], ...]
+    """Nodes of opset 13: (operator, names of its inputs, name of its output); z is "z", the last output "out"."""
+    javascript: str
+    """x to f(x) as an arrow function; erfc(x) is at hand."""
+    onnx_constants: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that the nodes use, by name."""
+    needs_input: bool = False
+    """Whether the derivative needs z, which must then survive the forward form; else z and y share their memory."""
+    masks_itself: bool = False
+    """Whether the derivative is zero wherever y is zero, so that a dropout mask on y is on the gradient too."""
+
+
+_rows: dict[str, Activation] = {}
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(_rows)
+"""Every activation by its name."""
+
+
+def register(row: Activation) -> None:
+    """Make an activation known. Errors: ValueError for a name that is taken."""
+    if row.name in _rows:
+        raise ValueError(f"activation {row.name}: is registered already")
+    _rows[row.name] = row
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def _aten() -> Any:
+    return _torch().ops.aten
+
+
+def load_triton() -> None:
+    """Import Triton's language for the forms below."""
+    global tl
+    import triton.language as tl
+
+
+def _relu_triton(z):
+    return tl.maximum(z, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+def _relu_slope(z, y):
+    return tl.where(y > 0, 1.0, 0.0)
+
+
+register(
+    Activation(
+        "relu",
+        function=lambda z: z.relu(),
+        forward=lambda z, out: _torch().clamp_min(z, 0, out=out),
+        backward=lambda grad, z, y: _aten().threshold_backward.grad_input(grad, y, 0, grad_input=grad),
+        triton_forward=_relu_triton,
+        triton_slope=_relu_slope,
+        onnx=(("Relu", "z", "out"),),
+        javascript="(x) => Math.max(x, 0)",
+        masks_itself=True,
+    )
+)
+
+
+def _tanh_triton(z):
+    return 2 * tl.sigmoid(2 * z) - 1
+
+
+def _tanh_slope(z, y):
+    return 1 - y * y
+
+
+register(
+    Activation(
+        "tanh",
+        function=lambda z: z.tanh(),
+        forward=lambda z, out: _torch().tanh(z, out=out),
+        backward=lambda grad, z, y: _aten().tanh_backward.grad_input(grad, y, grad_input=grad),
+        triton_forward=_tanh_triton,
+        triton_slope=_tanh_slope,
+        onnx=(("Tanh", "z", "out"),),
+        javascript="Math.tanh",
+    )
+)
+
+
+def _sigmoid_triton(z):
+    return tl.sigmoid(z)
+
+
+def _sigmoid_slope(z, y):
+    return y * (1 - y)
+
+
+register(
+    Activation(
+        "sigmoid",
+        function=lambda z: z.sigmoid(),
+        forward=lambda z, out: _torch().sigmoid(z, out=out),
+        backward=lambda grad, z, y: _aten().sigmoid_backward.grad_input(grad, y, grad_input=grad),
+        triton_forward=_sigmoid_triton,
+        triton_slope=_sigmoid_slope,
+        onnx=(("Sigmoid", "z", "out"),),
+        javascript="(x) => 1 / (1 + Math.exp(-x))",
+    )
+)
+
+
+def _gelu_triton(z):
+    return 0.5 * z * (1 + tl.erf(z * 0.7071067811865476))
+
+
+def _gelu_slope(z, y):
+    normal = 0.3989422804014327 * tl.exp(-0.5 * z * z)
+    return 0.5 * (1 + tl.erf(z * 0.7071067811865476)) + z * normal
+
+
+register(
+    Activation(
+        "gelu",  # z (1 + erf(z / sqrt 2)) / 2
+        function=lambda z: _torch().nn.functional.gelu(z),
+        forward=lambda z, out: _aten().gelu.out(z, out=out),
+        backward=lambda grad, z, y: _aten().gelu_backward.grad_input(grad, z, grad_input=grad),
+        triton_forward=_gelu_triton,
+        triton_slope=_gelu_slope,
+        onnx=(
+            ("Div", "z root", "scaled"),
+            ("Erf", "scaled", "erf"),
+            ("Add", "erf one", "plus"),
+            ("Mul", "z plus", "twice"),
+            ("Mul", "twice half", "out"),
+        ),
+        onnx_constants={"root": math.sqrt(2), "one": 1.0, "half": 0.5},
+        javascript="(x) => (x * erfc(-x / Math.SQRT2)) / 2",
+        needs_input=True,
+    )
+)
+
+
+def _silu_triton(z):
+    return z * tl.sigmoid(z)
+
+
+def _silu_slope(z, y):
+    sigmoid = tl.sigmoid(z)
+    return sigmoid * (1 + z * (1 - sigmoid))
+
+
+register(
+    Activation(
+        "silu",  # z sigmoid(z)
+        function=lambda z: _torch().nn.functional.silu(z),
+        forward=lambda z, out: _aten().silu.out(z, out=out),
+        backward=lambda grad, z, y: _aten().silu_backward.grad_input(grad, z, grad_input=grad),
+        triton_forward=_silu_triton,
+        triton_slope=_silu_slope,
+        onnx=(("Sigmoid", "z", "gate"), ("Mul", "z gate", "out")),
+        javascript="(x) => x / (1 + Math.exp(-x))",
+        needs_input=True,
+    )
+)

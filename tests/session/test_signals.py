@@ -1,0 +1,126 @@
+"""Signals end a run in order, with its exit code and whole files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Command, only_run
+from tests.support.processes import Started
+from tests.support.training import WORDS, bytes_of, patched
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_signal_ends_a_run_with_its_exit_code(number: str) -> None:
+    started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.plots=false")
+    started.wait_for_rows(30)
+    began = time.monotonic()
+    started.process.send_signal(getattr(signal, number))
+    code, _, err = started.end()
+    assert time.monotonic() - began < 5
+    assert code == 128 + getattr(signal, number).value, err
+    summary = json.loads((only_run() / "summary.json").read_text())
+    assert (summary["status"], summary["cause"]) == ("interrupted", f"stopped by {number}")
+    assert summary["steps"] == (only_run() / "batches.csv").read_text().count("\n") - 1
+
+
+def test_a_signal_is_heard_within_a_long_chunk() -> None:
+    words = ("trainer.sync_every=null", "model.hidden=[3000,3000]", "trainer.batch_size=16", "trainer.plots=false")
+    started = Started("train", "data=mnist_5k", *words)
+    deadline = time.monotonic() + 60
+    while not list(Path("outputs").rglob("checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    began = time.monotonic()
+    started.process.send_signal(signal.SIGTERM)
+    code, _, err = started.end()
+    assert code == 143, err
+    assert time.monotonic() - began < 5
+    steps = json.loads((only_run() / "summary.json").read_text())["steps"]
+    assert 0 < steps == (only_run() / "batches.csv").read_text().count("\n") - 1
+
+
+def test_a_signal_while_plotting_keeps_a_finished_run() -> None:
+    started = Started("train", "data=mnist_5k", "trainer.epochs=1", "model.hidden=[16]")
+    deadline = time.monotonic() + 60
+    while not list(Path("outputs").rglob("plots")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    started.process.send_signal(signal.SIGTERM)
+    code, _, _ = started.end()
+    assert code == 143
+    summary = json.loads((only_run() / "summary.json").read_text())
+    assert (summary["status"], summary["cause"]) == ("finished", "stopped by SIGTERM")
+
+
+def kill(number: str) -> str:
+    return f"os.kill(os.getpid(), signal.{number})\n"
+
+
+WITHIN_THE_SECOND_EPOCHS_CHECKPOINT = """
+if ".checkpoint.pt." in os.readlink(f"/proc/self/fd/{given[0]}"):
+    calls.append(given)
+    if len(calls) == 3:
+        """
+
+
+MOMENTS = {
+    "evaluation": ("learner.score", "calls.append(given)\nif len(calls) == 1:\n    "),
+    "a checkpoint's write": ("os.fsync", WITHIN_THE_SECOND_EPOCHS_CHECKPOINT),
+    "the last files": ("artifacts.save_predictions", ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [*itertools.product(MOMENTS, ["SIGTERM"]), *itertools.product(["evaluation"], ["SIGINT", "SIGUSR1", "SIGUSR2"])],
+)
+def test_signal_waits_for_evaluation_and_writes(moment: str, number: str, mnist_ff: Command) -> None:
+    name, condition = MOMENTS[moment]
+    done = patched(name, f"{condition}{kill(number)}return real(*given)", "trainer.epochs=3", "hydra.run.dir=run")
+    assert done.returncode == 128 + getattr(signal, number).value, done.stderr
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["cause"] == f"stopped by {number}"
+    assert summary["status"] == ("finished" if moment == "the last files" else "interrupted")
+    assert not list(Path("run").glob(".*.tmp"))
+    assert_goes_on_as_if_nothing_had_happened(mnist_ff)
+
+
+def test_second_signal_ends_at_once_with_whole_files(mnist_ff: Command) -> None:
+    again = "calls.append(given)\nif len(calls) == 2:\n    "
+    twice = f"{again}{kill('SIGTERM')}    {kill('SIGINT')}return real(*given)"
+    done = patched("learner.score", twice, "trainer.epochs=3", "hydra.run.dir=run")
+    assert done.returncode == 130, done.stderr
+    assert not Path("run/summary.json").exists()
+    assert_goes_on_as_if_nothing_had_happened(mnist_ff)
+
+
+def assert_goes_on_as_if_nothing_had_happened(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "resume=run")[0] == 0
+    assert mnist_ff("train", *WORDS, "trainer.epochs=3", "hydra.run.dir=whole")[0] == 0
+    assert bytes_of(Path("run")) == bytes_of(Path("whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["train", *WORDS, "trainer.epochs=100000"], ["runs"]], ids=["train", "runs"])
+def test_ctrl_c_during_start_has_no_traceback(words: list[str]) -> None:
+    """Python's own start, before any line of the package, is Python's affair."""
+    heard = 0
+    for delay in [*range(40, 400, 20), 700, 1000, 1500, 2000, 3000]:
+        command = [sys.executable, "-m", "mnist_ff", *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(delay / 1000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        if "Traceback" in err and "mnist_ff" not in err:
+            continue
+        heard += 1
+        assert process.returncode in (130, -signal.SIGINT, *([0] if words == ["runs"] else [])), (delay, err)
+        assert "Traceback" not in err, (delay, err)
+    assert heard > 10
