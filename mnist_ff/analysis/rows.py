@@ -22,8 +22,8 @@ from mnist_ff.runs.records import Score, Status
 from mnist_ff.runs.search_result import SEARCH, load_search_result
 from mnist_ff.runs.tables import last_epoch
 
-PRUNED = "pruned"
-GOOD = ("finished", PRUNED)
+PRUNED = Status.PRUNED
+GOOD = (Status.FINISHED, PRUNED)
 """Nothing is left to do there."""
 REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
@@ -140,7 +140,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     running = not is_file(run.file("summary.json")) and is_locked(path)
     if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
         reason = None if running else "ended before it saved its config"
-        return Row(label, path, "running" if running else "interrupted", reason, _planned(job))
+        return Row(label, path, "running" if running else Status.INTERRUPTED, reason, _planned(job))
     try:
         config = run.config()
     except BadRunError as error:
@@ -159,7 +159,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     except ValueError as error:
         return Row(label, path, "broken", one_line(f"{run.file('epochs.csv')}: {error}"), values)
     if summary is None:
-        status = "running" if running else "interrupted"
+        status = "running" if running else Status.INTERRUPTED
         reason = None if running else "ended without a summary: the process was killed or its machine failed"
         return Row(label, path, status, reason, values, validation=validation, epochs=epochs)
     status, reason = summary.status, summary.cause
@@ -167,7 +167,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         label,
         path,
         status,
-        one_line(reason) if reason and status != "finished" else None,
+        one_line(reason) if reason and status != Status.FINISHED else None,
         values,
         test=summary.score,
         validation=validation,

@@ -30,7 +30,7 @@ from mnist_ff.files import write_text
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.reading import Fields
-from mnist_ff.runs.records import Score, Summary
+from mnist_ff.runs.records import Score, Status, Summary
 from mnist_ff.session.resume import RESUMABLE_KEYS
 from mnist_ff.sweeps.multirun import sweep
 
@@ -214,7 +214,7 @@ def row_of(name: str, directory: Path) -> Row:
 
 def _finished(run: Run) -> Summary:
     summary = run.summary()
-    if summary is None or summary.status != "finished" or summary.score is None:
+    if summary is None or summary.status is not Status.FINISHED or summary.score is None:
         raise RunError(f"{run.path}: did not finish; the row needs every run")
     return summary
 

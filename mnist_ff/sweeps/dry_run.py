@@ -17,6 +17,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import runs_below
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.reading import written_at
+from mnist_ff.runs.records import Status
 from mnist_ff.sweeps.progress import duration, named, varied_keys
 
 
@@ -66,7 +67,7 @@ def finished_here(root: Path) -> Iterator[Earlier]:
     for run in map(Run, runs_below(root)):
         with suppress(BadRunError):  # what is no run of ours tells nothing
             summary = run.summary()
-            if summary is None or summary.status != "finished" or "total" not in summary.seconds:
+            if summary is None or summary.status is not Status.FINISHED or "total" not in summary.seconds:
                 continue
             config = run.config()
             if _made_here(run.environment(), config):

@@ -20,6 +20,7 @@ from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.jobs import Job, read_job, same_experiment, state_of
 from mnist_ff.runs.reading import is_taken
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.session.resume import changed, foreign_places, places_of, resumed_config
 from mnist_ff.session.timing import Timing
@@ -80,7 +81,7 @@ class SweepJob:
         if inside and stopped.signal_name is not None:
             ask_to_stop(self.sweep, stopped.signal_name)
         row = read_row(run.path)
-        if self.stop_on_error and row.status not in (*GOOD, "interrupted", "running"):
+        if self.stop_on_error and row.status not in (*GOOD, Status.INTERRUPTED, "running"):
             ask_to_stop(self.sweep, AFTER_AN_ERROR)
         return JobResult(row.status, stopped.received)
 

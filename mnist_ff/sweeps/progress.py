@@ -11,7 +11,7 @@ from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.runs.jobs import Job
-from mnist_ff.runs.records import StopReason
+from mnist_ff.runs.records import Status, StopReason
 
 POLL_S = 0.3
 """Seconds between two looks at all directories."""
@@ -110,7 +110,7 @@ class Watch:
         parts = [f"{self._counter.ended:>{len(str(of))}}/{of}", f"job {job.subdir}"]
         name = named(job, self._keys)
         parts += [name] if name else []
-        if row.status == "finished" and row.watched is not None:
+        if row.status == Status.FINISHED and row.watched is not None:
             parts.append(f"{100 * row.watched.accuracy:.2f} %")
         else:
             parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Score
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Status
 from mnist_ff.trackers.heard import Fact
 
 PATIENCE = 15.0
@@ -38,7 +38,7 @@ class Beginning:
 class Ending:
     """How a run ended, and what it left."""
 
-    status: str
+    status: Status
     """As summary.json has it."""
     cause: str | None
     score: Score | None = None

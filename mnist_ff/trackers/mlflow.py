@@ -17,6 +17,7 @@ from mnist_ff.config.paths import absolute
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import TrackerConfig
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.records import Status
 from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
 
@@ -27,7 +28,7 @@ AT_ONCE = 1000
 """Metrics that one call may log, by MLflow's own limit; 100 parameters and tags."""
 LONGEST = 500
 """Characters of a parameter's or tag's value that every version of MLflow takes."""
-STATUSES = {"finished": "FINISHED", "pruned": "FINISHED", "interrupted": "KILLED"}
+STATUSES = {Status.FINISHED: "FINISHED", Status.PRUNED: "FINISHED", Status.INTERRUPTED: "KILLED"}
 """MLflow's word for ours; all others are FAILED."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # on by default, and over the network

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.records import Status
 from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.wandb_file import history_of, is_whole
@@ -135,7 +136,7 @@ class Wandb(Tracker):
             model = wandb.Artifact(f"model-{self._identity}", type="model")
             model.add_file(str(ending.model), skip_cache=True, policy="immutable")
             self._run.log_artifact(model)
-        self._run.finish(exit_code=0 if ending.status in ("finished", "pruned") else 1)
+        self._run.finish(exit_code=0 if ending.status in (Status.FINISHED, Status.PRUNED) else 1)
         path, until = Path(self._run.settings.sync_file), time.monotonic() + PATIENCE
         while not is_whole(path) and time.monotonic() < until:  # its other process may write a moment longer
             time.sleep(0.05)

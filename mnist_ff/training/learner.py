@@ -16,7 +16,8 @@ from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.step import never
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.schedule import is_scheduled as rate_changes
 from mnist_ff.optim.schedule import learning_rate
 from mnist_ff.optim.weight_updates import Updates

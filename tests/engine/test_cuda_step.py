@@ -21,7 +21,7 @@ from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.engine.triton_ops import TritonOps, why_no_kernels
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.models.activations import ACTIVATIONS
-from mnist_ff.models.mlp import build_model
+from mnist_ff.models.build import build_model
 from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate

@@ -20,7 +20,8 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.load import Data
 from mnist_ff.engine.build import StepParts, build_step, choose_engine
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.mlp import MLP, Dropout, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP, Dropout
 from mnist_ff.models.plain import why_not_plain
 from tests.support.configs import make_config
 from tests.support.mnist import make_split

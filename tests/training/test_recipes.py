@@ -17,7 +17,8 @@ from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run

@@ -15,6 +15,7 @@ from typing import Any
 
 from mnist_ff.config.paths import display_path
 from mnist_ff.errors import ConfigError, Stopped
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import is_active, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.job_run import JobResult, record_lost, result_of
@@ -41,7 +42,7 @@ class Requeueable:
     def __call__(self) -> JobResult:
         """Do the task. submitit's signal is the task's own while it trains: afterwards submitit gets it, to requeue."""
         result = self.task()
-        if result.status == "interrupted" and signal.SIGUSR2.name in result.signals:
+        if result.status == Status.INTERRUPTED and signal.SIGUSR2.name in result.signals:
             os.kill(os.getpid(), signal.SIGUSR2)
         return result
 
@@ -164,7 +165,7 @@ class SlurmLauncher(SubmititLauncher):
 
     def _goes_on(self, job: Any, task: Task, states: Mapping[str, str] | None) -> bool:
         """Whether a job has not ended; `states` is None between two questions to Slurm."""
-        if job.paths.result_pickle.exists() and result_of(self.sweep, task.subdir).status != "interrupted":
+        if job.paths.result_pickle.exists() and result_of(self.sweep, task.subdir).status != Status.INTERRUPTED:
             return False
         if states is None:
             return True

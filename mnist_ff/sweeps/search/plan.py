@@ -11,6 +11,7 @@ from typing import Literal
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import Status
 from mnist_ff.sweeps.search.space import Choices, Space, check_dimension, grid_of
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
@@ -148,13 +149,15 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
         summary = run.summary()
         if summary is None:
             return Verdict("failed", reason=KILLED)
-        if summary.status in ("diverged", "failed", "interrupted"):
+        if summary.status in (Status.DIVERGED, Status.FAILED, Status.INTERRUPTED):
             reason = (summary.cause or summary.status).strip().splitlines()[-1]
-            state: Literal["interrupted", "failed"] = "interrupted" if summary.status == "interrupted" else "failed"
-            return Verdict(state, reason=reason, certain=summary.status == "diverged")
+            state: Literal["interrupted", "failed"] = (
+                "interrupted" if summary.status is Status.INTERRUPTED else "failed"
+            )
+            return Verdict(state, reason=reason, certain=summary.status is Status.DIVERGED)
         value = run.epochs()[-1][objective]
     except (BadRunError, IndexError, KeyError) as error:
         return Verdict("failed", reason=f"its run directory is not readable ({error})")
     if not math.isfinite(value):
         return Verdict("failed", reason=f"its {objective} is {value}")
-    return Verdict("pruned" if summary.status == "pruned" else "complete", value, summary.cause)
+    return Verdict("pruned" if summary.status is Status.PRUNED else "complete", value, summary.cause)
