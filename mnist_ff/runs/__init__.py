@@ -1,1 +1,1 @@
-"""Run directories: files, formats, search_result them."""
+"""Run directories: files, formats, finding them."""
