@@ -23,7 +23,7 @@ from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import ConfigError, DataError, type_name
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
 from mnist_ff.models.user_module import restored, to_train
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
 from mnist_ff.runs.signals import interruptible
@@ -75,7 +75,7 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
 
 
 @devices.undisturbed()
-def init_model(*overrides: str, seed: int = 0) -> MLP:
+def init_model(*overrides: str, seed: int = 0) -> nn.Module:
     """The tutorial's network with fresh weights, or what overrides such as 'model.hidden=[64]' name.
 
     Maps (B, 784) float32 in [0, 1] to (B, 10) logits. Errors: ConfigError.

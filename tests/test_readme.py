@@ -169,10 +169,22 @@ def test_readme_and_results_agree() -> None:
     assert set(rows) <= set(results)
 
 
-def test_map_names_every_folder() -> None:
-    for path in (ROOT / "mnist_ff").iterdir():
-        if not path.name.startswith("__"):
-            assert path.name in DOCUMENTS["mnist_ff/README.md"], path.name
+def test_the_tree_is_the_package() -> None:
+    tree = DOCUMENTS["mnist_ff/README.md"].split("<!-- tree -->\n```\n")[1].split("\n```")[0]
+    listed, folders = set(), [""]
+    for line in tree.splitlines():
+        name, phrase = line.split(maxsplit=1)
+        assert phrase, line
+        depth = (len(line) - len(line.lstrip())) // 2
+        path = f"{folders[depth]}{name}"
+        if name.endswith("/"):
+            folders[depth + 1 :] = [path]
+        listed.add(path)
+    package = ROOT / "mnist_ff"
+    modules = {path.relative_to(package) for path in package.rglob("*.py")}
+    expected = {str(path) for path in modules if path.name != "__init__.py" or len(path.parts) == 1}
+    expected |= {f"{folder}/" for path in modules for folder in path.parents if folder.name} | {"report/assets/"}
+    assert listed == expected
 
 
 def test_each_guarantee_names_existing_tests() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,23 @@ import numpy as np
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.formats import counted
+from mnist_ff.analysis.plot_values import (
+    axis_label,
+    best_of,
+    colors_of,
+    half_intervals,
+    interval_text,
+    means_of,
+    scale_of,
+    scores_of,
+)
 from mnist_ff.analysis.plots import HELD_OUT_COLOR, RAW_COLOR, TRAIN_COLOR
 from mnist_ff.analysis.ranking import Group, Ranking, brief, order, text
-from mnist_ff.analysis.rows import Row
-from mnist_ff.runs.records import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-COLORS = "viridis"
 MOST_LEVELS = 30
 """Of a heat map's side; more are drawn as parallel coordinates."""
 MAX_LINES_DRAWN = 2000
@@ -95,85 +101,33 @@ def spaced_by_factors(numbers: Sequence[float]) -> bool:
     return bool(ordered[-1] >= 8 * ordered[0] and np.std(ratios) / np.mean(ratios) < np.std(steps) / np.mean(steps))
 
 
-def _label(ranking: Ranking) -> str:
-    """What the ranking goes by, with its unit as it is drawn."""
-    return ranking.ranked_by if ranking.by_loss else f"{ranking.ranked_by} (%)"
-
-
-def _means(groups: Sequence[Group], ranking: Ranking) -> np.ndarray:
-    """What the ranking goes by, accuracies in percent."""
-    return np.array([_scale(ranking) * group.sample.mean for group in groups])
-
-
-def _scale(ranking: Ranking) -> float:
-    return 1.0 if ranking.by_loss else 100.0
-
-
-def _best(means: np.ndarray, ranking: Ranking) -> int:
-    return int(np.nanargmin(means) if ranking.by_loss else np.nanargmax(means))
-
-
-def _halves(groups: Sequence[Group], ranking: Ranking) -> np.ndarray:
-    return np.array([_scale(ranking) * _half(group, ranking) for group in groups])
-
-
-def _half(group: Group, ranking: Ranking) -> float:
-    """Half of the 95 % interval: over seeds by Student's t; of one run's accuracy over the images it was scored on."""
-    if group.sample.half is not None:
-        return group.sample.half
-    if ranking.by_loss:
-        return 0.0
-    share, n = group.sample.mean, group.images
-    low, high = Score(0.0, share, round(share * n), n).interval()
-    return (high - low) / 2
-
-
-def _interval_text(groups: Sequence[Group], ranking: Ranking) -> str:
-    if all(group.sample.n > 1 for group in groups) or ranking.by_loss:
-        return "95 % interval over seeds (t)"
-    return "95 % interval (one run: over its images)"
-
-
-def _scores(rows: Sequence[Row], ranking: Ranking) -> list[float]:
-    by_validation = ranking.ranked_by.startswith("validation")
-    found = [row.validation if by_validation else row.test for row in rows]
-    return [
-        _scale(ranking) * (score.loss if ranking.by_loss else score.accuracy) for score in found if score is not None
-    ]
-
-
 def _curve(ranking: Ranking, key: str, title: str) -> Figure:
     """Mean over one numeric key, a band for its error, a dot for each run."""
     figure, axes = new_figure(9, 5)
     groups = sorted(ranking.ranked, key=lambda group: group.values[key])
     xs = [float(group.values[key]) for group in groups]
-    means, halves = _means(groups, ranking), _halves(groups, ranking)
+    means, halves = means_of(groups, ranking), half_intervals(groups, ranking)
     for x, group in zip(xs, groups, strict=True):
         if group.sample.n > 1:
-            axes.plot([x] * group.sample.n, _scores(group.rows, ranking), "o", color=RAW_COLOR, markersize=4, zorder=2)
+            axes.plot(
+                [x] * group.sample.n, scores_of(group.rows, ranking), "o", color=RAW_COLOR, markersize=4, zorder=2
+            )
     several = any(group.sample.n > 1 for group in groups)
     if several or not ranking.by_loss:
-        low, high, what = means - halves, means + halves, _interval_text(groups, ranking)
+        low, high, what = means - halves, means + halves, interval_text(groups, ranking)
         axes.fill_between(xs, low, high, color=TRAIN_COLOR, alpha=0.15, linewidth=0, label=what)
     axes.plot(xs, means, "o-", color=TRAIN_COLOR, zorder=3, label="mean" if several else "one run each")
     if ranking.pruned:
         early = [float(group.values[key]) for group in ranking.pruned]
-        axes.plot(early, _means(ranking.pruned, ranking), "x", color=RAW_COLOR, zorder=2, label="pruned")
-    best = _best(means, ranking)
-    axes.plot(
-        xs[best],
-        means[best],
-        "o",
-        color=HELD_OUT_COLOR,
-        markersize=9,
-        zorder=4,
-        label=f"best: {brief(groups[best].values[key])}",
-    )
+        axes.plot(early, means_of(ranking.pruned, ranking), "x", color=RAW_COLOR, zorder=2, label="pruned")
+    best = best_of(means, ranking)
+    label = f"best: {brief(groups[best].values[key])}"
+    axes.plot(xs[best], means[best], "o", color=HELD_OUT_COLOR, markersize=9, zorder=4, label=label)
     if spaced_by_factors([float(group.values[key]) for group in ranking.groups]):
         axes.set_xscale("log")
     axes.set_xlabel(key)
     _value_axis(axes, means, halves, ranking)
-    axes.set_ylabel(_label(ranking))
+    axes.set_ylabel(axis_label(ranking))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
     _titled(axes, title, ranking)
@@ -183,8 +137,8 @@ def _curve(ranking: Ranking, key: str, title: str) -> Figure:
 def _value_axis(axes: Axes, means: np.ndarray, halves: np.ndarray, ranking: Ranking) -> None:
     """Limits that show the means; an interval wider than all of them is cut at the picture's edge."""
     low, high = float(means.min()), float(means.max())
-    room = max(high - low, 0.05 * _scale(ranking) / 100) * 0.35 + float(np.median(halves))
-    bottom, top = max(-0.01 * _scale(ranking), low - room), high + room
+    room = max(high - low, 0.05 * scale_of(ranking) / 100) * 0.35 + float(np.median(halves))
+    bottom, top = max(-0.01 * scale_of(ranking), low - room), high + room
     axes.set_ylim(bottom, top if ranking.by_loss else min(101.0, top))
 
 
@@ -196,11 +150,13 @@ def _dots(ranking: Ranking, title: str) -> Figure:
     places = np.arange(len(groups))[::-1]
     for place, group in zip(places, groups, strict=True):
         if group.sample.n > 1:
-            axes.plot(_scores(group.rows, ranking), [place] * group.sample.n, "o", color=RAW_COLOR, markersize=4)
-    axes.errorbar(_means(groups, ranking), places, xerr=_halves(groups, ranking), fmt="o", color=TRAIN_COLOR, capsize=3)
+            axes.plot(scores_of(group.rows, ranking), [place] * group.sample.n, "o", color=RAW_COLOR, markersize=4)
+    axes.errorbar(
+        means_of(groups, ranking), places, xerr=half_intervals(groups, ranking), fmt="o", color=TRAIN_COLOR, capsize=3
+    )
     axes.set_yticks(places, names, parse_math=False)
     axes.set_ylim(-0.7, len(groups) - 0.3)
-    axes.set_xlabel(f"{_label(ranking)}, {_interval_text(groups, ranking)}")
+    axes.set_xlabel(f"{axis_label(ranking)}, {interval_text(groups, ranking)}")
     axes.grid(alpha=0.25, axis="x")
     _titled(axes, title, ranking)
     return figure
@@ -222,77 +178,28 @@ def _heat_map(ranking: Ranking, first: str, second: str, title: str) -> Figure:
     columns = {text(value): place for place, value in enumerate(values[across])}
     lines = {text(value): place for place, value in enumerate(values[down])}
     cells = np.full((len(lines), len(columns)), np.nan)
-    for group, mean in zip(ranking.ranked, _means(ranking.ranked, ranking), strict=True):
+    for group, mean in zip(ranking.ranked, means_of(ranking.ranked, ranking), strict=True):
         cells[lines[text(_value(group, down))], columns[text(_value(group, across))]] = mean
     figure, axes = new_figure(max(6.0, 0.85 * len(columns) + 3), max(3.2, 0.6 * len(lines) + 2))
-    colors = _colors(cells, ranking)
+    colors = colors_of(cells, ranking)
     image = axes.imshow(cells, cmap=colors.map, norm=colors.norm, aspect="auto", origin="lower")
     axes.set_facecolor("#eeeeee")
     small = len(columns) * len(lines) <= 150
     digits = ".3f" if ranking.by_loss else ".2f"
-    best = np.unravel_index(_best(cells, ranking), cells.shape)
+    best = np.unravel_index(best_of(cells, ranking), cells.shape)
     for line, column in np.ndindex(*cells.shape) if small else []:
         if np.isfinite(cells[line, column]):
             dark = colors.goodness(float(cells[line, column])) < 0.6
             weight = "bold" if (line, column) == best else "normal"
-            color = "white" if dark else "black"
-            axes.text(
-                column,
-                line,
-                f"{cells[line, column]:{digits}}",
-                ha="center",
-                va="center",
-                color=color,
-                fontsize=9,
-                fontweight=weight,
-            )
+            style: dict[str, Any] = {"color": "white" if dark else "black", "fontweight": weight, "fontsize": 9}
+            axes.text(column, line, f"{cells[line, column]:{digits}}", ha="center", va="center", **style)
     axes.set_xticks(range(len(columns)), list(columns), parse_math=False, rotation=45 if len(columns) > 12 else 0)
     axes.set_yticks(range(len(lines)), list(lines), parse_math=False)
     axes.set_xlabel(across)
     axes.set_ylabel(down)
-    figure.colorbar(image, ax=axes, label=_label(ranking), extend=colors.extend)
+    figure.colorbar(image, ax=axes, label=axis_label(ranking), extend=colors.extend)
     _titled(axes, title, ranking)
     return figure
-
-
-@dataclass(frozen=True)
-class _Colors:
-    """Colours for figures, the best the brightest."""
-
-    worst: float
-    best: float
-    cut: bool
-    """Whether some are worse than the worst that has a colour of its own."""
-
-    @property
-    def map(self) -> str:
-        """matplotlib's name."""
-        return COLORS if self.best >= self.worst else f"{COLORS}_r"
-
-    @property
-    def norm(self) -> Normalize:
-        """From figures to 0 to 1."""
-        from matplotlib.colors import Normalize
-
-        return Normalize(min(self.worst, self.best), max(self.worst, self.best), clip=True)
-
-    @property
-    def extend(self) -> str:
-        """The end of a colour bar that continues beyond its limit."""
-        return "neither" if not self.cut else "min" if self.best >= self.worst else "max"
-
-    def goodness(self, figure: float) -> float:
-        """From 0 for the worst to 1 for the best."""
-        return float(np.clip((figure - self.worst) / (self.best - self.worst or 1e-9), 0, 1))
-
-
-def _colors(means: np.ndarray, ranking: Ranking) -> _Colors:
-    """Colours that end where figures get bad: a few that learned nothing must not make all others look alike."""
-    sign = -1.0 if ranking.by_loss else 1.0
-    found = np.sort(sign * means[np.isfinite(means)])
-    middle, best = float(np.median(found)), float(found[-1])
-    floor = best - 4 * max(best - middle, 0.0005 * _scale(ranking))
-    return _Colors(sign * max(float(found[0]), floor), sign * best, bool(found[0] < floor))
 
 
 def importance(ranking: Ranking) -> dict[str, float]:
@@ -336,8 +243,8 @@ def _parallel(ranking: Ranking, title: str) -> Figure:
     figure, _ = new_figure(max(10.0, 1.7 * len(keys) + 6), 5.5, axes=False)
     axes, bars = figure.subplots(1, 2, width_ratios=[max(2.0, 0.55 * len(keys) + 1.2), 1])
     groups = list(ranking.groups[:MAX_LINES_DRAWN])[::-1]
-    means = _means(groups, ranking)
-    colors = _colors(_means(ranking.ranked, ranking), ranking)
+    means = means_of(groups, ranking)
+    colors = colors_of(means_of(ranking.ranked, ranking), ranking)
     places = {key: _places([_value(group, key) for group in groups]) for key in keys}
     heights = np.array([places[key][0] for key in keys]).T
     spread = (
@@ -363,7 +270,7 @@ def _parallel(ranking: Ranking, title: str) -> Figure:
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
     scale = ScalarMappable(colors.norm, colors.map)
-    figure.colorbar(scale, ax=axes, label=_label(ranking), extend=colors.extend)
+    figure.colorbar(scale, ax=axes, label=axis_label(ranking), extend=colors.extend)
     _titled(axes, title, ranking, best=_name(groups[-1]))
     bars.barh([_broken(key) for key in keys][::-1], [100 * shares[key] for key in keys][::-1], color=TRAIN_COLOR)
     bars.set_title("importance")

@@ -33,6 +33,7 @@ from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.engine.device import cpu_name, describe, prepared
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
+from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Status
 from mnist_ff.session.peers import PEERS
@@ -117,7 +118,7 @@ def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, 
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("mnist-ff", "torch", *found)},
-        "hidden": list(config.model.hidden),
+        "hidden": list(mlp_keys(config.model).hidden),
         "batch_size": config.trainer.batch_size,
         "optimizer": config.optimizer.name,
     }

@@ -28,6 +28,7 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.onnx_graph import INPUT, OPSET, build_graph, output_name
+from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.records import CLASSES, INPUTS
@@ -68,7 +69,9 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"{out}: folder {out.parent} does not exist")
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
+        mlp_keys(config.model)
         model = load_model(run, config, device)
+        assert isinstance(model, MLP)
         export = _exporter(arguments.format, arguments.softmax)
         try:
             with replacing(out) as temporary:
@@ -102,7 +105,8 @@ def _exporter(form: str, softmax: bool) -> Export:
 
 def _architecture(config: ModelConfig) -> dict[str, Any]:
     """The arguments of model.MLP."""
-    return {"hidden": list(config.hidden), "activation": config.activation, "dropout": config.dropout}
+    keys = mlp_keys(config)
+    return {"hidden": list(keys.hidden), "activation": keys.activation, "dropout": keys.dropout}
 
 
 def _facts(config: Config, output: str = "logits") -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
         (weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in range(len(model.layers))
     ]
     facts = {METADATA_KEY: json.dumps(_facts(config, output_name(softmax)))}
-    graph = build_graph(layers, config.model.activation, softmax, facts)
+    graph = build_graph(layers, mlp_keys(config.model).activation, softmax, facts)
     onnx.save(graph, os.fspath(path))
     images = as_input(load_data(data_of(config.data), config.seed or 0).test.images[:CHECKED_IMAGES])
     distance = _check_answers(model, path, images, softmax)

@@ -1,8 +1,10 @@
-"""Limits of numbers: msgspec's Meta, put into words and asked again."""
+"""What a key accepts beyond its type: msgspec's Meta for limits, put into words here, and names of a table."""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from msgspec import Meta
 
@@ -32,3 +34,10 @@ def limits_text(meta: Meta) -> str:
     """The limits for a message: 'above 0 and at most 1'."""
     found = [(words, getattr(meta, name)) for name, (words, _) in COMPARISONS.items()]
     return " and ".join(f"{words} {bound:g}" for words, bound in found if bound is not None)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A note for a text key whose values are a table's names, those that are added later too."""
+
+    names: Iterable[str]

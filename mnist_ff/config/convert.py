@@ -6,6 +6,7 @@ msgspec converts and checks; what it refuses is explained here: key, value, what
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import sys
@@ -16,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mnist_ff.config.constraints import INT_LIMIT, allows, limits_text
+from mnist_ff.config.constraints import INT_LIMIT, OneOf, allows, limits_text
 from mnist_ff.config.keys import (
     bare_type,
     hints_of,
@@ -181,8 +182,25 @@ def _converted(section: type[S], values: Mapping[str, Any], path: str) -> S:
         made = section(**{key: _value(hints[key], value, f"{path}.{key}") for key, value in values.items()})
     for key, value in vars(made).items():
         _check_value(value, path, key)
+    for key, table in _tables(typing.cast(Any, section)).items():
+        _check_choice(getattr(made, key), tuple(table.names), f"{path}.{key}")
     made.check(path)
     return made
+
+
+@functools.cache
+def _tables(section: Any) -> dict[str, OneOf]:
+    """The keys of a section whose values are a table's names."""
+    notes = {
+        key: [note for note in notes_of(hint) if isinstance(note, OneOf)] for key, hint in hints_of(section).items()
+    }
+    return {key: found[0] for key, found in notes.items() if found}
+
+
+def _check_choice(given: str, allowed: tuple[str, ...], path: str) -> None:
+    if given not in allowed:
+        given = brief_text(given)
+        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{nearest(given, allowed)}")
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union
 
+from mnist_ff.config.constraints import OneOf
 from mnist_ff.config.registry import group_of, names, part, parts, until_registered
 from mnist_ff.config.schema import Config, LoggerConfig, SweepConfig
 
@@ -71,6 +72,7 @@ def choices(hint: Any) -> tuple[str, ...]:
         str(word) for option in options if typing.get_origin(option) is Literal for word in typing.get_args(option)
     ]
     words += ["true", "false"] if bool in options else []
+    words += [name for note in notes_of(hint) if isinstance(note, OneOf) for name in note.names]
     return (*words, "null") if is_optional(hint) else tuple(words)
 
 

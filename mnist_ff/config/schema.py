@@ -60,17 +60,9 @@ class DownloadConfig(DataConfig):
 
 @dataclass(frozen=True)
 class ModelConfig(Section):
-    """A feed-forward network."""
+    """A network."""
 
-    name: Annotated[Literal["mlp"], "kind of network"]
-    hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=1_000_000)], ...], "units of each hidden layer"]
-    dropout: Annotated[float, "dropout probability of hidden units", Meta(ge=0, lt=1)]
-    input_dropout: Annotated[float, "dropout probability of pixels", Meta(ge=0, lt=1)]
-    input_noise: Annotated[float, "std of Gaussian noise on the pixels (0 to 1)", Meta(ge=0, le=100)]
-    activation: Annotated[Literal["relu", "tanh", "sigmoid", "gelu", "silu"], "activation of the hidden layers"]
-    init: Annotated[
-        Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"], "initial weights; biases are 0"
-    ]
+    name: Annotated[str, "network; choose it with model=NAME"]
 
 
 @dataclass(frozen=True)

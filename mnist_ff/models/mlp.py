@@ -8,7 +8,6 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from mnist_ff.config.schema import ModelConfig
 from mnist_ff.data.seeds import generator
 from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.runs.records import CLASSES, INPUTS
@@ -105,23 +104,6 @@ class MLP(nn.Module):
             x = self.dropout(activate(layer(x)))
         logits: torch.Tensor = last(x)
         return logits
-
-
-def build_model(config: ModelConfig, seed: int, device: torch.device) -> MLP:
-    """The configured network with its weights drawn from `seed`, on `device`; masks come from the same seed.
-
-    Weights are drawn on the CPU: the same on every device.
-    """
-    model = MLP(
-        config.hidden,
-        config.activation,
-        config.dropout,
-        input_dropout=config.input_dropout,
-        input_noise=config.input_noise,
-    )
-    initialise(model, config.init, generator(seed, "weights"))
-    seed_dropout(model, seed, device)
-    return model.to(device)
 
 
 def seed_dropout(model: MLP, seed: int, device: torch.device) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
+from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS
@@ -33,7 +34,8 @@ def network_part(run: Run, config: Config) -> dict[str, Any]:
 
     Errors: LeftOutError when the page has no room for it or float16 cannot hold it; BadRunError.
     """
-    sizes = [INPUTS, *config.model.hidden, CLASSES]
+    model = _mlp(config)
+    sizes = [INPUTS, *model.hidden, CLASSES]
     parameters = sum((before + 1) * after for before, after in pairwise(sizes))
     if parameters > MOST_PARAMETERS:
         raise LeftOutError(
@@ -46,18 +48,24 @@ def network_part(run: Run, config: Config) -> dict[str, Any]:
         if not np.abs(weight).max(initial=0) <= LARGEST_HALF or not np.isfinite(bias).all():
             raise LeftOutError("Some weights are not finite or too large for float16, so the network is not included.")
         layers.append({"in": before, "out": after, "weight": packed(weight, "<f2"), "bias": packed(bias, "<f4")})
-    return {"activation": config.model.activation, "parameters": parameters, "layers": layers}
+    return {"activation": model.activation, "parameters": parameters, "layers": layers}
 
 
 def first_layer(run: Run, config: Config) -> dict[str, Any]:
     """The first units' incoming weights, (units, 784) as int8 of the largest. Errors: BadRunError."""
-    units = [*config.model.hidden, CLASSES][0]
+    units = [*_mlp(config).hidden, CLASSES][0]
     weight = _tensor(run, "layers.0.weight", (units, INPUTS), TILES)
     limit = float(np.abs(weight).max(initial=0))
     if not np.isfinite(limit):
         raise BadRunError(f"{run.path}: its weights are not finite")
     tiles = np.round(weight.astype(np.float64) * (127 / (limit or 1.0)))
     return {"units": units, "shown": len(weight), "limit": float(f"{limit:.4g}"), "tiles": packed(tiles, "i1")}
+
+
+def _mlp(config: Config) -> MLPConfig:
+    if not isinstance(config.model, MLPConfig):
+        raise LeftOutError(f"model={config.model.name} cannot be shown in a page.")
+    return config.model
 
 
 def _tensor(run: Run, name: str, shape: Sequence[int], rows: int | None = None) -> NDArray[np.floating[Any]]:

@@ -14,11 +14,12 @@ from mnist_ff.analysis.ranking import text
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import flat
 from mnist_ff.config.paths import display_path
-from mnist_ff.config.schema import Config
+from mnist_ff.config.schema import Config, ModelConfig
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.catalog import data_set, training_images
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
+from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves
@@ -134,18 +135,24 @@ def _facts(run: Run, config: Config, data: dict[str, Any], predictions: Predicti
 
 
 def _tiles(row: Row, config: Config, data: dict[str, Any], run: Run) -> list[Tile]:
-    sizes = [INPUTS, *config.model.hidden, CLASSES]
-    parameters = sum((before + 1) * after for before, after in pairwise(sizes))
     tiles = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
     batches = 0 if data["batches"] is None else data["batches"]["count"]
     tiles += [
         Tile("Epochs", f"{row.epochs:,}", f"of {config.trainer.epochs:,}; {batches:,} batches"),
-        Tile("Network", "-".join(map(str, sizes)), f"{parameters:,} parameters, {config.model.activation}"),
+        _network_tile(config.model),
     ]
     if row.seconds is not None:
         device = str(_read_environment(run).get("device", config.trainer.device))
         tiles.append(Tile("Time", f"{row.seconds:.1f} s", f"total, on {_cut(device)}"))
     return tiles
+
+
+def _network_tile(model: ModelConfig) -> Tile:
+    if not isinstance(model, MLPConfig):
+        return Tile("Network", model.name, "")
+    sizes = [INPUTS, *model.hidden, CLASSES]
+    parameters = sum((before + 1) * after for before, after in pairwise(sizes))
+    return Tile("Network", "-".join(map(str, sizes)), f"{parameters:,} parameters, {model.activation}")
 
 
 def _score_tiles(part: str, score: Score | None) -> list[Tile]:
@@ -178,10 +185,14 @@ def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
 def _changes_while_learning(config: Config) -> list[str]:
     """What a batch has in training that a test image has not."""
     model, augment = config.model, config.augment.name
-    found = {
-        f"{100 * model.dropout:g} % of the hidden units dropped": model.dropout > 0,
-        f"{100 * model.input_dropout:g} % of the pixels dropped": model.input_dropout > 0,
-        "noise on the pixels": model.input_noise > 0,
+    found = {}
+    if isinstance(model, MLPConfig):
+        found = {
+            f"{100 * model.dropout:g} % of the hidden units dropped": model.dropout > 0,
+            f"{100 * model.input_dropout:g} % of the pixels dropped": model.input_dropout > 0,
+            "noise on the pixels": model.input_noise > 0,
+        }
+    found |= {
         f"images augmented by augment={augment}": augment != "none",
     }
     return [change for change, there in found.items() if there]

@@ -40,13 +40,8 @@ def is_own(content: Config | Sequence[str], found: Any) -> bool:
     return expected is not None and hmac.compare_digest(expected.encode(), found.encode("utf-8", "replace"))
 
 
-def inside_the_run(logger: LoggerConfig) -> list[str]:
-    """The trackers that write into the run's own directory and ask nobody, whoever chose them."""
-    return [name for name, tracker in logger if tracker.inside_run]
-
-
 def elsewhere(logger: LoggerConfig) -> dict[str, str]:
-    """The other trackers, with the place of each."""
+    """The trackers that write outside the run's own directory or ask a server, with the place of each."""
     return {name: tracker.place for name, tracker in logger if not tracker.inside_run}
 
 

@@ -21,6 +21,7 @@ from mnist_ff.analysis.console import out
 from mnist_ff.config.convert import config_from
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml
+from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.records import CLASSES, INPUTS
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def torch_network(config: Config) -> nn.Sequential:
     from torch import nn
 
     parts: list[nn.Module] = []
-    sizes = [INPUTS, *config.model.hidden]
+    sizes = [INPUTS, *mlp_keys(config.model).hidden]
     for above, below in pairwise(sizes):
-        parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(config.model.dropout)]
+        parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(mlp_keys(config.model).dropout)]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], CLASSES))
 
 
@@ -58,8 +59,8 @@ def _keras(config: Config, epochs: int) -> float:
     import keras
 
     layers: list[Any] = [keras.Input((INPUTS,))]
-    for units in config.model.hidden:
-        layers += [keras.layers.Dense(units, activation="relu"), keras.layers.Dropout(config.model.dropout)]
+    for units in mlp_keys(config.model).hidden:
+        layers += [keras.layers.Dense(units, activation="relu"), keras.layers.Dropout(mlp_keys(config.model).dropout)]
     model = keras.Sequential([*layers, keras.layers.Dense(CLASSES, activation="softmax")])
     model.compile(keras.optimizers.RMSprop(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
     x, y = _data(TRAIN)

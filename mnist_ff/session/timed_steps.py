@@ -19,6 +19,7 @@ from mnist_ff.engine.device import check_precision
 from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.engine.step import Step
 from mnist_ff.errors import ConfigError
+from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan
 from mnist_ff.session.peers import torch_network
@@ -85,7 +86,7 @@ def _wait(device: torch.device) -> None:
 def _products(config: Config, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
     """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
     batch = config.trainer.batch_size
-    sizes = [INPUTS, *config.model.hidden, CLASSES]
+    sizes = [INPUTS, *mlp_keys(config.model).hidden, CLASSES]
 
     def random(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns, device=device).to(dtype)

@@ -25,7 +25,8 @@ from torch.optim import Optimizer
 from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.optim.optimizers import build_optimizer, complete_state
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
@@ -251,7 +252,10 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's tensors, by the names of its state_dict; the network is not built for it."""
+    """The shapes of a network's tensors, by the names of its state_dict; an MLP is not built for it."""
+    if not isinstance(config, MLPConfig):
+        fresh = build_model(config, 0, torch.device("cpu")).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in fresh.items()}
     sizes = list(enumerate(pairwise([INPUTS, *config.hidden, CLASSES])))
     weights = {f"layers.{place}.weight": (after, before) for place, (before, after) in sizes}
     return weights | {f"layers.{place}.bias": (after,) for place, (_, after) in sizes}
@@ -285,7 +289,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise BadRunError(f"{path}: gives NaN or infinity for some images; train the run again")
 
 
-def load_model(run: Run, config: Config, device: torch.device) -> MLP:
+def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
     """The trained network of a run with this config, on `device`, in evaluation mode.
 
     Errors: BadRunError, RunError where there is too little memory.
@@ -295,6 +299,6 @@ def load_model(run: Run, config: Config, device: torch.device) -> MLP:
     try:
         model = build_model(config.model, config.seed or 0, device)
     except RuntimeError as error:  # torch's word for no memory
-        raise RunError(f"{run.path}: a network of {config.model.hidden}: {str(error).splitlines()[0]}") from None
+        raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
     load_weights(path, model)
     return model.train(False)

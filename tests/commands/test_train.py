@@ -220,7 +220,7 @@ def test_plots_are_optional_and_failures_harmless(mnist_ff: Command, monkeypatch
 def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
     """The last epoch's figure is that of the saved weights; scoring changes no loss, and 0 scores none."""
     from mnist_ff.data.load import Split, load_data
-    from mnist_ff.models.mlp import build_model
+    from mnist_ff.models.build import build_model
     from mnist_ff.training.checkpoint import load_weights
     from mnist_ff.training.evaluation import score
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from mnist_ff.data.augment.build import Augment, build_augment
 from mnist_ff.data.augment.elastic import ElasticConfig, elastic_fields
 from mnist_ff.engine.build import StepParts, build_step
-from mnist_ff.models.mlp import build_model
+from mnist_ff.models.build import build_model
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
 from tests.support.runs import WORDS

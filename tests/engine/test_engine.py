@@ -23,7 +23,8 @@ from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
 from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.engine.workspace import FlatParameters
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.training.lr_range import try_rates
 from tests.support.commands import Command, only_run

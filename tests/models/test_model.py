@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mnist_ff.config.schema import ModelConfig
-from mnist_ff.models.mlp import Dropout, build_model, count_parameters
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import Dropout, count_parameters
 from tests.support.configs import make_config
 
 CPU = torch.device("cpu")

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from mnist_ff.data.load import Split, as_input
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.objective import Objective, Teacher
 from tests.support.configs import make_config
 from tests.support.mnist import make_split

@@ -17,7 +17,7 @@ from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Steps
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.mlp import build_model
+from mnist_ff.models.build import build_model
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.schedule import learning_rate
 from tests.support.commands import Command

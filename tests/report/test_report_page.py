@@ -18,7 +18,8 @@ from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.errors import BadRunError
 from mnist_ff.images.centre import SIDE, centred
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
 from mnist_ff.runs.directory import Run
@@ -103,7 +104,7 @@ def test_every_activation_and_depth(activation: str, browser: Browser, tmp_path:
         expected = evaluate(model, split)
         found = np.array(browser.js(ANSWERS, encoded(split.images.numpy())))
         assert np.abs(found - expected.probabilities.numpy()).max() < 1e-4
-        assert (found.argmax(1) == expected.answers.numpy()).all()
+        assert (found.argmax(1) == expected.predictions.numpy()).all()
         assert browser.problems() == []
 
 

@@ -8,7 +8,8 @@ import torch
 
 from mnist_ff.data.load import Split
 from mnist_ff.engine.build import StepParts, build_step
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.weight_updates import Updates
 from tests.support.configs import make_config
 from tests.support.steps import CPU

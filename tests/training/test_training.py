@@ -14,7 +14,8 @@ import torch
 from mnist_ff.data.load import Data
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import DivergedError
-from mnist_ff.models.mlp import MLP, build_model
+from mnist_ff.models.build import build_model
+from mnist_ff.models.mlp import MLP
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score, StopReason
 from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
 from mnist_ff.training.learner import Learner

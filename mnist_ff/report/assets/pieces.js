@@ -5,19 +5,13 @@ const SVG = "http://www.w3.org/2000/svg";
 const SIDE = 28; // pixels of a side of an image
 
 /** The element with this id, or null. */
-function byId(id) {
-  return document.getElementById(id);
-}
+const byId = (id) => document.getElementById(id);
 
 /** An HTML element with attributes, listeners (functions) and children; texts become text nodes. */
-function element(name, attributes = {}, ...children) {
-  return furnished(document.createElement(name), attributes, children);
-}
+const element = (name, attributes = {}, ...children) => furnished(document.createElement(name), attributes, children);
 
 /** The same for SVG. */
-function drawn(name, attributes = {}, ...children) {
-  return furnished(document.createElementNS(SVG, name), attributes, children);
-}
+const drawn = (name, attributes = {}, ...children) => furnished(document.createElementNS(SVG, name), attributes, children);
 
 function furnished(made, attributes, children = []) {
   for (const [key, value] of Object.entries(attributes)) {
@@ -35,19 +29,13 @@ function pressed(event, acts) {
   acts[event.key]();
 }
 
-function clamped(value, low, high) {
-  return Math.min(Math.max(value, low), high);
-}
+const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /** Base64 to bytes. */
-function bytes(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 /** Base64 of float32 to numbers: little-endian, as every browser's machine is. */
-function floats(text) {
-  return new Float32Array(bytes(text).buffer);
-}
+const floats = (text) => new Float32Array(bytes(text).buffer);
 
 /** A number for people: about four digits, none of them a trailing zero. */
 function figure(value, digits = 4) {
@@ -57,14 +45,10 @@ function figure(value, digits = 4) {
 }
 
 /** A share as percent. */
-function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
-}
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** 12,345. */
-function whole(value) {
-  return value.toLocaleString("en");
-}
+const whole = (value) => value.toLocaleString("en");
 
 /** Options that charts by epochs share. */
 const BY_EPOCH = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}` };
@@ -85,6 +69,4 @@ function paint(canvas, rgba) {
 }
 
 /** Image `number` of those in `all`, as black ink; style.css turns it round where the page is dark. */
-function ink(all, number = 0) {
-  return (place) => [0, 0, 0, all[SIDE * SIDE * number + place]];
-}
+const ink = (all, number = 0) => (place) => [0, 0, 0, all[SIDE * SIDE * number + place]];
