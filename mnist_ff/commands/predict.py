@@ -24,13 +24,13 @@ from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.images.centre import centred
 from mnist_ff.images.image_io import picture_files, read_brightness
-from mnist_ff.images.photograph import NoDigitError, ink_of
+from mnist_ff.images.segment import NoDigitError, ink_of
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 
 TOP = 3
-"""Answers that are printed."""
+"""Predictions that are printed."""
 PICTURED = 12
 """Images up to which each is shown; of more, the answers alone."""
 CLOTHES = "fashion_mnist"

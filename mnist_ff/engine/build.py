@@ -21,7 +21,7 @@ from mnist_ff.engine.triton_ops import TritonOps, triton_version, why_no_kernels
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.mlp import MLP
-from mnist_ff.models.plain import why_not_plain
+from mnist_ff.models.unmodified import why_modified
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_part, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
@@ -63,7 +63,7 @@ def choose_engine(
     its rate from the device.
     Errors: ConfigError for one that this model or device cannot have.
     """
-    asked, other = trainer.engine, why_not_plain(model)
+    asked, other = trainer.engine, why_modified(model)
     no_graph = _why_no_graph(optimizer, is_scheduled)
     if asked == "graph" and device.type != "cuda":
         raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 28
-"""Pixels of a side of an image."""
+from mnist_ff.runs.records import SIDE
+
 BOX = 20
 """Pixels of the longer side of the digit in it."""
 TIE = 1e-9

@@ -11,7 +11,7 @@ from torch import nn
 from mnist_ff.config.schema import TrainerConfig
 
 
-class Average:
+class EMA:
     """An exponential moving average of a model's trainable parameters, each weighed by `decay` to the power of its age.
 
     It is divided by the sum of those weights, Adam's correction (Kingma, Ba 2015): the initial parameters have no part
@@ -33,20 +33,20 @@ class Average:
         self._count.add_(1)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """Inside the block the model has the averaged weights, before the first update its own."""
         if int(self._count) == 0:
             yield
             return
         own = [weights.clone() for weights in self._weights()]
-        self.put()
+        self.copy_to_model()
         try:
             yield
         finally:
             for weights, value in zip(self._weights(), own, strict=True):
                 weights.copy_(value)
 
-    def put(self) -> None:
+    def copy_to_model(self) -> None:
         """Give the model the averaged weights for good; there must have been an update."""
         whole = 1 - self._decay ** int(self._count)  # what the sums' weights add up to
         for weights, total in zip(self._weights(), self._sums, strict=True):
@@ -75,12 +75,12 @@ class Updates:
         self._model = model
         self._clip = trainer.clip_norm
         self._bound = trainer.max_norm
-        self.average = Average(model, trainer.ema) if trainer.ema else None
+        self.ema = EMA(model, trainer.ema) if trainer.ema else None
 
     @property
     def needed(self) -> bool:
         """Whether anything is to be done."""
-        return self._clip is not None or self._bound is not None or self.average is not None
+        return self._clip is not None or self._bound is not None or self.ema is not None
 
     def before(self) -> None:
         """Scale the whole gradient down to trainer.clip_norm where it is longer (Pascanu et al. 2013)."""
@@ -94,13 +94,13 @@ class Updates:
             for parameter in self._model.parameters():
                 if parameter.ndim == 2 and parameter.requires_grad:  # (out, in): a row a unit
                     parameter.renorm_(2, 0, self._bound)
-        if self.average is not None:
-            self.average.update()
+        if self.ema is not None:
+            self.ema.update()
 
-    def in_place(self) -> AbstractContextManager[None]:
+    def swapped_in(self) -> AbstractContextManager[None]:
         """Inside the block the model has the averaged weights, where there are some."""
-        return nullcontext() if self.average is None else self.average.in_place()
+        return nullcontext() if self.ema is None else self.ema.swapped_in()
 
     def tensors(self) -> list[torch.Tensor]:
         """What is changed beside weights and gradients."""
-        return [] if self.average is None else self.average.tensors()
+        return [] if self.ema is None else self.ema.tensors()

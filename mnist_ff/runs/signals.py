@@ -16,8 +16,8 @@ from mnist_ff.runs.records import StopReason
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Ctrl-C, the end of a terminal, and what schedulers send before they kill."""
-LARGEST_ACTION = 1024
-"""Bytes; C's struct sigaction has 152 on Linux."""
+SIGACTION_BYTES = 1024
+"""C's struct sigaction has 152 on Linux."""
 
 
 class Interruption:
@@ -114,5 +114,5 @@ def _action(number: signal.Signals) -> ctypes.Array[ctypes.c_char] | None:
     """What C's sigaction() says of a signal, None on a system without it."""
     if os.name != "posix":
         return None
-    action = ctypes.create_string_buffer(LARGEST_ACTION)
+    action = ctypes.create_string_buffer(SIGACTION_BYTES)
     return action if ctypes.CDLL(None).sigaction(int(number), None, action) == 0 else None

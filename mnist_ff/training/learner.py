@@ -112,7 +112,7 @@ class Learner:
         parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
         if images:
             parts["train"] = Split(data.train.images[:images], data.train.labels[:images])
-        with self.updates.in_place():
+        with self.updates.swapped_in():
             return {part: score(self.model, split) for part, split in parts.items()}
 
     def row_order(self, epoch: int) -> torch.Tensor:
@@ -123,24 +123,24 @@ class Learner:
 
     def use_averages(self) -> None:
         """Replace the weights by their averages, where there are some. Training is over."""
-        if self.updates.average is not None:
-            self.updates.average.put()
+        if self.updates.ema is not None:
+            self.updates.ema.copy_to_model()
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
         """A copy of the model's state_dict, with averaged weights where there are some."""
-        with self.updates.in_place():
+        with self.updates.swapped_in():
             return {name: weight.clone() for name, weight in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training changes; the tensors are not copied."""
-        average, dropout, augment = self.updates.average, self._dropout_rng, self._augment_rng
+        ema, dropout, augment = self.updates.ema, self._dropout_rng, self._augment_rng
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "dropout": None if dropout is None else dropout.get_state(),
             "device": self.device.type,
             "augment": None if augment is None else augment.get_state(),
-            "average": None if average is None else average.state(),
+            "average": None if ema is None else ema.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
@@ -151,8 +151,8 @@ class Learner:
         """
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"], self.config.optimizer)
-        if self.updates.average is not None:
-            self.updates.average.load(state["average"])
+        if self.updates.ema is not None:
+            self.updates.ema.load(state["average"])
         same_device = state["device"] == self.device.type
         for name, rng in (("dropout", self._dropout_rng), ("augment", self._augment_rng)):
             if rng is None:  # set_state() keeps the object: a step may hold it already

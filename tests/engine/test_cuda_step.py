@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -212,3 +216,33 @@ def test_without_kernels_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> N
         assert "\n" not in reason
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert why_no_kernels.__wrapped__() == "triton is not installed"
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from mnist_ff.engine import triton_kernels as kernels
+from mnist_ff.models.activations import ACTIVATIONS
+
+def compiled(kernel, types, constants):
+    names = kernel.arg_names
+    signature = {name: "constexpr" if name in constants else types[name] for name in names}
+    source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in constants.items()})
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+
+types = {name: "*fp32" for name in ("grad", "pre_act", "act", "bias")}
+types |= {"draws": "*i16", "scale": "fp32", "threshold": "i32", "units": "i32", "count": "i32"}
+for row in ACTIVATIONS.values():
+    forward, slope = kernels._forms(row)
+    constants = {"DROPS": True, "BLOCK": 1024}
+    assert compiled(kernels._hidden, types, constants | {"FORWARD": forward, "KEEPS_INPUT": row.needs_input})
+    assert compiled(kernels._act_backward, types, constants | {"SLOPE": slope})
+"""
+
+
+@pytest.mark.slow
+def test_activations_compile_for_a_gpu(tmp_path: Path) -> None:
+    """The interpreter takes Python that Triton's compiler refuses."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", COMPILE], env={**environment, "TRITON_CACHE_DIR": str(tmp_path)}, check=True)

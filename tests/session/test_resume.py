@@ -19,7 +19,7 @@ import torch
 
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS
-from mnist_ff.runs.search_result import Finding, write_finding
+from mnist_ff.runs.search_result import SearchResult, write_search_result
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
@@ -149,7 +149,7 @@ def test_another_learning_rate_warns_is_recorded_and_used(mnist_ff: Command) -> 
     stopped_run("parted", 20)
     code, out, _ = mnist_ff("train", "resume=parted", "optimizer.lr=0.0005")
     assert code == 0
-    assert "warning: optimizer.lr goes from 0.001 to 0.0005" in out
+    assert "warning: optimizer.lr changes from 0.001 to 0.0005" in out
     rates = [line.split(",")[4] for line in Path("parted/batches.csv").read_text().splitlines()[1:]]
     assert rates == ["0.001"] * 20 + ["0.0005"] * 28
     history = json.loads(Path("parted/environment.json").read_text())["history"]
@@ -327,8 +327,8 @@ def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
         (["-m", "resume=last"], "no sweep in outputs/ has unfinished jobs"),
         (["-m", "resume=best"], "mnist-ff train resume=best trainer.epochs=N trains it further"),
         (["resume=a", "--config-of", "b"], "only one of them"),
-        (["resume=a", "resume=b"], "only one of them"),
-        (["--config-of"], "needs a run directory"),
+        (["resume=a", "resume=b"], "give it only once"),
+        (["--config-of"], "expected one argument"),
         (["--config-of", "nowhere"], "does not exist"),
     ],
 )
@@ -343,7 +343,7 @@ def test_the_best_run_gets_more_epochs(mnist_ff: Command) -> None:
     assert mnist_ff("train", *words, "hydra.run.dir=outputs/good")[0] == 0
     assert mnist_ff("train", *words, "optimizer.lr=1e-9", "hydra.run.dir=outputs/bad")[0] == 0
     code, out, err = mnist_ff("train", "resume=best")
-    assert (code, out) == (0, "outputs/good: has its 1 epochs; nothing to do\n")
+    assert (code, out) == (0, "outputs/good: has finished its 1 epochs; nothing to do\n")
     assert err.startswith("best is outputs/good: ")
     code, _, err = mnist_ff("train", "resume=best", "trainer.epochs=2")
     assert code == 0, err
@@ -367,10 +367,10 @@ def test_the_newest_sweep_with_something_left_goes_on(mnist_ff: Command) -> None
     assert out.startswith("job 1 ")
     assert "\n1 jobs; " in out
     counts = {"complete": 1, "pruned": 0, "failed": 1, "running": 0, "waiting": 0}
-    finding = Finding("s", "search.journal", "validation_accuracy", 2, counts, 0, 0.9, {}, {})
-    write_finding(left, finding)
+    search_result = SearchResult("s", "search.journal", "validation_accuracy", 2, counts, 0, 0.9, {}, {})
+    write_search_result(left, search_result)
     assert find_sweep("last", OUTPUTS) == sweeps / "2026-01-01_00-00-00_old"
-    write_finding(left, replace(finding, n_trials=3))
+    write_search_result(left, replace(search_result, n_trials=3))
     assert find_sweep("last", OUTPUTS) == left
 
 

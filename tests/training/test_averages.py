@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_ff.optim.weight_updates import Average
+from mnist_ff.optim.weight_updates import EMA
 from mnist_ff.runs.directory import Run
 from tests.support.commands import Command
 from tests.support.runs import WORDS
@@ -16,18 +16,18 @@ from tests.support.runs import WORDS
 
 def test_ema_has_no_bias_to_initial_weights() -> None:
     model = torch.nn.Linear(2, 1, bias=False)
-    average, seen = Average(model, 0.9), []
+    ema, seen = EMA(model, 0.9), []
     for value in (1.0, 5.0, 2.0):
         with torch.no_grad():
             model.weight.fill_(value)
-        average.update()
+        ema.update()
         seen.append(value)
     ages = np.array([0.9**2, 0.9, 1.0])
     expected = float((ages * seen).sum() / ages.sum())
-    with average.in_place():
+    with ema.swapped_in():
         assert model.weight[0, 0].item() == pytest.approx(expected, rel=1e-6)
     assert model.weight[0, 0].item() == 2.0
-    average.put()
+    ema.copy_to_model()
     assert model.weight[0, 0].item() == pytest.approx(expected, rel=1e-6)
 
 

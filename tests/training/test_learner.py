@@ -44,7 +44,7 @@ def test_learner_builds_the_configured_parts() -> None:
     assert isinstance(learner.model, MLP)
     assert learner.step.info.engine == "fused"
     assert learner.augment is not None
-    assert learner.updates.average is not None
+    assert learner.updates.ema is not None
     assert learner.plan().rates(0, range(2))[1] < learner.plan().learning_rate
     assert {part: score.samples for part, score in learner.evaluate().items()} == {"test": 300, "train": 100}
 

@@ -295,9 +295,9 @@ def test_graph_captures_every_part_without_warmup_traces(optimizer: str, monkeyp
         else:
             step, _ = build_step(StepParts(model, config.optimizer, config.trainer, split, **given))  # type: ignore[arg-type]
         figures = torch.cat([step(torch.arange(300), rates=course) for _ in range(3)])
-        assert updates.average is not None
+        assert updates.ema is not None
         assert augment is not None
-        results.append((figures, updates.average.state()["sums"], augment.rng.get_state()))
+        results.append((figures, updates.ema.state()["sums"], augment.rng.get_state()))
     torch.testing.assert_close(results[1][:2], results[0][:2], rtol=1e-3, atol=1e-5)
     assert torch.equal(results[1][2], results[0][2])
 

@@ -22,7 +22,7 @@ from mnist_ff.engine.build import StepParts, build_step, choose_engine
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP, Dropout
-from mnist_ff.models.plain import why_not_plain
+from mnist_ff.models.unmodified import why_modified
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
 
@@ -185,7 +185,7 @@ def assert_eager(model: nn.Module, config: Config) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils:FutureWarning")
 def test_a_changed_network_has_no_fast_step(change: Change, config: Config) -> None:
     model = build_model(config.model, 0, CPU)
-    assert why_not_plain(model) is None
+    assert why_modified(model) is None
     change(model)
     assert_eager(model, config)
 
@@ -195,7 +195,7 @@ def test_what_changes_every_module_leaves_no_fast_step(world: Any, config: Confi
     model = build_model(config.model, 0, CPU)
     with world():
         assert_eager(model, config)
-    assert why_not_plain(model) is None
+    assert why_modified(model) is None
 
 
 @pytest.mark.parametrize(

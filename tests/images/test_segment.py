@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from mnist_ff.images.centre import centred
 from mnist_ff.images.frames import without_frames
 from mnist_ff.images.image_io import read_brightness
-from mnist_ff.images.photograph import (
+from mnist_ff.images.segment import (
     NoDigitError,
     digit_in,
     drawn_ink,

@@ -25,7 +25,7 @@ FUNCTIONS = {
 LINEAR = F.linear
 
 
-def why_not_plain(model: nn.Module) -> str | None:
+def why_modified(model: nn.Module) -> str | None:
     """What a module has that the built-in network has not, or None where it has nothing else.
 
     It looks at all that may change a forward pass, a gradient or an update: types, methods, hooks, parametrizations,
