@@ -42,12 +42,12 @@ mnist-ff --version shows the version.
 """
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
     began = time.perf_counter()
     try:
         _print_what_can_be()
-        code = _run(sys.argv[1:] if words is None else words, began)
+        code = _run(sys.argv[1:] if argv is None else argv, began)
         _flush()
         return code
     except MnistError as error:
@@ -87,13 +87,13 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(words: list[str], began: float) -> int:
-    if not words or words[0] in ("-h", "--help"):
+def _run(argv: list[str], began: float) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
         listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
         sys.stdout.write(HELP.format(commands=listed))
         return 0
-    name, *rest = words
-    if "--version" in words:
+    name, *rest = argv
+    if "--version" in argv:
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
     if name not in COMMANDS:
@@ -103,11 +103,11 @@ def _run(words: list[str], began: float) -> int:
     return _command(name, rest, began)
 
 
-def _command(name: str, words: list[str], began: float) -> int:
+def _command(name: str, argv: list[str], began: float) -> int:
     if name == "completion":  # first, and without a console: a shell asks at every press of Tab
         from mnist_ff.commands.completion import main as completion_main
 
-        return completion_main(words, COMMANDS)
+        return completion_main(argv, COMMANDS)
     with ending_at_once():
         from rich.console import Console
 
@@ -116,11 +116,11 @@ def _command(name: str, words: list[str], began: float) -> int:
     parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
     parser.set_defaults(began=began)
     command.add_arguments(parser)
-    if {"-h", "--help"} & set(words):
+    if {"-h", "--help"} & set(argv):
         sys.stdout.write(parser.format_help())
         return 0
     # intermixed: overrides may stand on either side of a flag
-    code: int = command.main(parser.parse_intermixed_args(words), console)
+    code: int = command.main(parser.parse_intermixed_args(argv), console)
     return code
 
 

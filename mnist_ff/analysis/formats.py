@@ -17,7 +17,7 @@ from mnist_ff.analysis.statistics import Sample
 from mnist_ff.errors import printable
 from mnist_ff.files import write_text
 from mnist_ff.runs.records import Score
-from mnist_ff.runs.search_result import Finding
+from mnist_ff.runs.search_result import SearchResult
 from mnist_ff.runs.search_result import lines as finding_lines
 
 METRICS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
@@ -126,12 +126,12 @@ def counted(ranking: Ranking) -> str:
     return ", ".join([*said, *([f"{len(ranking.again)} the same seed again"] if ranking.again else [])])
 
 
-def write_files(ranking: Ranking, directory: Path, drawn: bool, finding: Finding | None = None) -> None:
+def write_files(ranking: Ranking, directory: Path, drawn: bool, search_result: SearchResult | None = None) -> None:
     """Write sweep.csv, sweep.json and sweep.md, whole, with what a search found; the page shows sweep.png if it was
     drawn. Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(ranking))
-    write_text(directory / "sweep.json", json.dumps(to_json(ranking, finding), indent=1, allow_nan=False) + "\n")
-    write_text(directory / "sweep.md", to_markdown(ranking, directory.resolve().name, drawn, finding))
+    write_text(directory / "sweep.json", json.dumps(to_json(ranking, search_result), indent=1, allow_nan=False) + "\n")
+    write_text(directory / "sweep.md", to_markdown(ranking, directory.resolve().name, drawn, search_result))
 
 
 def to_csv(ranking: Ranking) -> str:
@@ -173,10 +173,10 @@ def _ranked_rows(ranking: Ranking) -> list[tuple[int | None, Row]]:
     return [(places.get(row.path, last)[1], row) for row in rows]
 
 
-def to_json(ranking: Ranking, finding: Finding | None = None) -> dict[str, Any]:
+def to_json(ranking: Ranking, search_result: SearchResult | None = None) -> dict[str, Any]:
     """Everything, for programs."""
     return {
-        **({} if finding is None else {"search": asdict(finding)}),
+        **({} if search_result is None else {"search": asdict(search_result)}),
         "ranked_by": ranking.ranked_by,
         **({} if ranking.order_key is None else {"sorted_by": ranking.order_key}),
         "keys": list(ranking.keys),
@@ -223,7 +223,7 @@ def _score_json(score: Score | None) -> dict[str, Any] | None:
     return None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "samples": score.samples}
 
 
-def to_markdown(ranking: Ranking, title: str, drawn: bool, finding: Finding | None = None) -> str:
+def to_markdown(ranking: Ranking, title: str, drawn: bool, search_result: SearchResult | None = None) -> str:
     """What a search found, the ranked table, those that did not finish, what all runs share."""
     made = table_of(ranking)
     lines = [
@@ -232,8 +232,8 @@ def to_markdown(ranking: Ranking, title: str, drawn: bool, finding: Finding | No
         f"{len(ranking.rows)} runs: {counted(ranking)}. {' '.join(legend(ranking))}",
         "",
     ]
-    if finding is not None:
-        lines += [*(f"- {_escaped(line)}" for line in finding_lines(finding)), ""]
+    if search_result is not None:
+        lines += [*(f"- {_escaped(line)}" for line in finding_lines(search_result)), ""]
     if made.ranked:
         lines += [*_markdown_table(made.columns, made.ranked), ""]
     lines += ["![sweep](sweep.png)", ""] if drawn else []

@@ -19,7 +19,7 @@ from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, why_no_folder
 from mnist_ff.runs.records import Score, Status
-from mnist_ff.runs.search_result import SEARCH, load_finding
+from mnist_ff.runs.search_result import SEARCH, load_search_result
 from mnist_ff.runs.tables import last_epoch
 
 PRUNED = Status.PRUNED
@@ -82,15 +82,15 @@ def _broken_file(file: Path, error: BadRunError, alone: bool) -> Row:
 def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
     """The trials of a search that have no directory: impossible values, and those of an earlier trial again."""
     try:
-        finding = load_finding(path)
+        search_result = load_search_result(path)
     except BadRunError as error:
         yield _broken_file(path / SEARCH, error, alone)
         return
-    if finding is None:
+    if search_result is None:
         return
-    what = finding.objective.replace("_", " ")
-    ends = [(trial.number, trial.words, "failed", trial.reason) for trial in finding.refused]
-    for trial in finding.repeated:
+    what = search_result.objective.replace("_", " ")
+    ends = [(trial.number, trial.words, "failed", trial.reason) for trial in search_result.refused]
+    for trial in search_result.repeated:
         reason = f"not trained again: same configuration as trial {trial.of}, {what} {trial.value:.4f}"
         ends.append((trial.number, trial.words, REPEATED, reason))
     for number, words, status, reason in ends:

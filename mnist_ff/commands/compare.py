@@ -18,7 +18,7 @@ from mnist_ff.config.paths import argument, display_path
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.runs.search_result import read_finding
+from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.sweeps.summary import collect_shown, ranking_of, save, show
 
 
@@ -45,10 +45,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     paths = [resolve_run(path, note) for path in arguments.paths]
     swept = len(paths) == 1 and is_sweep(paths[0])
     rows = collect_shown(paths, console)
-    finding = read_finding(paths[0]) if swept else None
-    ranking = ranking_of(rows, finding)
+    search_result = read_search_result(paths[0]) if swept else None
+    ranking = ranking_of(rows, search_result)
     if swept and os.access(paths[0], os.W_OK):
-        save(ranking, paths[0], console, finding)
+        save(ranking, paths[0], console, search_result)
     if arguments.sort is not None:
         try:
             ranking = sorted_by(ranking, arguments.sort)
@@ -57,12 +57,12 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.html is not None:
         write_html(ranking, paths, Path(arguments.html))
     if arguments.json:
-        values = {**to_json(ranking, finding), **_paired_json(ranking)}
+        values = {**to_json(ranking, search_result), **_paired_json(ranking)}
         out(json.dumps(values, indent=1, allow_nan=False))
     elif arguments.csv:
         out(to_csv(ranking))
     else:
-        show(ranking, console, finding)
+        show(ranking, console, search_result)
         if len(paths) == 1 and ranking.rows and ranking.rows[0].path != paths[0]:
             tell(console, f"paths are relative to  {display_path(paths[0])}")
         for line in _paired_lines(ranking):

@@ -18,7 +18,7 @@ from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.find import holds_runs, is_sweep
 from mnist_ff.runs.reading import is_folder
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.runs.search_result import read_finding
+from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import saved_config
 from mnist_ff.sweeps.summary import collect_shown, ranking_of, save
@@ -39,10 +39,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     run = None if is_folder(directory) and holds_runs(directory) else Run.open(directory)
     try:
         if run is None:
-            finding = read_finding(directory)
-            ranking = ranking_of(collect_shown([directory], console), finding)
+            search_result = read_search_result(directory)
+            ranking = ranking_of(collect_shown([directory], console), search_result)
             if is_sweep(directory) and os.access(directory, os.W_OK):
-                save(ranking, directory, console, finding)
+                save(ranking, directory, console, search_result)
             write_sweep_report(ranking, directory, place)
         else:
             if arguments.out is None:

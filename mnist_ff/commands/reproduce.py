@@ -170,7 +170,7 @@ def _check(words: Sequence[str]) -> None:
 def _old_sweep(name: str, directory: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
     if overrides:
         raise ConfigError(f"--resume: continues the saved jobs; leave out {' '.join(overrides)}")
-    if f"experiment={name}" not in read_plan(directory).words:
+    if f"experiment={name}" not in read_plan(directory).overrides:
         raise ConfigError(f"--resume {directory}: is not a reproduction of {name}")
     return directory, [f"resume={directory}"]
 
@@ -222,7 +222,7 @@ def _finished(run: Run) -> Summary:
 def _command(name: str, directory: Path, seeds: int) -> str:
     """The command that makes the row again, from the words that the sweep was started with."""
     own = ("-m", f"experiment={name}", "seed=range(", "hydra.sweep.dir=")
-    others = [word for word in read_plan(directory).words if not word.startswith(own)]
+    others = [word for word in read_plan(directory).overrides if not word.startswith(own)]
     return shlex.join(["mnist-ff", "reproduce", name, *others, "--seeds", str(seeds)])
 
 

@@ -24,7 +24,7 @@ from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.reading import is_file, read_bytes
 from mnist_ff.runs.search_result import lines as finding_lines
-from mnist_ff.runs.search_result import read_finding
+from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.runs.tables import BATCH_COLUMNS
 
 SWEEP_SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
@@ -71,11 +71,11 @@ def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = N
     ]
     if is_sweep(directory):
         commands.insert(0, (f"mnist-ff train -m resume={name}", "run only failed, interrupted and missing jobs"))
-    finding = read_finding(directory)
+    search_result = read_search_result(directory)
     facts = {
         "title": directory.resolve().name,
         "path": str(display_path(directory)),
-        "finding": [] if finding is None else finding_lines(finding),
+        "search_result": [] if search_result is None else finding_lines(search_result),
         "picture": _picture(directory / "sweep.png"),
         "commands": commands,
     }
@@ -89,7 +89,7 @@ def write_comparison(ranking: Ranking, paths: Sequence[Path], target: Path) -> N
     facts = {
         "title": f"{len(ranking.rows)} run{'s' if len(ranking.rows) != 1 else ''} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
-        "finding": [],
+        "search_result": [],
         "picture": None,
         "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", str(target)]), "write this report again")],
     }

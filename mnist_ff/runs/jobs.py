@@ -31,8 +31,8 @@ OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }
 """A sweep's own files, in its directory beside its jobs."""
-LARGEST = 128 << 20
-"""Bytes of a jobs.json that is read; 10,000 jobs take 10 MB."""
+LARGEST_JOBS_BYTES = 128 << 20
+"""Of a jobs.json that is read; 10,000 jobs take 10 MB."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class SweepPlan:
     """All jobs of a sweep directory, in order."""
 
     jobs: tuple[Job, ...]
-    words: tuple[str, ...] = ()
-    """The words that the sweep was started with, those of Hydra's own too."""
+    overrides: tuple[str, ...] = ()
+    """The overrides that the sweep was started with, those of Hydra's keys too; `words` in jobs.json."""
     own: bool = True
-    """Whether this user gave these words."""
+    """Whether this user gave them."""
     started: str | None = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
     """When the sweep was, in ISO format; None where it is older than this."""
 
@@ -99,7 +99,7 @@ def write_plan(directory: Path, plan: SweepPlan) -> None:
     # a job a line: small, and still to be read by people
     lines = ",\n".join(json.dumps(job, allow_nan=False) for job in jobs)
     started = {} if plan.started is None else {"started": plan.started}  # first: a list of sweeps looks no further
-    head = {**started, "words": list(plan.words), "seal": seal(plan.words) if plan.own else None}
+    head = {**started, "words": list(plan.overrides), "seal": seal(plan.overrides) if plan.own else None}
     write_text(directory / JOBS, f'{json.dumps(head)[:-1]},\n"jobs": [\n{lines}\n]}}\n')
 
 
@@ -112,15 +112,15 @@ def read_plan(directory: Path) -> SweepPlan:
     path = directory / JOBS
     if not is_taken(path):
         raise BadRunError(f"{directory}: is not a sweep directory (it has no {JOBS})")
-    values = read_json(path, LARGEST)
+    values = read_json(path, LARGEST_JOBS_BYTES)
     try:
         plan = Fields(values)
         read = [_job(Fields(job, "a job"), path) for job in plan.items("jobs")]
         if len({job.subdir for job in read}) < len(read):
             raise ValueError("two jobs share a directory")
-        started, words = plan.values.get("started"), plan.texts("words")
-        own = is_own(words, plan.values.get("seal"))
-        return SweepPlan(tuple(read), words, own, started if isinstance(started, str) else None)
+        started, overrides = plan.values.get("started"), plan.texts("words")
+        own = is_own(overrides, plan.values.get("seal"))
+        return SweepPlan(tuple(read), overrides, own, started if isinstance(started, str) else None)
     except ConfigError as error:
         raise BadRunError(str(error)) from None
     except ValueError as error:
@@ -134,7 +134,7 @@ def read_job(directory: Path, subdir: str) -> Job:
     """
     path = directory / JOBS
     with suppress(ValueError, ConfigError):
-        content = read_bytes(path, LARGEST)
+        content = read_bytes(path, LARGEST_JOBS_BYTES)
         found = content.index(f'"subdir": {json.dumps(subdir)}, "digest": '.encode())
         line = content[content.rindex(b"\n", 0, found) : content.index(b"\n", found)]
         job = _job(Fields(json_values(path, line.rstrip(b","))), path)
@@ -221,14 +221,14 @@ def same_experiment(planned: Config, found: Config) -> bool:
     """Whether a run's config is a job's, with what was open there decided: seed, threads and the place of the data."""
     seed = found.seed if planned.seed is None else planned.seed
     threads = found.trainer.threads if planned.trainer.threads is None else planned.trainer.threads
-    settled = dataclasses.replace(
+    resolved = dataclasses.replace(
         planned,
         seed=seed,
         data=_from_the_same_place(planned.data, found.data),
         trainer=dataclasses.replace(planned.trainer, threads=threads),
         logger=found.logger,
     )
-    return settled == found
+    return resolved == found
 
 
 def _from_the_same_place(planned: DataConfig, found: DataConfig) -> DataConfig:

@@ -38,7 +38,7 @@ class Repeated:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SearchResult:
     """What a study knows: its best trial, what mattered, and how many trials ended how."""
 
     study: str
@@ -66,34 +66,34 @@ class Finding:
         return self.objective == "validation_loss"
 
 
-def write_finding(directory: Path, finding: Finding) -> None:
+def write_search_result(directory: Path, result: SearchResult) -> None:
     """Put search.json into the sweep's directory, whole. Errors: OSError."""
-    write_text(directory / SEARCH, json.dumps(asdict(finding), indent=1, allow_nan=False) + "\n")
+    write_text(directory / SEARCH, json.dumps(asdict(result), indent=1, allow_nan=False) + "\n")
 
 
-def read_finding(directory: Path) -> Finding | None:
+def read_search_result(directory: Path) -> SearchResult | None:
     """The result of the search in this sweep directory; None if there is none, or an invalid one."""
     try:
-        return load_finding(directory)
+        return load_search_result(directory)
     except BadRunError:
         return None
 
 
-def load_finding(directory: Path) -> Finding | None:
+def load_search_result(directory: Path) -> SearchResult | None:
     """The same, None only where there is none. Errors: BadRunError naming the file and the field."""
     path = directory / SEARCH
     try:
-        return _finding(Fields(read_json(path)))
+        return _search_result(Fields(read_json(path)))
     except MissingFileError:
         return None
     except ValueError as error:
         raise BadRunError(f"{path}: not a search result ({error})") from None
 
 
-def _finding(values: Fields) -> Finding:
+def _search_result(values: Fields) -> SearchResult:
     counts, words, importance = (values.fields(key) for key in ("counts", "best_words", "importance"))
     younger = {"grid": None, "refused": [], "repeated": [], **values.values}
-    return Finding(
+    return SearchResult(
         study=printable(values.text("study")),
         storage=printable(values.text("storage")),
         objective=printable(values.text("objective")),
@@ -119,34 +119,34 @@ def _repeated(values: Fields) -> Repeated:
     return Repeated(values.whole("number"), words, values.whole("of"), values.number("value"))
 
 
-def further(finding: Finding) -> tuple[str, int | None] | None:
+def further(result: SearchResult) -> tuple[str, int | None] | None:
     """What a next call would do, and the n_trials to give it, None for the search's own; None: nothing is left."""
-    counts = finding.counts
+    counts = result.counts
     if counts.get("waiting", 0):
         return "continue the search", None
     if counts.get("running", 0):
         return None
-    most = 2 * finding.n_trials if finding.grid is None else min(2 * finding.n_trials, finding.grid)
-    return ("search further", most) if most > finding.n_trials else None
+    most = 2 * result.n_trials if result.grid is None else min(2 * result.n_trials, result.grid)
+    return ("search further", most) if most > result.n_trials else None
 
 
-def lines(finding: Finding) -> list[str]:
-    """The finding for people, a fact a line."""
-    counted = ", ".join(f"{count} {name}" for name, count in finding.counts.items() if count)
-    said = [f"study {finding.study} in {finding.storage}: {finding.n_trials} trials in total, {counted}"]
-    if finding.best_trial is not None and finding.best_value is not None:
-        words = " ".join(f"{key}={word}" for key, word in finding.best_words.items())
-        what = finding.objective.replace("_", " ")
-        said.append(f"best trial {finding.best_trial}: {what} {finding.best_value:.4f}  {words}")
-    if finding.repeated:
-        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in finding.repeated[:MAX_REPEATED_SHOWN])
+def lines(result: SearchResult) -> list[str]:
+    """The result for people, a fact a line."""
+    counted = ", ".join(f"{count} {name}" for name, count in result.counts.items() if count)
+    said = [f"study {result.study} in {result.storage}: {result.n_trials} trials in total, {counted}"]
+    if result.best_trial is not None and result.best_value is not None:
+        words = " ".join(f"{key}={word}" for key, word in result.best_words.items())
+        what = result.objective.replace("_", " ")
+        said.append(f"best trial {result.best_trial}: {what} {result.best_value:.4f}  {words}")
+    if result.repeated:
+        pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in result.repeated[:MAX_REPEATED_SHOWN])
         more = (
-            f" and {len(finding.repeated) - MAX_REPEATED_SHOWN} more"
-            if len(finding.repeated) > MAX_REPEATED_SHOWN
+            f" and {len(result.repeated) - MAX_REPEATED_SHOWN} more"
+            if len(result.repeated) > MAX_REPEATED_SHOWN
             else ""
         )
         said.append(f"repeated trials, with the trial that has the result: {pairs}{more}")
-    if finding.importance:
-        shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in finding.importance.items())
+    if result.importance:
+        shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in result.importance.items())
         said.append(f"importance (PED-ANOVA): {shares}")
     return said

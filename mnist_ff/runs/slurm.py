@@ -15,8 +15,8 @@ from mnist_ff.runs.reading import read_json
 
 SUBMITTED = "slurm.json"
 """In the sweep's directory: the number of the Slurm job that each of its jobs was last submitted as."""
-ANSWER = 60
-"""Seconds that the controller may take."""
+SQUEUE_TIMEOUT_S = 60
+"""How long the controller may take to answer."""
 ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 """Final states of a Slurm job."""
 
@@ -56,15 +56,15 @@ def still_there(sweep: Path, subdirs: Collection[str]) -> dict[str, str]:
             f"{sweep}: {len(asked)} of its jobs were left in Slurm, which does not report their state\n"
             f"try again from a machine where squeue works, or remove {sweep / SUBMITTED} if none of them is running"
         )
-    return {subdir: number for subdir, number in asked.items() if goes_on(states.get(number))}
+    return {subdir: number for subdir, number in asked.items() if is_active(states.get(number))}
 
 
-def is_there(run: Path) -> bool:
+def is_in_slurm(run: Path) -> bool:
     """Whether a job's directory belongs to a sweep that has it in Slurm. Errors: as still_there()."""
     return any(still_there(sweep, [run.relative_to(sweep).as_posix()]) for sweep in run.parents)
 
 
-def goes_on(state: str | None) -> bool:
+def is_active(state: str | None) -> bool:
     """Whether a job in this state waits, runs or comes back; None is a job that Slurm knows nothing of."""
     return state is not None and state not in ENDED
 
@@ -79,7 +79,7 @@ def states_of(numbers: Collection[str]) -> Mapping[str, str] | None:
     jobs = ",".join(job_numbers(numbers))
     words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={jobs}"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SQUEUE_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode and "Invalid job id" not in done.stderr:

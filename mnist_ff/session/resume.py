@@ -26,7 +26,7 @@ from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
 from mnist_ff.runs.reading import is_folder, is_taken
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
-from mnist_ff.runs.search_result import load_finding
+from mnist_ff.runs.search_result import load_search_result
 
 RESUMABLE_KEYS = {
     "data.mirrors",
@@ -87,9 +87,9 @@ def find_sweep(word: str, root: Path) -> Path:
 
 def _has_something_left(sweep: Path) -> bool:
     """Whether a resume would run something: an unfinished job, or of a search a trial that has not ended."""
-    plan, finding = read_plan(sweep), load_finding(sweep)
-    if finding is not None:
-        return sum(finding.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < finding.n_trials
+    plan, result = read_plan(sweep), load_search_result(sweep)
+    if result is not None:
+        return sum(result.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < result.n_trials
     return any(state_of(sweep, job) != "finished" for job in plan.jobs)
 
 

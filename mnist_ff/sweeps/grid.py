@@ -23,7 +23,7 @@ class Grid(Sweep):
         if self.request.saved is None:
             self.check_machine([job.config for job in plan.jobs])
             if self.needs_fallback([job.config for job in plan.jobs]):
-                plan = SweepPlan(tuple(self.checked_jobs(list(map(on_subset, self._product())))), plan.words)
+                plan = SweepPlan(tuple(self.checked_jobs(list(map(on_subset, self._product())))), plan.overrides)
         with self.opened(plan):
             left, done = self.unfinished(plan)
             before = f", {done} of them already finished" if done else ""

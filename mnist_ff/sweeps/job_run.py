@@ -25,7 +25,7 @@ from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.session.resume import changed, foreign_places, places_of, resumed_config
 from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check
-from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.search.reporter import Reporter, StudyLink
 from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, StopFile, ask_to_stop, reason_to_stop, signal_named
 from mnist_ff.training.callbacks import Pruning
 
@@ -94,7 +94,7 @@ class SweepJob:
             if state_of(self.sweep, job) != "finished":
                 config = resolved_config(replace(job, own=job.own or self.own))
                 job = replace(job, config=config)
-                with nullcontext() if self.study is None else reporter(self.study, job.number) as report:
+                with nullcontext() if self.study is None else Reporter(self.study, job.number) as report:
                     pruning = None if report is None else Pruning(report)
                     continue_or_start(job, run, list(self.argv), stopped, began, pruning)
         except Stopped:

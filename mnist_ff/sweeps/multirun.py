@@ -45,11 +45,11 @@ SWEEPERS: dict[str, type[Sweep]] = {"checked": Grid, "optuna": SearchSweep}
 
 PLACE_KEYS = ("data.root", "trainer.teacher")
 """Keys of the jobs that name folders."""
-SWEEP_WORDS = ("sweep=", "sweep.rows=", "sweep.on_error=")
+SWEEP_PREFIXES = ("sweep=", "sweep.rows=", "sweep.on_error=")
 """Beginnings of the overrides that say how a sweep makes and treats its jobs."""
-LAUNCHER_WORDS = ("hydra/launcher", "hydra.launcher.")
+LAUNCHER_PREFIXES = ("hydra/launcher", "hydra.launcher.")
 STORAGE = "hydra.sweeper.storage="
-RESUMED_WORDS = (*LAUNCHER_WORDS, "hydra/sweeper", "hydra.sweeper.", *SWEEP_WORDS)
+RESUMED_PREFIXES = (*LAUNCHER_PREFIXES, "hydra/sweeper", "hydra.sweeper.", *SWEEP_PREFIXES)
 """Beginnings of the saved overrides that a resumed sweep takes over; later ones of the same key win."""
 
 
@@ -121,8 +121,8 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
     if arguments.resume is not None:
         saved = read_plan(Path(arguments.resume))
         if not saved.own:
-            saved = replace(saved, words=_words_of_another(saved.words, given, console))
-    overrides = given if saved is None else _resumed_words(saved, given)
+            saved = replace(saved, overrides=_overrides_of_another_user(saved.overrides, given, console))
+    overrides = given if saved is None else _resumed_overrides(saved, given)
     composer = Composer()
     parsed = composer.check(overrides, several=True)
     if _is_searching_preset(overrides) and not any(key_of(text) == "hydra/sweeper" for text in overrides):
@@ -151,34 +151,34 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
     return SWEEPERS[composed.choice("sweeper")[0]](request, composer, composed, LAUNCHERS[name](keys))
 
 
-def _resumed_words(saved: SweepPlan, given: list[str]) -> list[str]:
+def _resumed_overrides(saved: SweepPlan, given: list[str]) -> list[str]:
     """The overrides that a resumed sweep is composed of. Errors: ConfigError, BadRunError."""
     for text in given:
         if text.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{text}: cannot be changed when a sweep is resumed")
         if text.startswith(("logger=", "logger.")):
             raise ConfigError(f"{text}: the trackers of a sweep cannot be changed when it is resumed")
-    another = any(key_of(text) == "hydra/launcher" and text not in saved.words for text in given)
+    another = any(key_of(text) == "hydra/launcher" and text not in saved.overrides for text in given)
     gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
-    known = [text for text in saved.words if not text.startswith(gone)]
-    if CHOSEN in saved.words:  # a search makes its jobs as it goes: all that describes them is needed
+    known = [text for text in saved.overrides if not text.startswith(gone)]
+    if CHOSEN in saved.overrides:  # a search makes its jobs as it goes: all that describes them is needed
         if any(not text.startswith(("hydra.", "sweep.on_error=")) for text in given):
             raise ConfigError(
                 "resume=: the space and fixed values of a search cannot be changed; only hydra.sweeper keys can"
             )
-        if any(key_of(text) == "hydra.sweeper.objective" and text not in saved.words for text in given):
+        if any(key_of(text) == "hydra.sweeper.objective" and text not in saved.overrides for text in given):
             raise ConfigError("resume=: the objective of a search cannot be changed; start a new search")
         return [*_harmless([text for text in known if key_of(text) != "hydra.sweep.dir"]), *given]
-    kept = _harmless([text for text in known if text.startswith(RESUMED_WORDS) and text not in given])
-    return [*kept, *(text for text in given if text.startswith(("hydra", *SWEEP_WORDS)))]
+    kept = _harmless([text for text in known if text.startswith(RESUMED_PREFIXES) and text not in given])
+    return [*kept, *(text for text in given if text.startswith(("hydra", *SWEEP_PREFIXES)))]
 
 
-def _words_of_another(saved: Sequence[str], given: Sequence[str], console: Console) -> tuple[str, ...]:
+def _overrides_of_another_user(saved: Sequence[str], given: Sequence[str], console: Console) -> tuple[str, ...]:
     """The saved overrides of a sweep that somebody else started: without those that say where its jobs run.
 
     Errors: ConfigError where a search would keep its trials in a place that this user did not name.
     """
-    kept = [text for text in saved if not text.startswith(LAUNCHER_WORDS) or text in given]
+    kept = [text for text in saved if not text.startswith(LAUNCHER_PREFIXES) or text in given]
     for text in saved:
         if text.startswith(STORAGE) and text not in given and not any(other.startswith(STORAGE) for other in given):
             raise ConfigError(
@@ -199,7 +199,7 @@ def _harmless(saved: list[str]) -> list[str]:
     """
     for text in saved:
         plain = text.replace("${hydra.job.num}", "")
-        known = not text.lstrip("+~").startswith("hydra") or text.startswith((*RESUMED_WORDS, "hydra.sweep.subdir="))
+        known = not text.lstrip("+~").startswith("hydra") or text.startswith((*RESUMED_PREFIXES, "hydra.sweep.subdir="))
         if "_target_" in plain or "${" in plain or not known:
             raise BadRunError(f"{JOBS}: the saved override {text} contains an interpolation; start a new sweep")
     return saved

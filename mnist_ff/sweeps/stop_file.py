@@ -14,8 +14,8 @@ from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import Interruption
 
 STOP = ".stop"
-LARGEST_STOP = 4096
-"""Bytes of a stop file that is read."""
+LARGEST_STOP_BYTES = 4096
+"""Of a stop file that is read."""
 AFTER_AN_ERROR = "a failed job (sweep.on_error=stop)"
 POLL_S = 0.5
 """Seconds between two looks of a job in training."""
@@ -31,7 +31,7 @@ def ask_to_stop(sweep: Path, reason: str) -> None:
 def reason_to_stop(sweep: Path) -> str | None:
     """What the file says, or None."""
     try:
-        return read_bytes(sweep / STOP, LARGEST_STOP).decode("utf-8", "replace")[:100] or None
+        return read_bytes(sweep / STOP, LARGEST_STOP_BYTES).decode("utf-8", "replace")[:100] or None
     except BadRunError:
         return None
 

@@ -14,7 +14,7 @@ from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import Row, collect
 from mnist_ff.config.paths import display_path
 from mnist_ff.files import remove_leftovers
-from mnist_ff.runs.search_result import Finding, further, lines, read_finding
+from mnist_ff.runs.search_result import SearchResult, further, lines, read_search_result
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -22,27 +22,27 @@ SHOWN = 100
 """Rows of a table in a terminal; the files hold all."""
 
 
-def ranking_of(rows: list[Row], finding: Finding | None) -> Ranking:
+def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
     """The runs' answer; those of a search are ranked by what it looked for."""
-    return rank_rows(rows, smallest_loss=finding is not None and finding.smallest_loss)
+    return rank_rows(rows, smallest_loss=search_result is not None and search_result.smallest_loss)
 
 
 def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
     well, else 0. One that is `hurried`, by a signal, leaves picture and page to mnist-ff report."""
     rows = collect_shown([directory], console)
-    finding = read_finding(directory)
-    ranking = ranking_of(rows, finding)
-    save(ranking, directory, console, finding, picture=not hurried)
+    search_result = read_search_result(directory)
+    ranking = ranking_of(rows, search_result)
+    save(ranking, directory, console, search_result, picture=not hurried)
     if not hurried:
         save_report(ranking, directory, console)
-    show(ranking, console, finding)
+    show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
     if hurried:
         tell(console, f"plot and report  mnist-ff report {shlex.quote(str(display_path(directory)))}")
     again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}"
-    if finding is not None:
-        more = further(finding)
+    if search_result is not None:
+        more = further(search_result)
         if more is not None:
             what, trials = more
             tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
@@ -50,7 +50,7 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
         broken = [str(display_path(row.path)) for row in ranking.bad if row.status == "broken"]
         if broken:
             tell(console, f"resume skips broken jobs; remove them first  rm -r {shlex.join(broken)}")
-        tell(console, f"run only those jobs  {again}")
+        tell(console, f"run them again  {again}")
     return 1 if ranking.bad else 0
 
 
@@ -69,13 +69,13 @@ def collect_shown(paths: list[Path], console: Console) -> list[Row]:
 
 
 def save(
-    ranking: Ranking, directory: Path, console: Console, finding: Finding | None = None, picture: bool = True
+    ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None = None, picture: bool = True
 ) -> None:
     """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
     remove_leftovers(directory)
     drawn = picture and _draw(ranking, directory, console)
     try:
-        write_files(ranking, directory, drawn, finding)
+        write_files(ranking, directory, drawn, search_result)
     except OSError as error:
         tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
     except UnicodeError as error:  # a directory's name that is no text
@@ -103,7 +103,7 @@ def save_report(ranking: Ranking, directory: Path, console: Console) -> None:
         tell(console, f"warning: could not write the sweep's report.html ({error})", style="yellow")
 
 
-def show(ranking: Ranking, console: Console, finding: Finding | None = None) -> None:
+def show(ranking: Ranking, console: Console, search_result: SearchResult | None = None) -> None:
     """Print the ranked table, every run that did not finish with its reason, and what a search found."""
     made = table_of(ranking)
     if made.ranked:
@@ -124,7 +124,7 @@ def show(ranking: Ranking, console: Console, finding: Finding | None = None) -> 
     if len(made.bad) > SHOWN:
         tell(console, f"and {len(made.bad) - SHOWN} more")
     tell(console, counted(ranking))
-    for line in [] if finding is None else lines(finding):
+    for line in [] if search_result is None else lines(search_result):
         tell(console, line)
 
 

@@ -20,15 +20,15 @@ PRUNERS = ("none", "asha")
 
 
 def search(seconds: float, pruner: str, seed: int, words: list[str], folder: Path) -> dict[str, object]:
-    """The finding of a search that was stopped after so many seconds of wall time, start-up included."""
+    """The search_result of a search that was stopped after so many seconds of wall time, start-up included."""
     command = [sys.executable, "-m", "mnist_ff", "train", "-m", "sweep=search", f"hydra.sweep.dir={folder}"]
     command += [f"hydra.sweeper.pruner={pruner}", f"hydra.sweeper.seed={seed}", "hydra.sweeper.n_trials=10000"]
     process = subprocess.Popen([*command, "trainer.plots=false", *words], stdout=subprocess.DEVNULL)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
-    finding: dict[str, object] = json.loads((folder / "search.json").read_text())
-    return finding
+    search_result: dict[str, object] = json.loads((folder / "search.json").read_text())
+    return search_result
 
 
 def main(words: list[str]) -> None:

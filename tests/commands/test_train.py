@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import signal
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from mnist_ff import cli
 from mnist_ff.runs.directory import Run
 from tests.support.commands import Command, only_run
 from tests.support.processes import Started, in_a_terminal
@@ -27,10 +31,22 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_run_directory_holds_everything(mnist_ff: Command) -> None:
-    code, out, _ = mnist_ff("train", *QUICK, "name=first")
-    assert code == 0
-    run = only_run()
+NAME = r"$\frac$ 漢字"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> tuple[Path, str]:
+    """A run with all its files, which nobody changes, and what its training printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(out):
+        patch.chdir(folder)
+        patch.setenv("MNIST_FF_DATA", str(data_root))
+        assert cli.main(["train", *QUICK, f"name='{NAME}'"]) == 0
+        return only_run().absolute(), out.getvalue()
+
+
+def test_the_run_directory_holds_everything(finished: tuple[Path, str]) -> None:
+    run, out = finished
     names = {path.name for path in run.iterdir()}
     assert names == {
         ".hydra",
@@ -63,11 +79,11 @@ def test_the_run_directory_holds_everything(mnist_ff: Command) -> None:
             assert b"\x1b" not in path.read_bytes(), f"ANSI codes in {path}"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "finished"
-    assert (summary["name"], summary["epochs"], summary["steps"], summary["seed"]) == ("first", 2, 32, 0)
+    assert (summary["name"], summary["epochs"], summary["steps"], summary["seed"]) == (NAME, 2, 32, 0)
     assert summary["seconds"].keys() == {"import", "data", "build", "train", "total"}
     score = summary["score"]
     assert f"score [loss, accuracy]  [{score['loss']:.6f}, {score['accuracy']:.4f}]" in out
-    assert str(run) in out
+    assert f"outputs/{run.name}" in out
     assert out.count("\nepoch ") == 2
     environment = json.loads((run / "environment.json").read_text())
     assert environment["threads"] == torch.get_num_threads()
@@ -191,7 +207,8 @@ def test_plots_are_optional_and_failures_harmless(mnist_ff: Command, monkeypatch
     def broken(run: Run, title: str) -> None:
         raise RuntimeError("no paint")
 
-    monkeypatch.setitem(plots.DRAWINGS, "loss", broken)
+    others = {name: plots.DRAWINGS[name] for name in ("epochs", "confusion")}
+    monkeypatch.setattr(plots, "DRAWINGS", {"loss": broken, **others})
     code, out, _ = mnist_ff("train", *QUICK, "hydra.run.dir=broken")
     assert code == 0
     assert "warning: could not draw loss (no paint)" in out
@@ -225,21 +242,20 @@ def test_training_images_are_scored_with_dropout_off(mnist_ff: Command) -> None:
     assert last["train_eval_loss"] < last["train_loss"]
 
 
-def test_figures_can_be_redrawn_from_the_directory(mnist_ff: Command) -> None:
+def test_figures_can_be_redrawn_from_the_directory(finished: tuple[Path, str]) -> None:
     from mnist_ff.analysis.plots import draw_run
 
-    mnist_ff("train", *QUICK)
-    drawn = {path.name: path.read_bytes() for path in (only_run() / "plots").iterdir()}
-    moved = only_run().rename("elsewhere")
-    assert draw_run(Run.open(moved), "5,000 images of MNIST") == {}
+    drawn = {path.name: path.read_bytes() for path in (finished[0] / "plots").iterdir()}
+    moved = Path(shutil.copytree(finished[0], "elsewhere"))
+    shutil.rmtree(moved / "plots")
+    assert draw_run(Run.open(moved), f"{NAME}: 5,000 images of MNIST") == {}
     assert {path.name: path.read_bytes() for path in (moved / "plots").iterdir()} == drawn
 
 
-def test_a_name_is_no_mathematics(mnist_ff: Command) -> None:
-    code, out, err = mnist_ff("train", *QUICK, r"name='$\frac$ 漢字'")
-    assert code == 0
-    assert "warning" not in (out + err).lower()
-    assert len(list((only_run() / "plots").iterdir())) == 5
+def test_a_name_is_no_mathematics(finished: tuple[Path, str]) -> None:
+    run, out = finished
+    assert "warning" not in out.lower()
+    assert len(list((run / "plots").iterdir())) == 5
 
 
 def test_divergence_is_a_failed_run_with_advice(mnist_ff: Command) -> None:

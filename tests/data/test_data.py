@@ -209,7 +209,12 @@ def test_fashion_mnist_from_debians_package(no_network: Path, mnist_ff: Command)
     if not DEBIAN_FASHION.is_dir():
         pytest.skip("Debian's package dataset-fashion-mnist is not installed")
     code, out, err = mnist_ff(
-        "train", "data=fashion_mnist", f"data.mirrors=['{DEBIAN_FASHION}']", "trainer.epochs=1", "trainer.plots=false"
+        "train",
+        "data=fashion_mnist",
+        f"data.mirrors=['{DEBIAN_FASHION}']",
+        "trainer.epochs=1",
+        "trainer.batch_size=1000",
+        "trainer.plots=false",
     )
     assert code == 0, err
     assert "Fashion-MNIST: 60,000 images to train" in out

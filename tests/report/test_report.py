@@ -318,6 +318,7 @@ def test_reports_snippet_for_reading_images_works(quick: Path, mnist_ff: Command
     assert out
 
 
+@pytest.mark.usefixtures("_one_plot")
 def test_score_train_is_capped_at_the_data(quick: Path, mnist_ff: Command) -> None:
     assert "“evaluated” is the loss on 4,000 training images" in (quick / "report.html").read_text()
     words = (*QUICK, "trainer.epochs=1", "data.validation_split=0.1", "hydra.run.dir=split")
@@ -405,6 +406,7 @@ def test_a_name_of_bytes_that_are_no_text(copied: Run) -> None:
     page.encode("utf-8")
 
 
+@pytest.mark.usefixtures("_one_plot")
 def test_the_runs_own_directory_is_shown(quick: Path, mnist_ff: Command) -> None:
     assert mnist_ff("train", *QUICK, "trainer.epochs=1")[0] == 0
     page = (only_run() / "report.html").read_text()

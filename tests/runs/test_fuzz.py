@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from mnist_ff import cli
-from mnist_ff.runs.search_result import Finding, write_finding
+from mnist_ff.runs.search_result import SearchResult, write_search_result
 from mnist_ff.training.checkpoint import SEAL
 from tests.support.sweep_maker import make_sweep, product
 
@@ -71,7 +71,7 @@ def made(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_sweep(SWEEP, list(product(seed=[0, 1])), lambda values: 0.9)
         counts = {"complete": 2, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
         found = {"best_words": {"seed": "0"}, "importance": {"seed": 1.0}}
-        write_finding(SWEEP, Finding("s", "search.journal", "validation_loss", 2, counts, 0, 0.5, **found))
+        write_search_result(SWEEP, SearchResult("s", "search.journal", "validation_loss", 2, counts, 0, 0.5, **found))
         (SWEEP / "slurm.json").write_text('{"0": "12_0"}')
     return folder
 

@@ -19,7 +19,7 @@ import torch
 
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS
-from mnist_ff.runs.search_result import Finding, write_finding
+from mnist_ff.runs.search_result import SearchResult, write_search_result
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
@@ -367,10 +367,10 @@ def test_the_newest_sweep_with_something_left_goes_on(mnist_ff: Command) -> None
     assert out.startswith("job 1 ")
     assert "\n1 jobs; " in out
     counts = {"complete": 1, "pruned": 0, "failed": 1, "running": 0, "waiting": 0}
-    finding = Finding("s", "search.journal", "validation_accuracy", 2, counts, 0, 0.9, {}, {})
-    write_finding(left, finding)
+    search_result = SearchResult("s", "search.journal", "validation_accuracy", 2, counts, 0, 0.9, {}, {})
+    write_search_result(left, search_result)
     assert find_sweep("last", OUTPUTS) == sweeps / "2026-01-01_00-00-00_old"
-    write_finding(left, replace(finding, n_trials=3))
+    write_search_result(left, replace(search_result, n_trials=3))
     assert find_sweep("last", OUTPUTS) == left
 
 

@@ -58,7 +58,7 @@ def worth(trial: Trial) -> float:
 def run_all(search: Search, value: Callable[[Trial], float] = worth) -> list[Trial]:
     found = []
     while (trial := search.claim()) is not None:
-        search.settle(trial.number, Verdict("complete", value(trial)))
+        search.record_result(trial.number, Verdict("complete", value(trial)))
         found.append(trial)
     return found
 

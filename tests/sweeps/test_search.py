@@ -16,7 +16,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Score
 from mnist_ff.runs.tables import EPOCH_COLUMNS
-from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.search.reporter import Reporter, StudyLink
 from mnist_ff.sweeps.search.study import Search
 from tests.support.commands import Command
 from tests.support.processes import Started
@@ -27,8 +27,8 @@ def test_a_grid_ends_where_it_ends(mnist_ff: Command) -> None:
     search = Search(plan(sampler="grid", space=COUNTABLE, n_trials=20))
     found = run_all(search, lambda trial: float(trial.words["trainer.batch_size"]))
     assert len(found) == len({json.dumps(dict(trial.words)) for trial in found}) == 6
-    finding = search.answer()
-    assert (finding.n_trials, finding.grid, finding.counts["waiting"]) == (6, 6, 0)
+    search_result = search.answer()
+    assert (search_result.n_trials, search_result.grid, search_result.counts["waiting"]) == (6, 6, 0)
     words = (*WORDS, SPLIT, "trainer.epochs=1", "optimizer.lr=0.001,0.002", "hydra.sweeper.sampler=grid")
     said = "the grid has 2 points, so the search ends before n_trials=20"
     assert said in mnist_ff("train", "-m", "dry_run=true", *words)[1]
@@ -60,8 +60,8 @@ def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
     found = statuses(directory)
     assert len(found) == 6
     assert set(found) == {"finished", "pruned"}
-    finding = json.loads((directory / "search.json").read_text())
-    assert finding["counts"] == {
+    search_result = json.loads((directory / "search.json").read_text())
+    assert search_result["counts"] == {
         "complete": found.count("finished"),
         "pruned": found.count("pruned"),
         "failed": 0,
@@ -80,9 +80,9 @@ def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
         else:
             accuracies[job] = float(rows[-1].split(",")[EPOCH_COLUMNS.index("validation_accuracy")])
     best = max(accuracies, key=lambda job: accuracies[job])
-    assert (finding["best_trial"], finding["best_value"]) == (best, accuracies[best])
+    assert (search_result["best_trial"], search_result["best_value"]) == (best, accuracies[best])
     assert f"best trial {best}: validation accuracy {accuracies[best]:.4f}  optimizer.lr=" in out
-    assert json.loads((directory / "sweep.json").read_text())["search"] == finding
+    assert json.loads((directory / "sweep.json").read_text())["search"] == search_result
     assert f"best trial {best}" in (directory / "sweep.md").read_text()
     assert out.count("  job ") == 6
     code, out, _ = mnist_ff("compare", str(directory))
@@ -134,10 +134,10 @@ IMPOSSIBLE = (
 
 def test_impossible_trial_is_a_failed_row(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", *IMPOSSIBLE, "hydra.sweeper.n_trials=6", "hydra.sweeper.sampler=random")
-    finding = json.loads(Path("s/search.json").read_text())
-    refused = finding["refused"]
+    search_result = json.loads(Path("s/search.json").read_text())
+    refused = search_result["refused"]
     assert 0 < len(refused) < 6
-    assert len(refused) == finding["counts"]["failed"]
+    assert len(refused) == search_result["counts"]["failed"]
     assert code == 1, err
     for trial in refused:
         assert f"failed  {trial['number']}    {trial['reason']}" in out
@@ -166,19 +166,19 @@ def test_a_search_trains_no_configuration_again(mnist_ff: Command) -> None:
     assert out.count("not trained again: trial") == 3
     assert "5/5  trial" in out
     assert states("s/search.journal", "mnist-ff") == ["COMPLETE"] * 5
-    finding = json.loads(Path("s/search.json").read_text())
+    search_result = json.loads(Path("s/search.json").read_text())
     paths = [path for path in Path("s").iterdir() if path.is_dir()]
     trained = {path.name: Run(path).epochs()[-1]["validation_accuracy"] for path in paths}
-    assert len(finding["repeated"]) == 3
-    for trial in finding["repeated"]:
+    assert len(search_result["repeated"]) == 3
+    for trial in search_result["repeated"]:
         assert trial["value"] == trained[str(trial["of"])]
         job = json.loads(Path("s/jobs.json").read_text())["jobs"][[*sorted(trained)].index(str(trial["of"]))]
         assert set(trial["words"]) <= set(job["overrides"])
-    assert finding["best_value"] == max(trained.values())
-    assert str(finding["best_trial"]) in trained
+    assert search_result["best_value"] == max(trained.values())
+    assert str(search_result["best_trial"]) in trained
     rows = {row["run"]: row for row in json.loads(Path("s/sweep.json").read_text())["runs"]}
     assert Counter(row["status"] for row in rows.values()) == {"finished": 2, "repeated": 3}
-    assert "same configuration as trial" in rows[str(finding["repeated"][0]["number"])]["reason"]
+    assert "same configuration as trial" in rows[str(search_result["repeated"][0]["number"])]["reason"]
     code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=7")
     assert code == 0, err
     assert out.count("not trained again: trial") == 2
@@ -213,7 +213,7 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
         Search(plan(storage, space=COUNTABLE))
     with pytest.raises(RuntimeError, match="anything"), Search(plan(storage)) as search:
         raise RuntimeError("anything")
-    with reporter(StudyLink(search.plan.storage, "test"), 0) as report:
+    with Reporter(StudyLink(search.plan.storage, "test"), 0) as report:
         assert report(1, Score(0.5, 0.1, 1, 10)) is None
     assert mnist_ff("train", "-m", *TWO_POINTS, "hydra.sweeper.n_trials=1", f"hydra.sweeper.storage={storage}")[0] == 0
     assert connections() == before

@@ -120,7 +120,7 @@ def test_plain_values_are_fixed_the_last_wins() -> None:
     [
         (("optimizer.lr=interval(2,1)",), "optimizer.lr: goes from 2 to 1; the first must be smaller"),
         (("optimizer.lr=tag(log,interval(0,1))",), "optimizer.lr: starts at 0; a log scale needs values above 0"),
-        (("optimizer.lr=tag(lin,interval(0,1))",), "tag lin: there is float, int, log"),
+        (("optimizer.lr=tag(lin,interval(0,1))",), "tag lin: must be one of float, int, log"),
         (("optimizer.lr=tag(log,choice(0.1,0.2))",), "tag log needs an interval or a range"),
         (("trainer.epochs=tag(int,interval(0.5,2))",), "the bounds of an interval of integers must be integers"),
         (("trainer.epochs=range(1,2)",), "has 1 values; a search needs at least two"),

@@ -21,7 +21,7 @@ from mnist_ff.sweeps.search.plan import (
     Verdict,
 )
 from mnist_ff.sweeps.search.processes import lives, own_process
-from mnist_ff.sweeps.search.reporter import StudyLink, reporter
+from mnist_ff.sweeps.search.reporter import Reporter, StudyLink
 from mnist_ff.sweeps.search.storage import open_storage
 from mnist_ff.sweeps.search.study import Search
 from mnist_ff.sweeps.search.sweeper import SearchSweep
@@ -39,7 +39,7 @@ def test_suggestions_do_not_depend_on_the_process(sampler: str) -> None:
         search = Search(plan("pieces.journal", sampler=sampler, n_trials=12))
         trial = search.claim()
         assert trial is not None
-        search.settle(trial.number, Verdict("complete", worth(trial)))
+        search.record_result(trial.number, Verdict("complete", worth(trial)))
         pieces.append(trial.words)
     assert pieces == whole
 
@@ -119,7 +119,7 @@ search = Search(plan(sys.argv[1], n_trials=int(sys.argv[2]), sampler="random"))
 while (trial := search.claim()) is not None:
     print(trial.number, trial.words["optimizer.lr"], flush=True)
     time.sleep(float(sys.argv[3]))
-    search.settle(trial.number, Verdict("complete", worth(trial)))
+    search.record_result(trial.number, Verdict("complete", worth(trial)))
 print("done", flush=True)
 """
 
@@ -238,8 +238,8 @@ def test_trial_of_another_machine_is_kept() -> None:
 REPORTER = """
 import pickle, sys
 from mnist_ff.runs.records import Score, StopKind, StopReason
-from mnist_ff.sweeps.search.reporter import reporter
-report = reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
+from mnist_ff.sweeps.search.reporter import Reporter
+report = Reporter(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))
 print(report(1, Score(0.5, float(sys.argv[3]), 1, 1)))
 """
 
@@ -266,8 +266,8 @@ def test_a_storage_that_goes_away_stops_no_run(caplog: pytest.LogCaptureFixture)
     search = Search(plan())
     trial = search.claim()
     assert trial is not None
-    report = reporter(link(), trial.number)
-    search.settle(trial.number, Verdict("failed"))
+    report = Reporter(link(), trial.number)
+    search.record_result(trial.number, Verdict("failed"))
     assert report(1, Score(0.5, 0.1, 1, 10)) is None
     assert "could not be reported" in caplog.text
 

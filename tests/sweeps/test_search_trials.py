@@ -22,7 +22,7 @@ from mnist_ff.sweeps.search.plan import (
     Twin,
     Verdict,
 )
-from mnist_ff.sweeps.search.reporter import reporter
+from mnist_ff.sweeps.search.reporter import Reporter
 from mnist_ff.sweeps.search.space import Choices
 from mnist_ff.sweeps.search.study import Search
 from mnist_ff.training.callbacks import Pruning
@@ -73,7 +73,7 @@ def test_n_trials_counts_failures_and_resumes(storage: str) -> None:
     for verdict in (Verdict("failed", reason="diverged: a loss"), Verdict("complete", 0.5), Verdict("pruned", 0.1)):
         trial = search.claim()
         assert trial is not None
-        search.settle(trial.number, verdict)
+        search.record_result(trial.number, verdict)
     again = Search(plan(storage))
     assert [trial.number for trial in run_all(again)] == [3, 4, 5]
     assert again.claim() is None
@@ -87,7 +87,7 @@ def test_an_interrupted_trial_goes_on_under_its_number(storage: str) -> None:
     search = Search(plan(storage))
     first = search.claim()
     assert first is not None
-    search.settle(first.number, Verdict("interrupted", reason="stopped by SIGINT"))
+    search.record_result(first.number, Verdict("interrupted", reason="stopped by SIGINT"))
     assert Search(plan(storage)).claim() == first
     assert states(storage) == ["RUNNING"]
 
@@ -145,13 +145,13 @@ def test_only_hopeless_trials_are_pruned(pruner: str, objective: str) -> None:
     for quality in (0.9, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.95):
         trial = search.claim()
         assert trial is not None
-        report = reporter(link(), trial.number)
+        report = Reporter(link(), trial.number)
         for epoch in range(1, 10):
             reason = report(epoch, Score(1 - quality, quality, 1, 1))
             if reason is not None:
                 break
         lengths[trial.number] = epoch
-        search.settle(trial.number, Verdict("pruned" if reason else "complete", quality))
+        search.record_result(trial.number, Verdict("pruned" if reason else "complete", quality))
     assert lengths[0] == lengths[11] == 9
     assert sum(length < 9 for length in lengths.values()) >= 5
     if pruner == "asha":
@@ -165,7 +165,7 @@ def test_the_reason_says_what_was_too_little() -> None:
     for quality in (0.9, 0.1):
         trial = search.claim()
         assert trial is not None
-        reasons.append(reporter(link(), trial.number)(1, Score(0.5, quality, 1, 1)))
+        reasons.append(Reporter(link(), trial.number)(1, Score(0.5, quality, 1, 1)))
     assert reasons == [None, "asha: validation accuracy 0.1000 after epoch 1 is not among the best 1/3"]
 
 
@@ -245,7 +245,7 @@ def test_a_repeat_takes_the_earlier_result_once_known(storage: str) -> None:
     assert other is not None
     assert other.number == 2, "nobody claims what waits"
     assert there.twin(other.number, "other") is None
-    here.settle(first.number, Verdict("pruned", 0.25, "too little"))
+    here.record_result(first.number, Verdict("pruned", 0.25, "too little"))
     again = here.claim()
     assert again == second
     twin = here.twin(second.number, "same")
@@ -253,7 +253,7 @@ def test_a_repeat_takes_the_earlier_result_once_known(storage: str) -> None:
     assert twin is not None
     here.repeat(second.number, twin)
     assert states(storage)[:3] == ["PRUNED", "PRUNED", "RUNNING"]
-    here.settle(other.number, Verdict("complete", 0.1))
+    here.record_result(other.number, Verdict("complete", 0.1))
     assert here.answer().counts["pruned"] == 2
     for search in (here, there):
         search.close()
@@ -269,10 +269,10 @@ def test_what_may_not_come_again_is_tried_again() -> None:
         twin = search.twin(1, "same")
         assert twin is not None
         search.postpone(1, twin)
-        search.settle(0, Verdict("failed", reason="its process was killed"))
+        search.record_result(0, Verdict("failed", reason="its process was killed"))
         assert search.claim() == second
         assert search.twin(1, "same") is None
-        search.settle(1, Verdict("failed", reason="diverged", certain=True))
+        search.record_result(1, Verdict("failed", reason="diverged", certain=True))
         third = search.claim()
         assert third is not None
         assert search.twin(2, "same") == Twin(1, Verdict("failed", reason="diverged", certain=True))
@@ -286,26 +286,26 @@ def test_an_older_study_is_known_by_its_values() -> None:
             found = search.twin(trial.number, f"digest of {word}") if word in seen else None
             assert word not in seen or found == Twin(seen[word], Verdict("complete", 0.5))
             seen.setdefault(word, trial.number)
-            search.settle(trial.number, Verdict("complete", 0.5))
+            search.record_result(trial.number, Verdict("complete", 0.5))
             if len(seen) == 2 and found is not None:
                 break
 
 
 def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     from mnist_ff.analysis.rows import collect
-    from mnist_ff.runs.search_result import lines, read_finding
+    from mnist_ff.runs.search_result import lines, read_search_result
 
     (tmp_path / "jobs.json").write_text('{"words": [], "jobs": []}')
     path = tmp_path / "search.json"
     for text in ("", "[]", "{", "{}", "[" * 100_000, '{"study": 3}'):
         path.write_text(text)
-        assert read_finding(tmp_path) is None
+        assert read_search_result(tmp_path) is None
     whole = {
         "study": "s\x1b[31m\n", "storage": "x", "objective": "o", "n_trials": 1, "counts": {"complete": 1},
         "best_trial": 0, "best_value": 0.5, "best_words": {}, "importance": {},
     }  # fmt: skip
     path.write_text(json.dumps(whole))
-    found = read_finding(tmp_path)
+    found = read_search_result(tmp_path)
     assert found is not None
     assert "\x1b" not in "".join(lines(found))
     again = {"number": 1, "words": ["a=\x1b"], "of": 0, "value": 0.5}
@@ -315,7 +315,7 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     assert "\x1b" not in str(row.reason)
     for wrong in (3, [3], [{**again, "of": "../x"}], [{**again, "value": "nan"}], [{**again, "of": None}]):
         path.write_text(json.dumps({**whole, "repeated": wrong}))
-        assert read_finding(tmp_path) is None
+        assert read_search_result(tmp_path) is None
     trial = {"number": 0, "words": ["a=\x1b"], "reason": "\x1b[31m"}
     path.write_text(json.dumps({**whole, "refused": [trial]}))
     (row,) = collect([tmp_path])
@@ -323,4 +323,4 @@ def test_a_finding_of_others_is_data(tmp_path: Path) -> None:
     assert "\x1b" not in str(row.reason)
     for wrong in (3, [3], [{**trial, "number": -1}], [{**trial, "number": "../x"}], [{**trial, "reason": 3}]):
         path.write_text(json.dumps({**whole, "refused": wrong}))
-        assert read_finding(tmp_path) is None
+        assert read_search_result(tmp_path) is None

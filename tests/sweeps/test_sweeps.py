@@ -28,7 +28,7 @@ from mnist_ff.analysis.statistics import Sample, differ, sample, t_975
 from mnist_ff.analysis.sweep_plot import draw_sweep, importance, spaced_by_factors, sweep_figure
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.jobs import SweepPlan, check_same_grid, read_job, read_plan, same_experiment, state_of, write_plan
-from mnist_ff.runs.search_result import Finding, further, read_finding, write_finding
+from mnist_ff.runs.search_result import SearchResult, further, read_search_result, write_search_result
 from mnist_ff.sweeps import progress
 from mnist_ff.sweeps.summary import conclude
 from tests.support.commands import Command
@@ -328,15 +328,15 @@ def losses_of(losses: Sequence[float], *, pruned: Collection[int] = (), **keys: 
             summary.write_text(summary.read_text().replace('"finished"', '"pruned"'))
 
 
-def found(**changes: Any) -> Finding:
-    plain = Finding("s", "j", "validation_accuracy", 4, {"complete": 4}, 0, 0.9, {"optimizer.lr": "0.1"}, {})
+def found(**changes: Any) -> SearchResult:
+    plain = SearchResult("s", "j", "validation_accuracy", 4, {"complete": 4}, 0, 0.9, {"optimizer.lr": "0.1"}, {})
     return replace(plain, **changes)
 
 
 def test_search_for_loss_ranks_by_loss(mnist_ff: Command) -> None:
     losses_of([0.3, 0.1, 0.2], optimizer__lr=[0.001, 0.01, 0.1])
     assert rank_rows(collect([SWEEP])).ranked_by == "validation accuracy"
-    write_finding(SWEEP, found(objective="validation_loss"))
+    write_search_result(SWEEP, found(objective="validation_loss"))
     code, out, _ = mnist_ff("compare", "sweep")
     assert code == 0
     assert "Ranked by validation loss." in out
@@ -432,10 +432,10 @@ def test_search_ends_with_usable_advice(
     changes: dict[str, Any], advice: tuple[str, int | None] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_sweep(SWEEP, GRID[:4], score, SPLIT)
-    write_finding(SWEEP, found(**changes))
-    finding = read_finding(SWEEP)
-    assert finding == found(**changes)
-    assert further(finding) == advice
+    write_search_result(SWEEP, found(**changes))
+    search_result = read_search_result(SWEEP)
+    assert search_result == found(**changes)
+    assert further(search_result) == advice
     assert conclude(SWEEP, Console(width=300)) == 0
     said = capsys.readouterr().out
     assert ("mnist-ff train -m resume=sweep" in said) == (advice is not None)
@@ -447,7 +447,7 @@ def test_search_ends_with_usable_advice(
 
 def test_compare_names_its_sort_key_in_json(mnist_ff: Command) -> None:
     make_sweep(SWEEP, GRID, score, SPLIT)
-    write_finding(SWEEP, found())
+    write_search_result(SWEEP, found())
     code, out, _ = mnist_ff("compare", "sweep", "--sort", "optimizer.lr")
     assert code == 0
     assert "Sorted by optimizer.lr; ranks are by validation accuracy." in out

@@ -17,7 +17,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.errors import ConfigError, Stopped
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.runs.slurm import goes_on, job_numbers, note_submitted, states_of, still_there
+from mnist_ff.runs.slurm import is_active, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.job_run import JobResult, record_lost, result_of
 from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, cores_here, shared
 from mnist_ff.sweeps.stop_file import reason_to_stop
@@ -135,7 +135,7 @@ class SlurmLauncher(SubmititLauncher):
 
     def _submitted(self, executor: Any, tasks: Sequence[Task]) -> dict[Any, Task]:
         """Submit one array, and note its numbers in the sweep's directory."""
-        with _signals_held_back(), executor.batch():
+        with _sigint_blocked(), executor.batch():
             submitted = [executor.submit(Requeueable(task)) for task in tasks]
         note_submitted(self.sweep, {task.subdir: job.job_id for task, job in zip(tasks, submitted, strict=True)})
         return dict(zip(submitted, tasks, strict=True))
@@ -170,7 +170,7 @@ class SlurmLauncher(SubmititLauncher):
         if states is None:
             return True
         state = states.get(job.job_id)
-        if goes_on(state):
+        if is_active(state):
             return True
         if state != "COMPLETED":
             record_lost(self.sweep, task.subdir, self._end_of(job, state))
@@ -219,7 +219,7 @@ class LocalLauncher(SubmititLauncher):
                     waiting.clear()
                 while waiting and len(running) < at_once:
                     task = waiting.popleft()
-                    with _deaf_to_ctrl_c():
+                    with _sigint_ignored():
                         running[executor.submit(Requeueable(task))] = task
                 running = {job: task for job, task in running.items() if self._goes_on(job, task)}
                 time.sleep(POLL_S)
@@ -237,7 +237,7 @@ class LocalLauncher(SubmititLauncher):
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     """A terminal's Ctrl-C reaches sbatch too, which would end before it has said what it submitted.
 
     What starts inside the block never gets the signal; this process hears of it when the block ends.
@@ -250,7 +250,7 @@ def _signals_held_back() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def _sigint_ignored() -> Iterator[None]:
     """What starts inside the block ignores SIGINT until it says otherwise.
 
     A terminal's Ctrl-C reaches all processes. submitit's, which look after the tasks, would kill these before they

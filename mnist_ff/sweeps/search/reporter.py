@@ -22,7 +22,7 @@ class StudyLink:
     study: str
 
 
-class reporter:  # noqa: N801 (it is called as a function is)
+class Reporter:
     """A function of (whole epochs done, validation score) that reports to the trial and answers why to stop, or None.
 
     A storage that fails is a warning: the run continues without pruning. A context manager: closes its connection.
@@ -41,7 +41,7 @@ class reporter:  # noqa: N801 (it is called as a function is)
             log.warning("trial %d: epoch %d could not be reported (%s)", self._number, epoch, error)
             return None
 
-    def __enter__(self) -> reporter:
+    def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 """The environment variable with the password of a database storage."""
-LARGEST_JOURNAL = 1 << 30
-"""Bytes of a journal that is opened; Optuna reads it line by line."""
-PIECE = 1 << 16
+LARGEST_JOURNAL_BYTES = 1 << 30
+"""Of a journal that is opened; Optuna reads it line by line."""
+PIECE_BYTES = 1 << 16
 EXTRA = "hydra/sweeper=optuna: needs optuna, which is not installed: pip install 'mnist-ff[search]'"
 
 
@@ -101,7 +101,7 @@ def _mend(path: Path) -> None:
     from optuna.storages.journal import JournalFileSymlinkLock
 
     try:
-        check_file(path, LARGEST_JOURNAL)
+        check_file(path, LARGEST_JOURNAL_BYTES)
     except MissingFileError:
         return
     lock = JournalFileSymlinkLock(str(path))
@@ -112,7 +112,7 @@ def _mend(path: Path) -> None:
             if end == 0:
                 return
             while end > 0:  # from its end on: a journal may be long
-                start = max(0, end - PIECE)
+                start = max(0, end - PIECE_BYTES)
                 file.seek(start)
                 place = file.read(end - start).rfind(b"\n") + 1
                 if place:

@@ -17,7 +17,7 @@ from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.runs import slurm
 from mnist_ff.runs.lock import LOCK_TIMEOUT_S, is_locked
-from mnist_ff.runs.search_result import Finding
+from mnist_ff.runs.search_result import SearchResult
 from mnist_ff.sweeps.search.plan import KILLED, SearchPlan, Trial, Twin, Verdict, check_plan, verdict_of
 from mnist_ff.sweeps.search.processes import Process, lives, own_process
 from mnist_ff.sweeps.search.samplers import build_pruner, build_sampler, suggest
@@ -32,7 +32,7 @@ log = logging.getLogger("mnist_ff")
 EXPERIMENT, REPEATS, WAITS_FOR, CERTAIN = "experiment", "repeats", "waits_for", "certain"
 """What a trial's record says beside its values: its configuration's SHA-256; the number of the trial with the same one
 whose result it has, or waits for; whether its failure would come again."""
-UNCLAIMED = 60.0
+UNCLAIMED_S = 60.0
 """Seconds after which a running trial without an owner is a dead one, where no lock guards a claim."""
 
 
@@ -183,15 +183,15 @@ class Search:
     def postpone(self, number: int, twin: Twin) -> None:
         """Let a trial wait for the result of another one with its configuration: nobody claims it before that."""
         self._storage.set_trial_user_attr(self._id(number), WAITS_FOR, twin.number)
-        self.settle(number, Verdict("interrupted", reason=f"trial {twin.number} has the same configuration"))
+        self.record_result(number, Verdict("interrupted", reason=f"trial {twin.number} has the same configuration"))
 
     def repeat(self, number: int, twin: Twin) -> None:
         """Give a trial the result of the one with its configuration."""
         assert twin.verdict is not None
         self._storage.set_trial_user_attr(self._id(number), REPEATS, twin.number)
-        self.settle(number, twin.verdict)
+        self.record_result(number, twin.verdict)
 
-    def settle(self, number: int, verdict: Verdict) -> None:
+    def record_result(self, number: int, verdict: Verdict) -> None:
         """Tell the study how a trial ended. An interrupted one is queued again, to be resumed."""
         import optuna
 
@@ -238,7 +238,7 @@ class Search:
         directory = None if place is None else Path(str(place))
         ours = own is not None and directory is not None and directory.is_relative_to(own.absolute())
         try:
-            lasts = directory is not None and (is_locked(directory, LOCK_TIMEOUT_S) or slurm.is_there(directory))
+            lasts = directory is not None and (is_locked(directory, LOCK_TIMEOUT_S) or slurm.is_in_slurm(directory))
         except (RunError, BadRunError):
             return [f"trial {trial.number} may be in Slurm, which does not report its state; it is left as it is"]
         verdict = Verdict("failed", reason=KILLED)
@@ -251,7 +251,7 @@ class Search:
             return [f"trial {trial.number} may be running on {_host_of(trial)}; it is left as it is"]
         if alive:
             return []
-        self.settle(trial.number, verdict)
+        self.record_result(trial.number, verdict)
         return [f"trial {trial.number} was left running by a process that no longer exists: {verdict.state}"]
 
     def _owner_lives(self, trial: optuna.trial.FrozenTrial) -> bool | None:
@@ -260,7 +260,7 @@ class Search:
         except (KeyError, TypeError):  # within a claim, or not written by mnist-ff
             guarded = not isinstance(self._lock, nullcontext)
             age = (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds()
-            return not guarded and age < UNCLAIMED
+            return not guarded and age < UNCLAIMED_S
         return lives(owner)
 
     def failed(self) -> set[int]:
@@ -270,7 +270,7 @@ class Search:
         states = (optuna.trial.TrialState.FAIL,)
         return {trial.number for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)}
 
-    def answer(self) -> Finding:
+    def answer(self) -> SearchResult:
         """The best trial so far, what mattered, and the counts."""
         import optuna
 
@@ -282,7 +282,7 @@ class Search:
         sign = 1 if _direction(self.plan.objective) == "minimize" else -1
         trained = [trial for trial in complete if trial.user_attrs.get(REPEATS) is None]
         best = min(trained, key=lambda trial: (sign * float(trial.value or 0.0), trial.number), default=None)
-        return Finding(
+        return SearchResult(
             study=self.plan.study,
             storage=without_password(self.plan.storage),
             objective=self.plan.objective,

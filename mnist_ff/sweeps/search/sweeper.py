@@ -20,7 +20,7 @@ from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
 from mnist_ff.runs.reading import is_taken
-from mnist_ff.runs.search_result import Finding, Refused, Repeated, read_finding, write_finding
+from mnist_ff.runs.search_result import Refused, Repeated, SearchResult, read_search_result, write_search_result
 from mnist_ff.runs.signals import Interruption, interruptible
 from mnist_ff.runs.slurm import still_there, submitted
 from mnist_ff.sweeps.job_run import SweepJob, write_reason
@@ -112,13 +112,13 @@ class SearchSweep(Sweep):
             for line in search.recover(own=self.request.directory, left=[job.number for job in left]):
                 self.say(f"warning: {line}", style="yellow")
             self._mark_killed(search, plan.jobs)
-            before = read_finding(self.request.directory)
+            before = read_search_result(self.request.directory)
             self._refused = {trial.number: trial for trial in (before.refused if before else ())}
             self._repeated = {trial.number: trial for trial in (before.repeated if before else ())}
             try:
                 self._run(search, asked, plan, left, stopped)
             finally:
-                self._write_finding(search)
+                self._write_search_result(search)
             if stopped.exit_code:  # a signal between two batches
                 raise Stopped(stopped.exit_code)
 
@@ -127,12 +127,12 @@ class SearchSweep(Sweep):
         with self.opened(plan), interruptible() as stopped, storage_failures(self._storage):
             yield stopped
 
-    def _write_finding(self, search: Search) -> Finding:
+    def _write_search_result(self, search: Search) -> SearchResult:
         refused = tuple(self._refused[number] for number in sorted(self._refused))
         repeated = tuple(self._repeated[number] for number in sorted(self._repeated))
-        finding = replace(search.answer(), refused=refused, repeated=repeated)
-        write_finding(self.request.directory, finding)
-        return finding
+        search_result = replace(search.answer(), refused=refused, repeated=repeated)
+        write_search_result(self.request.directory, search_result)
+        return search_result
 
     def _words(self) -> tuple[str, ...]:
         """What a resume goes by: it may start in another folder, and must know that this is a search."""
@@ -226,13 +226,15 @@ class SearchSweep(Sweep):
         """Wait for the jobs that were left in Slurm, if the launcher does; then claim, run and settle batch after
         batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
-        finding = self._write_finding(search)  # what the runs are ranked by, even if this process is killed
-        counts = finding.counts
+        search_result = self._write_search_result(search)  # what the runs are ranked by, even if this process is killed
+        counts = search_result.counts
         ended = counts["complete"] + counts["pruned"] + counts["failed"]
-        counter = JobCounter(finding.n_trials, ended)
+        counter = JobCounter(search_result.n_trials, ended)
         before = f", {ended} of them already done" if ended else ""
         where = without_password(search.plan.storage)
-        self.say(f"{finding.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}")
+        self.say(
+            f"{search_result.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}"
+        )
         self._say_the_end(asked.plan)
         if left and self.launcher.detached:
             self._run_batch(search, left, asked, counter)
@@ -244,7 +246,7 @@ class SearchSweep(Sweep):
             plan = replace(plan, jobs=_merged(plan.jobs, jobs))
             write_plan(directory, plan)
             self._run_batch(search, jobs, asked, counter)
-            self._write_finding(search)
+            self._write_search_result(search)
 
     def _claimed(self, search: Search) -> list[Trial]:
         batch: list[Trial] = []
@@ -263,7 +265,7 @@ class SearchSweep(Sweep):
             words = [*asked.fixed, *trial.overrides()]
             job = known.get(trial.number)
             if job is not None and list(job.overrides) != words:
-                search.settle(trial.number, Verdict("interrupted"))
+                search.record_result(trial.number, Verdict("interrupted"))
                 raise RunError(
                     f"{self.request.directory}: its job {job.number} is not trial {job.number} of study {self._study} "
                     f"in {without_password(self._storage)}; a resumed search keeps its storage"
@@ -305,15 +307,15 @@ class SearchSweep(Sweep):
         )
         words = tuple(trial.overrides())
         self._repeated[trial.number] = Repeated(trial.number, words, twin.number, found.value)
-        self._write_finding(search)  # first: else a kill would lose the row
+        self._write_search_result(search)  # first: else a kill would lose the row
         search.repeat(trial.number, twin)
 
     def _refuse(self, search: Search, trial: Trial, reason: str, certain: bool = False) -> None:
         """Fail a trial that can be no job. The sweep's directory is told first: else a kill would lose the row."""
         self.say(f"trial {trial.number}: failed: {reason}", style="yellow")
         self._refused[trial.number] = Refused(trial.number, tuple(trial.overrides()), reason)
-        self._write_finding(search)
-        search.settle(trial.number, Verdict("failed", reason=reason, certain=certain))
+        self._write_search_result(search)
+        search.record_result(trial.number, Verdict("failed", reason=reason, certain=certain))
         if self.request.options.on_error == "stop":
             ask_to_stop(self.request.directory, AFTER_AN_ERROR)
 
@@ -330,7 +332,7 @@ class SearchSweep(Sweep):
             for job in jobs:
                 verdict = self._verdict(job, stopping)
                 if job.subdir not in there or verdict.state in ("complete", "pruned"):
-                    search.settle(job.number, verdict)
+                    search.record_result(job.number, verdict)
             self._mark_killed(search, jobs)
 
     def _left(self, jobs: Sequence[Job]) -> Collection[str]:
