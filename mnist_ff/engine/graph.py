@@ -17,26 +17,27 @@ Capture = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[],
 
 @dataclass(frozen=True)
 class GraphState:
-    """What training changes; capturing a graph leaves no trace in it."""
+    """What training changes. It is restored after the warm-up and the capture of a graph."""
 
     tensors: Callable[[], Sequence[torch.Tensor]]
-    """All of them must be there before: what the first update makes has no value to go back to."""
+    """Weights, optimizer state, averages. All must exist before the first update."""
     generators: Sequence[torch.Generator] = ()
     rate: torch.Tensor | None = None
     """(1,) float32, which the optimizer reads where the step is given rates."""
 
 
 class GraphSteps:
-    """Batch after batch as replays of a captured graph: the host only says 'again'.
+    """Batch after batch as replays of a captured graph: the host only launches it.
 
     A graph trains one batch or several in a row. The chunk's rows, labels and log-probabilities and the number of the
-    batch stand in static buffers: each replay takes its own rows by the number, trains, writes its part and counts up.
-    A short last batch has its own graph. Where rates are given, each batch's own is put into the state's.
+    batch are in static buffers: each replay reads its rows by that number, trains, writes its log-probabilities and
+    increments the number. A short last batch has its own graph. Where rates are given, each batch's rate is copied
+    into the state's.
     """
 
     WARM_UP = 3
     TOGETHER = 25
-    """Batches that a graph trains while there are so many: they share what is done once a replay, 17 us on an H200."""
+    """Batches per graph, where that many are left: they share the cost of a launch, 17 us on an H200."""
 
     def __init__(
         self,
@@ -104,18 +105,18 @@ class GraphSteps:
     def _captured(self, images: int) -> Callable[[], None]:
         some = self._some(images)
         changed = [*self._state.tensors(), *([] if self._rate is None else [self._rate])]
-        before = [(tensor, tensor.clone()) for tensor in changed]
+        saved = [(tensor, tensor.clone()) for tensor in changed]
         states = [generator.get_state() for generator in self._state.generators]
         for _ in range(self.WARM_UP):
             self._number.zero_()
             some()
         self._number.zero_()
         replay = self._capture(some, self._state.generators)
-        known = {tensor.data_ptr() for tensor, _ in before}
+        known = {tensor.data_ptr() for tensor, _ in saved}
         if any(tensor.data_ptr() not in known for tensor in self._state.tensors()):
             raise RuntimeError("an optimizer in a CUDA graph must have its whole state before its first update")
         with torch.no_grad():
-            for tensor, value in before:
+            for tensor, value in saved:
                 tensor.copy_(value)
         for generator, state in zip(self._state.generators, states, strict=True):
             generator.set_state(state)

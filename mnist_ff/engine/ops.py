@@ -64,7 +64,6 @@ class TorchOps:
         return [Mask.over(act) for act in acts]
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
-        """As Ops."""
         torch.index_select(images, 0, rows, out=space.pixels)
         if space.inputs is not space.pixels:
             space.inputs.copy_(space.pixels)
@@ -73,7 +72,6 @@ class TorchOps:
         """Nothing runs beside anything."""
 
     def hidden(self, layer: Layer) -> None:
-        """As Ops."""
         torch.addmm(layer.bias, layer.inputs, layer.weight_t, alpha=layer.scale, out=layer.pre_act)
         self._activation.forward(layer.pre_act, layer.act)
         if self._dropout.dropped:
@@ -91,12 +89,10 @@ class TorchOps:
         torch.mul(space.logits_grad, self._objective.share / len(labels), out=last.grad)
 
     def param_grads(self, layer: Layer, accumulate: bool) -> None:
-        """As Ops."""
         weight_grad(layer, accumulate)
         bias_grad(layer, accumulate)
 
     def act_backward(self, above: Layer, layer: Layer) -> None:
-        """As Ops."""
         torch.addmm(layer.grad, above.grad, above.weight, beta=0, alpha=above.scale, out=layer.grad)
         self._activation.backward(layer.grad, layer.pre_act, layer.act)
         if self._dropout.dropped and not self._activation.masks_itself:
@@ -107,7 +103,6 @@ class TorchOps:
         """Nothing ran beside anything."""
 
     def update(self) -> None:
-        """As Ops."""
         self._update()
 
 

@@ -65,7 +65,7 @@ class Step(Protocol):
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = ..., rates: Sequence[float] = ...
     ) -> torch.Tensor:
-        """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, right predictions.
+        """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, correct predictions.
 
         `stopped` is asked after each batch, by GraphSteps after each replay of up to 25; when it answers, training
         ends there and the metrics are those of fewer batches.
@@ -78,7 +78,7 @@ def never() -> None:
 
 
 def batch_metrics(log_probs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """Each batch's mean loss and count of right answers, (batches, 2), from a chunk's log-probabilities (R, 10)."""
+    """Each batch's mean loss and number of correct predictions, (batches, 2), from log-probabilities (R, 10)."""
     losses = log_probs.gather(1, labels[:, None])[:, 0].neg_()
     right = (log_probs.argmax(1) == labels).float()
     whole, rest = divmod(len(labels), batch_size)

@@ -105,7 +105,6 @@ class TritonOps:
                 mask.words.random_(-(2**63), None, generator=self._dropout.rng)
 
     def hidden(self, layer: Layer) -> None:
-        """As Ops."""
         self._mask_stream.join()
         torch.mm(layer.inputs, layer.weight_t, out=layer.pre_act)
         self._kernels.hidden(layer, self._draws(layer), self._dropout.threshold, self._activation)
@@ -129,7 +128,6 @@ class TritonOps:
             bias_grad(layer, accumulate)
 
     def act_backward(self, above: Layer, layer: Layer) -> None:
-        """As Ops."""
         torch.mm(above.grad, above.weight, out=layer.grad)
         draws = self._draws(layer)
         self._kernels.act_backward(layer, draws, above.scale, self._dropout.threshold, self._activation)

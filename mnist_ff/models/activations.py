@@ -1,7 +1,7 @@
 """The activations: one row for each, with every form of it that some part of the program needs.
 
 z is a hidden layer's pre-activation and y = f(z) its activation, both (B, units). Neither torch nor Triton is imported
-before a form is used: the names of the activations are the configuration's too.
+until a form is used, because the configuration reads the names of this table.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from mnist_ff.errors import ConfigError
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -50,9 +52,9 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(_rows)
 
 
 def register(row: Activation) -> None:
-    """Make an activation known. Errors: ValueError for a name that is taken."""
+    """Make an activation known. Errors: ConfigError for a name that is taken."""
     if row.name in _rows:
-        raise ValueError(f"activation {row.name}: is registered already")
+        raise ConfigError(f"model.activation={row.name}: registered twice; rename one of them")
     _rows[row.name] = row
 
 

@@ -50,7 +50,7 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
         broken = [str(display_path(row.path)) for row in ranking.bad if row.status == "broken"]
         if broken:
             tell(console, f"resume skips broken jobs; remove them first  rm -r {shlex.join(broken)}")
-        tell(console, f"run only those jobs  {again}")
+        tell(console, f"run them again  {again}")
     return 1 if ranking.bad else 0
 
 

@@ -86,7 +86,7 @@ def test_resume_repeats_only_the_failed_jobs(
     for number in (1, 3, 5):
         assert f"failed  {number}  seed={number}" in out
         assert "Traceback" in Path(f"sweep/{number}/train.log").read_text()
-    assert "run only those jobs  mnist-ff train -m resume=sweep" in out
+    assert "run them again  mnist-ff train -m resume=sweep" in out
     assert "6/6  job 5  seed=5" in out
     assert "epoch 1/1" not in out
     assert err == ""
@@ -204,7 +204,7 @@ def test_a_signal_ends_the_whole_sweep(number: signal.Signals, code: int, mnist_
     assert found == code, err
     assert statuses() == ["finished", "interrupted", "not started"]
     assert f"stopped by {number.name}" in table()[1]["reason"]
-    assert "run only those jobs  mnist-ff train -m resume=sweep" in out
+    assert "run them again  mnist-ff train -m resume=sweep" in out
     assert "Traceback" not in err
 
 
