@@ -255,3 +255,14 @@ def test_knowing_every_part_imports_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_saved_keys_have_the_order_of_the_dataclass() -> None:
+    """Whatever the order in which they were given: the bytes of config.yaml are the same."""
+    values = config_to_dict(make_config())
+    mixed = {
+        section: dict(sorted(keys.items())) if isinstance(keys, dict) else keys for section, keys in values.items()
+    }
+    saved = config_to_dict(config_from(mixed))
+    assert list(saved["model"]) == ["name", "hidden", "dropout", "input_dropout", "input_noise", "activation", "init"]
+    assert list(saved["schedule"]) == ["name", "warmup"]

@@ -181,7 +181,7 @@ REFUSED = {
     "a say without a teacher": (["trainer.teacher_weight=0.5"], "needs a teacher"),
     "a temperature without a teacher": (["trainer.temperature=2"], "needs a teacher"),
     "another option's key": (["schedule=linear", "schedule.peak_at=0.5"], "it belongs to: schedule=one_cycle"),
-    "another option's amount": (["augment=shift", "augment.sigma=3"], "it belongs to: augment=elastic"),
+    "another option's amount": (["augment=shift", "augment.sigma=3"], "it belongs to: augment=both, augment=elastic"),
 }
 
 
