@@ -573,7 +573,7 @@ def test_one_that_is_far_behind_is_dropped(mnist_ff: Command, monkeypatch: pytes
     monkeypatch.setattr(TensorBoard, "begin", lambda *given: time.sleep(20))
     code, out, _ = mnist_ff("train", *WORDS, "logger=tensorboard", "trainer.sync_every=1", "trainer.plots=false")
     assert code == 0
-    assert out.count("it is 3 chunks behind") == 1
+    assert out.count("it has fallen 3 chunks behind") == 1
 
 
 @pytest.mark.parametrize(
