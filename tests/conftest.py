@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -40,14 +41,25 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         place.write_text("".join(sorted({f"{report.nodeid}\n" for report in reports})), encoding="utf-8")
 
 
+NEEDS = {
+    "gpu": functools.cache(lambda: None if torch.cuda.is_available() else "no CUDA device"),
+    "slurm": functools.cache(slurm_cluster.unavailable),
+    "browser": functools.cache(chromium.unavailable),
+}
+"""Marker, which the fixture of that name implies, to the reason why this machine lacks it, or None."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; mark as slow what --slow-from names."""
+    """Mark and skip tests by what they need; mark as slow what --slow-from names."""
     place: Path | None = config.getoption("--slow-from")
     named = set(place.read_text(encoding="utf-8").splitlines()) if place is not None else set()
     for item in items:
-        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        for need, missing in NEEDS.items():
+            if need in getattr(item, "fixturenames", ()):
+                item.add_marker(need)
+            if item.get_closest_marker(need) and (reason := missing()):
+                item.add_marker(pytest.mark.skip(reason=reason))
         if named & {item.nodeid, item.nodeid.split("::")[0]}:
             item.add_marker(pytest.mark.slow)
 
@@ -125,10 +137,7 @@ def trained_run(shared: Path, data_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def slurm_session() -> Iterator[Path]:
-    """One Slurm for the whole session, or a skip with the reason."""
-    reason = slurm_cluster.unavailable()
-    if reason is not None:
-        pytest.skip(reason)
+    """One Slurm for the whole session."""
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(slurm_cluster.slurm_cluster())
@@ -166,9 +175,6 @@ def small_data() -> Data:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
-    """One real browser for the whole session, or a skip with the reason."""
-    reason = chromium.unavailable()
-    if reason is not None:
-        pytest.skip(reason)
+    """One real browser for the whole session."""
     with chromium.started(tmp_path_factory.mktemp("profile")) as started:
         yield started

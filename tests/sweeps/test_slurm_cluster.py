@@ -47,10 +47,8 @@ def test_slurm_job_is_requeued_under_its_number(slurm: Path, tmp_path: Path) -> 
     wait_for(lambda: "JobState=CANCELLED" in answer("scontrol", "show", "job", job))
 
 
+@pytest.mark.slurm
 def test_slurm_cluster_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    reason = slurm_cluster.unavailable()
-    if reason is not None:
-        pytest.skip(reason)
     monkeypatch.delenv("SLURM_CONF", raising=False)
     with slurm_cluster.slurm_cluster() as folder:
         answer("sbatch", "--wrap=trap '' TERM CONT; echo $$ > deaf; while true; do sleep 1; done")
@@ -66,10 +64,8 @@ def test_why_there_is_no_cluster_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert slurm_cluster.unavailable() == "no Slurm: munged-is-not-here not installed (Debian: slurm-wlm munge)"
 
 
+@pytest.mark.slurm
 def test_failing_daemon_is_named_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = slurm_cluster.unavailable()
-    if reason is not None:
-        pytest.skip(reason)
     monkeypatch.setattr(slurm_cluster, "SLURM_CONF", slurm_cluster.SLURM_CONF + "NoSuchKey=1\n")
     with pytest.raises(slurm_cluster.ClusterError, match=r"(?s)^slurmctld did not start.*NoSuchKey"):
         slurm_cluster.slurm_cluster().__enter__()
