@@ -88,7 +88,7 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
     with devices.prepared(config.trainer, config.seed) as device:
         data = load_data(config.data, config.seed).to(device)
         warn_of_fallback(data, console)
-        learner = Learner(config, data, is_scheduled=True)
+        learner = Learner(config, data, rates_given=True)
         tell(
             console,
             f"{len(tried)} batches of {config.trainer.batch_size}, lr {tried[0]:g} to {tried[-1]:g}, "

@@ -18,8 +18,7 @@ from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.step import never
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
-from mnist_ff.optim.schedule import is_scheduled as rate_changes
-from mnist_ff.optim.schedule import learning_rate
+from mnist_ff.optim.schedule import is_scheduled, learning_rate
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason
@@ -35,13 +34,11 @@ class Learner:
     The train command, the Python API, the learning-rate range test and the benchmark all build this one.
     """
 
-    def __init__(
-        self, config: Config, data: Data, model: nn.Module | None = None, is_scheduled: bool | None = None
-    ) -> None:
+    def __init__(self, config: Config, data: Data, model: nn.Module | None = None, rates_given: bool = False) -> None:
         """Build everything on the device that holds `data`.
 
-        config: with a seed. model: trained in place of the configured network. is_scheduled: whether the step will be
-        given learning rates; None: whether the config's schedule changes them.
+        config: with a seed. model: trained in place of the configured network. rates_given: the caller gives the step
+        its learning rates, whatever the schedule.
         Errors: ConfigError for an engine that the model or device does not have; BadRunError for a teacher that is not
         a finished run.
         """
@@ -57,7 +54,7 @@ class Learner:
                 config.optimizer,
                 config.trainer,
                 data.train,
-                is_scheduled=rate_changes(config.schedule) if is_scheduled is None else is_scheduled,
+                is_scheduled=rates_given or is_scheduled(config.schedule),
                 augment=self.augment,
                 teacher=_load_teacher(config, self.device),
                 updates=self.updates,
@@ -79,7 +76,7 @@ class Learner:
             evaluate_every=trainer.evaluate_every,
             checkpoint_epochs=trainer.checkpoint_epochs,
             schedule=(lambda step: learning_rate(config.schedule, config.optimizer.lr, step, steps))
-            if rate_changes(config.schedule)
+            if is_scheduled(config.schedule)
             else None,
         )
 
