@@ -109,7 +109,7 @@ def test_too_long_growing_file_reports_its_fault(tmp_path: Path, monkeypatch: py
 )
 def test_files_harmed_in_training_are_restored(harm: str, mnist_ff: Command) -> None:
     body = f"calls.append(given)\nif len(calls) == 3:\n    {harm}\n    os.unlink('run/train.log')\nreturn real(*given)"
-    done = patched("parts.score", body, "trainer.epochs=3", "hydra.run.dir=run")
+    done = patched("learner.score", body, "trainer.epochs=3", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert "by another program; all its rows were rewritten" in done.stdout
     assert "total" in Path("run/train.log").read_text()

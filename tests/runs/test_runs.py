@@ -283,7 +283,7 @@ def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -
     make("a")
     code, out, err = mnist_ff(*words, "")
     assert (code, out) == (2, "")
-    assert err == "error: empty run name; give run directory, or last, best\n"
+    assert err == "error: empty run name; give a run directory, last or best\n"
 
 
 def test_names_are_neither_markup_nor_escape_codes(mnist_ff: Command) -> None:
