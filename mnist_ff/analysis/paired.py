@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS
 from mnist_ff.runs.records import CLASSES
 from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
 
-ANSWERS = "predictions.safetensors"
-MAX_PREDICTIONS_BYTES = 64 << 20
-"""Bytes of that file that are read; 60,000 answers take 3 MB."""
 CLASS = Wanted(INTEGER_TYPES, (None,))
 LEVEL = 0.05
 """Chance below which a difference is called one."""
@@ -79,14 +77,14 @@ def sentences(found: Paired, first: str, second: str) -> list[str]:
 
 def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """A run's answers and the labels, each (N,). Errors: NoTestError."""
-    file = path / ANSWERS
+    file = path / PREDICTIONS
     try:
         with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:
             parts = [saved.get_slice(name) for name in ("answers", "labels")]
             fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
             found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
     except MissingFileError:
-        raise NoTestError(f"{path} has no {ANSWERS}") from None
+        raise NoTestError(f"{path} has no {PREDICTIONS}") from None
     except BadRunError as error:
         said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
         raise NoTestError(f"{file} is not readable ({said})") from None

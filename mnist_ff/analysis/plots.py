@@ -11,7 +11,7 @@ import numpy as np
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.files import remove_leftovers
-from mnist_ff.runs.directory import AUGMENTED, Run
+from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.tensors import opened_tensors
 
@@ -178,7 +178,7 @@ def _augmented(run: Run, title: str) -> Figure:
 
 
 def _answers(run: Run, *names: str) -> dict[str, np.ndarray]:
-    with opened_tensors(run.file("predictions.safetensors")) as saved:
+    with opened_tensors(run.file(PREDICTIONS)) as saved:
         return {name: saved.get_tensor(name) for name in names}
 
 

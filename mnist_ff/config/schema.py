@@ -155,8 +155,8 @@ class TrackerConfig(Section):
 
     @property
     def place(self) -> str:
-        """Where it writes to, for people."""
-        raise NotImplementedError
+        """Where it writes to, for people; its keys, unless a part says it better."""
+        return ", ".join(f"{key}={value}" for key, value in vars(self).items())
 
     @property
     def inside_run(self) -> bool:

@@ -41,6 +41,9 @@ AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+PREDICTIONS = "predictions.safetensors"
+MAX_PREDICTIONS_BYTES = 64 << 20
+"""Bytes of that file that are read; 60,000 predictions take 3 MB."""
 REPORT = "report.html"
 GIT_DIFF = "git.diff"
 """What was changed since the commit that environment.json names."""
@@ -50,7 +53,7 @@ REWRITTEN_FILES = (
     BATCHES,
     EPOCHS,
     "model.safetensors",
-    "predictions.safetensors",
+    PREDICTIONS,
     AUGMENTED,
     "evaluation.json",
     REPORT,

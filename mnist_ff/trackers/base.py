@@ -10,7 +10,7 @@ from typing import Any
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Status
 from mnist_ff.trackers.heard import Fact
 
-PATIENCE = 15.0
+END_TIMEOUT_S = 15.0
 """Seconds that a run waits at its end for a tracker to have taken everything."""
 
 

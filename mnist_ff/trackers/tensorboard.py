@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 FINAL = ("final/test_loss", "final/test_accuracy")
 """What the table of hyperparameters has as results."""
-LARGEST = 256 << 20
+MAX_EVENTS_BYTES = 256 << 20
 """Bytes of an event file that is read."""
-FLUSHED = 10
+FLUSH_INTERVAL_S = 10
 """Seconds between two writes to disk."""
 
 
@@ -74,7 +74,9 @@ class TensorBoard(Tracker):
         self._there.forget(purged)
         self._there.wait_for_a_later_name()
         suffix = f".{beginning.identity}"
-        self._writer = SummaryWriter(str(folder), purge_step=purged, flush_secs=FLUSHED, filename_suffix=suffix)
+        self._writer = SummaryWriter(
+            str(folder), purge_step=purged, flush_secs=FLUSH_INTERVAL_S, filename_suffix=suffix
+        )
         self._hyperparameters = {key: _plain(value) for key, value in beginning.config.items()}
         for title, values in (("config", beginning.config), ("run", beginning.tags)):
             rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in values.items())
@@ -132,7 +134,7 @@ class _Events:
         found = cls()
         for path in _event_files(folder):
             found._newest = path.name
-            check_file(path, LARGEST)
+            check_file(path, MAX_EVENTS_BYTES)
             for event in LegacyEventFileLoader(str(path)).Load():
                 if event.session_log.status == event.session_log.START:
                     found.forget(event.step)

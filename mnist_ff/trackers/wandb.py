@@ -13,7 +13,7 @@ from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import Status
-from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.base import END_TIMEOUT_S, Beginning, Ending, Tracker, final_figures
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.wandb_file import history_of, is_whole
 
@@ -137,7 +137,7 @@ class Wandb(Tracker):
             model.add_file(str(ending.model), skip_cache=True, policy="immutable")
             self._run.log_artifact(model)
         self._run.finish(exit_code=0 if ending.status in (Status.FINISHED, Status.PRUNED) else 1)
-        path, until = Path(self._run.settings.sync_file), time.monotonic() + PATIENCE
+        path, until = Path(self._run.settings.sync_file), time.monotonic() + END_TIMEOUT_S
         while not is_whole(path) and time.monotonic() < until:  # its other process may write a moment longer
             time.sleep(0.05)
 
@@ -157,7 +157,7 @@ def _quiet() -> wandb.Settings:
         disable_code=True,
         save_code=False,
         symlink=False,
-        finish_timeout=PATIENCE,
+        finish_timeout=END_TIMEOUT_S,
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=True,

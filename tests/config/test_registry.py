@@ -34,6 +34,7 @@ from mnist_ff.config.schema import (
 from mnist_ff.data.catalog import DataSet, title_of
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.places import elsewhere
 from mnist_ff.trackers.base import Beginning, Ending, Tracker
 from mnist_ff.trackers.heard import Fact
 from mnist_ff.trackers.tracking import Tracking, chosen_trackers
@@ -109,10 +110,6 @@ def noise(config: NoiseConfig, rng: torch.Generator) -> Callable[[torch.Tensor],
 @dataclass(frozen=True)
 class ListConfig(TrackerConfig):
     label: Annotated[str, "of the list"]
-
-    @property
-    def place(self) -> str:
-        return self.label
 
 
 HEARD: list[Fact] = []
@@ -199,6 +196,7 @@ def test_each_made_up_part_alone_joins_the_built_in_ones(made_up: Config, group:
 def test_a_made_up_part_has_help_ranges_nearest_names_and_legacy_values(made_up: Config) -> None:
     assert known_keys()["schedule.times"] == "halvings in a run"
     assert "logger.list.label" in text_keys()
+    assert elsewhere(made_up.logger) == {"list": "label=here"}
     assert title_of("stripes", None) == "Stripes"
     plain = config_to_dict(made_up)
     for key, value, message in (
