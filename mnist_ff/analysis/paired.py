@@ -23,7 +23,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs' answers to the same images, compared."""
+    """Two runs' predictions for the same images, compared."""
 
     images: int
     only_first: int
@@ -56,16 +56,17 @@ def paired(rows: Sequence[Row]) -> Paired:
     names = [row.values["data.name"] for row in rows]
     if names[0] != names[1]:
         raise NoTestError(f"they were evaluated on different images, {names[0]} and {names[1]}")
-    (answers, labels), (others, other_labels) = _answers(first.path), _answers(second.path)
+    predictions, labels = _predictions(first.path)
+    others, other_labels = _predictions(second.path)
     if not np.array_equal(labels, other_labels):
         raise NoTestError("they were evaluated on different test images")
-    right, other_right = answers == labels, others == labels
+    right, other_right = predictions == labels, others == labels
     only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
     return Paired(len(labels), only_first, only_second, mcnemar(only_first, only_second))
 
 
 def sentences(found: Paired, first: str, second: str) -> list[str]:
-    """The test for people: its figures, and what they mean."""
+    """The test for people: its counts and p-value, and what they mean."""
     how = "exact binomial" if found.exact else "chi-squared, continuity-corrected"
     test_line = f"McNemar's test on {found.images:,} images: b = {found.only_first} correct for {first} only, "
     test_line += f"c = {found.only_second} for {second} only, p = {found.p:.2g} ({how})."
@@ -75,8 +76,8 @@ def sentences(found: Paired, first: str, second: str) -> list[str]:
     return [test_line, f"The difference is significant: {better} is better (as trained; other seeds may differ)."]
 
 
-def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """A run's answers and the labels, each (N,). Errors: NoTestError."""
+def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """A run's predictions and the labels, each (N,). Errors: NoTestError."""
     file = path / PREDICTIONS
     try:
         with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:

@@ -171,7 +171,7 @@ class TrackerConfig(Section):
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """The trackers that are chosen, by name. They are no part of the experiment itself."""
+    """The trackers that are chosen, by name. They do not change the experiment."""
 
     trackers: tuple[tuple[str, TrackerConfig], ...] = ()
 

@@ -100,7 +100,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path) -> Run:
-        """Claim a directory for a new run; Hydra may have made it and its .hydra already.
+        """Claim a directory for a new run; the folder itself may be there, such as that of a job that starts over.
 
         Errors: ConfigError when another run lives there or a file is in the way; RunError when the folder cannot be
         made.

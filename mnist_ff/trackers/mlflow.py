@@ -18,7 +18,7 @@ from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import TrackerConfig
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.records import Status
-from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_metrics
 from mnist_ff.trackers.heard import Fact, Heard
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class MLflow(Tracker):
         self.tell(beginning.earlier)
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """The figures that the run does not have. A changed value stands beside the old one: MLflow deletes none."""
+        """The metrics that the run does not have. A changed value stands beside the old one: MLflow deletes none."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)  # milliseconds since 1970
@@ -130,7 +130,7 @@ class MLflow(Tracker):
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, pictures, model, status."""
-        self.tell([Fact(max(step, 0), final_figures(ending))])
+        self.tell([Fact(max(step, 0), final_metrics(ending))])
         for picture in ending.pictures:
             self._client.log_artifact(self._run, str(picture), "plots")
         if ending.model is not None:
@@ -182,7 +182,7 @@ class MLflow(Tracker):
             self._client.log_batch(self._run, params=params[start : start + 100])
 
     def _go_on(self, beginning: Beginning, earlier: Any) -> None:
-        """Parameters cannot change: what a resume changed becomes a tag. All figures that are there are noted."""
+        """Parameters cannot change: what a resume changed becomes a tag. All metrics that are there are noted."""
         params, tags = earlier.data.params, earlier.data.tags
         self._params({key: value for key, value in beginning.config.items() if key not in params})  # a kill came before
         now = {"mnist_ff.directory": str(beginning.tags.get("directory", beginning.directory))}

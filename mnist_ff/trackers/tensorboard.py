@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import check_file, is_file
-from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_metrics
 from mnist_ff.trackers.heard import Fact, Heard
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class TensorBoard(Tracker):
     def tell(self, facts: Sequence[Fact]) -> None:
         """All of them: readers have forgotten what was there."""
         for fact in facts:
-            for name, value in fact.figures.items():
+            for name, value in fact.metrics.items():
                 self._writer.add_scalar(name, value, fact.step)
 
     def _text(self, title: str, text: str, step: int) -> None:
@@ -100,8 +100,8 @@ class TensorBoard(Tracker):
         from PIL import Image
         from torch.utils.tensorboard.summary import hparams
 
-        step, figures = max(step, 0), final_figures(ending)
-        self.tell([Fact(step, figures)])
+        step, metrics = max(step, 0), final_metrics(ending)
+        self.tell([Fact(step, metrics)])
         for picture in ending.pictures:
             with Image.open(picture) as image:
                 pixels = np.asarray(image.convert("RGB"))

@@ -178,7 +178,7 @@ def test_a_run_of_made_up_parts_learns(made_up: Config, tmp_path: Path) -> None:
     tracking.wait(lambda: float("inf"))
     assert len(losses) == 10
     assert losses[-1] < 0.6 * losses[0]
-    rates = [fact.figures["batch/lr"] for fact in HEARD if "batch/lr" in fact.figures]
+    rates = [fact.metrics["batch/lr"] for fact in HEARD if "batch/lr" in fact.metrics]
     assert rates == [0.01] * 5 + [0.005] * 5
     assert trained(made_up) == losses
 

@@ -379,7 +379,7 @@ def test_wandb_online_goes_on_where_its_server_ends(monkeypatch: pytest.MonkeyPa
 
         def scan_history(self) -> list[dict[str, Any]]:
             return [
-                {"_step": fact.step, "step": fact.step, **fact.figures} for fact in facts(range(6)) if fact.step != 2
+                {"_step": fact.step, "step": fact.step, **fact.metrics} for fact in facts(range(6)) if fact.step != 2
             ]
 
         def define_metric(self, *names: str, **given: str) -> None: ...
