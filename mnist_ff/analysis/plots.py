@@ -132,7 +132,7 @@ def _confusion(run: Run, title: str) -> Figure:
                 )
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
-    axes.set_xlabel("answer")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     return figure
 

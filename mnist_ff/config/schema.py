@@ -62,7 +62,7 @@ class DownloadConfig(DataConfig):
 class ModelConfig(Section):
     """A network."""
 
-    name: Annotated[str, "network; choose it with model=NAME"]
+    name: Annotated[str, "network; set it with model=NAME"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class AugmentConfig(Section):
     name: Annotated[str, "augmentation; set it with augment=NAME"]
 
 
-Fraction = Annotated[float, "a fraction", Meta(ge=0, le=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
 """0 to 1, both included."""
 OptionalCount = Annotated[int, Meta(ge=1)] | None
 OptionalNorm = Annotated[float, Meta(gt=0)] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -264,3 +265,21 @@ def test_saved_keys_have_the_order_of_the_dataclass() -> None:
     saved = config_to_dict(config_from(mixed))
     assert list(saved["model"]) == ["name", "hidden", "dropout", "input_dropout", "input_noise", "activation", "init"]
     assert list(saved["schedule"]) == ["name", "warmup"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("data", "root", True, "data.root=True: must be a text, or null"),
+        ("data", "mirrors", [True], "data.mirrors[0]=True: must be a text"),
+        ("model", "hidden", ["\ud800"], "model.hidden=\\ud800: its character 1 is not valid UTF-8"),
+    ],
+)
+def test_a_wrong_type_is_explained(section: str, key: str, value: object, message: str) -> None:
+    values = config_to_dict(make_config())
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config_from({**values, section: {**values[section], key: value}})
+
+
+def test_the_least_integer_of_64_bits_is_kept_as_text() -> None:
+    assert config_from({**config_to_dict(make_config()), "name": -(2**63)}).name == str(-(2**63))
