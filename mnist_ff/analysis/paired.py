@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS
 from mnist_ff.runs.records import CLASSES
 from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
 
-ANSWERS = "predictions.safetensors"
-MAX_PREDICTIONS_BYTES = 64 << 20
-"""Bytes of that file that are read; 60,000 answers take 3 MB."""
 CLASS = Wanted(INTEGER_TYPES, (None,))
 LEVEL = 0.05
 """Chance below which a difference is called one."""
@@ -25,7 +23,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Paired:
-    """Two runs' answers to the same images, compared."""
+    """Two runs' predictions for the same images, compared."""
 
     images: int
     only_first: int
@@ -58,16 +56,17 @@ def paired(rows: Sequence[Row]) -> Paired:
     names = [row.values["data.name"] for row in rows]
     if names[0] != names[1]:
         raise NoTestError(f"they were evaluated on different images, {names[0]} and {names[1]}")
-    (answers, labels), (others, other_labels) = _answers(first.path), _answers(second.path)
+    predictions, labels = _predictions(first.path)
+    others, other_labels = _predictions(second.path)
     if not np.array_equal(labels, other_labels):
         raise NoTestError("they were evaluated on different test images")
-    right, other_right = answers == labels, others == labels
+    right, other_right = predictions == labels, others == labels
     only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
     return Paired(len(labels), only_first, only_second, mcnemar(only_first, only_second))
 
 
 def sentences(found: Paired, first: str, second: str) -> list[str]:
-    """The test for people: its figures, and what they mean."""
+    """The test for people: its counts and p-value, and what they mean."""
     how = "exact binomial" if found.exact else "chi-squared, continuity-corrected"
     test_line = f"McNemar's test on {found.images:,} images: b = {found.only_first} correct for {first} only, "
     test_line += f"c = {found.only_second} for {second} only, p = {found.p:.2g} ({how})."
@@ -77,16 +76,16 @@ def sentences(found: Paired, first: str, second: str) -> list[str]:
     return [test_line, f"The difference is significant: {better} is better (as trained; other seeds may differ)."]
 
 
-def _answers(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """A run's answers and the labels, each (N,). Errors: NoTestError."""
-    file = path / ANSWERS
+def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """A run's predictions and the labels, each (N,). Errors: NoTestError."""
+    file = path / PREDICTIONS
     try:
         with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:
             parts = [saved.get_slice(name) for name in ("answers", "labels")]
             fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
             found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
     except MissingFileError:
-        raise NoTestError(f"{path} has no {ANSWERS}") from None
+        raise NoTestError(f"{path} has no {PREDICTIONS}") from None
     except BadRunError as error:
         said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
         raise NoTestError(f"{file} is not readable ({said})") from None

@@ -11,7 +11,7 @@ import numpy as np
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.files import remove_leftovers
-from mnist_ff.runs.directory import AUGMENTED, Run
+from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.tensors import opened_tensors
 
@@ -112,8 +112,8 @@ def _epochs(run: Run, title: str) -> Figure:
 
 
 def _confusion(run: Run, title: str) -> Figure:
-    answers = _answers(run, "answers", "labels")
-    counts = confusion_matrix(answers["labels"], answers["answers"])
+    saved = _predictions(run, "answers", "labels")
+    counts = confusion_matrix(saved["labels"], saved["answers"])
     figure, axes = new_figure(7, 6.5)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(10, dtype=int))
@@ -132,20 +132,20 @@ def _confusion(run: Run, title: str) -> Figure:
                 )
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
-    axes.set_xlabel("answer")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     return figure
 
 
 def _mistakes(run: Run, title: str) -> Figure:
-    answers = _answers(run, "answers", "labels", "worst_rows", "worst_images", "probabilities")
+    saved = _predictions(run, "answers", "labels", "worst_rows", "worst_images", "probabilities")
     figure, _ = new_figure(8, 9.2, axes=False)
     figure.suptitle(_joined("The 25 worst mistakes, test images", title), parse_math=False)
-    for place, (row, image) in enumerate(zip(answers["worst_rows"], answers["worst_images"], strict=True)):
-        label, answer = int(answers["labels"][row]), int(answers["answers"][row])
+    for place, (row, image) in enumerate(zip(saved["worst_rows"], saved["worst_images"], strict=True)):
+        label, predicted = int(saved["labels"][row]), int(saved["answers"][row])
         axes = figure.add_subplot(5, 5, place + 1)
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(f"{label}, predicted {answer} ({answers['probabilities'][row, answer]:.0%})", fontsize=8)
+        axes.set_title(f"{label}, predicted {predicted} ({saved['probabilities'][row, predicted]:.0%})", fontsize=8)
         axes.set_axis_off()
     return figure
 
@@ -177,8 +177,8 @@ def _augmented(run: Run, title: str) -> Figure:
     return figure
 
 
-def _answers(run: Run, *names: str) -> dict[str, np.ndarray]:
-    with opened_tensors(run.file("predictions.safetensors")) as saved:
+def _predictions(run: Run, *names: str) -> dict[str, np.ndarray]:
+    with opened_tensors(run.file(PREDICTIONS)) as saved:
         return {name: saved.get_tensor(name) for name in names}
 
 

@@ -172,14 +172,14 @@ def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
     graph = build_graph(layers, mlp_keys(config.model).activation, softmax, facts)
     onnx.save(graph, os.fspath(path))
     images = as_input(load_data(data_of(config.data), config.seed or 0).test.images[:CHECKED_IMAGES])
-    distance = _check_answers(model, path, images, softmax)
+    distance = _check_predictions(model, path, images, softmax)
     return (
         f"ONNX, opset {OPSET}, {INPUT} (B, {INPUTS}) float32 in [0, 1] to {output_name(softmax)} (B, {CLASSES}); "
         f"largest difference to the model on {len(images):,} test images: {distance:.1g}"
     )
 
 
-def _check_answers(model: MLP, path: Path, images: torch.Tensor, softmax: bool) -> float:
+def _check_predictions(model: MLP, path: Path, images: torch.Tensor, softmax: bool) -> float:
     """The largest difference between the file's and the model's outputs, for a batch and for a single image.
 
     Errors: _OtherError where it is above TOLERANCE or an answer differs.

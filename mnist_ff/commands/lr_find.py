@@ -30,7 +30,7 @@ from mnist_ff.session.resolve import resolve, warn_of_fallback
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
 
-FOLDER = Path("outputs", "lr_find")
+LR_FIND_FOLDER = Path("outputs", "lr_find")
 FEWEST, MOST = 10, 100_000
 """Batches of a test: few rates say little, and each rate of many is a row and a point of the picture."""
 
@@ -99,7 +99,7 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
 
 def _write(config: Config, tried: Sequence[float], losses: Sequence[float], found: float | None) -> Path:
     """The test's own directory, which is no run's: it has no config.yaml. Errors: RunError."""
-    directory = Path.cwd() / FOLDER / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+    directory = Path.cwd() / LR_FIND_FOLDER / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
     smoothed = smoothed_losses(losses)
     rows = [f"{rate:.9g},{loss:.9g},{mean:.9g}\n" for rate, loss, mean in zip(tried, losses, smoothed, strict=True)]
     try:

@@ -32,7 +32,7 @@ from mnist_ff.training.checkpoint import load_model
 TOP = 3
 """Predictions that are printed."""
 PICTURED = 12
-"""Images up to which each is shown; of more, the answers alone."""
+"""Images up to which each is shown; of more, the predictions alone."""
 CLOTHES = "fashion_mnist"
 
 
@@ -68,7 +68,7 @@ def _number(word: str) -> int:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print each image's top answers. A file that cannot be used ends nothing but itself; it is named at the end.
+    """Print each image's top predictions. A file that cannot be used ends nothing but itself; it is named at the end.
 
     Errors: ConfigError, BadRunError, DataError.
     """
@@ -140,9 +140,9 @@ def _top(row: NDArray[np.float32]) -> list[int]:
 def _show(seen: Sequence[Seen], probabilities: NDArray[np.float32], console: Console) -> None:
     colours = console.is_terminal and console.color_system is not None
     for image, row in zip(seen, probabilities, strict=True):
-        answers = "   ".join(f"{digit}  {row[digit]:.2%}" for digit in _top(row))
+        predicted = "   ".join(f"{digit}  {row[digit]:.2%}" for digit in _top(row))
         label = "" if image.label is None else f"   (labelled {image.label})"
-        tell(console, f"{image.name}   {answers}{label}")
+        tell(console, f"{image.name}   {predicted}{label}")
         if len(seen) <= PICTURED:
             tell_picture(console, image.pixels, colours)
 

@@ -213,7 +213,9 @@ class ComposedSweep(_Composed):
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:
         """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""
         name = self.composed.hydra.runtime.choices[f"hydra/{part}"]
-        keys = dict(_selected(self.composed, f"hydra.{part}"))
+        keys = _selected(self.composed, f"hydra.{part}")
+        if not isinstance(keys, dict):
+            raise ConfigError(f"hydra.{part}={keys}: must be a group of keys")
         keys.pop("_target_", None)  # Hydra's own, of its launcher `basic`
         return str(name), keys
 
@@ -277,7 +279,7 @@ def _variable(composed: DictConfig, complaint: str) -> str:
 def _selected(composed: DictConfig, key: str) -> Any:
     """The plain value of a dotted key. Errors: ConfigError."""
     with config_errors(), hydra_values(composed):
-        value = OmegaConf.select(composed, key)
+        value = OmegaConf.select(composed, key, throw_on_missing=True)
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 

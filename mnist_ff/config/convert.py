@@ -229,7 +229,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     try:
         made = msgspec.convert(given, hint)
     except UnicodeEncodeError:
-        check_text(path, str(value))
+        for item in value if isinstance(value, list | tuple) else (value,):
+            check_text(path, str(item))
         raise
     except msgspec.ValidationError as error:
         for index in map(int, re.findall(r"\[(\d+)\](?=[\[\]\d]*`$)", str(error))):
@@ -242,7 +243,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
 
 
 def _as_text(path: str, value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= INT_LIMIT:
+    if isinstance(value, int) and not isinstance(value, bool) and not -INT_LIMIT <= value < INT_LIMIT:
         raise ConfigError(f"{path}: must be below 2**63")
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
@@ -286,7 +287,7 @@ def _explained(hint: Any, value: Any, path: str) -> str:
 def _broken_limits(kind: Any, notes: tuple[Any, ...], value: Any) -> str | None:
     """The limits that a value of the right type breaks, empty for a pattern; None where its type is wrong."""
     if kind is str:
-        return "" if isinstance(value, str | int | float) else None
+        return "" if isinstance(value, str | int | float) and not isinstance(value, bool) else None
     if kind is bool or isinstance(value, bool) or not isinstance(value, kind | int):
         return None
     if not abs(value) <= sys.float_info.max:

@@ -62,7 +62,7 @@ class DownloadConfig(DataConfig):
 class ModelConfig(Section):
     """A network."""
 
-    name: Annotated[str, "network; choose it with model=NAME"]
+    name: Annotated[str, "network; set it with model=NAME"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class AugmentConfig(Section):
     name: Annotated[str, "augmentation; set it with augment=NAME"]
 
 
-Fraction = Annotated[float, "a fraction", Meta(ge=0, le=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
 """0 to 1, both included."""
 OptionalCount = Annotated[int, Meta(ge=1)] | None
 OptionalNorm = Annotated[float, Meta(gt=0)] | None
@@ -155,8 +155,8 @@ class TrackerConfig(Section):
 
     @property
     def place(self) -> str:
-        """Where it writes to, for people."""
-        raise NotImplementedError
+        """Where it writes to, for people; its keys, unless a part says it better."""
+        return ", ".join(f"{key}={value}" for key, value in vars(self).items())
 
     @property
     def inside_run(self) -> bool:
@@ -171,7 +171,7 @@ class TrackerConfig(Section):
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """The trackers that are chosen, by name. They are no part of the experiment itself."""
+    """The trackers that are chosen, by name. They do not change the experiment."""
 
     trackers: tuple[tuple[str, TrackerConfig], ...] = ()
 

@@ -42,7 +42,7 @@ def yaml_values(path: Path, content: bytes) -> Any:
         raise ConfigError(f"{path}: not readable as YAML ({brief_text(lines[0])})") from None
 
 
-BLOCK = re.compile(rb"[a-z_]+:(?: .*)?\n(?: .*\n)*")
+YAML_SECTION = re.compile(rb"[a-z_]+:(?: .*)?\n(?: .*\n)*")
 """A key at the margin with the lines below it, as to_yaml() writes them."""
 
 
@@ -53,7 +53,7 @@ def _blocks(content: bytes) -> dict[str, Any] | None:
     """
     from yaml import YAMLError
 
-    texts = BLOCK.findall(content)
+    texts = YAML_SECTION.findall(content)
     if not texts or sum(map(len, texts)) < len(content):
         return None
     try:

@@ -31,9 +31,9 @@ from mnist_ff.runs.records import CLASSES
 if TYPE_CHECKING:
     import torch
 
-SILENCE_SECONDS = 30.0
+SILENCE_TIMEOUT_S = 30.0
 """A server that sends nothing for so long is given up."""
-BLOCK = 1 << 16
+CHUNK_BYTES = 1 << 16
 STAGING = ".staging"
 LEFT = re.compile(rf"[a-z0-9_]{{8}}({re.escape(STAGING)})?")
 """How a staging folder's name ends; those of earlier versions have no suffix."""
@@ -145,7 +145,7 @@ def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
         raise ValueError("only http, https and file URLs are supported")
     opener = urllib.request.build_opener(_SameSchemeOrSafer)
     request = urllib.request.Request(place + name, headers={"User-Agent": "mnist-ff"})
-    with opener.open(request, timeout=SILENCE_SECONDS) as answer:
+    with opener.open(request, timeout=SILENCE_TIMEOUT_S) as answer:
         yield answer
 
 
@@ -154,7 +154,7 @@ def _copy(source: IO[bytes], target: Path, limit: int) -> str:
     digest, total = hashlib.sha256(), 0
     expected = getattr(source, "length", None)
     with target.open("wb") as file:
-        while block := source.read(BLOCK):
+        while block := source.read(CHUNK_BYTES):
             total += len(block)
             if total > limit:
                 raise ValueError(f"longer than {limit} bytes")
@@ -179,7 +179,7 @@ def _unpack(packed: Path, target: Path, file: SourceFile) -> str:
         out.write(header)
         digest.update(header)
         left = file.size - len(header)
-        while left and (block := source.read(min(BLOCK, left))):
+        while left and (block := source.read(min(CHUNK_BYTES, left))):
             out.write(block)
             digest.update(block)
             left -= len(block)

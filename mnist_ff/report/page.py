@@ -12,7 +12,7 @@ from typing import Any
 from mnist_ff.models.activations import ACTIVATIONS
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-ROWS = "/* rows of models/activations.py */"
+ACTIVATIONS_MARK = "/* rows of models/activations.py */"
 """Where network.js takes its activations."""
 LARGEST_PAGE = 4_000_000
 """Bytes."""
@@ -48,7 +48,7 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 def _asset(name: str) -> str:
     text = (ASSETS / name).read_text(encoding="utf-8")
-    return text.replace(ROWS, ",\n  ".join(f"{row.name}: {row.javascript}" for row in ACTIVATIONS.values()))
+    return text.replace(ACTIVATIONS_MARK, ",\n  ".join(f"{row.name}: {row.javascript}" for row in ACTIVATIONS.values()))
 
 
 def _digest(text: str) -> str:

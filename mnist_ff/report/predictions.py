@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.packing import packed, rounded
-from mnist_ff.runs.directory import Run
+from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
 from mnist_ff.runs.records import CLASSES, SIDE
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, opened_tensors
 
-MAX_PREDICTIONS_BYTES = 64 << 20
-"""Bytes of a predictions.safetensors that is read; 60,000 predictions take 3 MB."""
 MAX_IMAGES = 900
 """In a page; 784 bytes each, a third more as base64."""
 MAX_WORST = 25
@@ -39,7 +37,7 @@ class Predictions:
 
 def read_predictions(run: Run) -> Predictions:
     """A run's predictions; of one that kept its 25 worst images only, those. Errors: BadRunError."""
-    path = run.file("predictions.safetensors")
+    path = run.file(PREDICTIONS)
     with opened_tensors(path, MAX_PREDICTIONS_BYTES) as saved:
         kept = "kept" if "kept_rows" in saved.keys() else "worst"  # noqa: SIM118 (it is no dict)
         names = {"probabilities": FLOAT_TYPES, "answers": INTEGER_TYPES, "labels": INTEGER_TYPES}

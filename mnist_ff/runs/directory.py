@@ -40,6 +40,9 @@ AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
 uint8, an image a row, itself first."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+PREDICTIONS = "predictions.safetensors"
+MAX_PREDICTIONS_BYTES = 64 << 20
+"""Bytes of that file that are read; 60,000 predictions take 3 MB."""
 REPORT = "report.html"
 GIT_DIFF = "git.diff"
 """What was changed since the commit that environment.json names."""
@@ -49,7 +52,7 @@ REWRITTEN_FILES = (
     BATCHES,
     EPOCHS,
     "model.safetensors",
-    "predictions.safetensors",
+    PREDICTIONS,
     AUGMENTED,
     "evaluation.json",
     REPORT,
@@ -84,7 +87,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path) -> Run:
-        """Claim a directory for a new run; Hydra may have made it and its .hydra already.
+        """Claim a directory for a new run; the folder itself may be there, such as that of a job that starts over.
 
         Errors: ConfigError when another run lives there or a file is in the way; RunError when the folder cannot be
         made.

@@ -92,7 +92,7 @@ class BatchRecord:
     lr: float
     samples: int
     correct: int
-    """Right answers among the samples, dropout on."""
+    """Correct predictions among the samples, dropout on."""
 
 
 @dataclass(frozen=True)
@@ -153,16 +153,16 @@ class Plan:
         """Steps that were done before."""
         return self.start.epoch * self.batches + len(self.start.batches)
 
-    def position(self, epoch: int, figures: Sequence[tuple[float, int, float]]) -> Position:
-        """Where a checkpoint stands, from its epoch and the (loss, right answers, rate) of the batches in it.
+    def position(self, epoch: int, metrics: Sequence[tuple[float, int, float]]) -> Position:
+        """Where a checkpoint stands, from its epoch and the (loss, correct predictions, rate) of the batches in it.
 
         Errors: ValueError for what cannot be in this plan.
         """
-        if not 0 <= epoch <= self.epochs or len(figures) > self.batches or (epoch == self.epochs and figures):
-            raise ValueError(f"epoch {epoch}, batch {len(figures)} is not in this plan")
+        if not 0 <= epoch <= self.epochs or len(metrics) > self.batches or (epoch == self.epochs and metrics):
+            raise ValueError(f"epoch {epoch}, batch {len(metrics)} is not in this plan")
         records = (
             BatchRecord(epoch * self.batches + batch, epoch, batch, loss, lr, self.samples_in(batch), correct)
-            for batch, (loss, correct, lr) in enumerate(figures)
+            for batch, (loss, correct, lr) in enumerate(metrics)
         )
         return Position(epoch, tuple(records))
 
@@ -188,7 +188,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy in nats and share of right answers over `samples` images, dropout off."""
+    """Mean cross-entropy in nats and share of correct predictions over `samples` images, dropout off."""
 
     loss: float
     accuracy: float
@@ -205,7 +205,7 @@ class Score:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch. Train figures are means over its batches as they were trained on, dropout on."""
+    """One epoch. Train metrics are means over its batches as they were trained on, dropout on."""
 
     epoch: int
     train_loss: float
@@ -220,7 +220,7 @@ class EpochRecord:
 
     @property
     def watched(self) -> tuple[str, Score] | None:
-        """The figures that follow training: validation where there is a split, else test, if there is either."""
+        """The score that follows training: validation where there is a split, else test, if there is either."""
         if self.validation is not None:
             return "validation", self.validation
         return None if self.test is None else ("test", self.test)

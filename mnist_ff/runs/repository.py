@@ -14,7 +14,7 @@ from typing import Any
 
 from mnist_ff.runs.find import OUTPUTS
 
-SECONDS = 10.0
+GIT_TIMEOUT_S = 10.0
 """That git may take in all."""
 LARGEST_DIFF = 1_000_000
 """Bytes."""
@@ -106,7 +106,7 @@ class _Git:
 
     def __init__(self, folder: Path, until: float | None = None) -> None:
         self.folder = folder
-        self.until = time.monotonic() + SECONDS if until is None else until
+        self.until = time.monotonic() + GIT_TIMEOUT_S if until is None else until
         self._options: list[str] | None = None
 
     def __call__(self, *words: str, limit: int = LARGEST_LIST) -> bytes:
@@ -164,7 +164,7 @@ class _Git:
                 process.kill()
         if process.returncode:
             late = time.monotonic() >= self.until
-            raise GitError(f"git took longer than {SECONDS:g} s" if late else (wrong.splitlines() or [""])[0])
+            raise GitError(f"git took longer than {GIT_TIMEOUT_S:g} s" if late else (wrong.splitlines() or [""])[0])
         return said
 
 

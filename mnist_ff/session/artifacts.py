@@ -12,7 +12,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.files import write_bytes
-from mnist_ff.runs.directory import AUGMENTED, Run
+from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
 from mnist_ff.runs.records import CLASSES, SIDE, Score
 from mnist_ff.training.checkpoint import save_weights
 from mnist_ff.training.evaluation import Evaluation, evaluate
@@ -33,7 +33,7 @@ def keep(run: Run, learner: Learner) -> Score:
     data = learner.data
     final = evaluate(learner.model, data.test)
     save_weights(run.file("model.safetensors"), learner.model)
-    save_predictions(run.file("predictions.safetensors"), final, data.test)
+    save_predictions(run.file(PREDICTIONS), final, data.test)
     if learner.augment is not None:
         save_augmented(run.file(AUGMENTED), learner.config, data.train)
     return final.score

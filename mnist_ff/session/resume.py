@@ -19,7 +19,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
-from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, PREVIOUS, Run
+from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, PREDICTIONS, PREVIOUS, Run
 from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.jobs import read_plan, state_of
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
@@ -225,7 +225,7 @@ def is_done(run: Run, config: Config) -> bool:
     summary = run.summary()
     if summary is None or summary.status is not Status.FINISHED:
         return False
-    kept = ["model.safetensors", "predictions.safetensors", *([] if config.augment.name == "none" else [AUGMENTED])]
+    kept = ["model.safetensors", PREDICTIONS, *([] if config.augment.name == "none" else [AUGMENTED])]
     if not all(run.file(name).exists() for name in kept) and any(
         run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
     ):

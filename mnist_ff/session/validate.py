@@ -18,7 +18,7 @@ from mnist_ff.runs.records import CLASSES, Status
 
 
 def check_new(config: Config) -> None:
-    """What nobody should begin with, though a run that has it may be read and go on; and its keys with each other.
+    """What nobody should begin with, though a run that has it may be read and resumed; and its keys with each other.
 
     What a run needs of this machine is check_machine()'s: the jobs of a dry run may be meant for another one.
     Errors: ConfigError naming the key.

@@ -86,7 +86,7 @@ class SweepJob:
         return JobResult(row.status, stopped.received)
 
     def _attempt(self, run: Run, stopped: Interruption) -> None:
-        """Go on or start, and leave a summary in any case. Errors: Stopped."""
+        """Resume or start, and leave a summary in any case. Errors: Stopped."""
         began, before = time.perf_counter(), _ending(run)
         config = None
         try:

@@ -182,8 +182,7 @@ def _overrides_of_another_user(saved: Sequence[str], given: Sequence[str], conso
     for text in saved:
         if text.startswith(STORAGE) and text not in given and not any(other.startswith(STORAGE) for other in given):
             raise ConfigError(
-                f"{without_password(text)}: this storage is ignored, because you did not start this search here; "
-                "to use it, give it on the command line"
+                f"{without_password(text)}: this storage was not chosen by you; to use it, give it on the command line"
             )
     if len(kept) < len(saved):
         left = " ".join(text for text in saved if text not in kept)

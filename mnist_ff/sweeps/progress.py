@@ -13,7 +13,7 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.records import Status, StopReason
 
-POLL_S = 0.3
+PROGRESS_POLL_S = 0.3
 """Seconds between two looks at all directories."""
 
 
@@ -74,11 +74,12 @@ class Watch:
         self.look()
 
     def _run(self) -> None:
-        pause = POLL_S
+        pause = PROGRESS_POLL_S
         while not self._end.wait(pause):
             began = time.monotonic()
             self.look()
-            pause = max(POLL_S, 20 * (time.monotonic() - began))  # ten thousand directories are looked at less often
+            # ten thousand directories are looked at less often
+            pause = max(PROGRESS_POLL_S, 20 * (time.monotonic() - began))
 
     def look(self) -> None:
         """Say a line for each job that has ended since the last look."""

@@ -17,7 +17,7 @@ STOP = ".stop"
 LARGEST_STOP_BYTES = 4096
 """Of a stop file that is read."""
 AFTER_AN_ERROR = "a failed job (sweep.on_error=stop)"
-POLL_S = 0.5
+STOP_POLL_S = 0.5
 """Seconds between two looks of a job in training."""
 
 
@@ -58,7 +58,7 @@ class StopFile(Interruption):
     def __call__(self) -> StopReason | None:
         """The reason to stop, or None."""
         now = time.monotonic()
-        if self._signal is None and now - self._looked >= POLL_S:
+        if self._signal is None and now - self._looked >= STOP_POLL_S:
             self._looked = now
             self._signal = signal_named(reason_to_stop(self._sweep))
         return super().__call__()

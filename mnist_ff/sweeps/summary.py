@@ -18,7 +18,7 @@ from mnist_ff.runs.search_result import SearchResult, further, lines, read_searc
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
-SHOWN = 100
+MAX_JOBS_SHOWN = 100
 """Rows of a table in a terminal; the files hold all."""
 
 
@@ -108,21 +108,21 @@ def show(ranking: Ranking, console: Console, search_result: SearchResult | None 
     made = table_of(ranking)
     if made.ranked:
         spare = [column for column in LEFT_OUT if column != ranking.ranked_by]
-        left_out = _print_table(console, made.columns, made.ranked[:SHOWN], spare)
+        left_out = _print_table(console, made.columns, made.ranked[:MAX_JOBS_SHOWN], spare)
         if left_out:
             tell(
                 console,
                 f"Columns left out for lack of space: {', '.join(left_out)}. --csv and the sweep's files have them.",
                 style="dim",
             )
-        if len(made.ranked) > SHOWN:
-            tell(console, f"and {len(made.ranked) - SHOWN} more; see sweep.csv, or use --csv")
+        if len(made.ranked) > MAX_JOBS_SHOWN:
+            tell(console, f"and {len(made.ranked) - MAX_JOBS_SHOWN} more; see sweep.csv, or use --csv")
         for line in legend(ranking):
             tell(console, line, style="dim")
-    for status, reason, keys, path in made.bad[:SHOWN]:
+    for status, reason, keys, path in made.bad[:MAX_JOBS_SHOWN]:
         tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
-    if len(made.bad) > SHOWN:
-        tell(console, f"and {len(made.bad) - SHOWN} more")
+    if len(made.bad) > MAX_JOBS_SHOWN:
+        tell(console, f"and {len(made.bad) - MAX_JOBS_SHOWN} more")
     tell(console, counted(ranking))
     for line in [] if search_result is None else lines(search_result):
         tell(console, line)

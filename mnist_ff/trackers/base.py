@@ -10,7 +10,7 @@ from typing import Any
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Score, Status
 from mnist_ff.trackers.heard import Fact
 
-PATIENCE = 15.0
+END_TIMEOUT_S = 15.0
 """Seconds that a run waits at its end for a tracker to have taken everything."""
 
 
@@ -48,14 +48,14 @@ class Ending:
 
 
 class Tracker:
-    """What one tool makes of the facts. Every figure stands at the step of the batch that it follows, from 0 on.
+    """What one tool makes of the facts. Every metric stands at the step of the batch that it follows, from 0 on.
 
     load() is called by the main thread, all else by the tracker's own. Any exception drops the tracker.
     """
 
     title: str
     place: str
-    """Where its figures go, for people: a resumed run's may be somebody else's choice."""
+    """Where its metrics go, for people: a resumed run's may be somebody else's choice."""
 
     def load(self) -> None:
         """Import the tool."""
@@ -72,31 +72,31 @@ class Tracker:
 
     def batches(self, records: Sequence[BatchRecord]) -> None:
         """Some batches, in order."""
-        self.tell([Fact(record.step, batch_figures(record)) for record in records])
+        self.tell([Fact(record.step, batch_metrics(record)) for record in records])
 
     def epoch(self, record: EpochRecord, step: int) -> None:
-        """An epoch's figures; `step` is its last batch's."""
-        self.tell([Fact(step, epoch_figures(record))])
+        """An epoch's metrics; `step` is its last batch's."""
+        self.tell([Fact(step, epoch_metrics(record))])
 
     def end(self, ending: Ending, step: int) -> None:
         """The run has ended; `step` is the last batch's. Everything must be written when this returns."""
 
 
-def batch_figures(record: BatchRecord) -> dict[str, float]:
-    """A batch's figures by the names that all trackers use."""
+def batch_metrics(record: BatchRecord) -> dict[str, float]:
+    """A batch's metrics by the names that all trackers use."""
     return {"batch/loss": record.loss, "batch/lr": record.lr}
 
 
-def epoch_figures(record: EpochRecord) -> dict[str, float]:
-    """An epoch's figures by the columns of epochs.csv."""
-    figures = {"train_loss": record.train_loss, "train_accuracy": record.train_accuracy, "seconds": record.seconds}
+def epoch_metrics(record: EpochRecord) -> dict[str, float]:
+    """An epoch's metrics by the columns of epochs.csv."""
+    metrics = {"train_loss": record.train_loss, "train_accuracy": record.train_accuracy, "seconds": record.seconds}
     for part, score in (("train_eval", record.train), ("test", record.test), ("validation", record.validation)):
         if score is not None:
-            figures |= {f"{part}_loss": score.loss, f"{part}_accuracy": score.accuracy}
-    return {f"epoch/{name}": value for name, value in figures.items()}
+            metrics |= {f"{part}_loss": score.loss, f"{part}_accuracy": score.accuracy}
+    return {f"epoch/{name}": value for name, value in metrics.items()}
 
 
-def final_figures(ending: Ending) -> dict[str, float]:
+def final_metrics(ending: Ending) -> dict[str, float]:
     """The score on the test images after the last step, where there is one."""
     if ending.score is None:
         return {}

@@ -11,20 +11,20 @@ from typing import NamedTuple
 from mnist_ff.runs.tables import by_column, read_batches, read_epochs
 
 CLOCKED = {"epoch/seconds"}
-"""Figures that are others when the same steps are trained again."""
+"""Metrics that are others when the same steps are trained again."""
 LIKE = 1e-6
 """Relative difference of two values that are the same one: TensorBoard keeps 24 bits, the run's files nine digits."""
 
 
 class Fact(NamedTuple):
-    """Figures of one step, by the names that all trackers use."""
+    """Metrics of one step, by the names that all trackers use."""
 
     step: int
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 class Heard:
-    """A store's values of each figure at each step; more than one where a resume changed the steps to come."""
+    """A store's values of each metric at each step; more than one where a resume changed the steps to come."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[int, list[float]]] = {}
@@ -40,8 +40,8 @@ class Heard:
                 del values[later]
 
     def lacking(self, fact: Fact) -> dict[str, float]:
-        """The figures of a fact that are not there, or with another value."""
-        return {name: value for name, value in fact.figures.items() if not self._has(fact.step, name, value)}
+        """The metrics of a fact that are not there, or with another value."""
+        return {name: value for name, value in fact.metrics.items() if not self._has(fact.step, name, value)}
 
     def _has(self, step: int, name: str, value: float) -> bool:
         known = self._values.get(name, {}).get(step, ())

@@ -22,7 +22,7 @@ IDENTITY = "tracking.id"
 """16 hex digits."""
 TRACKING = "tracking.json"
 """Which directory that identity belongs to, and from which step on each tracker hears of the run."""
-LARGEST = 1 << 16
+MAX_IDENTITY_BYTES = 1 << 16
 """Bytes of these files that are read."""
 
 
@@ -111,7 +111,7 @@ def _saved_name(run: Run) -> str | None:
 def _saved_place(run: Run) -> _Place | None:
     """What tracking.json says; None if it is missing or invalid."""
     try:
-        values = read_json(run.file(TRACKING), LARGEST)
+        values = read_json(run.file(TRACKING), MAX_IDENTITY_BYTES)
         place = _Place(**values)
         directory, since = place.directory, place.since.items()
     except (BadRunError, TypeError, AttributeError):
@@ -129,7 +129,7 @@ def _whole(value: Any) -> bool:
 def _text(path: Path) -> str | None:
     """A small file's text; None for what is none."""
     with suppress(BadRunError):
-        return read_text(path, LARGEST)
+        return read_text(path, MAX_IDENTITY_BYTES)
     return None
 
 

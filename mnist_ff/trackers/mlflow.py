@@ -18,17 +18,17 @@ from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import TrackerConfig
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.records import Status
-from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_metrics
 from mnist_ff.trackers.heard import Fact, Heard
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-AT_ONCE = 1000
+MAX_METRICS_PER_CALL = 1000
 """Metrics that one call may log, by MLflow's own limit; 100 parameters and tags."""
-LONGEST = 500
+MAX_PARAM_CHARS = 500
 """Characters of a parameter's or tag's value that every version of MLflow takes."""
-STATUSES = {Status.FINISHED: "FINISHED", Status.PRUNED: "FINISHED", Status.INTERRUPTED: "KILLED"}
+MLFLOW_STATUSES = {Status.FINISHED: "FINISHED", Status.PRUNED: "FINISHED", Status.INTERRUPTED: "KILLED"}
 """MLflow's word for ours; all others are FAILED."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # on by default, and over the network
@@ -117,27 +117,27 @@ class MLflow(Tracker):
         self.tell(beginning.earlier)
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """The figures that the run does not have. A changed value stands beside the old one: MLflow deletes none."""
+        """The metrics that the run does not have. A changed value stands beside the old one: MLflow deletes none."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)  # milliseconds since 1970
         new = [Metric(name, value, now, fact.step) for fact in facts for name, value in self._lacking(fact)]
-        for start in range(0, len(new), AT_ONCE):
-            self._client.log_batch(self._run, metrics=new[start : start + AT_ONCE])
+        for start in range(0, len(new), MAX_METRICS_PER_CALL):
+            self._client.log_batch(self._run, metrics=new[start : start + MAX_METRICS_PER_CALL])
 
     def _lacking(self, fact: Fact) -> list[tuple[str, float]]:
         return list(self._heard.lacking(fact).items())
 
     def end(self, ending: Ending, step: int) -> None:
         """Score, pictures, model, status."""
-        self.tell([Fact(max(step, 0), final_figures(ending))])
+        self.tell([Fact(max(step, 0), final_metrics(ending))])
         for picture in ending.pictures:
             self._client.log_artifact(self._run, str(picture), "plots")
         if ending.model is not None:
             self._client.log_artifact(self._run, str(ending.model), "model")
         for key, value in (("status", ending.status), ("cause", ending.cause or "")):
-            self._client.set_tag(self._run, f"mnist_ff.{key}", value[:LONGEST])
-        self._client.set_terminated(self._run, STATUSES.get(ending.status, "FAILED"))
+            self._client.set_tag(self._run, f"mnist_ff.{key}", value[:MAX_PARAM_CHARS])
+        self._client.set_terminated(self._run, MLFLOW_STATUSES.get(ending.status, "FAILED"))
         if self._parent is not None:
             self._client.set_terminated(self._parent)
 
@@ -182,7 +182,7 @@ class MLflow(Tracker):
             self._client.log_batch(self._run, params=params[start : start + 100])
 
     def _go_on(self, beginning: Beginning, earlier: Any) -> None:
-        """Parameters cannot change: what a resume changed becomes a tag. All figures that are there are noted."""
+        """Parameters cannot change: what a resume changed becomes a tag. All metrics that are there are noted."""
         params, tags = earlier.data.params, earlier.data.tags
         self._params({key: value for key, value in beginning.config.items() if key not in params})  # a kill came before
         now = {"mnist_ff.directory": str(beginning.tags.get("directory", beginning.directory))}
@@ -199,7 +199,7 @@ class MLflow(Tracker):
 
 
 def _cut(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(value)[:LONGEST] for key, value in values.items()}
+    return {key: str(value)[:MAX_PARAM_CHARS] for key, value in values.items()}
 
 
 register(Part("tracker", "mlflow", MLflowConfig, MLflow, needs=("mlflow", "sqlalchemy", "alembic")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import check_file, is_file
-from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.base import Beginning, Ending, Tracker, final_metrics
 from mnist_ff.trackers.heard import Fact, Heard
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 FINAL = ("final/test_loss", "final/test_accuracy")
 """What the table of hyperparameters has as results."""
-LARGEST = 256 << 20
+MAX_EVENTS_BYTES = 256 << 20
 """Bytes of an event file that is read."""
-FLUSHED = 10
+FLUSH_INTERVAL_S = 10
 """Seconds between two writes to disk."""
 
 
@@ -74,7 +74,9 @@ class TensorBoard(Tracker):
         self._there.forget(purged)
         self._there.wait_for_a_later_name()
         suffix = f".{beginning.identity}"
-        self._writer = SummaryWriter(str(folder), purge_step=purged, flush_secs=FLUSHED, filename_suffix=suffix)
+        self._writer = SummaryWriter(
+            str(folder), purge_step=purged, flush_secs=FLUSH_INTERVAL_S, filename_suffix=suffix
+        )
         self._hyperparameters = {key: _plain(value) for key, value in beginning.config.items()}
         for title, values in (("config", beginning.config), ("run", beginning.tags)):
             rows = "".join(f"| {key} | {_cell(value)} |\n" for key, value in values.items())
@@ -84,7 +86,7 @@ class TensorBoard(Tracker):
     def tell(self, facts: Sequence[Fact]) -> None:
         """All of them: readers have forgotten what was there."""
         for fact in facts:
-            for name, value in fact.figures.items():
+            for name, value in fact.metrics.items():
                 self._writer.add_scalar(name, value, fact.step)
 
     def _text(self, title: str, text: str, step: int) -> None:
@@ -98,8 +100,8 @@ class TensorBoard(Tracker):
         from PIL import Image
         from torch.utils.tensorboard.summary import hparams
 
-        step, figures = max(step, 0), final_figures(ending)
-        self.tell([Fact(step, figures)])
+        step, metrics = max(step, 0), final_metrics(ending)
+        self.tell([Fact(step, metrics)])
         for picture in ending.pictures:
             with Image.open(picture) as image:
                 pixels = np.asarray(image.convert("RGB"))
@@ -132,7 +134,7 @@ class _Events:
         found = cls()
         for path in _event_files(folder):
             found._newest = path.name
-            check_file(path, LARGEST)
+            check_file(path, MAX_EVENTS_BYTES)
             for event in LegacyEventFileLoader(str(path)).Load():
                 if event.session_log.status == event.session_log.START:
                     found.forget(event.step)

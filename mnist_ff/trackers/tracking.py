@@ -13,12 +13,12 @@ from typing import TypeAlias
 from mnist_ff.config.registry import part
 from mnist_ff.config.schema import LoggerConfig
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Plan
-from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker
+from mnist_ff.trackers.base import END_TIMEOUT_S, Beginning, Ending, Tracker
 from mnist_ff.trackers.heard import facts_of_files
 from mnist_ff.training.callbacks import Callback
 
-HURRY = 3.0
-"""PATIENCE after a signal."""
+HURRIED_END_TIMEOUT_S = 3.0
+"""END_TIMEOUT_S after a signal."""
 MOST_WAITING = 10_000
 """Chunks that may wait for a tracker; one that is further behind will not catch up."""
 
@@ -154,4 +154,4 @@ def end_all(trackings: Sequence[Tracking], ending: Ending, hurried: Callable[[],
         tracking.tell_end(ending)
     began = time.monotonic()
     for tracking in trackings:
-        tracking.wait(lambda: began + (PATIENCE if hurried() is None else HURRY))
+        tracking.wait(lambda: began + (END_TIMEOUT_S if hurried() is None else HURRIED_END_TIMEOUT_S))

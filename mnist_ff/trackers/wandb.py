@@ -13,7 +13,7 @@ from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import S, TrackerConfig, with_absolute
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import Status
-from mnist_ff.trackers.base import PATIENCE, Beginning, Ending, Tracker, final_figures
+from mnist_ff.trackers.base import END_TIMEOUT_S, Beginning, Ending, Tracker, final_metrics
 from mnist_ff.trackers.heard import Fact, Heard
 from mnist_ff.trackers.wandb_file import history_of, is_whole
 
@@ -101,7 +101,7 @@ class Wandb(Tracker):
         """A row for each fact, unless all of it is there already."""
         for fact in facts:
             if self._heard.lacking(fact):
-                self._log(fact.step, fact.figures)
+                self._log(fact.step, fact.metrics)
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
         """One row, numbered after the rows of the run's earlier files. An online run does that itself."""
@@ -127,8 +127,8 @@ class Wandb(Tracker):
         import wandb
 
         pictures = {f"plots/{picture.stem}": wandb.Image(str(picture)) for picture in ending.pictures}
-        figures = final_figures(ending)
-        new = self._heard.lacking(Fact(max(step, 0), figures))
+        metrics = final_metrics(ending)
+        new = self._heard.lacking(Fact(max(step, 0), metrics))
         if new or pictures:
             self._log(max(step, 0), {**new, **pictures})
         self._run.summary.update({"status": ending.status, "cause": ending.cause})
@@ -137,7 +137,7 @@ class Wandb(Tracker):
             model.add_file(str(ending.model), skip_cache=True, policy="immutable")
             self._run.log_artifact(model)
         self._run.finish(exit_code=0 if ending.status in (Status.FINISHED, Status.PRUNED) else 1)
-        path, until = Path(self._run.settings.sync_file), time.monotonic() + PATIENCE
+        path, until = Path(self._run.settings.sync_file), time.monotonic() + END_TIMEOUT_S
         while not is_whole(path) and time.monotonic() < until:  # its other process may write a moment longer
             time.sleep(0.05)
 
@@ -147,7 +147,7 @@ def _number(value: Any, otherwise: int) -> int:
 
 
 def _quiet() -> wandb.Settings:
-    """Nothing is printed, asked or captured: neither the console, nor code and git, nor the machine's figures."""
+    """Nothing is printed, asked or captured: neither the console, nor code and git, nor the machine's metrics."""
     import wandb
 
     return wandb.Settings(
@@ -157,7 +157,7 @@ def _quiet() -> wandb.Settings:
         disable_code=True,
         save_code=False,
         symlink=False,
-        finish_timeout=PATIENCE,
+        finish_timeout=END_TIMEOUT_S,
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=True,

@@ -16,12 +16,12 @@ from typing import Any
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.reading import read_bytes
 
-BLOCK, HEAD = 32768, 7
+BLOCK_BYTES, HEADER_BYTES = 32768, 7
 MAGIC = b":W&B"
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-LARGEST = 256 << 20
+MAX_WANDB_BYTES = 256 << 20
 """Bytes of a file that is read: a million rows."""
-LARGEST_RECORD = 64 << 20
+MAX_RECORD_BYTES = 64 << 20
 
 
 def history_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -49,7 +49,7 @@ def _messages(path: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2  # made when it is imported
-    for content in _records(read_bytes(path, LARGEST)):
+    for content in _records(read_bytes(path, MAX_WANDB_BYTES)):
         record = messages.Record()
         try:
             record.ParseFromString(content)
@@ -61,17 +61,17 @@ def _messages(path: Path) -> Iterator[Any]:
 def _records(content: bytes) -> Iterator[bytes]:
     if not content.startswith(MAGIC):
         return
-    place, parts = HEAD, bytearray()
-    while place + HEAD <= len(content):
-        left = BLOCK - place % BLOCK
-        if left < HEAD:  # too little for a part's head: the block's rest is empty
+    place, parts = HEADER_BYTES, bytearray()
+    while place + HEADER_BYTES <= len(content):
+        left = BLOCK_BYTES - place % BLOCK_BYTES
+        if left < HEADER_BYTES:  # too little for a part's head: the block's rest is empty
             place += left
             continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + HEAD])
-        end = place + HEAD + length
-        if end > len(content) or kind not in (WHOLE, FIRST, MIDDLE, LAST) or len(parts) > LARGEST_RECORD:
+        _, length, kind = struct.unpack("<IHB", content[place : place + HEADER_BYTES])
+        end = place + HEADER_BYTES + length
+        if end > len(content) or kind not in (WHOLE, FIRST, MIDDLE, LAST) or len(parts) > MAX_RECORD_BYTES:
             return
-        parts += content[place + HEAD : end]
+        parts += content[place + HEADER_BYTES : end]
         place = end
         if kind in (WHOLE, LAST):
             yield bytes(parts)

@@ -63,6 +63,8 @@ CASES = [
     (["data.validation_split=0.99999"], ["data.validation_split=0.99999", "leaves 1 images"]),
     (["seed=-1"], ["seed=-1", "at least 0"]),
     (["seed=x"], ["seed=x", "an integer, or null"]),
+    (["seed=???"], ["Missing mandatory value: seed"]),
+    (["-m", "seed=0,1", "hydra.launcher=null"], ["hydra.launcher=None", "a group of keys"]),
     (["optimizer.lr=0.1,0.2"], ["mnist-ff train -m"]),
     (["foo"], ["foo", "KEY=VALUE"]),
     (["model.hidden=[500"], ["model.hidden=[500"]),
@@ -239,6 +241,7 @@ def test_train_help_shows_every_group_option_and_key(mnist_ff: Command) -> None:
         assert key in out
         assert meaning, f"{key} has no sentence"
         assert meaning in " ".join(out.split()), "also where it is wrapped"
+    assert known_keys()["schedule.final"] == "fraction of optimizer.lr at the end", "the key's own, not its type's"
     assert "_base" not in out
     assert all(len(line) <= 80 for line in out.splitlines())
 

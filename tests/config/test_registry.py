@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ from mnist_ff.config.schema import (
 from mnist_ff.data.catalog import DataSet, title_of
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.places import elsewhere
 from mnist_ff.trackers.base import Beginning, Ending, Tracker
 from mnist_ff.trackers.heard import Fact
 from mnist_ff.trackers.tracking import Tracking, chosen_trackers
@@ -110,10 +112,6 @@ def noise(config: NoiseConfig, rng: torch.Generator) -> Callable[[torch.Tensor],
 class ListConfig(TrackerConfig):
     label: Annotated[str, "of the list"]
 
-    @property
-    def place(self) -> str:
-        return self.label
-
 
 HEARD: list[Fact] = []
 
@@ -181,7 +179,7 @@ def test_a_run_of_made_up_parts_learns(made_up: Config, tmp_path: Path) -> None:
     tracking.wait(lambda: float("inf"))
     assert len(losses) == 10
     assert losses[-1] < 0.6 * losses[0]
-    rates = [fact.figures["batch/lr"] for fact in HEARD if "batch/lr" in fact.figures]
+    rates = [fact.metrics["batch/lr"] for fact in HEARD if "batch/lr" in fact.metrics]
     assert rates == [0.01] * 5 + [0.005] * 5
     assert trained(made_up) == losses
 
@@ -199,6 +197,7 @@ def test_each_made_up_part_alone_joins_the_built_in_ones(made_up: Config, group:
 def test_a_made_up_part_has_help_ranges_nearest_names_and_legacy_values(made_up: Config) -> None:
     assert known_keys()["schedule.times"] == "halvings in a run"
     assert "logger.list.label" in text_keys()
+    assert elsewhere(made_up.logger) == {"list": "label=here"}
     assert title_of("stripes", None) == "Stripes"
     plain = config_to_dict(made_up)
     for key, value, message in (
@@ -266,3 +265,21 @@ def test_saved_keys_have_the_order_of_the_dataclass() -> None:
     saved = config_to_dict(config_from(mixed))
     assert list(saved["model"]) == ["name", "hidden", "dropout", "input_dropout", "input_noise", "activation", "init"]
     assert list(saved["schedule"]) == ["name", "warmup"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("data", "root", True, "data.root=True: must be a text, or null"),
+        ("data", "mirrors", [True], "data.mirrors[0]=True: must be a text"),
+        ("model", "hidden", ["\ud800"], "model.hidden=\\ud800: its character 1 is not valid UTF-8"),
+    ],
+)
+def test_a_wrong_type_is_explained(section: str, key: str, value: object, message: str) -> None:
+    values = config_to_dict(make_config())
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config_from({**values, section: {**values[section], key: value}})
+
+
+def test_the_least_integer_of_64_bits_is_kept_as_text() -> None:
+    assert config_from({**config_to_dict(make_config()), "name": -(2**63)}).name == str(-(2**63))

@@ -327,7 +327,7 @@ def test_a_foreign_search_names_no_storage(mnist_ff: Command, tmp_path: Path) ->
     before = (tmp_path / "theirs.journal").read_bytes()
     code, _, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2")
     assert code == 2
-    assert "this storage is ignored" in err
+    assert "this storage was not chosen by you" in err
     assert (tmp_path / "theirs.journal").read_bytes() == before
     code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2", storage)
     assert code == 0, err + out

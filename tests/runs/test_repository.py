@@ -235,7 +235,7 @@ def test_hanging_git_costs_no_run(program: str | None, mnist_ff: Command, monkey
         monkeypatch.setenv("PATH", f"{Path('bin').absolute()}{os.pathsep}{os.environ['PATH']}")
     else:
         monkeypatch.setenv("PATH", str(Path("bin").absolute()))
-    monkeypatch.setattr(repository, "SECONDS", 0.3)
+    monkeypatch.setattr(repository, "GIT_TIMEOUT_S", 0.3)
     monkeypatch.chdir("tree")
     began = time.monotonic()
     assert mnist_ff("train", *WORDS, "hydra.run.dir=a")[0] == 0

@@ -59,7 +59,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, data_root: Path, contacted
         patch.chdir(folder)
         patch.setenv("MNIST_FF_DATA", str(data_root))
         patch.setattr(socket.socket, "connect", seen)
-        patch.setattr(tracking, "PATIENCE", 120.0)  # a busy machine is no reason for less to be read back
+        patch.setattr(tracking, "END_TIMEOUT_S", 120.0)  # a busy machine is no reason for less to be read back
         assert cli.main(["train", "-m", *WORDS, ALL, "seed=0,1", "hydra.sweep.dir=outputs/sweeps/s"]) == 0
         assert cli.main(["train", *WORDS, "hydra.run.dir=plain", "trainer.plots=false"]) == 0
         yield folder
@@ -254,7 +254,7 @@ def test_resume_continues_the_same_tracker_run(
     tracked: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a checkpoint before the last steps that trackers heard, as after a kill: no step is there twice."""
-    monkeypatch.setattr(tracking, "HURRY", 30.0)
+    monkeypatch.setattr(tracking, "HURRIED_END_TIMEOUT_S", 30.0)
     run = stopped_run("outputs/run", 25, *WORDS, ALL, store(tracked))
     shutil.copy(run.file(PREVIOUS), run.file(CHECKPOINT))
     (before,) = mlflow_runs(tracked, of_directory(run.path))
@@ -379,7 +379,7 @@ def test_wandb_online_goes_on_where_its_server_ends(monkeypatch: pytest.MonkeyPa
 
         def scan_history(self) -> list[dict[str, Any]]:
             return [
-                {"_step": fact.step, "step": fact.step, **fact.figures} for fact in facts(range(6)) if fact.step != 2
+                {"_step": fact.step, "step": fact.step, **fact.metrics} for fact in facts(range(6)) if fact.step != 2
             ]
 
         def define_metric(self, *names: str, **given: str) -> None: ...
@@ -559,7 +559,7 @@ def test_unreachable_trackers_warn_once(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("tracker", [TensorBoard, MLflow, Wandb])
 def test_one_that_hangs_costs_a_run_nothing(tracker: type, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    monkeypatch.setattr(tracking, "END_TIMEOUT_S", 0.2)
     monkeypatch.setattr(tracker, "begin", lambda *given: time.sleep(20))
     began = time.monotonic()
     code, out, _ = mnist_ff("train", *WORDS, f"logger={tracker.__name__.lower()}", "trainer.plots=false")

@@ -29,8 +29,8 @@ function lossCharts(batches) {
 function epochCharts({ part, columns }) {
   const xs = columns.epoch.map((epoch) => epoch + 1);
   const lines = (what) => [
-    { name: "train, while learning", look: "s0", xs, ys: columns[`train_${what}`] },
-    { name: "train, as tested", look: "s0 dashed", xs, ys: columns[`train_eval_${what}`] },
+    { name: "train, running", look: "s0", xs, ys: columns[`train_${what}`] },
+    { name: "train, evaluated", look: "s0 dashed", xs, ys: columns[`train_eval_${what}`] },
     { name: part || "test", look: "s1", xs, ys: columns[`${part}_${what}`] },
   ].filter((line) => line.ys);
   const shared = { ...BY_EPOCH, height: 260 };

@@ -23,11 +23,11 @@ from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, chec
 from mnist_ff.sweeps.stop_file import reason_to_stop
 from mnist_ff.sweeps.worker import Task
 
-FOLDER = ".submitit"
+SUBMITIT_FOLDER = ".submitit"
 """In the sweep's directory: what submitit sends and gets, and the jobs' logs."""
 LARGEST_ARRAY = 1000
 """Tasks; Slurm's MaxArraySize is 1001 unless a cluster says otherwise."""
-POLL_S = 0.2
+JOB_POLL_S = 0.2
 """Seconds between two looks at the files of jobs."""
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 """Seconds between two questions to Slurm's controller: they grow from the one to the other."""
@@ -88,7 +88,7 @@ class SubmititLauncher(ProcessLauncher):
             )
 
     def _folder(self) -> Path:
-        return self.sweep / FOLDER / "%j"
+        return self.sweep / SUBMITIT_FOLDER / "%j"
 
     def _log_of(self, job: Any) -> str:
         return os.path.relpath(job.paths.stderr, self.sweep)
@@ -195,7 +195,7 @@ def _states_now_and_then(numbers: Sequence[str]) -> Iterator[Mapping[str, str] |
             yield states_of(numbers)
             pause = min(1.2 * pause, LAST_ASK_S)
             ask_at = time.monotonic() + pause
-        time.sleep(POLL_S)
+        time.sleep(JOB_POLL_S)
 
 
 class LocalLauncher(SubmititLauncher):
@@ -222,7 +222,7 @@ class LocalLauncher(SubmititLauncher):
                     with _sigint_ignored():
                         running[executor.submit(Requeueable(task))] = task
                 running = {job: task for job, task in running.items() if self._goes_on(job, task)}
-                time.sleep(POLL_S)
+                time.sleep(JOB_POLL_S)
         except BaseException:
             _end_all(list(running))
             raise

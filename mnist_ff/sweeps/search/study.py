@@ -215,7 +215,7 @@ class Search:
             log.warning("trial %d had already ended", number)
 
     def recover(self, own: Path | None = None, left: Collection[int] = ()) -> list[str]:
-        """Settle the running trials whose process is dead, and say what became of each.
+        """Record the result of running trials whose process is dead, and describe each.
 
         A trial whose run has ended counts with its result; any other is a failed trial. `own` is a sweep directory
         that no other launcher works in: its trials are dead whatever their owner, but for the numbers in `left`.

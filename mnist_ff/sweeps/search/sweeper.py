@@ -223,7 +223,7 @@ class SearchSweep(Sweep):
         return configs
 
     def _run(self, search: Search, asked: _Asked, plan: SweepPlan, left: Sequence[Job], stopped: Interruption) -> None:
-        """Wait for the jobs that were left in Slurm, if the launcher does; then claim, run and settle batch after
+        """Wait for the jobs that were left in Slurm, if the launcher does; then claim, run and record batch after
         batch, until no trial is left or something asks to stop."""
         directory = self.request.directory
         search_result = self._write_search_result(search)  # what the runs are ranked by, even if this process is killed
