@@ -96,6 +96,13 @@ _caches: list[Callable[[], None]] = []
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def until_registered(function: Function) -> Function:
+    """functools.lru_cache, emptied when a part is registered."""
+    cached = functools.lru_cache(maxsize=1_000)(function)
+    _caches.append(cached.cache_clear)
+    return cached  # type: ignore[return-value]
+
+
 def register(part: Part) -> None:
     """Make a part known. Errors: ConfigError for an unknown group, an unfit dataclass or a name that is taken."""
     what = f"{part.group}={part.name}"
@@ -130,6 +137,7 @@ def part(group: str, name: str) -> Part:
     return _parts[group][name]
 
 
+@until_registered
 def names(group: str) -> tuple[str, ...]:
     """The names of a group's parts, without importing any: the built-in ones, then the others."""
     return tuple(dict.fromkeys([*_built_in(group), *_parts[group]]))
@@ -159,10 +167,3 @@ def _built_in(group: str) -> tuple[str, ...]:
     found = (path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml"))
     here = [name for name in found if (modules / f"{name}.py").is_file()]
     return tuple(sorted(here, key=lambda name: (name != first, name)))
-
-
-def until_registered(function: Function) -> Function:
-    """functools.cache, emptied when a part is registered."""
-    cached = functools.cache(function)
-    _caches.append(cached.cache_clear)
-    return cached  # type: ignore[return-value]
