@@ -165,7 +165,8 @@ class _Composed:
             OmegaConf.set_readonly(hydra, False)
             with open_dict(hydra):
                 hydra.runtime.output_dir = os.fspath(directory)
-            configure_log(hydra.job_logging, hydra.verbose)
+            if directory.is_dir():  # a log file may lie in it; a sweep's is made later, and entered again
+                configure_log(hydra.job_logging, hydra.verbose)
             os.environ.update({str(name): str(value) for name, value in hydra.job.env_set.items()})
 
 
@@ -207,7 +208,8 @@ class ComposedSweep(_Composed):
         """Take this directory for all jobs, and do as for a single run. Errors: ConfigError."""
         with open_dict(self.composed):
             self.composed.hydra.sweep.dir = os.fspath(directory)
-            self.composed.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
+            given, override = self.composed.hydra.overrides.hydra, f"hydra.sweep.dir={quoted(os.fspath(directory))}"
+            given.extend([] if override in given else [override])
         super().enter(directory)
 
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:

@@ -172,6 +172,7 @@ class Sweep(ABC):
         directory = self.request.directory
         if self.request.saved is None:
             _make(directory)
+            self.composed.enter(directory)
         link = link_among_own_files(directory)
         if link is not None:
             raise RunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
