@@ -8,8 +8,6 @@ import io
 import os
 import sys
 import time
-import traceback
-from importlib.metadata import version
 from typing import Any
 
 from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
@@ -63,13 +61,19 @@ def main(argv: list[str] | None = None) -> int:
         if said is not None:
             _complain(f"error: {said[0]}")
             return said[1]
-        _complain(traceback.format_exc(), style=None)
+        _complain(_traceback(), style=None)
         _complain("error: this is a bug in mnist-ff or a broken installation; see the traceback above")
         return 1
     except Exception:
-        _complain(traceback.format_exc(), style=None)
+        _complain(_traceback(), style=None)
         _complain("error: this is a bug in mnist-ff or in a callback; see the traceback above")
         return 1
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()
 
 
 def _print_what_can_be() -> None:
@@ -94,6 +98,8 @@ def _run(argv: list[str], began: float) -> int:
         return 0
     name, *rest = argv
     if "--version" in argv:
+        from importlib.metadata import version  # it takes longer to import than all else that --help needs
+
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
     if name not in COMMANDS:

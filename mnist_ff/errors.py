@@ -102,4 +102,6 @@ def printable(text: str) -> str:
 
     Spaces of other widths stay, so that a path that has one can be copied.
     """
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() or category(letter) == "Zs" else " " for letter in text)

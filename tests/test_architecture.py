@@ -172,3 +172,24 @@ def test_only_console_prints(path: Path) -> None:
                 path.name, ()
             )
             assert not printing, f"{path}:{node.lineno}: {said}; use mnist_ff.analysis.console"
+
+
+def arguments_of(function: ast.FunctionDef) -> list[str]:
+    """The names of a function's arguments, without self and cls."""
+    given = function.args
+    every = [*given.posonlyargs, *given.args, given.vararg, *given.kwonlyargs, given.kwarg]
+    return [argument.arg for argument in every if argument is not None and argument.arg not in ("self", "cls")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_functions_take_at_most_six_arguments(path: Path) -> None:
+    """But for the tutorial's run_network() and Triton's kernels, which take pointers one by one."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name != "run_network":
+            is_kernel = "triton.jit" in map(ast.unparse, node.decorator_list)
+            assert is_kernel or len(arguments_of(node)) <= 6, node.name
+
+
+def test_files_have_at_most_400_lines() -> None:
+    longest = max(FILES, key=lambda path: len(path.read_text(encoding="utf-8").splitlines()))
+    assert len(longest.read_text(encoding="utf-8").splitlines()) <= 400, longest

@@ -31,7 +31,7 @@ from mnist_ff.config.keys import (
 )
 from mnist_ff.config.messages import brief_text, nearest
 from mnist_ff.config.paths import check_text
-from mnist_ff.config.registry import group_of, names, part, variants
+from mnist_ff.config.registry import group_of, names, part, until_registered, variants
 from mnist_ff.config.schema import Config, LoggerConfig, Section, SweepConfig, TrackerConfig
 from mnist_ff.errors import ConfigError
 
@@ -77,7 +77,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values by dotted key."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value
@@ -92,16 +92,33 @@ def _plain(value: Any) -> Any:
 
 def _config(values: Any) -> Config:
     _check_names(Config, Config, values, "")
-    made: dict[str, Any] = {}
-    for key, value in values.items():
-        hint = hints_of(Config)[key]
-        if hint is LoggerConfig:
-            made[key] = _trackers(value, key)
-        elif dataclasses.is_dataclass(hint):
-            made[key] = _section(typing.cast("type[Section]", hint), value, key)
-        else:
-            made[key] = _value(hint, value, key)
-    return Config(**made)
+    return Config(**{key: _made(key, _Equal.of(value)) for key, value in values.items()})
+
+
+class _Equal(str):
+    """A plain value as functools.lru_cache can compare it; 1, 1.0 and True differ."""
+
+    value: Any
+
+    @classmethod
+    def of(cls, value: Any) -> _Equal:
+        try:
+            made = cls(repr(value))
+        except ValueError:  # an integer of too many digits: an error for any key, and errors are not kept
+            made = cls()
+        made.value = value
+        return made
+
+
+@until_registered
+def _made(key: str, given: _Equal) -> Any:
+    """What one of the config's keys becomes, made once of equal values: the runs of a sweep share most of them."""
+    hint = hints_of(Config)[key]
+    if hint is LoggerConfig:
+        return _trackers(given.value, key)
+    if dataclasses.is_dataclass(hint):
+        return _section(typing.cast("type[Section]", hint), given.value, key)
+    return _value(hint, given.value, key)
 
 
 def _trackers(values: Any, path: str) -> LoggerConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -39,19 +40,24 @@ def sweep_keys() -> dict[str, str]:
 
 
 def leaves(
-    section: type, prefix: str = "", chosen: Mapping[str, str] = MappingProxyType({})
+    section: type, prefix: str = "", chosen: Mapping[str, str] = MappingProxyType({}), begins: str = ""
 ) -> Iterator[tuple[str, Any]]:
     """Every dotted key below a section, with its type's hint.
 
-    Of a section whose keys depend on its name, those of the part that is `chosen` for it, else those of all.
+    Of a section whose keys depend on its name, those of the part that is `chosen` for it, else those of all; of
+    the sections only those with keys that begin with `begins`.
     """
     for key, hint in hints_of(section).items():
+        path = f"{prefix}{key}."
+        if not (path.startswith(begins) or begins.startswith(path)):
+            continue
         if hint is LoggerConfig:
-            for name, tracker in parts("tracker").items():
-                yield from leaves(tracker.config, f"{prefix}{key}.{name}.")
+            wanted = re.findall(r"\w+", chosen[key]) if key in chosen else names("tracker")
+            for name in (name for name in names("tracker") if name in wanted):
+                yield from leaves(part("tracker", name).config, f"{path}{name}.")
         elif dataclasses.is_dataclass(hint):
             for found in _sections(typing.cast(type, hint), chosen.get(f"{prefix}{key}")):
-                yield from leaves(found, f"{prefix}{key}.")
+                yield from leaves(found, path)
         else:
             yield f"{prefix}{key}", hint
 

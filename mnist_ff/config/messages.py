@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean X?' for the closest of `words`, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -16,15 +16,17 @@ data: `DataSet` of data/catalog.py is its Part; the builder takes the config and
     train_images (N, 28, 28), train_labels (N,), test_images, test_labels.
     Module: data/sets/NAME.py. Example: data/sets/mnist_5k.py; a data set in IDX files: data/sets/kmnist.py.
 model: build(config, seed, device) returns the network on that device.
-optimizer: build(config, parameters) returns the optimizer.
-    Module: optim/NAME.py.
+    Module: models/parts/NAME.py. Example: models/parts/mlp.py.
+optimizer: build(config, parameters) returns the optimizer; `OptimizerPart` of optim/part.py says what engines need.
+    Module: optim/NAME.py. Example: optim/lion.py.
 schedule: build(config) returns a function: the share of the run that is done, 0 to 1, to the share of optimizer.lr.
     Module: optim/schedules/NAME.py. Example: optim/schedules/cosine.py.
 augment: build(config, rng) returns a function: images (B, 784) float32 in [0, 1] on rng.device to as many new ones;
     all random numbers come from the torch.Generator `rng`.
     Module: data/augment/NAME.py. Example: data/augment/shift.py.
 tracker: build(config) returns a Tracker (trackers/base.py). `needs` lists the modules of its extra, named like it.
-    Module: trackers/NAME.py. Its dataclass says where it writes: place, inside_run, with_absolute_paths().
+    Module: trackers/NAME.py. Example: trackers/tensorboard.py. Its dataclass says where it writes: inside_run,
+    with_absolute_paths(), and place for people.
 """
 
 from __future__ import annotations
@@ -94,6 +96,13 @@ _caches: list[Callable[[], None]] = []
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def until_registered(function: Function) -> Function:
+    """functools.lru_cache, emptied when a part is registered."""
+    cached = functools.lru_cache(maxsize=1_000)(function)
+    _caches.append(cached.cache_clear)
+    return cached  # type: ignore[return-value]
+
+
 def register(part: Part) -> None:
     """Make a part known. Errors: ConfigError for an unknown group, an unfit dataclass or a name that is taken."""
     what = f"{part.group}={part.name}"
@@ -128,6 +137,7 @@ def part(group: str, name: str) -> Part:
     return _parts[group][name]
 
 
+@until_registered
 def names(group: str) -> tuple[str, ...]:
     """The names of a group's parts, without importing any: the built-in ones, then the others."""
     return tuple(dict.fromkeys([*_built_in(group), *_parts[group]]))
@@ -157,10 +167,3 @@ def _built_in(group: str) -> tuple[str, ...]:
     found = (path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml"))
     here = [name for name in found if (modules / f"{name}.py").is_file()]
     return tuple(sorted(here, key=lambda name: (name != first, name)))
-
-
-def until_registered(function: Function) -> Function:
-    """functools.cache, emptied when a part is registered."""
-    cached = functools.cache(function)
-    _caches.append(cached.cache_clear)
-    return cached  # type: ignore[return-value]

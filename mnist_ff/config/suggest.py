@@ -18,8 +18,8 @@ def data_words(before: Sequence[str]) -> Iterator[str]:
     sets = options_of("data")
     yield from (f"{name} " for name in sets)
     named = [name for name in before if name in sets]
-    keys = dict.fromkeys(key for key, _ in leaves(Config, chosen={"data": named[-1]} if named else {}))
-    yield from (f"{key}=" for key in keys if key.startswith("data.") and key not in NOT_TYPED)
+    keys = dict.fromkeys(key for key, _ in leaves(Config, "", {"data": named[-1]} if named else {}, "data."))
+    yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
 
 
 def options_of(group: str) -> list[str]:
@@ -41,10 +41,9 @@ def _chosen(before: Sequence[str]) -> dict[str, str]:
 
 def override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
     """Hydra's words: GROUP=OPTION and KEY=VALUE; ++KEY=VALUE, as there is no key to add (+) or to remove (~)."""
-    chosen = _chosen(before)
-    values = _values(chosen, sweeping)
     plus = "++" if current.startswith("+") else ""
     key, equals, _ = current.removeprefix(plus).partition("=")
+    values = _values(_chosen(before), sweeping, key)
     if equals:
         if not plus or key not in _groups():
             yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
@@ -54,15 +53,13 @@ def override_words(before: Sequence[str], current: str, sweeping: bool) -> Itera
             yield f"{plus}{name}="
 
 
-def _values(chosen: Mapping[str, str], sweeping: bool) -> dict[str, tuple[str, ...]]:
-    """Every key that may be typed, with the values that can be listed."""
+def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str, tuple[str, ...]]:
+    """The keys that may be typed, with the values that can be listed; of the parts only those that `begins` needs."""
     groups = [group for group in _groups() if group != "sweep" or sweeping]
     values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
-    trackers = re.findall(r"\w+", chosen.get("logger", ""))
-    for key, hint in leaves(Config, chosen=chosen):
+    for key, hint in leaves(Config, "", {"logger": "", **chosen}, begins):
         section, _, name = key.partition(".")
-        of_others = section == "logger" and name.split(".")[0] not in trackers
-        if not of_others and key not in NOT_TYPED and not (name == "name" and section in groups):
+        if key not in NOT_TYPED and not (name == "name" and section in groups):
             values[key] = choices(hint)
     values["hydra.sweep.dir" if sweeping else "hydra.run.dir"] = ()
     if not sweeping:

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig
-from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.runs.records import SIDE
 
 
@@ -121,6 +120,8 @@ def own_data(name: str, split: float = 0.0) -> DataConfig:
 
     `split` is the share of the training images that is held out.
     """
+    from mnist_ff.config.yaml_io import read_yaml
+
     own: dict[str, Any] = {
         "name": name,
         "root": os.environ.get("MNIST_FF_DATA") or None,
@@ -138,6 +139,8 @@ def own_data(name: str, split: float = 0.0) -> DataConfig:
 
 def own_mirrors(name: str) -> tuple[str, ...]:
     """The mirrors that stand in conf/data, a place of the user's own."""
+    from mnist_ff.config.yaml_io import read_yaml
+
     for file in (name, "_mirrors"):
         mirrors = read_yaml(conf_dir() / "data" / f"{file}.yaml").get("mirrors")
         if isinstance(mirrors, list):

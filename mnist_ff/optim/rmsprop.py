@@ -72,8 +72,7 @@ def triton_rule(config: RMSpropConfig) -> Rule:
 
     def update(parameter: Parameter, state: State, group: Group) -> None:
         assert parameter.grad is not None
-        square, lr, rho, eps = state["denominator"], group["lr"], group["rho"], group["eps"]
-        rmsprop(parameter, parameter.grad, square, lr, rho, eps, config.weight_decay)
+        rmsprop(parameter, parameter.grad, state["denominator"], group, config.weight_decay)
 
     return update
 

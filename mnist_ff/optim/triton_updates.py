@@ -70,16 +70,14 @@ def rmsprop(
     weights: torch.Tensor,
     gradient: torch.Tensor,
     square: torch.Tensor,
-    rate: float | torch.Tensor,
-    rho: float,
-    eps: float,
+    group: Mapping[str, Any],
     decay: float,
 ) -> None:
     """The update of optim/rmsprop.py; all tensors (N,) float32, `square` is the average of squares with eps in it."""
-    count = weights.numel()
+    count, lr, rho = weights.numel(), group["lr"], group["rho"]
     _rmsprop[(triton.cdiv(count, BLOCK),)](
-        weights, gradient, square, rate, rho, 1 - rho, (1 - rho) * eps, decay, count,
-        RATE_ON_DEVICE=isinstance(rate, torch.Tensor), BLOCK=BLOCK,
+        weights, gradient, square, lr, rho, 1 - rho, (1 - rho) * group["eps"], decay, count,
+        RATE_ON_DEVICE=isinstance(lr, torch.Tensor), BLOCK=BLOCK,
     )  # fmt: skip
 
 

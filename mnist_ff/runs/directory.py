@@ -20,7 +20,6 @@ from mnist_ff.runs.find import link_of_a_sweep, may_be_run
 from mnist_ff.runs.lock import LOCK, locked
 from mnist_ff.runs.reading import (
     Fields,
-    check_file,
     is_folder,
     opened,
     read_bytes,
@@ -61,18 +60,6 @@ REWRITTEN_FILES = (
     "config.yaml",
 )
 """The files that starting over writes again."""
-
-
-def read_saved_yaml(path: Path) -> Any:
-    """A YAML file as plain values that a stranger may have written: no link, no pipe, and of limited size.
-
-    Errors: BadRunError naming the file.
-    """
-    content = read_bytes(path, MAX_YAML_BYTES)
-    try:
-        return yaml_values(path, content)
-    except ConfigError as error:
-        raise BadRunError(str(error)) from None
 
 
 def check_saved(config: Config) -> None:
@@ -146,13 +133,12 @@ class Run:
     def config(self) -> Config:
         """The resolved config. Errors: BadRunError when it is invalid."""
         path = self.file("config.yaml")
-        if check_file(path) == 0:
+        content = read_bytes(path, MAX_YAML_BYTES)
+        if not content:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
-            values = read_saved_yaml(path)
+            values = yaml_values(path, content)
             return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
-        except BadRunError:
-            raise
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 

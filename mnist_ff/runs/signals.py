@@ -10,9 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mnist_ff.errors import INTERRUPTED, Stopped
-from mnist_ff.runs.records import StopReason
+
+if TYPE_CHECKING:
+    from mnist_ff.runs.records import StopReason
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Ctrl-C, the end of a terminal, and what schedulers send before they kill."""
@@ -30,7 +33,11 @@ class Interruption:
 
     def __call__(self) -> StopReason | None:
         """The reason to stop, or None."""
-        return None if self._signal is None else StopReason.from_signal(self._signal.name)
+        if self._signal is None:
+            return None
+        from mnist_ff.runs.records import StopReason
+
+        return StopReason.from_signal(self._signal.name)
 
     @property
     def signal_name(self) -> str | None:
