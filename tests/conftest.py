@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,10 @@ from tests.support import slurm_cluster
 from tests.support.commands import MARKUP, Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split, mirror_or_skip
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # pytest was started in the background by a script, whose programs inherit this: those of the tests listen to Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -98,6 +98,7 @@ class MLflow(Tracker):
         from mlflow import MlflowClient
 
         with self._alone(beginning):
+            self._make_store()
             self._client = MlflowClient(tracking_uri=self._config.tracking_uri)
             experiment = self._experiment()
             if beginning.sweep is not None:
@@ -150,6 +151,18 @@ class MLflow(Tracker):
             file.parent.mkdir(parents=True, exist_ok=True)
             return FileLock(f"{file}.lock")
         return nullcontext() if beginning.sweep is None else FileLock(beginning.sweep / ".mlflow.lock")
+
+    def _make_store(self) -> None:
+        """A SQLite file gets its name once it has all its tables: MLflow cannot open one whose making was cut short."""
+        from mlflow import MlflowClient
+
+        uri = self._config.tracking_uri
+        file = Path(uri.removeprefix(SQLITE))
+        if uri.startswith(SQLITE) and "?" not in uri and not file.exists():
+            unfinished = file.with_name(f"{file.name}.new")
+            unfinished.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments(max_results=1)
+            unfinished.replace(file)
 
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._config.experiment)

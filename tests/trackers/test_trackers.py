@@ -340,6 +340,13 @@ def test_figures_are_heard_once_after_any_kill(kind: str, tracked: Path) -> None
     assert [step for step, _ in read("epoch/seconds")] == ends
 
 
+def test_an_unfinished_mlflow_store_is_made_anew(tmp_path: Path) -> None:
+    tracker = MLflow(MLflowConfig(f"sqlite:///{tmp_path}/mlflow.db", "e"))
+    (tmp_path / "mlflow.db.new").write_bytes(b"half a store")
+    tracker.begin(Beginning("0" * 16, tmp_path, "run", None, {}, {}), 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
 @pytest.mark.slow
 def test_wandb_goes_on_where_its_files_end() -> None:
     """The first was torn by a kill: each row is in one of the files, under a number of its own."""
