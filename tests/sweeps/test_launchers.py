@@ -353,7 +353,7 @@ def test_ctrl_c_during_submission_leaves_jobs_to_slurm(
 def test_search_continues_trials_left_in_slurm(slurm: Path, mnist_ff: Command) -> None:
     words = ("hydra/launcher=submitit_slurm", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3")
     words += ("hydra.sweeper.n_jobs=2", "hydra.sweeper.pruner=none", "data.validation_split=0.2")
-    sweep = Sweep(*words, "optimizer.lr=interval(0.001,0.01)", "trainer.epochs=400")
+    sweep = Sweep(*words, "optimizer.lr=interval(0.001,0.01)", "trainer.epochs=150")
     sweep.wait_for_training("0", "1")
     numbers = ",".join(json.loads(Path("sweep/slurm.json").read_text()).values())
     scontrol("suspend", numbers)  # or they might end before the resume looks
