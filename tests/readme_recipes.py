@@ -13,7 +13,8 @@ import json
 import sys
 from pathlib import Path
 
-from mnist_ff.commands.reproduce import HEAD, Row, table_row
+from mnist_ff.commands.reproduce import TABLE_HEAD as HEAD
+from mnist_ff.commands.reproduce import Row, table_row
 
 RESULTS = Path(__file__).resolve().parents[1] / ".readme" / "RESULTS.md"
 CHECK_HEAD = "| experiment | held-out training images, mean | their test accuracy, mean | n |\n|---|---:|---:|---:|\n"

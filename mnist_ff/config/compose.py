@@ -209,7 +209,8 @@ class ComposedSweep(_Composed):
         with open_dict(self.composed):
             self.composed.hydra.sweep.dir = os.fspath(directory)
             given, override = self.composed.hydra.overrides.hydra, f"hydra.sweep.dir={quoted(os.fspath(directory))}"
-            given.extend([] if override in given else [override])
+            there: Any = OmegaConf.to_container(given)  # as text: nothing is looked up
+            given.extend([] if override in there else [override])
         super().enter(directory)
 
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:

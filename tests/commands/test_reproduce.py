@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mnist_ff.commands.reproduce import FIRST_SEED, HEAD, Row, _changes, _file_name, experiments
+from mnist_ff.commands.reproduce import FIRST_SEED, Row, _changes, _file_name, experiments
+from mnist_ff.commands.reproduce import TABLE_HEAD as HEAD
 from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import Config
