@@ -13,21 +13,24 @@ Shape: TypeAlias = "Callable[[float], float]"
 """The fraction of the steps after the warm-up that is done to the fraction of optimizer.lr."""
 
 
-def learning_rate(config: ScheduleConfig, base: float, step: int, steps: int) -> float:
-    """The rate of one step.
+def learning_rates(config: ScheduleConfig, base: float, steps: int) -> Callable[[int], float]:
+    """Step number, from 0 through the run, to its rate; the first `config.warmup` steps rise to the schedule's first.
 
     Args:
         config: the schedule; its fractions are of `base` and of the steps after the warm-up.
         base: optimizer.lr.
-        step: from 0 through the run; the first `config.warmup` steps rise linearly to the schedule's first rate.
         steps: in the whole run; the schedule ends at a step of this number, so that the last real step is still above
             its end.
     """
     shape: Shape = part("schedule", config.name).build(config)
     warmup = min(config.warmup, steps)
-    if step < warmup:
-        return base * shape(0.0) * (step + 1) / (warmup + 1)
-    return base * shape((step - warmup) / max(1, steps - warmup))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return base * shape(0.0) * (step + 1) / (warmup + 1)
+        return base * shape((step - warmup) / max(1, steps - warmup))
+
+    return rate
 
 
 def depends_on_length(config: ScheduleConfig) -> bool:

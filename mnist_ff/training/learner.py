@@ -18,7 +18,7 @@ from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.step import never
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
-from mnist_ff.optim.schedule import is_scheduled, learning_rate
+from mnist_ff.optim.schedule import is_scheduled, learning_rates
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason
@@ -75,7 +75,7 @@ class Learner:
             start=start,
             evaluate_every=trainer.evaluate_every,
             checkpoint_epochs=trainer.checkpoint_epochs,
-            schedule=(lambda step: learning_rate(config.schedule, config.optimizer.lr, step, steps))
+            schedule=learning_rates(config.schedule, config.optimizer.lr, steps)
             if is_scheduled(config.schedule)
             else None,
         )
@@ -88,7 +88,7 @@ class Learner:
         for chunk in plan.chunks():
             rows = plan.rows(chunk)
             self.step.prepare(rows.stop - rows.start)
-        if self.device.type == "cuda":
+        if self.step.info.engine == "graph":
             self.evaluate()
 
     def fit(

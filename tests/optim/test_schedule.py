@@ -19,7 +19,7 @@ from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
-from mnist_ff.optim.schedule import learning_rate
+from mnist_ff.optim.schedule import learning_rates
 from tests.support.commands import Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
@@ -31,7 +31,7 @@ LINEAR = ["schedule=linear", "schedule.warmup=5"]
 
 def rates(*words: str, steps: int = 100) -> list[float]:
     config = make_config(*words).schedule
-    return [learning_rate(config, 0.5, step, steps) for step in range(steps)]
+    return list(map(learning_rates(config, 0.5, steps), range(steps)))
 
 
 def test_constant_is_the_base_rate() -> None:
@@ -85,7 +85,7 @@ def test_recorded_rates_resume_to_the_byte(mnist_ff: Command) -> None:
     words = [*LINEAR, "optimizer=adam", "trainer.threads=1"]
     whole_run("whole", *words)
     config = make_config(*words).schedule
-    expected = [learning_rate(config, 0.001, step, 3 * BATCHES) for step in range(3 * BATCHES)]
+    expected = list(map(learning_rates(config, 0.001, 3 * BATCHES), range(3 * BATCHES)))
     assert written("whole") == pytest.approx(expected, rel=1e-8)
     whole_run("constant", *words[2:])
     assert Path("whole/model.safetensors").read_bytes() != Path("constant/model.safetensors").read_bytes()
