@@ -159,14 +159,14 @@ class _Composed:
         return str(_selected(self.composed, self.directory_key))
 
     def enter(self, directory: Path) -> None:
-        """Apply hydra.verbose, hydra/job_logging and hydra.job.env_set to this process. Errors: ConfigError."""
+        """Apply hydra.verbose, hydra/job_logging and hydra.job.env_set to this process; a log file may lie in the
+        directory, which is there. Errors: ConfigError."""
         with config_errors(), hydra_values(self.composed):
             hydra = self.composed.hydra
             OmegaConf.set_readonly(hydra, False)
             with open_dict(hydra):
                 hydra.runtime.output_dir = os.fspath(directory)
-            if directory.is_dir():  # a log file may lie in it; a sweep's is made later, and entered again
-                configure_log(hydra.job_logging, hydra.verbose)
+            configure_log(hydra.job_logging, hydra.verbose)
             os.environ.update({str(name): str(value) for name, value in hydra.job.env_set.items()})
 
 
@@ -204,14 +204,11 @@ class ComposedSweep(_Composed):
         """The section `sweep`. Errors: ConfigError."""
         return sweep_from(_selected(self.composed, "sweep"))
 
-    def enter(self, directory: Path) -> None:
-        """Take this directory for all jobs, and do as for a single run. Errors: ConfigError."""
+    def take_directory(self, directory: Path) -> None:
+        """Let all jobs lie below this directory."""
         with open_dict(self.composed):
             self.composed.hydra.sweep.dir = os.fspath(directory)
-            given, override = self.composed.hydra.overrides.hydra, f"hydra.sweep.dir={quoted(os.fspath(directory))}"
-            there: Any = OmegaConf.to_container(given)  # as text: nothing is looked up
-            given.extend([] if override in there else [override])
-        super().enter(directory)
+            self.composed.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
 
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:
         """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""

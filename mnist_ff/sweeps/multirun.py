@@ -129,7 +129,7 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
         overrides = [CHOSEN, *overrides]  # a preset's file cannot choose it itself: config.yaml's choice stands above
     composed = composer.sweep(overrides)
     directory = _directory(composed, arguments.resume)
-    composed.enter(directory)
+    composed.take_directory(directory)
     asked = () if saved is None else tuple(text for text in given if not text.startswith(("hydra", "sweep.on_error=")))
     searches = composed.choice("sweeper")[0] == "optuna"
     if saved is not None and not searches:

@@ -172,10 +172,10 @@ class Sweep(ABC):
         directory = self.request.directory
         if self.request.saved is None:
             _make(directory)
-            self.composed.enter(directory)
         link = link_among_own_files(directory)
         if link is not None:
             raise RunError(f"{link}: is a symbolic link; a sweep writes only inside its own directory")
+        self.composed.enter(directory)
         with locked(directory, "another process is running this sweep", timeout_s=0):
             if self.request.saved is None:
                 self._save(plan)
