@@ -248,7 +248,7 @@ class Sweep(ABC):
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
-                    self.launcher.launch(self.job_run, jobs, together, self.say)
+                    self.launcher.launch(self.job_run, jobs, together, self.say, stopped)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
                     self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
                 except Stopped:

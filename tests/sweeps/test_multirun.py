@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +24,10 @@ from mnist_ff.config.compose import Composer
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.signals import Interruption
 from mnist_ff.sweeps.job_builder import JobBuilder
 from mnist_ff.sweeps.job_run import SweepJob
+from mnist_ff.sweeps.launchers.joblib import JoblibLauncher
 from mnist_ff.sweeps.launchers.sequential import SequentialLauncher
 from mnist_ff.sweeps.worker import Task
 from tests.support.commands import Command
@@ -495,6 +499,7 @@ def test_sweep_directories_of_every_kind(name: str, mnist_ff: Command) -> None:
 WORKER = """
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 result = pickle.loads(Path("pickled").read_bytes())()
 assert pickle.loads(pickle.dumps(result)) == result
 print(result.status)
@@ -544,3 +549,29 @@ def test_a_terminal_that_lacks_letters_gets_the_table() -> None:
     assert "4 finished" in out
     assert "name=??" in out
     assert Path("sweep/sweep.csv").exists()
+
+
+def test_no_job_starts_between_ctrl_c_and_stop_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that heard Ctrl-C itself may end before the sweep's stop file is written."""
+    pytest.importorskip("joblib")
+    stopped, started = Interruption(), list[str]()
+
+    class Process:
+        exitcode = 0
+
+        def __init__(self, target: object, args: tuple[Task, ...], name: str) -> None:
+            self._task = args[0]
+
+        def start(self) -> None:
+            started.append(self._task.subdir)
+            stopped._on_signal(signal.SIGINT, None)
+
+        def join(self) -> None:
+            pass
+
+    context = SimpleNamespace(Process=Process, set_forkserver_preload=lambda modules: None)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
+    job = SweepJob(tmp_path, (), stop_on_error=False, parent=0)
+    jobs: list[Any] = [SimpleNamespace(subdir=name) for name in "012"]
+    JoblibLauncher({"n_jobs": 1}).launch(job, jobs, [1, 1, 1], lambda line: None, stopped)
+    assert started == ["0"]

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.signals import Interruption
 from mnist_ff.sweeps.job_run import SweepJob
+from mnist_ff.sweeps.stop_file import reason_to_stop
 from mnist_ff.sweeps.worker import Task
 
 TERM_TIMEOUT_S = 0.3
@@ -37,11 +39,14 @@ class Launcher(ABC):
         self.keys = keys
 
     @abstractmethod
-    def launch(self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say) -> None:
+    def launch(
+        self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say, stopped: Interruption
+    ) -> None:
         """Run every job and return when the last has ended, in whatever way.
 
         `together` are trainer.threads of each job that a whole batch has: what is left of a sweep is fewer jobs, and
-        gets the same threads. Errors: Stopped; the engine's own.
+        gets the same threads. `stopped` knows of a signal to this process at once, the stop file a moment later.
+        Errors: Stopped; the engine's own.
         """
 
 
@@ -54,11 +59,14 @@ class ProcessLauncher(Launcher):
 
     sweep: Path
     say: Say
+    _stopped: Interruption
     _shared: tuple[int, int] | None = None
 
-    def launch(self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say) -> None:
+    def launch(
+        self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say, stopped: Interruption
+    ) -> None:
         """See Launcher."""
-        self.sweep, self.say = job.sweep, say
+        self.sweep, self.say, self._stopped = job.sweep, say, stopped
         if self._shared is None:
             self._shared = self.share(together, is_search=job.study is not None)
             if None in together:
@@ -66,6 +74,10 @@ class ProcessLauncher(Launcher):
         at_once, threads = self._shared
         elsewhere = replace(job, parent=0)  # a process id means nothing on another machine
         self.run([Task(elsewhere, one.subdir, threads) for one in jobs], at_once)
+
+    def is_ending(self) -> bool:
+        """Whether no more jobs are to start. One that heard Ctrl-C too may end before the stop file is there."""
+        return self._stopped.signal_name is not None or reason_to_stop(self.sweep) is not None
 
     @abstractmethod
     def share(self, asked: Sequence[int | None], is_search: bool) -> tuple[int, int]:

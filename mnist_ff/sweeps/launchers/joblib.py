@@ -14,7 +14,6 @@ from typing import Any
 from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.job_run import record_lost
 from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, shared
-from mnist_ff.sweeps.stop_file import reason_to_stop
 from mnist_ff.sweeps.worker import Task
 
 
@@ -56,7 +55,7 @@ class JoblibLauncher(ProcessLauncher):
             raise
 
     def _supervise(self, context: Any, task: Task) -> None:
-        if reason_to_stop(self.sweep) is not None:
+        if self.is_ending():
             return
         process = context.Process(target=_work, args=(task, os.getcwd(), dict(os.environ)), name=f"job {task.subdir}")
         self._processes.append(process)

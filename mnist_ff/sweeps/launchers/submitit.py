@@ -20,7 +20,6 @@ from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import is_active, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.job_run import JobResult, record_lost, result_of
 from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, cores_here, shared
-from mnist_ff.sweeps.stop_file import reason_to_stop
 from mnist_ff.sweeps.worker import Task
 
 SUBMITIT_FOLDER = ".submitit"
@@ -215,7 +214,7 @@ class LocalLauncher(SubmititLauncher):
         waiting, running = deque(tasks), dict[Any, Task]()
         try:
             while waiting or running:
-                if reason_to_stop(self.sweep) is not None:
+                if self.is_ending():
                     waiting.clear()
                 while waiting and len(running) < at_once:
                     task = waiting.popleft()
