@@ -570,7 +570,7 @@ def test_no_job_starts_between_ctrl_c_and_stop_file(tmp_path: Path, monkeypatch:
             pass
 
     context = SimpleNamespace(Process=Process, set_forkserver_preload=lambda modules: None)
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: context)
     job = SweepJob(tmp_path, (), stop_on_error=False, parent=0)
     jobs: list[Any] = [SimpleNamespace(subdir=name) for name in "012"]
     JoblibLauncher({"n_jobs": 1}).launch(job, jobs, [1, 1, 1], lambda line: None, stopped)
