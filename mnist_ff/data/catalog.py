@@ -6,12 +6,11 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig
-from mnist_ff.runs.records import SIDE
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,6 @@ class DataSet(Part):
     contents: tuple[str, ...] = ()
     """SHA-256 of the decompressed files, where they are known: all sets in this format name their files alike, and a
     mirror may hold those of another one."""
-
-
-Sums: TypeAlias = "tuple[str | None, str | None, str | None, str | None]"
-UNKNOWN: Sums = (None, None, None, None)
-
-
-def idx_files(sums: Sums = UNKNOWN, contents: Sums = UNKNOWN) -> tuple[SourceFile, ...]:
-    """MNIST's four files, with the SHA-256 of each, compressed or not."""
-    return (
-        SourceFile("train-images-idx3-ubyte.gz", 0x0803, (60_000, SIDE, SIDE), sums[0], contents[0]),
-        SourceFile("train-labels-idx1-ubyte.gz", 0x0801, (60_000,), sums[1], contents[1]),
-        SourceFile("t10k-images-idx3-ubyte.gz", 0x0803, (10_000, SIDE, SIDE), sums[2], contents[2]),
-        SourceFile("t10k-labels-idx1-ubyte.gz", 0x0801, (10_000,), sums[3], contents[3]),
-    )
 
 
 def data_set(name: str) -> DataSet:

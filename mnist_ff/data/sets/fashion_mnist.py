@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mnist_ff.config.registry import register
 from mnist_ff.config.schema import DownloadConfig
-from mnist_ff.data.catalog import DataSet, idx_files
-
-if TYPE_CHECKING:
-    import torch
+from mnist_ff.data.catalog import DataSet
+from mnist_ff.data.idx import build, idx_files
 
 CONTENTS = (
     "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -18,13 +14,6 @@ CONTENTS = (
     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )
 """Of the decompressed files: Debian's package dataset-fashion-mnist compresses the same bytes again."""
-
-
-def build(config: DownloadConfig) -> dict[str, torch.Tensor]:
-    """From the cache, downloaded if need be."""
-    from mnist_ff.data.download import downloaded
-
-    return downloaded(config)
 
 
 register(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mnist_ff.config.registry import register
 from mnist_ff.config.schema import DownloadConfig
-from mnist_ff.data.catalog import DataSet, idx_files
-
-if TYPE_CHECKING:
-    import torch
+from mnist_ff.data.catalog import DataSet
+from mnist_ff.data.idx import build, idx_files
 
 SHA256 = (
     "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
@@ -18,13 +14,6 @@ SHA256 = (
     "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
 )
 """As tensorflow/datasets has them in url_checksums/kmnist.txt."""
-
-
-def build(config: DownloadConfig) -> dict[str, torch.Tensor]:
-    """From the cache, downloaded if need be."""
-    from mnist_ff.data.download import downloaded
-
-    return downloaded(config)
 
 
 register(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from mnist_ff.config.registry import register
 from mnist_ff.config.schema import DownloadConfig
-from mnist_ff.data.catalog import DataSet, idx_files
-
-if TYPE_CHECKING:
-    import torch
+from mnist_ff.data.catalog import DataSet
+from mnist_ff.data.idx import build, idx_files
 
 SHA256 = (
     "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -32,13 +30,6 @@ class MNISTConfig(DownloadConfig):
     """MNIST."""
 
     fallback: Annotated[Literal["mnist_5k"] | None, "used if MNIST cannot be downloaded; null: error"]
-
-
-def build(config: MNISTConfig) -> dict[str, torch.Tensor]:
-    """From the cache, downloaded if need be."""
-    from mnist_ff.data.download import downloaded
-
-    return downloaded(config)
 
 
 register(
