@@ -201,25 +201,29 @@ def test_graph_refuses_lazily_made_optimizer_state() -> None:
         step(torch.arange(64))
 
 
+def small_steps(split: Split, graph: bool) -> Step:
+    """A small network's fused step in batches of 64: one after another, or as replays of what stands in for a graph."""
+    config = make_config("model.hidden=[8]")
+    model = build_model(config.model, 0, CPU)
+    flat = FlatParameters(model)
+    opt = build_optimizer(config.optimizer, [flat.whole])
+    batch = FusedBatch(model, flat, TorchOps(model, opt), split)
+    if not graph:
+        return Steps(batch, split, 64, opt)
+    rate = torch.tensor([config.optimizer.lr])
+    set_rate(opt, rate[0])
+    assert model.dropout.rng is not None
+    state = GraphState(lambda: training_state([flat.whole], opt), [model.dropout.rng], rate)
+    return GraphSteps(batch, split, 64, state, fake_capture([]))
+
+
 def test_new_rate_reaches_a_graph_by_tensor() -> None:
-    split, figures = make_split(256), []
+    split, tried, losses = make_split(256), [1e-4, 1e-3, 1e-2, 1e-1], []
     for graph in (False, True):
-        config = make_config("model.hidden=[8]")
-        model = build_model(config.model, 0, CPU)
-        flat = FlatParameters(model)
-        opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
-        step: Step = Steps(batch, split, 64, opt)
-        if graph:
-            rate = torch.tensor([config.optimizer.lr])
-            set_rate(opt, rate[0])
-            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            assert model.dropout.rng is not None
-            step = GraphSteps(batch, split, 64, GraphState(state, [model.dropout.rng], rate), fake_capture([]))
-        tried = [1e-4, 1e-3, 1e-2, 1e-1]
-        figures.append(try_rates(step, lambda epoch: torch.arange(256), 64, tried, lambda: None))
-    assert figures[0] == pytest.approx(figures[1], rel=1e-5)
-    assert len(set(figures[0])) == 4
+        step = small_steps(split, graph)
+        losses.append(try_rates(step, lambda epoch: torch.arange(256), 64, tried, lambda: None))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert len(set(losses[0])) == 4
 
 
 def test_graph_keeps_its_tensors_alive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,15 +263,7 @@ def test_step_stops_after_the_requested_batch(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(GraphSteps, "TOGETHER", 5)
     split = make_split(600)
     for graph in (False, True):
-        config = make_config("model.hidden=[8]")
-        model = build_model(config.model, 0, CPU)
-        flat = FlatParameters(model)
-        opt = build_optimizer(config.optimizer, [flat.whole])
-        batch = FusedBatch(model, flat, TorchOps(model, opt), split)
-        step: Step = Steps(batch, split, 64)
-        if graph:
-            state = lambda flat=flat, opt=opt: training_state([flat.whole], opt)  # noqa: E731
-            step = GraphSteps(batch, split, 64, GraphState(state), fake_capture([]))
+        step = small_steps(split, graph)
         answers = iter([None, None, "stop"])
         # this graph trains five batches before it is asked
         assert len(step(torch.arange(600), lambda answers=answers: next(answers))) == (7 if graph else 3)
