@@ -160,6 +160,7 @@ def _score_tiles(part: str, score: Score | None) -> list[Tile]:
         return []
     low, high = score.interval()
     interval = f"{score.correct:,} of {score.samples:,} correct; 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    interval = interval.replace(" %", "\N{NO-BREAK SPACE}%")
     return [
         Tile(f"{part} accuracy", f"{100 * score.accuracy:.2f} %", interval),
         Tile(f"{part} loss", f"{score.loss:.4f}", "cross-entropy in nats"),
