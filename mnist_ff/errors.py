@@ -28,6 +28,14 @@ class ConfigError(MnistError):
     exit_code = 2
 
 
+class PartsFileError(ConfigError):
+    """A file of the user's own parts cannot be imported; `frames` is the traceback of their files only, or empty."""
+
+    def __init__(self, text: str, frames: str = "") -> None:
+        super().__init__(text)
+        self.frames = frames
+
+
 class BadRunError(ConfigError):
     """A path was given as a run directory and is not a readable one."""
 
@@ -46,6 +54,10 @@ class RunError(MnistError):
 
 class LostError(RunError):
     """The training process ended without reporting why."""
+
+
+class PartError(RunError):
+    """A user's own part made something that it must not."""
 
 
 class DivergedError(RunError):
