@@ -28,14 +28,6 @@ class ConfigError(MnistError):
     exit_code = 2
 
 
-class PartsFileError(ConfigError):
-    """A file of the user's own parts cannot be imported; `frames` is the traceback of their files only, or empty."""
-
-    def __init__(self, text: str, frames: str = "") -> None:
-        super().__init__(text)
-        self.frames = frames
-
-
 class BadRunError(ConfigError):
     """A path was given as a run directory and is not a readable one."""
 

@@ -14,6 +14,7 @@ from antlr4 import CommonTokenStream, InputStream, Token  # type: ignore[import-
 from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,17 +30,20 @@ from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.overrides import (
     Override,
-    Values,
     check_override,
     holds_text,
     is_own_key,
     key_of,
+    plain_override,
     quoted,
     reason_at,
     remedy_for,
 )
+from mnist_ff.config.own_part import node_of
 from mnist_ff.config.paths import check_text, conf_dir, printed
+from mnist_ff.config.registry import GROUPS, own_parts
 from mnist_ff.config.schema import Config, SweepConfig
+from mnist_ff.config.suggest import groups, options_of
 from mnist_ff.errors import ConfigError
 
 FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
@@ -69,9 +73,9 @@ class Composer:
         JobRuntime.instance().set("name", "mnist-ff")
         self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
         self._parser = OverridesParser.create(config_loader=self._loader)
-        names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-        self.groups = {name: sorted(path.stem for path in (conf_dir() / name).glob("[!_]*.yaml")) for name in names}
-        """The groups of conf/ with their options; names that begin with _ are parts of others."""
+        _store_own_parts()
+        self.groups = {group: options_of(group) for group in groups()}
+        """The groups of conf/ with their options, a user's own parts among them."""
 
     def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:
         """Parse overrides and look for keys, groups and options that do not exist.
@@ -89,7 +93,7 @@ class Composer:
         key = key_of(text)
         check_text(key if "=" in text else "override", text.removeprefix(f"{key}="))
         try:
-            return _plain_override(self._parser.parse_overrides([text])[0])
+            return plain_override(self._parser.parse_overrides([text])[0])
         except HydraException as error:
             remedy = remedy_for(text, several, self._meaning)
             raise ConfigError(f"{printed(text)}: {_reason(text, error)}\n{remedy}") from None
@@ -143,6 +147,16 @@ class Composer:
             if resolve:
                 OmegaConf.resolve(found)
             return head + OmegaConf.to_yaml(found)
+
+
+def _store_own_parts() -> None:
+    """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/."""
+    store = ConfigStore.instance()
+    for name, group in GROUPS.items():
+        store.repo.pop(group.folder, None)
+        for option, part in own_parts(name).items():
+            package = f"{group.folder}.{option}" if name == "tracker" else None
+            store.store(option, node_of(part), group=group.folder, package=package, provider="mnist-ff")
 
 
 class _Composed:
@@ -303,34 +317,6 @@ def config_errors() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
         raise ConfigError("\n".join(lines[:2])) from None
-
-
-def _plain_override(parsed: hydra_types.Override) -> Override:
-    given, several = parsed.value(), parsed.is_sweep_override()
-    return Override(
-        text=str(parsed.input_line),
-        key=parsed.key_or_group,
-        element=parsed.get_key_element(),
-        kind=parsed.type.name,
-        package=parsed.package,
-        value=str(given) if several else given,
-        value_text="" if several or parsed.value_type is None else parsed.get_value_element_as_str(),
-        values=_several(parsed, given) if several else None,
-    )
-
-
-def _several(parsed: hydra_types.Override, given: Any) -> Values:
-    interval = parsed.is_interval_sweep()
-    return Values(
-        kind="interval" if interval else "range" if parsed.is_range_sweep() else "choice",
-        items=lambda: list(parsed.sweep_iterator()),
-        texts=lambda: list(parsed.sweep_string_iterator()),
-        tags=frozenset(getattr(given, "tags", ())),
-        shuffle=bool(getattr(given, "shuffle", False)),
-        start=getattr(given, "start", None),
-        stop=getattr(given, "end" if interval else "stop", None),
-        step=getattr(given, "step", None),
-    )
 
 
 def with_texts_kept(overrides: Sequence[str]) -> list[str]:

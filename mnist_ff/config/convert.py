@@ -173,7 +173,7 @@ def plain_section(section: type[S], values: Any, path: str) -> S:
         if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
             raise ConfigError(f"{path}.{key}={brief_text(repr(value))}: must be a plain value")
     others = tuple(key for key in values if key not in hints_of(typing.cast(Any, section)))
-    variant: type[S] = _plain_class(section, others)
+    variant: type[S] = _plain_class(typing.cast(Any, section), others)
     _check_names(section, variant, values, path)
     return _converted(variant, {key: _listed(value) for key, value in values.items()}, path)
 

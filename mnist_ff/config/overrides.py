@@ -84,6 +84,35 @@ class Override:
         return [f"{self.element}={text}" for text in self.values.texts()]
 
 
+def plain_override(parsed: Any) -> Override:
+    """One override as Hydra parsed it, as plain data."""
+    given, several = parsed.value(), parsed.is_sweep_override()
+    return Override(
+        text=str(parsed.input_line),
+        key=parsed.key_or_group,
+        element=parsed.get_key_element(),
+        kind=parsed.type.name,
+        package=parsed.package,
+        value=str(given) if several else given,
+        value_text="" if several or parsed.value_type is None else parsed.get_value_element_as_str(),
+        values=_several(parsed, given) if several else None,
+    )
+
+
+def _several(parsed: Any, given: Any) -> Values:
+    interval = parsed.is_interval_sweep()
+    return Values(
+        kind="interval" if interval else "range" if parsed.is_range_sweep() else "choice",
+        items=lambda: list(parsed.sweep_iterator()),
+        texts=lambda: list(parsed.sweep_string_iterator()),
+        tags=frozenset(getattr(given, "tags", ())),
+        shuffle=bool(getattr(given, "shuffle", False)),
+        start=getattr(given, "start", None),
+        stop=getattr(given, "end" if interval else "stop", None),
+        step=getattr(given, "step", None),
+    )
+
+
 def key_of(override: str) -> str:
     """What stands before the = of an override."""
     return override.partition("=")[0]

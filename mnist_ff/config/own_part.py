@@ -213,15 +213,16 @@ def _hint(name: str, hint: Any, inherited: Any) -> Any:
     if len(kinds) != 1 or not _is_supported(bare_type(kinds[0])):
         raise ConfigError(f"has the type {_shown(bare_type(hint))}; use {SUPPORTED}")
     limits = _limits(kinds[0]) or _limits(hint) or _limits(inherited)
-    kind = bare_type(kinds[0])
+    kind: Any = bare_type(kinds[0])
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         limited: Any = _limited(bare_type(item), _limits(item) or limits)
-        kind = tuple[limited, ...]
+        kind = types.GenericAlias(tuple, (limited, Ellipsis))
     else:
         kind = _limited(kind, limits)
     meaning = meaning_of(hint) or meaning_of(inherited) or name.replace("_", " ")
-    made = Annotated[Optional[kind] if is_optional(hint) else kind, meaning]  # noqa: UP045 (it is a value)
+    made: Any = Optional[kind] if is_optional(hint) else kind  # noqa: UP045 (it is a value)
+    made = Annotated[made, meaning]
     try:
         msgspec.inspect.type_info(made)
     except TypeError as error:  # such as a limit of a text
@@ -270,6 +271,24 @@ def _defaults(group: str, name: str, config: Any, place: Place) -> dict[str, Any
             raise ConfigError(f"{_at(config, field.name, place)}: the default {error}") from None
         values[field.name] = list(value) if isinstance(value, tuple) else value
     return values
+
+
+def node_of(part: Part) -> dict[str, Any]:
+    """A part's keys as Hydra composes them: ??? where there is no default, and no text is looked up."""
+    assert part.defaults is not None
+    values = dict.fromkeys(_keys(part.config), "???") | dict(part.defaults)
+    inherited = _keys(GROUPS[part.group].section)
+    return {key: value if key in inherited else _escaped(value) for key, value in values.items()}
+
+
+def _keys(section: Any) -> dict[str, Any]:
+    return hints_of(section)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def _at(target: type, field: str, place: Place) -> Place:

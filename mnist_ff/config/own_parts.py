@@ -23,7 +23,7 @@ from pathlib import Path
 from mnist_ff.config import own_part, registry
 from mnist_ff.config.paths import absolute, display_path
 from mnist_ff.config.registry import Part
-from mnist_ff.errors import ConfigError, PartsFileError, first_line
+from mnist_ff.errors import ConfigError, first_line
 
 FLAG = "--parts"
 VARIABLE = "MNIST_FF_PARTS"
@@ -76,7 +76,7 @@ def in_use() -> tuple[PartsFile, ...]:
 def loaded(words: Sequence[str]) -> Iterator[None]:
     """Inside the block the parts of these files and modules are registered.
 
-    Errors: ConfigError, or PartsFileError with the user's frames, naming file and line.
+    Errors: ConfigError naming file and line, from the user's own error.
     """
     before = list(_in_use)
     try:
@@ -91,7 +91,7 @@ def loaded(words: Sequence[str]) -> Iterator[None]:
 
 
 def _use(word: str) -> None:
-    """Import a file, or register again what it registered. Errors: ConfigError, PartsFileError."""
+    """Import a file, or register again what it registered. Errors: ConfigError."""
     what = f"{FLAG} {word}"
     is_file = word.endswith(".py") or os.sep in word
     path = absolute(FLAG, word) if is_file else _module_file(word, what)
@@ -108,7 +108,7 @@ def _use(word: str) -> None:
 
 
 def _module_file(name: str, what: str) -> str:
-    """The file of a module that is named as in an import. Errors: ConfigError, PartsFileError."""
+    """The file of a module that is named as in an import. Errors: ConfigError."""
     _find_below(os.getcwd())
     with _told(what):
         try:
@@ -148,7 +148,7 @@ def _content(path: str, what: str) -> bytes:
 
 
 def _import(file: PartsFile, module: str | None) -> tuple[Part, ...]:
-    """Run the file's code, and return what it registered. Errors: ConfigError, PartsFileError."""
+    """Run the file's code, and return what it registered. Errors: ConfigError."""
     start = len(own_part.registered)
     own_part.files.add(file.path)
     _find_below(os.path.dirname(file.path))
@@ -187,19 +187,19 @@ def _run(file: PartsFile) -> None:
 
 @contextmanager
 def _told(what: str, path: str = "") -> Iterator[None]:
-    """Errors: PartsFileError with the user's frames for all that an import can raise, but Ctrl-C."""
+    """Errors: ConfigError for all that an import can raise, but Ctrl-C."""
     try:
         yield
     except ConfigError:
         raise
     except SyntaxError as error:
         where = f"{display_path(Path(error.filename))}:{error.lineno}" if error.filename else what
-        raise PartsFileError(f"{where}: {type(error).__name__}: {error.msg}; correct the file") from None
+        raise ConfigError(f"{where}: {type(error).__name__}: {error.msg}; correct the file") from None
     except (Exception, SystemExit) as error:
         frames = frames_of(error)
         line = f":{frames[-1].lineno}" if frames and frames[-1].filename == path else ""
         kind = f"{type(error).__name__}: {first_line(error)}"
-        raise PartsFileError(f"{what}{line}: {kind}; the file cannot be imported", own_traceback(error)) from None
+        raise ConfigError(f"{what}{line}: {kind}; the file cannot be imported") from error
 
 
 def is_own_code(filename: str) -> bool:
@@ -219,6 +219,6 @@ def own_traceback(error: BaseException) -> str:
     """The traceback of an error in a user's part, only their frames; empty where none of them is in it."""
     frames = frames_of(error)
     if not frames:
-        return ""
+        return "" if error.__cause__ is None else own_traceback(error.__cause__)
     lines = ["Traceback (most recent call last, your files only):\n", *traceback.format_list(frames)]
     return "".join([*lines, *traceback.format_exception_only(error)])

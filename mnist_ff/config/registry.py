@@ -138,6 +138,12 @@ def own_parts(group: str) -> dict[str, Part]:
     return {name: found for name, found in _parts[group].items() if found.defaults is not None}
 
 
+def source_of(group: str, name: str) -> str:
+    """A part for a message, with the file and line of a user's own: model=cnn (parts.py:12)."""
+    found = _parts[group].get(name)
+    return f"{group}={name}" if found is None or not found.source else f"{group}={name} ({found.source})"
+
+
 def _forget() -> None:
     """Empty what until_registered() keeps."""
     for clear in _caches:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_ff.config.keys import choices, leaves
 from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.registry import GROUPS, own_parts
 from mnist_ff.config.schema import Config, SweepConfig
 
 NOT_TYPED = ("data.name", "data.instead_of")
@@ -23,12 +24,14 @@ def data_words(before: Sequence[str]) -> Iterator[str]:
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a group of conf/; names that begin with _ are parts of others."""
-    folder = conf_dir() / group
-    return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
+    """The options of a group of conf/ and the user's own; names that begin with _ are parts of others."""
+    own = [name for part, found in GROUPS.items() if found.folder == group for name in own_parts(part)]
+    files = (conf_dir() / group).glob("*.yaml")
+    return sorted({*own, *(path.stem for path in files if not path.stem.startswith("_"))})
 
 
-def _groups() -> list[str]:
+def groups() -> list[str]:
+    """The groups of conf/, without Hydra's own."""
     return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
 
 
@@ -45,21 +48,21 @@ def override_words(before: Sequence[str], current: str, sweeping: bool) -> Itera
     key, equals, _ = current.removeprefix(plus).partition("=")
     values = _values(_chosen(before), sweeping, key)
     if equals:
-        if not plus or key not in _groups():
+        if not plus or key not in groups():
             yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
         return
     for name in [*values, *([] if plus else ["resume"])]:
-        if not plus or not (name in _groups() or "/" in name or name == "dry_run"):
+        if not plus or not (name in groups() or "/" in name or name == "dry_run"):
             yield f"{plus}{name}="
 
 
 def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str, tuple[str, ...]]:
     """The keys that may be typed, with the values that can be listed; of the parts only those that `begins` needs."""
-    groups = [group for group in _groups() if group != "sweep" or sweeping]
-    values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
+    shown = [group for group in groups() if group != "sweep" or sweeping]
+    values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in shown}
     for key, hint in leaves(Config, "", {"logger": "", **chosen}, begins):
         section, _, name = key.partition(".")
-        if key not in NOT_TYPED and not (name == "name" and section in groups):
+        if key not in NOT_TYPED and not (name == "name" and section in shown):
             values[key] = choices(hint)
     values["hydra.sweep.dir" if sweeping else "hydra.run.dir"] = ()
     if not sweeping:
