@@ -46,7 +46,7 @@ LARGEST_GENERATOR = 1 << 20
 MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 """What a checkpoint's pickle may call, as pickletools names it."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
-LATER = ("augment", "average", "best")
+LATER = ("augment", "average", "best", "generators")
 """Keys that an older checkpoint does not have: None means the same."""
 
 
@@ -71,7 +71,7 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
         **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
         "recipe": state.recipe,
-        **{key: state.learner[key] for key in ("augment", "average")},
+        **{key: state.learner[key] for key in ("augment", "average", "generators")},
         "best": state.best,
     }
     torch.save(values, buffer)
@@ -177,6 +177,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
         **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
+        "generators": values["generators"] is None or _are_generators(values["generators"]),
     }
     for key, fits in good.items():
         if not fits:
@@ -211,6 +212,12 @@ def _is_state(values: Any) -> bool:
 
 def _is_generator(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype is torch.uint8 and value.numel() < LARGEST_GENERATOR
+
+
+def _are_generators(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and _is_generator(value) for name, value in values.items()
+    )
 
 
 def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: OptimizerConfig) -> None:
