@@ -46,7 +46,7 @@ class Learner:
         assert config.seed is not None, "resolve() picks one"
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
-        self.model = build_model(config.model, self.seed, self.device) if model is None else model
+        self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
         self.augment = build_augment(config.augment, self.seed, self.device)
         self.updates = Updates(self.model, config.trainer)
         self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
