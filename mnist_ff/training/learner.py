@@ -19,6 +19,7 @@ from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
 from mnist_ff.engine.step import never
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
+from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.schedule import is_scheduled, learning_rates
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
@@ -49,6 +50,8 @@ class Learner:
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
         self.augment = build_augment(config.augment, self.seed, self.device)
         self.updates = Updates(self.model, config.trainer)
+        self.must_be_finite = must_be_finite(self.model)
+        """Names in the model's state_dict."""
         self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
         parts = self._step_parts(rates_given)
         with self.chance.drawn():
