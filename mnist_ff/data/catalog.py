@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,27 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class DataDescription:
+    """A data set's name for people, its numbers of images before a split, and what a network sees of it."""
+
+    title: str
+    train_images: int
+    test_images: int
+    spec: DataSpec = MNIST_SPEC
+
+
+@dataclass(frozen=True)
 class DataSet(Part):
     """The part of a data set: what is known of it before a byte is read. Its builder returns four uint8 tensors:
-    train_images (N, 28, 28), train_labels (N,), test_images, test_labels."""
+    train_images (N, H, W) or (N, C, H, W), train_labels (N,), test_images, test_labels."""
 
     title: str = ""
     """For people."""
     train_images: int = 0
     test_images: int = 0
+    spec: DataSpec = MNIST_SPEC
+    describe: Callable[[Any], DataDescription] | None = None
+    """From the config, where only the files themselves say it."""
     digits: bool = False
     """Whether the classes are the digits 0 to 9."""
     source: str = ""
@@ -81,15 +96,22 @@ def title_of(name: str, instead_of: str | None) -> str:
     return title if instead_of is None else f"{title} instead of {instead_of}"
 
 
+def description(config: DataConfig) -> DataDescription:
+    """What is known of a data set without decoding it. Errors: ConfigError, DataError."""
+    found = data_set(config.name)
+    if found.describe is not None:
+        return found.describe(config)
+    return DataDescription(found.title, found.train_images, found.test_images, found.spec)
+
+
 def training_images(config: DataConfig) -> int:
     """Images left to train on after the validation split, before anything is loaded."""
-    total = data_set(config.name).train_images
-    return total - validation_images(config)
+    return description(config).train_images - validation_images(config)
 
 
 def validation_images(config: DataConfig) -> int:
     """Images that the validation split holds out."""
-    return round(data_set(config.name).train_images * config.validation_split)
+    return round(description(config).train_images * config.validation_split)
 
 
 def cache_root(config: DataConfig) -> Path:

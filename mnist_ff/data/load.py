@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from mnist_ff.data import catalog
 from mnist_ff.data.download import UnavailableError, downloaded
 from mnist_ff.data.seeds import generator
 from mnist_ff.errors import DataError
-from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class Data:
     validation: Split | None = None
     instead_of: str | None = None
     """The data set that was asked for and could not be downloaded."""
+    spec: DataSpec = MNIST_SPEC
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
         validation = None if self.validation is None else self.validation.to(device)
-        return Data(self.name, self.train.to(device), self.test.to(device), validation, self.instead_of)
+        train, test = self.train.to(device), self.test.to(device)
+        return dataclasses.replace(self, train=train, test=test, validation=validation)
 
     @property
     def title(self) -> str:
@@ -98,18 +101,19 @@ def load_data(config: DataConfig, seed: int) -> Data:
     tensors = part("data", config.name).build(config)
     train = Split(tensors["train_images"], tensors["train_labels"].long())
     test = Split(tensors["test_images"], tensors["test_labels"].long())
-    instead_of = catalog.instead_of(config)
+    spec = catalog.description(config).spec
+    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=spec)
     if config.validation_split == 0:
-        return Data(config.name, train, test, instead_of=instead_of)
-    kept, held = stratified_rows(train.labels, catalog.validation_images(config), seed)
+        return data
+    kept, held = stratified_rows(train.labels, catalog.validation_images(config), seed, len(spec.classes))
     parts = [Split(train.images[part], train.labels[part]) for part in (kept, held)]
-    return Data(config.name, parts[0], test, validation=parts[1], instead_of=instead_of)
+    return dataclasses.replace(data, train=parts[0], validation=parts[1])
 
 
-def stratified_rows(labels: torch.Tensor, held_out: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def stratified_rows(labels: torch.Tensor, held_out: int, seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers to keep and to hold out, in ascending order, each class in its share (largest remainder)."""
     rng = generator(seed, "validation")
-    counts = torch.bincount(labels, minlength=CLASSES)
+    counts = torch.bincount(labels, minlength=classes)
     shares = counts.double() * held_out / len(labels)
     takes = shares.floor().long()
     order = torch.argsort(shares - takes, descending=True, stable=True)

@@ -72,7 +72,7 @@ class Noise(nn.Module):
 class MLP(nn.Module):
     """Fully connected layers with an activation and dropout after each hidden one; noise and dropout on the input.
 
-    Maps (B, 784) float32 in [0, 1] to (B, 10) logits.
+    Maps images (B, *shape) float32 in [0, 1], `inputs` numbers each, to (B, classes) logits.
     """
 
     def __init__(
@@ -83,9 +83,12 @@ class MLP(nn.Module):
         rng: torch.Generator | None = None,
         input_dropout: float = 0.0,
         input_noise: float = 0.0,
+        *,
+        inputs: int = INPUTS,
+        classes: int = CLASSES,
     ) -> None:
         super().__init__()
-        sizes = [INPUTS, *hidden, CLASSES]
+        sizes = [inputs, *hidden, classes]
         self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.activation = activation
         self.dropout = Dropout(dropout, rng)
@@ -99,7 +102,7 @@ class MLP(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         *hidden, last = self.layers
         activate = ACTIVATIONS[self.activation].function
-        x = self.input_dropout(self.input_noise(x))
+        x = self.input_dropout(self.input_noise(x if x.ndim < 3 else x.flatten(1)))
         for layer in hidden:
             x = self.dropout(activate(layer(x)))
         logits: torch.Tensor = last(x)

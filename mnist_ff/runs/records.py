@@ -15,6 +15,24 @@ EARLY_PREFIX, SIGNAL_PREFIX = "early stopping", "stopped by "
 """How a summary's cause begins where early stopping or a signal ended training."""
 
 
+@dataclass(frozen=True)
+class DataSpec:
+    """What a network sees of a data set."""
+
+    shape: tuple[int, ...]
+    """Of one image: (H, W), (C, H, W), or (D,) for vectors given from Python."""
+    classes: tuple[str, ...]
+    """Names in the order of their numbers."""
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in one image."""
+        return math.prod(self.shape)
+
+
+MNIST_SPEC = DataSpec((SIDE, SIDE), tuple(map(str, range(CLASSES))))
+
+
 class Status(StrEnum):
     """How a run ended, as summary.json says it."""
 

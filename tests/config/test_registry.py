@@ -36,6 +36,7 @@ from mnist_ff.data.catalog import DataSet, title_of
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.places import elsewhere
+from mnist_ff.runs.records import DataSpec
 from mnist_ff.trackers.base import Beginning, Ending, Tracker
 from mnist_ff.trackers.heard import Fact
 from mnist_ff.trackers.tracking import Tracking, chosen_trackers
@@ -63,7 +64,7 @@ class LinearModelConfig(ModelConfig):
     scale: Annotated[float, "of the initial weights", Meta(gt=0)]
 
 
-def linear(config: LinearModelConfig, seed: int, device: torch.device) -> nn.Module:
+def linear(config: LinearModelConfig, spec: DataSpec, seed: int, device: torch.device) -> nn.Module:
     torch.manual_seed(seed)
     model = nn.Linear(784, 10)
     nn.init.normal_(model.weight, std=config.scale)

@@ -296,13 +296,13 @@ def test_a_sweep_decides_once_which_data_it_has(no_network: Path, mnist_ff: Comm
 
 def test_the_validation_split_is_stratified_and_seeded() -> None:
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate(range(100, 1100, 100))])
-    kept, held = stratified_rows(labels, 917, seed=1)
+    kept, held = stratified_rows(labels, 917, seed=1, classes=10)
     assert len(held) == 917
     assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(len(labels)))
     shares = torch.bincount(labels[held]) - torch.bincount(labels) * (917 / len(labels))
     assert shares.abs().max() < 1
-    assert torch.equal(held, stratified_rows(labels, 917, seed=1)[1])
-    assert not torch.equal(held, stratified_rows(labels, 917, seed=2)[1])
+    assert torch.equal(held, stratified_rows(labels, 917, seed=1, classes=10)[1])
+    assert not torch.equal(held, stratified_rows(labels, 917, seed=2, classes=10)[1])
 
 
 def test_validation_replaces_test_until_the_end(mnist_ff: Command) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from mnist_ff.models.mlp import MLP
+    from mnist_ff.runs.records import DataSpec
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def mlp_keys(config: ModelConfig) -> MLPConfig:
     return config
 
 
-def build(config: MLPConfig, seed: int, device: torch.device) -> MLP:
+def build(config: MLPConfig, spec: DataSpec, seed: int, device: torch.device) -> MLP:
     """The network with its weights drawn from `seed`, on `device`; dropout masks come from the same seed.
 
     Weights are drawn on the CPU: the same on every device.
@@ -54,6 +55,8 @@ def build(config: MLPConfig, seed: int, device: torch.device) -> MLP:
         config.dropout,
         input_dropout=config.input_dropout,
         input_noise=config.input_noise,
+        inputs=spec.inputs,
+        classes=len(spec.classes),
     )
     networks.initialise(model, config.init, generator(seed, "weights"))
     networks.seed_dropout(model, seed, device)
