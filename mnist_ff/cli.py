@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
@@ -32,6 +32,8 @@ COMMANDS = {
 WITHOUT_PARTS = ("runs", "compare", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
+WITH_OPTIONS = ("train", "reproduce", "lr-find", "bench")
+"""Commands that compose a config, and take --config-dir."""
 
 HELP = """usage: mnist-ff COMMAND ...
 
@@ -142,6 +144,7 @@ def _command(name: str, argv: list[str], began: float) -> int:
             command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
         parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
         parser.set_defaults(began=began)
+        stack.enter_context(_own_options(name, argv))
         command.add_arguments(parser)
         parser.add_argument("--parts", action="append", metavar="FILE|MODULE", help=PARTS_HELP)
         if {"-h", "--help"} & set(argv):
@@ -168,6 +171,15 @@ def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:
     if name not in WITHOUT_PARTS:
         stack.enter_context(loaded(with_variable(words)))
     return others
+
+
+def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:
+    """The folders of --config-dir, known before the command's own words: its help lists their options."""
+    if name not in WITH_OPTIONS:
+        return nullcontext()
+    from mnist_ff.config.options import flag_values, folders_of, using_folders
+
+    return using_folders(folders_of(flag_values(argv)))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.options import options
 from mnist_ff.config.overrides import (
     Override,
     check_override,
@@ -43,10 +45,9 @@ from mnist_ff.config.own_part import node_of
 from mnist_ff.config.paths import check_text, conf_dir, printed
 from mnist_ff.config.registry import GROUPS, own_parts
 from mnist_ff.config.schema import Config, SweepConfig
-from mnist_ff.config.suggest import groups, options_of
+from mnist_ff.config.sources import with_source
 from mnist_ff.errors import ConfigError
 
-FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
 OF_ANOTHER_KEY = re.compile(r"\$\{(?!(?:oc|mnist_ff)\.env:\w+(?:,(?:\w+|'[^']*'))?\})")
 """A value that depends on others; what the environment says is the same for all jobs."""
 REFUSED_ADVICE = ("To append to your config use +hydra.sweeper.", "To append to your config use +hydra.launcher.")
@@ -64,18 +65,23 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 
 class Composer:
-    """Hydra over our conf folder."""
+    """Hydra over our conf folder and the user's own. Errors: ConfigError for an own folder that cannot be used."""
 
     def __init__(self) -> None:
         setup_globals()  # Hydra's resolvers
         OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
         OmegaConf.register_new_resolver("mnist_ff.env", lambda name, other: os.environ.get(name) or other, replace=True)
         JobRuntime.instance().set("name", "mnist-ff")
-        self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
+        self._options = options()
+        search_path = create_config_search_path(str(conf_dir()))
+        for folder in self._options.folders:
+            search_path.prepend("config-dir", str(folder))
+        self._loader = ConfigLoaderImpl(search_path)
         self._parser = OverridesParser.create(config_loader=self._loader)
-        _store_own_parts()
-        self.groups = {group: options_of(group) for group in groups()}
-        """The groups of conf/ with their options, a user's own parts among them."""
+        _store_own_parts()  # a file may set some of its defaults, of which Hydra would warn
+        warnings.filterwarnings("ignore", message="(?s).* is validated against ConfigStore schema")
+        self.groups = {group: self._options.names(group) for group in self._options.files}
+        """Every group with its options."""
 
     def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:
         """Parse overrides and look for keys, groups and options that do not exist.
@@ -225,13 +231,17 @@ class ComposedSweep(_Composed):
             self.composed.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
 
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:
-        """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""
-        name = self.composed.hydra.runtime.choices[f"hydra/{part}"]
+        """The option of ours that is chosen for `launcher` or `sweeper`, maybe by a user's file, and its keys.
+
+        Errors: ConfigError.
+        """
+        chosen = str(self.composed.hydra.runtime.choices[f"hydra/{part}"])
+        name = options().part(f"hydra/{part}", chosen)
         keys = _selected(self.composed, f"hydra.{part}")
         if not isinstance(keys, dict):
             raise ConfigError(f"hydra.{part}={keys}: must be a group of keys")
         keys.pop("_target_", None)  # Hydra's own, of its launcher `basic`
-        return str(name), keys
+        return name, keys
 
     def yaml(self) -> str:
         """The whole as YAML, for people."""
@@ -276,17 +286,16 @@ def _typed(composed: DictConfig) -> Config:
         check_float32(flat(plain))
         return config
     except ConfigError as error:
-        raise ConfigError(f"{error}{_variable(composed, str(error))}") from None
+        choices, typed = OmegaConf.to_container(composed.hydra.runtime.choices), composed.hydra.overrides.task
+        raise ConfigError(with_source(str(error), typed, choices, lambda key: _text_of(composed, key))) from None
 
 
-def _variable(composed: DictConfig, complaint: str) -> str:
-    """Which environment variable the value comes from that a complaint is about, where it comes from one."""
+def _text_of(composed: DictConfig, key: str) -> str:
+    """The value of a dotted key as it stands in its file, nothing of it looked up; empty where there is none."""
     with suppress(OmegaConfBaseException, AttributeError):
-        *sections, name = key_of(complaint).split(".")
+        *sections, name = key.split(".")
         section = OmegaConf.select(composed, ".".join(sections)) if sections else composed
-        found = FROM_ENVIRONMENT.match(str(section._get_node(name)))
-        if found and os.environ.get(found[1]):
-            return f"\nset by the environment variable {found[1]}"
+        return str(section._get_node(name))
     return ""
 
 
@@ -317,6 +326,8 @@ def config_errors() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
         raise ConfigError("\n".join(lines[:2])) from None
+    except RecursionError:
+        raise ConfigError("--config-dir: the defaults lists of its files lead back to each other") from None
 
 
 def with_texts_kept(overrides: Sequence[str]) -> list[str]:

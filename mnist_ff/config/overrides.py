@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
 from mnist_ff.errors import ConfigError
 
 HYDRA_TEXT_KEYS = {
@@ -26,13 +26,6 @@ HYDRA_TEXT_KEYS = {
 }
 """Keys of Hydra, our launchers and our sweepers that hold texts."""
 EXAMPLE = "an override is KEY=VALUE, such as optimizer.lr=0.003"
-FIXED_HYDRA_KEYS = (
-    "hydra.mode",
-    "hydra.job.chdir",
-    "hydra.sweeper._target_",
-    "hydra.launcher._target_",
-    "hydra.output_subdir",
-)
 PLAIN_NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_]\w*", re.IGNORECASE | re.ASCII)
 
 
@@ -173,7 +166,7 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     """See that the key, group and option exist. Errors: ConfigError with what there is and the nearest name."""
     key = override.key
     if override.is_hydra:
-        _check_hydra_override(key, override)
+        _check_hydra_override(override, groups)
         return
     if key == "data.instead_of":
         raise ConfigError("data.instead_of: is set by mnist-ff when MNIST cannot be downloaded")
@@ -192,12 +185,14 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
         )
 
 
-def _check_hydra_override(key: str, override: Override) -> None:
+def _check_hydra_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     """Refuse what would undo a promise: every job checked first, no directory shared, paths that stay true."""
-    if key == "hydra/sweeper":
-        own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
-        if override.value not in own:
-            raise ConfigError(f"{override.text}: must be one of {', '.join(own)}")
+    key = override.key
+    if key in HYDRA_GROUPS and override.value not in groups[key]:
+        known = groups[key]
+        raise ConfigError(f"{override.text}: must be one of {', '.join(known)}{nearest(str(override.value), known)}")
+    if key == "hydra.searchpath":
+        raise ConfigError(f"{override.text}: is not supported; use --config-dir FOLDER")
     if key in FIXED_HYDRA_KEYS:
         raise ConfigError(f"{override.text}: cannot be changed here; use -m for a sweep")
     if key == "hydra.callbacks" or key.startswith("hydra.callbacks."):

@@ -150,6 +150,11 @@ def _forget() -> None:
         clear()
 
 
+def names_in(folder: str) -> list[str]:
+    """The user's own parts whose defaults would stand in this folder of conf/."""
+    return [name for group, found in GROUPS.items() if found.folder == folder for name in own_parts(group)]
+
+
 def is_part_name(name: Any) -> bool:
     """Whether a part may have this name."""
     return isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
