@@ -31,6 +31,7 @@ from mnist_ff.models.onnx_graph import INPUT, OPSET, build_graph, output_name
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import is_sweep
+from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import CLASSES, INPUTS
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
@@ -61,6 +62,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         _check_installed()
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
+    check_parts(run, config, note)
     check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{EXPORT_SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():

@@ -215,6 +215,19 @@ def frames_of(error: BaseException) -> list[traceback.FrameSummary]:
     return [frame for frame in traceback.extract_tb(error.__traceback__) if is_own_code(frame.filename)]
 
 
+def told(error: BaseException) -> str | None:
+    """One line for an error in a user's part, or in what other packages made of one; None where neither can be."""
+    frames = frames_of(error)
+    kind = f"{type(error).__name__}: {first_line(error)}"
+    if frames:
+        return f"{kind}; in your own part, {display_path(Path(frames[-1].filename))}:{frames[-1].lineno}"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    if own_part.registered and last and not last[0].filename.startswith(f"{PACKAGE}{os.sep}"):
+        files = sorted({part.source for part in own_part.registered})
+        return f"{kind}; raised in {last[0].filename} while your own parts were in use ({', '.join(files)})"
+    return None
+
+
 def own_traceback(error: BaseException) -> str:
     """The traceback of an error in a user's part, only their frames; empty where none of them is in it."""
     frames = frames_of(error)

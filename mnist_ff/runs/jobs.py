@@ -153,7 +153,7 @@ def _job(values: Fields, path: Path) -> Job:
         raise ValueError(f"a job's number is {number!r}")
     check_subdir(subdir)
     assert isinstance(subdir, str)
-    config = config_from(with_legacy_keys(values.fields("config").values), where=str(path))
+    config = config_from(with_legacy_keys(values.fields("config").values), str(path), unregistered=True)
     job = Job(number, values.texts("overrides"), subdir, config)
     if job.digest != values.text("digest"):
         raise ValueError(f"the config of job {number} differs from the saved one")

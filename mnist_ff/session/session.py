@@ -13,6 +13,7 @@ from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError
 from mnist_ff.models.mlp import count_parameters
+from mnist_ff.runs.parts import write_parts
 from mnist_ff.runs.records import Outcome, Position, Score, StopReason, Summary
 from mnist_ff.session.artifacts import keep
 from mnist_ff.session.drawing import draw, write_page
@@ -43,6 +44,7 @@ def train(request: RunRequest) -> Summary:
     with run.locked(), logging_to(run.file("train.log")):
         if not request.is_resume:
             with failures_of_the_machine(run):
+                write_parts(run)
                 run.write_config(config)
         training = None
         try:
@@ -84,6 +86,7 @@ class _Training:
         if saved is None:
             begin(run, conditions)
             return
+        write_parts(run)
         begin_again(run, self.plan, conditions, request.changes or {})
         if self.early_stopping is not None:
             self.early_stopping.resume(monitored(run, config.trainer.monitor), config.trainer.epochs)

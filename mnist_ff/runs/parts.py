@@ -1,0 +1,138 @@
+"""parts/ of a run directory: the files of a user's own parts that were loaded, as data. Nothing there is imported."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mnist_ff.config.own_parts import FLAG, PartsFile, in_use
+from mnist_ff.config.paths import display_path, printed
+from mnist_ff.config.registry import own_parts
+from mnist_ff.config.schema import Config, Unregistered
+from mnist_ff.errors import BadRunError, MissingFileError, MissingPartsError
+from mnist_ff.files import write_bytes, write_text
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.reading import Fields, is_taken, read_json
+
+FOLDER, LIST = "parts", "parts.json"
+MOST_FILES = 100
+"""Of parts files that a run lists."""
+MAX_LIST_BYTES = 1 << 20
+COPY_NAME = re.compile(r"[\w-][\w.-]{0,150}\.py")
+SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A parts file as a run recorded it."""
+
+    path: str
+    """Where it was, absolute."""
+    sha256: str
+    copy: str
+    """The name of its copy in the run's parts/."""
+
+
+def write_parts(run: Run) -> None:
+    """Keep a copy of every parts file in use, beside those that an earlier part of the run had.
+
+    Errors: OSError; BadRunError where the list that is there cannot be read.
+    """
+    if not in_use():
+        return
+    known = read_parts(run)
+    folder = run.file(FOLDER)
+    folder.mkdir(exist_ok=True)
+    for file in in_use():
+        if any((one.path, one.sha256) == (file.path, file.sha256) for one in known):
+            continue
+        copy = _copy_name(file, [one.copy for one in known])
+        write_bytes(folder / copy, file.content)
+        known = [*known, Recorded(file.path, file.sha256, copy)]
+    write_text(folder / LIST, json.dumps([asdict(one) for one in known], indent=2) + "\n")
+
+
+def _copy_name(file: PartsFile, taken: Sequence[str]) -> str:
+    stem = re.sub(r"[^\w-]", "_", Path(file.path).stem)[:100]
+    return f"{stem}.py" if f"{stem}.py" not in taken else f"{stem}.{file.sha256[:8]}.py"
+
+
+def read_parts(run: Run) -> list[Recorded]:
+    """The parts files that a run recorded, in order; none where it has no list. Errors: BadRunError."""
+    path = run.file(FOLDER) / LIST
+    if not is_taken(run.file(FOLDER)):
+        return []
+    if run.file(FOLDER).is_symlink():
+        raise BadRunError(f"{run.file(FOLDER)}: is a symbolic link; a run's files are in its own directory")
+    try:
+        values = read_json(path, MAX_LIST_BYTES)
+        if not isinstance(values, list) or len(values) > MOST_FILES:
+            raise ValueError("it is not a short list")
+        return [_recorded(Fields(one, "a file")) for one in values]
+    except MissingFileError:
+        return []
+    except ValueError as error:
+        raise BadRunError(f"{path}: not a list of parts files ({error})") from None
+
+
+def _recorded(values: Fields) -> Recorded:
+    """Errors: ValueError."""
+    found = Recorded(values.text("path"), values.text("sha256"), values.text("copy"))
+    if not COPY_NAME.fullmatch(found.copy) or not SHA256.fullmatch(found.sha256) or len(found.path) > 4096:
+        raise ValueError("a path, sum or copy is not possible")
+    return found
+
+
+def unregistered(config: Config, trains: bool) -> list[str]:
+    """The parts of a config that are not registered, as GROUP=NAME; `trains`: with those that only training needs."""
+    sections = {"data": config.data, "model": config.model, "optimizer": config.optimizer}
+    sections |= {"schedule": config.schedule, "augment": config.augment}
+    found = [f"{group}={section.name}" for group, section in sections.items() if isinstance(section, Unregistered)]
+    trackers = [name for name, tracker in config.logger if isinstance(tracker, Unregistered)]
+    return [*found, *(f"logger={name}" for name in trackers if trains)]
+
+
+def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: bool = False) -> None:
+    """See that a run's own parts are registered, and warn of a parts file that is not the one it was trained with.
+
+    Errors: BadRunError with the command to type; where parts/ cannot be read, too.
+    """
+    missing = unregistered(config, trains)
+    if missing:
+        raise _missing(run, missing)
+    if not in_use() or not _has_own(config):
+        return
+    sums = {file.sha256 for file in in_use()}
+    for one in _newest(read_parts(run)):
+        if one.sha256 in sums:
+            continue
+        named = [file for file in in_use() if Path(file.path).name == Path(one.path).name]
+        file = next(iter(named or in_use()))
+        warn(
+            f"{display_path(Path(file.path))}: has SHA-256 {file.sha256}, but {run.path} was trained with {one.sha256} "
+            f"(copy: {run.file(FOLDER) / one.copy})"
+        )
+
+
+def _missing(run: Run, missing: Sequence[str]) -> MissingPartsError:
+    """What to say of parts that are not registered: which file has them, and where the copy is."""
+    files = _newest(read_parts(run))
+    what = f"{run.path}: {', '.join(missing)}: not registered"
+    if not files:
+        return MissingPartsError(f"{what}, and {FOLDER}/{LIST} names no file; give the one that registers it", [])
+    copies = ", ".join(f"{printed(one.path)} (copy: {run.file(FOLDER) / one.copy})" for one in files)
+    return MissingPartsError(f"{what}; it was in {copies}", [word for one in files for word in (FLAG, one.path)])
+
+
+def _newest(files: Sequence[Recorded]) -> list[Recorded]:
+    """Of files with the same name the last one: a resume may have had another content."""
+    return list({Path(one.path).name: one for one in files}.values())
+
+
+def _has_own(config: Config) -> bool:
+    sections = {group: getattr(config, group).name for group in ("data", "model", "optimizer", "schedule", "augment")}
+    chosen = [*sections.items(), *(("tracker", name) for name, _ in config.logger)]
+    return any(name in own_parts(group) for group, name in chosen)
