@@ -56,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         _flush()
         return code
     except MnistError as error:
-        _complain(_own_code(error.__cause__)[0].rstrip("\n"), style=None)
+        traceback = _own_code(error.__cause__)[0]
+        if traceback:
+            _complain(traceback.rstrip("\n"), style=None)
         _complain(f"error: {error}{_command_with_parts(error, sys.argv[1:] if argv is None else argv)}")
         return error.exit_code
     except Stopped as stop:
@@ -76,8 +78,8 @@ def _complain_of_exception(error: Exception) -> int:
         return said[1]
     _complain((traceback or _traceback()).rstrip("\n"), style=None)
     broken = isinstance(error, OSError | MemoryError | ImportError)
-    bug = f"this is a bug in mnist-ff or {'a broken installation' if broken else 'in a callback'}; see the traceback above"
-    _complain(f"error: {own or bug}")
+    where = "a broken installation" if broken else "in a callback"
+    _complain(f"error: {own or f'this is a bug in mnist-ff or {where}; see the traceback above'}")
     return 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
-from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
+from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table, warning
 from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config, DataConfig
@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print loss, accuracy and a row a class; add an entry to evaluation.json in the run directory."""
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
-    check_parts(run, config, note)
+    check_parts(run, config, warning)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
     data_config = data_of(config.data, arguments.data)
     check_ended_well(run)

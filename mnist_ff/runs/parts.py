@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mnist_ff.config.own_parts import FLAG, PartsFile, in_use
+from mnist_ff.config.own_parts import FLAG, PartsFile, content_of, in_use
 from mnist_ff.config.paths import display_path, printed
-from mnist_ff.config.registry import own_parts
+from mnist_ff.config.registry import GROUPS, own_parts
 from mnist_ff.config.schema import Config, Unregistered
 from mnist_ff.errors import BadRunError, MissingFileError, MissingPartsError
 from mnist_ff.files import write_bytes, write_text
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.jobs import parts_file
 from mnist_ff.runs.reading import Fields, is_taken, read_json
 
 FOLDER, LIST = "parts", "parts.json"
@@ -22,7 +23,6 @@ MOST_FILES = 100
 """Of parts files that a run lists."""
 MAX_LIST_BYTES = 1 << 20
 COPY_NAME = re.compile(r"[\w-][\w.-]{0,150}\.py")
-SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Recorded:
     sha256: str
     copy: str
     """The name of its copy in the run's parts/."""
+    module: str | None = None
+    """The name of the module that was given in place of the path."""
+    earlier: bool | None = None
+    """True where a resume has been given others since."""
 
 
 def write_parts(run: Run) -> None:
@@ -43,16 +47,18 @@ def write_parts(run: Run) -> None:
     """
     if not in_use():
         return
-    known = read_parts(run)
+    now = [(file.path, file.sha256) for file in in_use()]
+    known = [replace(one, earlier=None if (one.path, one.sha256) in now else True) for one in read_parts(run)]
     folder = run.file(FOLDER)
     folder.mkdir(exist_ok=True)
     for file in in_use():
         if any((one.path, one.sha256) == (file.path, file.sha256) for one in known):
             continue
         copy = _copy_name(file, [one.copy for one in known])
-        write_bytes(folder / copy, file.content)
-        known = [*known, Recorded(file.path, file.sha256, copy)]
-    write_text(folder / LIST, json.dumps([asdict(one) for one in known], indent=2) + "\n")
+        write_bytes(folder / copy, content_of(file))
+        known = [*known, Recorded(file.path, file.sha256, copy, file.module)]
+    listed = [{key: value for key, value in asdict(one).items() if value is not None} for one in known]
+    write_text(folder / LIST, json.dumps(listed, indent=2) + "\n")
 
 
 def _copy_name(file: PartsFile, taken: Sequence[str]) -> str:
@@ -80,17 +86,20 @@ def read_parts(run: Run) -> list[Recorded]:
 
 def _recorded(values: Fields) -> Recorded:
     """Errors: ValueError."""
-    found = Recorded(values.text("path"), values.text("sha256"), values.text("copy"))
-    if not COPY_NAME.fullmatch(found.copy) or not SHA256.fullmatch(found.sha256) or len(found.path) > 4096:
-        raise ValueError("a path, sum or copy is not possible")
-    return found
+    copy = values.text("copy")
+    if not COPY_NAME.fullmatch(copy):
+        raise ValueError("a copy is no plain name")
+    file = parts_file(values)
+    return Recorded(file.path, file.sha256, copy, file.module, values.values.get("earlier") is True or None)
 
 
 def unregistered(config: Config, trains: bool) -> list[str]:
     """The parts of a config that are not registered, as GROUP=NAME; `trains`: with those that only training needs."""
-    sections = {"data": config.data, "model": config.model, "optimizer": config.optimizer}
-    sections |= {"schedule": config.schedule, "augment": config.augment}
-    found = [f"{group}={section.name}" for group, section in sections.items() if isinstance(section, Unregistered)]
+    found = [
+        f"{group}={getattr(config, group).name}"
+        for group in GROUPS
+        if isinstance(getattr(config, group, None), Unregistered)
+    ]
     trackers = [name for name, tracker in config.logger if isinstance(tracker, Unregistered)]
     return [*found, *(f"logger={name}" for name in trackers if trains)]
 
@@ -106,7 +115,7 @@ def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: b
     if not in_use() or not _has_own(config):
         return
     sums = {file.sha256 for file in in_use()}
-    for one in _newest(read_parts(run)):
+    for one in _last(read_parts(run)):
         if one.sha256 in sums:
             continue
         named = [file for file in in_use() if Path(file.path).name == Path(one.path).name]
@@ -119,20 +128,21 @@ def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: b
 
 def _missing(run: Run, missing: Sequence[str]) -> MissingPartsError:
     """What to say of parts that are not registered: which file has them, and where the copy is."""
-    files = _newest(read_parts(run))
+    files = _last(read_parts(run))
     what = f"{run.path}: {', '.join(missing)}: not registered"
     if not files:
         return MissingPartsError(f"{what}, and {FOLDER}/{LIST} names no file; give the one that registers it", [])
     copies = ", ".join(f"{printed(one.path)} (copy: {run.file(FOLDER) / one.copy})" for one in files)
-    return MissingPartsError(f"{what}; it was in {copies}", [word for one in files for word in (FLAG, one.path)])
+    flags = [word for one in files for word in (FLAG, one.module or one.path)]
+    return MissingPartsError(f"{what}; it was in {copies}", flags)
 
 
-def _newest(files: Sequence[Recorded]) -> list[Recorded]:
-    """Of files with the same name the last one: a resume may have had another content."""
-    return list({Path(one.path).name: one for one in files}.values())
+def _last(files: Sequence[Recorded]) -> list[Recorded]:
+    """Those that the run was last trained with."""
+    return [one for one in files if not one.earlier]
 
 
 def _has_own(config: Config) -> bool:
-    sections = {group: getattr(config, group).name for group in ("data", "model", "optimizer", "schedule", "augment")}
-    chosen = [*sections.items(), *(("tracker", name) for name, _ in config.logger)]
-    return any(name in own_parts(group) for group, name in chosen)
+    chosen = [(group, getattr(getattr(config, group, None), "name", "")) for group in GROUPS]
+    trackers = [("tracker", name) for name, _ in config.logger]
+    return any(name in own_parts(group) for group, name in [*chosen, *trackers])
