@@ -40,12 +40,22 @@ class DataError(MnistError):
     """A data set cannot be downloaded, or its content is wrong."""
 
 
+class OwnDataError(DataError):
+    """The user's own files do not make a data set: bad input."""
+
+    exit_code = 2
+
+
 class RunError(MnistError):
     """A run failed."""
 
 
 class LostError(RunError):
     """The training process ended without reporting why."""
+
+
+class PartError(RunError):
+    """A user's own part made something that it must not."""
 
 
 class DivergedError(RunError):

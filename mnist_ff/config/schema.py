@@ -59,6 +59,16 @@ class DownloadConfig(DataConfig):
 
 
 @dataclass(frozen=True)
+class FileDataConfig(DataConfig):
+    """A data set in the user's own files."""
+
+    path: Annotated[str | None, "file or folder with the data"]
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        return with_absolute(self, path, "root", "path")
+
+
+@dataclass(frozen=True)
 class ModelConfig(Section):
     """A network."""
 
@@ -167,6 +177,10 @@ class TrackerConfig(Section):
     def off(self) -> str | None:
         """Why it was chosen and yet records nothing; None where it records."""
         return None
+
+
+class Unregistered:
+    """A section of a saved config whose part is not registered: a user's own, whose file was not given. Plain data."""
 
 
 @dataclass(frozen=True)
