@@ -11,11 +11,15 @@ from torch import nn
 
 from mnist_ff.errors import ConfigError, first_line, type_name
 from mnist_ff.models.mlp import MLP, seed_dropout
-from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.runs.records import DataSpec
 
 
-def to_train(model: object, seed: int, device: torch.device) -> nn.Module:
-    """The module on the device, its masks drawn from the seed. Errors: ConfigError for one that cannot be trained."""
+def to_train(model: object, seed: int, device: torch.device, spec: DataSpec) -> tuple[nn.Module, tuple[int, ...]]:
+    """The module on the device, its masks drawn from the seed, and the shape in which it takes an image: as a flat
+    vector where it accepts that, else the data's own.
+
+    Errors: ConfigError for one that cannot be trained.
+    """
     if isinstance(model, type):
         raise ConfigError(f"model: is the class {model.__name__}; give an instance of it")
     if not isinstance(model, nn.Module):
@@ -28,13 +32,13 @@ def to_train(model: object, seed: int, device: torch.device) -> nn.Module:
         if isinstance(module, MLP):  # a part of another module too
             seed_dropout(module, seed, device)
     _leave_inference_mode(network)
-    _check_logits(network, device)
+    shape = _accepted_shape(network, device, spec)
     for name, parameter in network.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise ConfigError(f"model: {name} is still uninitialised, because forward() does not use it")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError("model: has no trainable parameters; see requires_grad_()")
-    return network
+    return network, shape
 
 
 def _leave_inference_mode(network: nn.Module) -> None:
@@ -62,26 +66,44 @@ def _ordinary(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
 
 
-def _check_logits(network: nn.Module, device: torch.device) -> None:
-    """Ask for two images' logits, which gives lazy layers their shapes. Errors: ConfigError."""
+def _accepted_shape(network: nn.Module, device: torch.device, spec: DataSpec) -> tuple[int, ...]:
+    """The shape of an image for which the module returns logits; asking gives lazy layers their shapes.
+
+    Errors: ConfigError, about flat vectors, where it returns them for no shape.
+    """
+    first: ConfigError | None = None
+    for shape in dict.fromkeys([(spec.inputs,), spec.shape]):
+        try:
+            _check_logits(network, torch.zeros(2, *shape, device=device), len(spec.classes))
+        except ConfigError as error:
+            first = first or error
+        else:
+            return shape
+    assert first is not None
+    raise first
+
+
+def _check_logits(network: nn.Module, images: torch.Tensor, classes: int) -> None:
+    """Ask for the logits of two images. Errors: ConfigError."""
     with _modes_kept(network), torch.no_grad():  # in inference mode lazy layers would make what cannot be trained
         try:
-            output = network.train(False)(torch.zeros(2, INPUTS, device=device))
+            output = network.train(False)(images)
         except Exception as error:  # a module of the user's may fail in any way
-            raise ConfigError(f"model: {_why_it_fails(network, error)}") from error
+            raise ConfigError(f"model: {_why_it_fails(network, images, error)}") from error
     if not isinstance(output, torch.Tensor):
-        raise ConfigError(f"model: returns {type_name(output)}, not a tensor of (B, {CLASSES}) logits")
-    if tuple(output.shape) != (2, CLASSES) or not output.is_floating_point():
+        raise ConfigError(f"model: returns {type_name(output)}, not a tensor of (B, {classes}) logits")
+    if tuple(output.shape) != (2, classes) or not output.is_floating_point():
         raise ConfigError(
-            f"model: maps (2, {INPUTS}) to {tuple(output.shape)} {_short(output.dtype)}, not to (2, {CLASSES}) logits"
+            f"model: maps {tuple(images.shape)} to {tuple(output.shape)} {_short(output.dtype)}, "
+            f"not to (2, {classes}) logits"
         )
 
 
-def _why_it_fails(network: nn.Module, error: Exception) -> str:
+def _why_it_fails(network: nn.Module, images: torch.Tensor, error: Exception) -> str:
     for name, parameter in network.named_parameters():
         if not nn.parameter.is_lazy(parameter) and parameter.dtype != torch.float32:
             return f"{name} is {_short(parameter.dtype)}, and images are float32; give model.float()"
-    return f"fails on (2, {INPUTS}) float32 images ({type(error).__name__}: {first_line(error)})"
+    return f"fails on {tuple(images.shape)} float32 images ({type(error).__name__}: {first_line(error)})"
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.optim.optimizers import build_optimizer, complete_state
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
-from mnist_ff.runs.records import CLASSES, INPUTS, Position
+from mnist_ff.runs.records import DataSpec, Position
 from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_tensors
 
 DAMAGED = "checkpoint.damaged.pt"
@@ -86,7 +86,7 @@ def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]
     A file that is too large for the run's network is not read.
     Errors: RunError when none is left, BadRunError for one that holds more than tensors and plain values.
     """
-    limit = _most_bytes(run.config().model)
+    limit = _most_bytes(run.config().model, run.data_spec())
     found = [run.file(name) for name in (CHECKPOINT, PREVIOUS) if is_taken(run.file(name))]
     for path in found:
         try:
@@ -102,9 +102,9 @@ class _DamagedError(Exception):
     """A checkpoint is not as it was written."""
 
 
-def _most_bytes(config: ModelConfig) -> int:
+def _most_bytes(config: ModelConfig, spec: DataSpec) -> int:
     """More than any checkpoint of this network takes: weights, averages, the best ones, and what an optimizer keeps."""
-    return SLACK + 64 * sum(math.prod(shape) for shape in weight_shapes(config).values())
+    return SLACK + 64 * sum(math.prod(shape) for shape in weight_shapes(config, spec).values())
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:
@@ -251,22 +251,22 @@ def save_weights(path: Path, model: nn.Module) -> None:
     write_bytes(path, save(weights))
 
 
-def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's tensors, by the names of its state_dict; an MLP is not built for it."""
+def weight_shapes(config: ModelConfig, spec: DataSpec) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a network for this data, by their names in its state_dict; an MLP is not built."""
     if not isinstance(config, MLPConfig):
-        fresh = build_model(config, 0, torch.device("cpu")).state_dict()
+        fresh = build_model(config, 0, torch.device("cpu"), spec).state_dict()
         return {name: tuple(tensor.shape) for name, tensor in fresh.items()}
-    sizes = list(enumerate(pairwise([INPUTS, *config.hidden, CLASSES])))
+    sizes = list(enumerate(pairwise([spec.inputs, *config.hidden, len(spec.classes)])))
     weights = {f"layers.{place}.weight": (after, before) for place, (before, after) in sizes}
     return weights | {f"layers.{place}.bias": (after,) for place, (_, after) in sizes}
 
 
-def check_weights(path: Path, config: ModelConfig) -> None:
-    """See that a file holds the tensors of this network, before there is memory taken for either.
+def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
+    """See that a file holds the tensors of this network for this data, before there is memory taken for either.
 
     Errors: BadRunError naming the file.
     """
-    shapes = weight_shapes(config)
+    shapes = weight_shapes(config, spec)
     try:
         with opened_tensors(path, SLACK + 8 * sum(map(math.prod, shapes.values()))) as saved:
             check_tensors(saved, {name: Wanted(FLOAT_TYPES, shape) for name, shape in shapes.items()})
@@ -294,10 +294,10 @@ def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
 
     Errors: BadRunError, RunError where there is too little memory.
     """
-    path = run.file("model.safetensors")
-    check_weights(path, config.model)
+    path, spec = run.file("model.safetensors"), run.data_spec()
+    check_weights(path, config.model, spec)
     try:
-        model = build_model(config.model, config.seed or 0, device)
+        model = build_model(config.model, config.seed or 0, device, spec)
     except RuntimeError as error:  # torch's word for no memory
         raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
     load_weights(path, model)

@@ -12,7 +12,7 @@ from torch import nn
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config
 from mnist_ff.data.augment.build import build_augment
-from mnist_ff.data.load import Data, Split
+from mnist_ff.data.load import Data
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.step import never
@@ -46,7 +46,7 @@ class Learner:
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
-        self.augment = build_augment(config.augment, self.seed, self.device)
+        self.augment = build_augment(config.augment, self.seed, self.device, data.spec.shape)
         self.updates = Updates(self.model, config.trainer)
         self.step, self.optimizer = build_step(
             StepParts(
@@ -58,6 +58,7 @@ class Learner:
                 augment=self.augment,
                 teacher=_load_teacher(config, self.device),
                 updates=self.updates,
+                shape=data.spec.shape,
             )
         )
 
@@ -108,7 +109,7 @@ class Learner:
         data, images = self.data, self.config.trainer.score_train
         parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
         if images:
-            parts["train"] = Split(data.train.images[:images], data.train.labels[:images])
+            parts["train"] = data.train.first(images)
         with self.updates.swapped_in():
             return {part: score(self.model, split) for part, split in parts.items()}
 
