@@ -24,7 +24,7 @@ from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import ConfigError, DataError, type_name
 from mnist_ff.models.build import build_model
-from mnist_ff.models.user_module import restored, to_train
+from mnist_ff.models.user_module import restored, to_train_on
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, DataSpec
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.resolve import resolve, warn_of_fallback
@@ -186,7 +186,7 @@ def _network(
     assert config.seed is not None
     if model is None:
         return build_model(config.model, config.seed, device, spec), spec.shape
-    return to_train(model, config.seed, device, spec)
+    return to_train_on(model, config.seed, device, spec)
 
 
 def _check_for_run_network(config: Config) -> None:

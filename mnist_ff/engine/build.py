@@ -100,7 +100,8 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
     engine = choose_engine(model, trainer, device, parts.optimizer.name, parts.is_scheduled)
     info = _describe(engine, parts)
     flat = FlatParameters(model) if engine != "eager" else None
-    parameters = list(model.parameters()) if flat is None else [flat.whole]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = trainable if flat is None else [flat.whole]
     optimizer = build_optimizer(parts.optimizer, parameters, capturable=engine == "graph")
     updates = parts.updates or Updates(model, trainer)
     options = StepOptions(
