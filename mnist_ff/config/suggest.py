@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_ff.config.keys import choices, leaves
 from mnist_ff.config.paths import conf_dir
-from mnist_ff.config.schema import Config, SweepConfig
+from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
 
 NOT_TYPED = ("data.name", "data.instead_of")
 """Keys of the data that its choice decides, or that mnist-ff sets itself."""
@@ -46,7 +46,9 @@ def override_words(before: Sequence[str], current: str, sweeping: bool) -> Itera
     values = _values(_chosen(before), sweeping, key)
     if equals:
         if not plus or key not in _groups():
-            yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
+            if key == "metrics" and "[" not in current:  # a list, also of one
+                current = f"{key}=["
+            yield from _after_equals(current, values.get(key, ()), sweeping or key in SELECTIONS or key == "metrics")
         return
     for name in [*values, *([] if plus else ["resume"])]:
         if not plus or not (name in _groups() or "/" in name or name == "dry_run"):
@@ -57,7 +59,7 @@ def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str,
     """The keys that may be typed, with the values that can be listed; of the parts only those that `begins` needs."""
     groups = [group for group in _groups() if group != "sweep" or sweeping]
     values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
-    for key, hint in leaves(Config, "", {"logger": "", **chosen}, begins):
+    for key, hint in leaves(Config, "", {**dict.fromkeys(SELECTIONS, ""), **chosen}, begins):
         section, _, name = key.partition(".")
         if key not in NOT_TYPED and not (name == "name" and section in groups):
             values[key] = choices(hint)

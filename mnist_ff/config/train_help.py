@@ -6,6 +6,7 @@ import textwrap
 
 from mnist_ff.config.compose import Composer
 from mnist_ff.config.keys import known_keys, sweep_keys
+from mnist_ff.config.registry import names
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
 
@@ -47,4 +48,5 @@ def train_help() -> str:
         textwrap.fill(f"  {key:<{width}}{meaning}", 80, subsequent_indent=" " * (width + 2), break_on_hyphens=False)
         for key, meaning in keys.items()
     ]
+    lines += ["", f"  metrics may be {', '.join(names('metric'))}"]
     return "\n".join([*lines, TAIL, ""])
