@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mnist_ff"
 FOLDERS = [
     "config",
     "runs",
+    "images",
     "data",
     "models",
     "optim",
     "engine",
-    "images",
     "training",
     "trackers",
     "analysis",

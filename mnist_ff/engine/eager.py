@@ -49,7 +49,8 @@ class EagerBatch:
             images.requires_grad_()
         batch_log_probs = self._add_gradient(images, labels)
         if self._objective.fgsm_eps:
-            assert images.grad is not None
+            if images.grad is None:
+                raise ConfigError("trainer.adversarial: the model's forward() passes no gradient to its images")
             self._add_gradient(self._objective.adversaries(images, images.grad), labels)
         if self._updates is not None:
             self._updates.before()

@@ -14,7 +14,6 @@ from mnist_ff.config.schema import CallbacksConfig
 from mnist_ff.errors import RunError
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan
 from mnist_ff.training.callbacks import Callback
-from mnist_ff.training.measure import generators_kept
 
 READ_ONLY = "the model is read-only in a callback; work on a copy: tensor.clone()"
 
@@ -63,42 +62,35 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 class ChosenCallback(Callback):
-    """Tells a callback that callbacks=[NAME] chose what happens, with epoch.model, and keeps it from changing the run.
+    """Tells a callback that callbacks=[NAME] chose what happens, with a view of the model.
 
-    Random numbers that it draws are not missing in training. Errors: RunError where it changes the model's view, and
-    whatever it raises.
+    Errors: RunError where it changes what the view shows, and whatever it raises.
     """
 
     def __init__(self, name: str, callback: Callback, model: nn.Module) -> None:
         self._name, self._callback, self._model = name, callback, model
 
-    def _tell(self, event: str, fact: object) -> None:
-        told = getattr(self._callback, event)
-        if getattr(told, "__func__", None) is not getattr(Callback, event):  # what it does not hear costs nothing
-            with generators_kept():
-                told(fact)
-
     def on_train_begin(self, plan: Plan) -> None:
-        self._tell("on_train_begin", plan)
+        self._callback.on_train_begin(plan)
 
     def on_epoch_begin(self, epoch: int) -> None:
-        self._tell("on_epoch_begin", epoch)
+        self._callback.on_epoch_begin(epoch)
 
     def on_batch_end(self, batch: BatchRecord) -> None:
-        self._tell("on_batch_end", batch)
+        self._callback.on_batch_end(batch)
 
     def on_chunk_end(self, batch: BatchRecord) -> None:
-        self._tell("on_chunk_end", batch)
+        self._callback.on_chunk_end(batch)
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         view = ModelView(self._model)
-        self._tell("on_epoch_end", dataclasses.replace(epoch, model=view))
+        self._callback.on_epoch_end(dataclasses.replace(epoch, model=view))
         changed = view.close()
         if changed is not None:
             raise RunError(f"callbacks={self._name}: changed {changed} in epoch.model; {READ_ONLY}")
 
     def on_train_end(self, outcome: Outcome) -> None:
-        self._tell("on_train_end", outcome)
+        self._callback.on_train_end(outcome)
 
 
 def chosen_callbacks(config: CallbacksConfig, model: nn.Module) -> list[Callback]:

@@ -15,9 +15,11 @@ from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
 from mnist_ff.engine.step import never
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
+from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.schedule import is_scheduled, learning_rates
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
@@ -50,17 +52,25 @@ class Learner:
         self.augment = build_augment(config.augment, self.seed, self.device)
         self.updates = Updates(self.model, config.trainer)
         self.metrics = Metrics(config)
-        self.step, self.optimizer = build_step(
-            StepParts(
-                self.model,
-                config.optimizer,
-                config.trainer,
-                data.train,
-                is_scheduled=rates_given or is_scheduled(config.schedule),
-                augment=self.augment,
-                teacher=_load_teacher(config, self.device),
-                updates=self.updates,
-            )
+        self.must_be_finite = must_be_finite(self.model)
+        """Names in the model's state_dict."""
+        self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
+        parts = self._step_parts(rates_given)
+        with self.chance.drawn():
+            step, self.optimizer = build_step(parts)
+        self.step = DrawingStep(step, self.chance)
+
+    def _step_parts(self, rates_given: bool) -> StepParts:
+        config = self.config
+        return StepParts(
+            self.model,
+            config.optimizer,
+            config.trainer,
+            self.data.train,
+            is_scheduled=rates_given or is_scheduled(config.schedule),
+            augment=self.augment,
+            teacher=_load_teacher(config, self.device),
+            updates=self.updates,
         )
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
@@ -157,6 +167,7 @@ class Learner:
             "device": self.device.type,
             "augment": None if augment is None else augment.get_state(),
             "average": None if ema is None else ema.state(),
+            "generators": self.chance.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
@@ -170,6 +181,10 @@ class Learner:
         if self.updates.ema is not None:
             self.updates.ema.load(state["average"])
         same_device = state["device"] == self.device.type
+        if not same_device or state["generators"] is None:  # None: an older checkpoint
+            self.chance.reseed(self.seed, step)
+        if state["generators"] is not None:
+            self.chance.load_state_dict(state["generators"], same_device)
         for name, rng in (("dropout", self._dropout_rng), ("augment", self._augment_rng)):
             if rng is None:  # set_state() keeps the object: a step may hold it already
                 continue

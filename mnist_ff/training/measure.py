@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from mnist_ff.config.messages import brief_text
 from mnist_ff.config.registry import part
 from mnist_ff.config.schema import VALIDATION_SCORES, Config
 from mnist_ff.data.load import Split
+from mnist_ff.engine.chance import own_generators
 from mnist_ff.errors import RunError, type_name
 from mnist_ff.runs.tables import KEY, MOST_METRIC_COLUMNS
 
@@ -105,21 +105,23 @@ def _other_keys(values: Mapping[str, float], columns: Sequence[str]) -> str:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is in evaluation mode and has no gradients.
+    """Inside the block the model is in evaluation mode without gradients, and torch draws the same numbers each time.
 
-    Afterwards its parameters, buffers, gradients, modes and random generators, and those of torch, numpy and Python,
-    are as they were, whatever happened to them.
+    Afterwards its parameters, buffers, gradients, modes and generators, and torch's, are as they were, whatever
+    happened to them.
     """
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(one, one.grad, one.requires_grad) for one in model.parameters()]
     buffers = [(module, name, value) for module in model.modules() for name, value in module._buffers.items()]
     tensors = [one.detach() for one, _, _ in parameters] + [value for _, _, value in buffers if value is not None]
     copies = [tensor.clone() for tensor in tensors]
+    generators = [(own, own.get_state()) for own in own_generators(model).values()]
     model.eval()
     for parameter, _, _ in parameters:
         parameter.grad = None
     try:
-        with generators_kept(model):
+        with torch.random.fork_rng(devices={one.device for one in tensors if one.is_cuda}):
+            torch.manual_seed(0)  # the same images for a metric that picks some, also after a resume
             yield
     finally:
         with torch.no_grad():
@@ -132,21 +134,5 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             module._buffers[name] = value
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def generators_kept(model: nn.Module | None = None) -> Iterator[None]:
-    """After the block the generators of torch, numpy and Python, and those in a model, are as they were before."""
-    modules = () if model is None else model.modules()
-    own = [found for module in modules for found in vars(module).values() if isinstance(found, torch.Generator)]
-    states = [(found, found.get_state()) for found in dict.fromkeys(own)]
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    python, numpys = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpys)
-        for found, state in states:
-            found.set_state(state)
+        for own, state in generators:
+            own.set_state(state)
