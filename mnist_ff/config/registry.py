@@ -71,6 +71,10 @@ class Part:
     """Values of the keys that a saved config may lack because it is older than they are."""
     needs: tuple[str, ...] = ()
     """Modules that must be installed, with the extra that has the part's name."""
+    defaults: Mapping[str, Any] | None = None
+    """Values of its keys, of a user's own part; None where a file in conf/ has them."""
+    source: str = ""
+    """Of a user's own part, the file and line where it is registered."""
 
 
 class Group(NamedTuple):
@@ -78,8 +82,8 @@ class Group(NamedTuple):
 
     section: type[Section]
     """Its keys that all parts have."""
-    package: str | None
-    """Where the modules of built-in parts stand, below mnist_ff; None where there is none."""
+    package: str
+    """Where the modules of built-in parts stand, below mnist_ff."""
     folder: str | None
     """Of its YAML files, below conf/; None for parts without keys."""
     first: str | None = None
@@ -94,7 +98,7 @@ GROUPS = {
     "augment": Group(AugmentConfig, "data.augment", "augment", "none"),
     "tracker": Group(TrackerConfig, "trackers", "logger", "tensorboard"),
     "metric": Group(MetricConfig, "training.metrics", None),
-    "callback": Group(CallbackConfig, None, "callbacks"),
+    "callback": Group(CallbackConfig, "training", "callbacks"),
 }
 
 _parts: dict[str, dict[str, Part]] = {group: {} for group in GROUPS}
@@ -116,7 +120,7 @@ def register(part: Part) -> None:
     if part.group not in GROUPS:
         raise ConfigError(f"{what}: no such group (there are: {', '.join(GROUPS)}){nearest(part.group, GROUPS)}")
     section = GROUPS[part.group].section
-    if not re.fullmatch("[a-z][a-z0-9_]*", part.name):
+    if not is_part_name(part.name):
         raise ConfigError(f"{what}: a part's name is lower-case letters, digits and _, such as my_part")
     if not (issubclass(part.config, section) and _is_frozen(part.config)):
         raise ConfigError(f"{what}: {part.config.__name__} must be a frozen dataclass derived from {section.__name__}")
@@ -126,8 +130,41 @@ def register(part: Part) -> None:
             f"{what}: registered twice, by {known.config.__module__} and {part.config.__module__}; rename one of them"
         )
     _parts[part.group][part.name] = part
+    _forget()
+
+
+def unregister(part: Part) -> None:
+    """Take a part out again, such as one of a user's file that is no longer in use."""
+    if _parts[part.group].get(part.name) == part:
+        del _parts[part.group][part.name]
+        _forget()
+
+
+def own_parts(group: str) -> dict[str, Part]:
+    """The user's own parts of a group by name: those that no file in conf/ describes."""
+    return {name: found for name, found in _parts[group].items() if found.defaults is not None}
+
+
+def source_of(group: str, name: str) -> str:
+    """A part for a message, with the file and line of a user's own: model=cnn (parts.py:12)."""
+    found = _parts[group].get(name)
+    return f"{group}={name}" if found is None or not found.source else f"{group}={name} ({found.source})"
+
+
+def _forget() -> None:
+    """Empty what until_registered() keeps."""
     for clear in _caches:
         clear()
+
+
+def names_in(folder: str) -> list[str]:
+    """The user's own parts whose defaults would stand in this folder of conf/."""
+    return [name for group, found in GROUPS.items() if found.folder == folder for name in own_parts(group)]
+
+
+def is_part_name(name: Any) -> bool:
+    """Whether a part may have this name."""
+    return isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
 
 
 def _is_frozen(config: type) -> bool:
@@ -170,10 +207,8 @@ def variants(section: type[Section]) -> dict[str, type[Section]]:
 def _built_in(group: str) -> tuple[str, ...]:
     """Names that have a module in the package, and a YAML file in conf/ where the group has such files."""
     _, package, folder, first = GROUPS[group]
-    if package is None:
-        return ()
     modules = Path(__file__).parents[1].joinpath(*package.split("."))
-    found = {path.stem for path in modules.glob("[a-z]*.py")}
+    found = {path.stem for path in modules.glob("[a-z]*.py")} - {"own"}
     if folder is not None:
         found &= {path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml")}
     return tuple(sorted(found, key=lambda name: (name != first, name)))

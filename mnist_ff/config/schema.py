@@ -175,6 +175,10 @@ class TrackerConfig(Section):
         return None
 
 
+class Unregistered:
+    """A section of a saved config whose part is not registered: a user's own, whose file was not given. Plain data."""
+
+
 @dataclass(frozen=True)
 class CallbackConfig(Section):
     """A callback that is chosen by name."""
