@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -47,6 +47,18 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What is known of data beyond its tensors."""
+
+    title: str | None = None
+    """The data's name for people, where its files say it."""
+    sums: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each part, as a run records them."""
+    warnings: tuple[str, ...] = ()
+    """What is no fault and yet may spoil a score."""
+
+
+@dataclass(frozen=True)
 class Data:
     """A data set cut into what trains, what is watched, and what is scored."""
 
@@ -57,6 +69,7 @@ class Data:
     instead_of: str | None = None
     """The data set that was asked for and could not be downloaded."""
     spec: DataSpec = MNIST_SPEC
+    facts: Facts = Facts()
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
@@ -67,7 +80,7 @@ class Data:
     @property
     def title(self) -> str:
         """The data set's name for people."""
-        return catalog.title_of(self.name, self.instead_of)
+        return self.facts.title or catalog.title_of(self.name, self.instead_of)
 
 
 def ensure(config: DataConfig) -> DataConfig:
@@ -105,15 +118,20 @@ def load_data(config: DataConfig, seed: int) -> Data:
     Errors: DataError when it cannot be downloaded or the split leaves a class without images.
     """
     tensors = part("data", config.name).build(config)
-    train = Split(tensors["train_images"], tensors["train_labels"].long())
-    test = Split(tensors["test_images"], tensors["test_labels"].long())
-    spec = catalog.description(config).spec
-    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=spec)
+    train, test = _split(tensors, "train"), _split(tensors, "test")
+    held_out = catalog.validation_images(config)
+    known = catalog.description(config)
+    facts = Facts(None if catalog.data_set(config.name).describe is None else known.title, known.sums, known.warnings)
+    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=known.spec, facts=facts)
     if config.validation_split == 0:
-        return data
-    kept, held = stratified_rows(train.labels, catalog.validation_images(config), seed, len(spec.classes))
+        return dataclasses.replace(data, validation=_split(tensors, "validation") if held_out else None)
+    kept, held = stratified_rows(train.labels, held_out, seed, len(known.spec.classes))
     parts = [Split(train.images[part], train.labels[part]) for part in (kept, held)]
     return dataclasses.replace(data, train=parts[0], validation=parts[1])
+
+
+def _split(tensors: Mapping[str, torch.Tensor], part: str) -> Split:
+    return Split(tensors[f"{part}_images"], tensors[f"{part}_labels"].long())
 
 
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
