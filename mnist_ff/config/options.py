@@ -83,7 +83,7 @@ class Options:
         Errors: ConfigError for a file that names none.
         """
         path = self.own_file(group, option)
-        if path is None:
+        if path is None or group in WHOLE_CONFIG_GROUPS:
             return option
         found = self._part(group, path)
         if found is None and group in HYDRA_GROUPS:
@@ -139,6 +139,11 @@ def included(values: Mapping[str, Any], group: str) -> Iterator[str]:
         if isinstance(entry, str) and entry != "_self_":
             name = entry.partition("@")[0].removeprefix(f"/{group}/")
             yield name.removesuffix(".yaml")
+
+
+def copyable(known: Options, group: str) -> list[str]:
+    """The options of a group that have keys, in a file or as a user's own part."""
+    return [name for name in known.names(group) if name not in HYDRAS_OWN.get(group, ())]
 
 
 _options: ContextVar[Options | None] = ContextVar("options", default=None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -29,6 +30,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def batches(self, size: int = 1_000) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images as a network takes them, float32 in [0, 1], with their labels (B,) int64, in order."""
+        for images, labels in zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True):
+            yield as_input(images), labels
+
     def to(self, device: torch.device) -> Split:
         """The same split on another device."""
         return Split(self.images.to(device), self.labels.to(device))
@@ -38,6 +44,18 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
     """Images as the network's input, (B, 784) float32: uint8 pixels are scaled to [0, 1], floats stay."""
     flat = images.flatten(1)
     return flat.float().mul_(1 / 255) if flat.dtype == torch.uint8 else flat
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of data beyond its tensors."""
+
+    title: str | None = None
+    """The data's name for people, where its files say it."""
+    sums: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each part, as a run records them."""
+    warnings: tuple[str, ...] = ()
+    """What is no fault and yet may spoil a score."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class Data:
     instead_of: str | None = None
     """The data set that was asked for and could not be downloaded."""
     spec: DataSpec = MNIST_SPEC
+    facts: Facts = Facts()
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
@@ -61,7 +80,7 @@ class Data:
     @property
     def title(self) -> str:
         """The data set's name for people."""
-        return catalog.title_of(self.name, self.instead_of)
+        return self.facts.title or catalog.title_of(self.name, self.instead_of)
 
 
 def ensure(config: DataConfig) -> DataConfig:
@@ -99,15 +118,20 @@ def load_data(config: DataConfig, seed: int) -> Data:
     Errors: DataError when it cannot be downloaded or the split leaves a class without images.
     """
     tensors = part("data", config.name).build(config)
-    train = Split(tensors["train_images"], tensors["train_labels"].long())
-    test = Split(tensors["test_images"], tensors["test_labels"].long())
-    spec = catalog.description(config).spec
-    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=spec)
+    train, test = _split(tensors, "train"), _split(tensors, "test")
+    held_out = catalog.validation_images(config)
+    known = catalog.description(config)
+    facts = Facts(None if catalog.data_set(config.name).describe is None else known.title, known.sums, known.warnings)
+    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=known.spec, facts=facts)
     if config.validation_split == 0:
-        return data
-    kept, held = stratified_rows(train.labels, catalog.validation_images(config), seed, len(spec.classes))
+        return dataclasses.replace(data, validation=_split(tensors, "validation") if held_out else None)
+    kept, held = stratified_rows(train.labels, held_out, seed, len(known.spec.classes))
     parts = [Split(train.images[part], train.labels[part]) for part in (kept, held)]
     return dataclasses.replace(data, train=parts[0], validation=parts[1])
+
+
+def _split(tensors: Mapping[str, torch.Tensor], part: str) -> Split:
+    return Split(tensors[f"{part}_images"], tensors[f"{part}_labels"].long())
 
 
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
