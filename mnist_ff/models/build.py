@@ -23,14 +23,15 @@ def build_model(config: ModelConfig, seed: int, device: torch.device, spec: Data
     torch's own generators are seeded for the builder, and are after it as they were.
     Errors: PartError for one that is not the built-in network and cannot be trained or saved.
     """
+    what = source_of("model", config.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(seed, "weights").initial_seed())
         model: nn.Module = part("model", config.name).build(config, spec, seed, device)
         if type(model) is MLP:
             return model
         try:
-            network = to_train(model, seed, device, spec, source_of("model", config.name))
-            check_savable(network, source_of("model", config.name))
+            network = to_train(model, seed, device, spec, what)
+            check_savable(network, what)
         except ConfigError as error:
             raise PartError(str(error)) from error.__cause__
     return network
@@ -64,6 +65,6 @@ def _on_meta(config: ModelConfig, spec: DataSpec) -> nn.Module:
         warnings.simplefilter("ignore")  # the real build says them
         network: nn.Module = part("model", config.name).build(config, spec, 0, meta)
         if any(nn.parameter.is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
-            give_lazy_shapes(network, meta, spec, config.name)
-    check_savable(network, config.name)
+            give_lazy_shapes(network, meta, spec, source_of("model", config.name))
+    check_savable(network, source_of("model", config.name))
     return network
