@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
@@ -27,6 +28,9 @@ COMMANDS = {
     "bench": "measure the time of a training step",
     "completion": "print the completion script for bash, zsh or fish",
 }
+
+WITH_OPTIONS = ("train", "reproduce", "lr-find", "bench")
+"""Commands that compose a config, and take --config-dir."""
 
 HELP = """usage: mnist-ff COMMAND ...
 
@@ -121,13 +125,24 @@ def _command(name: str, argv: list[str], began: float) -> int:
         command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
     parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
     parser.set_defaults(began=began)
-    command.add_arguments(parser)
-    if {"-h", "--help"} & set(argv):
-        sys.stdout.write(parser.format_help())
-        return 0
-    # intermixed: overrides may stand on either side of a flag
-    code: int = command.main(parser.parse_intermixed_args(argv), console)
-    return code
+    with _own_options(name, argv):
+        command.add_arguments(parser)
+        if {"-h", "--help"} & set(argv):
+            sys.stdout.write(parser.format_help())
+            return 0
+        # intermixed: overrides may stand on either side of a flag
+        arguments = parser.parse_intermixed_args(argv)
+        code: int = command.main(arguments, console)
+        return code
+
+
+def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:
+    """The folders of --config-dir, known before the command's own words: its help lists their options."""
+    if name not in WITH_OPTIONS:
+        return nullcontext()
+    from mnist_ff.config.options import flag_values, folders_of, using_folders
+
+    return using_folders(folders_of(flag_values(argv)))
 
 
 class _Parser(argparse.ArgumentParser):

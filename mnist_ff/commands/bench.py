@@ -27,6 +27,7 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.compose import compose
+from mnist_ff.config.options import options
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
+    )
+    parser.add_argument(
+        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
     parser.add_argument("--steps", type=int, default=25, help="steps per measurement (default: 25)")
@@ -176,7 +180,8 @@ def _start_up(overrides: Sequence[str]) -> dict[str, float]:
         helps.append(time.perf_counter() - began)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        words = ["train", *overrides, "trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
+        fixed = ["trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
+        words = ["train", *options().flags, *overrides, *fixed]
         began = time.perf_counter()
         with subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL) as process:
             first = _seconds_to_first_row(run / "batches.csv", began, process)
@@ -200,7 +205,13 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
     for precision in ("fp32", "bf16"):
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            words = [*overrides, f"trainer.epochs={epochs}", f"trainer.precision={precision}", "trainer.plots=false"]
+            words = [
+                *options().flags,
+                *overrides,
+                f"trainer.epochs={epochs}",
+                f"trainer.precision={precision}",
+                "trainer.plots=false",
+            ]
             # as the peers: on the CPU, 60,000 images, and only the test images scored
             words += ["trainer.device=cpu", "data.fallback=null", "trainer.score_train=0"]
             done = subprocess.run(_command("train", *words, f"hydra.run.dir='{run}'"), capture_output=True, text=True)

@@ -7,9 +7,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_ff.config.options import flag_values, folders_of, using_folders
 from mnist_ff.config.suggest import data_words, options_of, override_words
 from mnist_ff.errors import ConfigError
 
@@ -74,6 +76,7 @@ TRAIN_OPTIONS = {
     "-m": None,
     "--multirun": None,
     "--config-of": "RUN",
+    "--config-dir": "DIR",
     "--cfg": ("job", "hydra", "all"),
     "--resolve": None,
     "--package": "",
@@ -118,6 +121,23 @@ def candidates(before: Sequence[str], current: str, commands: Mapping[str, str])
     None has a control character, a line's end say, or bytes that are no text: shells read these words line by line and
     show them on the terminal.
     """
+    with _own_options(before):
+        found = _found(before, current, commands)
+    return [word for word in found if word.startswith(current) and word.isprintable()]
+
+
+@contextmanager
+def _own_options(before: Sequence[str]) -> Iterator[None]:
+    """Inside the block the options of --config-dir and its variable are known, unless a folder cannot be used."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(using_folders(folders_of(flag_values(before))))
+        except ConfigError:
+            stack.enter_context(using_folders(()))
+        yield
+
+
+def _found(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
     if not before:
         found = [f"{name} " for name in (*commands, "--help", "--version")]
     elif before[0] == "completion":
@@ -128,7 +148,7 @@ def candidates(before: Sequence[str], current: str, commands: Mapping[str, str])
         found = list(_argparse(before[0], before[1:], current))
     else:
         found = []
-    return [word for word in found if word.startswith(current) and word.isprintable()]
+    return found
 
 
 def for_bash(line: str, replaced: str, commands: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,7 @@ from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_to_dict
+from mnist_ff.config.options import options
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import load_data
@@ -38,6 +39,9 @@ FEWEST, MOST = 10, 100_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]")
+    parser.add_argument(
+        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
+    )
     parser.add_argument("--first", type=float, default=1e-6, help="smallest learning rate (default: 1e-6)")
     parser.add_argument("--last", type=float, default=10.0, help="largest learning rate (default: 10)")
     parser.add_argument(
@@ -67,7 +71,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         )
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     tell(console, f"suggested  optimizer.lr={rounded:g}  (steepest decrease of the smoothed loss)")
-    train = shlex.join(["mnist-ff", "train", *given, f"optimizer.lr={rounded:g}"])
+    train = shlex.join(["mnist-ff", "train", *options().flags, *given, f"optimizer.lr={rounded:g}"])
     tell(console, f"train      {train}")
     return 0
 

@@ -23,7 +23,8 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.legacy import identity_fields
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.paths import argument, conf_dir, display_path
+from mnist_ff.config.options import options
+from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
@@ -87,6 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other overrides; the row lists them")
+    parser.add_argument(
+        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help=f"number of runs, at least 2 (default: {SEEDS})")
     parser.add_argument("--resume", type=argument, metavar="SWEEP_DIR", help="continue an interrupted reproduction")
 
@@ -135,8 +139,8 @@ def _file_name(row: Row) -> str:
 
 
 def experiments() -> list[str]:
-    """Names of the files of conf/experiment/."""
-    return sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+    """The recipes, a user's own among them."""
+    return options().names("experiment")
 
 
 def _new_sweep(name: str, overrides: Sequence[str], seeds: int) -> tuple[Path, list[str]]:
@@ -223,7 +227,7 @@ def _command(name: str, directory: Path, seeds: int) -> str:
     """The command that makes the row again, from the words that the sweep was started with."""
     own = ("-m", f"experiment={name}", "seed=range(", "hydra.sweep.dir=")
     others = [word for word in read_plan(directory).overrides if not word.startswith(own)]
-    return shlex.join(["mnist-ff", "reproduce", name, *others, "--seeds", str(seeds)])
+    return shlex.join(["mnist-ff", "reproduce", name, *options().flags, *others, "--seeds", str(seeds)])
 
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from mnist_ff.session.validate import check, check_machine, check_new
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the overrides that mean nothing to a single run."""
-NOT_SUPPORTED = ("config-path", "config-name", "config-dir", "info", "shell-completion", "experimental-rerun", "run")
+NOT_SUPPORTED = ("config-path", "config-name", "info", "shell-completion", "experimental-rerun", "run")
 """Flags of Hydra's own programs."""
 
 
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-of", metavar="RUN")
+    parser.add_argument("--config-dir", action="append", metavar="DIR")
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parser.add_argument("--package", "-p")
     parser.add_argument("--resolve", action="store_true")

@@ -27,22 +27,23 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.options import options
 from mnist_ff.config.overrides import (
     Override,
-    Values,
     check_override,
     holds_text,
     is_own_key,
     key_of,
+    plain_override,
     quoted,
     reason_at,
     remedy_for,
 )
 from mnist_ff.config.paths import check_text, conf_dir, printed
 from mnist_ff.config.schema import Config, SweepConfig
+from mnist_ff.config.sources import with_source
 from mnist_ff.errors import ConfigError
 
-FROM_ENVIRONMENT = re.compile(r"\$\{(?:oc|mnist_ff)\.env:(\w+)")
 OF_ANOTHER_KEY = re.compile(r"\$\{(?!(?:oc|mnist_ff)\.env:\w+(?:,(?:\w+|'[^']*'))?\})")
 """A value that depends on others; what the environment says is the same for all jobs."""
 REFUSED_ADVICE = ("To append to your config use +hydra.sweeper.", "To append to your config use +hydra.launcher.")
@@ -60,18 +61,21 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 
 class Composer:
-    """Hydra over our conf folder."""
+    """Hydra over our conf folder and the user's own. Errors: ConfigError for an own folder that cannot be used."""
 
     def __init__(self) -> None:
         setup_globals()  # Hydra's resolvers
         OmegaConf.register_new_resolver("mnist_ff.hex", lambda: secrets.token_hex(2), use_cache=True, replace=True)
         OmegaConf.register_new_resolver("mnist_ff.env", lambda name, other: os.environ.get(name) or other, replace=True)
         JobRuntime.instance().set("name", "mnist-ff")
-        self._loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
+        self._options = options()
+        search_path = create_config_search_path(str(conf_dir()))
+        for folder in self._options.folders:
+            search_path.prepend("config-dir", str(folder))
+        self._loader = ConfigLoaderImpl(search_path)
         self._parser = OverridesParser.create(config_loader=self._loader)
-        names = [path.name for path in sorted(conf_dir().iterdir()) if path.is_dir() and path.name != "hydra"]
-        self.groups = {name: sorted(path.stem for path in (conf_dir() / name).glob("[!_]*.yaml")) for name in names}
-        """The groups of conf/ with their options; names that begin with _ are parts of others."""
+        self.groups = {group: self._options.names(group) for group in self._options.files}
+        """Every group with its options."""
 
     def check(self, overrides: Sequence[str], several: bool = False) -> list[Override]:
         """Parse overrides and look for keys, groups and options that do not exist.
@@ -89,7 +93,7 @@ class Composer:
         key = key_of(text)
         check_text(key if "=" in text else "override", text.removeprefix(f"{key}="))
         try:
-            return _plain_override(self._parser.parse_overrides([text])[0])
+            return plain_override(self._parser.parse_overrides([text])[0])
         except HydraException as error:
             remedy = remedy_for(text, several, self._meaning)
             raise ConfigError(f"{printed(text)}: {_reason(text, error)}\n{remedy}") from None
@@ -211,13 +215,17 @@ class ComposedSweep(_Composed):
             self.composed.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(os.fspath(directory))}")
 
     def choice(self, part: str) -> tuple[str, dict[str, Any]]:
-        """The option chosen for `launcher` or `sweeper`, and its keys. Errors: ConfigError."""
-        name = self.composed.hydra.runtime.choices[f"hydra/{part}"]
+        """The option of ours that is chosen for `launcher` or `sweeper`, maybe by a user's file, and its keys.
+
+        Errors: ConfigError.
+        """
+        chosen = str(self.composed.hydra.runtime.choices[f"hydra/{part}"])
+        name = options().part(f"hydra/{part}", chosen)
         keys = _selected(self.composed, f"hydra.{part}")
         if not isinstance(keys, dict):
             raise ConfigError(f"hydra.{part}={keys}: must be a group of keys")
         keys.pop("_target_", None)  # Hydra's own, of its launcher `basic`
-        return str(name), keys
+        return name, keys
 
     def yaml(self) -> str:
         """The whole as YAML, for people."""
@@ -262,17 +270,16 @@ def _typed(composed: DictConfig) -> Config:
         check_float32(flat(plain))
         return config
     except ConfigError as error:
-        raise ConfigError(f"{error}{_variable(composed, str(error))}") from None
+        choices, typed = OmegaConf.to_container(composed.hydra.runtime.choices), composed.hydra.overrides.task
+        raise ConfigError(with_source(str(error), typed, choices, lambda key: _text_of(composed, key))) from None
 
 
-def _variable(composed: DictConfig, complaint: str) -> str:
-    """Which environment variable the value comes from that a complaint is about, where it comes from one."""
+def _text_of(composed: DictConfig, key: str) -> str:
+    """The value of a dotted key as it stands in its file, nothing of it looked up; empty where there is none."""
     with suppress(OmegaConfBaseException, AttributeError):
-        *sections, name = key_of(complaint).split(".")
+        *sections, name = key.split(".")
         section = OmegaConf.select(composed, ".".join(sections)) if sections else composed
-        found = FROM_ENVIRONMENT.match(str(section._get_node(name)))
-        if found and os.environ.get(found[1]):
-            return f"\nset by the environment variable {found[1]}"
+        return str(section._get_node(name))
     return ""
 
 
@@ -303,34 +310,8 @@ def config_errors() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines
         raise ConfigError("\n".join(lines[:2])) from None
-
-
-def _plain_override(parsed: hydra_types.Override) -> Override:
-    given, several = parsed.value(), parsed.is_sweep_override()
-    return Override(
-        text=str(parsed.input_line),
-        key=parsed.key_or_group,
-        element=parsed.get_key_element(),
-        kind=parsed.type.name,
-        package=parsed.package,
-        value=str(given) if several else given,
-        value_text="" if several or parsed.value_type is None else parsed.get_value_element_as_str(),
-        values=_several(parsed, given) if several else None,
-    )
-
-
-def _several(parsed: hydra_types.Override, given: Any) -> Values:
-    interval = parsed.is_interval_sweep()
-    return Values(
-        kind="interval" if interval else "range" if parsed.is_range_sweep() else "choice",
-        items=lambda: list(parsed.sweep_iterator()),
-        texts=lambda: list(parsed.sweep_string_iterator()),
-        tags=frozenset(getattr(given, "tags", ())),
-        shuffle=bool(getattr(given, "shuffle", False)),
-        start=getattr(given, "start", None),
-        stop=getattr(given, "end" if interval else "stop", None),
-        step=getattr(given, "step", None),
-    )
+    except RecursionError:
+        raise ConfigError("--config-dir: the defaults lists of its files lead back to each other") from None
 
 
 def with_texts_kept(overrides: Sequence[str]) -> list[str]:

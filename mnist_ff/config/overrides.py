@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
 from mnist_ff.errors import ConfigError
 
 HYDRA_TEXT_KEYS = {
@@ -26,13 +26,6 @@ HYDRA_TEXT_KEYS = {
 }
 """Keys of Hydra, our launchers and our sweepers that hold texts."""
 EXAMPLE = "an override is KEY=VALUE, such as optimizer.lr=0.003"
-FIXED_HYDRA_KEYS = (
-    "hydra.mode",
-    "hydra.job.chdir",
-    "hydra.sweeper._target_",
-    "hydra.launcher._target_",
-    "hydra.output_subdir",
-)
 PLAIN_NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_]\w*", re.IGNORECASE | re.ASCII)
 
 
@@ -82,6 +75,35 @@ class Override:
         if self.values.kind == "interval":
             raise ConfigError("interval(a,b): is only for searches; add hydra/sweeper=optuna, or give values")
         return [f"{self.element}={text}" for text in self.values.texts()]
+
+
+def plain_override(parsed: Any) -> Override:
+    """One override as Hydra parsed it, as plain data."""
+    given, several = parsed.value(), parsed.is_sweep_override()
+    return Override(
+        text=str(parsed.input_line),
+        key=parsed.key_or_group,
+        element=parsed.get_key_element(),
+        kind=parsed.type.name,
+        package=parsed.package,
+        value=str(given) if several else given,
+        value_text="" if several or parsed.value_type is None else parsed.get_value_element_as_str(),
+        values=_several(parsed, given) if several else None,
+    )
+
+
+def _several(parsed: Any, given: Any) -> Values:
+    interval = parsed.is_interval_sweep()
+    return Values(
+        kind="interval" if interval else "range" if parsed.is_range_sweep() else "choice",
+        items=lambda: list(parsed.sweep_iterator()),
+        texts=lambda: list(parsed.sweep_string_iterator()),
+        tags=frozenset(getattr(given, "tags", ())),
+        shuffle=bool(getattr(given, "shuffle", False)),
+        start=getattr(given, "start", None),
+        stop=getattr(given, "end" if interval else "stop", None),
+        step=getattr(given, "step", None),
+    )
 
 
 def key_of(override: str) -> str:
@@ -144,7 +166,7 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     """See that the key, group and option exist. Errors: ConfigError with what there is and the nearest name."""
     key = override.key
     if override.is_hydra:
-        _check_hydra_override(key, override)
+        _check_hydra_override(override, groups)
         return
     if key == "data.instead_of":
         raise ConfigError("data.instead_of: is set by mnist-ff when MNIST cannot be downloaded")
@@ -163,12 +185,14 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
         )
 
 
-def _check_hydra_override(key: str, override: Override) -> None:
+def _check_hydra_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     """Refuse what would undo a promise: every job checked first, no directory shared, paths that stay true."""
-    if key == "hydra/sweeper":
-        own = sorted(path.stem for path in (conf_dir() / "hydra" / "sweeper").glob("*.yaml"))
-        if override.value not in own:
-            raise ConfigError(f"{override.text}: must be one of {', '.join(own)}")
+    key = override.key
+    if key in HYDRA_GROUPS and override.value not in groups[key]:
+        known = groups[key]
+        raise ConfigError(f"{override.text}: must be one of {', '.join(known)}{nearest(str(override.value), known)}")
+    if key == "hydra.searchpath":
+        raise ConfigError(f"{override.text}: is not supported; use --config-dir FOLDER")
     if key in FIXED_HYDRA_KEYS:
         raise ConfigError(f"{override.text}: cannot be changed here; use -m for a sweep")
     if key == "hydra.callbacks" or key.startswith("hydra.callbacks."):

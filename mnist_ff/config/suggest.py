@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_ff.config.keys import choices, leaves
+from mnist_ff.config.options import HYDRA_GROUPS, options
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import Config, SweepConfig
 
@@ -23,13 +24,8 @@ def data_words(before: Sequence[str]) -> Iterator[str]:
 
 
 def options_of(group: str) -> list[str]:
-    """The options of a group of conf/; names that begin with _ are parts of others."""
-    folder = conf_dir() / group
-    return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
-
-
-def _groups() -> list[str]:
-    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
+    """The options of a group, a user's own among them."""
+    return options().names(group)
 
 
 def _chosen(before: Sequence[str]) -> dict[str, str]:
@@ -45,19 +41,23 @@ def override_words(before: Sequence[str], current: str, sweeping: bool) -> Itera
     key, equals, _ = current.removeprefix(plus).partition("=")
     values = _values(_chosen(before), sweeping, key)
     if equals:
-        if not plus or key not in _groups():
+        if not plus or key not in options().groups:
             yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
         return
     for name in [*values, *([] if plus else ["resume"])]:
-        if not plus or not (name in _groups() or "/" in name or name == "dry_run"):
+        if not plus or not (name in options().groups or "/" in name or name == "dry_run"):
             yield f"{plus}{name}="
 
 
 def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str, tuple[str, ...]]:
     """The keys that may be typed, with the values that can be listed; of the parts only those that `begins` needs."""
-    groups = [group for group in _groups() if group != "sweep" or sweeping]
+    groups = [group for group in options().groups if group != "sweep" or sweeping]
     values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
-    for key, hint in leaves(Config, "", {"logger": "", **chosen}, begins):
+    parts = {
+        group: ",".join(options().part(group, word) for word in re.findall(r"[\w-]+", option))
+        for group, option in {"logger": "", **chosen}.items()
+    }
+    for key, hint in leaves(Config, "", parts, begins):
         section, _, name = key.partition(".")
         if key not in NOT_TYPED and not (name == "name" and section in groups):
             values[key] = choices(hint)
@@ -66,12 +66,11 @@ def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str,
         return values
     values |= {key: choices(hint) for key, hint in leaves(SweepConfig, "sweep.")}
     values["dry_run"] = ("true", "false")
-    values["hydra/sweeper"] = tuple(options_of("hydra/sweeper"))
-    values["hydra/launcher"] = ("basic", *options_of("hydra/launcher"))
-    for part in ("sweeper", "launcher"):
-        path = conf_dir() / "hydra" / part / f"{chosen.get(f'hydra/{part}', 'basic')}.yaml"
+    for group in HYDRA_GROUPS:
+        values[group] = tuple(options_of(group))
+        path = conf_dir() / group / f"{parts.get(group, 'basic')}.yaml"
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        values |= {f"hydra.{part}.{key}": () for key in re.findall(r"^([a-z]\w*):", text, flags=re.M)}
+        values |= {f"{group.replace('/', '.')}.{key}": () for key in re.findall(r"^([a-z]\w*):", text, flags=re.M)}
     return values
 
 

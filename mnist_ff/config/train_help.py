@@ -15,6 +15,8 @@ Train a network. A run writes its config, metrics and model to a new directory.
   mnist-ff train optimizer=adam model.hidden=[64]   set options and keys
   mnist-ff train --config-of RUN                    use the config of a past run
   mnist-ff train --cfg job                          print the config and stop
+  mnist-ff train --config-dir DIR experiment=NAME   with files of your own, such
+                                                    as DIR/experiment/NAME.yaml
 
 Resume a run, or train it further:
   mnist-ff train resume=RUN
@@ -37,14 +39,14 @@ sweep. conf/README.md has more."""
 
 def train_help() -> str:
     """The help text."""
-    groups = Composer().groups
     lines = [HEAD, "groups"]
-    lines += [f"  {name + '=':<13}{' | '.join(options) or '(none yet)'}" for name, options in groups.items()]
+    lines += [_wrapped(f"  {f'{group}=':<16}", " | ".join(names)) for group, names in Composer().groups.items()]
     lines += ["", "keys"]
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
-    lines += [
-        textwrap.fill(f"  {key:<{width}}{meaning}", 80, subsequent_indent=" " * (width + 2), break_on_hyphens=False)
-        for key, meaning in keys.items()
-    ]
+    lines += [_wrapped(f"  {key:<{width}}", meaning) for key, meaning in keys.items()]
     return "\n".join([*lines, TAIL, ""])
+
+
+def _wrapped(head: str, text: str) -> str:
+    return textwrap.fill(f"{head}{text}", 80, subsequent_indent=" " * len(head), break_on_hyphens=False)

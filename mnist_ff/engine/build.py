@@ -25,6 +25,7 @@ from mnist_ff.models.unmodified import why_modified
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_part, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
+from mnist_ff.runs.records import MNIST_SPEC
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class StepParts:
     """The network that trainer.teacher names."""
     updates: Updates | None = None
     """The model's own, for a caller that wants the average of its weights."""
+    shape: tuple[int, ...] = MNIST_SPEC.shape
+    """Of one image, also where the split holds them as flat vectors."""
 
     @property
     def device(self) -> torch.device:
@@ -97,12 +100,13 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
     engine = choose_engine(model, trainer, device, parts.optimizer.name, parts.is_scheduled)
     info = _describe(engine, parts)
     flat = FlatParameters(model) if engine != "eager" else None
-    parameters = list(model.parameters()) if flat is None else [flat.whole]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = trainable if flat is None else [flat.whole]
     optimizer = build_optimizer(parts.optimizer, parameters, capturable=engine == "graph")
     updates = parts.updates or Updates(model, trainer)
     options = StepOptions(
         torch.bfloat16 if trainer.precision == "bf16" else torch.float32,
-        build_objective(trainer, parts.teacher),
+        build_objective(trainer, parts.teacher, parts.shape),
         parts.augment,
         updates if updates.needed else None,
     )

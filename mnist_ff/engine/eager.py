@@ -10,14 +10,13 @@ from torch.optim import Optimizer
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.records import CLASSES
 
 
 def _why_no_logits(returned: object) -> str:
     """What is wrong with what a module returned in training."""
     if isinstance(returned, torch.Tensor):
         return "forward() returns an output in training that does not depend on any parameter; remove detach()"
-    return f"forward() returns a {type(returned).__name__} in training; let it return the (B, {CLASSES}) logits alone"
+    return f"forward() returns a {type(returned).__name__} in training; let it return the (B, K) logits alone"
 
 
 class EagerBatch:
@@ -39,7 +38,7 @@ class EagerBatch:
         self._augment, self._updates = options.augment, options.updates
 
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
-        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, 10)."""
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
         self._model.train()
         images = as_input(self._images.index_select(0, rows))
         if self._augment is not None:
@@ -49,7 +48,8 @@ class EagerBatch:
             images.requires_grad_()
         batch_log_probs = self._add_gradient(images, labels)
         if self._objective.fgsm_eps:
-            assert images.grad is not None
+            if images.grad is None:
+                raise ConfigError("trainer.adversarial: the model's forward() passes no gradient to its images")
             self._add_gradient(self._objective.adversaries(images, images.grad), labels)
         if self._updates is not None:
             self._updates.before()
@@ -59,7 +59,7 @@ class EagerBatch:
         log_probs.copy_(batch_log_probs)
 
     def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Add the gradient of these images' share of the objective; return their log-probabilities (B, 10)."""
+        """Add the gradient of these images' share of the objective; return their log-probabilities (B, K)."""
         low = self._precision != torch.float32
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
             logits = self._forward(images)

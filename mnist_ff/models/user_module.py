@@ -1,4 +1,4 @@
-"""A module of the user's own: made trainable here, checked, and given back as it was but for its weights."""
+"""A module of the user's own, given from Python or built by a part: made trainable, and checked."""
 
 from __future__ import annotations
 
@@ -9,32 +9,97 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnist_ff.data.load import as_input
 from mnist_ff.errors import ConfigError, first_line, type_name
 from mnist_ff.models.mlp import MLP, seed_dropout
-from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.runs.records import DataSpec
+
+SAVED_AS = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""The types of numbers that a run's files hold, as safetensors names them."""
 
 
-def to_train(model: object, seed: int, device: torch.device) -> nn.Module:
-    """The module on the device, its masks drawn from the seed. Errors: ConfigError for one that cannot be trained."""
+def to_train(model: object, seed: int, device: torch.device, spec: DataSpec, what: str = "model") -> nn.Module:
+    """The module on the device, its masks drawn from the seed.
+
+    `what` names it in errors. Errors: ConfigError for one that cannot be trained on images of this spec.
+    """
     if isinstance(model, type):
-        raise ConfigError(f"model: is the class {model.__name__}; give an instance of it")
+        raise ConfigError(f"{what}: is the class {model.__name__}; give an instance of it")
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"model: is {type_name(model)}, not a torch.nn.Module")
+        raise ConfigError(f"{what}: is {type_name(model)}, not a torch.nn.Module")
     try:
         network = model.to(device)
     except (NotImplementedError, RuntimeError) as error:
-        raise ConfigError(f"model: cannot be moved to {device} ({first_line(error)})") from None
+        raise ConfigError(f"{what}: cannot be moved to {device} ({first_line(error)})") from None
     for module in network.modules():
         if isinstance(module, MLP):  # a part of another module too
             seed_dropout(module, seed, device)
     _leave_inference_mode(network)
-    _check_logits(network, device)
+    give_lazy_shapes(network, device, spec, what)
     for name, parameter in network.named_parameters():
         if nn.parameter.is_lazy(parameter):
-            raise ConfigError(f"model: {name} is still uninitialised, because forward() does not use it")
+            raise ConfigError(f"{what}: {name} is still uninitialised, because forward() does not use it")
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError("model: has no trainable parameters; see requires_grad_()")
+        raise ConfigError(f"{what}: has no trainable parameters; see requires_grad_()")
+    _check_one_device(network, device, what)
     return network
+
+
+def to_train_on(model: object, seed: int, device: torch.device, spec: DataSpec) -> tuple[nn.Module, tuple[int, ...]]:
+    """to_train() for a module of a caller's, with the shape in which it takes an image: as a flat vector where it
+    accepts that, else the data's own.
+
+    Errors: ConfigError, about flat vectors, where it accepts neither.
+    """
+    first: ConfigError | None = None
+    for shape in dict.fromkeys([(spec.inputs,), spec.shape]):
+        try:
+            return to_train(model, seed, device, DataSpec(shape, spec.classes)), shape
+        except ConfigError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def check_savable(network: nn.Module, what: str) -> None:
+    """See that a run's files can hold all that state_dict() returns. Errors: ConfigError naming what they cannot."""
+    for name, value in network.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise ConfigError(
+                f"{what}: state_dict() has {type_name(value)} under {name}, and only tensors can be saved; "
+                "see register_buffer()"
+            )
+        if value.layout is not torch.strided or value.dtype not in SAVED_AS:
+            kind = _short(value.dtype) if value.layout is torch.strided else _short(value.layout)
+            raise ConfigError(f"{what}: {name} is {kind}, which cannot be saved")
+
+
+def must_be_finite(network: nn.Module) -> list[str]:
+    """The names in state_dict() of what training must keep finite: parameters, and buffers that are so now.
+
+    A mask of minus infinity is a buffer that is not.
+    """
+    parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    state = network.state_dict().items()
+    return [name for name, value in state if name in parameters or bool(value.isfinite().all())]
+
+
+def _check_one_device(network: nn.Module, device: torch.device, what: str) -> None:
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    for name, tensor in tensors:
+        if tensor.device.type != device.type or tensor.device != tensors[0][1].device:
+            raise ConfigError(f"{what}: {name} stays on {tensor.device}; a model must be on one device, here {device}")
 
 
 def _leave_inference_mode(network: nn.Module) -> None:
@@ -62,26 +127,29 @@ def _ordinary(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(clone, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else clone
 
 
-def _check_logits(network: nn.Module, device: torch.device) -> None:
-    """Ask for two images' logits, which gives lazy layers their shapes. Errors: ConfigError."""
-    with _modes_kept(network), torch.no_grad():  # in inference mode lazy layers would make what cannot be trained
+def give_lazy_shapes(network: nn.Module, device: torch.device, spec: DataSpec, what: str) -> None:
+    """Ask for two images' logits, which also gives lazy layers their shapes. Errors: ConfigError."""
+    images, classes = as_input(torch.zeros(2, *spec.shape, device=device)), len(spec.classes)
+    shape = tuple(images.shape)
+    # no_grad, because in inference mode lazy layers would make what cannot be trained; chance belongs to training
+    with _modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            output = network.train(False)(torch.zeros(2, INPUTS, device=device))
+            output = network.train(False)(images)
         except Exception as error:  # a module of the user's may fail in any way
-            raise ConfigError(f"model: {_why_it_fails(network, error)}") from error
+            raise ConfigError(f"{what}: {_why_it_fails(network, shape, error)}") from error
     if not isinstance(output, torch.Tensor):
-        raise ConfigError(f"model: returns {type_name(output)}, not a tensor of (B, {CLASSES}) logits")
-    if tuple(output.shape) != (2, CLASSES) or not output.is_floating_point():
+        raise ConfigError(f"{what}: returns {type_name(output)}, not a tensor of (B, {classes}) logits")
+    if tuple(output.shape) != (2, classes) or not output.is_floating_point():
         raise ConfigError(
-            f"model: maps (2, {INPUTS}) to {tuple(output.shape)} {_short(output.dtype)}, not to (2, {CLASSES}) logits"
+            f"{what}: maps {shape} to {tuple(output.shape)} {_short(output.dtype)}, not to (2, {classes}) logits"
         )
 
 
-def _why_it_fails(network: nn.Module, error: Exception) -> str:
+def _why_it_fails(network: nn.Module, shape: tuple[int, ...], error: Exception) -> str:
     for name, parameter in network.named_parameters():
         if not nn.parameter.is_lazy(parameter) and parameter.dtype != torch.float32:
             return f"{name} is {_short(parameter.dtype)}, and images are float32; give model.float()"
-    return f"fails on (2, {INPUTS}) float32 images ({type(error).__name__}: {first_line(error)})"
+    return f"fails on {shape} float32 images ({type(error).__name__}: {first_line(error)})"
 
 
 @contextmanager
@@ -114,5 +182,5 @@ def restored(network: nn.Module) -> Iterator[None]:
                     parameter.data = home.copy_(parameter) if whole else parameter.detach().clone()
 
 
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _short(kind: torch.dtype | torch.layout) -> str:
+    return str(kind).removeprefix("torch.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
@@ -13,6 +14,12 @@ SIDE = 28
 INPUTS = SIDE * SIDE
 EARLY_PREFIX, SIGNAL_PREFIX = "early stopping", "stopped by "
 """How a summary's cause begins where early stopping or a signal ended training."""
+
+
+MAX_SIDE, MAX_CHANNELS, MAX_CLASSES = 256, 3, 1_000
+"""Limits of a DataSpec: pixels of an image's height and width, its channels, and classes; there are at least two."""
+MAX_CLASS_NAME = 80
+"""Characters of a class's name."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,42 @@ class DataSpec:
     def inputs(self) -> int:
         """Numbers in one image."""
         return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether there are rows and columns of pixels, unlike in a plain vector."""
+        return len(self.shape) > 1
+
+    @property
+    def text(self) -> str:
+        """For people, such as '28 x 28 and 10 classes'."""
+        return f"{' x '.join(map(str, self.shape))} and {len(self.classes):,} classes"
+
+    def fault(self) -> str | None:
+        """What is beyond the limits, in words that follow the place where it stands; None where all is within."""
+        return shape_fault(self.shape) or _classes_fault(self.classes)
+
+
+def shape_fault(shape: tuple[int, ...]) -> str | None:
+    """What is beyond the limits of one image's shape, or None."""
+    limits = {1: (MAX_CHANNELS * MAX_SIDE**2,), 2: (MAX_SIDE, MAX_SIDE), 3: (MAX_CHANNELS, MAX_SIDE, MAX_SIDE)}
+    most = limits.get(len(shape))
+    if most is not None and all(1 <= length <= limit for length, limit in zip(shape, most, strict=True)):
+        return None
+    return (
+        f"images of shape {shape}; give (H, W) or (C, H, W) up to {MAX_SIDE} x {MAX_SIDE} pixels and {MAX_CHANNELS} "
+        f"channels, or vectors of up to {MAX_CHANNELS * MAX_SIDE**2:,} numbers"
+    )
+
+
+def _classes_fault(names: tuple[str, ...]) -> str | None:
+    if not 2 <= len(names) <= MAX_CLASSES:
+        return f"{len(names):,} classes; there must be 2 to {MAX_CLASSES:,}"
+    for name in names:
+        if not 0 < len(name) <= MAX_CLASS_NAME or not name.isprintable():
+            return f"the class name {name[:MAX_CLASS_NAME]!r}; give 1 to {MAX_CLASS_NAME} printable characters"
+    repeated = next((name for name, times in Counter(names).items() if times > 1), None)
+    return None if repeated is None else f"two classes named {repeated}; give each its own name"
 
 
 MNIST_SPEC = DataSpec((SIDE, SIDE), tuple(map(str, range(CLASSES))))

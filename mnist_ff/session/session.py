@@ -167,7 +167,8 @@ class _Training:
 
     def _check_finite(self, weights: Mapping[str, torch.Tensor], position: Position) -> None:
         """Errors: DivergedError, with the learning rate of the last step."""
-        if not torch.stack([weight.isfinite().all() for weight in weights.values()]).all():
+        checked = [weights[name].isfinite().all() for name in self.learner.must_be_finite]
+        if not torch.stack(checked).all():
             steps = position.epoch * self.plan.batches + len(position.batches)
             raise DivergedError(
                 f"a weight is not finite after epoch {position.epoch}, batch {len(position.batches)} "

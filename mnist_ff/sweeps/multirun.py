@@ -17,6 +17,7 @@ from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.convert import flat
 from mnist_ff.config.messages import nearest
+from mnist_ff.config.options import options
 from mnist_ff.config.overrides import key_of, quoted, take, without_quotes
 from mnist_ff.config.passwords import without_password
 from mnist_ff.config.paths import absolute, conf_dir, expanded, output_directory
@@ -207,8 +208,8 @@ def _harmless(saved: list[str]) -> list[str]:
 def _is_searching_preset(overrides: Sequence[str]) -> bool:
     """Whether a preset counts trials: then it is a search."""
     names = [text.partition("=")[2] for text in overrides if key_of(text) == "sweep"]
-    files = [conf_dir() / "sweep" / f"{name}.yaml" for name in names]
-    return any("hydra.sweeper.n_trials" in flat(read_yaml(file)) for file in files if file.is_file())
+    files = [options().files["sweep"].get(name) for name in names]
+    return any("hydra.sweeper.n_trials" in flat(read_yaml(file) or {}) for file in files if file is not None)
 
 
 def _directory(composed: ComposedSweep, resume: str | None) -> Path:

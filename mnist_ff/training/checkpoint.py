@@ -25,12 +25,13 @@ from torch.optim import Optimizer
 from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
-from mnist_ff.models.build import build_model
+from mnist_ff.models.build import StateEntry, build_model, described_state
 from mnist_ff.models.parts.mlp import MLPConfig
-from mnist_ff.optim.optimizers import build_optimizer, complete_state
+from mnist_ff.models.user_module import must_be_finite
+from mnist_ff.optim.optimizers import build_optimizer, complete_state, optimizer_part
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
-from mnist_ff.runs.records import CLASSES, INPUTS, Position
+from mnist_ff.runs.records import DataSpec, Position
 from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_tensors
 
 DAMAGED = "checkpoint.damaged.pt"
@@ -46,7 +47,7 @@ LARGEST_GENERATOR = 1 << 20
 MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 """What a checkpoint's pickle may call, as pickletools names it."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
-LATER = ("augment", "average", "best")
+LATER = ("augment", "average", "best", "generators")
 """Keys that an older checkpoint does not have: None means the same."""
 
 
@@ -71,7 +72,7 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
         **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
         "recipe": state.recipe,
-        **{key: state.learner[key] for key in ("augment", "average")},
+        **{key: state.learner[key] for key in ("augment", "average", "generators")},
         "best": state.best,
     }
     torch.save(values, buffer)
@@ -86,7 +87,7 @@ def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]
     A file that is too large for the run's network is not read.
     Errors: RunError when none is left, BadRunError for one that holds more than tensors and plain values.
     """
-    limit = _most_bytes(run.config().model)
+    limit = _most_bytes(run.config(), run.data_spec())
     found = [run.file(name) for name in (CHECKPOINT, PREVIOUS) if is_taken(run.file(name))]
     for path in found:
         try:
@@ -102,9 +103,11 @@ class _DamagedError(Exception):
     """A checkpoint is not as it was written."""
 
 
-def _most_bytes(config: ModelConfig) -> int:
+def _most_bytes(config: Config, spec: DataSpec) -> int:
     """More than any checkpoint of this network takes: weights, averages, the best ones, and what an optimizer keeps."""
-    return SLACK + 64 * sum(math.prod(shape) for shape in weight_shapes(config).values())
+    built_in = optimizer_part(config.optimizer.name).initial_state is not None
+    each = 64 if built_in else 1024  # an optimizer of the user's may keep many earlier gradients
+    return SLACK + each * sum(math.prod(shape) for shape in weight_shapes(config.model, spec).values())
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:
@@ -177,6 +180,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
         **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
+        "generators": values["generators"] is None or _are_generators(values["generators"]),
     }
     for key, fits in good.items():
         if not fits:
@@ -205,12 +209,24 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _is_state(values: Any) -> bool:
-    """Whether a parameter's state in an optimizer is tensors, and None where there is nothing yet."""
-    return isinstance(values, dict) and all(value is None or _is_tensor(value) for value in values.values())
+    """Whether a parameter's state in an optimizer is tensors, numbers, lists of those, and None for nothing yet."""
+    return isinstance(values, dict) and all(map(_is_kept, values.values()))
+
+
+def _is_kept(value: Any) -> bool:
+    if isinstance(value, list | tuple):  # such as the earlier gradients of L-BFGS
+        return all(map(_is_kept, value))
+    return value is None or isinstance(value, bool | int | float) or _is_tensor(value)
 
 
 def _is_generator(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype is torch.uint8 and value.numel() < LARGEST_GENERATOR
+
+
+def _are_generators(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and _is_generator(value) for name, value in values.items()
+    )
 
 
 def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: OptimizerConfig) -> None:
@@ -226,9 +242,12 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
         if group.keys() != {"params", *own}:
             raise ValueError("the optimizer's options differ")
         group.update(own)  # the config decides them; a rate on a graph is the very tensor that it reads
+    if kinds is None:
+        return
     for parameter, state in optimizer.state.items():
         found = {name: value.dtype for name, value in state.items() if value is not None}
-        if found and found != kinds:
+        own = {name: found.get(name) if found.get(name) == parameter.dtype else kind for name, kind in kinds.items()}
+        if found and found != own:  # a parameter that is not float32 has state of its own type
             raise ValueError("the optimizer's state is of another optimizer")
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape not in ((), (1,), parameter.shape):
@@ -236,8 +255,13 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
                 raise ValueError(f"the optimizer's {name} has shape {shape} for {parameter.numel()} numbers")
 
 
-def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype]:
-    """What an optimizer keeps of a parameter, by name: seen at one of a single number, after a step."""
+def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype] | None:
+    """What an optimizer keeps of a parameter, by name: seen at one of a single number, after a step.
+
+    None where it is not known, as of the user's own ones.
+    """
+    if optimizer_part(config.name).initial_state is None:
+        return None
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     optimizer = build_optimizer(config, [parameter])
@@ -246,38 +270,49 @@ def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype]:
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's weights as safetensors, by the names of its state_dict."""
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    """Write a model's weights and buffers as safetensors, by the names of its state_dict.
+
+    Tensors that share their memory, as tied weights do, are written under each name.
+    """
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     write_bytes(path, save(weights))
 
 
-def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's tensors, by the names of its state_dict; an MLP is not built for it."""
+def weight_shapes(config: ModelConfig, spec: DataSpec) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's tensors, by the names of its state_dict."""
+    return {name: entry.shape for name, entry in _entries(config, spec).items()}
+
+
+def _entries(config: ModelConfig, spec: DataSpec) -> dict[str, StateEntry]:
+    """What a network's tensors are, by the names of its state_dict; an MLP is not built for it."""
     if not isinstance(config, MLPConfig):
-        fresh = build_model(config, 0, torch.device("cpu")).state_dict()
-        return {name: tuple(tensor.shape) for name, tensor in fresh.items()}
-    sizes = list(enumerate(pairwise([INPUTS, *config.hidden, CLASSES])))
-    weights = {f"layers.{place}.weight": (after, before) for place, (before, after) in sizes}
-    return weights | {f"layers.{place}.bias": (after,) for place, (_, after) in sizes}
+        return described_state(config, spec)
+    sizes = list(enumerate(pairwise([spec.inputs, *config.hidden, len(spec.classes)])))
+    weights = {f"layers.{place}.weight": StateEntry(FLOAT_TYPES, (after, before)) for place, (before, after) in sizes}
+    return weights | {f"layers.{place}.bias": StateEntry(FLOAT_TYPES, (after,)) for place, (_, after) in sizes}
 
 
-def check_weights(path: Path, config: ModelConfig) -> None:
+def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
     """See that a file holds the tensors of this network, before there is memory taken for either.
 
     Errors: BadRunError naming the file.
     """
-    shapes = weight_shapes(config)
+    entries = _entries(config, spec)
     try:
-        with opened_tensors(path, SLACK + 8 * sum(map(math.prod, shapes.values()))) as saved:
-            check_tensors(saved, {name: Wanted(FLOAT_TYPES, shape) for name, shape in shapes.items()})
-            if len(saved.keys()) > len(shapes):
+        with opened_tensors(path, SLACK + 8 * sum(math.prod(entry.shape) for entry in entries.values())) as saved:
+            check_tensors(saved, {name: Wanted(entry.kinds, entry.shape) for name, entry in entries.items()})
+            if len(saved.keys()) > len(entries):
                 raise ValueError("it has more tensors than the run's network")
     except MissingFileError:
         raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end normally") from None
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Put saved weights into `model`. Errors: BadRunError naming the file when they do not fit or cannot be read."""
+    """Put saved weights into `model`, also where tied ones stand under several names.
+
+    Errors: BadRunError naming the file when they do not fit or cannot be read.
+    """
+    finite = must_be_finite(model)
     try:
         check_file(path)
         model.load_state_dict(load_file(path))
@@ -285,7 +320,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise BadRunError(f"{path.parent}: has no {path.name}; the run did not end normally") from None
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
         raise BadRunError(f"{path}: {str(error).splitlines()[0]}") from None
-    if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
+    weights = model.state_dict()
+    if not all(bool(weights[name].isfinite().all()) for name in finite):
         raise BadRunError(f"{path}: gives NaN or infinity for some images; train the run again")
 
 
@@ -294,10 +330,10 @@ def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
 
     Errors: BadRunError, RunError where there is too little memory.
     """
-    path = run.file("model.safetensors")
-    check_weights(path, config.model)
+    path, spec = run.file("model.safetensors"), run.data_spec()
+    check_weights(path, config.model, spec)
     try:
-        model = build_model(config.model, config.seed or 0, device)
+        model = build_model(config.model, config.seed or 0, device, spec)
     except RuntimeError as error:  # torch's word for no memory
         raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
     load_weights(path, model)

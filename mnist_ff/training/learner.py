@@ -12,12 +12,14 @@ from torch import nn
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config
 from mnist_ff.data.augment.build import build_augment
-from mnist_ff.data.load import Data, Split
+from mnist_ff.data.load import Data
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
 from mnist_ff.engine.step import never
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
+from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.schedule import is_scheduled, learning_rates
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
@@ -46,19 +48,28 @@ class Learner:
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
-        self.augment = build_augment(config.augment, self.seed, self.device)
+        self.augment = build_augment(config.augment, self.seed, self.device, data.spec.shape)
         self.updates = Updates(self.model, config.trainer)
-        self.step, self.optimizer = build_step(
-            StepParts(
-                self.model,
-                config.optimizer,
-                config.trainer,
-                data.train,
-                is_scheduled=rates_given or is_scheduled(config.schedule),
-                augment=self.augment,
-                teacher=_load_teacher(config, self.device),
-                updates=self.updates,
-            )
+        self.must_be_finite = must_be_finite(self.model)
+        """Names in the model's state_dict."""
+        self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
+        parts = self._step_parts(rates_given)
+        with self.chance.drawn():
+            step, self.optimizer = build_step(parts)
+        self.step = DrawingStep(step, self.chance)
+
+    def _step_parts(self, rates_given: bool) -> StepParts:
+        config = self.config
+        return StepParts(
+            self.model,
+            config.optimizer,
+            config.trainer,
+            self.data.train,
+            is_scheduled=rates_given or is_scheduled(config.schedule),
+            augment=self.augment,
+            teacher=_load_teacher(config, self.device),
+            updates=self.updates,
+            shape=self.data.spec.shape,
         )
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
@@ -108,7 +119,7 @@ class Learner:
         data, images = self.data, self.config.trainer.score_train
         parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
         if images:
-            parts["train"] = Split(data.train.images[:images], data.train.labels[:images])
+            parts["train"] = data.train.first(images)
         with self.updates.swapped_in():
             return {part: score(self.model, split) for part, split in parts.items()}
 
@@ -138,6 +149,7 @@ class Learner:
             "device": self.device.type,
             "augment": None if augment is None else augment.get_state(),
             "average": None if ema is None else ema.state(),
+            "generators": self.chance.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
@@ -151,6 +163,10 @@ class Learner:
         if self.updates.ema is not None:
             self.updates.ema.load(state["average"])
         same_device = state["device"] == self.device.type
+        if not same_device or state["generators"] is None:  # None: an older checkpoint
+            self.chance.reseed(self.seed, step)
+        if state["generators"] is not None:
+            self.chance.load_state_dict(state["generators"], same_device)
         for name, rng in (("dropout", self._dropout_rng), ("augment", self._augment_rng)):
             if rng is None:  # set_state() keeps the object: a step may hold it already
                 continue

@@ -64,6 +64,7 @@ def test_options_of_train_are_accepted() -> None:
         "--package": ["_global_", "--cfg", "job"],
         "--resolve": ["--cfg", "job"],
         "--config-of": ["RUN"],
+        "--config-dir": ["DIR"],
     }
     for option in TRAIN_OPTIONS:
         if option != "--help":

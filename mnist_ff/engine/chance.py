@@ -1,0 +1,118 @@
+"""The random numbers that a step draws from torch's own generators, kept apart from all other draws.
+
+A model of the user's drops units with nn.Dropout or draws with torch.rand, an optimizer adds noise: both take torch's
+global generators. Their states belong to training. They are put in place for a chunk of batches and taken out after
+it, so that an evaluation, a metric or a callback that draws too changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnist_ff.data.seeds import generator
+from mnist_ff.engine.step import Step, StepInfo, never
+
+CPU, DEVICE = "cpu", "device"
+
+
+def own_generators(model: nn.Module) -> dict[str, torch.Generator]:
+    """The generators that a model's modules hold as attributes, each once, by a name such as `block.0.rng`."""
+    found: dict[str, torch.Generator] = {}
+    for path, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, torch.Generator) and not any(value is known for known in found.values()):
+                found[f"{path}.{attribute}".lstrip(".")] = value
+    return found
+
+
+class Chance:
+    """The states of torch's global generators, of the CPU and of the training device, and of a model's own ones."""
+
+    def __init__(self, seed: int, device: torch.device, own: Mapping[str, torch.Generator]) -> None:
+        self._device, self._own = device, own
+        self._states: dict[str, torch.Tensor] = {}
+        self._seed(seed)
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Inside the block torch's global generators go on where the last block left them."""
+        outside = self._now()
+        self._put(self._states)
+        try:
+            yield
+        finally:
+            self._states = self._now()
+            self._put(outside)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The states by name."""
+        return {**self._states, **{f"model.{name}": rng.get_state() for name, rng in self._own.items()}}
+
+    def load_state_dict(self, states: Mapping[str, torch.Tensor], same_device: bool) -> None:
+        """Take up state_dict(); on another kind of device only the CPU's. Errors: KeyError, RuntimeError."""
+        torch.Generator().set_state(states[CPU])  # see that it is one
+        self._states[CPU] = states[CPU].clone()
+        if not same_device:
+            return
+        if DEVICE in self._states:
+            torch.Generator(self._device).set_state(states[DEVICE])
+            self._states[DEVICE] = states[DEVICE].clone()
+        for name, rng in self._own.items():
+            rng.set_state(states[f"model.{name}"])
+
+    def reseed(self, seed: int, step: int) -> None:
+        """Fresh states for a run that goes on after so many steps without its own."""
+        self._seed(seed, step)
+        for name, rng in self._own.items():
+            rng.set_state(generator(seed, name, step, device=rng.device).get_state())
+
+    def _seed(self, seed: int, step: int | None = None) -> None:
+        number = seed if step is None else generator(seed, "torch", step).initial_seed()
+        self._states = {CPU: torch.Generator().manual_seed(number).get_state()}
+        if self._device.type != "cpu":
+            self._states[DEVICE] = torch.Generator(self._device).manual_seed(number).get_state()
+
+    def _now(self) -> dict[str, torch.Tensor]:
+        states = {CPU: torch.get_rng_state()}
+        if self._device.type != "cpu":
+            states[DEVICE] = self._module().get_rng_state(*self._place())
+        return states
+
+    def _put(self, states: Mapping[str, torch.Tensor]) -> None:
+        torch.set_rng_state(states[CPU])
+        if DEVICE in states:
+            self._module().set_rng_state(states[DEVICE], *self._place())
+
+    def _module(self) -> Any:
+        return torch.get_device_module(self._device)
+
+    def _place(self) -> tuple[torch.device, ...]:
+        return (self._device,) if self._device.type == "cuda" else ()  # MPS has one device and takes none
+
+
+class DrawingStep:
+    """A step that draws from its own Chance."""
+
+    def __init__(self, step: Step, chance: Chance) -> None:
+        self._step, self._chance = step, chance
+
+    @property
+    def info(self) -> StepInfo:
+        """What the step says about itself."""
+        return self._step.info
+
+    def prepare(self, images: int) -> None:
+        """As the step does."""
+        with self._chance.drawn():
+            self._step.prepare(images)
+
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
+        with self._chance.drawn():
+            return self._step(rows, stopped, rates)
