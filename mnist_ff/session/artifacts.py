@@ -104,14 +104,13 @@ def save_augmented(path: Path, config: Config, data: Data) -> None:
     """Save a training image of each of the first classes and augmented versions of it, for a plot."""
     assert config.seed is not None
     cpu = torch.device("cpu")
-    augment = build_augment(  # not the run's own, whose random numbers belong to training
-        config.augment, config.seed, cpu, data.spec.shape
-    )
+    # not the run's own augmentation, whose random numbers belong to training
+    augment = build_augment(config.augment, config.seed, cpu, data.spec.shape)
     assert augment is not None
     firsts = _first_of_each_class(data)
     images = as_input(data.train.images[firsts.to(data.train.images.device)].cpu())
     shown = torch.stack([images, *(augment(images) for _ in range(AUGMENTED_PER_IMAGE))], dim=1)
-    pixels = (shown * 255).round().to(torch.uint8).view(len(firsts), -1, *data.spec.shape)
+    pixels = (shown.clamp(0, 1) * 255).round().to(torch.uint8).view(len(firsts), -1, *data.spec.shape)
     write_bytes(path, save({"images": pixels}))
 
 

@@ -39,7 +39,7 @@ def generated(spec: DataSpec, count: int, seed: int = 0) -> Split:
     inner = torch.ones(spec.shape, dtype=torch.bool)
     if len(spec.shape) > 1:
         inner[..., [0, -1], :] = inner[..., [0, -1]] = False  # the ground at the edges stays dark
-    return Split((flat | noise).view(count, *spec.shape) * inner, labels)
+    return Split((flat | noise).view(count, *spec.shape) * inner, labels, len(spec.classes))
 
 
 def predictions_of(spec: DataSpec, labels: torch.Tensor, wrong_every: int = 7, seed: int = 0) -> Evaluation:
