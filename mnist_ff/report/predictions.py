@@ -79,7 +79,8 @@ def _numbers(saved: Any, name: str) -> NDArray[np.int64]:
 def _picked(saved: Any, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Some rows of a tensor, without reading the others."""
     part = saved.get_slice(name)
-    return np.concatenate([part[row : row + 1] for row in rows.tolist()] or [part[:0]])
+    none = np.zeros((0, *part.get_shape()[1:]), dtype=np.uint8)  # a slice of no rows is an error
+    return np.concatenate([part[row : row + 1] for row in rows.tolist()] or [none])
 
 
 def _shown(right: NDArray[np.bool_], sure: NDArray[np.float32], room: int) -> NDArray[np.int64]:
