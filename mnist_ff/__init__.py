@@ -9,15 +9,34 @@ TYPE_CHECKING = False  # as typing has it, without its import: the command deals
 
 if TYPE_CHECKING:
     from mnist_ff.api import (
-        Callback,
-        LossHistory,
         init_model,
         load_data,
         plot_losses,
         run_network,
     )
+    from mnist_ff.config.own_part import Range, register
+    from mnist_ff.trackers.base import Tracker
+    from mnist_ff.training.callbacks import Callback, LossHistory
 
-__all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", "run_network"]
+__all__ = [
+    "Callback",
+    "LossHistory",
+    "Range",
+    "Tracker",
+    "init_model",
+    "load_data",
+    "plot_losses",
+    "register",
+    "run_network",
+]
+HOMES = {
+    "Callback": "training.callbacks",
+    "LossHistory": "training.callbacks",
+    "Range": "config.own_part",
+    "Tracker": "trackers.base",
+    "register": "config.own_part",
+}
+"""Names that need no torch, with their modules; the others stand in api.py."""
 
 
 def __getattr__(name: str) -> object:
@@ -25,7 +44,7 @@ def __getattr__(name: str) -> object:
     from importlib.util import find_spec
 
     if name in __all__:
-        return getattr(importlib.import_module("mnist_ff.api"), name)
+        return getattr(importlib.import_module(f"mnist_ff.{HOMES.get(name, 'api')}"), name)
     if name == "model":  # where MLP was before there was a folder of models
         return importlib.import_module("mnist_ff.models.mlp")
     if name.isidentifier() and not name.startswith("_") and find_spec(f"mnist_ff.{name}") is not None:

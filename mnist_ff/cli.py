@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
@@ -29,6 +29,9 @@ COMMANDS = {
     "completion": "print the completion script for bash, zsh or fish",
 }
 
+WITHOUT_PARTS = ("runs", "compare", "completion")
+"""Commands that only read files, and take --parts without importing them; completion does so itself."""
+PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
 WITH_OPTIONS = ("train", "reproduce", "lr-find", "bench")
 """Commands that compose a config, and take --config-dir."""
 
@@ -53,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         _flush()
         return code
     except MnistError as error:
+        _complain_of_own_code(error.__cause__)
         _complain(f"error: {error}")
         return error.exit_code
     except Stopped as stop:
@@ -62,13 +66,17 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except (OSError, MemoryError, ImportError) as error:
         said = of_the_machine(error)
+        if _complain_of_own_code(error):
+            return 1
         if said is not None:
             _complain(f"error: {said[0]}")
             return said[1]
         _complain(_traceback(), style=None)
         _complain("error: this is a bug in mnist-ff or a broken installation; see the traceback above")
         return 1
-    except Exception:
+    except Exception as error:
+        if _complain_of_own_code(error):
+            return 1
         _complain(_traceback(), style=None)
         _complain("error: this is a bug in mnist-ff or in a callback; see the traceback above")
         return 1
@@ -78,6 +86,15 @@ def _traceback() -> str:
     import traceback
 
     return traceback.format_exc()
+
+
+def _complain_of_own_code(error: BaseException | None) -> bool:
+    """Show an error that comes from the user's own parts with their lines only. Returns whether it does."""
+    own_parts = sys.modules.get("mnist_ff.config.own_parts")
+    found = own_parts.own_traceback(error) if own_parts is not None and error is not None else ""
+    if found:
+        _complain(found.rstrip("\n"), style=None)
+    return bool(found)
 
 
 def _print_what_can_be() -> None:
@@ -118,22 +135,42 @@ def _command(name: str, argv: list[str], began: float) -> int:
         from mnist_ff.commands.completion import main as completion_main
 
         return completion_main(argv, COMMANDS)
-    with ending_at_once():
-        from rich.console import Console
+    with ExitStack() as stack:
+        with ending_at_once():
+            argv = _with_parts(name, argv, stack)
+            from rich.console import Console
 
-        console = Console()
-        command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
-    parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
-    parser.set_defaults(began=began)
-    with _own_options(name, argv):
+            console = Console()
+            command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+        parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
+        parser.set_defaults(began=began)
+        stack.enter_context(_own_options(name, argv))
         command.add_arguments(parser)
+        parser.add_argument("--parts", action="append", metavar="FILE|MODULE", help=PARTS_HELP)
         if {"-h", "--help"} & set(argv):
             sys.stdout.write(parser.format_help())
             return 0
         # intermixed: overrides may stand on either side of a flag
         arguments = parser.parse_intermixed_args(argv)
+        if arguments.parts is not None:
+            raise ConfigError("--parts: cannot be shortened")
         code: int = command.main(arguments, console)
         return code
+
+
+def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:
+    """Import the files of --parts and MNIST_FF_PARTS until the stack ends; return the other words.
+
+    First of all: options of a command may list parts. Errors: ConfigError.
+    """
+    if not os.environ.get("MNIST_FF_PARTS") and not any(word.startswith("--parts") for word in argv):
+        return argv
+    from mnist_ff.config.own_parts import loaded, taken, with_variable
+
+    words, others = taken(argv)
+    if name not in WITHOUT_PARTS:
+        stack.enter_context(loaded(with_variable(words)))
+    return others
 
 
 def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:

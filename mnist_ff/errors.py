@@ -48,6 +48,10 @@ class LostError(RunError):
     """The training process ended without reporting why."""
 
 
+class PartError(RunError):
+    """A user's own part made something that it must not."""
+
+
 class DivergedError(RunError):
     """A loss was not finite."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from antlr4 import CommonTokenStream, InputStream, Token  # type: ignore[import-
 from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -39,7 +41,9 @@ from mnist_ff.config.overrides import (
     reason_at,
     remedy_for,
 )
+from mnist_ff.config.own_part import node_of
 from mnist_ff.config.paths import check_text, conf_dir, printed
+from mnist_ff.config.registry import GROUPS, own_parts
 from mnist_ff.config.schema import Config, SweepConfig
 from mnist_ff.config.sources import with_source
 from mnist_ff.errors import ConfigError
@@ -74,6 +78,8 @@ class Composer:
             search_path.prepend("config-dir", str(folder))
         self._loader = ConfigLoaderImpl(search_path)
         self._parser = OverridesParser.create(config_loader=self._loader)
+        _store_own_parts()  # a file may set some of its defaults, of which Hydra would warn
+        warnings.filterwarnings("ignore", message="(?s).* is validated against ConfigStore schema")
         self.groups = {group: self._options.names(group) for group in self._options.files}
         """Every group with its options."""
 
@@ -147,6 +153,16 @@ class Composer:
             if resolve:
                 OmegaConf.resolve(found)
             return head + OmegaConf.to_yaml(found)
+
+
+def _store_own_parts() -> None:
+    """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/."""
+    store = ConfigStore.instance()
+    for name, group in GROUPS.items():
+        store.repo.pop(group.folder, None)
+        for option, part in own_parts(name).items():
+            package = f"{group.folder}.{option}" if name == "tracker" else None
+            store.store(option, node_of(part), group=group.folder, package=package, provider="mnist-ff")
 
 
 class _Composed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import keyword
 import math
 import re
 import sys
@@ -31,21 +32,22 @@ from mnist_ff.config.keys import (
 )
 from mnist_ff.config.messages import brief_text, nearest
 from mnist_ff.config.paths import check_text
-from mnist_ff.config.registry import group_of, names, part, until_registered, variants
-from mnist_ff.config.schema import Config, LoggerConfig, Section, SweepConfig, TrackerConfig
+from mnist_ff.config.registry import group_of, is_part_name, names, part, until_registered, variants
+from mnist_ff.config.schema import Config, LoggerConfig, Section, SweepConfig, TrackerConfig, Unregistered
 from mnist_ff.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
 
 
-def config_from(values: Mapping[str, Any], where: str = "") -> Config:
+def config_from(values: Mapping[str, Any], where: str = "", unregistered: bool = False) -> Config:
     """Check plain values and make the configuration of them.
 
-    `where` names the file that the values come from, for the error's text.
+    `where` names the file that the values come from, for the error's text. unregistered: a part that is not known
+    becomes a section of plain values; a saved config may have a user's own part whose file was not given.
     Errors: ConfigError naming the key, the value, what is allowed and the nearest right name.
     """
     try:
-        return _config(values)
+        return _config(values, unregistered)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from None
     except RecursionError:  # a value of a thousand brackets, which no message can show
@@ -90,9 +92,9 @@ def _plain(value: Any) -> Any:
     return {key: list(inner) if isinstance(inner, tuple) else inner for key, inner in vars(value).items()}
 
 
-def _config(values: Any) -> Config:
+def _config(values: Any, unregistered: bool) -> Config:
     _check_names(Config, Config, values, "")
-    return Config(**{key: _made(key, _Equal.of(value)) for key, value in values.items()})
+    return Config(**{key: _made(key, _Equal.of(value), unregistered) for key, value in values.items()})
 
 
 class _Equal(str):
@@ -111,46 +113,80 @@ class _Equal(str):
 
 
 @until_registered
-def _made(key: str, given: _Equal) -> Any:
+def _made(key: str, given: _Equal, unregistered: bool) -> Any:
     """What one of the config's keys becomes, made once of equal values: the runs of a sweep share most of them."""
     hint = hints_of(Config)[key]
     if hint is LoggerConfig:
-        return _trackers(given.value, key)
+        return _trackers(given.value, key, unregistered)
     if dataclasses.is_dataclass(hint):
-        return _section(typing.cast("type[Section]", hint), given.value, key)
-    return _value(hint, given.value, key)
+        return _section(typing.cast("type[Section]", hint), given.value, key, unregistered)
+    return key_value(hint, given.value, key)
 
 
-def _trackers(values: Any, path: str) -> LoggerConfig:
-    """The chosen trackers, in the registry's order."""
+def _trackers(values: Any, path: str, unregistered: bool) -> LoggerConfig:
+    """The chosen trackers, in the registry's order, then those that are not registered."""
     known = names("tracker")
     _check_group(values, path)
     for name in values:
-        if name not in known:
+        if name not in known and not (unregistered and is_part_name(name)):
             raise ConfigError(_no_such_key(f"{path}.{name}", str(name), known))
-    chosen = [name for name in known if values.get(name) is not None]
+    chosen = [name for name in dict.fromkeys([*known, *values]) if values.get(name) is not None]
     return LoggerConfig(tuple((name, _tracker(name, values[name], f"{path}.{name}")) for name in chosen))
 
 
 def _tracker(name: str, values: Any, path: str) -> TrackerConfig:
+    if name not in names("tracker"):
+        return plain_section(TrackerConfig, values, path)
     config = typing.cast("type[TrackerConfig]", part("tracker", name).config)
     _check_names(TrackerConfig, config, values, path)
     return _converted(config, values, path)
 
 
-def _section(section: type[S], values: Any, path: str) -> S:
+def _section(section: type[S], values: Any, path: str, unregistered: bool = False) -> S:
     """One section from a mapping; where it has a name, that decides its dataclass."""
     _check_group(values, path)
     group = group_of(section)
     variant: type[S] = section
     if group is not None:
         name = values.get("name")
+        if unregistered and is_part_name(name) and name not in names(group):
+            return plain_section(section, values, path)
         if not isinstance(name, str) or name not in names(group):
             known, given = names(group), brief_text(name)
             raise ConfigError(f"{path}.name={given}: must be one of {', '.join(known)}{nearest(given, known)}")
         variant = typing.cast("type[S]", part(group, name).config)
     _check_names(section, variant, values, path)
     return _converted(variant, values, path)
+
+
+def plain_section(section: type[S], values: Any, path: str) -> S:
+    """A section of a part that is not registered: the group's own keys, checked, and the others as plain values.
+
+    Errors: ConfigError naming the key.
+    """
+    _check_group(values, path)
+    for key, value in values.items():
+        items = value if isinstance(value, list | tuple) else [value]
+        named = isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)
+        if not named or hasattr(section, key):  # it would hide a method
+            raise ConfigError(f"{path}: {brief_text(repr(key))} is not a key")
+        if not all(item is None or isinstance(item, bool | int | float | str) for item in items):
+            raise ConfigError(f"{path}.{key}={brief_text(repr(value))}: must be a plain value")
+    others = tuple(key for key in values if key not in hints_of(typing.cast(Any, section)))
+    variant: type[S] = _plain_class(typing.cast(Any, section), others)
+    _check_names(section, variant, values, path)
+    return _converted(variant, {key: _listed(value) for key, value in values.items()}, path)
+
+
+def _listed(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@functools.lru_cache(maxsize=1_000)
+def _plain_class(section: Any, others: tuple[str, ...]) -> Any:
+    fields: list[Any] = [(key, Any) for key in others]
+    bases = (section, Unregistered)
+    return dataclasses.make_dataclass(section.__name__, fields, bases=bases, frozen=True, kw_only=True)
 
 
 def _check_group(values: Any, path: str) -> None:
@@ -197,7 +233,7 @@ def _converted(section: type[S], values: Mapping[str, Any], path: str) -> S:
         made = msgspec.convert(in_order, section)
     except (msgspec.ValidationError, UnicodeEncodeError):
         hints = hints_of(typing.cast(Any, section))
-        made = section(**{key: _value(hints[key], value, f"{path}.{key}") for key, value in values.items()})
+        made = section(**{key: key_value(hints[key], value, f"{path}.{key}") for key, value in values.items()})
     for key, value in vars(made).items():
         _check_value(value, path, key)
     for key, table in _tables(typing.cast(Any, section)).items():
@@ -221,7 +257,7 @@ def _check_choice(given: str, allowed: tuple[str, ...], path: str) -> None:
         raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{nearest(given, allowed)}")
 
 
-def _value(hint: Any, value: Any, path: str) -> Any:
+def key_value(hint: Any, value: Any, path: str) -> Any:
     """One key by itself; a number where a text belongs is its text. Errors: ConfigError that says what is wrong."""
     given = value
     if str in scalar_types(hint):

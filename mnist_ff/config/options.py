@@ -18,6 +18,7 @@ from typing import Any
 
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import absolute, check_text, conf_dir
+from mnist_ff.config.registry import names_in
 from mnist_ff.config.yaml_io import read_yaml, yaml_values
 from mnist_ff.errors import ConfigError
 
@@ -64,7 +65,7 @@ class Options:
     def names(self, group: str) -> list[str]:
         """The options that may be chosen in a group."""
         listed = [name for name in self.files.get(group, ()) if not name.startswith("_")]
-        return sorted({*listed, *HYDRAS_OWN.get(group, ())})
+        return sorted({*listed, *HYDRAS_OWN.get(group, ()), *names_in(group)})
 
     def own_file(self, group: str, option: str) -> Path | None:
         """The file of an option from one of the own folders; None for every other option."""

@@ -66,6 +66,10 @@ class Part:
     """Values of the keys that a saved config may lack because it is older than they are."""
     needs: tuple[str, ...] = ()
     """Modules that must be installed, with the extra that has the part's name."""
+    defaults: Mapping[str, Any] | None = None
+    """Values of its keys, of a user's own part; None where a file in conf/ has them."""
+    source: str = ""
+    """Of a user's own part, the file and line where it is registered."""
 
 
 class Group(NamedTuple):
@@ -109,7 +113,7 @@ def register(part: Part) -> None:
     if part.group not in GROUPS:
         raise ConfigError(f"{what}: no such group (there are: {', '.join(GROUPS)}){nearest(part.group, GROUPS)}")
     section = GROUPS[part.group].section
-    if not re.fullmatch("[a-z][a-z0-9_]*", part.name):
+    if not is_part_name(part.name):
         raise ConfigError(f"{what}: a part's name is lower-case letters, digits and _, such as my_part")
     if not (issubclass(part.config, section) and _is_frozen(part.config)):
         raise ConfigError(f"{what}: {part.config.__name__} must be a frozen dataclass derived from {section.__name__}")
@@ -119,8 +123,41 @@ def register(part: Part) -> None:
             f"{what}: registered twice, by {known.config.__module__} and {part.config.__module__}; rename one of them"
         )
     _parts[part.group][part.name] = part
+    _forget()
+
+
+def unregister(part: Part) -> None:
+    """Take a part out again, such as one of a user's file that is no longer in use."""
+    if _parts[part.group].get(part.name) == part:
+        del _parts[part.group][part.name]
+        _forget()
+
+
+def own_parts(group: str) -> dict[str, Part]:
+    """The user's own parts of a group by name: those that no file in conf/ describes."""
+    return {name: found for name, found in _parts[group].items() if found.defaults is not None}
+
+
+def source_of(group: str, name: str) -> str:
+    """A part for a message, with the file and line of a user's own: model=cnn (parts.py:12)."""
+    found = _parts[group].get(name)
+    return f"{group}={name}" if found is None or not found.source else f"{group}={name} ({found.source})"
+
+
+def _forget() -> None:
+    """Empty what until_registered() keeps."""
     for clear in _caches:
         clear()
+
+
+def names_in(folder: str) -> list[str]:
+    """The user's own parts whose defaults would stand in this folder of conf/."""
+    return [name for group, found in GROUPS.items() if found.folder == folder for name in own_parts(group)]
+
+
+def is_part_name(name: Any) -> bool:
+    """Whether a part may have this name."""
+    return isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
 
 
 def _is_frozen(config: type) -> bool:

@@ -169,6 +169,10 @@ class TrackerConfig(Section):
         return None
 
 
+class Unregistered:
+    """A section of a saved config whose part is not registered: a user's own, whose file was not given. Plain data."""
+
+
 @dataclass(frozen=True)
 class LoggerConfig:
     """The trackers that are chosen, by name. They do not change the experiment."""

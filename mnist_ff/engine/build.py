@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,11 +13,12 @@ from torch.optim import Optimizer
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
 from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
+from mnist_ff.engine.capture import beside, graph_generators, why_not_captured
 from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
 from mnist_ff.engine.ops import Ops, TorchOps
-from mnist_ff.engine.step import BatchStep, Step, StepInfo, StepOptions, Steps
+from mnist_ff.engine.step import Step, StepInfo, StepOptions, Steps
 from mnist_ff.engine.triton_ops import TritonOps, triton_version, why_no_kernels
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
@@ -61,9 +63,9 @@ def choose_engine(
 ) -> str:
     """The engine that trainer.engine means here.
 
-    auto takes graph for the built-in network on CUDA, fused for it on a CPU, and eager for everything else: a network
-    that was changed in any way is not the built-in one. With a scheduled rate, a graph needs an `optimizer` that reads
-    its rate from the device.
+    auto takes graph on CUDA, fused for the built-in network on a CPU, and eager for everything else: a network that was
+    changed in any way is not the built-in one. Its graph is that of the eager step, where that can be captured. With a
+    scheduled rate, a graph needs an `optimizer` that reads its rate from the device.
     Errors: ConfigError for one that this model or device cannot have.
     """
     asked, other = trainer.engine, why_modified(model)
@@ -72,15 +74,17 @@ def choose_engine(
         raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
     if asked == "graph" and no_graph is not None:
         raise ConfigError(f"trainer.engine=graph: {no_graph}; use trainer.engine=auto")
-    if asked in ("fused", "graph") and other is not None:
+    if asked == "fused" and other is not None:
         raise ConfigError(
             f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
     if asked != "auto":
         return asked
-    if trainer.compile or other is not None or device.type not in ("cpu", "cuda"):
+    if trainer.compile or device.type not in ("cpu", "cuda"):
         return "eager"
-    return "graph" if device.type == "cuda" and no_graph is None else "fused"
+    if device.type == "cuda" and no_graph is None:
+        return "graph"
+    return "fused" if other is None else "eager"
 
 
 def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
@@ -98,41 +102,67 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
     """The step and its optimizer. Errors: ConfigError, as choose_engine."""
     model, trainer, device = parts.model, parts.trainer, parts.device
     engine = choose_engine(model, trainer, device, parts.optimizer.name, parts.is_scheduled)
-    info = _describe(engine, parts)
-    flat = FlatParameters(model) if engine != "eager" else None
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    parameters = trainable if flat is None else [flat.whole]
-    optimizer = build_optimizer(parts.optimizer, parameters, capturable=engine == "graph")
+    if engine == "eager" or (engine == "graph" and why_modified(model) is not None):
+        return _any_modules_step(parts, engine)
+    assert isinstance(model, MLP), "other engines are for it alone"
+    info, flat = _describe(engine, parts), FlatParameters(model)
+    optimizer = build_optimizer(parts.optimizer, [flat.whole], capturable=engine == "graph")
     updates = parts.updates or Updates(model, trainer)
-    options = StepOptions(
-        torch.bfloat16 if trainer.precision == "bf16" else torch.float32,
-        build_objective(trainer, parts.teacher, parts.shape),
-        parts.augment,
-        updates if updates.needed else None,
-    )
-    batch_step: BatchStep
-    if flat is None:
-        batch_step = EagerBatch(model, optimizer, parts.split, options, trainer.compile)
-    else:
-        assert isinstance(model, MLP), "other engines are for it alone"
-        ops: Ops = TorchOps(model, optimizer, options)
-        if info.triton is not None:
-            triton_rule = optimizer_part(parts.optimizer.name).triton_rule
-            rule = None if triton_rule is None else triton_rule(parts.optimizer)
-            ops = TritonOps(model, optimizer, options, rule)
-        batch_step = FusedBatch(model, flat, ops, parts.split, options)
+    options = _options(parts, updates)
+    ops: Ops = TorchOps(model, optimizer, options)
+    if info.triton is not None:
+        triton_rule = optimizer_part(parts.optimizer.name).triton_rule
+        rule = None if triton_rule is None else triton_rule(parts.optimizer)
+        ops = TritonOps(model, optimizer, options, rule)
+    batch_step = FusedBatch(model, flat, ops, parts.split, options)
     if engine != "graph":
         return Steps(batch_step, parts.split, trainer.batch_size, optimizer, info), optimizer
     state = GraphState(
-        lambda: training_state([*parameters, *model.buffers(), *updates.tensors()], optimizer),
+        lambda: training_state([flat.whole, *updates.tensors()], optimizer),
         _generators(model, parts.augment),
         _rate_on_device(optimizer, parts) if parts.is_scheduled else None,
     )
     return GraphSteps(batch_step, parts.split, trainer.batch_size, state, capture_cuda, info), optimizer
 
 
+def _any_modules_step(parts: StepParts, engine: str) -> tuple[Step, Optimizer]:
+    """The eager step: on its own, or captured in a CUDA graph where that works."""
+    model, trainer, split = parts.model, parts.trainer, parts.split
+    updates, note = parts.updates or Updates(model, trainer), None
+    options = _options(parts, updates)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if engine == "graph":
+        optimizer = build_optimizer(parts.optimizer, trainable, capturable=True)
+        state = GraphState(
+            lambda: training_state([*trainable, *model.buffers(), *updates.tensors()], optimizer),
+            [*graph_generators(model, parts.device), *([] if parts.augment is None else [parts.augment.rng])],
+            _rate_on_device(optimizer, parts) if parts.is_scheduled else None,
+            partial(beside, parts.device),
+        )
+        batch_step = EagerBatch(model, optimizer, split, options)
+        step = GraphSteps(batch_step, split, trainer.batch_size, state, capture_cuda)
+        note = why_not_captured(model, step, parts.device, min(trainer.batch_size, len(split)))
+        if note is None:
+            return step, optimizer
+    elif parts.device.type == "cuda" and trainer.engine == "auto" and not trainer.compile:
+        note = _why_no_graph(parts.optimizer.name, parts.is_scheduled)
+    info = StepInfo("eager", None, () if note is None else (f"no CUDA graph: {note}",))
+    optimizer = build_optimizer(parts.optimizer, trainable)
+    batch_step = EagerBatch(model, optimizer, split, options, trainer.compile)
+    return Steps(batch_step, split, trainer.batch_size, optimizer, info), optimizer
+
+
+def _options(parts: StepParts, updates: Updates) -> StepOptions:
+    return StepOptions(
+        torch.bfloat16 if parts.trainer.precision == "bf16" else torch.float32,
+        build_objective(parts.trainer, parts.teacher, parts.shape),
+        parts.augment,
+        updates if updates.needed else None,
+    )
+
+
 def _describe(engine: str, parts: StepParts) -> StepInfo:
-    if engine == "eager" or parts.device.type != "cuda":
+    if parts.device.type != "cuda":
         return StepInfo(engine)
     notes, reason = [], why_no_kernels()
     if engine == "fused" and parts.trainer.engine == "auto":
@@ -158,8 +188,7 @@ def training_state(tensors: Sequence[torch.Tensor], optimizer: Optimizer) -> lis
     return [*(tensor.detach() for tensor in tensors), *own]
 
 
-def _generators(model: nn.Module, augment: Augment | None) -> list[torch.Generator]:
+def _generators(model: MLP, augment: Augment | None) -> list[torch.Generator]:
     """What the built-in network's step draws from."""
-    assert isinstance(model, MLP), "a graph is for it alone"
     found = [model.dropout.rng, None if augment is None else augment.rng]
     return [generator for generator in found if generator is not None]

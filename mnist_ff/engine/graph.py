@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,8 @@ class GraphState:
     generators: Sequence[torch.Generator] = ()
     rate: torch.Tensor | None = None
     """(1,) float32, which the optimizer reads where the step is given rates."""
+    warm_up: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Around the batches before a capture."""
 
 
 class GraphSteps:
@@ -101,24 +104,33 @@ class GraphSteps:
             self._replays[images] = self._captured(images)
         return self._replays[images]
 
+    def forget(self) -> None:
+        """Throw the graphs away."""
+        self._replays.clear()
+
     def _captured(self, images: int) -> Callable[[], None]:
         some = self._some(images)
         changed = [*self._state.tensors(), *([] if self._rate is None else [self._rate])]
         saved = [(tensor, tensor.clone()) for tensor in changed]
         states = [generator.get_state() for generator in self._state.generators]
-        for _ in range(self.WARM_UP):
+        try:
+            with self._state.warm_up():
+                for _ in range(self.WARM_UP):
+                    self._number.zero_()
+                    some()
             self._number.zero_()
-            some()
-        self._number.zero_()
-        replay = self._capture(some, self._state.generators)
+            replay = self._capture(some, self._state.generators)
+        finally:
+            with torch.no_grad():
+                for tensor, value in saved:
+                    tensor.copy_(value)
+            for generator, state in zip(self._state.generators, states, strict=True):
+                generator.set_state(state)
         known = {tensor.data_ptr() for tensor, _ in saved}
         if any(tensor.data_ptr() not in known for tensor in self._state.tensors()):
-            raise RuntimeError("an optimizer in a CUDA graph must have its whole state before its first update")
-        with torch.no_grad():
-            for tensor, value in saved:
-                tensor.copy_(value)
-        for generator, state in zip(self._state.generators, states, strict=True):
-            generator.set_state(state)
+            raise RuntimeError(
+                "in a CUDA graph an optimizer and a model's buffers must have their whole state before its first update"
+            )
         return replay
 
     def _some(self, images: int) -> Callable[[], None]:

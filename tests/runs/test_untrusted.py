@@ -152,8 +152,11 @@ def test_weights_of_another_kind_are_refused(mnist_ff: Command) -> None:
 FORBIDDEN = {"eval", "exec", "__import__", "instantiate", "loads", "Unpickler", "unsafe_load", "full_load"}
 FORBIDDEN_ATTRIBUTES = {"Unpickler", "unsafe_load", "full_load", "instantiate"}
 OF_MODULES = {("pickle", "load"), ("pickle", "loads"), ("yaml", "load"), ("torch.jit", "load")}
-IMPORTS_BY_NAME = {"cli.py", "__init__.py", "plugins.py", "registry.py"}
-"""Files that import a module whose name stands in the package itself; in the registry a file's of its folders."""
+IMPORTS_BY_NAME = {"cli.py", "__init__.py", "plugins.py", "registry.py", "own_part.py", "own_parts.py"}
+"""Files that import a module whose name stands in the package itself; in the registry a file's of its folders.
+own_parts.py imports what the command line names, which is what --parts is for."""
+RUNS_CODE = {"own_parts.py"}
+"""The one that runs a file of the user's, whose bytes it has hashed."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -163,7 +166,8 @@ def test_the_package_makes_no_forbidden_call(path: Path) -> None:
             continue
         function = node.func
         if isinstance(function, ast.Name):
-            assert function.id not in FORBIDDEN, f"{path}:{node.lineno}"
+            allowed = function.id == "exec" and path.name in RUNS_CODE
+            assert allowed or function.id not in FORBIDDEN, f"{path}:{node.lineno}"
         if isinstance(function, ast.Attribute):
             assert function.attr not in FORBIDDEN_ATTRIBUTES, f"{path}:{node.lineno}"
             assert function.attr != "import_module" or path.name in IMPORTS_BY_NAME, f"{path}:{node.lineno}"

@@ -1,0 +1,73 @@
+"""A user's own data set: what its build() takes and must return."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mnist_ff.config.registry import source_of
+from mnist_ff.data.catalog import DataDescription, DataSet
+from mnist_ff.errors import DataError, PartError, type_name
+from mnist_ff.runs.records import DataSpec
+
+if TYPE_CHECKING:
+    import torch
+
+PARAMETERS = ()
+PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+KEYS = (*PARTS, "classes")
+
+
+def own_part(name: str, config: type[Any]) -> DataSet:
+    """The part of a user's class. What is known of it before training is what it builds, which is kept."""
+    return DataSet("data", name, config, build, title=name, describe=describe, source="your own part")
+
+
+def build(config: Any) -> dict[str, torch.Tensor]:
+    """The user's images and labels as tensors. Errors: PartError."""
+    return _built(config)[0]
+
+
+def describe(config: Any) -> DataDescription:
+    """What a network sees of them. Errors: PartError."""
+    tensors, spec = _built(config)
+    return DataDescription(config.name, len(tensors["train_labels"]), len(tensors["test_labels"]), spec)
+
+
+@functools.lru_cache(maxsize=1)
+def _built(config: Any) -> tuple[dict[str, torch.Tensor], DataSpec]:
+    """What build() returns, checked: built once for all that is asked of it."""
+    from mnist_ff.data.arrays import classes_of, pixels_of
+
+    where = source_of("data", config.name)
+    given = config.build()
+    if not isinstance(given, Mapping) or not set(PARTS) <= given.keys() <= set(KEYS):
+        keys = f"the keys {', '.join(map(str, given))}" if isinstance(given, Mapping) else type_name(given)
+        raise PartError(f"{where}: build() returned {keys}, not a dict of {', '.join(PARTS)} and, if you like, classes")
+    try:
+        tensors = {
+            name: (pixels_of if name.endswith("images") else classes_of)(given[name], f"{where}: {name}")
+            for name in PARTS
+        }
+    except DataError as error:
+        raise PartError(str(error)) from None
+    spec = _spec(where, tensors, given.get("classes"))
+    return tensors, spec
+
+
+def _spec(where: str, tensors: Mapping[str, torch.Tensor], names: Any) -> DataSpec:
+    """The shape and class names of these tensors. Errors: PartError where they do not fit each other."""
+    shapes = [tuple(tensors[f"{part}_images"].shape[1:]) for part in ("train", "test")]
+    if shapes[0] != shapes[1]:
+        raise PartError(f"{where}: train images are {shapes[0]}, test images {shapes[1]}; make them the same shape")
+    for part in ("train", "test"):
+        images, labels = len(tensors[f"{part}_images"]), len(tensors[f"{part}_labels"])
+        if images != labels or not images:
+            raise PartError(f"{where}: {part} has {images} images and {labels} labels")
+    largest = max(int(tensors[f"{part}_labels"].max()) for part in ("train", "test"))
+    least = min(int(tensors[f"{part}_labels"].min()) for part in ("train", "test"))
+    classes = tuple(map(str, range(largest + 1) if names is None else names))
+    if least < 0 or largest >= len(classes):
+        raise PartError(f"{where}: labels are {least} to {largest}, which {len(classes)} classes do not have")
+    return DataSpec(shapes[0], classes)

@@ -1,0 +1,1 @@
+"""Own parts, as a user writes them."""
