@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "export a model: safetensors, ONNX, torch",
     "reproduce": "run a recipe with fresh seeds: mean, std, interval",
     "data": "list the cached data sets, or download one",
+    "conf": "list the options of config groups, or copy one",
     "lr-find": "learning-rate range test; suggests a learning rate",
     "bench": "measure the time of a training step",
     "completion": "print the completion script for bash, zsh or fish",
@@ -32,7 +33,7 @@ COMMANDS = {
 WITHOUT_PARTS = ("runs", "compare", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
-WITH_OPTIONS = ("train", "reproduce", "lr-find", "bench")
+WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "bench")
 """Commands that compose a config, and take --config-dir."""
 
 HELP = """usage: mnist-ff COMMAND ...

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_ff.config.options import flag_values, folders_of, using_folders
+from mnist_ff.config.options import flag_values, folders_of, options, using_folders
 from mnist_ff.config.suggest import data_words, options_of, override_words
 from mnist_ff.errors import ConfigError
 
@@ -316,6 +316,12 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         yield from data_words(before)
     elif "KEY=VALUE" in kind:
         yield from _override_words(before, current, sweeping=False)
+    elif kind == "GROUP/OPTION":
+        known = options()
+        names = [
+            f"{group}/{name} " for group, files in known.files.items() for name in known.names(group) if name in files
+        ]
+        yield from names if "copy" in before else []
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:

@@ -83,7 +83,7 @@ class Options:
         Errors: ConfigError for a file that names none.
         """
         path = self.own_file(group, option)
-        if path is None:
+        if path is None or group in WHOLE_CONFIG_GROUPS:
             return option
         found = self._part(group, path)
         if found is None and group in HYDRA_GROUPS:

@@ -9,14 +9,30 @@ from torch.optim import Optimizer
 
 from mnist_ff.data.load import Split, as_input
 from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import ConfigError, first_line
 
 
-def _why_no_logits(returned: object) -> str:
-    """What is wrong with what a module returned in training."""
-    if isinstance(returned, torch.Tensor):
-        return "forward() returns an output in training that does not depend on any parameter; remove detach()"
-    return f"forward() returns a {type(returned).__name__} in training; let it return the (B, K) logits alone"
+def _check_logits(returned: object, shape: torch.Size) -> None:
+    """A user's module may do otherwise in training than in evaluation. Errors: ConfigError."""
+    if not isinstance(returned, torch.Tensor):
+        said = f"a {type(returned).__name__} in training; let it return the {tuple(shape)} logits alone"
+    elif returned.shape != shape:
+        said = f"{tuple(returned.shape)} in training, not {tuple(shape)} logits"
+    elif not returned.requires_grad:
+        said = "an output in training that does not depend on any parameter; remove detach()"
+    else:
+        return
+    raise ConfigError(f"model: forward() returns {said}")
+
+
+def _explained(error: Exception, images: int) -> str | None:
+    """What a user can do about an error of torch's in a step, or None where that is not known."""
+    text = first_line(error)
+    if "deterministic implementation" in text:
+        return f"trainer.deterministic=True: {text.split('. ')[0]}; set it to false, or change the model"
+    if images == 1 and "more than 1 value per channel" in text:
+        return "trainer.batch_size: leaves a last batch of one image, which BatchNorm cannot train on; choose another"
+    return None
 
 
 class EagerBatch:
@@ -46,11 +62,11 @@ class EagerBatch:
         self._optimizer.zero_grad(set_to_none=True)
         if self._objective.fgsm_eps:
             images.requires_grad_()
-        batch_log_probs = self._add_gradient(images, labels)
+        batch_log_probs = self._add_gradient(images, labels, log_probs.shape)
         if self._objective.fgsm_eps:
             if images.grad is None:
                 raise ConfigError("trainer.adversarial: the model's forward() passes no gradient to its images")
-            self._add_gradient(self._objective.adversaries(images, images.grad), labels)
+            self._add_gradient(self._objective.adversaries(images, images.grad), labels, log_probs.shape)
         if self._updates is not None:
             self._updates.before()
         self._optimizer.step()
@@ -58,19 +74,28 @@ class EagerBatch:
             self._updates.after()
         log_probs.copy_(batch_log_probs)
 
-    def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Add the gradient of these images' share of the objective; return their log-probabilities (B, K)."""
+    def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Add the gradient of these images' share of the objective; return their log-probabilities, of this shape."""
+        try:
+            logits, log_probs = self._predict(images, shape)
+            teacher = self._objective.teacher
+            teacher_probs = None if teacher is None else teacher.probs(images.detach())
+            loss = self._objective.loss(logits, log_probs, labels, teacher_probs)
+            if self._objective.fgsm_eps:
+                loss = self._objective.share * loss
+            loss.backward()  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError) as error:
+            explained = _explained(error, len(images))
+            if explained is None:
+                raise
+            raise ConfigError(explained) from error
+        return log_probs.detach()
+
+    def _predict(self, images: torch.Tensor, shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and log-probabilities, float32. Errors: ConfigError."""
         low = self._precision != torch.float32
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
             logits = self._forward(images)
-        if not isinstance(logits, torch.Tensor) or not logits.requires_grad:  # a user's module may differ in training
-            raise ConfigError(f"model: {_why_no_logits(logits)}")
+        _check_logits(logits, shape)
         logits = logits.float()
-        log_probs = F.log_softmax(logits, 1)
-        teacher = self._objective.teacher
-        teacher_probs = None if teacher is None else teacher.probs(images.detach())
-        loss = self._objective.loss(logits, log_probs, labels, teacher_probs)
-        if self._objective.fgsm_eps:
-            loss = self._objective.share * loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        return log_probs.detach()
+        return logits, F.log_softmax(logits, 1)

@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from mnist_ff.config.schema import TrainerConfig
+from mnist_ff.errors import ConfigError
 
 
 class EMA:
     """An exponential moving average of a model's trainable parameters, each weighed by `decay` to the power of its age.
 
     It is divided by the sum of those weights, Adam's correction (Kingma, Ba 2015): the initial parameters have no part
-    in it. It keeps tensors only, so that a CUDA graph can count too.
+    in it. It keeps tensors only, so that a CUDA graph can count too. Buffers, such as BatchNorm's running mean, are not
+    averaged: the averaged model has the last ones, as torch.optim.swa_utils.AveragedModel has by default.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -75,6 +77,12 @@ class Updates:
         self._model = model
         self._clip = trainer.clip_norm
         self._bound = trainer.max_norm
+        self._bounded = [weights for weights in model.parameters() if weights.ndim >= 2 and weights.requires_grad]
+        if self._bound is not None and not self._bounded:
+            raise ConfigError(
+                f"trainer.max_norm={self._bound:g}: the model has no trainable parameter of two or more dimensions; "
+                "leave it out"
+            )
         self.ema = EMA(model, trainer.ema) if trainer.ema else None
 
     @property
@@ -89,11 +97,13 @@ class Updates:
 
     @torch.no_grad()
     def after(self) -> None:
-        """Scale each unit's incoming weights down to trainer.max_norm (Srivastava et al. 2014); average all weights."""
+        """Scale each unit's incoming weights down to trainer.max_norm (Srivastava et al. 2014); average all weights.
+
+        A unit is an index of the first dimension of a parameter with two or more: (out, in), (out, in, height, width).
+        """
         if self._bound is not None:
-            for parameter in self._model.parameters():
-                if parameter.ndim == 2 and parameter.requires_grad:  # (out, in): a row a unit
-                    parameter.renorm_(2, 0, self._bound)
+            for weights in self._bounded:
+                weights.renorm_(2, 0, self._bound)
         if self.ema is not None:
             self.ema.update()
 

@@ -1,0 +1,147 @@
+"""List the options of every group with where they come from, or copy one to a config folder of the user's own."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mnist_ff.analysis.console import tell
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.options import (
+    FLAG,
+    HYDRA_GROUPS,
+    OPTION_NAME,
+    WHOLE_CONFIG_GROUPS,
+    Options,
+    options,
+)
+from mnist_ff.config.paths import path_argument
+from mnist_ff.errors import ConfigError, RunError
+
+BUILT_IN = "built-in"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's words."""
+    parser.add_argument("action", choices=("list", "copy"), help="list all options, or copy one to change it")
+    parser.add_argument("option", nargs="?", metavar="GROUP/OPTION", help="to copy, such as experiment/clean")
+    parser.add_argument("folder", nargs="?", type=path_argument, metavar="DIR", help="your config folder")
+    parser.add_argument("--as", dest="new_name", metavar="OPTION", help="name of the copy (default: my_OPTION)")
+    parser.add_argument(
+        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
+    )
+
+
+def main(arguments: argparse.Namespace, console: Console) -> int:
+    """List, or copy. Errors: ConfigError; RunError when the copy cannot be written."""
+    if arguments.action == "list":
+        if arguments.option is not None or arguments.new_name is not None:
+            raise ConfigError("conf list: takes no option; mnist-ff conf copy GROUP/OPTION DIR copies one")
+        for line in _listing(options()):
+            tell(console, line)
+        return 0
+    if arguments.option is None or arguments.folder is None:
+        raise ConfigError("conf copy: needs an option and a folder, as in mnist-ff conf copy experiment/clean my_conf")
+    _copy(arguments.option, arguments.folder, arguments.new_name, console)
+    return 0
+
+
+def _listing(known: Options) -> list[str]:
+    """Every source of options with its groups, in lines of at most 80 columns but for the names of folders."""
+    lines: list[str] = []
+    for source, groups in _by_source(known).items():
+        lines.append(source)
+        for group, names in groups.items():
+            head = f"  {f'{group}=':<16}"
+            lines += textwrap.wrap(
+                f"{head}{' | '.join(names)}", 80, subsequent_indent=" " * len(head), break_on_hyphens=False
+            )
+    return lines
+
+
+def _by_source(known: Options) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """Options by source and group; with the part that they configure where that has another name."""
+    found: dict[str, dict[str, list[str]]] = {BUILT_IN: {}}
+    for group in known.files:
+        for name in known.names(group):
+            path, part = known.own_file(group, name), known.part(group, name)
+            source = BUILT_IN if path is None else str(known.folder_of(path))
+            shown = name if part == name else f"{name} ({part})"
+            found.setdefault(source, {}).setdefault(group, []).append(shown)
+    return found
+
+
+def _copy(option: str, folder: Path, new_name: str | None, console: Console) -> None:
+    """Write a copy of an option's file, under a name that no option has. Errors: ConfigError, RunError."""
+    known = options()
+    group, name = _named(option, known)
+    new_name = f"my_{name}" if new_name is None else new_name
+    if not OPTION_NAME.match(new_name):
+        raise ConfigError(f"--as {new_name}: an option's name is letters, digits, _ and -, such as my_{name}")
+    if new_name in known.names(group):
+        raise ConfigError(f"--as {new_name}: {group}={new_name} exists already; choose another name")
+    path = folder / group / f"{new_name}.yaml"
+    command = _command(group, new_name, folder, known)
+    _write_new(path, _text(known.files[group][name], group, name, command))
+    tell(console, f"written to {path}")
+    tell(console, f"use it     {command}")
+
+
+def _named(option: str, known: Options) -> tuple[str, str]:
+    """Group and name of GROUP/OPTION. Errors: ConfigError with the nearest."""
+    group, _, name = option.rpartition("/")
+    if group not in known.files:
+        raise ConfigError(
+            f"{option}: no such group (there are: {', '.join(known.files)}){nearest(group or option, known.files)}"
+            if group
+            else f"{option}: give GROUP/OPTION, such as experiment/clean"
+        )
+    names = [other for other in known.names(group) if other in known.files[group]]
+    if name not in names:
+        raise ConfigError(f"{option}: must be one of {', '.join(names)}{nearest(name, names)}")
+    return group, name
+
+
+def _text(path: Path, group: str, name: str, command: str) -> str:
+    """The copy's text: what a file says of its own results and commands is not true of a copy that is changed."""
+    text = path.read_text(encoding="utf-8")
+    package = re.match(r"# *@package .*\n", text)
+    head = "" if package is None else package[0]
+    body = text[len(head) :]
+    if group in WHOLE_CONFIG_GROUPS:
+        body = re.sub(r"\A(?:#.*\n)+", "", body)
+    if group in HYDRA_GROUPS and not re.search(r"^defaults:", body, re.MULTILINE):
+        body = f"defaults: [{name}]\n{body}"
+    return f"{head}# A copy of {group}/{name}, to be changed.\n#   {command}\n{body}"
+
+
+def _command(group: str, name: str, folder: Path, known: Options) -> str:
+    """The command that uses the copy."""
+    words = ["mnist-ff", "train"]
+    if group == "sweep" or group in HYDRA_GROUPS:
+        words.append("-m")
+    others = [str(other) for other in known.folders if other != folder.absolute()]
+    for place in [*others, str(folder)]:
+        words += [FLAG, place]
+    words.append(f"{group}={name}")
+    if group in HYDRA_GROUPS:
+        words.append("seed=0,1")
+    return shlex.join(words)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Errors: ConfigError where there is a file already; RunError where none can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:  # a link in its place is not followed
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path}: already exists; choose another name with --as") from None
+    except OSError as error:
+        raise RunError(f"{error.filename or path}: {error.strerror}; choose another folder") from None

@@ -1,0 +1,137 @@
+"""`mnist-ff conf`: what there is and where it comes from, and copies that work as they are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.cli import COMMANDS
+from mnist_ff.commands.completion import candidates
+from mnist_ff.config.compose import Composer, compose
+from mnist_ff.config.options import HYDRA_GROUPS, options, using_folders
+from tests.support.commands import Command
+
+
+def copyable() -> list[str]:
+    known = options()
+    return [f"{group}/{name}" for group in known.files for name in known.names(group) if name in known.files[group]]
+
+
+def test_every_option_can_be_copied_and_used(mnist_ff: Command) -> None:
+    for option in copyable():
+        code, out, err = mnist_ff("conf", "copy", option, "mine")
+        assert code == 0, err
+        group, _, name = option.rpartition("/")
+        assert f"written to mine/{group}/my_{name}.yaml\n" in out
+    with using_folders([Path("mine").absolute()]):
+        composer = Composer()
+        for option in copyable():
+            group, _, name = option.rpartition("/")
+            if name.startswith("my_"):
+                continue
+            if group in HYDRA_GROUPS:
+                own, ours = (composer.sweep([f"{group}={word}"]).choice(group[6:]) for word in (f"my_{name}", name))
+                assert own == ours
+            elif group == "sweep":
+                own, ours = (composer.sweep([f"sweep={word}"]) for word in (f"my_{name}", name))
+                assert (own.options, own.choice("sweeper")) == (ours.options, ours.choice("sweeper"))
+            else:
+                assert compose([f"{group}=my_{name}"]) == compose([f"{group}={name}"]), option
+
+
+def test_the_next_command_runs(mnist_ff: Command) -> None:
+    code, out, _ = mnist_ff("conf", "copy", "experiment/speedrun", "a folder", "--as", "short")
+    assert code == 0
+    text = Path("a folder/experiment/short.yaml").read_text()
+    assert text.startswith("# @package _global_\n# A copy of experiment/speedrun")
+    assert "98.56" not in text, "the results are those of the original"
+    words = shlex.split(out.partition("use it ")[2])
+    assert words == ["mnist-ff", "train", "--config-dir", "a folder", "experiment=short"]
+    assert f"  {shlex.join(words)}\n" in text
+    code, _, err = mnist_ff(*words[1:], "data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "schedule.warmup=3")
+    assert code == 0, err
+
+
+def test_a_copy_of_a_copy_names_both_folders(mnist_ff: Command) -> None:
+    assert mnist_ff("conf", "copy", "optimizer/adam", "one", "--as", "mine")[0] == 0
+    Path("one/optimizer/own.yaml").write_text("defaults: [mine]\nlr: 0.5\n")
+    code, out, _ = mnist_ff("conf", "copy", "--config-dir", "one", "optimizer/own", "two", "--as", "other")
+    assert code == 0
+    words = shlex.split(out.partition("use it ")[2])
+    code, out, err = mnist_ff(*words[1:], "--cfg", "job", "-p", "optimizer")
+    assert code == 0, err
+    assert "name: adam\nlr: 0.5\n" in out
+
+
+def test_nothing_is_overwritten(mnist_ff: Command) -> None:
+    assert mnist_ff("conf", "copy", "optimizer/adam", "mine")[0] == 0
+    path = Path("mine/optimizer/my_adam.yaml").absolute()
+    path.write_text("# changed\n" + path.read_text())
+    before = path.read_bytes()
+    code, out, err = mnist_ff("conf", "copy", "optimizer/adam", "mine")
+    assert (code, out, path.read_bytes()) == (2, "", before)
+    assert err == "error: mine/optimizer/my_adam.yaml: already exists; choose another name with --as\n"
+    os.symlink(path, "mine/optimizer/link.yaml")
+    assert mnist_ff("conf", "copy", "optimizer/sgd", "mine", "--as", "link")[0] == 2
+    os.symlink("nowhere", "mine/optimizer/dangling.yaml")
+    assert mnist_ff("conf", "copy", "optimizer/sgd", "mine", "--as", "dangling")[0] == 2
+    assert (path.read_bytes(), Path("mine/optimizer/nowhere").exists()) == (before, False)
+
+
+REFUSED = {
+    "conf": "required: action",
+    "conf copy": "needs an option and a folder",
+    "conf copy experiment/clean": "needs an option and a folder",
+    "conf copy experiment/clen d": "did you mean clean?",
+    "conf copy experment/clean d": "did you mean experiment?",
+    "conf copy clean d": "give GROUP/OPTION",
+    "conf copy hydra/launcher/basic d": "must be one of joblib",
+    "conf copy data/_base d": "must be one of fashion_mnist",
+    "conf copy optimizer/adam d --as sgd": "optimizer=sgd exists already",
+    "conf copy optimizer/adam d --as ../sgd": "letters, digits",
+    "conf copy optimizer/adam d --as null": "letters, digits",
+    "conf copy optimizer/adam a_file": "a_file/optimizer: Not a directory",
+    "conf list optimizer": "takes no option",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_cannot_be_copied_is_one_line(mnist_ff: Command, line: str) -> None:
+    Path("a_file").touch()
+    code, out, err = mnist_ff(*line.split())
+    assert (code, out, err.count("\n")) == (1 if "a_file" in line else 2, "", 1)
+    assert REFUSED[line] in err
+    assert not Path("d").exists()
+
+
+def test_the_list_names_every_source(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("one/optimizer").mkdir(parents=True)
+    Path("one/optimizer/slow.yaml").write_text("defaults: [rmsprop]\nlr: 0.0005\n")
+    Path("two/experiment").mkdir(parents=True)
+    Path("two/experiment/mine.yaml").write_text("# @package _global_\nname: a label\n")
+    monkeypatch.setenv("MNIST_FF_CONFIG_DIR", "two")
+    code, out, _ = mnist_ff("conf", "list", "--config-dir", "one")
+    assert code == 0
+    one, two = (out.index(f"{Path(folder).absolute()}\n") for folder in ("one", "two"))
+    monkeypatch.delenv("MNIST_FF_CONFIG_DIR")
+    built_in = out[: min(one, two)].replace("|", "").split()
+    assert built_in[0] == "built-in"
+    assert {option.rpartition("/")[2] for option in copyable()} < set(built_in)
+    assert out[one:].split("\n")[1].split() == ["optimizer=", "slow", "(rmsprop)"]
+    assert out[two:].split("\n")[1].split() == ["experiment=", "mine"]
+    assert max(len(line) for line in out.splitlines() if line.startswith(" ")) <= 80
+
+
+def test_completion_of_conf() -> None:
+    def offered(line: str) -> list[str]:
+        *before, current = line.split(" ")
+        return candidates(before, current, COMMANDS)
+
+    assert offered("conf ") == ["list ", "copy "]
+    assert offered("conf copy experiment/cl") == ["experiment/clean "]
+    assert "hydra/launcher/joblib " in offered("conf copy ")
+    assert offered("conf copy experiment/clean ") == []
+    assert offered("conf list ") == []
