@@ -40,6 +40,12 @@ class DataError(MnistError):
     """A data set cannot be downloaded, or its content is wrong."""
 
 
+class OwnDataError(DataError):
+    """The user's own files do not make a data set: bad input."""
+
+    exit_code = 2
+
+
 class RunError(MnistError):
     """A run failed."""
 

@@ -59,6 +59,16 @@ class DownloadConfig(DataConfig):
 
 
 @dataclass(frozen=True)
+class FileDataConfig(DataConfig):
+    """A data set in the user's own files."""
+
+    path: Annotated[str | None, "file or folder with the data"]
+
+    def with_absolute_paths(self: S, path: str) -> S:
+        return with_absolute(self, path, "root", "path")
+
+
+@dataclass(frozen=True)
 class ModelConfig(Section):
     """A network."""
 

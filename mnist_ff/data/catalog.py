@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig
+from mnist_ff.errors import ConfigError
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 
@@ -45,6 +46,12 @@ class DataDescription:
     train_images: int
     test_images: int
     spec: DataSpec = MNIST_SPEC
+    validation_images: int = 0
+    """Those that the data set has by itself, beside its training images."""
+    warnings: tuple[str, ...] = ()
+    """What is no fault and yet may spoil a score."""
+    sums: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each part of data that has no known files."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +113,22 @@ def description(config: DataConfig) -> DataDescription:
 
 def training_images(config: DataConfig) -> int:
     """Images left to train on after the validation split, before anything is loaded."""
-    return description(config).train_images - validation_images(config)
+    return description(config).train_images - split_images(config)
 
 
 def validation_images(config: DataConfig) -> int:
-    """Images that the validation split holds out."""
+    """Images to validate on: the data set's own, or those that the split holds out. Errors: ConfigError for both."""
+    own = description(config).validation_images
+    if own and config.validation_split > 0:
+        raise ConfigError(
+            f"data.validation_split={config.validation_split:g}: the data has {own:,} validation images of its own; "
+            "use data.validation_split=0"
+        )
+    return own or split_images(config)
+
+
+def split_images(config: DataConfig) -> int:
+    """Training images that the validation split holds out."""
     return round(description(config).train_images * config.validation_split)
 
 

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 from mnist_ff.config.paths import expanded
 from mnist_ff.data.catalog import DataSet, SourceFile, owner_of
+from mnist_ff.data.idx_format import content
 from mnist_ff.errors import DataError
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.records import CLASSES
@@ -178,15 +179,9 @@ def _unpack(packed: Path, target: Path, file: SourceFile) -> str:
             raise ValueError(f"its IDX header is not for {'x'.join(map(str, file.shape))} items")
         out.write(header)
         digest.update(header)
-        left = file.size - len(header)
-        while left and (block := source.read(min(CHUNK_BYTES, left))):
+        for block in content(source, file.size - len(header)):
             out.write(block)
             digest.update(block)
-            left -= len(block)
-        if left:
-            raise ValueError(f"ends {left} bytes early")
-        if source.read(1):
-            raise ValueError("is longer than its header says")
     return digest.hexdigest()
 
 

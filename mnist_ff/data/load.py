@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -50,6 +51,18 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What is known of data beyond its tensors."""
+
+    title: str | None = None
+    """The data's name for people, where its files say it."""
+    sums: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each part, as a run records them."""
+    warnings: tuple[str, ...] = ()
+    """What is no fault and yet may spoil a score."""
+
+
+@dataclass(frozen=True)
 class Data:
     """A data set cut into what trains, what is watched, and what is scored."""
 
@@ -60,6 +73,7 @@ class Data:
     instead_of: str | None = None
     """The data set that was asked for and could not be downloaded."""
     spec: DataSpec = MNIST_SPEC
+    facts: Facts = Facts()
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
@@ -77,7 +91,7 @@ class Data:
     @property
     def title(self) -> str:
         """The data set's name for people."""
-        return catalog.title_of(self.name, self.instead_of)
+        return self.facts.title or catalog.title_of(self.name, self.instead_of)
 
 
 def ensure(config: DataConfig) -> DataConfig:
@@ -115,15 +129,21 @@ def load_data(config: DataConfig, seed: int) -> Data:
     Errors: DataError when it cannot be downloaded or the split leaves a class without images.
     """
     tensors = part("data", config.name).build(config)
-    spec = catalog.description(config).spec
-    train = Split(tensors["train_images"], tensors["train_labels"].long(), len(spec.classes))
-    test = Split(tensors["test_images"], tensors["test_labels"].long(), len(spec.classes))
-    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=spec)
+    held_out = catalog.validation_images(config)
+    known = catalog.description(config)
+    classes = len(known.spec.classes)
+    train, test = _split(tensors, "train", classes), _split(tensors, "test", classes)
+    facts = Facts(None if catalog.data_set(config.name).describe is None else known.title, known.sums, known.warnings)
+    data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=known.spec, facts=facts)
     if config.validation_split == 0:
-        return data
-    kept, held = stratified_rows(train.labels, catalog.validation_images(config), seed, len(spec.classes))
+        return dataclasses.replace(data, validation=_split(tensors, "validation", classes) if held_out else None)
+    kept, held = stratified_rows(train.labels, held_out, seed, classes)
     parts = [Split(train.images[rows], train.labels[rows], train.classes) for rows in (kept, held)]
     return dataclasses.replace(data, train=parts[0], validation=parts[1])
+
+
+def _split(tensors: Mapping[str, torch.Tensor], part: str, classes: int) -> Split:
+    return Split(tensors[f"{part}_images"], tensors[f"{part}_labels"].long(), classes)
 
 
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from mnist_ff.errors import ConfigError
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 120_000_000
 """A phone's largest photographs; what says it has more is a decompression bomb."""
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
+"""Of Pillow; all others have colours."""
 DRAFT_SIDE_PX = 1_280
 """Pixels of the longer side that a larger picture is read with at least."""
 
@@ -39,6 +43,41 @@ def read_brightness(path: Path) -> NDArray[np.float64]:
 
     What is transparent becomes paper. Errors: ConfigError for what is no PNG or JPEG, is damaged or is too large.
     """
+    with _opened(path) as image:
+        image.draft("RGB", (DRAFT_SIDE_PX, DRAFT_SIDE_PX))
+        return _brightness(ImageOps.exif_transpose(image))
+
+
+def is_coloured(path: Path) -> bool:
+    """Whether a picture is stored in colours, by its header alone. Errors: ConfigError."""
+    with _opened(path) as image:
+        return image.mode not in GREY_MODES
+
+
+def read_pixels(path: Path, coloured: bool, side: int | None = None) -> NDArray[np.uint8]:
+    """A picture's pixels, upright: (H, W), or with `coloured` (3, H, W); with a `side` resized to as many rows and
+    columns.
+
+    What is transparent becomes white. Errors: ConfigError for what is no PNG or JPEG, is damaged or is too large.
+    """
+    mode = "RGB" if coloured else "L"
+    with _opened(path) as image:
+        if side is not None:
+            image.draft(mode, (side, side))
+        upright = _eight_bits(ImageOps.exif_transpose(image))
+        if "A" in upright.getbands() or "transparency" in upright.info:
+            upright = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        pixels = upright.convert("RGB").convert(mode) if upright.mode != mode else upright
+        if side is not None and pixels.size != (side, side):
+            pixels = pixels.resize((side, side), Image.Resampling.BILINEAR)
+        values = np.asarray(pixels)
+    return np.moveaxis(values, 2, 0) if coloured else values
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture within the limits. Errors: ConfigError, also for what goes wrong while it is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit warns first; ours is below
@@ -46,8 +85,7 @@ def read_brightness(path: Path) -> NDArray[np.float64]:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                image.draft("RGB", (DRAFT_SIDE_PX, DRAFT_SIDE_PX))
-                return _brightness(ImageOps.exif_transpose(image))
+                yield image
     except Image.DecompressionBombError:
         raise ConfigError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
@@ -56,9 +94,15 @@ def read_brightness(path: Path) -> NDArray[np.float64]:
         raise ConfigError(f"{path}: cannot be read ({(str(error).splitlines() or ['no reason'])[0]})") from None
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The same picture, its 16 bits of grey made 8, which Pillow's own conversion would cut off."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    return Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
+
+
 def _brightness(image: Image.Image) -> NDArray[np.float64]:
-    if image.mode.startswith(("I", "F")):  # 16 bits of grey, which Pillow's own conversion to 8 would cut off
-        image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
+    image = _eight_bits(image)
     if "A" not in image.getbands() and "transparency" not in image.info:
         return _scaled(_reduced(image.convert("RGB").convert("L")))
     pixels = _reduced(image.convert("RGBA"))
