@@ -49,6 +49,7 @@ OWN_ARGUMENT = {
     "trainer.shuffle": "shuffle",
     "trainer.device": "device",
     "logger": "callbacks",
+    "callbacks": "callbacks",
 }
 """Keys that are arguments of run_network, so that no value can be given twice; observers are given as they are."""
 

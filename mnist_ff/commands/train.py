@@ -20,7 +20,7 @@ from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import key_of, take, without_quotes
 from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import expanded, output_directory
-from mnist_ff.config.schema import Config
+from mnist_ff.config.schema import SELECTIONS, Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_texts
@@ -31,7 +31,6 @@ from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import (
-    LOGGER,
     changed,
     find_run,
     foreign_places,
@@ -146,13 +145,14 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
 
 
 def _values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
-    """Plain values of KEY=VALUE, with all trackers at once for logger=. Errors: ConfigError for other groups, sweeps,
-    + and ~."""
+    """Plain values of KEY=VALUE, with all trackers at once for logger=, and callbacks likewise. Errors: ConfigError for
+    other groups, sweeps, + and ~."""
     values: dict[str, Any] = {}
-    if any(text.startswith("logger=") for text in overrides):
-        trackers = [text for text in overrides if text.startswith(("logger=", "logger."))]
-        values[LOGGER] = config_to_dict(composer.run(trackers).config()).get(LOGGER, {})
-        overrides = [text for text in overrides if text not in trackers]
+    for key in SELECTIONS:
+        if any(text.startswith(f"{key}=") for text in overrides):
+            chosen = [text for text in overrides if text.startswith((f"{key}=", f"{key}."))]
+            values[key] = config_to_dict(composer.run(chosen).config()).get(key, {})
+            overrides = [text for text in overrides if text not in chosen]
     for override in composer.check(overrides):
         if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
             raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")

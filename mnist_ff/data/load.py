@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -31,6 +31,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batches(self, size: int = 1_000) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Images as a network takes them, float32 in [0, 1], with their labels (B,) int64, in order."""
+        for images, labels in zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True):
+            yield as_input(images), labels
 
     def to(self, device: torch.device) -> Split:
         """The same split on another device."""

@@ -30,7 +30,7 @@ from mnist_ff.runs.reading import (
     why_no_folder,
 )
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status, Summary
-from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, by_column, read_batches, read_epochs
+from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, read_batches, read_epochs, without_gaps
 
 MAX_YAML_BYTES = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
@@ -247,7 +247,7 @@ class Run:
 
     def epochs(self) -> list[dict[str, float]]:
         """Every epoch's metrics by column, in order; an empty cell has no key. Errors: BadRunError."""
-        return [by_column(row) for row in read_epochs(self.path)]
+        return [without_gaps(row) for row in read_epochs(self.path)]
 
 
 def _usual_spec(config: Config) -> DataSpec:

@@ -227,6 +227,7 @@ def same_experiment(planned: Config, found: Config) -> bool:
         data=_from_the_same_place(planned.data, found.data),
         trainer=dataclasses.replace(planned.trainer, threads=threads),
         logger=found.logger,
+        callbacks=found.callbacks,
     )
     return resolved == found
 

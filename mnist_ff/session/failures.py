@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, R
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import read_lines
 from mnist_ff.runs.records import Status, Summary
-from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
+from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, epoch_columns
 from mnist_ff.session.timing import Timing
 
 log = logging.getLogger("mnist_ff")
@@ -50,8 +51,8 @@ def write_failure(run: Run, config: Config, error: BaseException, timing: Timing
             status=status_of(error),
             cause="".join(traceback.format_exception(error)) if bug else str(error),
             score=None,
-            epochs=_rows_written(run, "epochs.csv", EPOCH_COLUMNS),
-            steps=_rows_written(run, "batches.csv", BATCH_COLUMNS),
+            epochs=_rows_written(run.file(EPOCHS), lambda: epoch_columns(run.path)),
+            steps=_rows_written(run.file(BATCHES), lambda: BATCH_COLUMNS),
             parameters=0,
             seed=config.seed or 0,
             name=config.name,
@@ -72,9 +73,9 @@ def status_of(error: BaseException) -> Status:
     return statuses.get(type(error), Status.FAILED)
 
 
-def _rows_written(run: Run, name: str, columns: tuple[str, ...]) -> int:
+def _rows_written(path: Path, columns: Callable[[], tuple[str, ...]]) -> int:
     """Number of rows of a file; 0 if it is missing or invalid."""
     try:
-        return sum(1 for _ in read_lines(run.file(name), columns))
+        return sum(1 for _ in read_lines(path, columns()))
     except BadRunError:
         return 0

@@ -15,6 +15,7 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import CLASSES, Status
+from mnist_ff.runs.tables import EPOCH_COLUMNS
 
 
 def check_new(config: Config) -> None:
@@ -27,6 +28,10 @@ def check_new(config: Config) -> None:
     trainer = config.trainer
     if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(f"trainer.monitor={trainer.monitor}: needs trainer.patience=EPOCHS or trainer.keep_best=true")
+    if trainer.monitor_mode is not None and trainer.patience is None and not trainer.keep_best:
+        raise ConfigError(
+            f"trainer.monitor_mode={trainer.monitor_mode}: needs trainer.patience=EPOCHS or trainer.keep_best=true"
+        )
     config.schedule.check_new("schedule")
     _check_keys(config)
 
@@ -65,6 +70,9 @@ def _check_keys(config: Config) -> None:
     if config.trainer.teacher is not None:
         check_teacher(config.trainer.teacher)
     check_engine(config.trainer)
+    for name in config.metrics:
+        if name in EPOCH_COLUMNS:
+            raise ConfigError(f"metrics={name}: is the name of a column that epochs.csv has anyway; rename the metric")
 
 
 def check_warmup(config: Config, images: int) -> None:
