@@ -12,7 +12,7 @@ from torch import nn
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import Config
 from mnist_ff.data.augment.build import build_augment
-from mnist_ff.data.load import Data
+from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
