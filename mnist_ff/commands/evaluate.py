@@ -103,7 +103,8 @@ def _earlier(run: Run) -> dict[str, Any]:
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:
-    score, counts = evaluation.score, confusion_matrix(evaluation.labels.numpy(), evaluation.predictions.numpy())
+    labels, predictions = evaluation.labels.numpy(), evaluation.predictions.numpy()
+    score, counts = evaluation.score, confusion_matrix(labels, predictions, evaluation.probabilities.shape[1])
     return {
         **dataclasses.asdict(score),
         "accuracy_interval_95": score.interval(),
