@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shlex
 import stat
 import sys
 import sysconfig
@@ -77,6 +78,12 @@ def with_variable(words: Sequence[str]) -> list[str]:
 def in_use() -> tuple[PartsFile, ...]:
     """The files whose parts can be chosen now."""
     return tuple(_in_use)
+
+
+def flags() -> str:
+    """The words by which a command gets the same files, after a space; empty where there are none."""
+    words = [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]
+    return f" {shlex.join(words)}" if words else ""
 
 
 def content_of(file: PartsFile) -> bytes:

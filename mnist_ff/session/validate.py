@@ -11,7 +11,7 @@ from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.registry import names, part
-from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
+from mnist_ff.config.schema import SELECTIONS, Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
@@ -58,9 +58,10 @@ def check_machine(config: Config) -> None:
 
 def _check_keys(config: Config) -> None:
     for option in unregistered(config, trains=True):
-        group, _, name = option.partition("=")
-        known = names("tracker" if group == "logger" else group)
-        raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
+        key, _, name = option.partition("=")
+        group = {"metrics": "metric"} | {key: kind.group for key, kind in SELECTIONS.items()}
+        known = names(group.get(key, key))
+        raise ConfigError(f"{option}: must be one of {', '.join(known)}{nearest(name.strip('[]'), known)}")
     images = training_images(config.data)
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
