@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -174,6 +174,24 @@ class GrowingFile:
             data = data[os.write(self._descriptor, data) :]
         self._seen = self._status()
 
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Put another text in the place of what was added so far, whole or not at all."""
+        self.flush()
+        if self._content is None:
+            raise OSError(errno.EFBIG, "is too long to be rewritten", self.path)
+        self._content = bytearray(change(self._content.decode()).encode())
+        self._size = len(self._content)
+        self._write_anew(self._content)
+
+    def _write_anew(self, content: bytearray) -> None:
+        write_bytes(self.path, bytes(content))
+        was_open = self._descriptor is not None
+        self.close()
+        self._descriptor = self._opened(0)
+        self._seen, self._touched = self._status(), False
+        if not was_open:
+            self.close()
+
     def secure(self) -> str | None:
         """See that all is there and survives a power cut. Returns what was found wrong and put right, or None.
 
@@ -184,13 +202,7 @@ class GrowingFile:
         if wrong is not None:
             if self._content is None:
                 raise OSError(errno.EIO, f"{wrong} by another program, and is too long to be rewritten", self.path)
-            write_bytes(self.path, bytes(self._content))
-            was_open = self._descriptor is not None
-            self.close()
-            self._descriptor = self._opened(0)
-            self._seen, self._touched = self._status(), False
-            if not was_open:
-                self.close()
+            self._write_anew(self._content)
         elif self._descriptor is not None:
             os.fsync(self._descriptor)
         return None if wrong is None else f"{self.path}: {wrong} by another program; all its rows were rewritten"

@@ -83,7 +83,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if not FEWEST <= arguments.steps <= MOST:
         raise ConfigError(f"--steps {arguments.steps}: must be from {FEWEST} to {MOST:,}")
     for word in arguments.overrides:
-        if word.lstrip("+~").startswith(("hydra", "logger", "schedule", "sweep")):
+        if word.lstrip("+~").startswith(("callbacks", "hydra", "logger", "metrics", "schedule", "sweep")):
             raise ConfigError(f"{word.partition('=')[0]}: has no effect in lr-find; leave it out")
 
 

@@ -20,18 +20,18 @@ from mnist_ff.config.keys import known_keys, sweep_keys
 from mnist_ff.config.overrides import key_of, take, without_quotes
 from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import expanded, output_directory
-from mnist_ff.config.schema import Config
+from mnist_ff.config.schema import SELECTIONS, Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.find import JOBS
+from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import (
-    LOGGER,
     changed,
     find_run,
     foreign_places,
@@ -146,13 +146,14 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
 
 
 def _values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
-    """Plain values of KEY=VALUE, with all trackers at once for logger=. Errors: ConfigError for other groups, sweeps,
-    + and ~."""
+    """Plain values of KEY=VALUE, with all trackers at once for logger=, and callbacks likewise. Errors: ConfigError for
+    other groups, sweeps, + and ~."""
     values: dict[str, Any] = {}
-    if any(text.startswith("logger=") for text in overrides):
-        trackers = [text for text in overrides if text.startswith(("logger=", "logger."))]
-        values[LOGGER] = config_to_dict(composer.run(trackers).config()).get(LOGGER, {})
-        overrides = [text for text in overrides if text not in trackers]
+    for key in SELECTIONS:
+        if any(text.startswith(f"{key}=") for text in overrides):
+            chosen = [text for text in overrides if text.startswith((f"{key}=", f"{key}."))]
+            values[key] = config_to_dict(composer.run(chosen).config()).get(key, {})
+            overrides = [text for text in overrides if text not in chosen]
     for override in composer.check(overrides):
         if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
             raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")
@@ -170,6 +171,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     run = find_run(name, Path("outputs"))
     given = _values(composer, overrides)
     check_float32(flat(given))
+    check_parts(run, saved_config(run), trainer.warn, trains=True)
     own, said = own_places(run, given)
     config, changes, warnings = resumed_config(run, {**own, **given})
     check(config)
@@ -186,7 +188,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
             trainer.say(f"made           {run.file(made)}")
         return 0
     for warning in [*said, *warnings]:
-        trainer.say(f"warning: {warning}", style="yellow")
+        trainer.warn(warning)
     with interruptible() as stopped:
         return trainer.train(config, Run(run.path.absolute()), stopped, changes)
 
@@ -195,12 +197,13 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
     run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
+    check_parts(run, saved, trainer.warn, trains=True)
     if saved != run.config():
-        trainer.say("warning: that run was resumed with other values; using the last ones", style="yellow")
+        trainer.warn("that run was resumed with other values; using the last ones")
     given = _values(composer, [text for text in overrides if not text.startswith("hydra.")])
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
-        trainer.say(f"warning: {line}", style="yellow")
+        trainer.warn(line)
     composed = composer.run([text for text in overrides if text.startswith("hydra.")])
     return _train_new(composed, changed(saved, {**places, **given}), trainer, dict)
 
@@ -214,6 +217,10 @@ class _Trainer:
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
         tell(self._console, line, style)
+
+    def warn(self, line: str) -> None:
+        """A warning."""
+        self.say(f"warning: {line}", style="yellow")
 
     @functools.cached_property
     def _timing(self) -> Timing:

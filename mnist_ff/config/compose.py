@@ -44,7 +44,7 @@ from mnist_ff.config.overrides import (
 from mnist_ff.config.own_part import node_of
 from mnist_ff.config.paths import check_text, conf_dir, printed
 from mnist_ff.config.registry import GROUPS, own_parts
-from mnist_ff.config.schema import Config, SweepConfig
+from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
 from mnist_ff.config.sources import with_source
 from mnist_ff.errors import ConfigError
 
@@ -159,9 +159,11 @@ def _store_own_parts() -> None:
     """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/."""
     store = ConfigStore.instance()
     for name, group in GROUPS.items():
+        if group.folder is None:
+            continue
         store.repo.pop(group.folder, None)
         for option, part in own_parts(name).items():
-            package = f"{group.folder}.{option}" if name == "tracker" else None
+            package = f"{group.folder}.{option}" if group.folder in SELECTIONS else None
             store.store(option, node_of(part), group=group.folder, package=package, provider="mnist-ff")
 
 

@@ -41,3 +41,17 @@ class OneOf:
     """A note for a text key whose values are a table's names, those that are added later too."""
 
     names: Iterable[str]
+
+
+@dataclass(frozen=True)
+class Among:
+    """A note for a text key: values to suggest, though it takes others too."""
+
+    names: Iterable[str]
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """A note for a text key whose values are the names of a group's parts."""
+
+    group: str

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mnist_ff.config.constraints import INT_LIMIT, OneOf, allows, limits_text
+from mnist_ff.config.constraints import INT_LIMIT, OneOf, PartOf, allows, limits_text
 from mnist_ff.config.keys import (
     bare_type,
     hints_of,
@@ -32,11 +32,22 @@ from mnist_ff.config.keys import (
 )
 from mnist_ff.config.messages import brief_text, nearest
 from mnist_ff.config.paths import check_text
-from mnist_ff.config.registry import group_of, is_part_name, names, part, until_registered, variants
-from mnist_ff.config.schema import Config, LoggerConfig, Section, SweepConfig, TrackerConfig, Unregistered
+from mnist_ff.config.registry import GROUPS, group_of, is_part_name, names, part, until_registered, variants
+from mnist_ff.config.schema import (
+    SELECTIONS,
+    VALIDATION_SCORES,
+    Config,
+    Section,
+    Selection,
+    SweepConfig,
+    Unregistered,
+)
 from mnist_ff.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
+
+CHOSEN = (*SELECTIONS, "metrics")
+"""Keys of a config that choose any number of parts: where they are missing, none."""
 
 
 def config_from(values: Mapping[str, Any], where: str = "", unregistered: bool = False) -> Config:
@@ -64,15 +75,18 @@ def sweep_from(values: Mapping[str, Any]) -> SweepConfig:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Plain values, ready for YAML or JSON: the inverse of config_from. Trackers that are off do not appear."""
-    plain = {key: _plain(value) for key, value in vars(config).items() if key != "logger"}
-    trackers = {name: _plain(tracker) for name, tracker in config.logger}
-    return plain | ({"logger": trackers} if trackers else {})
+    """Plain values, ready for YAML or JSON: the inverse of config_from. Trackers, callbacks and metrics appear where
+    some are chosen."""
+    plain = {key: _plain(value) for key, value in vars(config).items() if key not in CHOSEN}
+    for key in SELECTIONS:
+        if chosen := {name: _plain(part) for name, part in getattr(config, key)}:
+            plain[key] = chosen
+    return plain | ({"metrics": list(config.metrics)} if config.metrics else {})
 
 
 def experiment(config: Config) -> dict[str, Any]:
-    """Plain values of what is trained and how: all but the trackers, which change nothing of it."""
-    return {key: value for key, value in config_to_dict(config).items() if key != "logger"}
+    """Plain values of what is trained and how: all but the trackers and callbacks, which change nothing of it."""
+    return {key: value for key, value in config_to_dict(config).items() if key not in SELECTIONS}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -94,7 +108,26 @@ def _plain(value: Any) -> Any:
 
 def _config(values: Any, unregistered: bool) -> Config:
     _check_names(Config, Config, values, "")
-    return Config(**{key: _made(key, _Equal.of(value), unregistered) for key, value in values.items()})
+    config = Config(**{key: _made(key, _Equal.of(value), unregistered) for key, value in values.items()})
+    _check_monitor(config)
+    return config
+
+
+def _check_monitor(config: Config) -> None:
+    """See that trainer.monitor names a score or a chosen metric, with a direction. Errors: ConfigError."""
+    trainer = config.trainer
+    name = trainer.monitor.partition("/")[0]
+    if trainer.monitor in VALIDATION_SCORES:
+        return
+    if name not in config.metrics:
+        close = nearest(name, (*VALIDATION_SCORES, *config.metrics))
+        remedy = f"; metrics=[{name}] measures it" if name in names("metric") else close
+        raise ConfigError(
+            f"trainer.monitor={brief_text(trainer.monitor)}: must be {', '.join(VALIDATION_SCORES)}, or NAME or "
+            f"NAME/KEY of a metric in metrics=[{','.join(config.metrics)}]{remedy}"
+        )
+    if trainer.monitor_mode is None:
+        raise ConfigError(f"trainer.monitor={brief_text(trainer.monitor)}: needs trainer.monitor_mode=min or max")
 
 
 class _Equal(str):
@@ -116,30 +149,44 @@ class _Equal(str):
 def _made(key: str, given: _Equal, unregistered: bool) -> Any:
     """What one of the config's keys becomes, made once of equal values: the runs of a sweep share most of them."""
     hint = hints_of(Config)[key]
-    if hint is LoggerConfig:
-        return _trackers(given.value, key, unregistered)
+    if key in SELECTIONS:
+        return _selection(SELECTIONS[key], given.value, key, unregistered)
     if dataclasses.is_dataclass(hint):
         return _section(typing.cast("type[Section]", hint), given.value, key, unregistered)
-    return key_value(hint, given.value, key)
+    made = key_value(hint, given.value, key)
+    for note in notes_of(item_of(hint)) if is_list(hint) else ():
+        if isinstance(note, PartOf):
+            _check_chosen(made, note.group, key, unregistered)
+    return made
 
 
-def _trackers(values: Any, path: str, unregistered: bool) -> LoggerConfig:
-    """The chosen trackers, in the registry's order, then those that are not registered."""
-    known = names("tracker")
+def _selection(selection: type[Selection[Any]], values: Any, path: str, unregistered: bool) -> Selection[Any]:
+    """The chosen parts of a group, in the registry's order, then those that are not registered."""
+    known = names(selection.group)
     _check_group(values, path)
     for name in values:
         if name not in known and not (unregistered and is_part_name(name)):
             raise ConfigError(_no_such_key(f"{path}.{name}", str(name), known))
     chosen = [name for name in dict.fromkeys([*known, *values]) if values.get(name) is not None]
-    return LoggerConfig(tuple((name, _tracker(name, values[name], f"{path}.{name}")) for name in chosen))
+    return selection(tuple((name, _option(selection.group, name, values[name], path)) for name in chosen))
 
 
-def _tracker(name: str, values: Any, path: str) -> TrackerConfig:
-    if name not in names("tracker"):
-        return plain_section(TrackerConfig, values, path)
-    config = typing.cast("type[TrackerConfig]", part("tracker", name).config)
-    _check_names(TrackerConfig, config, values, path)
-    return _converted(config, values, path)
+def _option(group: str, name: str, values: Any, path: str) -> Section:
+    section = GROUPS[group].section
+    if name not in names(group):
+        return plain_section(section, values, f"{path}.{name}")
+    config: type[Section] = part(group, name).config
+    _check_names(section, config, values, f"{path}.{name}")
+    return _converted(config, values, f"{path}.{name}")
+
+
+def _check_chosen(chosen: tuple[str, ...], group: str, path: str, unregistered: bool) -> None:
+    """See that a list names parts of a group, each once. Errors: ConfigError."""
+    for name in chosen:
+        if not (unregistered and is_part_name(name)):
+            _check_choice(name, names(group), path)
+        if chosen.count(name) > 1:
+            raise ConfigError(f"{path}: {name} is given twice")
 
 
 def _section(section: type[S], values: Any, path: str, unregistered: bool = False) -> S:
@@ -204,7 +251,7 @@ def _check_names(section: Any, variant: Any, values: Any, path: str) -> None:
     for key in values:
         if key not in hints:
             raise ConfigError(_unknown_key(section, variant, f"{prefix}{key}", str(key), values))
-    missing = [key for key in hints if key not in values and hints[key] is not LoggerConfig]
+    missing = [key for key in hints if key not in values and not (variant is Config and key in CHOSEN)]
     if missing:
         group, _, option = path.partition(".")
         remedy = f"; it comes with {group}={option}" if option else ""

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Union
 
-from mnist_ff.config.constraints import OneOf
+from mnist_ff.config.constraints import Among, OneOf, PartOf
 from mnist_ff.config.registry import group_of, names, part, parts, until_registered
-from mnist_ff.config.schema import Config, LoggerConfig, SweepConfig
+from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
 
 
 @until_registered
@@ -51,10 +51,11 @@ def leaves(
         path = f"{prefix}{key}."
         if not (path.startswith(begins) or begins.startswith(path)):
             continue
-        if hint is LoggerConfig:
-            wanted = re.findall(r"\w+", chosen[key]) if key in chosen else names("tracker")
-            for name in (name for name in names("tracker") if name in wanted):
-                yield from leaves(part("tracker", name).config, f"{path}{name}.")
+        if section is Config and key in SELECTIONS:
+            group = SELECTIONS[key].group
+            wanted = re.findall(r"\w+", chosen[key]) if key in chosen else names(group)
+            for name in (name for name in names(group) if name in wanted):
+                yield from leaves(part(group, name).config, f"{path}{name}.")
         elif dataclasses.is_dataclass(hint):
             for found in _sections(typing.cast(type, hint), chosen.get(f"{prefix}{key}")):
                 yield from leaves(found, path)
@@ -78,7 +79,9 @@ def choices(hint: Any) -> tuple[str, ...]:
         str(word) for option in options if typing.get_origin(option) is Literal for word in typing.get_args(option)
     ]
     words += ["true", "false"] if bool in options else []
-    words += [name for note in notes_of(hint) if isinstance(note, OneOf) for name in note.names]
+    words += [name for note in notes_of(hint) if isinstance(note, OneOf | Among) for name in note.names]
+    if is_list(hint):
+        words += [name for note in notes_of(item_of(hint)) if isinstance(note, PartOf) for name in names(note.group)]
     return (*words, "null") if is_optional(hint) else tuple(words)
 
 

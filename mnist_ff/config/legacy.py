@@ -23,6 +23,7 @@ TRAINER: dict[str, Any] = {
     "patience": None,
     "min_delta": 0.0,
     "monitor": "validation_loss",
+    "monitor_mode": None,
     "keep_best": False,
     "teacher": None,
     "temperature": 1.0,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
+from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.errors import ConfigError
 
 HYDRA_TEXT_KEYS = {
@@ -203,7 +204,7 @@ def _check_hydra_override(override: Override, groups: Mapping[str, list[str]]) -
 
 def _check_options(group: str, override: Override, options: list[str]) -> None:
     asked = [override.value] if override.values is None else override.values.items()
-    if group == "logger":  # the one group of which several, or none, may be chosen
+    if group in SELECTIONS:  # several, or none, may be chosen
         asked = [option for given in asked for option in (given if isinstance(given, list) else [given])]
     for option in asked:
         if option is None:  # Hydra has no word for none of a group but leaving it out

@@ -83,7 +83,10 @@ def register(group: str, name: str) -> Callable[[T], T]:
         augment    build(self, rng): function of images (B, *shape) float32 to as many new ones
         tracker    build(self): mnist_ff.Tracker
 
-    Returns the class as it was. Errors: ConfigError with file, line and remedy.
+    A callback derives from mnist_ff.Callback and needs no build(); it need not be frozen. A metric is no class but a
+    function of (model, split) that returns a number or a dict of numbers.
+
+    Returns the class or function as it was. Errors: ConfigError with file, line and remedy.
     """
     frame = sys._getframe(1)
     place = Place(os.path.abspath(frame.f_code.co_filename), frame.f_lineno)
@@ -105,13 +108,22 @@ def _part(group: str, name: str, target: Any, place: Place) -> Part:
         raise ConfigError(f"{what}: no such group (there are: {', '.join(GROUPS)}){nearest(str(group), GROUPS)}")
     _check_free(group, name, target, place)
     adapter = importlib.import_module(f"mnist_ff.{GROUPS[group].package}.own")
+    part: Part
+    if GROUPS[group].folder is None:  # its parts have no keys
+        _check_function(target, adapter.PARAMETERS, place, what)
+        part = adapter.own_part(name, target)
+        return dataclasses.replace(part, defaults={}, source=str(place))
     if not inspect.isclass(target):
         raise ConfigError(f"{what}: is not a class; decorate a frozen dataclass with a method build()")
-    _check_dataclass(target, what)
+    makes_itself = adapter.PARAMETERS is None  # an instance is what others build
+    _check_dataclass(target, what, frozen=not makes_itself)
     _check_build(target, adapter.PARAMETERS, place, what)
-    config = _config_class(target, GROUPS[group].section, place)
-    part: Part = adapter.own_part(name, config)
-    return dataclasses.replace(part, defaults=_defaults(group, name, config, place), source=str(place))
+    config = _config_class(target, GROUPS[group].section, place, with_methods=not makes_itself)
+    try:
+        part = adapter.own_part(name, config, *([target] if makes_itself else []))
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from None
+    return dataclasses.replace(part, defaults=_defaults(group, name, config, target, place), source=str(place))
 
 
 def _check_free(group: str, name: str, target: Any, place: Place) -> None:
@@ -121,18 +133,20 @@ def _check_free(group: str, name: str, target: Any, place: Place) -> None:
         if name in registry.names(group):
             raise ConfigError(f"{place}: {group}={name}: is built in; choose another name")
         return
-    same = (known.config.__module__, known.config.__qualname__) == (target.__module__, target.__qualname__)
+    other: Any = known.build if GROUPS[group].folder is None else known.config
+    same = (other.__module__, other.__qualname__) == (target.__module__, target.__qualname__)
     if not (same and target.__module__ == "__main__"):
         raise ConfigError(f"{place}: {group}={name}: is registered at {known.source} too; rename one of them")
     registry.unregister(known)
 
 
-def _check_dataclass(target: type, what: str) -> None:
-    """Errors: ConfigError for a class that is no frozen dataclass without slots."""
-    remedy = "write @dataclass(frozen=True) between @mnist_ff.register(...) and the class"
+def _check_dataclass(target: type, what: str, frozen: bool) -> None:
+    """Errors: ConfigError for a class that is no dataclass, is not frozen where it must be, or has slots."""
+    decorator = "@dataclass(frozen=True)" if frozen else "@dataclass"
+    remedy = f"write {decorator} between @mnist_ff.register(...) and the class"
     if "__dataclass_params__" not in vars(target):
         raise ConfigError(f"{what}: class {target.__name__} is not a dataclass; {remedy}")
-    if not target.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if frozen and not target.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise ConfigError(f"{what}: class {target.__name__} is not frozen; {remedy}")
     if "__slots__" in vars(target):
         raise ConfigError(f"{what}: class {target.__name__} has slots; leave out slots=True")
@@ -148,28 +162,44 @@ def _check_build(target: type, expected: tuple[str, ...] | None, place: Place, w
         raise ConfigError(f"{what}: class {target.__name__} has no method {wanted}")
     if not inspect.isfunction(build):
         raise ConfigError(f"{what}: build must be a method, {wanted}")
-    place = Place(place.file, build.__code__.co_firstlineno)
-    signature = inspect.signature(build)
-    given = [name for name, one in signature.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
+    _check_arguments(build, ("self", *expected), place, what)
+
+
+def _check_function(target: Any, expected: tuple[str, ...], place: Place, what: str) -> None:
+    """See that a part which is a function takes what it will be given. Errors: ConfigError."""
+    if not inspect.isfunction(target):
+        raise ConfigError(f"{what}: is not a function; decorate a function of ({', '.join(expected)})")
+    _check_arguments(target, expected, place, what)
+
+
+def _check_arguments(function: types.FunctionType, expected: tuple[str, ...], place: Place, what: str) -> None:
+    """See that a function or method takes these arguments, and no two of them the other way round."""
+    place = Place(place.file, inspect.unwrap(function).__code__.co_firstlineno)
+    signature = inspect.signature(function)
+    given = [name for name, one in signature.parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
     try:
-        signature.bind(None, *expected)
+        signature.bind(*expected)
     except TypeError:
         fits = False
     else:
-        fits = sorted(given) != sorted(expected) or given == list(expected)
+        places = [given.index(name) for name in expected if name in given]
+        fits = places == sorted(places)
     if not fits:
         shown = ", ".join(map(str, (one.replace(annotation=one.empty) for one in signature.parameters.values())))
-        raise ConfigError(f"{place}: {what.partition(': ')[2]}: build({shown}): must be {wanted}")
+        name = function.__name__
+        raise ConfigError(f"{place}: {what.partition(': ')[2]}: {name}({shown}): must be {name}({', '.join(expected)})")
 
 
-def _config_class(target: type, section: Any, place: Place) -> type[Section]:
-    """The dataclass of the part's keys: the group's own, then the class's, whose methods it has."""
+def _config_class(target: type, section: Any, place: Place, with_methods: bool) -> type[Section]:
+    """The dataclass of the part's keys: the group's own, then the class's, whose methods it has where it shall."""
     inherited = hints_of(section)
-    bases = (target,) if issubclass(target, section) else (target, section)
+    bases = (target,) if issubclass(target, section) else (target, section) if with_methods else (section,)
     _check_untyped(target, place)
     hints = _hints(target, place)
     own = []
     for field in dataclasses.fields(target):
+        if not (with_methods or field.init):  # what a callback keeps while it hears a run
+            continue
         try:
             if hasattr(section, field.name):
                 raise ConfigError("is the name of a method here; call the field otherwise")
@@ -253,22 +283,23 @@ def _shown(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
 
 
-def _defaults(group: str, name: str, config: Any, place: Place) -> dict[str, Any]:
+def _defaults(group: str, name: str, config: Any, target: Any, place: Place) -> dict[str, Any]:
     """The default of each key, as plain values; a key without one has none. Errors: ConfigError."""
-    base = conf_dir() / GROUPS[group].folder / "_base.yaml"
+    base = conf_dir() / str(GROUPS[group].folder) / "_base.yaml"
     values: dict[str, Any] = dict(read_yaml(base)) if base.is_file() else {}
     values = {key: value for key, value in values.items() if key in hints_of(config)}
     if "name" in hints_of(config):
         values = {"name": name, **values}
-    for field in dataclasses.fields(config):
+    for field in dataclasses.fields(target):
         factory = field.default_factory
-        if field.default is dataclasses.MISSING and factory is dataclasses.MISSING:
+        has_none = field.default is dataclasses.MISSING and factory is dataclasses.MISSING
+        if has_none or field.name not in hints_of(config):
             continue
         value = field.default if factory is dataclasses.MISSING else factory()
         try:
             value = key_value(hints_of(config)[field.name], value, f"{group}.{field.name}")
         except ConfigError as error:
-            raise ConfigError(f"{_at(config, field.name, place)}: the default {error}") from None
+            raise ConfigError(f"{_at(target, field.name, place)}: the default {error}") from None
         values[field.name] = list(value) if isinstance(value, tuple) else value
     return values
 

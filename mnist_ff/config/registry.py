@@ -27,6 +27,9 @@ augment: build(config, rng) returns a function: images (B, 784) float32 in [0, 1
 tracker: build(config) returns a Tracker (trackers/base.py). `needs` lists the modules of its extra, named like it.
     Module: trackers/NAME.py. Example: trackers/tensorboard.py. Its dataclass says where it writes: inside_run,
     with_absolute_paths(), and place for people.
+metric: the builder is the metric: (model, split) to a number or a dict of numbers. It has no keys and no YAML file.
+    Module: training/metrics/NAME.py. Example: training/metrics/calibration.py.
+callback: build(config) returns a Callback (training/callbacks.py). There is no built-in one.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import (
     AugmentConfig,
+    CallbackConfig,
     DataConfig,
+    MetricConfig,
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
@@ -79,9 +84,9 @@ class Group(NamedTuple):
     """Its keys that all parts have."""
     package: str
     """Where the modules of built-in parts stand, below mnist_ff."""
-    folder: str
-    """Of its YAML files, below conf/."""
-    first: str
+    folder: str | None
+    """Of its YAML files, below conf/; None for parts without keys."""
+    first: str | None = None
     """The part that is listed first, in saved configs too; the other built-in ones follow by name."""
 
 
@@ -92,6 +97,8 @@ GROUPS = {
     "schedule": Group(ScheduleConfig, "optim.schedules", "schedule", "constant"),
     "augment": Group(AugmentConfig, "data.augment", "augment", "none"),
     "tracker": Group(TrackerConfig, "trackers", "logger", "tensorboard"),
+    "metric": Group(MetricConfig, "training.metrics", None),
+    "callback": Group(CallbackConfig, "training", "callbacks"),
 }
 
 _parts: dict[str, dict[str, Part]] = {group: {} for group in GROUPS}
@@ -155,6 +162,11 @@ def names_in(folder: str) -> list[str]:
     return [name for group, found in GROUPS.items() if found.folder == folder for name in own_parts(group)]
 
 
+def own_part(folder: str, name: str) -> Part | None:
+    """The user's own part whose defaults would stand in this folder of conf/, under this name."""
+    return next((own_parts(group).get(name) for group, found in GROUPS.items() if found.folder == folder), None)
+
+
 def is_part_name(name: Any) -> bool:
     """Whether a part may have this name."""
     return isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None
@@ -198,9 +210,10 @@ def variants(section: type[Section]) -> dict[str, type[Section]]:
 
 @functools.cache
 def _built_in(group: str) -> tuple[str, ...]:
-    """Names that have a YAML file in conf/ and a module in the package."""
+    """Names that have a module in the package, and a YAML file in conf/ where the group has such files."""
     _, package, folder, first = GROUPS[group]
     modules = Path(__file__).parents[1].joinpath(*package.split("."))
-    found = (path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml"))
-    here = [name for name in found if (modules / f"{name}.py").is_file()]
-    return tuple(sorted(here, key=lambda name: (name != first, name)))
+    found = {path.stem for path in modules.glob("[a-z]*.py")} - {"own"}
+    if folder is not None:
+        found &= {path.stem for path in conf_dir().joinpath(folder).glob("[a-z]*.yaml")}
+    return tuple(sorted(found, key=lambda name: (name != first, name)))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import Meta
 
+from mnist_ff.config.constraints import Among, PartOf
 from mnist_ff.config.paths import absolute
 from mnist_ff.errors import ConfigError
 
@@ -109,6 +110,10 @@ OptionalCount = Annotated[int, Meta(ge=1)] | None
 OptionalNorm = Annotated[float, Meta(gt=0)] | None
 
 
+VALIDATION_SCORES = ("validation_loss", "validation_accuracy")
+"""What trainer.monitor may name besides the chosen metrics."""
+
+
 @dataclass(frozen=True)
 class TrainerConfig(Section):
     """The training loop."""
@@ -136,7 +141,8 @@ class TrainerConfig(Section):
     ema: Annotated[float, "decay of the moving average of weights; 0: off", Meta(ge=0, lt=1)]
     patience: Annotated[Annotated[int, Meta(ge=0)] | None, "early-stopping patience in epochs; null: off"]
     min_delta: Annotated[float, "smallest change that counts as improvement", Meta(ge=0)]
-    monitor: Annotated[Literal["validation_loss", "validation_accuracy"], "metric that patience and keep_best watch"]
+    monitor: Annotated[str, "metric that patience and keep_best watch", Among(VALIDATION_SCORES)]
+    monitor_mode: Annotated[Literal["min", "max"] | None, "what is better; null: min for a loss, max for an accuracy"]
     keep_best: Annotated[bool, "keep the weights of the best epoch, not the last"]
     teacher: Annotated[str | None, "run directory to distil from; null: none"]
     temperature: Annotated[float, "distillation temperature", Meta(gt=0, le=1000)]
@@ -189,13 +195,43 @@ class Unregistered:
 
 
 @dataclass(frozen=True)
-class LoggerConfig:
-    """The trackers that are chosen, by name. They do not change the experiment."""
+class CallbackConfig(Section):
+    """A callback that is chosen by name."""
 
-    trackers: tuple[tuple[str, TrackerConfig], ...] = ()
 
-    def __iter__(self) -> Iterator[tuple[str, TrackerConfig]]:
-        return iter(self.trackers)
+@dataclass(frozen=True)
+class MetricConfig(Section):
+    """A metric. It has no keys."""
+
+
+@dataclass(frozen=True)
+class Selection(Generic[S]):
+    """The parts of a group that are chosen, any number of them, by name. They do not change the experiment."""
+
+    group: ClassVar[str]
+    """The registry's name of the group."""
+    parts: tuple[tuple[str, S], ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[str, S]]:
+        return iter(self.parts)
+
+
+@dataclass(frozen=True)
+class LoggerConfig(Selection[TrackerConfig]):
+    """The chosen trackers."""
+
+    group = "tracker"
+
+
+@dataclass(frozen=True)
+class CallbacksConfig(Selection[CallbackConfig]):
+    """The chosen callbacks."""
+
+    group = "callback"
+
+
+SELECTIONS: Mapping[str, type[Selection[Any]]] = {"logger": LoggerConfig, "callbacks": CallbacksConfig}
+"""The keys of a config that choose any number of a group's parts."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +255,8 @@ class Config:
     augment: AugmentConfig
     trainer: TrainerConfig
     logger: LoggerConfig = LoggerConfig()
+    callbacks: CallbacksConfig = CallbacksConfig()
+    metrics: Annotated[tuple[Annotated[str, PartOf("metric")], ...], "measured after each evaluation"] = ()
 
 
 @dataclass(frozen=True)
@@ -231,10 +269,13 @@ class SweepConfig(Section):
 
 def with_absolute_paths(config: Config) -> Config:
     """The config with paths that hold in any working folder: a run may resume, and a job may run, elsewhere."""
-    trackers = tuple((name, tracker.with_absolute_paths(f"logger.{name}")) for name, tracker in config.logger)
+    chosen: dict[str, Any] = {
+        key: selection(tuple((name, part.with_absolute_paths(f"{key}.{name}")) for name, part in getattr(config, key)))
+        for key, selection in SELECTIONS.items()
+    }
     return dataclasses.replace(
         config,
         data=config.data.with_absolute_paths("data"),
         trainer=config.trainer.with_absolute_paths("trainer"),
-        logger=LoggerConfig(trackers),
+        **chosen,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mnist_ff.config.keys import choices, leaves
 from mnist_ff.config.options import HYDRA_GROUPS, options
 from mnist_ff.config.paths import conf_dir
-from mnist_ff.config.schema import Config, SweepConfig
+from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
 
 NOT_TYPED = ("data.name", "data.instead_of")
 """Keys of the data that its choice decides, or that mnist-ff sets itself."""
@@ -42,7 +42,9 @@ def override_words(before: Sequence[str], current: str, sweeping: bool) -> Itera
     values = _values(_chosen(before), sweeping, key)
     if equals:
         if not plus or key not in options().groups:
-            yield from _after_equals(current, values.get(key, ()), sweeping or key == "logger")
+            if key == "metrics" and "[" not in current:  # a list, also of one
+                current = f"{key}=["
+            yield from _after_equals(current, values.get(key, ()), sweeping or key in SELECTIONS or key == "metrics")
         return
     for name in [*values, *([] if plus else ["resume"])]:
         if not plus or not (name in options().groups or "/" in name or name == "dry_run"):
@@ -55,7 +57,7 @@ def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str,
     values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
     parts = {
         group: ",".join(options().part(group, word) for word in re.findall(r"[\w-]+", option))
-        for group, option in {"logger": "", **chosen}.items()
+        for group, option in {**dict.fromkeys(SELECTIONS, ""), **chosen}.items()
     }
     for key, hint in leaves(Config, "", parts, begins):
         section, _, name = key.partition(".")

@@ -6,6 +6,7 @@ import textwrap
 
 from mnist_ff.config.compose import Composer
 from mnist_ff.config.keys import known_keys, sweep_keys
+from mnist_ff.config.registry import names
 
 HEAD = """usage: mnist-ff train [GROUP=OPTION] [KEY=VALUE] ...
 
@@ -45,6 +46,7 @@ def train_help() -> str:
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2
     lines += [_wrapped(f"  {key:<{width}}", meaning) for key, meaning in keys.items()]
+    lines += ["", _wrapped("  metrics may be ", ", ".join(names("metric")))]
     return "\n".join([*lines, TAIL, ""])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
-from mnist_ff.config.registry import Part, names, part, parts
+from mnist_ff.config.registry import Part, names, own_parts, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
@@ -171,8 +171,9 @@ def own_data(name: str, split: float = 0.0) -> DataConfig:
         "mirrors": own_mirrors(name),
         "fallback": None,
     }
-    config = part("data", name).config
-    defaults = read_yaml(conf_dir() / "data" / f"{name}.yaml")
+    found = part("data", name)
+    config = found.config
+    defaults = read_yaml(conf_dir() / "data" / f"{name}.yaml") if found.defaults is None else found.defaults
     values = {field.name: own.get(field.name, defaults.get(field.name)) for field in dataclasses.fields(config)}
     made = config(**values)
     assert isinstance(made, DataConfig)
@@ -183,7 +184,7 @@ def own_mirrors(name: str) -> tuple[str, ...]:
     """The mirrors that stand in conf/data, a place of the user's own."""
     from mnist_ff.config.yaml_io import read_yaml
 
-    for file in (name, "_mirrors"):
+    for file in (name, "_mirrors") if name not in own_parts("data") else ():
         mirrors = read_yaml(conf_dir() / "data" / f"{file}.yaml").get("mirrors")
         if isinstance(mirrors, list):
             return tuple(map(str, mirrors))
@@ -192,6 +193,8 @@ def own_mirrors(name: str) -> tuple[str, ...]:
 
 def in_own_place(config: DataConfig) -> DataConfig:
     """The same images from the user's own places: data.root and data.mirrors of a run are its maker's choice."""
+    if config.name not in names("data"):  # a user's own, whose file was not given
+        return dataclasses.replace(config, root=os.environ.get("MNIST_FF_DATA") or None)
     own = own_data(config.name)
     if isinstance(config, DownloadConfig) and isinstance(own, DownloadConfig):
         return dataclasses.replace(config, root=own.root, mirrors=own.mirrors)

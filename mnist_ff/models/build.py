@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mnist_ff.config.registry import part
+from mnist_ff.config.registry import part, source_of
 from mnist_ff.config.schema import ModelConfig
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.user_module import SAVED_AS, check_savable, give_lazy_shapes, to_train
@@ -21,7 +21,7 @@ def build_model(config: ModelConfig, seed: int, device: torch.device, spec: Data
     torch's own generators are seeded for the builder, and are after it as they were. A network that is not the
     built-in one is checked. Errors: ConfigError.
     """
-    what = f"model={config.name}"
+    what = source_of("model", config.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: nn.Module = part("model", config.name).build(config, spec, seed, device)
@@ -60,6 +60,6 @@ def _on_meta(config: ModelConfig, spec: DataSpec) -> nn.Module:
         warnings.simplefilter("ignore")  # the real build says them
         network: nn.Module = part("model", config.name).build(config, spec, 0, meta)
         if any(nn.parameter.is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
-            give_lazy_shapes(network, meta, spec, f"model={config.name}")
-    check_savable(network, f"model={config.name}")
+            give_lazy_shapes(network, meta, spec, source_of("model", config.name))
+    check_savable(network, source_of("model", config.name))
     return network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, read_batches, read_epochs
+from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, metric_columns, read_batches, read_epochs
 
 MOST_BATCHES = 30_000
 """Points of the loss curve in a page; of more, each point is the mean of several batches."""
 MOST_EPOCHS = 2_000
+MOST_IMAGES = 1e9
+"""Of a batch, in a file that may say anything."""
+MOST_EPOCH_CELLS = 50_000
+"""Values of all columns in a page: of a run with hundreds of metrics fewer epochs are shown."""
 
 
 def batches_array(run: Run) -> NDArray[np.float64]:
@@ -24,7 +28,7 @@ def batches_array(run: Run) -> NDArray[np.float64]:
     return _as_array(read_batches(run.path), len(BATCH_COLUMNS))
 
 
-def _as_array(rows: Iterable[list[float | None]], columns: int) -> NDArray[np.float64]:
+def _as_array(rows: Iterable[Sequence[float | None]], columns: int) -> NDArray[np.float64]:
     """(rows, columns), NaN where a cell is empty."""
     numbers = array("d")  # 8 bytes each: a list of lists takes ten times as much
     for row in rows:
@@ -38,11 +42,13 @@ def batch_curve(run: Run) -> dict[str, Any] | None:
     if not len(rows):
         return None
     loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
+    first = rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, BATCH_COLUMNS.index("epoch")]
     size = math.ceil(len(rows) / MOST_BATCHES)
     return {
         "count": len(rows),
         "per_point": size,
-        "per_epoch": int(np.count_nonzero(rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, 1])),
+        "per_epoch": int(np.count_nonzero(first)),
+        "images": int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MOST_IMAGES).sum()),
         "loss": packed(means(loss, size), "<f4"),
         "lr": packed(means(lr, size), "<f8"),
     }
@@ -60,15 +66,19 @@ def epoch_curves(run: Run) -> dict[str, Any] | None:
 
     `part` is what follows training: validation where there is a split, else test.
     """
-    rows = _as_array(read_epochs(run.path), len(EPOCH_COLUMNS))
+    names = (*EPOCH_COLUMNS, *metric_columns(run.path))
+    rows = _as_array((tuple(row.values()) for row in read_epochs(run.path)), len(names))
     if not len(rows):
         return None
-    step = math.ceil(len(rows) / MOST_EPOCHS)
+    step = math.ceil(len(rows) / min(MOST_EPOCHS, MOST_EPOCH_CELLS // len(names)))
     kept = rows[::-step][::-1]  # the last one is always there
-    columns = {name: _cells(kept[:, place]) for place, name in enumerate(EPOCH_COLUMNS)}
+    columns = {name: _cells(kept[:, place]) for place, name in enumerate(names)}
     found = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     part = next((part for part in ("validation", "test") if f"{part}_loss" in found), None)
-    return {"part": part, "every": step, "columns": found}
+    metrics: dict[str, list[str]] = {}
+    for column in names[len(EPOCH_COLUMNS) :]:
+        metrics.setdefault(column.partition("/")[0], []).append(column)
+    return {"part": part, "every": step, "columns": found, "metrics": metrics}
 
 
 def _cells(values: NDArray[np.float64]) -> list[float | None]:

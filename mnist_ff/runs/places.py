@@ -48,7 +48,8 @@ def elsewhere(logger: LoggerConfig) -> dict[str, str]:
 def _places(config: Config) -> str:
     plain = config_to_dict(config)
     data = {key: plain["data"].get(key) for key in DATA_PLACES}
-    return json.dumps({"data": data, "logger": plain.get("logger", {})}, sort_keys=True)
+    callbacks = {"callbacks": plain["callbacks"]} if "callbacks" in plain else {}  # older seals know of none
+    return json.dumps({"data": data, "logger": plain.get("logger", {}), **callbacks}, sort_keys=True)
 
 
 def _key() -> bytes | None:

@@ -32,6 +32,10 @@ PIECE_BYTES = 1 << 16
 MAX_TABLE_BYTES = 256 << 20
 """Bytes of a CSV file that is read."""
 MAX_ROW_BYTES = 1_000
+"""Bytes of a line of up to MAX_ROW_BYTES / MAX_CELL_BYTES cells."""
+MAX_CELL_BYTES = 32
+SHARES = frozenset(f"{part}_accuracy" for part in ("train", "train_eval", "test", "validation"))
+"""Columns whose values are from 0 to 1."""
 LARGEST_NUMBER = 1e30
 """Of a loss or a time: of such numbers a mean and a variance can be taken."""
 FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY"))
@@ -243,20 +247,28 @@ def parse_row(path: Path, line: bytes, columns: tuple[str, ...]) -> list[float |
     if len(row) != len(columns):
         raise BadRunError(f"{path}: a row has {len(row)} cells, not {len(columns)}")
     for column, cell in zip(columns, row, strict=True):
-        if cell is not None and not 0 <= cell <= 1 and column.endswith("_accuracy"):
+        if cell is not None and not 0 <= cell <= 1 and column in SHARES:
             raise BadRunError(f"{path}: {column} is not from 0 to 1")
     return row
 
 
 def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[bytes]:
     """The lines of a CSV file with these columns, after the first, each with its end. Errors: as opened()."""
+    head = ",".join(columns)
+    limit = max(MAX_ROW_BYTES, MAX_CELL_BYTES * len(columns))
     with opened(path, MAX_TABLE_BYTES) as file:
-        if file.readline(MAX_ROW_BYTES).rstrip(b"\r\n").decode("utf-8", "replace") != ",".join(columns):
-            raise BadRunError(f"{path}: its columns are not {','.join(columns)}")
-        while line := file.readline(MAX_ROW_BYTES):
-            if len(line) == MAX_ROW_BYTES:
-                raise BadRunError(f"{path}: a line is longer than {MAX_ROW_BYTES:,} bytes")
+        if file.readline(max(MAX_ROW_BYTES, len(head) + 3)).rstrip(b"\r\n").decode("utf-8", "replace") != head:
+            raise BadRunError(f"{path}: its columns are not {head}")
+        while line := file.readline(limit):
+            if len(line) == limit:
+                raise BadRunError(f"{path}: a line is longer than {limit:,} bytes")
             yield line
+
+
+def first_line_of(path: Path, limit: int) -> str:
+    """A table's first line without its end, at most `limit` bytes of it. Errors: as opened()."""
+    with opened(path, MAX_TABLE_BYTES) as file:
+        return file.readline(limit).rstrip(b"\r\n").decode("utf-8", "replace")
 
 
 def digest_of(path: Path) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
+from typing import Any
 
 CLASSES = 10
 SIDE = 28
@@ -278,6 +279,11 @@ class EpochRecord:
     """Training and evaluation of this epoch."""
     train: Score | None = None
     """On some of the training images, dropout off, after the epoch's last step: what compares with the other scores."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The chosen metrics of the watched images by column, NAME or NAME/KEY; some may not be finite. Empty where the
+    epoch is not scored."""
+    model: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """For chosen callbacks: copies of the parameters by name, tensors. They can be read until on_epoch_end returns."""
 
     @property
     def watched(self) -> tuple[str, Score] | None:

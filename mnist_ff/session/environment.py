@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.schema import Config, DownloadConfig
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
@@ -22,6 +23,7 @@ from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import GIT_DIFF, Run
 from mnist_ff.runs.places import seal
 from mnist_ff.runs.reading import digest_of
+from mnist_ff.runs.records import MNIST_SPEC
 from mnist_ff.runs.repository import GitError, changes_in, package_state
 
 log = logging.getLogger("mnist_ff")
@@ -62,8 +64,10 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
             "name": data.name,
             "instead_of": data.instead_of,
             "sha256": source_sums(cache_file(config.data)) if isinstance(config.data, DownloadConfig) else {},
+            **({} if data.spec == MNIST_SPEC else {"shape": list(data.spec.shape), "classes": list(data.spec.classes)}),
         },
         "places": seal(config),
+        **({"parts": [{"path": file.path, "sha256": file.sha256} for file in in_use()]} if in_use() else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from mnist_ff.errors import BadRunError, first_line
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Plan, Position
-from mnist_ff.runs.tables import truncate
+from mnist_ff.runs.tables import EPOCHS, metric_columns, truncate
 from mnist_ff.session.environment import git_state
 from mnist_ff.session.resume import earlier_changes, recipe
 from mnist_ff.training.checkpoint import load_checkpoint, weight_shapes
@@ -24,7 +25,7 @@ def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> di
     """
     saved = load_checkpoint(run, warn)
     shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
-    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model):
+    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model, run.data_spec()):
         raise BadRunError(f"{run.file('config.yaml')}: differs from the config of its checkpoint")
     return saved
 
@@ -71,8 +72,9 @@ def begin_again(run: Run, plan: Plan, conditions: Mapping[str, Any], changes: Ma
 
 
 def monitored(run: Run, column: str) -> list[float]:
-    """A column of epochs.csv. Errors: BadRunError when a row has none."""
-    try:
-        return [row[column] for row in run.epochs()]
-    except (KeyError, ValueError):
-        raise BadRunError(f"{run.file('epochs.csv')}: its rows have no {column}") from None
+    """A column of epochs.csv; NaN where a metric was not finite. Errors: BadRunError when a row has none."""
+    empty = math.nan if column in metric_columns(run.path) else None
+    scores = [row.get(column, empty) for row in run.epochs()]
+    if None in scores:
+        raise BadRunError(f"{run.file(EPOCHS)}: its rows have no {column}")
+    return [score for score in scores if score is not None]

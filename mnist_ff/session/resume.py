@@ -15,7 +15,7 @@ from mnist_ff.config.convert import config_from, config_to_dict, experiment, fla
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.legacy import identity_fields
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.schema import Config
+from mnist_ff.config.schema import SELECTIONS, Config
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
@@ -42,9 +42,6 @@ RESUMABLE_KEYS = {
 """Keys that change neither the steps done nor those to come."""
 RESUMABLE_WITH_WARNING = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
 """Keys that change the steps to come: a resume warns and records the change."""
-
-LOGGER = "logger"
-"""The section of the trackers: a resume may change it, and then records it whole."""
 
 
 def find_run(word: str, root: Path) -> Run:
@@ -105,17 +102,17 @@ def recipe(config: Config) -> str:
 
 
 def changed(base: Config, values: Mapping[str, Any]) -> Config:
-    """A config with some dotted keys set, or all trackers at once. Errors: ConfigError."""
+    """A config with some dotted keys set, or all trackers or callbacks at once. Errors: ConfigError."""
     plain = config_to_dict(base)
     for key, value in values.items():
-        if key not in known_keys() and key != LOGGER:
+        if key not in known_keys() and key not in SELECTIONS:
             raise ConfigError(f"{key}: no such key{nearest(key, known_keys())}")
         *sections, name = key.split(".")
         place = plain
         for section in sections:
             place = place.setdefault(section, {})
         place[name] = value
-    return config_from(plain)
+    return config_from(plain, unregistered=True)
 
 
 def earlier_changes(run: Run) -> dict[str, Any]:
@@ -159,26 +156,31 @@ def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
 def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
     """This user's own values of a config's places, by dotted key, where they differ and are not `given`; what to say.
 
-    Trackers that write into the run's own directory stay; all others are left out.
+    Trackers that write into the run's own directory stay; all other trackers, and callbacks, which may write anywhere,
+    are left out.
     """
     before, own = config_to_dict(saved), in_own_place(saved.data)
     now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
     keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
     values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
     said = [f"{where}: its data.{key} is ignored; set data.{key}=... on the command line to use one" for key in keys]
-    left = {} if LOGGER in given else elsewhere(saved.logger)
+    left = {} if "logger" in given else elsewhere(saved.logger)
     for name, place in left.items():
         said.append(f"{where}: its {name} ({place}) is not contacted; set logger={name} on the command line to use it")
     if left:
-        values[LOGGER] = {name: keys for name, keys in before[LOGGER].items() if name not in left}
+        values["logger"] = {name: keys for name, keys in before["logger"].items() if name not in left}
+    if "callbacks" in before and "callbacks" not in given:
+        chosen = ",".join(before["callbacks"])
+        said.append(f"{where}: its callbacks are not used; set callbacks=[{chosen}] on the command line to use them")
+        values["callbacks"] = {}
     return values, said
 
 
 def places_of(config: Config) -> dict[str, Any]:
-    """A config's places by dotted key: where data comes from, and all trackers at once."""
+    """A config's places by dotted key: where data comes from, and all trackers and callbacks at once."""
     plain = config_to_dict(config)
     data = {f"data.{key}": plain["data"][key] for key in DATA_PLACES if key in plain["data"]}
-    return {**data, LOGGER: plain.get(LOGGER, {})}
+    return {**data, **{key: plain.get(key, {}) for key in SELECTIONS}}
 
 
 def _sealed(run: Run) -> Any:
@@ -204,8 +206,9 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
                 f"{key}={new[key]}: the run was trained with {old[key]}, which a resume cannot change\n"
                 f"mnist-ff train --config-of {run.path} {key}=... starts a new run"
             )
-    if config.logger != saved.logger:
-        changes[LOGGER] = config_to_dict(config).get(LOGGER, {})
+    for key in SELECTIONS:  # a resume may change them, and then records them whole
+        if getattr(config, key) != getattr(saved, key):
+            changes[key] = config_to_dict(config).get(key, {})
     epochs = config.trainer.epochs
     warnings = [f"{key} changes from {old[key]} to {new[key]}" for key in changes if key in RESUMABLE_WITH_WARNING]
     if "trainer.epochs" in changes and depends_on_length(config.schedule):

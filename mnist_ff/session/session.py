@@ -13,7 +13,9 @@ from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError
 from mnist_ff.models.mlp import count_parameters
+from mnist_ff.runs.parts import write_parts
 from mnist_ff.runs.records import Outcome, Position, Score, StopReason, Summary
+from mnist_ff.runs.tables import metric_columns
 from mnist_ff.session.artifacts import keep
 from mnist_ff.session.drawing import draw, write_page
 from mnist_ff.session.environment import environment
@@ -26,8 +28,17 @@ from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
 from mnist_ff.trackers.tracking import Tracking, tracker_notes
-from mnist_ff.training.callbacks import Callback, Checkpoint, EarlyStopping, EpochLines, ProgressBar, RunWriter
+from mnist_ff.training.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochLines,
+    MetricWarnings,
+    ProgressBar,
+    RunWriter,
+)
 from mnist_ff.training.checkpoint import TrainingState, save_checkpoint
+from mnist_ff.training.chosen_callbacks import chosen_callbacks
 from mnist_ff.training.learner import Learner
 
 log = logging.getLogger("mnist_ff")
@@ -43,6 +54,7 @@ def train(request: RunRequest) -> Summary:
     with run.locked(), logging_to(run.file("train.log")):
         if not request.is_resume:
             with failures_of_the_machine(run):
+                write_parts(run)
                 run.write_config(config)
         training = None
         try:
@@ -81,10 +93,13 @@ class _Training:
             position = self._restore(saved)
             check_same_teacher(run, conditions)
         self.plan = self.learner.plan(position)
+        self.callbacks = chosen_callbacks(config.callbacks, self.learner.model)
         if saved is None:
             begin(run, conditions)
             return
+        write_parts(run)
         begin_again(run, self.plan, conditions, request.changes or {})
+        self.learner.metrics.columns = metric_columns(run.path) or None
         if self.early_stopping is not None:
             self.early_stopping.resume(monitored(run, config.trainer.monitor), config.trainer.epochs)
 
@@ -141,10 +156,12 @@ class _Training:
                 self.early_stopping,
                 Checkpoint(self._save),
                 self.request.pruning,
+                MetricWarnings(messages.warn),
                 *trackings,
             ]
             if messages.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
+            callbacks += self.callbacks
             observers = [callback for callback in callbacks if callback is not None]
             return self.learner.fit(self.plan, observers, self._reason_to_stop)
 

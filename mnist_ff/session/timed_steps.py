@@ -24,6 +24,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan
 from mnist_ff.session.peers import torch_network
 from mnist_ff.training.callbacks import LossHistory, RunWriter
+from mnist_ff.training.evaluation import EpochScores
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 
@@ -166,7 +167,7 @@ def _logged(config: Config, engine: str, split: Split, stack: ExitStack) -> Work
     def work(steps: int) -> None:
         plan = Plan(1, steps * trainer.batch_size, trainer.batch_size, trainer.sync_every, config.optimizer.lr)
         order = _rows(split, trainer.batch_size, steps)
-        fit(step, dict, lambda epoch: order, plan, [LossHistory(), writer])
+        fit(step, EpochScores, lambda epoch: order, plan, [LossHistory(), writer])
 
     return work
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.registry import part
+from mnist_ff.config.registry import names, part
 from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
-from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import CLASSES, Status
+from mnist_ff.runs.tables import EPOCH_COLUMNS
+
+log = logging.getLogger("mnist_ff")
 
 
 def check_new(config: Config) -> None:
@@ -27,6 +33,10 @@ def check_new(config: Config) -> None:
     trainer = config.trainer
     if trainer.monitor != "validation_loss" and trainer.patience is None and not trainer.keep_best:
         raise ConfigError(f"trainer.monitor={trainer.monitor}: needs trainer.patience=EPOCHS or trainer.keep_best=true")
+    if trainer.monitor_mode is not None and trainer.patience is None and not trainer.keep_best:
+        raise ConfigError(
+            f"trainer.monitor_mode={trainer.monitor_mode}: needs trainer.patience=EPOCHS or trainer.keep_best=true"
+        )
     config.schedule.check_new("schedule")
     _check_keys(config)
 
@@ -47,6 +57,10 @@ def check_machine(config: Config) -> None:
 
 
 def _check_keys(config: Config) -> None:
+    for option in unregistered(config, trains=True):
+        group, _, name = option.partition("=")
+        known = names("tracker" if group == "logger" else group)
+        raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
     images = training_images(config.data)
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
@@ -65,6 +79,9 @@ def _check_keys(config: Config) -> None:
     if config.trainer.teacher is not None:
         check_teacher(config.trainer.teacher)
     check_engine(config.trainer)
+    for name in config.metrics:
+        if name in EPOCH_COLUMNS:
+            raise ConfigError(f"metrics={name}: is the name of a column that epochs.csv has anyway; rename the metric")
 
 
 def check_warmup(config: Config, images: int) -> None:
@@ -101,8 +118,10 @@ def check_teacher(path: str) -> None:
     """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
     try:
         run = Run.open(expanded("trainer.teacher", path))
-        run.config()
+        check_parts(run, run.config(), log.warning)
         summary = run.summary()
+    except MissingPartsError as error:
+        raise MissingPartsError(f"trainer.teacher={error}", error.flags) from None
     except BadRunError as error:
         raise BadRunError(f"trainer.teacher={error}") from None
     if summary is None or summary.status is not Status.FINISHED:

@@ -21,10 +21,11 @@ from mnist_ff.config.options import options
 from mnist_ff.config.overrides import key_of, quoted, take, without_quotes
 from mnist_ff.config.passwords import without_password
 from mnist_ff.config.paths import absolute, conf_dir, expanded, output_directory
+from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.runs.find import JOBS, OUTPUTS
-from mnist_ff.runs.jobs import SweepPlan, read_plan
+from mnist_ff.runs.jobs import SweepPlan, check_parts_of, read_plan
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.sweeps.grid import Grid
 from mnist_ff.sweeps.launchers.base import Launcher
@@ -121,6 +122,7 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
     given, saved = arguments.overrides, None
     if arguments.resume is not None:
         saved = read_plan(Path(arguments.resume))
+        check_parts_of(saved, Path(arguments.resume))
         if not saved.own:
             saved = replace(saved, overrides=_overrides_of_another_user(saved.overrides, given, console))
     overrides = given if saved is None else _resumed_overrides(saved, given)
@@ -157,8 +159,8 @@ def _resumed_overrides(saved: SweepPlan, given: list[str]) -> list[str]:
     for text in given:
         if text.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{text}: cannot be changed when a sweep is resumed")
-        if text.startswith(("logger=", "logger.")):
-            raise ConfigError(f"{text}: the trackers of a sweep cannot be changed when it is resumed")
+        if key_of(text).partition(".")[0] in SELECTIONS:
+            raise ConfigError(f"{text}: the trackers and callbacks of a sweep cannot be changed when it is resumed")
     another = any(key_of(text) == "hydra/launcher" and text not in saved.overrides for text in given)
     gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
     known = [text for text in saved.overrides if not text.startswith(gone)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,7 @@ def epoch_metrics(record: EpochRecord) -> dict[str, float]:
     for part, score in (("train_eval", record.train), ("test", record.test), ("validation", record.validation)):
         if score is not None:
             metrics |= {f"{part}_loss": score.loss, f"{part}_accuracy": score.accuracy}
+    metrics |= {name: value for name, value in record.metrics.items() if math.isfinite(value)}
     return {f"epoch/{name}": value for name, value in metrics.items()}
 
 

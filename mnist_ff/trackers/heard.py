@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mnist_ff.runs.tables import by_column, read_batches, read_epochs
+from mnist_ff.runs.tables import read_batches, read_epochs, without_gaps
 
 CLOCKED = {"epoch/seconds"}
 """Metrics that are others when the same steps are trained again."""
@@ -61,7 +61,7 @@ def facts_of_files(directory: Path, since: int, until: int) -> Iterator[Fact]:
 
     Errors: BadRunError.
     """
-    epochs = {row[0]: by_column(row) for row in read_epochs(directory)}
+    epochs = {row["epoch"]: without_gaps(row) for row in read_epochs(directory)}
 
     def ended(step: int, epoch: float | None) -> Iterator[Fact]:
         if epoch in epochs and step >= since:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mnist_ff.config.schema import TrainerConfig
+from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import (
@@ -23,7 +23,16 @@ from mnist_ff.runs.records import (
     StopKind,
     StopReason,
 )
-from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCH_COLUMNS, EPOCHS, batch_row, epoch_row
+from mnist_ff.runs.tables import (
+    BATCH_COLUMNS,
+    BATCHES,
+    EPOCH_COLUMNS,
+    EPOCHS,
+    batch_row,
+    epoch_row,
+    metric_columns,
+    with_columns,
+)
 
 
 class Callback:
@@ -64,9 +73,10 @@ class LossHistory(Callback):
 class RunWriter(Callback):
     """Writes batches.csv and epochs.csv into a run directory, a chunk's rows at once."""
 
-    def __init__(self, batches: GrowingFile, epochs: GrowingFile) -> None:
+    def __init__(self, batches: GrowingFile, epochs: GrowingFile, metrics: tuple[str, ...] = ()) -> None:
         self._batches = batches
         self._epochs = epochs
+        self._metrics = metrics  # those that epochs.csv has columns for
 
     @classmethod
     @contextmanager
@@ -81,7 +91,7 @@ class RunWriter(Callback):
                 epochs.write(",".join(EPOCH_COLUMNS) + "\n")
                 batches.flush()
                 epochs.flush()
-            yield cls(batches, epochs)
+            yield cls(batches, epochs, metric_columns(run.path) if resumed else ())
 
     def secure(self) -> list[str]:
         """See that all rows so far are there and survive a power cut; also after the block. Returns what was put right.
@@ -97,7 +107,10 @@ class RunWriter(Callback):
         self._batches.flush()
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        self._epochs.write(epoch_row(epoch))
+        if epoch.metrics and not self._metrics:  # the first that were measured decide the columns
+            self._metrics = metrics = tuple(epoch.metrics)
+            self._epochs.rewrite(lambda table: with_columns(table, metrics))
+        self._epochs.write(epoch_row(epoch, self._metrics))
         self._epochs.flush()
 
 
@@ -119,6 +132,20 @@ class EpochLines(Callback):
             part, score = watched
             line += f"  {part} loss {score.loss:.4f} accuracy {score.accuracy:.4f}"
         self._say(line)
+
+
+class MetricWarnings(Callback):
+    """Says once of each metric that it was not finite."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._told: set[str] = set()
+
+    def on_epoch_end(self, epoch: EpochRecord) -> None:
+        for name, value in epoch.metrics.items():
+            if not math.isfinite(value) and name not in self._told:
+                self._told.add(name)
+                self._warn(f"{name} is {value} after epoch {epoch.epoch + 1}; its cell in {EPOCHS} is empty")
 
 
 class ProgressBar(Callback):
@@ -241,8 +268,9 @@ class EarlyStopping(Callback):
     epochs before, and scores are compared as epochs.csv holds them, so that a resumed run decides as an unbroken one.
     """
 
-    def __init__(self, monitor: str, patience: int | None, min_delta: float) -> None:
+    def __init__(self, monitor: str, patience: int | None, min_delta: float, mode: str | None = None) -> None:
         self._monitor = monitor
+        self._sign = -1 if mode == "max" or (mode is None and monitor.endswith("accuracy")) else 1
         self._patience = patience
         self._min_delta = min_delta
         self._best = math.inf
@@ -256,7 +284,7 @@ class EarlyStopping(Callback):
         """What trainer.patience and trainer.keep_best ask for; None where neither does."""
         if config.patience is None and not config.keep_best:
             return None
-        return cls(config.monitor, config.patience, config.min_delta)
+        return cls(config.monitor, config.patience, config.min_delta, config.monitor_mode)
 
     def __call__(self) -> StopReason | None:
         """The reason to stop, or None. After the last epoch there is none: it was not early."""
@@ -265,7 +293,7 @@ class EarlyStopping(Callback):
         waited = self._seen - 1 - self.best_epoch
         if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
             return None
-        named = self._monitor.replace("_", " ")
+        named = self._monitor.replace("_", " ") if self._monitor in VALIDATION_SCORES else self._monitor
         return StopReason.early_stopping(f"no better {named} in {waited} epochs after epoch {self.best_epoch + 1}")
 
     def resume(self, scores: Sequence[float], epochs: int) -> None:
@@ -279,11 +307,11 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         assert epoch.validation is not None
-        found = epoch.validation
-        self._hear(float(f"{found.loss if self._monitor.endswith('loss') else found.accuracy:.9g}"))
+        scores = {"validation_loss": epoch.validation.loss, "validation_accuracy": epoch.validation.accuracy}
+        self._hear(float(f"{(scores | dict(epoch.metrics))[self._monitor]:.9g}"))
 
     def _hear(self, score: float) -> None:
-        cost = score if self._monitor.endswith("loss") else -score
-        if cost < self._best - self._min_delta:
+        cost = self._sign * score
+        if math.isfinite(cost) and cost < self._best - self._min_delta:  # an infinite one is an empty cell for a resume
             self._best, self.best_epoch = cost, self._seen
         self._seen += 1

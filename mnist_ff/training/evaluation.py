@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -27,6 +28,16 @@ class Evaluation:
     """(N,) int64: the class with the largest logit."""
     labels: torch.Tensor
     """(N,) int64."""
+
+
+@dataclass(frozen=True)
+class EpochScores:
+    """What is measured of a model after an epoch."""
+
+    parts: Mapping[str, Score] = field(default_factory=dict)
+    """By part: 'validation' where there is a split, else 'test'; 'train' where training images are scored too."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The chosen metrics of the first of them, by column of epochs.csv."""
 
 
 def score(model: nn.Module, split: Split) -> Score:

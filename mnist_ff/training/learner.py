@@ -26,8 +26,9 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason
 from mnist_ff.training.callbacks import Callback
 from mnist_ff.training.checkpoint import load_model, load_optimizer
-from mnist_ff.training.evaluation import score
+from mnist_ff.training.evaluation import EpochScores, score
 from mnist_ff.training.loop import fit
+from mnist_ff.training.measure import Metrics
 
 
 class Learner:
@@ -48,8 +49,9 @@ class Learner:
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
-        self.augment = build_augment(config.augment, self.seed, self.device)
+        self.augment = build_augment(config.augment, self.seed, self.device, data.spec.shape)
         self.updates = Updates(self.model, config.trainer)
+        self.metrics = Metrics(config)
         self.must_be_finite = must_be_finite(self.model)
         """Names in the model's state_dict."""
         self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
@@ -69,6 +71,7 @@ class Learner:
             augment=self.augment,
             teacher=_load_teacher(config, self.device),
             updates=self.updates,
+            shape=self.data.spec.shape,
         )
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
@@ -108,19 +111,36 @@ class Learner:
         stopped: Callable[[], StopReason | None] = never,
     ) -> Outcome:
         """Train through the plan; see training.loop.fit()."""
-        return fit(self.step, self.evaluate, self.row_order, plan, callbacks, stopped)
+        return fit(self.step, self._epoch_scores, self.row_order, plan, callbacks, stopped)
 
     def evaluate(self) -> Mapping[str, Score]:
         """Scores by part: validation where there is a split, else test; train too, if trainer.score_train says so.
 
         Where weights are averaged, the averages are scored.
         """
-        data, images = self.data, self.config.trainer.score_train
-        parts = {"test": data.test} if data.validation is None else {"validation": data.validation}
-        if images:
-            parts["train"] = Split(data.train.images[:images], data.train.labels[:images])
         with self.updates.swapped_in():
-            return {part: score(self.model, split) for part, split in parts.items()}
+            return self._scores()
+
+    @property
+    def _watched(self) -> tuple[str, Split]:
+        """What is scored after each epoch beside training images, and its name."""
+        validation = self.data.validation
+        return ("test", self.data.test) if validation is None else ("validation", validation)
+
+    def _scores(self) -> dict[str, Score]:
+        data, images = self.data, self.config.trainer.score_train
+        parts = dict([self._watched])
+        if images:
+            parts["train"] = data.train.first(images)
+        return {part: score(self.model, split) for part, split in parts.items()}
+
+    def _epoch_scores(self) -> EpochScores:
+        """evaluate() with the chosen metrics, which are not measured where a loss is not finite."""
+        with self.updates.swapped_in():
+            parts = self._scores()
+            if not self.config.metrics or not all(math.isfinite(found.loss) for found in parts.values()):
+                return EpochScores(parts)
+            return EpochScores(parts, self.metrics(self.model, self._watched[1]))
 
     def row_order(self, epoch: int) -> torch.Tensor:
         """An epoch's order of the training images, (N,) int64 on the device: a new permutation each, or ascending."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from mnist_ff.engine.step import Step, never
 from mnist_ff.errors import DivergedError
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Score, StopReason
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, StopReason
 from mnist_ff.training.callbacks import Callback
+from mnist_ff.training.evaluation import EpochScores
 
-Evaluate = Callable[[], Mapping[str, Score]]
-"""Scores by part: 'validation' where there is a split, else 'test'; 'train' where training images are scored too."""
+Evaluate = Callable[[], EpochScores]
 Shuffle = Callable[[int], torch.Tensor]
 """An epoch's number to its row order, (N,) int64 on the device."""
 
@@ -43,7 +43,7 @@ def fit(
         steps = epoch * plan.batches + len(batches)
         if len(batches) < plan.batches:
             break
-        scores = evaluate() if plan.evaluates(epoch) else {}
+        scores = evaluate() if plan.evaluates(epoch) else EpochScores()
         _check_finite(scores, epoch, plan)
         epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
         for callback in callbacks:
@@ -107,8 +107,8 @@ def _records(plan: Plan, epoch: int, chunk: range, metrics: list[tuple[float, fl
         )
 
 
-def _check_finite(scores: Mapping[str, Score], epoch: int, plan: Plan) -> None:
-    for part, score in scores.items():
+def _check_finite(scores: EpochScores, epoch: int, plan: Plan) -> None:
+    for part, score in scores.parts.items():
         if not math.isfinite(score.loss):
             rate = plan.rate((epoch + 1) * plan.batches - 1)
             raise DivergedError(
@@ -116,16 +116,15 @@ def _check_finite(scores: Mapping[str, Score], epoch: int, plan: Plan) -> None:
             )
 
 
-def _epoch_record(
-    epoch: int, batches: Sequence[BatchRecord], scores: Mapping[str, Score], seconds: float
-) -> EpochRecord:
+def _epoch_record(epoch: int, batches: Sequence[BatchRecord], scores: EpochScores, seconds: float) -> EpochRecord:
     samples = sum(batch.samples for batch in batches)
     return EpochRecord(
         epoch=epoch,
         train_loss=sum(batch.loss * batch.samples for batch in batches) / samples,
         train_accuracy=sum(batch.correct for batch in batches) / samples,
-        test=scores.get("test"),
-        validation=scores.get("validation"),
+        test=scores.parts.get("test"),
+        validation=scores.parts.get("validation"),
         seconds=seconds,
-        train=scores.get("train"),
+        train=scores.parts.get("train"),
+        metrics=scores.metrics,
     )

@@ -66,9 +66,9 @@ class LinearModelConfig(ModelConfig):
 
 def linear(config: LinearModelConfig, spec: DataSpec, seed: int, device: torch.device) -> nn.Module:
     torch.manual_seed(seed)
-    model = nn.Linear(784, 10)
+    model = nn.Linear(spec.inputs, len(spec.classes))
     nn.init.normal_(model.weight, std=config.scale)
-    return model.to(device)
+    return nn.Sequential(nn.Flatten(), model).to(device)
 
 
 # an optimizer
@@ -185,7 +185,7 @@ def test_a_run_of_made_up_parts_learns(made_up: Config, tmp_path: Path) -> None:
     assert trained(made_up) == losses
 
 
-@pytest.mark.parametrize("group", [group for group in GROUPS if group != "tracker"])
+@pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("tracker", "metric", "callback")])
 def test_each_made_up_part_alone_joins_the_built_in_ones(made_up: Config, group: str) -> None:
     base = make_config("data=mnist_5k", model__hidden=(8,), trainer__epochs=1, trainer__batch_size=1000)
     config = dataclasses.replace(base, **{group: getattr(made_up, group)})
@@ -236,9 +236,9 @@ def test_registering_the_same_part_again_changes_nothing() -> None:
     register(registry.part("schedule", "cosine"))
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("metric", "callback")])
 def test_each_built_in_part_has_keys_with_meanings_and_a_file(group: str) -> None:
-    folder = conf_dir() / GROUPS[group].folder
+    folder = conf_dir() / str(GROUPS[group].folder)
     options = {path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_")}
     assert set(names(group)) == options
     prefix = "logger" if group == "tracker" else group

@@ -52,7 +52,7 @@ def worth(trial: Trial) -> float:
     """A function of the words with its best near lr 0.01 and no dropout."""
     import math
 
-    return 1.0 - 0.1 * abs(math.log10(float(trial.words["optimizer.lr"])) + 2) - float(trial.words["model.dropout"])
+    return 1.0 - 0.1 * abs(math.log10(float(trial.values["optimizer.lr"])) + 2) - float(trial.values["model.dropout"])
 
 
 def run_all(search: Search, value: Callable[[Trial], float] = worth) -> list[Trial]:

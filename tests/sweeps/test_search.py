@@ -25,9 +25,9 @@ from tests.support.search import COUNTABLE, LR, SPLIT, TWO_POINTS, WORDS, plan, 
 
 def test_a_grid_ends_where_it_ends(mnist_ff: Command) -> None:
     search = Search(plan(sampler="grid", space=COUNTABLE, n_trials=20))
-    found = run_all(search, lambda trial: float(trial.words["trainer.batch_size"]))
-    assert len(found) == len({json.dumps(dict(trial.words)) for trial in found}) == 6
-    search_result = search.answer()
+    found = run_all(search, lambda trial: float(trial.values["trainer.batch_size"]))
+    assert len(found) == len({json.dumps(dict(trial.values)) for trial in found}) == 6
+    search_result = search.result()
     assert (search_result.n_trials, search_result.grid, search_result.counts["waiting"]) == (6, 6, 0)
     words = (*WORDS, SPLIT, "trainer.epochs=1", "optimizer.lr=0.001,0.002", "hydra.sweeper.sampler=grid")
     said = "the grid has 2 points, so the search ends before n_trials=20"
@@ -53,7 +53,7 @@ def statuses(directory: Path) -> list[str]:
     return [summary["status"] for summary in summaries]
 
 
-def test_a_search_prunes_and_ends_in_an_answer(mnist_ff: Command) -> None:
+def test_a_search_prunes_and_ends_in_a_result(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", *WORDS, SPLIT, LR, "hydra.sweeper.n_trials=6")
     assert code == 0, err
     directory = sweep_dir()

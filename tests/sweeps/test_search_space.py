@@ -24,16 +24,16 @@ from tests.support.search import COUNTABLE, LR, SPACE, SPLIT, WORDS, plan, run_a
 def test_words_stay_in_their_space() -> None:
     for sampler in ("tpe", "random", "cmaes"):
         for trial in run_all(Search(plan(f"{sampler}.journal", sampler=sampler, n_trials=25))):
-            assert 1e-4 <= float(trial.words["optimizer.lr"]) <= 1e-1
-            assert 0 <= float(trial.words["model.dropout"]) <= 0.6
-            assert int(trial.words["trainer.batch_size"]) % 32 == 0
-            assert trial.words["optimizer"] in ("adam", "sgd")
-            assert trial.overrides()[-1] == f"optimizer={trial.words['optimizer']}"
+            assert 1e-4 <= float(trial.values["optimizer.lr"]) <= 1e-1
+            assert 0 <= float(trial.values["model.dropout"]) <= 0.6
+            assert int(trial.values["trainer.batch_size"]) % 32 == 0
+            assert trial.values["optimizer"] in ("adam", "sgd")
+            assert trial.overrides()[-1] == f"optimizer={trial.values['optimizer']}"
 
 
 def test_the_grid_is_gone_through_once() -> None:
     found = run_all(Search(plan(sampler="grid", space=COUNTABLE, n_trials=6)), lambda trial: 0.5)
-    assert {(trial.words["trainer.batch_size"], trial.words["optimizer"]) for trial in found} == {
+    assert {(trial.values["trainer.batch_size"], trial.values["optimizer"]) for trial in found} == {
         (size, name) for size in ("10", "20", "30") for name in ("adam", "sgd")
     }
 

@@ -33,14 +33,14 @@ from tests.support.search import LR, SPLIT, WORDS, link, plan, run_all, states, 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
 def test_suggestions_do_not_depend_on_the_process(sampler: str) -> None:
     """A new Search for every trial, as resumes and other processes have it, samples what one Search does."""
-    whole = [trial.words for trial in run_all(Search(plan("whole.journal", sampler=sampler, n_trials=12)))]
+    whole = [trial.values for trial in run_all(Search(plan("whole.journal", sampler=sampler, n_trials=12)))]
     pieces = []
     for _ in range(12):
         search = Search(plan("pieces.journal", sampler=sampler, n_trials=12))
         trial = search.claim()
         assert trial is not None
         search.record_result(trial.number, Verdict("complete", worth(trial)))
-        pieces.append(trial.words)
+        pieces.append(trial.values)
     assert pieces == whole
 
 
@@ -117,7 +117,7 @@ from mnist_ff.sweeps.search.study import Search
 from tests.support.search import plan, worth
 search = Search(plan(sys.argv[1], n_trials=int(sys.argv[2]), sampler="random"))
 while (trial := search.claim()) is not None:
-    print(trial.number, trial.words["optimizer.lr"], flush=True)
+    print(trial.number, trial.values["optimizer.lr"], flush=True)
     time.sleep(float(sys.argv[3]))
     search.record_result(trial.number, Verdict("complete", worth(trial)))
 print("done", flush=True)
@@ -160,7 +160,7 @@ def test_only_dead_processes_trials_are_failed() -> None:
         found = run_all(search)
         assert len(found) == 4
         assert sorted([*owned, *(trial.number for trial in found)]) == list(range(6)), "six in all"
-        counts = search.answer().counts
+        counts = search.result().counts
         assert counts == {"complete": 4, "pruned": 0, "failed": 1, "running": 1, "waiting": 0}
     finally:
         for process in (dying, living):
@@ -179,7 +179,7 @@ def test_ended_trial_of_a_killed_process_counts(tmp_path: Path) -> None:
     process.kill()
     process.communicate()
     assert search.recover() == ["trial 0 was left running by a process that no longer exists: complete"]
-    assert search.answer().best_value == 0.75
+    assert search.result().best_value == 0.75
 
 
 def test_ended_run_is_settled_by_its_own_sweep(tmp_path: Path) -> None:

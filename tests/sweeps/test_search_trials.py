@@ -1,4 +1,4 @@
-"""Trials: samplers, pruning, repeats and the answer."""
+"""Trials: samplers, pruning, repeats and the result."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from tests.support.search import COUNTABLE, SPACE, TWO_POINTS, link, plan, run_a
 def test_a_seed_decides_every_suggestion(sampler: str) -> None:
     space = COUNTABLE if sampler == "grid" else SPACE
     n = 6 if sampler == "grid" else 14
-    value = (lambda trial: float(trial.words["trainer.batch_size"])) if sampler == "grid" else worth
+    value = (lambda trial: float(trial.values["trainer.batch_size"])) if sampler == "grid" else worth
     found = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         search = Search(plan(f"{name}.journal", sampler=sampler, space=space, seed=seed, n_trials=n))
-        found[name] = [trial.words for trial in run_all(search, value)]
+        found[name] = [trial.values for trial in run_all(search, value)]
     assert found["a"] == found["b"] != found["c"]
     assert len(found["a"]) == n
     assert len({json.dumps(dict(words)) for words in found["a"]}) == n, "no point twice"
@@ -94,20 +94,20 @@ def test_an_interrupted_trial_goes_on_under_its_number(storage: str) -> None:
 
 def test_answer_names_best_trial_and_importance() -> None:
     search = Search(plan(n_trials=30))
-    assert search.answer().best_trial is None
+    assert search.result().best_trial is None
     found = run_all(search)
-    answer = search.answer()
+    result = search.result()
     best = max(found, key=worth)
-    assert (answer.best_trial, answer.best_value, answer.best_words) == (best.number, worth(best), best.words)
-    assert answer.counts == {"complete": 30, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
-    assert sum(answer.importance.values()) == pytest.approx(1, abs=1e-3)
-    assert max(answer.importance, key=lambda key: answer.importance[key]) in ("model.dropout", "optimizer.lr")
+    assert (result.best_trial, result.best_value, result.best_words) == (best.number, worth(best), best.values)
+    assert result.counts == {"complete": 30, "pruned": 0, "failed": 0, "running": 0, "waiting": 0}
+    assert sum(result.importance.values()) == pytest.approx(1, abs=1e-3)
+    assert max(result.importance, key=lambda key: result.importance[key]) in ("model.dropout", "optimizer.lr")
 
 
 def test_the_smallest_loss_is_the_best() -> None:
     search = Search(plan(objective="validation_loss"))
     found = run_all(search)
-    assert search.answer().best_trial == min(found, key=worth).number
+    assert search.result().best_trial == min(found, key=worth).number
 
 
 def test_another_space_is_another_study() -> None:
@@ -122,7 +122,7 @@ def test_fewer_trials_than_have_ended_are_refused() -> None:
     run_all(Search(plan(n_trials=3)))
     with pytest.raises(ConfigError, match=r"n_trials=2: study test has 3 trials that have already ended"):
         Search(plan(n_trials=2))
-    assert Search(plan(n_trials=3)).answer().counts["complete"] == 3
+    assert Search(plan(n_trials=3)).result().counts["complete"] == 3
 
 
 def test_no_warning_reaches_the_user() -> None:
@@ -133,7 +133,7 @@ def test_no_warning_reaches_the_user() -> None:
                 where = f"{sampler}{pruner}.journal"
                 search = Search(plan(where, sampler=sampler, pruner=Pruner(pruner, 1, 3, 9)))
                 run_all(search)
-                search.answer()
+                search.result()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -254,7 +254,7 @@ def test_a_repeat_takes_the_earlier_result_once_known(storage: str) -> None:
     here.repeat(second.number, twin)
     assert states(storage)[:3] == ["PRUNED", "PRUNED", "RUNNING"]
     here.record_result(other.number, Verdict("complete", 0.1))
-    assert here.answer().counts["pruned"] == 2
+    assert here.result().counts["pruned"] == 2
     for search in (here, there):
         search.close()
 
@@ -282,7 +282,7 @@ def test_an_older_study_is_known_by_its_values() -> None:
     with Search(plan(space={"optimizer": Choices(("adam", "sgd"))}, n_trials=9)) as search:
         seen: dict[str, int] = {}
         while (trial := search.claim()) is not None:
-            word = trial.words["optimizer"]
+            word = trial.values["optimizer"]
             found = search.twin(trial.number, f"digest of {word}") if word in seen else None
             assert word not in seen or found == Twin(seen[word], Verdict("complete", 0.5))
             seen.setdefault(word, trial.number)

@@ -32,7 +32,7 @@ class Pruner:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """All that a search is. `fixed` are the words that every trial shares; with the space they tell searches apart."""
+    """All that a search is. `fixed` are the overrides of every trial; with the space they tell searches apart."""
 
     study: str
     storage: str
@@ -63,14 +63,14 @@ class SearchPlan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One claimed trial: its number in the study and the word for each key."""
+    """One claimed trial: its number in the study and the value of each key."""
 
     number: int
-    words: Mapping[str, str]
+    values: Mapping[str, str]
 
     def overrides(self) -> list[str]:
-        """The words of a job."""
-        return [f"{key}={word}" for key, word in self.words.items()]
+        """As KEY=VALUE."""
+        return [f"{key}={value}" for key, value in self.values.items()]
 
 
 @dataclass(frozen=True)

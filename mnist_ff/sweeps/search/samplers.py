@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def suggest(trial: optuna.trial.Trial, key: str, dimension: Dimension) -> Any:
     if isinstance(dimension, Choices):
-        return trial.suggest_categorical(key, dimension.words)
+        return trial.suggest_categorical(key, dimension.values)
     if isinstance(dimension, Integers):
         return trial.suggest_int(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
     return trial.suggest_float(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)

@@ -14,12 +14,12 @@ LARGEST_GRID = 100_000
 
 @dataclass(frozen=True)
 class Choices:
-    """One of some values, each as the word that stands behind `key=` on the command line."""
+    """One of some values, each as it stands behind `key=` in an override."""
 
-    words: tuple[str, ...]
+    values: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(self.words)
+        return "one of " + ", ".join(self.values)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ Space = Mapping[str, Dimension]
 def check_dimension(key: str, dimension: Dimension) -> None:
     """Errors: ConfigError for bounds and steps that leave nothing to search."""
     if isinstance(dimension, Choices):
-        if len(set(dimension.words)) < len(dimension.words):
+        if len(set(dimension.values)) < len(dimension.values):
             raise ConfigError(f"{key}: has a value twice")
-        if not dimension.words:
+        if not dimension.values:
             raise ConfigError(f"{key}: has no values")
         return
     if not (math.isfinite(dimension.low) and math.isfinite(dimension.high)) or dimension.low >= dimension.high:
@@ -87,7 +87,7 @@ def grid_of(space: Space) -> dict[str, list[str | int | float]]:
 
 def _grid_values(key: str, dimension: Dimension) -> list[str | int | float]:
     if isinstance(dimension, Choices):
-        return list(dimension.words)
+        return list(dimension.values)
     if dimension.step is None or dimension.log:
         raise ConfigError(f"{key}: sampler=grid needs a finite set of values, such as range(...) or a,b,c")
     count = math.floor((dimension.high - dimension.low) / dimension.step + 1e-9) + 1
@@ -95,12 +95,12 @@ def _grid_values(key: str, dimension: Dimension) -> list[str | int | float]:
 
 
 def corners(space: Space, most: int = 64) -> Iterator[dict[str, str]]:
-    """Words at the ends of every key: all combinations up to `most`, else rows in which every end appears."""
+    """Values at the ends of every key: all combinations up to `most`, else rows in which every end appears."""
     ends = {key: _ends(dimension) for key, dimension in space.items()}
     if math.prod(len(some) for some in ends.values()) <= most:
         rows: list[dict[str, str]] = [{}]
         for key, some in ends.items():
-            rows = [{**row, key: word} for row in rows for word in some]
+            rows = [{**row, key: value} for row in rows for value in some]
         yield from rows
         return
     for index in range(max(len(some) for some in ends.values())):
@@ -109,12 +109,12 @@ def corners(space: Space, most: int = 64) -> Iterator[dict[str, str]]:
 
 def _ends(dimension: Dimension) -> list[str]:
     if isinstance(dimension, Choices):
-        return list(dimension.words)
-    return [word_of(dimension, dimension.low), word_of(dimension, dimension.high)]
+        return list(dimension.values)
+    return [override_value(dimension, dimension.low), override_value(dimension, dimension.high)]
 
 
-def word_of(dimension: Dimension, value: Any) -> str:
-    """A suggested value as it stands on a command line: of a number's digits as many as people can use."""
+def override_value(dimension: Dimension, value: Any) -> str:
+    """A suggested value as it stands in an override: of a number's digits as many as people can use."""
     if isinstance(dimension, Choices):
         return str(value)
     if isinstance(dimension, Integers):

@@ -6,12 +6,12 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mnist_ff.config.passwords import without_password
 from mnist_ff.errors import BadRunError, ConfigError, RunError
@@ -21,7 +21,7 @@ from mnist_ff.runs.search_result import SearchResult
 from mnist_ff.sweeps.search.plan import KILLED, SearchPlan, Trial, Twin, Verdict, check_plan, verdict_of
 from mnist_ff.sweeps.search.processes import Process, lives, own_process
 from mnist_ff.sweeps.search.samplers import build_pruner, build_sampler, suggest
-from mnist_ff.sweeps.search.space import word_of
+from mnist_ff.sweeps.search.space import override_value
 from mnist_ff.sweeps.search.storage import claims_lock, close_storage, open_storage, require_optuna
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class Search:
         number = self._storage.get_trial(trial_id).number
         study = self._study(build_sampler(self.plan, number))
         trial = optuna.trial.Trial(study, trial_id)
-        words = {key: word_of(part, suggest(trial, key, part)) for key, part in self.plan.space.items()}
-        return Trial(number, words)
+        values = {key: override_value(part, suggest(trial, key, part)) for key, part in self.plan.space.items()}
+        return Trial(number, values)
 
     def _study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         """The study as it stands now: a Study keeps the trials that it has seen, so each question has its own."""
@@ -270,7 +270,11 @@ class Search:
         states = (optuna.trial.TrialState.FAIL,)
         return {trial.number for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)}
 
-    def answer(self) -> SearchResult:
+    def _shown(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """A trial's values as they stand in overrides."""
+        return {key: override_value(self.plan.space[key], value) for key, value in parameters.items()}
+
+    def result(self) -> SearchResult:
         """The best trial so far, what mattered, and the counts."""
         import optuna
 
@@ -290,7 +294,9 @@ class Search:
             counts=counts,
             best_trial=None if best is None else best.number,
             best_value=None if best is None else best.value,
-            best_words={} if best is None else {k: word_of(self.plan.space[k], v) for k, v in best.params.items()},
+            best_words={}
+            if best is None
+            else {k: override_value(self.plan.space[k], v) for k, v in best.params.items()},
             importance=self._importance(len(complete)),
             grid=self.plan.points,
         )

@@ -100,7 +100,7 @@ class SearchSweep(Sweep):
         """
         require_optuna()  # a dry run needs no trial of it
         asked = self._checked(fetch=True)
-        plan = self.request.saved or SweepPlan((), self._words())
+        plan = self.request.saved or SweepPlan((), self._saved_overrides())
         with ExitStack() as stack:
             shared = None  # one that fails, before the directory
             if self._named_storage is not None:
@@ -130,17 +130,17 @@ class SearchSweep(Sweep):
     def _write_search_result(self, search: Search) -> SearchResult:
         refused = tuple(self._refused[number] for number in sorted(self._refused))
         repeated = tuple(self._repeated[number] for number in sorted(self._repeated))
-        search_result = replace(search.answer(), refused=refused, repeated=repeated)
+        search_result = replace(search.result(), refused=refused, repeated=repeated)
         write_search_result(self.request.directory, search_result)
         return search_result
 
-    def _words(self) -> tuple[str, ...]:
+    def _saved_overrides(self) -> tuple[str, ...]:
         """What a resume goes by: it may start in another folder, and must know that this is a search."""
         storage = "hydra.sweeper.storage="
-        words = self.request.overrides
-        if not any("${" in word for word in words if word.startswith(storage)):
-            words = tuple(f"{storage}{quoted(self._storage)}" if w.startswith(storage) else w for w in words)
-        return words if CHOSEN in words else (CHOSEN, *words)
+        overrides = self.request.overrides
+        if not any("${" in text for text in overrides if text.startswith(storage)):
+            overrides = tuple(f"{storage}{quoted(self._storage)}" if w.startswith(storage) else w for w in overrides)
+        return overrides if CHOSEN in overrides else (CHOSEN, *overrides)
 
     def dry_run(self) -> None:
         """Say what would be searched: the jobs are not known before. Errors: ConfigError."""
@@ -216,7 +216,7 @@ class SearchSweep(Sweep):
         )
 
     def _corners(self, fixed: Sequence[str], space: Space) -> list[Config]:
-        rows = [[*fixed, *(f"{key}={word}" for key, word in row.items())] for row in corners(space)]
+        rows = [[*fixed, *(f"{key}={value}" for key, value in row.items())] for row in corners(space)]
         configs = [job.config for job in self.checked_jobs(rows)]
         for config in configs:
             check_searchable(config)
@@ -262,9 +262,9 @@ class SearchSweep(Sweep):
         known = {job.number: job for job in plan.jobs}
         jobs = []
         for trial in batch:
-            words = [*asked.fixed, *trial.overrides()]
+            overrides = [*asked.fixed, *trial.overrides()]
             job = known.get(trial.number)
-            if job is not None and list(job.overrides) != words:
+            if job is not None and list(job.overrides) != overrides:
                 search.record_result(trial.number, Verdict("interrupted"))
                 raise RunError(
                     f"{self.request.directory}: its job {job.number} is not trial {job.number} of study {self._study} "
@@ -272,8 +272,8 @@ class SearchSweep(Sweep):
                 )
             try:
                 if job is None:
-                    (job,) = self.checked_jobs([words], first=trial.number)
-                    job = replace(job, own=plan.own)  # words of somebody else's choose no places
+                    (job,) = self.checked_jobs([overrides], first=trial.number)
+                    job = replace(job, own=plan.own)  # another user's overrides choose no places
                     check_searchable(job.config)
                     twin = None if job.config.seed is None else search.twin(trial.number, job.digest)
                     if twin is not None:
@@ -305,8 +305,8 @@ class SearchSweep(Sweep):
             f"{counter.ended}/{counter.of}  trial {trial.number}  not trained again: trial {twin.number} has the same "
             f"configuration, {what}" + (" when it was pruned" if found.state == "pruned" else "")
         )
-        words = tuple(trial.overrides())
-        self._repeated[trial.number] = Repeated(trial.number, words, twin.number, found.value)
+        overrides = tuple(trial.overrides())
+        self._repeated[trial.number] = Repeated(trial.number, overrides, twin.number, found.value)
         self._write_search_result(search)  # first: else a kill would lose the row
         search.repeat(trial.number, twin)
 
