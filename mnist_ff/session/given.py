@@ -17,7 +17,7 @@ from mnist_ff.config.schema import DataConfig, ModelConfig
 from mnist_ff.data.catalog import DataDescription, DataSet
 from mnist_ff.data.load import Data
 from mnist_ff.models.user_module import restored, to_train
-from mnist_ff.runs.records import DataSpec
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 SOURCE = "given from Python"
 
@@ -99,6 +99,6 @@ def _model_part(model: object, stack: ExitStack) -> Part:
         return network
 
     if not isinstance(model, nn.Module):
-        to_train(model, 0, torch.device("cpu"))  # says what it is
+        to_train(model, 0, torch.device("cpu"), MNIST_SPEC)  # says what it is
     defaults = {"name": name, "type": f"{cls.__module__}.{cls.__qualname__}"}
     return Part("model", name, ModuleConfig, build, defaults=defaults, source=SOURCE)
