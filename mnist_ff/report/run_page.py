@@ -122,6 +122,7 @@ def _facts(run: Run, config: Config, data: dict[str, Any], predictions: Predicti
         "reason": row.reason,
         "tiles": _tiles(row, config, data, run),
         "difference": _difference(config, data["epochs"]),
+        "metrics_of": data["epochs"]["part"] if data["epochs"] and data["epochs"]["metrics"] else "",
         "cells": [] if counts is None else _cells(counts),
         "classes": [] if counts is None else class_metrics(counts),
         "images_note": "" if predictions is None else _images_note(predictions),
