@@ -24,8 +24,8 @@ from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import ConfigError, DataError, type_name
 from mnist_ff.models.build import build_model
-from mnist_ff.models.user_module import restored, to_train
-from mnist_ff.runs.records import CLASSES, INPUTS, SIDE
+from mnist_ff.models.user_module import restored, to_train_on
+from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, DataSpec
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.resolve import resolve, warn_of_fallback
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
@@ -126,9 +126,9 @@ def run_network(
         )
     check_warmup(config, len(loaded.train))
     with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
-        network = _network(model, config, target)
+        network, shape = _network(model, config, target, loaded.spec)
         stack.enter_context(restored(network))
-        losses = _train(Learner(config, loaded.to(target), network), observers, verbose)
+        losses = _train(Learner(config, loaded.viewed(shape).to(target), network), observers, verbose)
     if verbose:
         warn_of_fallback(loaded, Console(stderr=True))
     return network, losses
@@ -177,10 +177,17 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
     return history.losses
 
 
-def _network(model: nn.Module | None, config: Config, device: torch.device) -> nn.Module:
-    """The model to train, on the device, its masks drawn from the seed. Errors: ConfigError."""
+def _network(
+    model: nn.Module | None, config: Config, device: torch.device, spec: DataSpec
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """The model to train, on the device, its masks drawn from the seed, and the shape in which it takes an image.
+
+    Errors: ConfigError.
+    """
     assert config.seed is not None
-    return build_model(config.model, config.seed, device) if model is None else to_train(model, config.seed, device)
+    if model is None:
+        return build_model(config.model, config.seed, device, spec), spec.shape
+    return to_train_on(model, config.seed, device, spec)
 
 
 def _check_for_run_network(config: Config) -> None:
@@ -268,7 +275,7 @@ def _shown(value: object) -> str:
 
 
 def _copied(split: Split) -> Split:
-    return Split(split.images.clone(), split.labels.clone())
+    return dataclasses.replace(split, images=split.images.clone(), labels=split.labels.clone())
 
 
 def _data(data: Data | Arrays | None, config: Config, validation: tuple[Any, Any] | None) -> Data:

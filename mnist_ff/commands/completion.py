@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_ff.config.options import flag_values, folders_of, options, using_folders
+from mnist_ff.config.options import copyable, flag_values, folders_of, options, using_folders
 from mnist_ff.config.suggest import data_words, options_of, override_words
 from mnist_ff.errors import ConfigError
 
@@ -318,9 +318,7 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         yield from _override_words(before, current, sweeping=False)
     elif kind == "GROUP/OPTION":
         known = options()
-        names = [
-            f"{group}/{name} " for group, files in known.files.items() for name in known.names(group) if name in files
-        ]
+        names = [f"{group}/{name} " for group in known.files for name in copyable(known, group)]
         yield from names if "copy" in before else []
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))

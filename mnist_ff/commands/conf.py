@@ -19,9 +19,15 @@ from mnist_ff.config.options import (
     OPTION_NAME,
     WHOLE_CONFIG_GROUPS,
     Options,
+    copyable,
     options,
 )
+from mnist_ff.config.own_part import node_of
+from mnist_ff.config.own_parts import FLAG as PARTS_FLAG
+from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import path_argument
+from mnist_ff.config.registry import Part, own_part
+from mnist_ff.config.yaml_io import plain_yaml
 from mnist_ff.errors import ConfigError, RunError
 
 BUILT_IN = "built-in"
@@ -70,8 +76,9 @@ def _by_source(known: Options) -> Mapping[str, Mapping[str, Sequence[str]]]:
     found: dict[str, dict[str, list[str]]] = {BUILT_IN: {}}
     for group in known.files:
         for name in known.names(group):
-            path, part = known.own_file(group, name), known.part(group, name)
-            source = BUILT_IN if path is None else str(known.folder_of(path))
+            path, part, own = known.own_file(group, name), known.part(group, name), own_part(group, name)
+            file = BUILT_IN if own is None else own.source.rpartition(":")[0]
+            source = file if path is None else str(known.folder_of(path))
             shown = name if part == name else f"{name} ({part})"
             found.setdefault(source, {}).setdefault(group, []).append(shown)
     return found
@@ -88,7 +95,9 @@ def _copy(option: str, folder: Path, new_name: str | None, console: Console) -> 
         raise ConfigError(f"--as {new_name}: {group}={new_name} exists already; choose another name")
     path = folder / group / f"{new_name}.yaml"
     command = _command(group, new_name, folder, known)
-    _write_new(path, _text(known.files[group][name], group, name, command))
+    file, own = known.files[group].get(name), own_part(group, name)
+    text = defaults_text(own) if file is None and own is not None else known.files[group][name].read_text("utf-8")
+    _write_new(path, _changed(text, group, name, command))
     tell(console, f"written to {path}")
     tell(console, f"use it     {command}")
 
@@ -102,15 +111,20 @@ def _named(option: str, known: Options) -> tuple[str, str]:
             if group
             else f"{option}: give GROUP/OPTION, such as experiment/clean"
         )
-    names = [other for other in known.names(group) if other in known.files[group]]
+    names = copyable(known, group)
     if name not in names:
         raise ConfigError(f"{option}: must be one of {', '.join(names)}{nearest(name, names)}")
     return group, name
 
 
-def _text(path: Path, group: str, name: str, command: str) -> str:
+def defaults_text(part: Part) -> str:
+    """The keys of a user's own part with their defaults, as a file has them; ??? where there is none."""
+    head = f"# @package logger.{part.name}\n" if part.group == "tracker" else ""
+    return head + plain_yaml(node_of(part))
+
+
+def _changed(text: str, group: str, name: str, command: str) -> str:
     """The copy's text: what a file says of its own results and commands is not true of a copy that is changed."""
-    text = path.read_text(encoding="utf-8")
     package = re.match(r"# *@package .*\n", text)
     head = "" if package is None else package[0]
     body = text[len(head) :]
@@ -129,6 +143,8 @@ def _command(group: str, name: str, folder: Path, known: Options) -> str:
     others = [str(other) for other in known.folders if other != folder.absolute()]
     for place in [*others, str(folder)]:
         words += [FLAG, place]
+    for file in in_use():
+        words += [PARTS_FLAG, file.path]
     words.append(f"{group}={name}")
     if group in HYDRA_GROUPS:
         words.append("seed=0,1")

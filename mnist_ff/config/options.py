@@ -141,6 +141,11 @@ def included(values: Mapping[str, Any], group: str) -> Iterator[str]:
             yield name.removesuffix(".yaml")
 
 
+def copyable(known: Options, group: str) -> list[str]:
+    """The options of a group that have keys, in a file or as a user's own part."""
+    return [name for name in known.names(group) if name not in HYDRAS_OWN.get(group, ())]
+
+
 _options: ContextVar[Options | None] = ContextVar("options", default=None)
 
 

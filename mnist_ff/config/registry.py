@@ -162,6 +162,11 @@ def names_in(folder: str) -> list[str]:
     return [name for group, found in GROUPS.items() if found.folder == folder for name in own_parts(group)]
 
 
+def own_part(folder: str, name: str) -> Part | None:
+    """The user's own part whose defaults would stand in this folder of conf/, under this name."""
+    return next((own_parts(group).get(name) for group, found in GROUPS.items() if found.folder == folder), None)
+
+
 def is_part_name(name: Any) -> bool:
     """Whether a part may have this name."""
     return isinstance(name, str) and re.fullmatch("[a-z][a-z0-9_]{0,99}", name) is not None

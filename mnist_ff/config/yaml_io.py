@@ -127,10 +127,14 @@ def _quick_loader() -> Any:
 
 def to_yaml(config: Config) -> str:
     """The configuration as YAML text, as OmegaConf.to_yaml() writes it; nothing in a text is looked up or parsed."""
+    return plain_yaml(config_to_dict(config))
+
+
+def plain_yaml(values: dict[str, Any]) -> str:
+    """Plain values as YAML text, in the same way."""
     import yaml
 
-    plain = config_to_dict(config)
-    text: str = yaml.dump(plain, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
+    text: str = yaml.dump(values, Dumper=_dumper(), default_flow_style=False, allow_unicode=True, sort_keys=False)
     return text
 
 

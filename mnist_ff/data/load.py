@@ -14,18 +14,20 @@ from mnist_ff.data import catalog
 from mnist_ff.data.download import UnavailableError, downloaded
 from mnist_ff.data.seeds import generator
 from mnist_ff.errors import DataError
-from mnist_ff.runs.records import MNIST_SPEC, DataSpec
+from mnist_ff.runs.records import CLASSES, MNIST_SPEC, DataSpec
 
 
 @dataclass(frozen=True)
 class Split:
     """Images and their classes, on one device.
 
-    images: (N, 28, 28) uint8, or (N, 784) float32 in [0, 1]; labels: (N,) int64 in 0 to 9.
+    images: (N, H, W), (N, C, H, W) or vectors (N, D), uint8 or float32 in [0, 1]; labels: (N,) int64.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    classes: int = CLASSES
+    """The labels are 0 to classes - 1."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,13 +39,20 @@ class Split:
 
     def to(self, device: torch.device) -> Split:
         """The same split on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def viewed(self, shape: tuple[int, ...]) -> Split:
+        """The same memory with each image in another shape, such as one flat vector."""
+        return dataclasses.replace(self, images=self.images.reshape(-1, *shape))
+
+    def first(self, rows: int) -> Split:
+        """Its first rows."""
+        return dataclasses.replace(self, images=self.images[:rows], labels=self.labels[:rows])
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images as the network's input, (B, 784) float32: uint8 pixels are scaled to [0, 1], floats stay."""
-    flat = images.flatten(1)
-    return flat.float().mul_(1 / 255) if flat.dtype == torch.uint8 else flat
+    """Images (B, *shape) as a network's input, float32: uint8 pixels are scaled to [0, 1], floats stay."""
+    return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,13 @@ class Data:
         validation = None if self.validation is None else self.validation.to(device)
         train, test = self.train.to(device), self.test.to(device)
         return dataclasses.replace(self, train=train, test=test, validation=validation)
+
+    def viewed(self, shape: tuple[int, ...]) -> Data:
+        """The same memory with each image in another shape; `spec` stays: it says how the pixels lie."""
+        validation = None if self.validation is None else self.validation.viewed(shape)
+        return dataclasses.replace(
+            self, train=self.train.viewed(shape), test=self.test.viewed(shape), validation=validation
+        )
 
     @property
     def title(self) -> str:
@@ -118,20 +134,21 @@ def load_data(config: DataConfig, seed: int) -> Data:
     Errors: DataError when it cannot be downloaded or the split leaves a class without images.
     """
     tensors = part("data", config.name).build(config)
-    train, test = _split(tensors, "train"), _split(tensors, "test")
     held_out = catalog.validation_images(config)
     known = catalog.description(config)
+    classes = len(known.spec.classes)
+    train, test = _split(tensors, "train", classes), _split(tensors, "test", classes)
     facts = Facts(None if catalog.data_set(config.name).describe is None else known.title, known.sums, known.warnings)
     data = Data(config.name, train, test, instead_of=catalog.instead_of(config), spec=known.spec, facts=facts)
     if config.validation_split == 0:
-        return dataclasses.replace(data, validation=_split(tensors, "validation") if held_out else None)
-    kept, held = stratified_rows(train.labels, held_out, seed, len(known.spec.classes))
-    parts = [Split(train.images[part], train.labels[part]) for part in (kept, held)]
+        return dataclasses.replace(data, validation=_split(tensors, "validation", classes) if held_out else None)
+    kept, held = stratified_rows(train.labels, held_out, seed, classes)
+    parts = [Split(train.images[rows], train.labels[rows], train.classes) for rows in (kept, held)]
     return dataclasses.replace(data, train=parts[0], validation=parts[1])
 
 
-def _split(tensors: Mapping[str, torch.Tensor], part: str) -> Split:
-    return Split(tensors[f"{part}_images"], tensors[f"{part}_labels"].long())
+def _split(tensors: Mapping[str, torch.Tensor], part: str, classes: int) -> Split:
+    return Split(tensors[f"{part}_images"], tensors[f"{part}_labels"].long(), classes)
 
 
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,6 +27,7 @@ from mnist_ff.models.unmodified import why_modified
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_part, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
+from mnist_ff.runs.records import MNIST_SPEC
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class StepParts:
     """The network that trainer.teacher names."""
     updates: Updates | None = None
     """The model's own, for a caller that wants the average of its weights."""
+    shape: tuple[int, ...] = MNIST_SPEC.shape
+    """Of one image, also where the split holds them as flat vectors."""
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +155,7 @@ def _any_modules_step(parts: StepParts, engine: str) -> tuple[Step, Optimizer]:
 def _options(parts: StepParts, updates: Updates) -> StepOptions:
     return StepOptions(
         torch.bfloat16 if parts.trainer.precision == "bf16" else torch.float32,
-        build_objective(parts.trainer, parts.teacher),
+        build_objective(parts.trainer, parts.teacher, parts.shape),
         parts.augment,
         updates if updates.needed else None,
     )

@@ -54,7 +54,7 @@ class EagerBatch:
         self._augment, self._updates = options.augment, options.updates
 
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
-        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, 10)."""
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
         self._model.train()
         images = as_input(self._images.index_select(0, rows))
         if self._augment is not None:

@@ -23,13 +23,13 @@ class FusedBatch:
     ) -> None:
         self._model, self._ops = model, ops
         self._objective, self._augment, self._updates = options.objective, options.augment, options.updates
-        self._images = split.images.flatten(1)  # (N, 784) uint8, or float32 in [0, 1]
+        self._images = split.images.flatten(1)  # (N, D) uint8, or float32 in [0, 1]
         self._as_stored = options.augment is None and model.input_noise.std == 0 and not options.objective.fgsm_eps
         self._buffers = Buffers(model, flat, options.precision, self._images.dtype, self._as_stored, ops.make_masks)
 
     @torch.no_grad()
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
-        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, 10)."""
+        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
         space = self.space(len(rows))
         self._buffers.load_weights()
         images = self._gather(space, rows)
@@ -51,7 +51,7 @@ class FusedBatch:
         return self._buffers.of(batch)
 
     def _gather(self, space: Workspace, rows: torch.Tensor) -> torch.Tensor | None:
-        """Fetch the batch; return it as training sees it, (B, 784) float32, unless it trains on pixels as stored."""
+        """Fetch the batch; return it as training sees it, (B, D) float32, unless it trains on pixels as stored."""
         if self._as_stored and self._objective.teacher is None:
             self._ops.gather(self._images, rows, space)
             return None
@@ -84,7 +84,7 @@ class FusedBatch:
         self._ops.end_pass()
 
     def _make_inputs(self, space: Workspace, images: torch.Tensor | None) -> torch.Tensor | None:
-        """Make the network's inputs; return the teacher's probabilities (B, 10) for them, if there is a teacher."""
+        """Make the network's inputs; return the teacher's probabilities (B, K) for them, if there is a teacher."""
         teacher = self._objective.teacher
         teacher_probs = None if teacher is None else teacher.probs(as_input(space.pixels) if images is None else images)
         if images is not None:
@@ -96,7 +96,7 @@ class FusedBatch:
         return teacher_probs
 
     def _images_grad(self, space: Workspace) -> torch.Tensor:
-        """The last pass's gradient by its images (B, 784), but for a positive factor."""
+        """The last pass's gradient by its images (B, D), but for a positive factor."""
         first = space.layers[0]
         grad = first.grad @ first.weight
         if space.input_mask is not None:

@@ -10,7 +10,6 @@ import torch
 
 from mnist_ff.data.load import Split
 from mnist_ff.engine.step import BatchStep, StepInfo, batch_metrics, never
-from mnist_ff.runs.records import CLASSES
 
 Capture = Callable[[Callable[[], None], Sequence[torch.Generator]], Callable[[], None]]
 """Record what a function does to the device, and return a function that does it again."""
@@ -59,7 +58,7 @@ class GraphSteps:
         self._capture = capture
         self._rows = torch.zeros_like(split.labels)
         self._labels = torch.zeros_like(split.labels)
-        self._log_probs = torch.zeros(len(split), CLASSES, device=split.labels.device)
+        self._log_probs = torch.zeros(len(split), split.classes, device=split.labels.device)
         self._number = torch.zeros(1, dtype=torch.int64, device=split.labels.device)
         self._rate = state.rate
         self._rates = torch.zeros(len(split) // batch_size + 1, device=split.labels.device)
@@ -140,7 +139,7 @@ class GraphSteps:
         all_rows, all_labels, all_log_probs, first = self._rows, self._labels, self._log_probs, self._number
         offsets = torch.arange(images, device=first.device)
         batches = torch.arange(-(-images // batch_size), device=first.device)
-        log_probs = torch.zeros(images, CLASSES, device=first.device)
+        log_probs = torch.zeros(images, self._log_probs.shape[1], device=first.device)
 
         def some() -> None:
             places, numbers = first * batch_size + offsets, first + batches

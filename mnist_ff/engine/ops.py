@@ -24,7 +24,7 @@ class Ops(Protocol):
         """Memory for the masks of the hidden layers' activations, each (B, units)."""
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
-        """Fill the inputs (B, 784) with `rows` (B,) int64 of `images` (N, 784); the pixels may serve on the way."""
+        """Fill the inputs (B, D) with `rows` (B,) int64 of `images` (N, D); the pixels may serve on the way."""
 
     def begin_pass(self, space: Workspace) -> None:
         """Before the network's inputs are made."""
@@ -35,7 +35,7 @@ class Ops(Protocol):
     def loss(
         self, space: Workspace, labels: torch.Tensor, teacher_probs: torch.Tensor | None, log_probs: torch.Tensor
     ) -> None:
-        """The last layer, its log-probabilities (B, 10) float32, and its grad: the objective's by the logits."""
+        """The last layer, its log-probabilities (B, K) float32, and its grad: the objective's by the logits."""
 
     def param_grads(self, layer: Layer, accumulate: bool) -> None:
         """weight_grad and bias_grad from the layer's grad; added to what they are on request."""

@@ -19,10 +19,9 @@ from mnist_ff.data.load import Split
 from mnist_ff.optim.objective import PLAIN, Objective
 from mnist_ff.optim.optimizers import set_rate
 from mnist_ff.optim.weight_updates import Updates
-from mnist_ff.runs.records import CLASSES
 
 BatchStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
-"""(rows (B,) int64, labels (B,) int64, log_probs (B, 10) float32): train on the rows, write the log-probabilities."""
+"""(rows (B,) int64, labels (B,) int64, log_probs (B, K) float32): train on the rows, write the log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def never() -> None:
 
 
 def batch_metrics(log_probs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """Each batch's mean loss and number of correct predictions, (batches, 2), from log-probabilities (R, 10)."""
+    """Each batch's mean loss and number of correct predictions, (batches, 2), from log-probabilities (R, K)."""
     losses = log_probs.gather(1, labels[:, None])[:, 0].neg_()
     right = (log_probs.argmax(1) == labels).float()
     whole, rest = divmod(len(labels), batch_size)
@@ -107,7 +106,7 @@ class Steps:
         self.info = info
         self._batch_step = batch_step
         self._optimizer = optimizer
-        self._labels = split.labels
+        self._labels, self._classes = split.labels, split.classes
         self._batch_size = batch_size
 
     def prepare(self, images: int) -> None:
@@ -117,7 +116,7 @@ class Steps:
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
         labels = self._labels.index_select(0, rows)
-        log_probs = torch.empty(len(rows), CLASSES, device=rows.device)
+        log_probs = torch.empty(len(rows), self._classes, device=rows.device)
         parts = (torch.split(tensor, self._batch_size) for tensor in (rows, labels, log_probs))
         done = 0
         for number, batch in enumerate(zip(*parts, strict=True)):

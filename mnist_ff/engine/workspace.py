@@ -13,7 +13,6 @@ from torch import nn
 
 from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.models.mlp import MLP, Dropout
-from mnist_ff.runs.records import CLASSES, INPUTS
 
 
 class FlatParameters:
@@ -101,10 +100,10 @@ class Layer:
 class Workspace:
     """Everything that a step of one batch size writes to."""
 
-    pixels: torch.Tensor  # (B, 784), as the images are stored
-    inputs: torch.Tensor  # (B, 784) in the precision of the products, unscaled if they are the images as stored
+    pixels: torch.Tensor  # (B, D), as the images are stored
+    inputs: torch.Tensor  # (B, D) in the precision of the products, unscaled if they are the images as stored
     input_mask: Mask | None
-    logits_grad: torch.Tensor  # (B, 10) float32, the gradient of the batch's sum
+    logits_grad: torch.Tensor  # (B, K) float32, the gradient of the batch's sum
     layers: tuple[Layer, ...]
 
 
@@ -126,6 +125,7 @@ class Buffers:
         self._model, self._flat, self._precision, self._make_masks = model, flat, precision, make_masks
         self._pixels, self._as_stored = pixels, as_stored
         self._low = precision != torch.float32
+        self._inputs, self._classes = flat.shapes[0][1], flat.shapes[-1][0]
         self._master = flat.whole.detach()  # (P,) float32
         self._weights = self._master.to(precision) if self._low else self._master
         self._grad = torch.zeros_like(self._weights) if self._low else flat.grad
@@ -149,14 +149,14 @@ class Buffers:
 
     def _workspace(self, batch: int) -> Workspace:
         device, model = self._master.device, self._model
-        pixels = torch.empty(batch, INPUTS, dtype=self._pixels, device=device)
+        pixels = torch.empty(batch, self._inputs, dtype=self._pixels, device=device)
         same = self._pixels == self._precision and self._as_stored  # else the pixels are needed after their masks
-        inputs = pixels if same else torch.empty(batch, INPUTS, dtype=self._precision, device=device)
+        inputs = pixels if same else torch.empty(batch, self._inputs, dtype=self._precision, device=device)
         return Workspace(
             pixels=pixels,
             inputs=inputs,
             input_mask=Mask.over(inputs) if model.input_dropout.dropped else None,
-            logits_grad=torch.empty(batch, CLASSES, device=device),
+            logits_grad=torch.empty(batch, self._classes, device=device),
             layers=self._layers(batch, inputs),
         )
 

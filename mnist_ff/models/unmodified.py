@@ -11,7 +11,6 @@ from torch.nn.modules import module as torch_modules
 
 from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.models.mlp import LEVELS, MLP, Dropout, Noise
-from mnist_ff.runs.records import CLASSES, INPUTS
 
 CALLED = ("__call__", "_wrapped_call_impl", "_call_impl", "forward", "mask", "draw")
 """What a forward pass calls of a module, by name."""
@@ -94,16 +93,16 @@ def _module(name: str, module: nn.Module) -> Iterator[str]:
 def _layers(model: MLP) -> Iterator[str]:
     if not isinstance(model.activation, str) or model.activation not in ACTIVATIONS:
         yield f"its activation is {model.activation!r}"
-    units = INPUTS
+    units = None
     for number, layer in enumerate(model.layers):
         assert isinstance(layer, nn.Linear)
         weight, bias = layer.weight.shape, layer.bias.shape
-        if len(weight) != 2 or weight[1] != units or bias != weight[:1]:
+        if len(weight) != 2 or units not in (None, weight[1]) or bias != weight[:1]:
             yield f"layers.{number} has a weight of shape {tuple(weight)} and a bias of shape {tuple(bias)}"
             return
         units = weight[0]
-    if units != CLASSES or len(model.layers) == 0:
-        yield f"its last layer has {units} outputs"
+    if units is None:
+        yield "it has no layers"
 
 
 def _chance(model: MLP) -> Iterator[str]:

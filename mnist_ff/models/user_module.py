@@ -12,7 +12,7 @@ from torch import nn
 from mnist_ff.data.load import as_input
 from mnist_ff.errors import ConfigError, first_line, type_name
 from mnist_ff.models.mlp import MLP, seed_dropout
-from mnist_ff.runs.records import MNIST_SPEC, DataSpec
+from mnist_ff.runs.records import DataSpec
 
 SAVED_AS = {
     torch.float32: "F32",
@@ -29,9 +29,7 @@ SAVED_AS = {
 """The types of numbers that a run's files hold, as safetensors names them."""
 
 
-def to_train(
-    model: object, seed: int, device: torch.device, spec: DataSpec = MNIST_SPEC, what: str = "model"
-) -> nn.Module:
+def to_train(model: object, seed: int, device: torch.device, spec: DataSpec, what: str = "model") -> nn.Module:
     """The module on the device, its masks drawn from the seed.
 
     `what` names it in errors. Errors: ConfigError for one that cannot be trained on images of this spec.
@@ -56,6 +54,22 @@ def to_train(
         raise ConfigError(f"{what}: has no trainable parameters; see requires_grad_()")
     _check_one_device(network, device, what)
     return network
+
+
+def to_train_on(model: object, seed: int, device: torch.device, spec: DataSpec) -> tuple[nn.Module, tuple[int, ...]]:
+    """to_train() for a module of a caller's, with the shape in which it takes an image: as a flat vector where it
+    accepts that, else the data's own.
+
+    Errors: ConfigError, about flat vectors, where it accepts neither.
+    """
+    first: ConfigError | None = None
+    for shape in dict.fromkeys([(spec.inputs,), spec.shape]):
+        try:
+            return to_train(model, seed, device, DataSpec(shape, spec.classes)), shape
+        except ConfigError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def check_savable(network: nn.Module, what: str) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mnist_ff.config.schema import TrainerConfig
-from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.records import MNIST_SPEC
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,18 @@ class Teacher:
     """A trained network whose predictions are distilled (Hinton, Vinyals, Dean 2015, arXiv:1503.02531)."""
 
     network: nn.Module
-    """(B, 784) to (B, 10) logits, in evaluation mode; it is not trained."""
+    """(B, *shape) to (B, K) logits, in evaluation mode; it is not trained."""
     temperature: float
     weight: float
     """Its share of the objective; the labels have the rest."""
+    shape: tuple[int, ...] = MNIST_SPEC.shape
+    """Of one image as the network takes it."""
 
     @torch.no_grad()
     def probs(self, images: torch.Tensor) -> torch.Tensor:
-        """Its probabilities (B, 10) at its temperature for `images` (B, 784) float32 in [0, 1]."""
-        probabilities: torch.Tensor = (self.network(images).float() / self.temperature).softmax(1)
+        """Its probabilities (B, K) at its temperature for `images` (B, ...) float32 in [0, 1], flat or not."""
+        logits = self.network(images.view(-1, *self.shape)).float()
+        probabilities: torch.Tensor = (logits / self.temperature).softmax(1)
         return probabilities
 
 
@@ -49,7 +52,7 @@ class Objective:
         return 0.5 if self.fgsm_eps else 1.0
 
     def adversaries(self, images: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        """Images (B, 784) one step in the direction in which the objective grows; not clamped to [0, 1]."""
+        """Images (B, ...) one step in the direction in which the objective grows; not clamped to [0, 1]."""
         return images.detach() + self.fgsm_eps * gradient.sign()
 
     @property
@@ -64,7 +67,7 @@ class Objective:
         labels: torch.Tensor,
         teacher_probs: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The objective of `logits` (B, 10) with their `log_probs`, `labels` (B,) and the teacher's probabilities."""
+        """The objective of `logits` (B, K) with their `log_probs`, `labels` (B,) and the teacher's probabilities."""
         if self.plain:
             return F.nll_loss(log_probs, labels)
         loss = (1 - self.smoothing) * F.nll_loss(log_probs, labels) - self.smoothing * log_probs.mean()
@@ -84,7 +87,7 @@ class Objective:
         teacher_probs: torch.Tensor | None,
         out: torch.Tensor,
     ) -> None:
-        """Write the gradient of the batch's sum by the logits into `out` (B, 10) float32: B times that of loss().
+        """Write the gradient of the batch's sum by the logits into `out` (B, K) float32: B times that of loss().
 
         The cross-entropy's is softmax - one-hot.
         """
@@ -92,7 +95,7 @@ class Objective:
         if not self.plain:
             entropy = (out * log_probs).sum(1, keepdim=True).neg_()  # (B, 1)
             entropy_grad = out * (log_probs + entropy)  # minus it
-            out.sub_(self.smoothing / CLASSES).add_(entropy_grad, alpha=self.penalty)
+            out.sub_(self.smoothing / out.shape[1]).add_(entropy_grad, alpha=self.penalty)
         out.scatter_add_(1, labels[:, None], out.new_full((len(labels), 1), self.smoothing - 1))
         if self.teacher is not None:
             temperature, weight = self.teacher.temperature, self.teacher.weight
@@ -105,12 +108,13 @@ PLAIN = Objective()
 """The tutorial's."""
 
 
-def build_objective(trainer: TrainerConfig, teacher: nn.Module | None) -> Objective:
-    """The configured objective; `teacher` is the network that trainer.teacher names, put into evaluation mode."""
+def build_objective(trainer: TrainerConfig, teacher: nn.Module | None, shape: tuple[int, ...]) -> Objective:
+    """The configured objective for images of a shape; `teacher` is the network that trainer.teacher names, put into
+    evaluation mode."""
     assert (teacher is None) == (trainer.teacher is None), "a teacher is given where the config names one"
     return Objective(
         trainer.label_smoothing,
         trainer.confidence_penalty,
-        None if teacher is None else Teacher(teacher.train(False), trainer.temperature, trainer.teacher_weight),
+        None if teacher is None else Teacher(teacher.train(False), trainer.temperature, trainer.teacher_weight, shape),
         trainer.adversarial,
     )

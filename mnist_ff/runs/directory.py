@@ -12,6 +12,7 @@ from typing import Any
 
 from mnist_ff.config.convert import config_from, config_to_dict, flat
 from mnist_ff.config.legacy import with_legacy_keys
+from mnist_ff.config.registry import names, part
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
@@ -21,13 +22,14 @@ from mnist_ff.runs.lock import LOCK, locked
 from mnist_ff.runs.reading import (
     Fields,
     is_folder,
+    is_taken,
     opened,
     read_bytes,
     read_json,
     read_object,
     why_no_folder,
 )
-from mnist_ff.runs.records import Score, Status, Summary
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status, Summary
 from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, read_batches, read_epochs, without_gaps
 
 MAX_YAML_BYTES = 256 << 10
@@ -212,6 +214,29 @@ class Run:
         """environment.json. Errors: BadRunError when it is invalid."""
         return read_object(self.file("environment.json"))
 
+    def data_spec(self) -> DataSpec:
+        """The images and classes that the run's network is for; MNIST's where environment.json does not say, as in
+        runs from before other shapes, with the class names of its data set. Errors: BadRunError.
+        """
+        path = self.file("environment.json")
+        if not is_taken(path):
+            return _usual_spec(self.config())
+        data = self.environment().get("data")
+        if not isinstance(data, dict) or not {"shape", "classes"} & data.keys():
+            return _usual_spec(self.config())
+        try:
+            fields = Fields(data, "data")
+            shape = fields.items("shape")
+            if not all(type(length) is int for length in shape):
+                raise ValueError("data.shape is not a list of integers")
+            spec = DataSpec(tuple(shape), fields.texts("classes"))
+            fault = spec.fault()
+        except ValueError as error:
+            fault = str(error)
+        if fault is not None:
+            raise BadRunError(f"{path}: {fault}")
+        return spec
+
     def losses(self) -> list[float]:
         """Every batch's loss, in order. Errors: BadRunError."""
         place = BATCH_COLUMNS.index("loss")
@@ -223,6 +248,15 @@ class Run:
     def epochs(self) -> list[dict[str, float]]:
         """Every epoch's metrics by column, in order; an empty cell has no key. Errors: BadRunError."""
         return [without_gaps(row) for row in read_epochs(self.path)]
+
+
+def _usual_spec(config: Config) -> DataSpec:
+    """What the run's data set has by itself, which needs no mention in environment.json."""
+    if config.data.name not in names("data"):
+        return MNIST_SPEC
+    spec = getattr(part("data", config.data.name), "spec", MNIST_SPEC)
+    assert isinstance(spec, DataSpec)
+    return spec
 
 
 FIELDS = {field.name for field in dataclasses.fields(Summary)}

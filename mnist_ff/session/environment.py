@@ -22,6 +22,7 @@ from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import GIT_DIFF, Run
 from mnist_ff.runs.places import seal
 from mnist_ff.runs.reading import digest_of
+from mnist_ff.runs.records import MNIST_SPEC
 from mnist_ff.runs.repository import GitError, changes_in, package_state
 
 log = logging.getLogger("mnist_ff")
@@ -62,6 +63,7 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
             "name": data.name,
             "instead_of": data.instead_of,
             "sha256": source_sums(cache_file(config.data)) if isinstance(config.data, DownloadConfig) else {},
+            **({} if data.spec == MNIST_SPEC else {"shape": list(data.spec.shape), "classes": list(data.spec.classes)}),
         },
         "places": seal(config),
     }

@@ -31,7 +31,7 @@ from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.optimizers import build_optimizer, complete_state, optimizer_part
 from mnist_ff.runs.directory import CHECKPOINT, PREVIOUS, Run
 from mnist_ff.runs.reading import check_file, is_file, is_taken, read_bytes
-from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Position
+from mnist_ff.runs.records import DataSpec, Position
 from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_tensors
 
 DAMAGED = "checkpoint.damaged.pt"
@@ -81,13 +81,13 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
         temporary.write_bytes(content + SEAL + hashlib.sha256(content).digest())
 
 
-def load_checkpoint(run: Run, complain: Callable[[str], None], spec: DataSpec = MNIST_SPEC) -> dict[str, Any]:
+def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]:
     """The values of the newest checkpoint that is whole; `complain` hears of one that is not, which is set aside.
 
     A file that is too large for the run's network is not read.
     Errors: RunError when none is left, BadRunError for one that holds more than tensors and plain values.
     """
-    limit = _most_bytes(run.config(), spec)
+    limit = _most_bytes(run.config(), run.data_spec())
     found = [run.file(name) for name in (CHECKPOINT, PREVIOUS) if is_taken(run.file(name))]
     for path in found:
         try:
@@ -278,7 +278,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
     write_bytes(path, save(weights))
 
 
-def weight_shapes(config: ModelConfig, spec: DataSpec = MNIST_SPEC) -> dict[str, tuple[int, ...]]:
+def weight_shapes(config: ModelConfig, spec: DataSpec) -> dict[str, tuple[int, ...]]:
     """The shapes of a network's tensors, by the names of its state_dict."""
     return {name: entry.shape for name, entry in _entries(config, spec).items()}
 
@@ -292,7 +292,7 @@ def _entries(config: ModelConfig, spec: DataSpec) -> dict[str, StateEntry]:
     return weights | {f"layers.{place}.bias": StateEntry(FLOAT_TYPES, (after,)) for place, (_, after) in sizes}
 
 
-def check_weights(path: Path, config: ModelConfig, spec: DataSpec = MNIST_SPEC) -> None:
+def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
     """See that a file holds the tensors of this network, before there is memory taken for either.
 
     Errors: BadRunError naming the file.
@@ -330,10 +330,10 @@ def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
 
     Errors: BadRunError, RunError where there is too little memory.
     """
-    path = run.file("model.safetensors")
-    check_weights(path, config.model)
+    path, spec = run.file("model.safetensors"), run.data_spec()
+    check_weights(path, config.model, spec)
     try:
-        model = build_model(config.model, config.seed or 0, device)
+        model = build_model(config.model, config.seed or 0, device, spec)
     except RuntimeError as error:  # torch's word for no memory
         raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
     load_weights(path, model)

@@ -49,7 +49,7 @@ class Learner:
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
-        self.augment = build_augment(config.augment, self.seed, self.device)
+        self.augment = build_augment(config.augment, self.seed, self.device, data.spec.shape)
         self.updates = Updates(self.model, config.trainer)
         self.metrics = Metrics(config)
         self.must_be_finite = must_be_finite(self.model)
@@ -71,6 +71,7 @@ class Learner:
             augment=self.augment,
             teacher=_load_teacher(config, self.device),
             updates=self.updates,
+            shape=self.data.spec.shape,
         )
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
@@ -130,7 +131,7 @@ class Learner:
         data, images = self.data, self.config.trainer.score_train
         parts = dict([self._watched])
         if images:
-            parts["train"] = Split(data.train.images[:images], data.train.labels[:images])
+            parts["train"] = data.train.first(images)
         return {part: score(self.model, split) for part, split in parts.items()}
 
     def _epoch_scores(self) -> EpochScores:

@@ -135,3 +135,44 @@ def test_completion_of_conf() -> None:
     assert "hydra/launcher/joblib " in offered("conf copy ")
     assert offered("conf copy experiment/clean ") == []
     assert offered("conf list ") == []
+
+
+PARTS = '''
+from dataclasses import dataclass
+from typing import Annotated
+import mnist_ff
+
+@mnist_ff.register("model", "row")
+@dataclass(frozen=True)
+class Row:
+    """One row of units."""
+
+    units: Annotated[int, "units", mnist_ff.Range(at_least=1)]
+    kind: Annotated[str, "a text that looks like an interpolation"] = "${x}"
+    wide: Annotated[bool, "whether it is wide"] = True
+
+    def build(self, shape, classes):
+        raise NotImplementedError
+'''
+
+
+def test_own_parts_are_listed_and_copied(mnist_ff: Command) -> None:
+    Path("some_parts.py").write_text(PARTS)
+    code, out, err = mnist_ff("conf", "list", "--parts", "some_parts.py")
+    assert code == 0, err
+    assert out.endswith("some_parts.py\n  model=          row\n")
+    code, out, err = mnist_ff("conf", "copy", "--parts", "some_parts.py", "model/row", "mine", "--as", "narrow")
+    assert code == 0, err
+    words = [*shlex.split(out.partition("use it ")[2])[1:], "--cfg", "job", "-p", "model"]
+    code, _, err = mnist_ff(*words)
+    assert code == 2, "a key without a default stays open"
+    assert "model.units" in err
+    code, out, err = mnist_ff(*words, "model.units=3")
+    assert code == 0, err
+    assert out.splitlines()[1:] == ["name: row", "units: 3", "kind: \\${x}", "wide: true"]
+    code, out, _ = mnist_ff("conf", "list", "--parts", "some_parts.py", "--config-dir", "mine")
+    assert out.endswith(f"{Path('mine').absolute()}\n  model=          narrow (row)\n")
+    Path("mine/model/row.yaml").write_text("units: 7\n")
+    code, out, err = mnist_ff("train", "--parts", "some_parts.py", "--config-dir", "mine", "model=row", *words[-4:])
+    assert code == 0, err
+    assert out.splitlines()[1:] == ["name: row", "units: 7", "kind: \\${x}", "wide: true"]

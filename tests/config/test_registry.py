@@ -66,9 +66,9 @@ class LinearModelConfig(ModelConfig):
 
 def linear(config: LinearModelConfig, spec: DataSpec, seed: int, device: torch.device) -> nn.Module:
     torch.manual_seed(seed)
-    model = nn.Linear(784, 10)
+    model = nn.Linear(spec.inputs, len(spec.classes))
     nn.init.normal_(model.weight, std=config.scale)
-    return model.to(device)
+    return nn.Sequential(nn.Flatten(), model).to(device)
 
 
 # an optimizer

@@ -135,7 +135,8 @@ def test_elastic_displacement_matches_its_config_comment() -> None:
     """A Gaussian's squared weights add up to 1 / (4 pi sigma^2) in a plane; an even draw has a variance of 1/3."""
     config = make_config("augment=elastic", "augment.alpha=34.0").augment
     assert isinstance(config, ElasticConfig)
-    field = elastic_fields(config, torch.Generator().manual_seed(0))(400).view(400, 2, 28, 28)[:, :, 10:18, 10:18] * 14
+    moves = elastic_fields(config, torch.Generator().manual_seed(0))(400, 28, 28)
+    field = moves.view(400, 2, 28, 28)[:, :, 10:18, 10:18] * 14
     assert (
         float(field.std())
         == pytest.approx(34 / math.sqrt(3 * 4 * math.pi * 16), rel=0.05)

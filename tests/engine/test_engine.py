@@ -247,7 +247,9 @@ def test_warmup_leaves_foreign_module_buffers() -> None:
     results = []
     for graph in (False, True):
         torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Linear(784, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10))
+        model = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(784, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 10)
+        )
         opt = build_optimizer(make_config().optimizer, model.parameters())
         batch = EagerBatch(model, opt, split)
         step: Step = Steps(batch, split, 64)

@@ -55,12 +55,12 @@ def test_equal_configs_build_equal_learners() -> None:
 
 
 def test_learner_trains_a_given_model_in_place() -> None:
-    model, split = nn.Sequential(nn.Linear(784, 10)), make_split(300)
-    learner, before = Learner(make_config(*SMALL), Data("random", split, split), model), model[0].weight.clone()
+    model, split = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), make_split(300)
+    learner, before = Learner(make_config(*SMALL), Data("random", split, split), model), model[1].weight.clone()
     learner.fit(learner.plan())
     assert learner.model is model
     assert learner.step.info.engine == "eager"
-    assert not torch.equal(model[0].weight, before)
+    assert not torch.equal(model[1].weight, before)
 
 
 @pytest.mark.parametrize("overrides", [(), EVERYTHING, ("optimizer=sgd", "trainer.engine=eager")])

@@ -11,10 +11,11 @@ from msgspec import Meta
 
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import AugmentConfig
-from mnist_ff.runs.records import SIDE
 
 if TYPE_CHECKING:
     import torch
+
+    from mnist_ff.data.augment.warp import Maps
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,24 @@ def build(config: AffineConfig, rng: torch.Generator) -> Callable[[torch.Tensor]
     return Warp(rng.device, maps=affine_maps(config, rng))
 
 
-def affine_maps(config: AffineConfig, rng: torch.Generator) -> Callable[[int], torch.Tensor]:
-    """Draws (count, 2, 3): for each image the affine map from output places to their places in the source.
+def affine_maps(config: AffineConfig, rng: torch.Generator) -> Maps:
+    """Draws for each image the affine map from output places to their places in the source.
 
     It is the inverse of what happens to the digit: scaling, rotation, shear and shift, in this order.
     """
     import torch
 
-    def draw(count: int) -> torch.Tensor:
+    def draw(count: int, half_height: float, half_width: float) -> torch.Tensor:
         draws = torch.rand(5, count, generator=rng, device=rng.device).mul_(2).sub_(1)
         angle, shear = draws[0] * math.radians(config.rotation), torch.tan(draws[1] * math.radians(config.shear))
         cos, sin = torch.cos(angle), torch.sin(angle)
         rows = torch.stack((cos, cos * shear + sin, -sin, cos - sin * shear)) / (1 + draws[2] * config.scale)
         linear = rows.t().view(count, 2, 2)
-        shifts = draws[3:].t().unsqueeze(2) * (config.shift / (SIDE / 2))
+        if half_height != half_width:  # from pixels to grid_sample's places, which are stretched along one axis
+            linear[:, 0, 1] *= half_height / half_width
+            linear[:, 1, 0] *= half_width / half_height
+        shifts = torch.stack((draws[3] * (config.shift / half_width), draws[4] * (config.shift / half_height)))
+        shifts = shifts.t().unsqueeze(2)
         return torch.cat((linear, -linear @ shifts), dim=2)
 
     return draw

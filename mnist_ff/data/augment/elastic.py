@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from msgspec import Meta
 
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import AugmentConfig
-from mnist_ff.runs.records import INPUTS, SIDE
 
 if TYPE_CHECKING:
     import torch
+
+    from mnist_ff.data.augment.warp import Fields
 
 INT16 = 1 << 15
 """A field's draws are int16: they lie in [-INT16, INT16)."""
@@ -35,24 +37,29 @@ def build(config: ElasticConfig, rng: torch.Generator) -> Callable[[torch.Tensor
     return Warp(rng.device, fields=elastic_fields(config, rng))
 
 
-def elastic_fields(config: ElasticConfig, rng: torch.Generator) -> Callable[[int], torch.Tensor]:
-    """Draws (count, 2, 784): how far each place is moved: uniform in [-1, 1), smoothed along both axes."""
+def elastic_fields(config: ElasticConfig, rng: torch.Generator) -> Fields:
+    """Draws how far each place of each image is moved: uniform in [-1, 1), smoothed along both axes."""
     import torch
 
-    smooth = smoothing(config.sigma, rng.device)  # (28, 28)
+    @functools.cache
+    def smooth(side: int) -> torch.Tensor:
+        return smoothing(config.sigma, side, rng.device)
 
-    def draw(count: int) -> torch.Tensor:
-        words = torch.empty(count * 2 * INPUTS // 4, dtype=torch.int64, device=rng.device)
+    def draw(count: int, height: int, width: int) -> torch.Tensor:
+        numbers = count * 2 * height * width
+        words = torch.empty((numbers + 3) // 4, dtype=torch.int64, device=rng.device)
         words.random_(-(2**63), None, generator=rng)  # four draws a word: a quarter of the time
-        draws = words.view(torch.int16).view(count, 2, SIDE, SIDE).float()
-        field = smooth @ draws @ (smooth.t() * (config.alpha / (SIDE / 2) / INT16))
-        return field.view(count, 2, INPUTS)
+        draws = words.view(torch.int16)[:numbers].view(count, 2, height, width).float()
+        field = smooth(height) @ draws @ (smooth(width).t() * (config.alpha / (width / 2) / INT16))
+        if height != width:  # moves along y are in halves of the height
+            field[:, 1] *= width / height
+        return field.view(count, 2, height * width)
 
     return draw
 
 
-def smoothing(sigma: float, device: torch.device) -> torch.Tensor:
-    """A Gaussian as a matrix (28, 28): its product with a line of pixels smooths it, with zeros outside.
+def smoothing(sigma: float, side: int, device: torch.device) -> torch.Tensor:
+    """A Gaussian as a matrix (side, side): its product with a line of pixels smooths it, with zeros outside.
 
     The weights of the whole Gaussian, cut at four sigma, add up to 1: near an edge less of the line remains.
     """
@@ -62,7 +69,7 @@ def smoothing(sigma: float, device: torch.device) -> torch.Tensor:
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
     weights /= weights.sum()
-    lines = torch.arange(SIDE)
+    lines = torch.arange(side)
     distance = lines[:, None] - lines[None, :]
     near = distance.abs() <= reach
     matrix = torch.where(near, weights[(distance + reach).clamp(0, 2 * reach)], 0.0)

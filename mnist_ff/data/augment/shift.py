@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from mnist_ff.config.registry import Part, register
 from mnist_ff.config.schema import AugmentConfig
-from mnist_ff.runs.records import INPUTS, SIDE
 
 if TYPE_CHECKING:
     import torch
@@ -28,15 +27,21 @@ def build(config: ShiftConfig, rng: torch.Generator) -> Callable[[torch.Tensor],
     import torch
     from torch.nn import functional as F
 
+    from mnist_ff.data.augment.warp import sides
+
     most = config.pixels
-    pixels = torch.arange(SIDE, device=rng.device)
 
     def change(images: torch.Tensor) -> torch.Tensor:
-        moves = torch.randint(0, 2 * most + 1, (2, len(images), 1), generator=rng, device=images.device)
-        padded = F.pad(images.view(-1, SIDE, SIDE), (most, most, most, most))
-        rows, columns = moves + pixels  # each (B, 28)
-        numbers = torch.arange(len(images), device=images.device)
-        return padded[numbers[:, None, None], rows[:, :, None], columns[:, None, :]].view(-1, INPUTS)
+        (height, width), device = sides(images), images.device
+        moves = torch.randint(0, 2 * most + 1, (2, len(images), 1), generator=rng, device=device)
+        padded = F.pad(images, (most, most, most, most))
+        rows = moves[0] + torch.arange(height, device=device)  # (B, H)
+        columns = moves[1] + torch.arange(width, device=device)  # (B, W)
+        numbers = torch.arange(len(images), device=device)[:, None, None]
+        if images.ndim == 3:
+            return padded[numbers, rows[:, :, None], columns[:, None, :]]
+        channels = torch.arange(images.shape[1], device=device)[None, :, None, None]
+        return padded[numbers[..., None], channels, rows[:, None, :, None], columns[:, None, None, :]]
 
     return change
 
