@@ -11,7 +11,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
-from mnist_ff.errors import INTERRUPTED, ConfigError, MnistError, Stopped, of_the_machine
+from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
 from mnist_ff.runs.signals import ending_at_once
 
 COMMANDS = {
@@ -57,30 +57,39 @@ def main(argv: list[str] | None = None) -> int:
         _flush()
         return code
     except MnistError as error:
-        _complain_of_own_code(error.__cause__)
-        _complain(f"error: {error}")
+        traceback = _own_code(error.__cause__)[0]
+        if traceback:
+            _complain(traceback.rstrip("\n"), style=None)
+        _complain(f"error: {error}{_command_with_parts(error, sys.argv[1:] if argv is None else argv)}")
         return error.exit_code
     except Stopped as stop:
         return stop.exit_code
     except KeyboardInterrupt:
         _complain("error: interrupted")
         return INTERRUPTED
-    except (OSError, MemoryError, ImportError) as error:
-        said = of_the_machine(error)
-        if _complain_of_own_code(error):
-            return 1
-        if said is not None:
-            _complain(f"error: {said[0]}")
-            return said[1]
-        _complain(_traceback(), style=None)
-        _complain("error: this is a bug in mnist-ff or a broken installation; see the traceback above")
-        return 1
     except Exception as error:
-        if _complain_of_own_code(error):
-            return 1
-        _complain(_traceback(), style=None)
-        _complain("error: this is a bug in mnist-ff or in a callback; see the traceback above")
-        return 1
+        return _complain_of_exception(error)
+
+
+def _complain_of_exception(error: Exception) -> int:
+    """Say what went wrong that is no MnistError: on this machine, in the user's own parts, or in mnist-ff."""
+    said, (traceback, own) = of_the_machine(error), _own_code(error)
+    if said is not None and not traceback:
+        _complain(f"error: {said[0]}")
+        return said[1]
+    _complain((traceback or _traceback()).rstrip("\n"), style=None)
+    broken = isinstance(error, OSError | MemoryError | ImportError)
+    where = "a broken installation" if broken else "in a callback"
+    _complain(f"error: {own or f'this is a bug in mnist-ff or {where}; see the traceback above'}")
+    return 1
+
+
+def _own_code(error: BaseException | None) -> tuple[str, str | None]:
+    """Of an error in the user's own parts, the traceback of their lines only, and one line; else empty and None."""
+    own_parts = sys.modules.get("mnist_ff.config.own_parts")  # not imported: there are none
+    if own_parts is None or error is None:
+        return "", None
+    return own_parts.own_traceback(error), own_parts.told(error)
 
 
 def _traceback() -> str:
@@ -89,13 +98,13 @@ def _traceback() -> str:
     return traceback.format_exc()
 
 
-def _complain_of_own_code(error: BaseException | None) -> bool:
-    """Show an error that comes from the user's own parts with their lines only. Returns whether it does."""
-    own_parts = sys.modules.get("mnist_ff.config.own_parts")
-    found = own_parts.own_traceback(error) if own_parts is not None and error is not None else ""
-    if found:
-        _complain(found.rstrip("\n"), style=None)
-    return bool(found)
+def _command_with_parts(error: MnistError, argv: list[str]) -> str:
+    """What to type instead, after a run's own parts were not given."""
+    if not isinstance(error, MissingPartsError):
+        return ""
+    import shlex
+
+    return f"; mnist-ff {shlex.join([*argv, *(error.flags or ['--parts', 'FILE.py'])])}"
 
 
 def _print_what_can_be() -> None:

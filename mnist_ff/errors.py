@@ -36,6 +36,14 @@ class MissingFileError(BadRunError):
     """A run has no such file."""
 
 
+class MissingPartsError(BadRunError):
+    """A run has own parts whose files were not given; `flags` are the words that give them."""
+
+    def __init__(self, text: str, flags: list[str]) -> None:
+        super().__init__(text)
+        self.flags = flags
+
+
 class DataError(MnistError):
     """A data set cannot be downloaded, or its content is wrong."""
 

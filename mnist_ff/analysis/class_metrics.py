@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_ff.runs.records import CLASSES
-
 
 @dataclass(frozen=True)
 class ClassMetrics:
@@ -24,9 +22,9 @@ class ClassMetrics:
     f1: float
 
 
-def confusion_matrix(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts of images (10, 10), a row for each label and a column for each prediction."""
-    counts = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+def confusion_matrix(labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
+    """Counts of images (classes, classes), a row for each label and a column for each prediction."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts
 
@@ -34,8 +32,8 @@ def confusion_matrix(labels: NDArray[np.int64], predictions: NDArray[np.int64]) 
 def class_metrics(counts: NDArray[np.int64]) -> list[ClassMetrics]:
     """The metrics of each class, from the confusion matrix."""
     rows = []
-    for label in range(CLASSES):
-        right, images, predictions = int(counts[label, label]), int(counts[label].sum()), int(counts[:, label].sum())
+    totals = zip(counts.diagonal().tolist(), counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist(), strict=True)
+    for label, (right, images, predictions) in enumerate(totals):
         precision, recall = right / max(predictions, 1), right / max(images, 1)
         f1 = 2 * right / max(images + predictions, 1)
         rows.append(ClassMetrics(label, images, predictions, precision, recall, f1))

@@ -26,6 +26,11 @@ def note(text: str) -> None:
     sys.stderr.write(printable(text) + "\n")
 
 
+def warning(text: str) -> None:
+    """A warning in one line on stderr."""
+    note(f"warning: {text}")
+
+
 def out(text: str) -> None:
     """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))

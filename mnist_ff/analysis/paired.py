@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS
-from mnist_ff.runs.records import CLASSES
+from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
+from mnist_ff.runs.records import MAX_CLASSES
 from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
 
 CLASS = Wanted(INTEGER_TYPES, (None,))
@@ -58,7 +58,7 @@ def paired(rows: Sequence[Row]) -> Paired:
         raise NoTestError(f"they were evaluated on different images, {names[0]} and {names[1]}")
     predictions, labels = _predictions(first.path)
     others, other_labels = _predictions(second.path)
-    if not np.array_equal(labels, other_labels):
+    if not _same_images(first.path, second.path) or not np.array_equal(labels, other_labels):
         raise NoTestError("they were evaluated on different test images")
     right, other_right = predictions == labels, others == labels
     only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
@@ -76,6 +76,14 @@ def sentences(found: Paired, first: str, second: str) -> list[str]:
     return [test_line, f"The difference is significant: {better} is better (as trained; other seeds may differ)."]
 
 
+def _same_images(first: Path, second: Path) -> bool:
+    """Whether two runs have images of one shape and the same classes, where their directories say so."""
+    try:
+        return Run(first).data_spec() == Run(second).data_spec()
+    except BadRunError:
+        return True
+
+
 def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """A run's predictions and the labels, each (N,). Errors: NoTestError."""
     file = path / PREDICTIONS
@@ -89,7 +97,7 @@ def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     except BadRunError as error:
         said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
         raise NoTestError(f"{file} is not readable ({said})") from None
-    named = [len(values) > 0 and values.min() >= 0 and values.max() < CLASSES for values in found]
+    named = [len(values) > 0 and values.min() >= 0 and values.max() < MAX_CLASSES for values in found]
     if not found or not all(named) or found[0].shape != found[1].shape:
         raise NoTestError(f"{file} is not a predictions file")
     return found[0], found[1]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mnist_ff.analysis.canvas import new_figure, save_picture
 from mnist_ff.analysis.class_metrics import confusion_matrix
+from mnist_ff.analysis.pixels import is_ink, picture_of
 from mnist_ff.files import remove_leftovers
+from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
 from mnist_ff.runs.reading import is_taken
+from mnist_ff.runs.records import CLASSES, DataSpec
 from mnist_ff.runs.tensors import opened_tensors
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ Drawing = Callable[[Run, str], "Figure"]
 
 RAW_COLOR, SMOOTH_COLOR, TRAIN_COLOR, HELD_OUT_COLOR = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
+MOST_COUNTED, MOST_NAMED = 30, 60
+"""Most classes of a confusion matrix with the number of images in each cell, and with the classes' names."""
+SHORT_NAME, LONGEST_NAME, LONGEST_TITLE = 3, 16, 26
+"""Letters of a class name that stand side by side, that are drawn at all, and of a picture's title in one line."""
 SMALLEST, FLOAT32_MAX = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
 """Of what a training's loss can be; matplotlib's scales fail on what is much beyond."""
 
@@ -112,45 +119,86 @@ def _epochs(run: Run, title: str) -> Figure:
 
 
 def _confusion(run: Run, title: str) -> Figure:
-    saved = _predictions(run, "answers", "labels")
-    counts = confusion_matrix(saved["labels"], saved["answers"])
-    figure, axes = new_figure(7, 6.5)
+    saved, names = _predictions(run, "answers", "labels"), run.data_spec().classes
+    counts = confusion_matrix(saved["labels"], saved["answers"], len(names))
+    side = 7.0 if len(names) <= MOST_COUNTED else 9.0
+    figure, axes = new_figure(side, side - 0.5)
     _title(axes, "Confusion matrix, test images", title)
-    wrong = counts * (1 - np.eye(10, dtype=int))
-    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
-    for label in range(10):
-        for answer in range(10):
-            if counts[label, answer]:
-                axes.text(
-                    answer,
-                    label,
-                    str(counts[label, answer]),
-                    ha="center",
-                    va="center",
-                    fontweight="bold" if label == answer else "normal",
-                    color="white" if wrong[label, answer] > 0.6 * wrong.max() else "black",
-                )
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
+    wrong = counts * (1 - np.eye(len(names), dtype=int))
+    drawn = axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    if len(names) <= MOST_COUNTED:
+        _write_counts(axes, counts, wrong)
+    else:
+        figure.colorbar(drawn, ax=axes, label="mistakes (images)", shrink=0.8)
+    if len(names) <= MOST_NAMED:
+        _name_classes(axes, names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     return figure
 
 
+def _write_counts(axes: Axes, counts: np.ndarray, wrong: np.ndarray) -> None:
+    """The number of images into each cell, in letters that fit."""
+    size: dict[str, Any] = {} if len(counts) <= CLASSES else {"fontsize": 100 / len(counts)}
+    for label, answer in np.argwhere(counts):
+        axes.text(
+            answer,
+            label,
+            str(counts[label, answer]),
+            ha="center",
+            va="center",
+            fontweight="bold" if label == answer else "normal",
+            color="white" if wrong[label, answer] > 0.6 * wrong.max() else "black",
+            **size,
+        )
+
+
+def _name_classes(axes: Axes, names: Sequence[str]) -> None:
+    """The classes at both axes, long names cut and on end."""
+    short = [_short(name) for name in names]
+    long = max(map(len, short)) > SHORT_NAME
+    size: dict[str, Any] = {} if len(names) <= MOST_COUNTED else {"fontsize": 200 / len(names)}
+    axes.set_xticks(range(len(names)), short, rotation=90 if long else 0, parse_math=False, **size)
+    axes.set_yticks(range(len(names)), short, parse_math=False, **size)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
 def _mistakes(run: Run, title: str) -> Figure:
     saved = _predictions(run, "answers", "labels", "worst_rows", "worst_images", "probabilities")
+    spec = run.data_spec()
     figure, _ = new_figure(8, 9.2, axes=False)
     figure.suptitle(_joined("The 25 worst mistakes, test images", title), parse_math=False)
+    look = _look(saved["worst_images"], spec)
     for place, (row, image) in enumerate(zip(saved["worst_rows"], saved["worst_images"], strict=True)):
         label, predicted = int(saved["labels"][row]), int(saved["answers"][row])
         axes = figure.add_subplot(5, 5, place + 1)
-        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(f"{label}, predicted {predicted} ({saved['probabilities'][row, predicted]:.0%})", fontsize=8)
+        axes.imshow(picture_of(image, spec), **look)
+        names = [_short(spec.classes[number]) for number in (label, predicted)]
+        sure = f"({saved['probabilities'][row, predicted]:.0%})"
+        text = f"{names[0]}, predicted {names[1]} {sure}"
+        if len(text) > LONGEST_TITLE:
+            text = f"{names[0]}, predicted\n{names[1]} {sure}"
+        axes.set_title(text, fontsize=8, parse_math=False)
         axes.set_axis_off()
     return figure
 
 
+def _look(images: np.ndarray, spec: DataSpec) -> dict[str, Any]:
+    """How matplotlib draws images (N, *shape): one channel on a dark ground as ink on paper, as reports do."""
+    ink = is_ink(images, spec)
+    return {"cmap": "gray_r" if ink else "gray", "vmin": 0, "vmax": 255, "aspect": _aspect(spec)}
+
+
+def _aspect(spec: DataSpec) -> Literal["equal", "auto"]:
+    """Whether pixels are square: a vector is a line that fills the space."""
+    return "equal" if spec.is_image else "auto"
+
+
 def _weights(run: Run, title: str) -> Figure:
+    spec = run.data_spec()
     with opened_tensors(run.file("model.safetensors")) as saved:
         weights = saved.get_tensor("layers.0.weight")
     shown = weights[:WEIGHT_TILES]
@@ -159,19 +207,26 @@ def _weights(run: Run, title: str) -> Figure:
     limit = float(np.abs(shown).max()) or 1.0
     for place, row in enumerate(shown):
         axes = figure.add_subplot(10, 10, place + 1)
-        axes.imshow(row.reshape(28, 28), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        tile = picture_of(row, spec)
+        if tile.ndim == 3:  # each channel in its own colour, grey where there is no weight
+            tile = 0.5 + tile / (2 * limit)
+        axes.imshow(tile, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=_aspect(spec))
         axes.set_axis_off()
     return figure
 
 
 def _augmented(run: Run, title: str) -> Figure:
+    spec = run.data_spec()
     with opened_tensors(run.file(AUGMENTED)) as saved:
         rows = saved.get_tensor("images")
-    figure, axes = new_figure(9, 0.6 + 0.9 * len(rows))
+    count, across = rows.shape[:2]
+    pictures = np.stack([picture_of(image, spec) for image in rows.reshape(-1, *spec.shape)])
+    height, width, *colour = pictures.shape[1:]
+    figure, axes = new_figure(9, 0.6 + 0.9 * count * min(4.0, height / width))
     _title(axes, "Training images and their augmented versions", title)
-    count, across, height, width = rows.shape
-    whole = rows.transpose(0, 2, 1, 3).reshape(count * height, across * width)
-    axes.imshow(whole, cmap="gray_r", vmin=0, vmax=255)  # one image: 100 axes take seconds
+    grid = pictures.reshape(count, across, height, width, *colour).swapaxes(1, 2)
+    whole = grid.reshape(count * height, across * width, *colour)
+    axes.imshow(whole, **_look(rows.reshape(-1, *spec.shape), spec))  # one image: 100 axes take seconds
     axes.axvline(width - 0.5, color=SMOOTH_COLOR, linewidth=1)
     axes.set_axis_off()
     return figure
@@ -193,8 +248,11 @@ DRAWINGS: dict[str, Drawing] = {
 
 
 def drawings_of(run: Run) -> dict[str, Drawing]:
-    """The pictures that a run has: only one whose images were augmented has them drawn."""
-    return {name: draw for name, draw in DRAWINGS.items() if name != "augmented" or is_taken(run.file(AUGMENTED))}
+    """The pictures that a run has: augmented images where there are some, weights of the built-in network only."""
+    absent = set() if is_taken(run.file(AUGMENTED)) else {"augmented"}
+    if not isinstance(run.config().model, MLPConfig):
+        absent.add("weights")
+    return {name: draw for name, draw in DRAWINGS.items() if name not in absent}
 
 
 def _title(axes: Axes, what: str, title: str) -> None:

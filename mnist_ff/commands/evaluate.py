@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
-from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table
+from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table, warning
 from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config, DataConfig
@@ -20,6 +20,7 @@ from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.runs.directory import CHECKPOINT, Run
+from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import read_object, written_at
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
@@ -38,6 +39,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print loss, accuracy and a row a class; add an entry to evaluation.json in the run directory."""
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
+    check_parts(run, config, warning)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
     data_config = data_of(config.data, arguments.data)
     check_ended_well(run)
@@ -101,7 +103,8 @@ def _earlier(run: Run) -> dict[str, Any]:
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:
-    score, counts = evaluation.score, confusion_matrix(evaluation.labels.numpy(), evaluation.predictions.numpy())
+    labels, predictions = evaluation.labels.numpy(), evaluation.predictions.numpy()
+    score, counts = evaluation.score, confusion_matrix(labels, predictions, evaluation.probabilities.shape[1])
     return {
         **dataclasses.asdict(score),
         "accuracy_interval_95": score.interval(),

@@ -17,7 +17,7 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mnist_ff.analysis.console import note, tell
+from mnist_ff.analysis.console import note, tell, warning
 from mnist_ff.commands.evaluate import check_ended_well, data_of
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config, ModelConfig
@@ -31,6 +31,7 @@ from mnist_ff.models.onnx_graph import INPUT, OPSET, build_graph, output_name
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import is_sweep
+from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import CLASSES, INPUTS
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
@@ -61,6 +62,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         _check_installed()
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
+    check_parts(run, config, warning)
     check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{EXPORT_SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mnist_ff.analysis.console import note, out, tell, tell_picture
+from mnist_ff.analysis.console import note, out, tell, tell_picture, warning
 from mnist_ff.commands.evaluate import check_ended_well, data_of
 from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
@@ -26,6 +26,7 @@ from mnist_ff.images.centre import centred
 from mnist_ff.images.image_io import picture_files, read_brightness
 from mnist_ff.images.segment import NoDigitError, ink_of
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 
@@ -76,6 +77,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError("no image given: give PNG or JPEG files, a folder with them, or --index N for a test image")
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
+    check_parts(run, config, warning)
     check_ended_well(run)
     if arguments.images and config.data.name == CLOTHES:
         note("this run is trained on clothing, but images are prepared like MNIST's digits")

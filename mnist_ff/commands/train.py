@@ -26,6 +26,7 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.find import JOBS
+from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
@@ -170,6 +171,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     run = find_run(name, Path("outputs"))
     given = _values(composer, overrides)
     check_float32(flat(given))
+    check_parts(run, saved_config(run), trainer.warn, trains=True)
     own, said = own_places(run, given)
     config, changes, warnings = resumed_config(run, {**own, **given})
     check(config)
@@ -186,7 +188,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
             trainer.say(f"made           {run.file(made)}")
         return 0
     for warning in [*said, *warnings]:
-        trainer.say(f"warning: {warning}", style="yellow")
+        trainer.warn(warning)
     with interruptible() as stopped:
         return trainer.train(config, Run(run.path.absolute()), stopped, changes)
 
@@ -195,12 +197,13 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
     run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
+    check_parts(run, saved, trainer.warn, trains=True)
     if saved != run.config():
-        trainer.say("warning: that run was resumed with other values; using the last ones", style="yellow")
+        trainer.warn("that run was resumed with other values; using the last ones")
     given = _values(composer, [text for text in overrides if not text.startswith("hydra.")])
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
-        trainer.say(f"warning: {line}", style="yellow")
+        trainer.warn(line)
     composed = composer.run([text for text in overrides if text.startswith("hydra.")])
     return _train_new(composed, changed(saved, {**places, **given}), trainer, dict)
 
@@ -214,6 +217,10 @@ class _Trainer:
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
         tell(self._console, line, style)
+
+    def warn(self, line: str) -> None:
+        """A warning."""
+        self.say(f"warning: {line}", style="yellow")
 
     @functools.cached_property
     def _timing(self) -> Timing:

@@ -17,7 +17,7 @@ import traceback
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_ff.config import own_part, registry
@@ -41,11 +41,18 @@ class PartsFile:
     path: str
     """Absolute."""
     sha256: str
-    content: bytes = field(repr=False, compare=False)
+    module: str | None = None
+    """The name by which it was given, in place of its path."""
+
+    @property
+    def word(self) -> str:
+        """What --parts takes for it."""
+        return self.module or self.path
 
 
 _imported: dict[PartsFile, tuple[Part, ...]] = {}
 """What each file registered when it was imported in this process."""
+_contents: dict[PartsFile, bytes] = {}
 _in_use: list[PartsFile] = []
 
 
@@ -72,16 +79,25 @@ def in_use() -> tuple[PartsFile, ...]:
     return tuple(_in_use)
 
 
+def content_of(file: PartsFile) -> bytes:
+    """The bytes of a file in use, as they were imported."""
+    return _contents[file]
+
+
 @contextmanager
-def loaded(words: Sequence[str]) -> Iterator[None]:
+def loaded(files: Sequence[str | PartsFile]) -> Iterator[None]:
     """Inside the block the parts of these files and modules are registered.
 
+    A PartsFile is one of a sweep's: its content must be what it was, unless it is in use already.
     Errors: ConfigError naming file and line, from the user's own error.
     """
     before = list(_in_use)
     try:
-        for word in words:
-            _use(word)
+        for file in files:
+            if isinstance(file, str):
+                _use(file)
+            elif file not in _in_use:
+                _use(file.word, file)
         yield
     finally:
         for file in _in_use[len(before) :]:
@@ -90,20 +106,28 @@ def loaded(words: Sequence[str]) -> Iterator[None]:
         _in_use[:] = before
 
 
-def _use(word: str) -> None:
+def _use(word: str, expected: PartsFile | None = None) -> None:
     """Import a file, or register again what it registered. Errors: ConfigError."""
     what = f"{FLAG} {word}"
     is_file = word.endswith(".py") or os.sep in word
-    path = absolute(FLAG, word) if is_file else _module_file(word, what)
+    if expected is not None and expected.module is not None:
+        _find_below(str(Path(expected.path).parents[expected.module.count(".")]))
+    path = os.path.abspath(absolute(FLAG, word)) if is_file else _module_file(word, what)
     content = _content(path, what)
-    file = PartsFile(path, hashlib.sha256(content).hexdigest(), content)
+    file = PartsFile(path, hashlib.sha256(content).hexdigest(), None if is_file else word)
+    if expected is not None and file.sha256 != expected.sha256:
+        raise ConfigError(
+            f"{path}: has SHA-256 {file.sha256}, but the sweep was started with {expected.sha256}; put that one back, "
+            "or start a new sweep"
+        )
     if any(other.path == file.path for other in _in_use):
         return
     if file in _imported:
         for part in _imported[file]:
             registry.register(part)
     else:
-        _imported[file] = _import(file, None if is_file else word)
+        _contents[file] = content
+        _imported[file] = _import(file)
     _in_use.append(file)
 
 
@@ -147,17 +171,17 @@ def _content(path: str, what: str) -> bytes:
     return content
 
 
-def _import(file: PartsFile, module: str | None) -> tuple[Part, ...]:
+def _import(file: PartsFile) -> tuple[Part, ...]:
     """Run the file's code, and return what it registered. Errors: ConfigError."""
     start = len(own_part.registered)
     own_part.files.add(file.path)
     _find_below(os.path.dirname(file.path))
     try:
         with _told(str(display_path(Path(file.path))), file.path):
-            if module is None:
+            if file.module is None:
                 _run(file)
             else:
-                importlib.import_module(module)
+                importlib.import_module(file.module)
         parts = tuple(own_part.registered[start:])
         if not parts:
             raise ConfigError(
@@ -179,7 +203,7 @@ def _run(file: PartsFile) -> None:
     module.__file__ = file.path
     sys.modules[name] = module
     try:
-        exec(compile(file.content, file.path, "exec", dont_inherit=True), module.__dict__)
+        exec(compile(_contents[file], file.path, "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise
@@ -213,6 +237,19 @@ def is_own_code(filename: str) -> bool:
 def frames_of(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of the user's own parts in an error's traceback, the innermost last; none where it is not theirs."""
     return [frame for frame in traceback.extract_tb(error.__traceback__) if is_own_code(frame.filename)]
+
+
+def told(error: BaseException) -> str | None:
+    """One line for an error in a user's part, or in what other packages made of one; None where neither can be."""
+    frames = frames_of(error)
+    kind = f"{type(error).__name__}: {first_line(error)}"
+    if frames:
+        return f"{kind}; in your own part, {display_path(Path(frames[-1].filename))}:{frames[-1].lineno}"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    if own_part.registered and last and not last[0].filename.startswith(f"{PACKAGE}{os.sep}"):
+        files = sorted({part.source for part in own_part.registered})
+        return f"{kind}; raised in {last[0].filename} while your own parts were in use ({', '.join(files)})"
+    return None
 
 
 def own_traceback(error: BaseException) -> str:

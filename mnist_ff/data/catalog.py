@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
-from mnist_ff.config.registry import Part, names, part, parts
+from mnist_ff.config.registry import Part, names, own_parts, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
@@ -36,6 +36,21 @@ class SourceFile:
         for length in self.shape:
             content *= length
         return 4 * (1 + len(self.shape)) + content
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file at torchvision's address, and the four IDX files in it that make a data set."""
+
+    name: str
+    kept_as: str
+    """Its name in the cache folder."""
+    folder: str
+    """Of the four files in it, with a slash."""
+    files: tuple[SourceFile, ...]
+    split: str
+    """What torchvision calls these four."""
+    first_label: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,8 @@ class DataSet(Part):
     """Where it comes from, where it is not downloaded."""
     torchvision_class: str = ""
     """The class that decodes the files."""
+    archive: Callable[[Any], Archive] | None = None
+    """From the config, where the files come in one archive."""
     files: tuple[SourceFile, ...] = ()
     """Training images and labels, test images and labels."""
     contents: tuple[str, ...] = ()
@@ -154,8 +171,9 @@ def own_data(name: str, split: float = 0.0) -> DataConfig:
         "mirrors": own_mirrors(name),
         "fallback": None,
     }
-    config = part("data", name).config
-    defaults = read_yaml(conf_dir() / "data" / f"{name}.yaml")
+    found = part("data", name)
+    config = found.config
+    defaults = read_yaml(conf_dir() / "data" / f"{name}.yaml") if found.defaults is None else found.defaults
     values = {field.name: own.get(field.name, defaults.get(field.name)) for field in dataclasses.fields(config)}
     made = config(**values)
     assert isinstance(made, DataConfig)
@@ -166,7 +184,7 @@ def own_mirrors(name: str) -> tuple[str, ...]:
     """The mirrors that stand in conf/data, a place of the user's own."""
     from mnist_ff.config.yaml_io import read_yaml
 
-    for file in (name, "_mirrors"):
+    for file in (name, "_mirrors") if name not in own_parts("data") else ():
         mirrors = read_yaml(conf_dir() / "data" / f"{file}.yaml").get("mirrors")
         if isinstance(mirrors, list):
             return tuple(map(str, mirrors))
@@ -175,6 +193,8 @@ def own_mirrors(name: str) -> tuple[str, ...]:
 
 def in_own_place(config: DataConfig) -> DataConfig:
     """The same images from the user's own places: data.root and data.mirrors of a run are its maker's choice."""
+    if config.name not in names("data"):  # a user's own, whose file was not given
+        return dataclasses.replace(config, root=os.environ.get("MNIST_FF_DATA") or None)
     own = own_data(config.name)
     if isinstance(config, DownloadConfig) and isinstance(own, DownloadConfig):
         return dataclasses.replace(config, root=own.root, mirrors=own.mirrors)
@@ -183,4 +203,4 @@ def in_own_place(config: DataConfig) -> DataConfig:
 
 def cache_file(config: DataConfig) -> Path:
     """The one file that holds the decoded images and labels."""
-    return cache_root(config) / f"{config.name}.safetensors"
+    return cache_root(config) / f"{config.cached_as}.safetensors"

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mnist_ff.config.registry import part
+from mnist_ff.config.registry import part, source_of
 from mnist_ff.config.schema import ModelConfig
+from mnist_ff.data.seeds import generator
+from mnist_ff.errors import ConfigError, PartError
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.user_module import SAVED_AS, check_savable, give_lazy_shapes, to_train
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
@@ -18,17 +20,20 @@ from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 def build_model(config: ModelConfig, seed: int, device: torch.device, spec: DataSpec = MNIST_SPEC) -> nn.Module:
     """The configured network with its weights drawn from `seed`, on `device`: images to (B, classes) logits.
 
-    torch's own generators are seeded for the builder, and are after it as they were. A network that is not the
-    built-in one is checked. Errors: ConfigError.
+    torch's own generators are seeded for the builder, and are after it as they were.
+    Errors: PartError for one that is not the built-in network and cannot be trained or saved.
     """
-    what = f"model={config.name}"
+    what = source_of("model", config.name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(generator(seed, "weights").initial_seed())
         model: nn.Module = part("model", config.name).build(config, spec, seed, device)
         if type(model) is MLP:
             return model
-        network = to_train(model, seed, device, spec, what)
-    check_savable(network, what)
+        try:
+            network = to_train(model, seed, device, spec, what)
+            check_savable(network, what)
+        except ConfigError as error:
+            raise PartError(str(error)) from error.__cause__
     return network
 
 
@@ -60,6 +65,6 @@ def _on_meta(config: ModelConfig, spec: DataSpec) -> nn.Module:
         warnings.simplefilter("ignore")  # the real build says them
         network: nn.Module = part("model", config.name).build(config, spec, 0, meta)
         if any(nn.parameter.is_lazy(tensor) for tensor in (*network.parameters(), *network.buffers())):
-            give_lazy_shapes(network, meta, spec, f"model={config.name}")
-    check_savable(network, f"model={config.name}")
+            give_lazy_shapes(network, meta, spec, source_of("model", config.name))
+    check_savable(network, source_of("model", config.name))
     return network

@@ -10,6 +10,8 @@ from typing import Any
 from mnist_ff.analysis.ranking import DATA_SOURCE_KEYS, text
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import conf_dir
+from mnist_ff.config.registry import GROUPS as PARTS
+from mnist_ff.config.registry import names, own_parts
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml
 
@@ -40,12 +42,20 @@ def differences(config: Config) -> list[Difference]:
         option = values.get(f"{group}.name", chosen[group])
         if option != chosen[group]:
             found.append(Difference(group, str(option), str(chosen[group])))
-        defaults |= {f"{group}.{key}": value for key, value in _option(conf_dir() / group, option).items()}
+        defaults |= {f"{group}.{key}": value for key, value in _defaults(group, option).items()}
     for key, value in values.items():
         known = key in defaults and key not in DATA_SOURCE_KEYS and key != "trainer.threads"
         if known and text(value) != text(defaults[key]):
             found.append(Difference(key, text(value), text(defaults[key])))
     return found
+
+
+def _defaults(group: str, option: str) -> dict[str, Any]:
+    """The defaults of an option; none of a user's own part whose file was not given."""
+    if group in PARTS and option not in names(group):
+        return {}
+    own = own_parts(group).get(option) if group in PARTS else None
+    return _option(conf_dir() / group, option) if own is None else dict(own.defaults or {})
 
 
 def _option(folder: Path, name: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, metric_columns, r
 MOST_BATCHES = 30_000
 """Points of the loss curve in a page; of more, each point is the mean of several batches."""
 MOST_EPOCHS = 2_000
+MOST_IMAGES = 1e9
+"""Of a batch, in a file that may say anything."""
 MOST_EPOCH_CELLS = 50_000
 """Values of all columns in a page: of a run with hundreds of metrics fewer epochs are shown."""
 
@@ -40,11 +42,13 @@ def batch_curve(run: Run) -> dict[str, Any] | None:
     if not len(rows):
         return None
     loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
+    first = rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, BATCH_COLUMNS.index("epoch")]
     size = math.ceil(len(rows) / MOST_BATCHES)
     return {
         "count": len(rows),
         "per_point": size,
-        "per_epoch": int(np.count_nonzero(rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, 1])),
+        "per_epoch": int(np.count_nonzero(first)),
+        "images": int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MOST_IMAGES).sum()),
         "loss": packed(means(loss, size), "<f4"),
         "lr": packed(means(lr, size), "<f8"),
     }

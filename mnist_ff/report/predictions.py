@@ -1,4 +1,4 @@
-"""predictions.safetensors for a page: confusion matrix, mistakes and their pixels."""
+"""predictions.safetensors for a page: predictions, labels, and the images of some of them."""
 
 from __future__ import annotations
 
@@ -8,86 +8,121 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_ff.report.images import shrunk, small_size
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.packing import packed, rounded
 from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
-from mnist_ff.runs.records import CLASSES, SIDE
-from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, opened_tensors
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
+from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
 
 MAX_IMAGES = 900
-"""In a page; 784 bytes each, a third more as base64."""
+"""In a page."""
+IMAGE_BYTES, IMAGE_BYTES_ALONE = 900 * 784, 1_800_000
+"""Of the images in a page, beside a network and without one; a third more as base64."""
+MAX_KEPT = 10_000
+"""Images of the file that are looked at."""
 MAX_WORST = 25
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A network's predictions for the test images, and the pixels of some of them."""
+    """A network's predictions for the test images, and some of these with their probabilities and pixels."""
 
-    probabilities: NDArray[np.float32]
-    """(N, 10)."""
+    spec: DataSpec
     predicted: NDArray[np.int64]
     """(N,)."""
     labels: NDArray[np.int64]
     """(N,)."""
     rows: NDArray[np.int64]
     """(K,) the places of the images that were kept, mistakes first, the worst of each kind before the others."""
+    probabilities: NDArray[np.float32]
+    """(K, C) of the kept images."""
     images: NDArray[np.uint8]
-    """(K, 28, 28)."""
+    """(K, *shape)."""
 
 
-def read_predictions(run: Run) -> Predictions:
-    """A run's predictions; of one that kept its 25 worst images only, those. Errors: BadRunError."""
-    path = run.file(PREDICTIONS)
-    with opened_tensors(path, MAX_PREDICTIONS_BYTES) as saved:
+def read_predictions(run: Run, spec: DataSpec, room: int = IMAGE_BYTES) -> Predictions:
+    """A run's predictions, with as many images as `room` bytes hold; an old run kept its 25 worst.
+
+    Errors: BadRunError.
+    """
+    with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as saved:
         kept = "kept" if "kept_rows" in saved.keys() else "worst"  # noqa: SIM118 (it is no dict)
-        names = {"probabilities": FLOAT_TYPES, "answers": INTEGER_TYPES, "labels": INTEGER_TYPES}
-        kinds = {**names, f"{kept}_rows": INTEGER_TYPES, f"{kept}_images": ("U8",)}
-        found = [_tensor(saved, name, kind) for name, kind in kinds.items()]
-        probabilities, given, labels = found[0].astype(np.float32), found[1].astype(np.int64), found[2].astype(np.int64)
-        predictions = Predictions(
-            probabilities, given, labels, found[3].astype(np.int64)[:MAX_IMAGES], found[4][:MAX_IMAGES]
-        )
-        _check(predictions)
-    return predictions
+        _check_shapes(saved, kept, spec)
+        predicted, labels, rows = (_numbers(saved, name) for name in ("answers", "labels", f"{kept}_rows"))
+        for values, limit in ((predicted, len(spec.classes)), (labels, len(spec.classes)), (rows, len(labels))):
+            if values.size and not (values.min() >= 0 and values.max() < limit):
+                raise ValueError("it refers to classes or images that do not exist")
+        rows = rows[:MAX_KEPT]
+        probabilities = _picked(saved, "probabilities", rows).astype(np.float32)
+        sure = probabilities[np.arange(len(rows)), predicted[rows]]
+        places = _shown(predicted[rows] == labels[rows], sure, min(MAX_IMAGES, room // small_size(spec)))
+        images = _picked(saved, f"{kept}_images", places)
+    return Predictions(spec, predicted, labels, rows[places], probabilities[places], images)
 
 
-def _tensor(saved: Any, name: str, kinds: tuple[str, ...]) -> NDArray[Any]:
-    """Errors: ValueError, SafetensorError."""
-    if saved.get_slice(name).get_dtype() not in kinds:
-        raise ValueError(f"{name} has the wrong type")
-    return np.asarray(saved.get_tensor(name))
-
-
-def _check(found: Predictions) -> None:
-    """See that the shapes fit and every number names a class or an image. Errors: ValueError."""
-    count = len(found.labels)
-    shapes = [found.probabilities.shape, found.predicted.shape, found.rows.shape, found.images.shape]
-    if shapes != [(count, CLASSES), (count,), (len(found.images),), (len(found.images), SIDE, SIDE)] or not count:
+def _check_shapes(saved: Any, kept: str, spec: DataSpec) -> None:
+    """Errors: ValueError for tensors of other types and shapes, or of different lengths."""
+    numbers = Wanted(INTEGER_TYPES, (None,))
+    same = {"probabilities": Wanted(FLOAT_TYPES, (None, len(spec.classes))), "answers": numbers, "labels": numbers}
+    own = {f"{kept}_rows": numbers, f"{kept}_images": Wanted(("U8",), (None, *spec.shape))}
+    check_tensors(saved, {**same, **own})
+    count, *counts = ({saved.get_slice(name).get_shape()[0] for name in names} for names in (same, own))
+    if len(count) > 1 or 0 in count or len(counts[0]) > 1:
         raise ValueError("its tensors do not match each other")
-    for values, limit in ((found.predicted, CLASSES), (found.labels, CLASSES), (found.rows, count)):
-        if values.size and not (values.min() >= 0 and values.max() < limit):
-            raise ValueError("it refers to classes or images that do not exist")
+
+
+def _numbers(saved: Any, name: str) -> NDArray[np.int64]:
+    return np.asarray(saved.get_tensor(name)).astype(np.int64)
+
+
+def _picked(saved: Any, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Some rows of a tensor, without reading the others."""
+    part = saved.get_slice(name)
+    none = np.zeros((0, *part.get_shape()[1:]), dtype=np.uint8)  # a slice of no rows is an error
+    return np.concatenate([part[row : row + 1] for row in rows.tolist()] or [none])
+
+
+def _shown(right: NDArray[np.bool_], sure: NDArray[np.float32], room: int) -> NDArray[np.int64]:
+    """Places of the images that fit in, in order: a fifth of them the least confident correct ones."""
+    if len(right) <= room:
+        return np.arange(len(right))
+    doubtful = np.flatnonzero(right)
+    doubtful = doubtful[np.argsort(sure[doubtful], kind="stable")][: room // 5]
+    return np.sort(np.concatenate([np.flatnonzero(~right)[: room - len(doubtful)], doubtful]))
 
 
 def image_part(found: Predictions, data: str) -> dict[str, Any]:
-    """The kept images for a page's script, with their predictions; the worst 25 mistakes by their places among them.
+    """The images for a page's script, with their predictions; the worst 25 mistakes by their places among them.
 
     Of MNIST itself those with a wrong label are marked with what people see in them.
     """
-    labels, predicted = found.labels[found.rows], found.predicted[found.rows]
-    given = found.probabilities[found.rows, labels]
+    labels, predicted, places = found.labels[found.rows], found.predicted[found.rows], np.arange(len(found.rows))
+    given = found.probabilities[places, labels]
     mistakes = np.flatnonzero(predicted != labels)
-    known = {row: _seen(digit) for row, digit in MISLABELLED.items()} if data == "mnist" else {}
+    is_mnist = data == "mnist" and found.spec == MNIST_SPEC
+    known = {row: _seen(digit) for row, digit in MISLABELLED.items()} if is_mnist else {}
     return {
-        "pixels": packed(found.images, "u1"),
+        "pixels": packed(np.rint(shrunk(found.images, found.spec)), "u1"),
         "rows": found.rows.tolist(),
         "labels": labels.tolist(),
         "predicted": predicted.tolist(),
-        "sure": rounded(found.probabilities[found.rows, predicted], 6),
+        "sure": rounded(found.probabilities[places, predicted], 6),
         "given": rounded(given, 6),
         "really": [known.get(row) for row in found.rows.tolist()],
         "worst": mistakes[np.argsort(given[mistakes], kind="stable")][:MAX_WORST].tolist(),
     }
+
+
+def images_note(found: Predictions) -> str:
+    """One sentence on which images can be seen."""
+    right, shown_right = found.predicted == found.labels, found.predicted[found.rows] == found.labels[found.rows]
+    wrong, shown = int((~right).sum()), int((~shown_right).sum())
+    if shown < wrong:
+        return f"{shown:,} of {wrong:,} mistakes are included, the worst of each cell."
+    all_classes = set(found.labels[right].tolist()) == set(found.labels[found.rows][shown_right].tolist())
+    which = " of each class" if all_classes else ""
+    return f"All {wrong:,} mistakes are included, and the least confident correct predictions{which}."
 
 
 def _seen(digit: int | None) -> str:

@@ -5,37 +5,63 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
+from mnist_ff.analysis.pixels import planes
 from mnist_ff.analysis.ranking import text
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import flat
 from mnist_ff.config.paths import display_path
-from mnist_ff.config.schema import Config, ModelConfig
+from mnist_ff.config.registry import names
+from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
-from mnist_ff.data.catalog import data_set, training_images
+from mnist_ff.data.catalog import data_set, title_of
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.config_diff import differences
+from mnist_ff.report.confusion import frequent_mistakes, matrix_cells
 from mnist_ff.report.curves import batch_curve, epoch_curves
+from mnist_ff.report.images import look_of
 from mnist_ff.report.mislabelled import MISLABELLED
-from mnist_ff.report.network import LeftOutError, first_layer, network_part
+from mnist_ff.report.network import (
+    LeftOutError,
+    first_layer,
+    layer_sizes,
+    network_part,
+    parameters_of,
+    takes_drawings,
+)
 from mnist_ff.report.page import LARGEST_PAGE, render
-from mnist_ff.report.predictions import Predictions, image_part, read_predictions
+from mnist_ff.report.predictions import (
+    IMAGE_BYTES,
+    IMAGE_BYTES_ALONE,
+    Predictions,
+    image_part,
+    images_note,
+    read_predictions,
+)
 from mnist_ff.runs.directory import REPORT, Run
-from mnist_ff.runs.records import CLASSES, INPUTS, Score, Status
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status
 
-RUN_SCRIPTS = ("pieces.js", "chart.js", "digits.js", "network.js", "draw.js", "run.js")
+RUN_SCRIPTS = ("pieces.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "run.js")
 MAX_REASON_CHARS = 2_000
 """Letters of a text that is shown."""
 MAX_CONFIG_LINES = 100
-SHADES = 5
-"""Steps of the confusion matrix's colour."""
+PAD_SIDE = 280
+"""Pixels of the longer side of the field to draw on."""
+SHORT_NAME = 3
+"""Letters of a class name that fit above a column of the matrix."""
+SMALL_MATRIX, SHORT_TABLE = 12, 26
+"""Most classes of a matrix that has the images beside it, and of a table that does not scroll."""
+LEFT_OUT = {
+    "network": "The page would be larger than 4 MB with the network, so it is not included.",
+    "images": "The page would be larger than 4 MB with the images, so they are not included.",
+}
+"""What a page that would be too large does without, the first one first."""
 
 T = TypeVar("T")
 
@@ -47,16 +73,6 @@ class Tile:
     caption: str
     value: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the confusion matrix; `shade` is 0 for correct and empty cells, up to SHADES for most mistakes."""
-
-    label: int
-    predicted: int
-    count: int
-    shade: int
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
@@ -74,23 +90,35 @@ def run_page(run: Run) -> str:
 
     Errors: BadRunError when the directory's config cannot be read.
     """
-    config = run.config()
-    parts = _Parts()
-    predictions = parts.of("predictions", lambda: read_predictions(run))
+    config, spec, parts = run.config(), _spec(run), _Parts()
+    network = parts.of("network", lambda: network_part(run, config, spec))
+    room = IMAGE_BYTES_ALONE if network is None else IMAGE_BYTES
+    predictions = parts.of("predictions", lambda: read_predictions(run, spec, room))
     data = {
+        "classes": spec.classes,
+        "look": look_of(spec, None if predictions is None else predictions.images),
         "batches": parts.of("batches", lambda: batch_curve(run)),
         "epochs": parts.of("epochs", lambda: epoch_curves(run)),
         "images": None if predictions is None else image_part(predictions, config.data.name),
-        "augmented": parts.of("augmented", lambda: augmented_part(run)),
-        "weights": parts.of("weights", lambda: first_layer(run, config)),
-        "network": parts.of("network", lambda: network_part(run, config)),
+        "augmented": parts.of("augmented", lambda: augmented_part(run, spec)),
+        "weights": parts.of("weights", lambda: first_layer(run, config, spec)),
+        "network": network,
     }
-    facts = _facts(run, config, data, predictions)
+    facts = _facts(run, config, spec, data, predictions)
     page = render("run.html", RUN_SCRIPTS, data, {**facts, "missing": parts.missing})
-    if len(page.encode()) > LARGEST_PAGE:
-        parts.missing["network"] = "The page would be larger than 4 MB with the network, so it is not included."
-        page = render("run.html", RUN_SCRIPTS, {**data, "network": None}, {**facts, "missing": parts.missing})
+    for name, reason in LEFT_OUT.items():
+        if len(page.encode()) > LARGEST_PAGE and data[name] is not None:
+            parts.missing[name], data[name] = reason, None
+            page = render("run.html", RUN_SCRIPTS, data, {**facts, "missing": parts.missing})
     return page
+
+
+def _spec(run: Run) -> DataSpec:
+    """What the run's network sees. Where environment.json cannot be read, MNIST's: what does not fit it is named."""
+    try:
+        return run.data_spec()
+    except BadRunError:
+        return MNIST_SPEC
 
 
 class _Parts:
@@ -110,22 +138,21 @@ class _Parts:
         return None
 
 
-def _facts(run: Run, config: Config, data: dict[str, Any], predictions: Predictions | None) -> dict[str, Any]:
+def _facts(
+    run: Run, config: Config, spec: DataSpec, data: dict[str, Any], predictions: Predictions | None
+) -> dict[str, Any]:
     row = read_row(run.path, config.name or run.path.resolve().name)
-    counts = None if predictions is None else confusion_matrix(predictions.labels, predictions.predicted)
     return {
         "title": row.label,
         "path": str(display_path(run.path)),
-        "kicker": data_set(config.data.name).title,
-        "digits": data_set(config.data.name).digits,
+        "kicker": title_of(config.data.name, None) or config.data.name,
         "status": row.status,
         "reason": row.reason,
-        "tiles": _tiles(row, config, data, run),
-        "difference": _difference(config, data["epochs"]),
+        "tiles": _tiles(row, config, spec, data, run),
+        "difference": _difference(config, data["epochs"], data["batches"]),
         "metrics_of": data["epochs"]["part"] if data["epochs"] and data["epochs"]["metrics"] else "",
-        "cells": [] if counts is None else _cells(counts),
-        "classes": [] if counts is None else class_metrics(counts),
-        "images_note": "" if predictions is None else _images_note(predictions),
+        **_drawing_facts(config, spec),
+        **_mistake_facts(spec, predictions),
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
         "augmented": config.augment.name,
         "differences": differences(config),
@@ -135,12 +162,48 @@ def _facts(run: Run, config: Config, data: dict[str, Any], predictions: Predicti
     }
 
 
-def _tiles(row: Row, config: Config, data: dict[str, Any], run: Run) -> list[Tile]:
+def _drawing_facts(config: Config, spec: DataSpec) -> dict[str, Any]:
+    """The field to draw on, and what becomes of a drawing."""
+    _, height, width = planes(spec)
+    longer = max(height, width)
+    return {
+        "pad": takes_drawings(config, spec),
+        "pad_size": (round(PAD_SIDE * width / longer), round(PAD_SIDE * height / longer)),
+        "seen_size": (width, height),
+        "digits": spec.classes == MNIST_SPEC.classes and _are_digits(config.data.name),
+        "centred": (height, width) == MNIST_SPEC.shape,
+        "is_mlp": isinstance(config.model, MLPConfig),
+    }
+
+
+def _are_digits(data: str) -> bool:
+    """Whether a data set's classes 0 to 9 are digits and not what these numbers stand for."""
+    return data in names("data") and data_set(data).digits
+
+
+def _mistake_facts(spec: DataSpec, predictions: Predictions | None) -> dict[str, Any]:
+    """The confusion matrix, whole or its largest cells, and the metrics of each class."""
+    if predictions is None:
+        return {"metrics": []}
+    counts = confusion_matrix(predictions.labels, predictions.predicted, len(spec.classes))
+    return {
+        "cells": matrix_cells(counts),
+        "frequent": frequent_mistakes(counts),
+        "metrics": class_metrics(counts),
+        "images_note": images_note(predictions),
+        "names": spec.classes,
+        "wide": len(spec.classes) > SMALL_MATRIX,
+        "long_names": max(map(len, spec.classes)) > SHORT_NAME,
+        "long_table": len(spec.classes) > SHORT_TABLE,
+    }
+
+
+def _tiles(row: Row, config: Config, spec: DataSpec, data: dict[str, Any], run: Run) -> list[Tile]:
     tiles = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
     batches = 0 if data["batches"] is None else data["batches"]["count"]
     tiles += [
         Tile("Epochs", f"{row.epochs:,}", f"of {config.trainer.epochs:,}; {batches:,} batches"),
-        _network_tile(config.model),
+        _network_tile(config, spec, run),
     ]
     if row.seconds is not None:
         device = str(_read_environment(run).get("device", config.trainer.device))
@@ -148,12 +211,16 @@ def _tiles(row: Row, config: Config, data: dict[str, Any], run: Run) -> list[Til
     return tiles
 
 
-def _network_tile(model: ModelConfig) -> Tile:
-    if not isinstance(model, MLPConfig):
-        return Tile("Network", model.name, "")
-    sizes = [INPUTS, *model.hidden, CLASSES]
-    parameters = sum((before + 1) * after for before, after in pairwise(sizes))
-    return Tile("Network", "-".join(map(str, sizes)), f"{parameters:,} parameters, {model.activation}")
+def _network_tile(config: Config, spec: DataSpec, run: Run) -> Tile:
+    """What the model is: the sizes of the built-in network's layers, the name of another one."""
+    if isinstance(model := config.model, MLPConfig):
+        sizes = layer_sizes(model, spec)
+        return Tile("Network", "-".join(map(str, sizes)), f"{parameters_of(sizes):,} parameters, {model.activation}")
+    try:
+        summary = run.summary()
+    except BadRunError:
+        summary = None
+    return Tile("Model", config.model.name, f"{summary.parameters:,} parameters" if summary else "")
 
 
 def _score_tiles(part: str, score: Score | None) -> list[Tile]:
@@ -168,7 +235,7 @@ def _score_tiles(part: str, score: Score | None) -> list[Tile]:
     ]
 
 
-def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
+def _difference(config: Config, epochs: dict[str, Any] | None, batches: dict[str, Any] | None) -> str:
     """One sentence on why the curves of an epoch differ."""
     columns = {} if epochs is None else epochs["columns"]
     part = (None if epochs is None else epochs["part"]) or "test"
@@ -177,9 +244,9 @@ def _difference(config: Config, epochs: dict[str, Any] | None) -> str:
     whole = "the average of its weights" if config.trainer.ema else "the whole network"
     if "train_eval_loss" not in columns:
         return f"{sentence}. The {part} images are evaluated by {whole} after the epoch, so the two are not comparable."
-    scored = min(config.trainer.score_train, training_images(config.data))
+    images = config.trainer.score_train if batches is None else min(config.trainer.score_train, batches["images"])
     return (
-        f"{sentence}. “evaluated” is the loss on {scored:,} training images, measured like the {part} loss "
+        f"{sentence}. “evaluated” is the loss on {images:,} training images, measured like the {part} loss "
         f"by {whole} after the epoch; the gap between these two curves is overfitting."
     )
 
@@ -198,30 +265,6 @@ def _changes_while_learning(config: Config) -> list[str]:
         f"images augmented by augment={augment}": augment != "none",
     }
     return [change for change, there in found.items() if there]
-
-
-def _cells(counts: Any) -> list[list[Cell]]:
-    most = max(1, max(int(counts[a, b]) for a in range(CLASSES) for b in range(CLASSES) if a != b))
-    return [
-        [
-            Cell(label, predicted, count := int(counts[label, predicted]), _shade(count, most, label == predicted))
-            for predicted in range(CLASSES)
-        ]
-        for label in range(CLASSES)
-    ]
-
-
-def _shade(count: int, most: int, right: bool) -> int:
-    return 0 if right or not count else -(-SHADES * count // most)
-
-
-def _images_note(predictions: Predictions) -> str:
-    """What can be seen behind a cell of the matrix."""
-    wrong = int((predictions.predicted != predictions.labels).sum())
-    kept = int((predictions.predicted[predictions.rows] != predictions.labels[predictions.rows]).sum())
-    if kept == wrong:
-        return f"All {wrong:,} mistakes are included, and the least confident correct predictions of each class."
-    return f"{kept:,} of {wrong:,} mistakes are included, the worst of each cell."
 
 
 def _read_environment(run: Run) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), where=str(path))))
+        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), str(path), True)))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -140,7 +140,8 @@ class Run:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
             values = yaml_values(path, content)
-            return config_from(with_legacy_keys(values) if isinstance(values, dict) else {}, where=str(path))
+            plain = with_legacy_keys(values) if isinstance(values, dict) else {}
+            return config_from(plain, where=str(path), unregistered=True)
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 

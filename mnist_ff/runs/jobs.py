@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from typing import Any, Literal
 
 from mnist_ff.config.convert import config_from, config_to_dict
 from mnist_ff.config.legacy import identity_fields, with_legacy_keys
+from mnist_ff.config.own_parts import PartsFile, in_use
+from mnist_ff.config.paths import printed
 from mnist_ff.config.schema import Config, DataConfig, DownloadConfig
-from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, MissingPartsError
 from mnist_ff.files import first_link, write_text
 from mnist_ff.runs.directory import WANDBS_OWN, Run
 from mnist_ff.runs.find import JOBS
@@ -31,6 +34,7 @@ OWN = {JOBS, SUBMITTED, SEARCH, "multirun.yaml", "search.journal", "report.html"
     f"sweep.{kind}" for kind in ("csv", "json", "md", "png")
 }
 """A sweep's own files, in its directory beside its jobs."""
+LONGEST_PATH = 4096
 LARGEST_JOBS_BYTES = 128 << 20
 """Of a jobs.json that is read; 10,000 jobs take 10 MB."""
 
@@ -64,6 +68,8 @@ class SweepPlan:
     """The overrides that the sweep was started with, those of Hydra's keys too; `words` in jobs.json."""
     own: bool = True
     """Whether this user gave them."""
+    parts: tuple[PartsFile, ...] = field(default_factory=in_use, compare=False)
+    """The files of own parts that its jobs need."""
     started: str | None = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
     """When the sweep was, in ISO format; None where it is older than this."""
 
@@ -99,7 +105,13 @@ def write_plan(directory: Path, plan: SweepPlan) -> None:
     # a job a line: small, and still to be read by people
     lines = ",\n".join(json.dumps(job, allow_nan=False) for job in jobs)
     started = {} if plan.started is None else {"started": plan.started}  # first: a list of sweeps looks no further
-    head = {**started, "words": list(plan.overrides), "seal": seal(plan.overrides) if plan.own else None}
+    head: dict[str, Any] = {
+        **started,
+        "words": list(plan.overrides),
+        "seal": seal(plan.overrides) if plan.own else None,
+    }
+    if plan.parts:
+        head["parts"] = [{key: value for key, value in vars(file).items() if value is not None} for file in plan.parts]
     write_text(directory / JOBS, f'{json.dumps(head)[:-1]},\n"jobs": [\n{lines}\n]}}\n')
 
 
@@ -120,11 +132,41 @@ def read_plan(directory: Path) -> SweepPlan:
             raise ValueError("two jobs share a directory")
         started, overrides = plan.values.get("started"), plan.texts("words")
         own = is_own(overrides, plan.values.get("seal"))
-        return SweepPlan(tuple(read), overrides, own, started if isinstance(started, str) else None)
+        parts = tuple(parts_file(Fields(one, "parts")) for one in plan.items("parts")) if "parts" in values else ()
+        return SweepPlan(tuple(read), overrides, own, parts, started if isinstance(started, str) else None)
     except ConfigError as error:
         raise BadRunError(str(error)) from None
     except ValueError as error:
         raise BadRunError(f"{path}: not a sweep's jobs ({error})") from None
+
+
+def parts_file(values: Fields) -> PartsFile:
+    """A parts file as a run or sweep recorded it: names, of which nothing is looked up. Errors: ValueError."""
+    path, sha256, module = values.text("path"), values.text("sha256"), values.values.get("module")
+    if not re.fullmatch("[0-9a-f]{64}", sha256) or not os.path.isabs(path) or len(path) > LONGEST_PATH:
+        raise ValueError("a path or sum of a parts file is not possible")
+    if module is not None and not (isinstance(module, str) and re.fullmatch(r"\w[\w.]{0,200}", module)):
+        raise ValueError("the name of a parts file's module is not possible")
+    return PartsFile(path, sha256, module)
+
+
+def check_parts_of(plan: SweepPlan, directory: Path) -> None:
+    """See that a sweep's parts files were given, each with the content that it had.
+
+    Errors: MissingPartsError with what to type; ConfigError for another content.
+    """
+    missing = [file for file in plan.parts if file.sha256 not in {one.sha256 for one in in_use()}]
+    if not missing:
+        return
+    if not in_use():
+        paths = ", ".join(printed(file.path) for file in missing)
+        text = f"{directory}: its jobs have parts of {paths}, which a resume must be given (copies: each job's parts/)"
+        raise MissingPartsError(text, [word for file in missing for word in ("--parts", file.word)])
+    given = ", ".join(f"{file.path} ({file.sha256})" for file in in_use())
+    raise ConfigError(
+        f"{directory}: was started with {printed(missing[0].path)} of SHA-256 {missing[0].sha256}, and --parts gives "
+        f"{given}; give that file (copies: each job's parts/), or start a new sweep"
+    )
 
 
 def read_job(directory: Path, subdir: str) -> Job:
@@ -153,7 +195,7 @@ def _job(values: Fields, path: Path) -> Job:
         raise ValueError(f"a job's number is {number!r}")
     check_subdir(subdir)
     assert isinstance(subdir, str)
-    config = config_from(with_legacy_keys(values.fields("config").values), where=str(path))
+    config = config_from(with_legacy_keys(values.fields("config").values), str(path), unregistered=True)
     job = Job(number, values.texts("overrides"), subdir, config)
     if job.digest != values.text("digest"):
         raise ValueError(f"the config of job {number} differs from the saved one")

@@ -10,10 +10,10 @@ from safetensors.torch import save
 
 from mnist_ff.config.schema import Config
 from mnist_ff.data.augment.build import build_augment
-from mnist_ff.data.load import Split, as_input
+from mnist_ff.data.load import Data, Split, as_input
 from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
-from mnist_ff.runs.records import CLASSES, SIDE, Score
+from mnist_ff.runs.records import Score
 from mnist_ff.training.checkpoint import save_weights
 from mnist_ff.training.evaluation import Evaluation, evaluate
 from mnist_ff.training.learner import Learner
@@ -24,8 +24,14 @@ MOST_MISTAKES = 800
 """Mistakes whose images a run saves, 0.6 MB; a network with an accuracy of 98 % makes 200."""
 DOUBTFUL_PER_CLASS = 6
 """Correct predictions of each class whose images a run saves: the least confident ones."""
+MOST_PIXELS = 16 << 20
+"""Numbers in the images of both, whatever their size; a fifth of them is for the correct ones."""
+AUGMENTED_IMAGES = 10
+"""Classes of which one image is shown with augmented versions."""
 AUGMENTED_PER_IMAGE = 9
-"""Augmented versions of one image of each class."""
+MOST_AUGMENTED_PIXELS = 4 << 20
+UINT8_CLASSES = 256
+"""Classes whose numbers fit in a byte."""
 
 
 def keep(run: Run, learner: Learner) -> Score:
@@ -35,7 +41,7 @@ def keep(run: Run, learner: Learner) -> Score:
     save_weights(run.file("model.safetensors"), learner.model)
     save_predictions(run.file(PREDICTIONS), final, data.test)
     if learner.augment is not None:
-        save_augmented(run.file(AUGMENTED), learner.config, data.train)
+        save_augmented(run.file(AUGMENTED), learner.config, data)
     return final.score
 
 
@@ -43,27 +49,37 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
     """Save every prediction and probability, and the images of mistakes, so that plots need no data set.
 
     `worst_*` are the worst mistakes; `kept_*` are up to MOST_MISTAKES of them, then the least confident correct ones.
+    Images are uint8 of the data's shape.
     """
+    room = max(WORST_MISTAKES, MOST_PIXELS // split.images[0].numel())
     wrong = torch.nonzero(final.predictions != final.labels)[:, 0]
     given = final.probabilities[wrong, final.labels[wrong]]
     worst = wrong[torch.argsort(given, stable=True)]
-    kept = torch.cat([worst[_by_turns(final, worst)[:MOST_MISTAKES]], _doubtful(final)])
+    doubtful = _doubtful(final, room // 5)
+    kept = torch.cat([worst[_by_turns(final, worst)[: min(MOST_MISTAKES, room - room // 5)]], doubtful])
     worst = worst[:WORST_MISTAKES]
+    kind = torch.uint8 if final.probabilities.shape[1] <= UINT8_CLASSES else torch.int16
     tensors = {
         "probabilities": final.probabilities,
-        "answers": final.predictions.to(torch.uint8),
-        "labels": final.labels.to(torch.uint8),
+        "answers": final.predictions.to(kind),
+        "labels": final.labels.to(kind),
         "worst_rows": worst,
-        "worst_images": split.images[worst.to(split.images.device)].cpu(),
+        "worst_images": _images(split, worst),
         "kept_rows": kept,
-        "kept_images": split.images[kept.to(split.images.device)].cpu(),
+        "kept_images": _images(split, kept),
     }
     write_bytes(path, save(tensors))
 
 
+def _images(split: Split, rows: torch.Tensor) -> torch.Tensor:
+    """Images (len(rows), *shape) uint8 on the CPU."""
+    images = split.images[rows.to(split.images.device)].cpu()
+    return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
+
+
 def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
     """The order of `rows` that takes one of each (label, prediction) pair, then a second one of each, and so on."""
-    pairs = (final.labels[rows] * CLASSES + final.predictions[rows]).tolist()
+    pairs = (final.labels[rows] * final.probabilities.shape[1] + final.predictions[rows]).tolist()
     turns: Counter[int] = Counter()
     turn = []
     for pair in pairs:
@@ -72,25 +88,35 @@ def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
     return torch.argsort(torch.tensor(turn, dtype=torch.int64), stable=True)
 
 
-def _doubtful(final: Evaluation) -> torch.Tensor:
-    """The rows of each class's correct predictions with the lowest probability."""
+def _doubtful(final: Evaluation, room: int) -> torch.Tensor:
+    """The rows of each class's correct predictions with the lowest probability; of more than `room`, the lowest."""
     found = []
-    for label in range(CLASSES):
+    for label in range(final.probabilities.shape[1]):
         right = torch.nonzero((final.labels == label) & (final.predictions == label))[:, 0]
         found.append(right[torch.argsort(final.probabilities[right, label], stable=True)[:DOUBTFUL_PER_CLASS]])
-    return torch.cat(found)
+    rows = torch.cat(found)
+    if len(rows) <= room:
+        return rows
+    return rows[torch.argsort(final.probabilities[rows, final.labels[rows]], stable=True)[:room]]
 
 
-def save_augmented(path: Path, config: Config, split: Split) -> None:
-    """Save one training image of each class and augmented versions of it, for a plot."""
+def save_augmented(path: Path, config: Config, data: Data) -> None:
+    """Save a training image of each of the first classes and augmented versions of it, for a plot."""
     assert config.seed is not None
     cpu = torch.device("cpu")
-    augment = build_augment(
-        config.augment, config.seed, cpu
-    )  # not the run's own, whose random numbers belong to training
+    # not the run's own augmentation, whose random numbers belong to training
+    augment = build_augment(config.augment, config.seed, cpu, data.spec.shape)
     assert augment is not None
-    labels = split.labels.cpu()
-    firsts = [found[0] for found in (torch.nonzero(labels == label)[:, 0] for label in range(CLASSES)) if len(found)]
-    images = as_input(split.images[torch.stack(firsts).to(split.images.device)].cpu())
+    firsts = _first_of_each_class(data)
+    images = as_input(data.train.images[firsts.to(data.train.images.device)].cpu())
     shown = torch.stack([images, *(augment(images) for _ in range(AUGMENTED_PER_IMAGE))], dim=1)
-    write_bytes(path, save({"images": (shown * 255).round().to(torch.uint8).view(len(firsts), -1, SIDE, SIDE)}))
+    pixels = (shown.clamp(0, 1) * 255).round().to(torch.uint8).view(len(firsts), -1, *data.spec.shape)
+    write_bytes(path, save({"images": pixels}))
+
+
+def _first_of_each_class(data: Data) -> torch.Tensor:
+    """Rows of training images, the first of each class, of as many classes as there is room for."""
+    room = max(1, MOST_AUGMENTED_PIXELS // (data.spec.inputs * (1 + AUGMENTED_PER_IMAGE)))
+    labels = data.train.labels.cpu()
+    rows = (torch.nonzero(labels == label)[:1, 0] for label in range(len(data.spec.classes)))
+    return torch.cat(list(rows))[: min(AUGMENTED_IMAGES, room)]

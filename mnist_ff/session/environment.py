@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.schema import Config, DownloadConfig
 from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
@@ -66,6 +67,7 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
             **({} if data.spec == MNIST_SPEC else {"shape": list(data.spec.shape), "classes": list(data.spec.classes)}),
         },
         "places": seal(config),
+        **({"parts": [{"path": file.path, "sha256": file.sha256} for file in in_use()]} if in_use() else {}),
     }
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
+from mnist_ff.config.own_parts import own_traceback
 from mnist_ff.config.schema import Config
-from mnist_ff.errors import BadRunError, DivergedError, LostError, MnistError, RunError, Stopped, first_line
+from mnist_ff.errors import FULL, BadRunError, DivergedError, LostError, MnistError, RunError, Stopped, first_line
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import read_lines
 from mnist_ff.runs.records import Status, Summary
@@ -27,6 +28,8 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if own_traceback(error) and error.errno not in FULL:
+            raise
         where = error.filename or run.path
         raise RunError(f"{where}: {error.strerror or error}; files written before are intact") from error
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -43,13 +46,14 @@ def _no_memory(error: BaseException) -> str:
 
 def write_failure(run: Run, config: Config, error: BaseException, timing: Timing) -> None:
     """Write summary.json for a run that failed; a bug's traceback goes into the log too. Errors: RunError, OSError."""
+    own = own_traceback(error)
     bug = not isinstance(error, MnistError)
-    if bug:
-        log.error("failed:\n%s", traceback.format_exc())
+    if own or bug:
+        log.error("failed:\n%s", own or traceback.format_exc())
     run.write_summary(
         Summary(
             status=status_of(error),
-            cause="".join(traceback.format_exception(error)) if bug else str(error),
+            cause=own or "".join(traceback.format_exception(error)) if bug else str(error),
             score=None,
             epochs=_rows_written(run.file(EPOCHS), lambda: epoch_columns(run.path)),
             steps=_rows_written(run.file(BATCHES), lambda: BATCH_COLUMNS),

@@ -112,7 +112,7 @@ def changed(base: Config, values: Mapping[str, Any]) -> Config:
         for section in sections:
             place = place.setdefault(section, {})
         place[name] = value
-    return config_from(plain)
+    return config_from(plain, unregistered=True)
 
 
 def earlier_changes(run: Run) -> dict[str, Any]:

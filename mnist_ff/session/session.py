@@ -13,6 +13,7 @@ from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError
 from mnist_ff.models.mlp import count_parameters
+from mnist_ff.runs.parts import write_parts
 from mnist_ff.runs.records import Outcome, Position, Score, StopReason, Summary
 from mnist_ff.runs.tables import metric_columns
 from mnist_ff.session.artifacts import keep
@@ -53,6 +54,7 @@ def train(request: RunRequest) -> Summary:
     with run.locked(), logging_to(run.file("train.log")):
         if not request.is_resume:
             with failures_of_the_machine(run):
+                write_parts(run)
                 run.write_config(config)
         training = None
         try:
@@ -95,6 +97,7 @@ class _Training:
         if saved is None:
             begin(run, conditions)
             return
+        write_parts(run)
         begin_again(run, self.plan, conditions, request.changes or {})
         self.learner.metrics.columns = metric_columns(run.path) or None
         if self.early_stopping is not None:

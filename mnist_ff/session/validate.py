@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.registry import part
+from mnist_ff.config.registry import names, part
 from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import training_images, validation_images
-from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import CLASSES, Status
 from mnist_ff.runs.tables import EPOCH_COLUMNS
+
+log = logging.getLogger("mnist_ff")
 
 
 def check_new(config: Config) -> None:
@@ -52,6 +57,10 @@ def check_machine(config: Config) -> None:
 
 
 def _check_keys(config: Config) -> None:
+    for option in unregistered(config, trains=True):
+        group, _, name = option.partition("=")
+        known = names("tracker" if group == "logger" else group)
+        raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
     images = training_images(config.data)
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
@@ -109,8 +118,10 @@ def check_teacher(path: str) -> None:
     """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
     try:
         run = Run.open(expanded("trainer.teacher", path))
-        run.config()
+        check_parts(run, run.config(), log.warning)
         summary = run.summary()
+    except MissingPartsError as error:
+        raise MissingPartsError(f"trainer.teacher={error}", error.flags) from None
     except BadRunError as error:
         raise BadRunError(f"trainer.teacher={error}") from None
     if summary is None or summary.status is not Status.FINISHED:

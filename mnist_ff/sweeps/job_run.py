@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 
 from mnist_ff.analysis.rows import GOOD, read_row
+from mnist_ff.config.own_parts import PartsFile, loaded
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.errors import BadRunError, DataError, LostError, MnistError, Stopped
@@ -58,6 +59,8 @@ class SweepJob:
     """The process that launches: a job there raises Stopped to end the launcher's loop."""
     study: StudyLink | None = None
     """Where a search's trial reports each epoch; the trial's number is the job's."""
+    parts: tuple[PartsFile, ...] = ()
+    """The files of own parts that jobs.json names; a job in another process imports them if they are the same."""
     own: bool = False
     """Whether the parent saw that this user chose the jobs' places; a worker elsewhere may lack the key to see it."""
 
@@ -90,13 +93,17 @@ class SweepJob:
         began, before = time.perf_counter(), _ending(run)
         config = None
         try:
-            job = read_job(self.sweep, run.path.relative_to(self.sweep).as_posix())
-            if state_of(self.sweep, job) != "finished":
+            subdir = run.path.relative_to(self.sweep).as_posix()
+            job = read_job(self.sweep, subdir)
+            if state_of(self.sweep, job) == "finished":
+                return
+            config = job.config  # a user's own parts are plain data until their files are imported
+            reporter = nullcontext() if self.study is None else Reporter(self.study, job.number)
+            with loaded(self.parts), reporter as report:
+                job = read_job(self.sweep, subdir) if self.parts else job
                 config = resolved_config(replace(job, own=job.own or self.own))
-                job = replace(job, config=config)
-                with nullcontext() if self.study is None else Reporter(self.study, job.number) as report:
-                    pruning = None if report is None else Pruning(report)
-                    continue_or_start(job, run, list(self.argv), stopped, began, pruning)
+                pruning = None if report is None else Pruning(report)
+                continue_or_start(replace(job, config=config), run, list(self.argv), stopped, began, pruning)
         except Stopped:
             raise
         except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made

@@ -25,7 +25,7 @@ from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
 from mnist_ff.runs.find import JOBS, OUTPUTS
-from mnist_ff.runs.jobs import SweepPlan, read_plan
+from mnist_ff.runs.jobs import SweepPlan, check_parts_of, read_plan
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.sweeps.grid import Grid
 from mnist_ff.sweeps.launchers.base import Launcher
@@ -122,6 +122,7 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
     given, saved = arguments.overrides, None
     if arguments.resume is not None:
         saved = read_plan(Path(arguments.resume))
+        check_parts_of(saved, Path(arguments.resume))
         if not saved.own:
             saved = replace(saved, overrides=_overrides_of_another_user(saved.overrides, given, console))
     overrides = given if saved is None else _resumed_overrides(saved, given)

@@ -20,6 +20,7 @@ from rich.console import Console
 from mnist_ff.analysis.console import note, tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.overrides import Override, key_of
+from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config, DataConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
@@ -91,6 +92,7 @@ class Sweep(ABC):
             argv=tuple(sys.argv),
             stop_on_error=self.request.options.on_error == "stop",
             parent=os.getpid(),
+            parts=in_use(),
             own=saved is None or (saved.own and all(job.own for job in saved.jobs)),
         )
 

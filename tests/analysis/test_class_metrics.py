@@ -10,7 +10,7 @@ from mnist_ff.analysis.class_metrics import ClassMetrics, class_metrics, confusi
 
 def test_class_metrics_follow_their_definitions() -> None:
     labels, predictions = np.array([0, 0, 0, 1, 2]), np.array([0, 0, 1, 1, 1])
-    counts = confusion_matrix(labels, predictions)
+    counts = confusion_matrix(labels, predictions, 10)
     assert counts.sum() == 5
     assert counts[0].tolist() == [2, 1, *[0] * 8]
     zero, one, two, *rest = class_metrics(counts)

@@ -30,7 +30,7 @@ from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import _difference, run_page
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import CLASSES, Score
+from mnist_ff.runs.records import CLASSES, MNIST_SPEC, Score
 from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.training.evaluation import Evaluation
 from tests.support.commands import Command, only_run
@@ -215,8 +215,8 @@ def test_run_with_only_worst_images_is_read(copied: Run) -> None:
 
 
 def test_counts_and_classes_are_those_of_the_answers(copied: Run) -> None:
-    found = read_predictions(copied)
-    counts = confusion_matrix(found.labels, found.predicted)
+    found = read_predictions(copied, MNIST_SPEC)
+    counts = confusion_matrix(found.labels, found.predicted, CLASSES)
     assert counts.sum() == 1000
     assert counts.trace() == (found.predicted == found.labels).sum()
     for row in class_metrics(counts):
@@ -329,11 +329,11 @@ def test_score_train_is_capped_at_the_data(quick: Path, mnist_ff: Command) -> No
 
 
 def test_report_names_what_only_training_batches_have() -> None:
-    said = _difference(make_config("experiment=augmented"), None)
+    said = _difference(make_config("experiment=augmented"), None, None)
     assert "with images augmented by augment=both and changing weights, so their loss is higher" in said
-    said = _difference(make_config("experiment=clean"), None)
+    said = _difference(make_config("experiment=clean"), None, None)
     assert "15 % of the hidden units dropped and 5 % of the pixels dropped and changing weights" in said
-    assert "evaluated by the average of its weights after" in _difference(make_config("trainer.ema=0.9"), None)
+    assert "evaluated by the average of its weights after" in _difference(make_config("trainer.ema=0.9"), None, None)
 
 
 def accuracy(values: Any) -> float:

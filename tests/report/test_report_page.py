@@ -23,6 +23,7 @@ from mnist_ff.models.mlp import MLP
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import MNIST_SPEC
 from mnist_ff.runs.tables import BATCH_COLUMNS
 from mnist_ff.training.checkpoint import load_weights, save_weights
 from mnist_ff.training.evaluation import evaluate
@@ -655,4 +656,4 @@ def test_report_shows_the_runs_augmented_images(
 def test_a_file_of_other_images_is_named(images: np.ndarray, tmp_path: Path) -> None:
     save_file({"images": images}, tmp_path / "augmented.safetensors")
     with pytest.raises(BadRunError, match=r"augmented\.safetensors: not readable"):
-        augmented_part(Run(tmp_path))
+        augmented_part(Run(tmp_path), MNIST_SPEC)

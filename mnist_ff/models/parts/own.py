@@ -22,28 +22,14 @@ def own_part(name: str, config: type[Any]) -> Part:
 
 
 def build(config: Any, spec: DataSpec, seed: int, device: torch.device) -> nn.Module:
-    """The user's network on the device; what build() draws from torch's generator comes from `seed`.
+    """The user's network; build_model() seeds torch's generators for it, moves and checks it.
 
-    Errors: PartError for anything that is no module from images (B, *shape) to logits (B, classes).
+    Errors: PartError for anything that is no module.
     """
-    import torch
     from torch import nn
 
-    from mnist_ff.data.seeds import generator
-
-    where, classes = source_of("model", config.name), len(spec.classes)
-    with torch.random.fork_rng():  # the caller's draws stay as they are
-        torch.manual_seed(generator(seed, "weights").initial_seed())
-        model = config.build(spec.shape, classes)
-        if not isinstance(model, nn.Module):
-            raise PartError(f"{where}: build() returned {type_name(model)}, not a torch.nn.Module")
-        model = model.to(device)
-        try:
-            with torch.no_grad():
-                logits = model.eval()(torch.zeros(2, *spec.shape, device=device))
-        except Exception as error:
-            raise PartError(f"{where}: fails on images {(2, *spec.shape)} ({type(error).__name__}: {error})") from error
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type_name(logits)
-    if shape != (2, classes):
-        raise PartError(f"{where}: maps images {(2, *spec.shape)} to {shape}, not to logits {(2, classes)}")
-    return model.train()
+    model = config.build(spec.shape, len(spec.classes))
+    if not isinstance(model, nn.Module):
+        where = source_of("model", config.name)
+        raise PartError(f"{where}: build() returned {type_name(model)}, not a torch.nn.Module")
+    return model

@@ -1,5 +1,6 @@
 // A digit as MNIST has it: mnist_ff/images/centre.py, written again in the same order of steps.
 
+const SIDE = 28; // pixels of a side of the field
 const BOX = 20; // pixels of the longer side of the digit in it
 const TIE = 1e-9; // far above the error of a sum of products, far below any difference of greys
 
@@ -26,6 +27,12 @@ function centred(ink, width, height) {
     }
   }
   return field;
+}
+
+/** Prepare a drawing for data of another size: the whole field, scaled to (rows, columns) bytes by area averaging. */
+function scaled(ink, width, height, columns, rows) {
+  const means = averaged(ink, width, { top: 0, bottom: height, left: 0, right: width }, rows, columns);
+  return Uint8Array.from(means, (mean) => Math.floor(clamped(mean, 0, 1) * 255 + 0.5 + TIE));
 }
 
 function inkBox(ink, width, height) {

@@ -3,6 +3,9 @@
 const BRUSH = 22; // of 280 pixels: as wide as MNIST's strokes once the digit fills its box
 const PEN_STEP = 10; // pixels of an arrow key
 const FINE_STEP = 3; // with Shift
+const MOST_BARS = 30; // classes that all have a bar
+const LIKELIEST = 10; // bars for more classes than these
+const LONGEST_NAME = 20; // letters of a class name beside its bar
 
 class Pad {
   constructor(canvas, onInk) {
@@ -139,35 +142,58 @@ class Pad {
   }
 }
 
-/** Field, bars and what the network sees, tied together. */
-function drawing(predict) {
-  const bars = Array.from({ length: 10 }, (_, digit) => {
-    const [bar, share] = [element("u"), element("span", {}, "–")];
-    const line = element("li", {}, element("b", {}, String(digit)), element("i", { "aria-hidden": "true" }, bar), share);
-    byId("bars").append(line);
-    return { line, bar, share };
-  });
+/** What a network sees of the field's ink: a digit as MNIST has it, or else the whole field in the data's size. */
+function prepared(pad, columns, rows) {
+  const { width, height } = pad.canvas;
+  return columns === SIDE && rows === SIDE ? centred(pad.ink(), width, height) : scaled(pad.ink(), width, height, columns, rows);
+}
+
+/** A line of the list of classes. */
+function bar() {
+  const [name, length, share] = [element("b"), element("u"), element("span", {}, "–")];
+  const line = element("li", {}, name, element("i", { "aria-hidden": "true" }, length), share);
+  byId("bars").append(line);
+  return { line, name, length, share };
+}
+
+/** Field, bars and what the network sees, tied together. Of many classes the likeliest are shown, in their order. */
+function drawing(predict, names) {
+  const bars = names.slice(0, names.length > MOST_BARS ? LIKELIEST : names.length).map(bar);
+  const longest = Math.max(...names.map((name) => name.length));
+  if (longest > 1) byId("bars").style.setProperty("--name", `${Math.min(longest, LONGEST_NAME)}ch`);
+  const seen = byId("seen");
+  seen.className = INK;
   let due = false;
   const pad = new Pad(byId("pad"), () => {
     if (!due) requestAnimationFrame(answer); // as often as the screen shows it
     due = true;
   });
 
-  function answer() {
-    due = false;
-    const pixels = centred(pad.ink(), pad.canvas.width, pad.canvas.height);
-    paint(byId("seen"), ink(pixels));
-    const empty = !pixels.some((pixel) => pixel);
-    const shares = empty ? null : predict(pixels);
-    const best = empty ? -1 : shares.indexOf(Math.max(...shares));
-    bars.forEach(({ line, bar, share }, digit) => {
-      line.classList.toggle("best", digit === best);
-      bar.style.width = empty ? "0" : `${100 * shares[digit]}%`;
-      share.textContent = empty ? "–" : percent(shares[digit]);
+  function fill(shares) {
+    const order = [...names.keys()];
+    if (bars.length < names.length && shares) order.sort((one, other) => shares[other] - shares[one]);
+    const best = shares ? shares.indexOf(Math.max(...shares)) : -1;
+    bars.forEach(({ line, name, length, share }, place) => {
+      const label = order[place];
+      name.textContent = names[label];
+      name.title = names[label];
+      line.classList.toggle("best", label === best);
+      length.style.width = shares ? `${100 * shares[label]}%` : "0";
+      share.textContent = shares ? percent(shares[label]) : "–";
     });
-    byId("answer").textContent = empty ? "Draw something." : `${best}, ${percent(shares[best])} sure`;
+    byId("answer").textContent = shares ? `${names[best]}, ${percent(shares[best])} sure` : "Draw something.";
   }
 
+  function answer() {
+    due = false;
+    const drawn = prepared(pad, seen.width, seen.height);
+    const empty = !drawn.some((pixel) => pixel);
+    const pixels = LOOK.ink ? drawn : drawn.map((pixel) => 255 - pixel); // as dark on light as the data
+    paint(seen, shown(pixels));
+    fill(empty ? null : predict(pixels));
+  }
+
+  fill(null);
   byId("undo").addEventListener("click", () => pad.undo());
   byId("clear").addEventListener("click", () => pad.clear());
   return pad;

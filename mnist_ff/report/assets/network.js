@@ -1,4 +1,4 @@
-// The trained network: (784) bytes to ten probabilities, as mnist_ff/models/mlp.py computes them with dropout off.
+// The trained network: an image's bytes to the probability of each class, as mnist_ff/models/mlp.py computes them with dropout off.
 
 const ACTIVATIONS = {
   /* rows of models/activations.py */
@@ -25,7 +25,7 @@ function halves(text) {
   return Float32Array.from({ length: view.byteLength / 2 }, (_, place) => table[view.getUint16(2 * place, true)]);
 }
 
-/** A function from 784 bytes to ten probabilities. */
+/** A function from an image's bytes to the probability of each class. */
 function network(packed) {
   const activate = ACTIVATIONS[packed.activation];
   const layers = packed.layers.map((layer) => ({ ...layer, weight: halves(layer.weight), bias: floats(layer.bias) }));

@@ -2,7 +2,6 @@
 
 const FACTS = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const SIDE = 28; // pixels of a side of an image
 
 /** The element with this id, or null. */
 const byId = (id) => document.getElementById(id);
@@ -53,20 +52,3 @@ const whole = (value) => value.toLocaleString("en");
 /** Options that charts by epochs share. */
 const BY_EPOCH = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}` };
 const AS_PERCENT = { format: (share, digits = 4) => `${Number((100 * share).toPrecision(digits))}%` };
-
-/** A canvas of an image's size, painted: `rgba` of a pixel's place is [red, green, blue, alpha]. */
-function imageCanvas(attributes, rgba) {
-  const canvas = element("canvas", { width: SIDE, height: SIDE, role: "img", ...attributes });
-  paint(canvas, rgba);
-  return canvas;
-}
-
-function paint(canvas, rgba) {
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(SIDE, SIDE);
-  for (let place = 0; place < SIDE * SIDE; place += 1) image.data.set(rgba(place), 4 * place);
-  context.putImageData(image, 0, 0);
-}
-
-/** Image `number` of those in `all`, as black ink; style.css turns it round where the page is dark. */
-const ink = (all, number = 0) => (place) => [0, 0, 0, all[SIDE * SIDE * number + place]];

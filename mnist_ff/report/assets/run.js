@@ -54,39 +54,48 @@ function metricCharts({ metrics, columns }) {
 }
 
 /** The kept images, and the confusion matrix that shows them cell by cell. */
-function mistakes({ pixels, labels, predicted, really, rows, sure, worst }) {
+function mistakes({ pixels, labels, predicted, really, rows, sure, worst }, names) {
   const images = bytes(pixels);
   const figureOf = (place) => {
+    const [label, prediction] = [names[labels[place]], names[predicted[place]]];
     const right = labels[place] === predicted[place];
-    const words = `${labels[place]}, ${right ? "correct" : `predicted ${predicted[place]}`}`;
-    const canvas = imageCanvas({ class: "ink", "aria-label": `test image ${rows[place]}: ${words}` }, ink(images, place));
-    const title = element("strong", {}, right ? String(labels[place]) : `${labels[place]} → ${predicted[place]}`);
+    const words = `${label}, ${right ? "correct" : `predicted ${prediction}`}`;
+    const canvas = imageCanvas({ class: INK, "aria-label": `test image ${rows[place]}: ${words}` }, shown(images, place));
+    const title = element("strong", {}, right ? label : `${label} → ${prediction}`);
     const caption = element("figcaption", {}, title, `${percent(sure[place])} sure`, element("br"), `no. ${rows[place]}`);
     if (really[place] !== null) caption.append(element("br"), element("span", { class: "known", title: "Northcutt et al. 2021" }, `label wrong: ${really[place]}`));
     return element("figure", {}, canvas, caption);
   };
   byId("worst").append(...worst.map(figureOf));
-  const buttons = [...document.querySelectorAll(".confusion button")];
+  const buttons = [...document.querySelectorAll(".confusion button, .confusion-list button")];
   const show = (button) => {
     const [label, prediction, count] = [button.dataset.label, button.dataset.predicted, button.textContent].map(Number);
     const places = [...rows.keys()].filter((place) => labels[place] === label && predicted[place] === prediction);
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
     const order = label === prediction && places.length ? ", least confident first" : "";
-    byId("cell-title").textContent = `Label ${label}, predicted ${prediction}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
-    byId("cell").replaceChildren(...(places.length ? places.map(figureOf) : [element("p", { class: "gap" }, "The run kept no image of this cell.")]));
+    byId("cell-title").textContent = `Label ${names[label]}, predicted ${names[prediction]}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
+    byId("cell").replaceChildren(...(places.length ? places.map(figureOf) : [element("p", { class: "gap" }, "No image of this cell is in this page.")]));
   };
   for (const button of buttons) button.addEventListener("click", () => show(button));
   const wrong = buttons.filter((button) => !button.classList.contains("right"));
   if (wrong.length) show(closest(wrong, (button) => -Number(button.textContent)));
 }
 
-/** Each unit's weights: blue inhibits, orange excites, the page shows through where there is none. */
-function weights({ units, shown, limit, tiles }) {
+/**
+ * Each unit's weights. One channel: blue inhibits, orange excites, the page shows through where there is none.
+ * Several: each has its own colour, grey is none.
+ */
+function weights({ units, shown: count, limit, tiles }) {
   const values = new Int8Array(bytes(tiles).buffer);
-  byId("weights-note").textContent = `${shown === units ? "All" : `The first ${shown} of`} ${units} units. Ink at an orange pixel raises a unit's value, at a blue one lowers it; full colour is ±${figure(limit)}.`;
-  for (let unit = 0; unit < shown; unit += 1) {
+  const meaning = LOOK.channels === 1
+    ? `${LOOK.ink ? "Ink" : "Light"} at an orange pixel raises a unit's value, at a blue one lowers it; full colour is`
+    : "Light of a bright colour raises a unit's value, of a dark one lowers it; grey is 0, black and white are";
+  byId("weights-note").textContent = `${count === units ? "All" : `The first ${count} of`} ${units} units. ${meaning} ±${figure(limit)}.`;
+  for (let unit = 0; unit < count; unit += 1) {
+    const start = LOOK.channels * PIXELS * unit;
     byId("tiles").append(imageCanvas({ "aria-label": `weights of unit ${unit}` }, (place) => {
-      const value = values[SIDE * SIDE * unit + place];
+      if (LOOK.channels > 1) return [...colour((channel) => 128 + values[start + channel * PIXELS + place]), 255];
+      const value = values[start + place];
       return [...(value > 0 ? [217, 95, 26] : [43, 117, 196]), Math.min(255, 2 * Math.abs(value))];
     }));
   }
@@ -96,21 +105,21 @@ function weights({ units, shown, limit, tiles }) {
 function augmented({ across, pixels }) {
   const images = bytes(pixels);
   byId("rows").style.setProperty("--across", across);
-  for (let place = 0; SIDE * SIDE * place < images.length; place += 1) {
+  for (let place = 0; LOOK.channels * PIXELS * place < images.length; place += 1) {
     const changed = place % across > 0;
     const name = `training image ${Math.floor(place / across)}${changed ? ", changed" : ""}`;
-    byId("rows").append(imageCanvas({ class: changed ? "ink" : "ink own", "aria-label": name }, ink(images, place)));
+    byId("rows").append(imageCanvas({ class: changed ? INK : `${INK} own`, "aria-label": name }, shown(images, place)));
   }
 }
 
 if (FACTS.batches) lossCharts(FACTS.batches);
 if (FACTS.epochs) epochCharts(FACTS.epochs);
 if (byId("metric-charts")) metricCharts(FACTS.epochs);
-if (FACTS.images) mistakes(FACTS.images);
+if (FACTS.images) mistakes(FACTS.images, FACTS.classes);
 if (FACTS.augmented) augmented(FACTS.augmented);
 if (FACTS.weights) weights(FACTS.weights);
 if (FACTS.network) {
   const predict = network(FACTS.network);
-  const pad = drawing(predict);
-  window.mnistFF = { predict, centred, pad }; // for the console
+  const pad = drawing(predict, FACTS.classes);
+  window.mnistFF = { predict, centred, scaled, pad }; // for the console
 }

@@ -1,0 +1,271 @@
+"""Reports of other data than MNIST, without a browser: what a page holds, its size, and what a stranger may write."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from mnist_ff.analysis.class_metrics import confusion_matrix
+from mnist_ff.report.confusion import MATRIX_CLASSES, frequent_mistakes, matrix_cells
+from mnist_ff.report.images import LONGEST_SIDE, look_of, shrunk, small_size
+from mnist_ff.report.page import LARGEST_PAGE
+from mnist_ff.report.predictions import read_predictions
+from mnist_ff.report.run_page import run_page
+from mnist_ff.runs.directory import PREDICTIONS, Run
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
+from mnist_ff.session import artifacts
+from tests.report.test_report import facts
+from tests.support.commands import Command
+from tests.support.other_data import COLOURS, LETTERS, generated, made_run, predictions_of
+
+HOSTILE = ("</script><script>window.pwned=1</script>", "<img src=x onerror=alert(1)>", '" onclick="alert(1)', "&amp;")
+SPECS = {
+    "letters": LETTERS,
+    "colour": COLOURS,
+    "not square": DataSpec((20, 44), ("one", "two", "a longer name")),
+    "two channels": DataSpec((2, 8, 8), ("x", "y")),
+    "photographs": DataSpec((3, 200, 256), tuple("abcde")),
+    "vectors": DataSpec((40,), ("no", "yes")),
+    "1,000 classes": DataSpec((28, 28), tuple(f"word {number}" for number in range(1000))),
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_a_page_of_any_data(spec: DataSpec, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", spec, images=1200, augmented=spec.is_image)
+    page = run.file("report.html").read_text()
+    found = facts(page)
+    assert "Not in the run directory" not in page
+    assert found["classes"] == list(spec.classes)
+    look, images = found["look"], found["images"]
+    size = look["channels"] * look["height"] * look["width"]
+    assert max(look["height"], look["width"]) <= LONGEST_SIDE
+    assert len(images["rows"]) * size == packed_bytes(images["pixels"])
+    assert packed_bytes(found["weights"]["tiles"]) == found["weights"]["shown"] * size
+    assert (found["augmented"] is not None) == spec.is_image
+    drawn = spec in (LETTERS, SPECS["not square"], SPECS["1,000 classes"])
+    assert ('id="pad"' in page) == drawn == (found["network"] is not None)
+    assert len(page.encode()) < 0.6 * LARGEST_PAGE
+    wrong = load_file(run.file(PREDICTIONS))
+    labels = wrong["labels"][images["rows"]]
+    assert images["labels"] == labels.tolist()
+    for name in spec.classes[:5]:
+        assert f'<th scope="row">{html.escape(name)}</th>' in page
+
+
+def packed_bytes(text: str) -> int:
+    return len(text) * 3 // 4 - text[-2:].count("=")
+
+
+def test_hostile_class_names_are_text(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", DataSpec((28, 28), HOSTILE))
+    page = run.file("report.html").read_text()
+    assert page.count("<script") == 2
+    assert facts(page)["classes"] == list(HOSTILE)
+    before, _, after = page.partition('<script type="application/json" id="data">')
+    markup = before + after.partition("</script>")[2]
+    assert "<img" not in markup
+    assert not re.search(r'<[a-z]+ [^>]*onclick="alert', markup)
+    assert html.escape(HOSTILE[1]) in markup
+
+
+def test_a_large_matrix_lists_its_largest_cells() -> None:
+    rng = np.random.default_rng(0)
+    classes = MATRIX_CLASSES + 1
+    labels = rng.integers(0, classes, 20_000)
+    predicted = np.where(rng.random(20_000) < 0.7, labels, rng.integers(0, classes, 20_000))
+    predicted[(labels == 3) & (predicted != 3)] = 50
+    counts = confusion_matrix(labels, predicted, classes)
+    assert matrix_cells(counts) == []
+    first, *others = frequent_mistakes(counts)
+    assert (first.cell.label, first.cell.predicted) == (3, 50)
+    assert first.cell.count == counts[3, 50]
+    assert first.share == pytest.approx(counts[3, 50] / counts[3].sum())
+    assert first.cell.shade == 5
+    assert all(pair.cell.label != pair.cell.predicted for pair in others)
+    sizes = [pair.cell.count for pair in others]
+    assert sizes == sorted(sizes, reverse=True)
+    small = counts[:MATRIX_CLASSES, :MATRIX_CLASSES]
+    assert frequent_mistakes(small) == []
+    assert [[cell.count for cell in row] for row in matrix_cells(small)] == small.tolist()
+
+
+def test_a_perfect_network_of_many_classes_has_a_page(tmp_path: Path) -> None:
+    spec = DataSpec((28, 28), tuple(map(str, range(80))))
+    run = made_run(tmp_path / "run", spec, images=400)
+    saved = load_file(run.file(PREDICTIONS))
+    right = saved["kept_rows"][saved["answers"][saved["kept_rows"]] == saved["labels"][saved["kept_rows"]]]
+    images = saved["kept_images"][-len(right) :]
+    save_file({**saved, "answers": saved["labels"], "kept_rows": right, "kept_images": images}, run.file(PREDICTIONS))
+    page = run_page(run)
+    assert "There are no mistakes." in page
+    assert "All 0 mistakes are included" in page
+
+
+def test_the_page_shows_each_pixel_as_it_is_or_a_mean(tmp_path: Path) -> None:
+    small = generated(COLOURS, 6).images.numpy()
+    assert (shrunk(small, COLOURS) == small).all()
+    spec = DataSpec((1, 130, 70), ("a", "b"))
+    rng = np.random.default_rng(0)
+    large = rng.integers(0, 256, (4, *spec.shape), dtype=np.uint8)
+    found = shrunk(large, spec)
+    assert found.shape == (4, 1, 44, 24)
+    assert small_size(spec) == 44 * 24
+    assert found[2, 0, 5, 7] == pytest.approx(large[2, 0, 15:18, 21:24].mean(), rel=1e-6)
+    assert found[2, 0, 43, 23] == pytest.approx(large[2, 0, 129:, 69:].mean(), rel=1e-6)
+
+
+def test_one_channel_is_ink_where_the_ground_is_dark() -> None:
+    images = generated(LETTERS, 20).images.numpy()
+    assert look_of(LETTERS, images)["ink"]
+    assert not look_of(LETTERS, 255 - images)["ink"]
+    assert look_of(LETTERS, None)["ink"]
+    assert not look_of(COLOURS, generated(COLOURS, 20).images.numpy())["ink"]
+
+
+def changed(change: Callable[[dict[str, np.ndarray]], dict[str, Any]]) -> Callable[[Run], None]:
+    def apply(run: Run) -> None:
+        saved = load_file(run.file(PREDICTIONS))
+        save_file({**saved, **change(saved)}, run.file(PREDICTIONS))
+
+    return apply
+
+
+def with_spec(run: Run, **values: Any) -> None:
+    environment = json.loads(run.file("environment.json").read_text())
+    environment["data"] |= values
+    run.file("environment.json").write_text(json.dumps(environment))
+
+
+STRANGE: dict[str, Callable[[Run], None]] = {
+    "grey images": changed(lambda saved: {"kept_images": saved["kept_images"][:, 0]}),
+    "another size": changed(lambda saved: {"kept_images": np.ascontiguousarray(saved["kept_images"][..., :31])}),
+    "more classes": changed(lambda saved: {"probabilities": np.pad(saved["probabilities"], ((0, 0), (0, 1)))}),
+    "a class beyond": changed(lambda saved: {"answers": saved["answers"] + 1}),
+    "a row beyond": changed(lambda saved: {"kept_rows": saved["kept_rows"] + len(saved["labels"])}),
+    "other spec": lambda run: with_spec(run, shape=[3, 32, 33]),
+    "fewer names": lambda run: with_spec(run, classes=["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("change", STRANGE.values(), ids=STRANGE.keys())
+def test_predictions_of_other_data_are_named(change: Callable[[Run], None], tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", COLOURS)
+    change(run)
+    page = run_page(run)
+    assert "predictions.safetensors: not readable" in page
+    assert facts(page)["images"] is None
+    assert facts(page)["batches"]["count"] == 20
+
+
+def test_a_spec_that_cannot_be_ends_no_page(tmp_path: Path) -> None:
+    """As of a run whose environment.json is spoilt: what does not fit MNIST is named."""
+    run = made_run(tmp_path / "run", COLOURS)
+    for strange in ([3, 10**9, 10**9], [], ["a"], None):
+        with_spec(run, shape=strange)
+        page = run_page(run)
+        assert "predictions.safetensors: not readable" in page
+        assert "model.safetensors: layers.0.weight is F32 of shape 12 x 3072" in page
+
+
+def test_no_kept_images_are_no_error(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", COLOURS)
+    changed(lambda saved: {"kept_rows": saved["kept_rows"][:0], "kept_images": saved["kept_images"][:0]})(run)
+    page = run_page(run)
+    assert facts(page)["images"]["rows"] == []
+    wrong = int((read_predictions(run, COLOURS).predicted != read_predictions(run, COLOURS).labels).sum())
+    assert f"0 of {wrong} mistakes are included" in page
+
+
+def test_kept_images_are_limited_by_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = DataSpec((3, 40, 40), tuple("abcdef"))
+    split = generated(spec, 900)
+    monkeypatch.setattr(artifacts, "MOST_PIXELS", 100 * spec.inputs)
+    artifacts.save_predictions(tmp_path / PREDICTIONS, predictions_of(spec, split.labels), split)
+    saved = load_file(tmp_path / PREDICTIONS)
+    right = saved["answers"][saved["kept_rows"]] == saved["labels"][saved["kept_rows"]]
+    assert len(right) == 100
+    assert right.sum() == 20
+    assert not right[:80].any()
+    assert (saved["kept_images"] == split.images.numpy()[saved["kept_rows"]]).all()
+
+
+def test_class_numbers_beyond_a_byte_are_kept(tmp_path: Path) -> None:
+    spec = SPECS["1,000 classes"]
+    run = made_run(tmp_path / "run", spec, images=1000)
+    assert load_file(run.file(PREDICTIONS))["labels"].tolist() == list(range(1000))
+    assert read_predictions(run, spec).labels.tolist() == list(range(1000))
+
+
+def test_images_in_a_page_are_the_worst_and_the_least_sure(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", COLOURS, images=2000)
+    whole = read_predictions(run, COLOURS, room=900 * 3072)
+    few = read_predictions(run, COLOURS, room=50 * 3072)
+    right = few.predicted[few.rows] == few.labels[few.rows]
+    assert (len(right), right.sum()) == (50, 10)
+    assert few.rows[:40].tolist() == whole.rows[:40].tolist()
+    sure = whole.probabilities.max(axis=1)[whole.predicted[whole.rows] == whole.labels[whole.rows]]
+    assert sorted(few.probabilities.max(axis=1)[right]) == sorted(sure)[:10]
+    assert (few.images == generated(COLOURS, 2000).images.numpy()[few.rows]).all()
+
+
+def test_float_images_are_saved_as_bytes(tmp_path: Path) -> None:
+    import torch
+
+    from mnist_ff.data.load import Split
+
+    split = generated(COLOURS, 60)
+    floats = Split(split.images / 255, split.labels, len(COLOURS.classes))
+    artifacts.save_predictions(tmp_path / PREDICTIONS, predictions_of(COLOURS, split.labels), floats)
+    saved = load_file(tmp_path / PREDICTIONS)
+    assert saved["kept_images"].dtype == np.uint8
+    assert torch.equal(torch.from_numpy(saved["kept_images"]), split.images[saved["kept_rows"].tolist()])
+
+
+def test_pictures_of_any_data_are_drawn(tmp_path: Path, mnist_ff: Command) -> None:
+    from mnist_ff.analysis.plots import draw_run, drawings_of
+
+    for name in ("colour", "not square", "two channels", "vectors"):
+        spec = SPECS[name]
+        run = made_run(tmp_path / name, spec, images=80, augmented=spec.is_image)
+        names = ["confusion", "mistakes", "weights", *(["augmented"] if spec.is_image else [])]
+        assert set(names) <= set(drawings_of(run))
+        assert draw_run(run, "$title_", names) == {}
+        assert all(run.file(f"plots/{picture}.png").stat().st_size > 3_000 for picture in names)
+
+
+@pytest.mark.parametrize("classes", [2, 26, 45, 200])
+def test_a_confusion_matrix_of_any_size_is_drawn(classes: int, tmp_path: Path) -> None:
+    from mnist_ff.analysis import plots
+    from mnist_ff.analysis.canvas import own_style
+
+    names = tuple(f"${number}_{{x}} with a long name" for number in range(classes))
+    run = made_run(tmp_path / "run", DataSpec((8, 8), names), images=4 * classes)
+    with own_style():
+        axes = plots.DRAWINGS["confusion"](run, "title").axes[0]
+    counted, named = len(axes.texts), len(axes.get_xticklabels())
+    saved = load_file(run.file(PREDICTIONS))
+    cells = np.count_nonzero(confusion_matrix(saved["labels"], saved["answers"], classes))
+    assert counted == (cells if classes <= 30 else 0)
+    if classes <= 60:
+        assert named == classes
+        assert axes.get_yticklabels()[1].get_text() == "$1_{x} with a l…"
+
+
+def test_mnist_marks_and_words_are_its_own(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", MNIST_SPEC)
+    page = run.file("report.html").read_text()
+    assert "<h2>Draw a digit</h2>" in page
+    assert "20, centred by mass" in page
+    assert "<h2>Draw an image</h2>" in made_run(tmp_path / "letters", LETTERS).file("report.html").read_text()
+    other = made_run(tmp_path / "other", SPECS["not square"]).file("report.html").read_text()
+    assert "the whole field, scaled to 44&nbsp;" in other
+    assert '<canvas id="pad" width="280" height="127"' in other
