@@ -9,6 +9,7 @@ from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT
+from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.parts import has_own
 from mnist_ff.runs.records import Outcome, Plan, Score, Status, Summary
 from mnist_ff.session.request import RunRequest
@@ -47,7 +48,7 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
         lines.append(f"draw plots     mnist-ff report {shlex.quote(str(path))}")
     elif run.file(REPORT).is_file():
         lines.append(f"report         {shlex.quote(str(path / REPORT))}")
-    return [
-        *lines,
-        f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{flags() if has_own(request.config) else ''}",
-    ]
+    if given_arguments(request.config):
+        return [*lines, f"train further  {python_call(path, request.config)}"]
+    parts = flags() if has_own(request.config) else ""
+    return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"]
