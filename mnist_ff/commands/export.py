@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnist_ff.analysis.console import note, tell, warning
-from mnist_ff.commands.evaluate import check_ended_well, data_of
+from mnist_ff.commands.evaluate import add_data_path, check_ended_well, data_of, with_data_path
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config, ModelConfig
 from mnist_ff.data.cache import METADATA_KEY
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path_argument, metavar="FILE", help="output file (default: the run's name, in this folder)"
     )
+    add_data_path(parser)
     parser.add_argument("--softmax", action="store_true", help="with onnx: output probabilities, not logits")
 
 
@@ -63,6 +64,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)
+    config = with_data_path(run, config, arguments.data_path)
     check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{EXPORT_SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():
