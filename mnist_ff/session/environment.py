@@ -66,18 +66,12 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
             "sha256": source_sums(cache_file(config.data))
             if isinstance(config.data, DownloadConfig)
             else dict(data.facts.sums),
-            **({"images": _images(data)} if data.facts.sums else {}),
             **({} if data.spec == MNIST_SPEC else {"shape": list(data.spec.shape), "classes": list(data.spec.classes)}),
+            **({} if data.validation is None else {"validation_images": len(data.validation)}),
         },
         "places": seal(config),
         **({"parts": [{"path": file.path, "sha256": file.sha256} for file in in_use()]} if in_use() else {}),
     }
-
-
-def _images(data: Data) -> dict[str, int]:
-    """How many there are of each part, for readers that must not open the files."""
-    validation = 0 if data.validation is None else len(data.validation)
-    return {"train": len(data.train), "validation": validation, "test": len(data.test)}
 
 
 def _weights_of(teacher: str | None) -> dict[str, str] | None:

@@ -68,11 +68,11 @@ def test_each_format_trains_resumes_and_is_evaluated(kind: str, mnist_ff: Comman
     assert entry["loss"] == pytest.approx(score["loss"], rel=1e-5)
 
 
-def test_the_run_records_counts_sums_and_the_whole_path(mnist_ff: Command) -> None:
+def test_the_run_records_sums_and_the_whole_path(mnist_ff: Command) -> None:
     write_npz(Path("d.npz"), medmnist_arrays())
     trained(mnist_ff, "data=npz", "data.path=d.npz", "trainer.plots=false")
     data = json.loads(Path("run/environment.json").read_text())["data"]
-    assert data["images"] == {"train": 100, "validation": 20, "test": 30}
+    assert data["validation_images"] == 20
     assert {"train_images", "test_labels", "validation_images", "classes"} <= set(data["sha256"])
     assert f"path: {Path.cwd()}/d.npz" in Path("run/config.yaml").read_text()
 
