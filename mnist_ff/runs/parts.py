@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mnist_ff.config.own_parts import FLAG, PartsFile, content_of, in_use
 from mnist_ff.config.paths import display_path, printed
-from mnist_ff.config.registry import GIVEN, GROUPS, own_parts
-from mnist_ff.config.schema import Config, Unregistered
+from mnist_ff.config.registry import GIVEN, GROUPS, names, own_parts
+from mnist_ff.config.schema import SELECTIONS, Config, Unregistered
 from mnist_ff.errors import BadRunError, MissingFileError, MissingPartsError
 from mnist_ff.files import write_bytes, write_text
 from mnist_ff.runs.directory import Run
@@ -101,8 +101,11 @@ def unregistered(config: Config, trains: bool) -> list[str]:
         for group in GROUPS
         if isinstance(getattr(config, group, None), Unregistered)
     ]
-    trackers = [name for name, tracker in config.logger if isinstance(tracker, Unregistered)]
-    return [*found, *(f"logger={name}" for name in trackers if trains)]
+    if not trains:
+        return found
+    for key in SELECTIONS:
+        found += [f"{key}={name}" for name, part in getattr(config, key) if isinstance(part, Unregistered)]
+    return [*found, *(f"metrics={name}" for name in config.metrics if name not in names("metric"))]
 
 
 def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: bool = False) -> None:
@@ -147,5 +150,7 @@ def _last(files: Sequence[Recorded]) -> list[Recorded]:
 
 def _has_own(config: Config) -> bool:
     chosen = [(group, getattr(getattr(config, group, None), "name", "")) for group in GROUPS]
-    trackers = [("tracker", name) for name, _ in config.logger]
-    return any(name in own_parts(group) for group, name in [*chosen, *trackers])
+    for key, selection in SELECTIONS.items():
+        chosen += [(selection.group, name) for name, _ in getattr(config, key)]
+    chosen += [("metric", name) for name in config.metrics]
+    return any(name in own_parts(group) for group, name in chosen)
