@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_ff.analysis.console import note
 from mnist_ff.config.convert import config_from, config_to_dict, experiment, flat
@@ -28,8 +28,12 @@ from mnist_ff.runs.records import Status
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
 from mnist_ff.runs.search_result import load_search_result
 
+if TYPE_CHECKING:
+    from mnist_ff.config.compose import Composer  # it imports Hydra, which a sweep's worker does without
+
 RESUMABLE_KEYS = {
     "data.mirrors",
+    "data.path",
     "data.root",
     "trainer.checkpoint_epochs",
     "trainer.checkpoint_every",
@@ -115,6 +119,22 @@ def changed(base: Config, values: Mapping[str, Any]) -> Config:
     return config_from(plain, unregistered=True)
 
 
+def given_values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
+    """Plain values of KEY=VALUE, with all trackers at once for logger=, and callbacks likewise. Errors: ConfigError for
+    other groups, sweeps, + and ~."""
+    values: dict[str, Any] = {}
+    for key in SELECTIONS:
+        if any(text.startswith(f"{key}=") for text in overrides):
+            chosen = [text for text in overrides if text.startswith((f"{key}=", f"{key}."))]
+            values[key] = config_to_dict(composer.run(chosen).config()).get(key, {})
+            overrides = [text for text in overrides if text not in chosen]
+    for override in composer.check(overrides):
+        if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
+            raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")
+        values[override.key] = override.value
+    return values
+
+
 def earlier_changes(run: Run) -> dict[str, Any]:
     """What the resumes before this one changed, taken together. Errors: BadRunError."""
     merged: dict[str, Any] = {}
@@ -148,9 +168,14 @@ def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
     A run that this user began keeps its places, and so do those `given` on the command line. Errors: BadRunError.
     """
     saved = saved_config(run)
-    if is_own(saved, _sealed(run)):
+    if is_own_run(run):
         return {}, []
     return foreign_places(saved, given, str(run.path))
+
+
+def is_own_run(run: Run) -> bool:
+    """Whether this user began the run and chose its places. Errors: BadRunError."""
+    return is_own(saved_config(run), _sealed(run))
 
 
 def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
@@ -162,6 +187,11 @@ def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple
     before, own = config_to_dict(saved), in_own_place(saved.data)
     now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
     keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
+    if "path" in keys:
+        raise ConfigError(
+            f"{where}: its data.path={before['data']['path']} is not read, as somebody else may have chosen it; "
+            "give data.path=PATH"
+        )
     values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
     said = [f"{where}: its data.{key} is ignored; set data.{key}=... on the command line to use one" for key in keys]
     left = {} if "logger" in given else elsewhere(saved.logger)

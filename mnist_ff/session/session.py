@@ -23,7 +23,15 @@ from mnist_ff.session.failures import failures_of_the_machine, write_failure
 from mnist_ff.session.messages import Messages, logging_to
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import warn_of_fallback
-from mnist_ff.session.restore import begin, begin_again, check_same_teacher, monitored, read_checkpoint, restore
+from mnist_ff.session.restore import (
+    begin,
+    begin_again,
+    check_same_data,
+    check_same_teacher,
+    monitored,
+    read_checkpoint,
+    restore,
+)
 from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
@@ -92,6 +100,7 @@ class _Training:
         if saved is not None:
             position = self._restore(saved)
             check_same_teacher(run, conditions)
+            check_same_data(run, data)
         self.plan = self.learner.plan(position)
         self.callbacks = chosen_callbacks(config.callbacks, self.learner.model)
         if saved is None:
@@ -131,6 +140,8 @@ class _Training:
     def _announce(self, trackings: Sequence[Tracking]) -> None:
         learner, trainer, say = self.learner, self.config.trainer, self.messages.say
         warn_of_fallback(learner.data, self.messages.console)
+        for text in learner.data.facts.warnings:
+            self.messages.warn(text)
         say(
             f"{learner.data.title}: {len(learner.data.train):,} images to train, "
             f"{count_parameters(learner.model):,} parameters, "
@@ -161,7 +172,7 @@ class _Training:
             ]
             if messages.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
-            callbacks += self.callbacks
+            callbacks += [*self.callbacks, *self.request.observers]
             observers = [callback for callback in callbacks if callback is not None]
             return self.learner.fit(self.plan, observers, self._reason_to_stop)
 

@@ -12,12 +12,12 @@ from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import expanded
 from mnist_ff.config.registry import names, part
 from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
-from mnist_ff.data.catalog import training_images, validation_images
+from mnist_ff.data.catalog import description, training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
-from mnist_ff.runs.records import CLASSES, Status
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.tables import EPOCH_COLUMNS
 
 log = logging.getLogger("mnist_ff")
@@ -63,7 +63,8 @@ def _check_keys(config: Config) -> None:
         raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
     images = training_images(config.data)
     held_out = validation_images(config.data)
-    if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
+    classes = len(description(config.data).spec.classes)
+    if config.data.validation_split > 0 and min(held_out, images) < classes:
         raise ConfigError(
             f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
             f"{held_out} to validate; both need at least one per class"
@@ -74,7 +75,7 @@ def _check_keys(config: Config) -> None:
             f"the training images of data={config.data.name}"
         )
     check_warmup(config, images)
-    if config.data.validation_split == 0:
+    if held_out == 0:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:
         check_teacher(config.trainer.teacher)
