@@ -139,8 +139,12 @@ def _missing(run: Run, missing: Sequence[str]) -> MissingPartsError:
     if not files:
         return MissingPartsError(f"{what}, and {FOLDER}/{LIST} names no file; give the one that registers it", [])
     copies = ", ".join(f"{printed(one.path)} (copy: {run.file(FOLDER) / one.copy})" for one in files)
-    flags = [word for one in files for word in (FLAG, one.module or one.path)]
-    return MissingPartsError(f"{what}; it was in {copies}", flags)
+    return MissingPartsError(f"{what}; it was in {copies}", flags_of(run))
+
+
+def flags_of(run: Run) -> list[str]:
+    """`--parts FILE` for each file that a run was last trained with. Errors: BadRunError."""
+    return [word for one in _last(read_parts(run)) for word in (FLAG, one.module or one.path)]
 
 
 def _last(files: Sequence[Recorded]) -> list[Recorded]:
