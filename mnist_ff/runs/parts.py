@@ -104,8 +104,8 @@ def unregistered(config: Config, trains: bool) -> list[str]:
     if not trains:
         return found
     for key in SELECTIONS:
-        found += [f"{key}=[{name}]" for name, chosen in getattr(config, key) if isinstance(chosen, Unregistered)]
-    return [*found, *(f"metrics=[{name}]" for name in config.metrics if name not in names("metric"))]
+        found += [f"{key}={name}" for name, part in getattr(config, key) if isinstance(part, Unregistered)]
+    return [*found, *(f"metrics={name}" for name in config.metrics if name not in names("metric"))]
 
 
 def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: bool = False) -> None:
@@ -139,8 +139,12 @@ def _missing(run: Run, missing: Sequence[str]) -> MissingPartsError:
     if not files:
         return MissingPartsError(f"{what}, and {FOLDER}/{LIST} names no file; give the one that registers it", [])
     copies = ", ".join(f"{printed(one.path)} (copy: {run.file(FOLDER) / one.copy})" for one in files)
-    flags = [word for one in files for word in (FLAG, one.module or one.path)]
-    return MissingPartsError(f"{what}; it was in {copies}", flags)
+    return MissingPartsError(f"{what}; it was in {copies}", flags_of(run))
+
+
+def flags_of(run: Run) -> list[str]:
+    """`--parts FILE` for each file that a run was last trained with. Errors: BadRunError."""
+    return [word for one in _last(read_parts(run)) for word in (FLAG, one.module or one.path)]
 
 
 def _last(files: Sequence[Recorded]) -> list[Recorded]:
@@ -151,6 +155,7 @@ def _last(files: Sequence[Recorded]) -> list[Recorded]:
 def has_own(config: Config) -> bool:
     """Whether a config has parts of the user's own, whose files are in use."""
     chosen = [(group, getattr(getattr(config, group, None), "name", "")) for group in GROUPS]
-    chosen += [(kind.group, name) for key, kind in SELECTIONS.items() for name, _ in getattr(config, key)]
+    for key, selection in SELECTIONS.items():
+        chosen += [(selection.group, name) for name, _ in getattr(config, key)]
     chosen += [("metric", name) for name in config.metrics]
     return any(name in own_parts(group) for group, name in chosen)
