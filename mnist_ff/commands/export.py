@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnist_ff.analysis.console import note, tell, warning
-from mnist_ff.commands.evaluate import check_ended_well, data_of
+from mnist_ff.commands.evaluate import check_ended_well, check_fits, data_of
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config, ModelConfig
 from mnist_ff.data.cache import METADATA_KEY
@@ -32,7 +33,7 @@ from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.parts import check_parts
-from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
 
@@ -77,7 +78,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         export = _exporter(arguments.format, arguments.softmax)
         try:
             with replacing(out) as temporary:
-                said = export(model, config, temporary)
+                said = export(model, Exported(run, config, run.data_spec()), temporary)
         except _OtherError as error:
             raise RunError(f"{out}: {error}; the file was deleted") from None
         except OSError as error:
@@ -95,36 +96,57 @@ class _OtherError(Exception):
     """What was written is not the model: how it differs."""
 
 
-Export = Callable[[MLP, Config, Path], str]
+@dataclass(frozen=True)
+class Exported:
+    """The run whose network is written."""
+
+    run: Run
+    config: Config
+    spec: DataSpec
+
+
+Export = Callable[[MLP, Exported, Path], str]
 """Write the model to a path, check what is there, and say what it holds."""
 
 
 def _exporter(form: str, softmax: bool) -> Export:
     if form == "onnx":
-        return lambda model, config, path: _export_onnx(model, config, path, softmax)
+        return lambda model, source, path: _export_onnx(model, source, path, softmax)
     return {"safetensors": _export_safetensors, "torch": _export_torch}[form]
 
 
-def _architecture(config: ModelConfig) -> dict[str, Any]:
+def _architecture(config: ModelConfig, spec: DataSpec) -> dict[str, Any]:
     """The arguments of model.MLP."""
     keys = mlp_keys(config)
-    return {"hidden": list(keys.hidden), "activation": keys.activation, "dropout": keys.dropout}
+    sizes = {} if _same_sizes(spec) else {"inputs": spec.inputs, "classes": len(spec.classes)}
+    return {"hidden": list(keys.hidden), "activation": keys.activation, "dropout": keys.dropout, **sizes}
 
 
-def _facts(config: Config, output: str = "logits") -> dict[str, Any]:
-    """What a file must say for its network to be built again, and where it comes from."""
+def _same_sizes(spec: DataSpec) -> bool:
+    """Whether MLP has this data's sizes by default."""
+    return spec.inputs == MNIST_SPEC.inputs and len(spec.classes) == len(MNIST_SPEC.classes)
+
+
+def _facts(config: Config, spec: DataSpec, output: str = "logits") -> dict[str, Any]:
+    """What a file must say for its network to be built again and its images made, and where it comes from."""
+    order = "row by row, ink 1" if spec == MNIST_SPEC else f"of shape {' x '.join(map(str, spec.shape))}, row by row"
     return {
-        "architecture": _architecture(config.model),
-        "input": f"(B, {INPUTS}) float32: pixels / 255, row by row, ink 1",
-        "output": f"(B, {CLASSES}) {output}",
+        "architecture": _architecture(config.model, spec),
+        "input": f"(B, {spec.inputs}) float32: pixels / 255, {order}",
+        "output": f"(B, {len(spec.classes)}) {output}",
+        **({} if spec == MNIST_SPEC else {"shape": list(spec.shape), "classes": list(spec.classes)}),
         "data": config.data.name,
         "seed": config.seed,
         "version": version("mnist-ff"),
     }
 
 
-def _export_safetensors(model: MLP, config: Config, path: Path) -> str:
-    save_file(model.state_dict(), path, metadata={"format": "pt", METADATA_KEY: json.dumps(_facts(config))})
+def _export_safetensors(model: MLP, source: Exported, path: Path) -> str:
+    save_file(
+        model.state_dict(),
+        path,
+        metadata={"format": "pt", METADATA_KEY: json.dumps(_facts(source.config, source.spec))},
+    )
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()[METADATA_KEY])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
@@ -132,8 +154,8 @@ def _export_safetensors(model: MLP, config: Config, path: Path) -> str:
     return f"{_count(model)} and the architecture in its header, under {METADATA_KEY}"
 
 
-def _export_torch(model: MLP, config: Config, path: Path) -> str:
-    torch.save({"state_dict": model.state_dict(), **_facts(config)}, path)
+def _export_torch(model: MLP, source: Exported, path: Path) -> str:
+    torch.save({"state_dict": model.state_dict(), **_facts(source.config, source.spec)}, path)
     saved = torch.load(path, weights_only=True)
     _check_rebuilt(model, saved["architecture"], saved["state_dict"])
     return f"{_count(model)} as state_dict and the architecture, for torch.load(..., weights_only=True)"
@@ -150,7 +172,7 @@ def _check_rebuilt(model: MLP, architecture: Mapping[str, Any], weights: Mapping
         built.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise _OtherError(f"does not fit its own architecture ({str(error).splitlines()[0]})") from None
-    images = torch.rand(8, INPUTS, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(8, weights["layers.0.weight"].shape[1], generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         same = torch.equal(built(images), model(images))
     if not same or any(not torch.equal(weights[name], weight) for name, weight in model.state_dict().items()):
@@ -163,20 +185,24 @@ def _check_installed() -> None:
         raise ConfigError(f"--format onnx: needs {' and '.join(missing)}: pip install 'mnist-ff[onnx]'")
 
 
-def _export_onnx(model: MLP, config: Config, path: Path, softmax: bool) -> str:
+def _export_onnx(model: MLP, source: Exported, path: Path, softmax: bool) -> str:
     import onnx
 
     weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
     layers = [
         (weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in range(len(model.layers))
     ]
-    facts = {METADATA_KEY: json.dumps(_facts(config, output_name(softmax)))}
+    config, spec = source.config, source.spec
+    facts = {METADATA_KEY: json.dumps(_facts(config, spec, output_name(softmax)))}
     graph = build_graph(layers, mlp_keys(config.model).activation, softmax, facts)
     onnx.save(graph, os.fspath(path))
-    images = as_input(load_data(data_of(config.data), config.seed or 0).test.images[:CHECKED_IMAGES])
+    data = load_data(data_of(config.data), config.seed or 0)
+    check_fits(source.run, data)
+    images = as_input(data.test.images[:CHECKED_IMAGES]).flatten(1)
     distance = _check_predictions(model, path, images, softmax)
     return (
-        f"ONNX, opset {OPSET}, {INPUT} (B, {INPUTS}) float32 in [0, 1] to {output_name(softmax)} (B, {CLASSES}); "
+        f"ONNX, opset {OPSET}, {INPUT} (B, {spec.inputs}) float32 in [0, 1] to {output_name(softmax)} "
+        f"(B, {len(spec.classes)}); "
         f"largest difference to the model on {len(images):,} test images: {distance:.1g}"
     )
 

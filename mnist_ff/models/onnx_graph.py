@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_ff.models.activations import ACTIVATIONS
-from mnist_ff.runs.records import CLASSES, INPUTS
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -29,7 +28,7 @@ def output_name(softmax: bool) -> str:
 
 
 def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[str, str]) -> ModelProto:
-    """The graph from images (B, 784) float32 in [0, 1] to logits or probabilities (B, 10); B is left open.
+    """The graph from flat images (B, D) float32 in [0, 1] to logits or probabilities (B, K); B is left open.
 
     `layers` are weights (out, in) and biases (out,), the first first; `facts` go into the model's metadata.
     """
@@ -56,8 +55,8 @@ def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[s
     graph = helper.make_graph(
         nodes,
         "mnist-ff",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["B", INPUTS])],
-        [helper.make_tensor_value_info(output_name(softmax), TensorProto.FLOAT, ["B", CLASSES])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["B", layers[0][0].shape[1]])],
+        [helper.make_tensor_value_info(output_name(softmax), TensorProto.FLOAT, ["B", layers[-1][0].shape[0]])],
         constants,
     )
     opsets = [helper.make_opsetid("", OPSET)]

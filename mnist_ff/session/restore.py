@@ -10,7 +10,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, first_line
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import Plan, Position
+from mnist_ff.runs.records import DataSpec, Plan, Position
 from mnist_ff.runs.tables import EPOCHS, metric_columns, truncate
 from mnist_ff.session.environment import git_state
 from mnist_ff.session.resume import earlier_changes, recipe
@@ -51,6 +51,16 @@ def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
     before, now = run.environment().get("teacher"), conditions["teacher"]
     if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
         raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
+
+
+def check_same_data(run: Run, spec: DataSpec) -> None:
+    """Errors: BadRunError where the data's images or classes are not those of before."""
+    before = run.data_spec()
+    if before.why_other(spec) is not None:
+        raise BadRunError(f"{run.path}: was trained on images of {before.text}, and its data now has {spec.text}")
+    if before.classes != spec.classes:
+        was, now = next(pair for pair in zip(before.classes, spec.classes, strict=True) if pair[0] != pair[1])
+        raise BadRunError(f"{run.path}: was trained with a class {was}, and its data now has {now} in its place")
 
 
 def begin(run: Run, conditions: Mapping[str, Any]) -> None:
