@@ -13,8 +13,10 @@ if TYPE_CHECKING:
         load_data,
         plot_losses,
         run_network,
+        train,
     )
     from mnist_ff.config.own_part import Range, register
+    from mnist_ff.runs.directory import Run
     from mnist_ff.trackers.base import Tracker
     from mnist_ff.training.callbacks import Callback, LossHistory
 
@@ -22,17 +24,20 @@ __all__ = [
     "Callback",
     "LossHistory",
     "Range",
+    "Run",
     "Tracker",
     "init_model",
     "load_data",
     "plot_losses",
     "register",
     "run_network",
+    "train",
 ]
 HOMES = {
     "Callback": "training.callbacks",
     "LossHistory": "training.callbacks",
     "Range": "config.own_part",
+    "Run": "runs.directory",
     "Tracker": "trackers.base",
     "register": "config.own_part",
 }

@@ -17,6 +17,8 @@ from torch import nn
 
 from mnist_ff.analysis.console import score_text, tell
 from mnist_ff.config.compose import compose
+from mnist_ff.config.options import folders_of, using_folders
+from mnist_ff.config.own_parts import loaded, with_variable
 from mnist_ff.config.schema import Config
 from mnist_ff.data.arrays import data_of_arrays, numbers_of, split_of_arrays
 from mnist_ff.data.catalog import description
@@ -26,9 +28,13 @@ from mnist_ff.engine import device as devices
 from mnist_ff.errors import ConfigError, DataError, type_name
 from mnist_ff.models.build import build_model
 from mnist_ff.models.user_module import restored, to_train_on
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.signals import interruptible
+from mnist_ff.session.given import given_parts
 from mnist_ff.session.resolve import resolve, warn_of_fallback
+from mnist_ff.session.start import Caller, start
+from mnist_ff.session.start import resume as resume_run
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.training.evaluation import score
@@ -37,7 +43,7 @@ from mnist_ff.training.learner import Learner
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", "run_network"]
+__all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", "run_network", "train"]
 
 Arrays: TypeAlias = Sequence[Any]
 """[X_train, X_test, y_train, y_test], the tutorial's order."""
@@ -142,6 +148,44 @@ def run_network(
     return network, losses
 
 
+@devices.undisturbed()
+def train(
+    *overrides: str,
+    data: Data | Arrays | None = None,
+    model: nn.Module | None = None,
+    directory: str | Path | None = None,
+    resume: str | Path | Run | None = None,
+    callbacks: Iterable[Callback] | None = (),
+    parts: str | Path | Iterable[str | Path] = (),
+    config_dir: str | Path | Iterable[str | Path] = (),
+    verbose: bool = True,
+) -> Run:
+    """Train as `mnist-ff train` does, into a run directory, and return the Run: its path, config, losses, summary.
+
+    overrides: as on the command line, 'optimizer=adam', 'trainer.epochs=5'. data, model: as for run_network(), in
+    place of data= and model=; the model is trained in place. directory: of the run, in place of outputs/<time>.
+    resume: a run to train further, in its own directory; data and model that it was given are given again.
+    parts, config_dir: files and folders, as --parts and --config-dir take them.
+    Ctrl-C ends training and returns the Run, which can be resumed.
+    Errors: ConfigError before anything is written, BadRunError, DataError, DivergedError, RunError.
+    """
+    if resume is not None and directory is not None:
+        raise ConfigError("directory: a resumed run stays in its own; leave it out")
+    taken = [name for name, given in (("data", data), ("model", model)) if given is not None and resume is None]
+    _allowed([word for word in overrides if not str(word).startswith("data.validation_split=")], taken)
+    observers = _observers(callbacks)
+    console = Console(quiet=not _flag("verbose", verbose))
+    with ExitStack() as stack:
+        stack.enter_context(loaded(with_variable(_paths("parts", parts))))
+        stack.enter_context(using_folders(folders_of(_paths("config_dir", config_dir), "config_dir")))
+        images = None if data is None else data if isinstance(data, Data) else data_of_arrays(data)
+        given = stack.enter_context(given_parts(images, model))
+        caller = Caller(overrides, tuple(given), tuple(observers), console)
+        if resume is None:
+            return start(caller, None if directory is None else Path(directory))
+        return resume_run(caller, resume if isinstance(resume, Run) else Run.open(resume))
+
+
 def plot_losses(losses: Sequence[float], path: str | Path | None = None) -> Figure:
     """Every batch's loss with its moving average, as a matplotlib figure, saved to `path` where one is given.
 
@@ -223,6 +267,14 @@ def _allowed(overrides: Iterable[str] | None, taken: Sequence[str]) -> list[str]
                 argument = OWN_ARGUMENT.get(name, name)
                 raise ConfigError(f"overrides: {word} duplicates the argument {argument}=")
     return words
+
+
+def _paths(name: str, given: Any) -> list[str]:
+    """One path or several, as texts. Errors: ConfigError."""
+    paths = [given] if isinstance(given, str | Path) else _listed(given)
+    if paths is None or not all(isinstance(path, str | Path) for path in paths):
+        raise ConfigError(f"{name}: is {type_name(given)}; give a path, or a list of paths")
+    return [str(path) for path in paths]
 
 
 def _seed_word(seed: int | None) -> list[str]:

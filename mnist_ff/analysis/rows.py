@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.convert import experiment, flat
+from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config
-from mnist_ff.data.catalog import validation_images
+from mnist_ff.data.catalog import data_set, split_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import JOBS, holds_runs, may_be_run, runs_below
@@ -29,6 +30,7 @@ REPEATED = "repeated"
 """A search's trial that was not trained, as an earlier one had its configuration."""
 STATUSES = (*Status, REPEATED, "running", "not started", "broken")
 LONGEST_REASON = 200
+MOST_IMAGES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,19 @@ def _last_epoch(run: Run, config: Config) -> tuple[int, Score | None]:
     if "validation_loss" not in metrics:
         return count, None
     fields = Fields(metrics, "the last epoch")
-    images = validation_images(config.data)
+    images = _validation_images(run, config)
     accuracy = fields.share("validation_accuracy")
     return count, Score(fields.number("validation_loss"), accuracy, round(accuracy * images), max(1, images))
+
+
+def _validation_images(run: Run, config: Config) -> int:
+    """Images of the validation score: the split's of a known data set, else what environment.json says, or 0.
+
+    The data itself is not asked: a directory from elsewhere may name any path.
+    """
+    if config.data.name in names("data") and data_set(config.data.name).describe is None:
+        return split_images(config.data)
+    try:
+        return min(Fields(run.environment().get("data"), "data").whole("validation_images"), MOST_IMAGES)
+    except (BadRunError, ValueError):
+        return 0

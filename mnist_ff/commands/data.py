@@ -1,16 +1,23 @@
-"""List cached data sets, or download one."""
+"""List cached data sets, download one, or show what own files hold."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.compose import compose
+from mnist_ff.config.keys import choices, hints_of
 from mnist_ff.config.messages import nearest
+from mnist_ff.config.paths import path_argument
 from mnist_ff.config.registry import names as part_names
-from mnist_ff.config.schema import DataConfig, DownloadConfig
+from mnist_ff.config.registry import own_parts, part
+from mnist_ff.config.schema import DataConfig, DownloadConfig, FileDataConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import read_counts, read_header, source_sums
 from mnist_ff.errors import ConfigError
@@ -20,31 +27,88 @@ from mnist_ff.runs.reading import local_time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument(
-        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="data set to download and verify"
+        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="data set to download or read, and verify"
+    )
+    parser.add_argument(
+        "--sheet",
+        type=path_argument,
+        metavar="FILE.png",
+        help="show classes and write a contact sheet (own data: contact_sheet.png)",
     )
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """List every data set of the cache, or fetch and verify one and list it."""
+    """List every data set of the cache; or fetch and verify one and list it; or show what own files hold.
+
+    Errors: ConfigError, DataError.
+    """
     names = [word for word in arguments.words if "=" not in word]
     overrides = [word for word in arguments.words if "=" in word]
     known = part_names("data")
     for name in names:
         if name not in known:
             raise ConfigError(f"{name}: no such data set (there are: {', '.join(known)}){nearest(name, known)}")
-    configs = [_composed(name, overrides if names else _common(overrides)) for name in names or known]
+    if arguments.sheet is not None and len(names) != 1:
+        raise ConfigError("--sheet: give one data set, such as mnist-ff data mnist --sheet mnist.png")
+    wanted = names or [name for name in known if not _is_own(name)]
+    configs = [_composed(name, overrides if names else _common(overrides)) for name in wanted]
     for config in configs if names else []:
         _fetch(config)
+    own = [config for config in configs if _is_own(config.name)]
+    if len(own) < len(configs):
+        listed = [config for config in configs if config not in own]
+        _list(listed if names else [found for config in listed for found in _cached(config)], console)
+    for config in own if arguments.sheet is None else configs:
+        _show(config, arguments.sheet, console)
+    return 0
+
+
+def _is_own(name: str) -> bool:
+    """Whether a data set is the user's: in their files, or from a parts file."""
+    return issubclass(part("data", name).config, FileDataConfig) or name in own_parts("data")
+
+
+def _cached(config: DataConfig) -> list[DataConfig]:
+    """Of an archive's data sets those that are in the cache, else the one that is the default."""
+    if catalog.data_set(config.name).archive is None:
+        return [config]
+    given: Any = config
+    kind: Any = type(config)
+    every = [dataclasses.replace(given, split=split) for split in choices(hints_of(kind)["split"])]
+    return [found for found in every if catalog.cache_file(found).exists()] or [config]
+
+
+def _list(configs: Sequence[DataConfig], console: Console) -> None:
+    """What the cache holds of data sets, and the sums of their files."""
     tell(console, f"cache: {catalog.cache_root(configs[0])}")
     tell_table(console, ("data", "train", "test", "state"), [_row(config) for config in configs])
     for config in configs:
         sums = source_sums(catalog.cache_file(config))
         if sums:
             tell(console, "")
-            tell(console, f"{config.name}: SHA-256 of the files that it was decoded from")
+            tell(console, f"{config.cached_as}: SHA-256 of the files that it was decoded from")
         for name, digest in sums.items():
             tell(console, f"{digest}  {name}")
-    return 0
+
+
+def _show(config: DataConfig, sheet: Path | None, console: Console) -> None:
+    """What a data set holds: counts, shape, classes, duplicates; and a contact sheet of its training images."""
+    from mnist_ff.data.load import load_data
+    from mnist_ff.images.contact_sheet import contact_sheet, save_sheet
+
+    data = load_data(dataclasses.replace(config, validation_split=0.0), seed=0)
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    parts = {name: split for name, split in splits.items() if split is not None}
+    tell(console, data.title)
+    tell(console, f"images   {data.spec.text}, {str(data.train.images.dtype).removeprefix('torch.')}")
+    counts = {name: split.labels.bincount(minlength=len(data.spec.classes)) for name, split in parts.items()}
+    total = ("all", *(f"{len(split):,}" for split in parts.values()))
+    rows = [(name, *(f"{of[number]:,}" for of in counts.values())) for number, name in enumerate(data.spec.classes)]
+    tell_table(console, ("class", *parts), [total, *rows])
+    for warning in data.facts.warnings:
+        tell(console, f"warning: {warning}", style="yellow")
+    picture = contact_sheet(data.train.images.numpy(), data.train.labels.numpy(), data.spec.classes)
+    tell(console, f"contact sheet of training images: {save_sheet(picture, sheet)}")
 
 
 def _composed(name: str, overrides: list[str]) -> DataConfig:
@@ -73,11 +137,11 @@ def _row(config: DataConfig) -> tuple[str, str, str, str]:
         return config.name, f"{data_set.train_images:,}", f"{data_set.test_images:,}", data_set.source
     path = catalog.cache_file(config)
     if not path.exists():
-        return config.name, "", "", "not cached"
+        return config.cached_as, "", "", "not cached"
     counts = read_counts(path)
     if counts is None or not read_header(path):
-        return config.name, "", "", "damaged; will be downloaded again"
+        return config.cached_as, "", "", "damaged; will be downloaded again"
     status = path.stat()
     moment = local_time(status.st_mtime)
     day = "?" if moment is None else moment.strftime("%Y-%m-%d")
-    return config.name, f"{counts[0]:,}", f"{counts[1]:,}", f"{status.st_size / 1e6:.0f} MB, since {day}"
+    return config.cached_as, f"{counts[0]:,}", f"{counts[1]:,}", f"{status.st_size / 1e6:.0f} MB, since {day}"

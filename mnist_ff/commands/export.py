@@ -11,24 +11,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from mnist_ff.analysis.console import note, tell, warning
 from mnist_ff.commands.evaluate import check_ended_well, check_fits, data_of
+from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
-from mnist_ff.config.schema import Config, ModelConfig
+from mnist_ff.config.schema import Config
 from mnist_ff.data.cache import METADATA_KEY
 from mnist_ff.data.load import as_input, load_data
+from mnist_ff.engine.chance import aside
 from mnist_ff.engine.device import prepared
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
+from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
-from mnist_ff.models.onnx_graph import INPUT, OPSET, build_graph, output_name
+from mnist_ff.models.onnx_export import exported_graph
+from mnist_ff.models.onnx_graph import INPUT, build_graph, output_name
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import is_sweep
@@ -36,6 +41,9 @@ from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.checkpoint import load_model
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 EXPORT_SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
 CHECKED_IMAGES = 1_000
@@ -72,13 +80,11 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"{out}: folder {out.parent} does not exist")
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
-        mlp_keys(config.model)
-        model = load_model(run, config, device)
-        assert isinstance(model, MLP)
+        network = _Network(load_model(run, config, device), config, run.data_spec(), run)
         export = _exporter(arguments.format, arguments.softmax)
         try:
             with replacing(out) as temporary:
-                said = export(model, Exported(run, config, run.data_spec()), temporary)
+                said = export(network, temporary)
         except _OtherError as error:
             raise RunError(f"{out}: {error}; the file was deleted") from None
         except OSError as error:
@@ -97,85 +103,114 @@ class _OtherError(Exception):
 
 
 @dataclass(frozen=True)
-class Exported:
-    """The run whose network is written."""
+class _Network:
+    """What is exported, and what a file must say of it."""
 
-    run: Run
+    model: nn.Module
     config: Config
     spec: DataSpec
+    run: Run
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image as a file's network takes it: the built-in one takes rows of pixels."""
+        return (self.spec.inputs,) if type(self.model) is MLP else self.spec.shape
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What builds it again: the arguments of the built-in network, or the keys of the user's model."""
+        if type(self.model) is not MLP:
+            return {"model": flat(config_to_dict(self.config)["model"])}
+        keys = mlp_keys(self.config.model)
+        found = {"hidden": list(keys.hidden), "activation": keys.activation, "dropout": keys.dropout}
+        if (self.spec.inputs, len(self.spec.classes)) != (MNIST_SPEC.inputs, len(MNIST_SPEC.classes)):
+            found |= {"inputs": self.spec.inputs, "classes": len(self.spec.classes)}
+        return found
+
+    @property
+    def inputs(self) -> str:
+        """The shape of a batch."""
+        return f"({', '.join(['B', *map(str, self.shape)])})"
+
+    @property
+    def outputs(self) -> str:
+        """The shape of its logits."""
+        return f"(B, {len(self.spec.classes)})"
+
+    def facts(self, output: str = "logits") -> dict[str, Any]:
+        """What a file must say for its network to be built again, and where it comes from."""
+        pixels = "pixels / 255, row by row" if len(self.shape) == 1 else "pixels / 255"
+        found: dict[str, Any] = {
+            "architecture": self.architecture,
+            "input": f"{self.inputs} float32: {pixels}, ink 1",
+            "output": f"{self.outputs} {output}",
+            "data": self.config.data.name,
+            "seed": self.config.seed,
+            "version": version("mnist-ff"),
+        }
+        if self.spec != MNIST_SPEC:
+            found["input"] = f"{self.inputs} float32: {pixels}"
+            found |= {"shape": list(self.spec.shape), "classes": list(self.spec.classes)}
+        return found
+
+    def rebuilt(self, architecture: Mapping[str, Any]) -> nn.Module:
+        """A fresh network of this architecture."""
+        if type(self.model) is MLP:
+            return MLP(**architecture)
+        return build_model(self.config.model, 0, torch.device("cpu"), self.spec)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of its state_dict: safetensors holds no tensors that share their memory, as tied weights do."""
+        return {name: weight.clone().contiguous() for name, weight in self.model.state_dict().items()}
+
+    def answers(self, images: torch.Tensor, softmax: bool = False) -> torch.Tensor:
+        """Logits or probabilities (N, classes) float32 for images (N, *shape)."""
+        with torch.inference_mode(), aside(self.model, images.device):
+            logits: torch.Tensor = self.model(images).float()
+        return logits.softmax(1) if softmax else logits
 
 
-Export = Callable[[MLP, Exported, Path], str]
-"""Write the model to a path, check what is there, and say what it holds."""
+Export = Callable[[_Network, Path], str]
+"""Write the network to a path, check what is there, and say what it holds."""
 
 
 def _exporter(form: str, softmax: bool) -> Export:
     if form == "onnx":
-        return lambda model, source, path: _export_onnx(model, source, path, softmax)
+        return lambda network, path: _export_onnx(network, path, softmax)
     return {"safetensors": _export_safetensors, "torch": _export_torch}[form]
 
 
-def _architecture(config: ModelConfig, spec: DataSpec) -> dict[str, Any]:
-    """The arguments of model.MLP."""
-    keys = mlp_keys(config)
-    sizes = {} if _same_sizes(spec) else {"inputs": spec.inputs, "classes": len(spec.classes)}
-    return {"hidden": list(keys.hidden), "activation": keys.activation, "dropout": keys.dropout, **sizes}
-
-
-def _same_sizes(spec: DataSpec) -> bool:
-    """Whether MLP has this data's sizes by default."""
-    return spec.inputs == MNIST_SPEC.inputs and len(spec.classes) == len(MNIST_SPEC.classes)
-
-
-def _facts(config: Config, spec: DataSpec, output: str = "logits") -> dict[str, Any]:
-    """What a file must say for its network to be built again and its images made, and where it comes from."""
-    order = "row by row, ink 1" if spec == MNIST_SPEC else f"of shape {' x '.join(map(str, spec.shape))}, row by row"
-    return {
-        "architecture": _architecture(config.model, spec),
-        "input": f"(B, {spec.inputs}) float32: pixels / 255, {order}",
-        "output": f"(B, {len(spec.classes)}) {output}",
-        **({} if spec == MNIST_SPEC else {"shape": list(spec.shape), "classes": list(spec.classes)}),
-        "data": config.data.name,
-        "seed": config.seed,
-        "version": version("mnist-ff"),
-    }
-
-
-def _export_safetensors(model: MLP, source: Exported, path: Path) -> str:
-    save_file(
-        model.state_dict(),
-        path,
-        metadata={"format": "pt", METADATA_KEY: json.dumps(_facts(source.config, source.spec))},
-    )
+def _export_safetensors(network: _Network, path: Path) -> str:
+    save_file(network.weights(), path, metadata={"format": "pt", METADATA_KEY: json.dumps(network.facts())})
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()[METADATA_KEY])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    _check_rebuilt(model, facts["architecture"], weights)
-    return f"{_count(model)} and the architecture in its header, under {METADATA_KEY}"
+    _check_rebuilt(network, facts["architecture"], weights)
+    return f"{_count(weights)} and the architecture in its header, under {METADATA_KEY}"
 
 
-def _export_torch(model: MLP, source: Exported, path: Path) -> str:
-    torch.save({"state_dict": model.state_dict(), **_facts(source.config, source.spec)}, path)
+def _export_torch(network: _Network, path: Path) -> str:
+    torch.save({"state_dict": network.model.state_dict(), **network.facts()}, path)
     saved = torch.load(path, weights_only=True)
-    _check_rebuilt(model, saved["architecture"], saved["state_dict"])
-    return f"{_count(model)} as state_dict and the architecture, for torch.load(..., weights_only=True)"
+    _check_rebuilt(network, saved["architecture"], saved["state_dict"])
+    return f"{_count(saved['state_dict'])} as state_dict and the architecture, for torch.load(..., weights_only=True)"
 
 
-def _count(model: MLP) -> str:
-    return f"{sum(weight.numel() for weight in model.state_dict().values()):,} weights"
+def _count(weights: Mapping[str, torch.Tensor]) -> str:
+    return f"{sum(weight.numel() for weight in weights.values()):,} weights"
 
 
-def _check_rebuilt(model: MLP, architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
+def _check_rebuilt(network: _Network, architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
     """See that a network built from what was read back is the model. Errors: _OtherError."""
-    built = MLP(**architecture).train(False)
+    built = network.rebuilt(architecture).train(False)
     try:
         built.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise _OtherError(f"does not fit its own architecture ({str(error).splitlines()[0]})") from None
-    images = torch.rand(8, weights["layers.0.weight"].shape[1], generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        same = torch.equal(built(images), model(images))
-    if not same or any(not torch.equal(weights[name], weight) for name, weight in model.state_dict().items()):
+    images = torch.rand(8, *network.shape, generator=torch.Generator().manual_seed(0))
+    same = torch.equal(dataclasses.replace(network, model=built).answers(images), network.answers(images))
+    own = network.model.state_dict()
+    if not same or any(not torch.equal(weights[name], weight) for name, weight in own.items()):
         raise _OtherError("the file read back differs from the model")
 
 
@@ -185,29 +220,41 @@ def _check_installed() -> None:
         raise ConfigError(f"--format onnx: needs {' and '.join(missing)}: pip install 'mnist-ff[onnx]'")
 
 
-def _export_onnx(model: MLP, source: Exported, path: Path, softmax: bool) -> str:
+def _check_exporter() -> None:
+    """What torch's own exporter needs more."""
+    if importlib.util.find_spec("onnxscript") is None:
+        raise ConfigError("--format onnx: this model needs onnxscript: pip install 'mnist-ff[onnx]'")
+
+
+def _export_onnx(network: _Network, path: Path, softmax: bool) -> str:
     import onnx
 
-    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
-    layers = [
-        (weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in range(len(model.layers))
-    ]
-    config, spec = source.config, source.spec
-    facts = {METADATA_KEY: json.dumps(_facts(config, spec, output_name(softmax)))}
-    graph = build_graph(layers, mlp_keys(config.model).activation, softmax, facts)
+    graph = _graph(network, softmax)
     onnx.save(graph, os.fspath(path))
-    data = load_data(data_of(config.data), config.seed or 0)
-    check_fits(source.run, data)
-    images = as_input(data.test.images[:CHECKED_IMAGES]).flatten(1)
-    distance = _check_predictions(model, path, images, softmax)
+    data = load_data(data_of(network.config.data), network.config.seed or 0)
+    check_fits(network.run, data)
+    images = as_input(data.test.images[:CHECKED_IMAGES])
+    distance = _check_predictions(network, path, images.reshape(-1, *network.shape), softmax)
+    opset = next(used.version for used in graph.opset_import if not used.domain)
     return (
-        f"ONNX, opset {OPSET}, {INPUT} (B, {spec.inputs}) float32 in [0, 1] to {output_name(softmax)} "
-        f"(B, {len(spec.classes)}); "
+        f"ONNX, opset {opset}, {INPUT} {network.inputs} float32 in [0, 1] to {output_name(softmax)} {network.outputs}; "
         f"largest difference to the model on {len(images):,} test images: {distance:.1g}"
     )
 
 
-def _check_predictions(model: MLP, path: Path, images: torch.Tensor, softmax: bool) -> float:
+def _graph(network: _Network, softmax: bool) -> ModelProto:
+    """The built-in network's graph node by node, any other's by torch's exporter. Errors: ConfigError, RunError."""
+    facts = {METADATA_KEY: json.dumps(network.facts(output_name(softmax)))}
+    if type(network.model) is not MLP:
+        _check_exporter()
+        return exported_graph(network.model, network.shape, softmax, facts)
+    weights = {name: weight.numpy() for name, weight in network.model.state_dict().items()}
+    numbers = range(len(network.model.layers))
+    layers = [(weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in numbers]
+    return build_graph(layers, mlp_keys(network.config.model).activation, softmax, facts)
+
+
+def _check_predictions(network: _Network, path: Path, images: torch.Tensor, softmax: bool) -> float:
     """The largest difference between the file's and the model's outputs, for a batch and for a single image.
 
     Errors: _OtherError where it is above TOLERANCE or an answer differs.
@@ -215,9 +262,7 @@ def _check_predictions(model: MLP, path: Path, images: torch.Tensor, softmax: bo
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    with torch.inference_mode():
-        expected = model(images)
-        expected = expected.softmax(1) if softmax else expected
+    expected = network.answers(images, softmax)
     found = torch.from_numpy(session.run([output_name(softmax)], {INPUT: images.numpy()})[0])
     alone = torch.from_numpy(session.run([output_name(softmax)], {INPUT: images[:1].numpy()})[0])
     distance = float(torch.maximum((found - expected).abs().max(), (alone - expected[:1]).abs().max()))

@@ -14,13 +14,13 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_lines
 from mnist_ff.config.compose import ComposedRun, Composer, with_texts_kept
-from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.convert import flat
 from mnist_ff.config.float32 import check_float32
-from mnist_ff.config.keys import known_keys, sweep_keys
+from mnist_ff.config.keys import sweep_keys
 from mnist_ff.config.overrides import key_of, take, without_quotes
 from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import expanded, output_directory
-from mnist_ff.config.schema import SELECTIONS, Config
+from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_texts
@@ -35,6 +35,7 @@ from mnist_ff.session.resume import (
     changed,
     find_run,
     foreign_places,
+    given_values,
     is_done,
     own_places,
     resumed_config,
@@ -145,22 +146,6 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
         return trainer.train(resolved, run, stopped)
 
 
-def _values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
-    """Plain values of KEY=VALUE, with all trackers at once for logger=, and callbacks likewise. Errors: ConfigError for
-    other groups, sweeps, + and ~."""
-    values: dict[str, Any] = {}
-    for key in SELECTIONS:
-        if any(text.startswith(f"{key}=") for text in overrides):
-            chosen = [text for text in overrides if text.startswith((f"{key}=", f"{key}."))]
-            values[key] = config_to_dict(composer.run(chosen).config()).get(key, {})
-            overrides = [text for text in overrides if text not in chosen]
-    for override in composer.check(overrides):
-        if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
-            raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")
-        values[override.key] = override.value
-    return values
-
-
 def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Trainer) -> int:
     """Continue a run in its own directory."""
     name = expanded("resume", name)
@@ -169,7 +154,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     if not name:
         raise ConfigError("resume=: is empty; give a run directory, or last")
     run = find_run(name, Path("outputs"))
-    given = _values(composer, overrides)
+    given = given_values(composer, overrides)
     check_float32(flat(given))
     check_parts(run, saved_config(run), trainer.warn, trains=True)
     own, said = own_places(run, given)
@@ -200,7 +185,7 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
     check_parts(run, saved, trainer.warn, trains=True)
     if saved != run.config():
         trainer.warn("that run was resumed with other values; using the last ones")
-    given = _values(composer, [text for text in overrides if not text.startswith("hydra.")])
+    given = given_values(composer, [text for text in overrides if not text.startswith("hydra.")])
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
         trainer.warn(line)

@@ -25,7 +25,7 @@ from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from hydra.grammar.gen.OverrideParser import OverrideParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.float32 import check_float32
@@ -305,7 +305,8 @@ def _selected(composed: DictConfig, key: str) -> Any:
     """The plain value of a dotted key. Errors: ConfigError."""
     with config_errors(), hydra_values(composed):
         value = OmegaConf.select(composed, key, throw_on_missing=True)
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        is_config = OmegaConf.is_config(value)
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_config else value
 
 
 @contextmanager
@@ -324,6 +325,8 @@ def config_errors() -> Iterator[None]:
     """Turn Hydra's and omegaconf's own errors into one line of ours."""
     try:
         yield
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: has no value; set it with {error.full_key}=VALUE") from None
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith(REFUSED_ADVICE)] or lines

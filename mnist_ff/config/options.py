@@ -173,11 +173,14 @@ def flag_values(words: Sequence[str]) -> list[str]:
     return [*after, *(word.removeprefix(f"{FLAG}=") for word in words if word.startswith(f"{FLAG}="))]
 
 
-def folders_of(given: Sequence[str]) -> list[Path]:
-    """The folders of MNIST_FF_CONFIG_DIR, then the given ones; absolute, each once. Errors: ConfigError."""
+def folders_of(given: Sequence[str], source: str = FLAG) -> list[Path]:
+    """The folders of MNIST_FF_CONFIG_DIR, then the given ones; absolute, each once.
+
+    `source` names them in errors. Errors: ConfigError.
+    """
     of_variable = [(VARIABLE, text) for text in os.environ.get(VARIABLE, "").split(os.pathsep) if text]
     found: list[Path] = []
-    for source, text in [*of_variable, *((FLAG, text) for text in given)]:
+    for source, text in [*of_variable, *((source, text) for text in given)]:
         if not text:
             raise ConfigError(f"{source}=: is empty; give a folder with files such as experiment/mine.yaml")
         check_text(source, text)

@@ -128,6 +128,8 @@ def _part(group: str, name: str, target: Any, place: Place) -> Part:
 
 def _check_free(group: str, name: str, target: Any, place: Place) -> None:
     """See that no other part has the name. A cell of a notebook may be run again. Errors: ConfigError."""
+    if name == registry.GIVEN.get(group):
+        raise ConfigError(f"{place}: {group}={name}: stands for what Python gives; choose another name")
     known = registry.own_parts(group).get(name)
     if known is None:
         if name in registry.names(group):

@@ -101,6 +101,9 @@ GROUPS = {
     "callback": Group(CallbackConfig, "training", "callbacks"),
 }
 
+GIVEN = {"data": "arrays", "model": "module"}
+"""Names that stand for what mnist_ff.train() was given: parts while it trains, and in a config for ever."""
+
 _parts: dict[str, dict[str, Part]] = {group: {} for group in GROUPS}
 _caches: list[Callable[[], None]] = []
 

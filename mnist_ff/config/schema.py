@@ -48,6 +48,11 @@ class DataConfig(Section):
     root: Annotated[str | None, "cache folder; null: the default (MNIST_FF_DATA)"]
     validation_split: Annotated[float, "fraction of the training images to hold out", Meta(ge=0, lt=1)]
 
+    @property
+    def cached_as(self) -> str:
+        """The name of its file in the cache folder, without suffix."""
+        return self.name
+
     def with_absolute_paths(self: S, path: str) -> S:
         return with_absolute(self, path, "root")
 

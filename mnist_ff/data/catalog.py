@@ -39,6 +39,21 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A zip file at torchvision's address, and the four IDX files in it that make a data set."""
+
+    name: str
+    kept_as: str
+    """Its name in the cache folder."""
+    folder: str
+    """Of the four files in it, with a slash."""
+    files: tuple[SourceFile, ...]
+    split: str
+    """What torchvision calls these four."""
+    first_label: int = 0
+
+
+@dataclass(frozen=True)
 class DataDescription:
     """A data set's name for people, its numbers of images before a split, and what a network sees of it."""
 
@@ -72,6 +87,8 @@ class DataSet(Part):
     """Where it comes from, where it is not downloaded."""
     torchvision_class: str = ""
     """The class that decodes the files."""
+    archive: Callable[[Any], Archive] | None = None
+    """From the config, where the files come in one archive."""
     files: tuple[SourceFile, ...] = ()
     """Training images and labels, test images and labels."""
     contents: tuple[str, ...] = ()
@@ -193,4 +210,4 @@ def in_own_place(config: DataConfig) -> DataConfig:
 
 def cache_file(config: DataConfig) -> Path:
     """The one file that holds the decoded images and labels."""
-    return cache_root(config) / f"{config.name}.safetensors"
+    return cache_root(config) / f"{config.cached_as}.safetensors"

@@ -18,6 +18,7 @@ from mnist_ff.config.paths import expanded
 from mnist_ff.config.schema import DownloadConfig
 from mnist_ff.data import catalog
 from mnist_ff.data.cache import METADATA_KEY, read_header
+from mnist_ff.data.catalog import SourceFile
 from mnist_ff.data.fetch import fetch
 from mnist_ff.errors import DataError
 from mnist_ff.files import write_bytes
@@ -32,13 +33,14 @@ class UnavailableError(DataError):
 def downloaded(config: DownloadConfig) -> dict[str, torch.Tensor]:
     """A downloadable data set's four uint8 tensors, from the cache or through it."""
     path = catalog.cache_file(config)
-    cached = _cached(path)
+    files = catalog.data_set(config.name).files
+    cached = _cached(path, files)
     if cached is not None:
         return cached
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            return _cached(path) or _fetch_to(path, config)
+        with FileLock(path.with_name(f"{config.name}.lock")):
+            return _cached(path, files) or _fetch_to(path, config)
     except OSError as error:
         raise DataError(f"{path.parent}: {error.strerror or error}; choose another folder with data.root=") from None
 
@@ -47,25 +49,25 @@ def _fetch_to(path: Path, config: DownloadConfig) -> dict[str, torch.Tensor]:
     front = os.environ.get("MNIST_FF_MIRROR")
     mirrors = [*([expanded("MNIST_FF_MIRROR", front)] if front else []), *config.mirrors]
     try:
-        tensors, sums = fetch(catalog.data_set(config.name), mirrors, path.parent)
+        tensors, sums = fetch(config, mirrors, path.parent)
     except DataError as error:
         raise UnavailableError(str(error)) from None
-    header = {"sources": sums, "content": _digest(tensors), "name": config.name}
+    header = {"sources": sums, "content": _digest(tensors), "name": config.cached_as}
     write_bytes(path, save(tensors, metadata={METADATA_KEY: json.dumps(header)}))
     return tensors
 
 
-def _cached(path: Path) -> dict[str, torch.Tensor] | None:
+def _cached(path: Path, files: tuple[SourceFile, ...]) -> dict[str, torch.Tensor] | None:
     """The cache's tensors, or None where there is no cache or its content is not what its header says."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return _read_cache(path, status.st_mtime_ns, status.st_size)
+    return _read_cache(path, files, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=2)
-def _read_cache(path: Path, changed: int, size: int) -> dict[str, torch.Tensor] | None:
+def _read_cache(path: Path, files: tuple[SourceFile, ...], changed: int, size: int) -> dict[str, torch.Tensor] | None:
     # `changed` and `size` are part of the key: a second job in this process re-uses the tensors of an unchanged file
     header = read_header(path)
     try:
@@ -74,13 +76,12 @@ def _read_cache(path: Path, changed: int, size: int) -> dict[str, torch.Tensor] 
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
     good = header.get("name") == path.stem and header.get("content") == _digest(tensors)
-    return tensors if good and _from_known_files(header) else None
+    return tensors if good and _from_known_files(header, files) else None
 
 
-def _from_known_files(header: dict[str, Any]) -> bool:
+def _from_known_files(header: dict[str, Any], files: tuple[SourceFile, ...]) -> bool:
     """Whether a cache was decoded from the files that its set is known by."""
     sums = header.get("sources")
-    files = catalog.data_set(str(header["name"])).files
     return isinstance(sums, dict) and all(file.sha256 in (None, sums.get(file.name)) for file in files)
 
 

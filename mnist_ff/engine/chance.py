@@ -95,6 +95,21 @@ class Chance:
         return (self._device,) if self._device.type == "cuda" else ()  # MPS has one device and takes none
 
 
+@contextmanager
+def aside(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Inside the block torch's generators begin with one fixed seed: an evaluation of the same weights draws the same.
+
+    After it they and the model's own are as they were.
+    """
+    own = [(rng, rng.get_state()) for rng in own_generators(model).values()]
+    try:
+        with Chance(0, device, {}).drawn():
+            yield
+    finally:
+        for rng, state in own:
+            rng.set_state(state)
+
+
 class DrawingStep:
     """A step that draws from its own Chance."""
 

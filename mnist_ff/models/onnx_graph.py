@@ -28,7 +28,7 @@ def output_name(softmax: bool) -> str:
 
 
 def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[str, str]) -> ModelProto:
-    """The graph from flat images (B, D) float32 in [0, 1] to logits or probabilities (B, K); B is left open.
+    """The graph from images (B, inputs) float32 in [0, 1] to logits or probabilities (B, classes); B is left open.
 
     `layers` are weights (out, in) and biases (out,), the first first; `facts` go into the model's metadata.
     """
@@ -56,7 +56,7 @@ def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[s
         nodes,
         "mnist-ff",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["B", layers[0][0].shape[1]])],
-        [helper.make_tensor_value_info(output_name(softmax), TensorProto.FLOAT, ["B", layers[-1][0].shape[0]])],
+        [helper.make_tensor_value_info(output_name(softmax), TensorProto.FLOAT, ["B", len(layers[-1][1])])],
         constants,
     )
     opsets = [helper.make_opsetid("", OPSET)]

@@ -64,7 +64,8 @@ def means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 def epoch_curves(run: Run) -> dict[str, Any] | None:
     """Every column of epochs.csv that has numbers; None before the first epoch's end. Errors: BadRunError.
 
-    `part` is what follows training: validation where there is a split, else test.
+    `part` is what follows training: validation where there is a split, else test. `metrics` has the columns of each
+    metric, which are measured on the same images.
     """
     names = (*EPOCH_COLUMNS, *metric_columns(run.path))
     rows = _as_array((tuple(row.values()) for row in read_epochs(run.path)), len(names))

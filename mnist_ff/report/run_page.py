@@ -150,6 +150,7 @@ def _facts(
         "reason": row.reason,
         "tiles": _tiles(row, config, spec, data, run),
         "difference": _difference(config, data["epochs"], data["batches"]),
+        "metrics_of": data["epochs"]["part"] if data["epochs"] and data["epochs"]["metrics"] else "",
         **_drawing_facts(config, spec),
         **_mistake_facts(spec, predictions),
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from mnist_ff.config.own_parts import FLAG, PartsFile, content_of, in_use
 from mnist_ff.config.paths import display_path, printed
-from mnist_ff.config.registry import GROUPS, own_parts
+from mnist_ff.config.registry import GIVEN, GROUPS, own_parts
 from mnist_ff.config.schema import Config, Unregistered
 from mnist_ff.errors import BadRunError, MissingFileError, MissingPartsError
 from mnist_ff.files import write_bytes, write_text
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.given import why_not_here
 from mnist_ff.runs.jobs import parts_file
 from mnist_ff.runs.reading import Fields, is_taken, read_json
 
@@ -110,6 +111,8 @@ def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: b
     Errors: BadRunError with the command to type; where parts/ cannot be read, too.
     """
     missing = unregistered(config, trains)
+    if any(f"{group}={name}" in missing for group, name in GIVEN.items()):
+        raise BadRunError(why_not_here(run.path, config))
     if missing:
         raise _missing(run, missing)
     if not in_use() or not _has_own(config):

@@ -65,6 +65,7 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
             "instead_of": data.instead_of,
             "sha256": source_sums(cache_file(config.data)) if isinstance(config.data, DownloadConfig) else {},
             **({} if data.spec == MNIST_SPEC else {"shape": list(data.spec.shape), "classes": list(data.spec.classes)}),
+            **({} if data.validation is None else {"validation_images": len(data.validation)}),
         },
         "places": seal(config),
         **({"parts": [{"path": file.path, "sha256": file.sha256} for file in in_use()]} if in_use() else {}),

@@ -12,7 +12,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.timing import Timing
-from mnist_ff.training.callbacks import Pruning
+from mnist_ff.training.callbacks import Callback, Pruning
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class RunRequest:
     """For a resume, the keys that differ from the run's saved config; None for a new run."""
     pruning: Pruning | None = None
     """For a search's trial, which may end early."""
+    observers: Sequence[Callback] = ()
+    """Callbacks that Python gave."""
 
     @property
     def is_resume(self) -> bool:

@@ -25,7 +25,8 @@ def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> di
     """
     saved = load_checkpoint(run, warn)
     shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
-    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model, run.data_spec()):
+    found = sum(weight.nbytes for weight in saved["model"].values())
+    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model, run.data_spec(), found):
         raise BadRunError(f"{run.file('config.yaml')}: differs from the config of its checkpoint")
     return saved
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_ff.analysis.console import note
 from mnist_ff.config.convert import config_from, config_to_dict, experiment, flat
@@ -27,6 +27,9 @@ from mnist_ff.runs.reading import is_folder, is_taken
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
 from mnist_ff.runs.search_result import load_search_result
+
+if TYPE_CHECKING:
+    from mnist_ff.config.compose import Composer  # it imports Hydra, which a sweep's worker does without
 
 RESUMABLE_KEYS = {
     "data.mirrors",
@@ -113,6 +116,22 @@ def changed(base: Config, values: Mapping[str, Any]) -> Config:
             place = place.setdefault(section, {})
         place[name] = value
     return config_from(plain, unregistered=True)
+
+
+def given_values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
+    """Plain values of KEY=VALUE, with all trackers at once for logger=, and callbacks likewise. Errors: ConfigError for
+    other groups, sweeps, + and ~."""
+    values: dict[str, Any] = {}
+    for key in SELECTIONS:
+        if any(text.startswith(f"{key}=") for text in overrides):
+            chosen = [text for text in overrides if text.startswith((f"{key}=", f"{key}."))]
+            values[key] = config_to_dict(composer.run(chosen).config()).get(key, {})
+            overrides = [text for text in overrides if text not in chosen]
+    for override in composer.check(overrides):
+        if override.kind != "CHANGE" or override.values is not None or override.key not in known_keys():
+            raise ConfigError(f"{override.text}: only KEY=VALUE is allowed with a saved config")
+        values[override.key] = override.value
+    return values
 
 
 def earlier_changes(run: Run) -> dict[str, Any]:

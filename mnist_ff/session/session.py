@@ -171,7 +171,7 @@ class _Training:
             ]
             if messages.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
-            callbacks += self.callbacks
+            callbacks += [*self.callbacks, *self.request.observers]
             observers = [callback for callback in callbacks if callback is not None]
             return self.learner.fit(self.plan, observers, self._reason_to_stop)
 

@@ -8,6 +8,7 @@ from mnist_ff.analysis.console import score_text
 from mnist_ff.config.paths import display_path
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT
+from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.records import Outcome, Plan, Score, Status, Summary
 from mnist_ff.session.request import RunRequest
 from mnist_ff.training.learner import Learner
@@ -45,4 +46,6 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
         lines.append(f"draw plots     mnist-ff report {shlex.quote(str(path))}")
     elif run.file(REPORT).is_file():
         lines.append(f"report         {shlex.quote(str(path / REPORT))}")
+    if given_arguments(request.config):
+        return [*lines, f"train further  {python_call(path, request.config)}"]
     return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}"]

@@ -45,7 +45,8 @@ class ModelView(Mapping[str, torch.Tensor]):
     def __setitem__(self, name: str, value: object) -> NoReturn:
         raise TypeError(READ_ONLY)
 
-    __delitem__ = __setitem__
+    def __delitem__(self, name: str) -> NoReturn:
+        raise TypeError(READ_ONLY)
 
     def close(self) -> str | None:
         """Read no more. Returns the name of a parameter that was changed, None where there is none."""

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mnist_ff.data.load import Split, as_input
+from mnist_ff.engine.chance import aside
 from mnist_ff.runs.records import Score
 
 ROWS_AT_ONCE = 1_000
@@ -58,7 +59,8 @@ def _logits(model: nn.Module, split: Split) -> torch.Tensor:
     at_once = len(split) if split.images.is_cuda else ROWS_AT_ONCE
     model.train(False)
     try:
-        with torch.no_grad():  # inference mode would spoil what a foreign module keeps of its forward pass for training
+        # inference mode would spoil what a foreign module keeps of its forward pass for training
+        with torch.no_grad(), aside(model, split.labels.device):
             parts = [model(as_input(split.images[start : start + at_once])) for start in range(0, len(split), at_once)]
             return torch.cat(parts).float()
     finally:

@@ -79,6 +79,8 @@ def _measured(name: str, model: nn.Module, split: Split) -> dict[str, float]:
 
 def _number(value: Any, where: str) -> float:
     given = value
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
     if isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -63,7 +63,7 @@ CASES = [
     (["data.validation_split=0.99999"], ["data.validation_split=0.99999", "leaves 1 images"]),
     (["seed=-1"], ["seed=-1", "at least 0"]),
     (["seed=x"], ["seed=x", "an integer, or null"]),
-    (["seed=???"], ["Missing mandatory value: seed"]),
+    (["seed=???"], ["seed: has no value; set it with seed=VALUE"]),
     (["-m", "seed=0,1", "hydra.launcher=null"], ["hydra.launcher=None", "a group of keys"]),
     (["optimizer.lr=0.1,0.2"], ["mnist-ff train -m"]),
     (["foo"], ["foo", "KEY=VALUE"]),

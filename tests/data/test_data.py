@@ -323,14 +323,14 @@ def test_validation_replaces_test_until_the_end(mnist_ff: Command) -> None:
 def test_the_data_command_shows_and_fetches(real_mnist: Path, no_network: Path, mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("data")
     assert code == 0
-    assert out.count("not cached") == 4
+    assert out.count("not cached") == 5
     os.environ["MNIST_FF_MIRROR"] = str(real_mnist)
     code, out, _ = mnist_ff("data", "mnist")
     assert code == 0
     assert "60,000" in out
     code, out, _ = mnist_ff("data", f"data.root={no_network}")
     assert code == 0
-    assert out.count("not cached") == 4
+    assert out.count("not cached") == 5
     code, _, err = mnist_ff("data", "fashon_mnist")
     assert code == 2
     assert "did you mean fashion_mnist?" in err

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mnist_ff.config.compose import compose
-from mnist_ff.data import catalog, fetch
+from mnist_ff.data import catalog, transfer
 from mnist_ff.data.load import load_data
 from mnist_ff.errors import DataError
 from tests.support.commands import Command
@@ -96,7 +96,7 @@ def server(real_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(datasets.MNIST, "mirrors", [])
     monkeypatch.delenv("MNIST_FF_MIRROR")
     monkeypatch.setenv("MNIST_FF_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(fetch, "SILENCE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(transfer, "SILENCE_TIMEOUT_S", 0.5)
     yield f"http://127.0.0.1:{web.server_address[1]}"
     web.shutdown()
     web.server_close()
@@ -136,7 +136,7 @@ def test_no_way_from_https_to_http() -> None:
     import urllib.request
     from email.message import Message
 
-    handler = fetch._SameSchemeOrSafer()
+    handler = transfer._SameSchemeOrSafer()
     secure = urllib.request.Request("https://example.org/x")
     with pytest.raises(urllib.error.URLError, match="redirected from https"):
         handler.redirect_request(secure, None, 302, "Found", Message(), "http://example.org/x")

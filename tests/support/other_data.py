@@ -57,9 +57,20 @@ def predictions_of(spec: DataSpec, labels: torch.Tensor, wrong_every: int = 7, s
     return Evaluation(score, logits.softmax(1), found, labels)
 
 
-def made_run(path: Path, spec: DataSpec, *, images: int = 400, augmented: bool = False, config: Config | None = None,
-             **model: Any) -> Run:  # fmt: skip
-    """A finished run on this data with its report: random weights, made-up predictions and curves."""
+def made_run(
+    path: Path,
+    spec: DataSpec,
+    *,
+    images: int = 400,
+    augmented: bool = False,
+    inverted: bool = False,
+    config: Config | None = None,
+    **model: Any,
+) -> Run:
+    """A finished run on this data with its report: random weights, made-up predictions and curves.
+
+    `inverted` makes the images dark on light; `model` are keys of the MLP.
+    """
     if config is None:
         words = ("data=mnist_5k", *(["augment=shift"] if augmented else []))
         values = config_to_dict(make_config(*words, "model.hidden=[12]"))
@@ -73,6 +84,8 @@ def made_run(path: Path, spec: DataSpec, *, images: int = 400, augmented: bool =
     network = build_model(config.model, 1, torch.device("cpu"), spec)
     save_weights(run.file("model.safetensors"), network)
     test = generated(spec, images)
+    if inverted:
+        test = dataclasses.replace(test, images=255 - test.images)
     final = predictions_of(spec, test.labels)
     save_predictions(run.file(PREDICTIONS), final, test)
     if augmented:

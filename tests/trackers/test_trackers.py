@@ -693,7 +693,7 @@ def test_trackers_are_no_part_of_the_experiment(mnist_ff: Command) -> None:
     assert same_experiment(none, some)
     assert mnist_ff("train", *quick, "trainer.epochs=1", "hydra.run.dir=run")[0] == 0
     assert "logger" not in Path("run/config.yaml").read_text()
-    assert Run.open("run").config().logger.trackers == ()
+    assert Run.open("run").config().logger.parts == ()
     code, out, err = mnist_ff("train", "resume=run", "trainer.epochs=2", "logger=tensorboard")
     assert code == 0, err
     assert "warning" not in out

@@ -32,7 +32,7 @@ class OwnFiles(DataSet):
 
     read: Callable[[Any], Contents] | None = None
     """The checked contents, from the config. Errors: OwnDataError."""
-    files: Callable[[Any], Sequence[Path]] | None = None  # type: ignore[assignment]
+    sources: Callable[[Any], Sequence[Path]] | None = None
     """Every file that it reads."""
     watched: Callable[[Any], Sequence[Path]] | None = None
     """Fewer files and folders, one of which changes when a file comes or goes; None: all files."""
@@ -60,8 +60,8 @@ def part_of(config: FileDataConfig) -> OwnFiles:
 def contents(config: FileDataConfig) -> Contents:
     """What the files hold, checked whole. Errors: ConfigError, OwnDataError naming the file."""
     part, key = part_of(config), _key(config)
-    assert part.files is not None
-    return _contents(key, _state(part.files(config)))
+    assert part.sources is not None
+    return _contents(key, _state(part.sources(config)))
 
 
 def _key(config: FileDataConfig) -> FileDataConfig:
@@ -90,7 +90,7 @@ def describe(config: FileDataConfig) -> DataDescription:
 
 def _watched(config: FileDataConfig) -> State:
     part = part_of(config)
-    watched = part.watched or part.files
+    watched = part.watched or part.sources
     assert watched is not None
     return _state(watched(config))
 

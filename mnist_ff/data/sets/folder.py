@@ -72,7 +72,7 @@ register(
         title="folder of pictures",
         describe=describe,
         read=read,
-        files=files,
+        sources=files,
         watched=watched,
     )
 )

@@ -35,4 +35,4 @@ def read(config: IDXConfig) -> Contents:
     return checked(read_idx_folder(path_of(config)))
 
 
-register(OwnFiles("data", "idx", IDXConfig, build, title="IDX files", describe=describe, read=read, files=files))
+register(OwnFiles("data", "idx", IDXConfig, build, title="IDX files", describe=describe, read=read, sources=files))

@@ -37,4 +37,4 @@ def read(config: NPZConfig) -> Contents:
     return checked(read_npz(*files(config)))
 
 
-register(OwnFiles("data", "npz", NPZConfig, build, title="NumPy archive", describe=describe, read=read, files=files))
+register(OwnFiles("data", "npz", NPZConfig, build, title="NumPy archive", describe=describe, read=read, sources=files))

@@ -38,6 +38,21 @@ function epochCharts({ part, columns }) {
   new Chart(byId("epoch-accuracy-chart"), { ...shared, title: "Accuracy per epoch", lines: lines("accuracy"), y: "accuracy", ...AS_PERCENT });
 }
 
+/** A chart for each metric, a line for each of its values. */
+function metricCharts({ metrics, columns }) {
+  const xs = columns.epoch.map((epoch) => epoch + 1);
+  for (const [metric, all] of Object.entries(metrics)) {
+    const found = all.filter((column) => Object.hasOwn(columns, column)); // the others were never finite
+    const few = found.length <= MOST_NAMED;
+    const lines = found.map((column, place) => (
+      { name: column.slice(metric.length + 1) || metric, look: few ? `s${place}` : "s0 faint", quiet: !few, xs, ys: columns[column] }
+    ));
+    const host = element("div", { id: `metric_${metric}` });
+    byId("metric-charts").append(host);
+    new Chart(host, { ...BY_EPOCH, height: 220, title: `${metric} per epoch`, y: metric, lines, only: !few });
+  }
+}
+
 /** The kept images, and the confusion matrix that shows them cell by cell. */
 function mistakes({ pixels, labels, predicted, really, rows, sure, worst }, names) {
   const images = bytes(pixels);
@@ -99,6 +114,7 @@ function augmented({ across, pixels }) {
 
 if (FACTS.batches) lossCharts(FACTS.batches);
 if (FACTS.epochs) epochCharts(FACTS.epochs);
+if (byId("metric-charts")) metricCharts(FACTS.epochs);
 if (FACTS.images) mistakes(FACTS.images, FACTS.classes);
 if (FACTS.augmented) augmented(FACTS.augmented);
 if (FACTS.weights) weights(FACTS.weights);

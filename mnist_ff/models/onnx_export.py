@@ -1,0 +1,87 @@
+"""Any network as an ONNX graph, by torch.onnx.export(). Needs the extra onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from mnist_ff.errors import RunError, first_line
+from mnist_ff.models.onnx_graph import INPUT, output_name
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+EXPORTED_OPSET = 18
+"""Read by every ONNX Runtime since 1.14, 2023; the lowest that torch's exporter writes by itself."""
+
+
+class _Outputs(nn.Module):
+    """A network's logits or probabilities in float32, whatever it computes with."""
+
+    def __init__(self, network: nn.Module, softmax: bool) -> None:
+        super().__init__()
+        self.network, self.softmax = network, softmax
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images).float()
+        return logits.softmax(1) if self.softmax else logits
+
+
+def exported_graph(network: nn.Module, shape: tuple[int, ...], softmax: bool, facts: Mapping[str, str]) -> ModelProto:
+    """The graph from images (B, *shape) float32 in [0, 1] to logits or probabilities (B, classes); B is left open.
+
+    `facts` go into the model's metadata. Errors: RunError for a network that torch cannot export.
+    """
+    from onnx import helper
+
+    outputs = _Outputs(network, softmax).train(False)
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                outputs,
+                (torch.zeros(2, *shape),),
+                input_names=[INPUT],
+                output_names=[output_name(softmax)],
+                opset_version=EXPORTED_OPSET,
+                dynamic_shapes=({0: torch.export.Dim("B", min=1)},),
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # what cannot be exported fails in many ways
+        reason = error if error.__cause__ is None else error.__cause__
+        raise RunError(
+            f"torch.onnx.export cannot export this model ({type(reason).__name__}: {first_line(reason)}); "
+            "--format safetensors and torch can"
+        ) from None
+    assert program is not None
+    model: ModelProto = program.model_proto
+    for node in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
+        del node.metadata_props[:]  # paths and lines of the user's files
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+    model.producer_name = "mnist-ff"
+    helper.set_model_props(model, dict(facts))
+    return model
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the exporter's progress, advice and warnings: what matters is in its error and the comparison after."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        quiet = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
