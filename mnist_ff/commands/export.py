@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff.analysis.console import note, tell, warning
-from mnist_ff.commands.evaluate import check_ended_well, check_fits, data_of
+from mnist_ff.commands.evaluate import add_data_path, check_ended_well, check_fits, data_of, with_data_path
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=path_argument, metavar="FILE", help="output file (default: the run's name, in this folder)"
     )
+    add_data_path(parser)
     parser.add_argument("--softmax", action="store_true", help="with onnx: output probabilities, not logits")
 
 
@@ -72,6 +73,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)
+    config = with_data_path(run, config, arguments.data_path)
     check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{EXPORT_SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, out, tell, tell_picture, warning
-from mnist_ff.commands.evaluate import check_ended_well, check_fits, data_of
+from mnist_ff.commands.evaluate import add_data_path, check_ended_well, check_fits, data_of, with_data_path
 from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import as_input, load_data
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--index", nargs="+", type=_number, metavar="N", default=[], help="test images by index, from 0"
     )
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    add_data_path(parser)
 
 
 def _number(word: str) -> int:
@@ -81,6 +82,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)
+    config = with_data_path(run, config, arguments.data_path)
     check_ended_well(run)
     spec, as_digits = run.data_spec(), False
     if arguments.images:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, own_parts, part, parts
-from mnist_ff.config.schema import DataConfig, DownloadConfig
+from mnist_ff.config.schema import DataConfig, DownloadConfig, FileDataConfig
 from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
@@ -199,12 +199,15 @@ def own_mirrors(name: str) -> tuple[str, ...]:
 
 
 def in_own_place(config: DataConfig) -> DataConfig:
-    """The same images from the user's own places: data.root and data.mirrors of a run are its maker's choice."""
+    """The same images from the user's own places: data.root, data.mirrors and data.path of a run are its maker's
+    choice. Without data.path there is none to read."""
     if config.name not in names("data"):  # a user's own, whose file was not given
         return dataclasses.replace(config, root=os.environ.get("MNIST_FF_DATA") or None)
     own = own_data(config.name)
     if isinstance(config, DownloadConfig) and isinstance(own, DownloadConfig):
         return dataclasses.replace(config, root=own.root, mirrors=own.mirrors)
+    if isinstance(config, FileDataConfig):
+        return dataclasses.replace(config, root=own.root, path=None)
     return dataclasses.replace(config, root=own.root)
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mnist_ff.config.schema import Config
+from mnist_ff.data.load import Data
 from mnist_ff.errors import BadRunError, first_line
 from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import DataSpec, Plan, Position
+from mnist_ff.runs.records import Plan, Position
 from mnist_ff.runs.tables import EPOCHS, metric_columns, truncate
 from mnist_ff.session.environment import git_state
 from mnist_ff.session.resume import earlier_changes, recipe
@@ -54,13 +56,18 @@ def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
         raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
 
 
-def check_same_data(run: Run, spec: DataSpec) -> None:
-    """Errors: BadRunError where the data's images or classes are not those of before."""
+def check_same_data(run: Run, data: Data) -> None:
+    """Errors: BadRunError where own files hold something else than before, or images and classes are others."""
+    changed = changed_parts(run, data.facts.sums)
+    if changed:
+        raise BadRunError(
+            f"{data.title}: its {', '.join(changed)} changed since {run.path} was started; a resume needs the same data"
+        )
     before = run.data_spec()
-    if before.why_other(spec) is not None:
-        raise BadRunError(f"{run.path}: was trained on images of {before.text}, and its data now has {spec.text}")
-    if before.classes != spec.classes:
-        was, now = next(pair for pair in zip(before.classes, spec.classes, strict=True) if pair[0] != pair[1])
+    if before.why_other(data.spec) is not None:
+        raise BadRunError(f"{run.path}: was trained on images of {before.text}, and its data now has {data.spec.text}")
+    if before.classes != data.spec.classes:
+        was, now = next(pair for pair in zip(before.classes, data.spec.classes, strict=True) if pair[0] != pair[1])
         raise BadRunError(f"{run.path}: was trained with a class {was}, and its data now has {now} in its place")
 
 

@@ -94,7 +94,7 @@ class _Training:
         with timing.part("data"):
             data = load_data(config.data, config.seed).to(device)
         if saved is not None:
-            check_same_data(run, data.spec)
+            check_same_data(run, data)
         with timing.part("build"):
             self.learner = Learner(config, data)
         conditions = environment(config, data, device, self.learner.step.info, list(request.argv))
@@ -141,6 +141,8 @@ class _Training:
     def _announce(self, trackings: Sequence[Tracking]) -> None:
         learner, trainer, say = self.learner, self.config.trainer, self.messages.say
         warn_of_fallback(learner.data, self.messages.console)
+        for text in learner.data.facts.warnings:
+            self.messages.warn(text)
         say(
             f"{learner.data.title}: {len(learner.data.train):,} images to train, "
             f"{count_parameters(learner.model):,} parameters, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mnist_ff.session import artifacts
 from tests.report.test_report import facts
 from tests.support.commands import Command
 from tests.support.other_data import COLOURS, LETTERS, generated, made_run, predictions_of
+from tests.support.own_data import medmnist_arrays, write_npz
 
 HOSTILE = ("</script><script>window.pwned=1</script>", "<img src=x onerror=alert(1)>", '" onclick="alert(1)', "&amp;")
 SPECS = {
@@ -257,7 +259,7 @@ def test_a_confusion_matrix_of_any_size_is_drawn(classes: int, tmp_path: Path) -
     assert counted == (cells if classes <= 30 else 0)
     if classes <= 60:
         assert named == classes
-        assert axes.get_yticklabels()[1].get_text() == "$1_{x} with a l…"
+        assert axes.get_yticklabels()[1].get_text() == "$1_{x} with a long …"
 
 
 def test_mnist_marks_and_words_are_its_own(tmp_path: Path) -> None:
@@ -269,3 +271,44 @@ def test_mnist_marks_and_words_are_its_own(tmp_path: Path) -> None:
     other = made_run(tmp_path / "other", SPECS["not square"]).file("report.html").read_text()
     assert "the whole field, scaled to 44&nbsp;" in other
     assert '<canvas id="pad" width="280" height="127"' in other
+
+
+def test_the_page_of_an_own_model_says_what_it_is(mnist_ff: Command) -> None:
+    """Its name and parameters, no field to draw on, no weights, and --parts in the commands that need it."""
+    parts = Path(__file__).parents[1] / "support" / "own_models.py"
+    words = ("model=cnn", "data=mnist_5k", "trainer.epochs=1", "trainer.device=cpu", "trainer.engine=eager")
+    code, _, err = mnist_ff("train", f"--parts={parts}", *words, "hydra.run.dir=run")
+    assert code == 0, err
+    assert {path.stem for path in Path("run/plots").iterdir()} == {"loss", "epochs", "confusion", "mistakes"}
+    first = Path("run/report.html").read_text()
+    assert mnist_ff("report", "run")[0] == 0
+    page = Path("run/report.html").read_text()
+    parameters = json.loads(Path("run/summary.json").read_text())["parameters"]
+    for written in (first, page):
+        assert f"<dt>Model</dt><dd>cnn<small>{parameters:,} parameters</small>" in written
+        assert "the model in training mode and changing weights" in written
+        assert not re.search('id="(pad|draw|weights|tiles)"', written)
+        assert "Not in the run directory" not in written
+        commands = [html.unescape(words) for words in re.findall("<code>(mnist-ff [^<]+)</code>", written)]
+        flag = f" --parts {parts}"
+        assert [flag in command for command in commands] == [True] * 5 + [False] * 2
+    code, out, err = mnist_ff(*shlex.split(commands[0])[1:])
+    assert code == 0, err
+    assert "F1" in out
+
+
+def test_no_image_beyond_a_runs_directory_is_read(mnist_ff: Command) -> None:
+    """compare and report of a run on files read none of them: the directory may come from somebody else."""
+    arrays = medmnist_arrays()
+    write_npz(Path("own.npz"), arrays)
+    words = ("data=npz", "data.path=own.npz", "model.hidden=[8]", "trainer.epochs=1", "trainer.batch_size=20")
+    code, _, err = mnist_ff("train", *words, "trainer.plots=false", "hydra.run.dir=run")
+    assert code == 0, err
+    Path("own.npz").unlink()
+    assert mnist_ff("report", "run")[0] == 0
+    page = Path("run/report.html").read_text()
+    assert f"of {len(arrays['val_labels'])} correct" in page
+    assert "evaluated” is the loss on 100 training images" in page
+    code, out, err = mnist_ff("compare", "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["runs"][0]["validation"]["samples"] == len(arrays["val_labels"])
