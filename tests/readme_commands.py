@@ -2,7 +2,8 @@
 
     python tests/readme_commands.py        # from an empty folder
 
-<run> stands for the newest run so far; my_parts.py is what the documents' Python blocks of that name hold. Fashion-MNIST comes from Debian's package where that is installed.
+<run> stands for the newest run so far. my_parts.py is what the documents' Python blocks of that name hold.
+Fashion-MNIST comes from Debian's package where that is installed.
 """
 
 from __future__ import annotations
