@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
+from mnist_ff.runs.directory import MAX_PREDICTIONS, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
 from mnist_ff.runs.records import MAX_CLASSES
 from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
 
@@ -77,11 +77,20 @@ def sentences(found: Paired, first: str, second: str) -> list[str]:
 
 
 def _same_images(first: Path, second: Path) -> bool:
-    """Whether two runs have images of one shape and the same classes, where their directories say so."""
+    """Whether two runs have the same image shape, classes and own test images, as far as their directories say."""
     try:
-        return Run(first).data_spec() == Run(second).data_spec()
+        specs, sums = zip(*((run.data_spec(), _sum_of_images(run)) for run in (Run(first), Run(second))), strict=True)
     except BadRunError:
         return True
+    return specs[0] == specs[1] and (None in sums or sums[0] == sums[1])
+
+
+def _sum_of_images(run: Run) -> str | None:
+    """The SHA-256 of the test images, of data that the user's own files hold. Errors: BadRunError."""
+    data = run.environment().get("data")
+    sums = data.get("sha256") if isinstance(data, dict) else None
+    found = sums.get("test_images") if isinstance(sums, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
@@ -91,6 +100,7 @@ def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:
             parts = [saved.get_slice(name) for name in ("answers", "labels")]
             fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
+            fit = fit and all(part.get_shape()[0] <= MAX_PREDICTIONS for part in parts)
             found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
     except MissingFileError:
         raise NoTestError(f"{path} has no {PREDICTIONS}") from None

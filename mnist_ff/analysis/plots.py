@@ -15,7 +15,7 @@ from mnist_ff.files import remove_leftovers
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
 from mnist_ff.runs.reading import is_taken
-from mnist_ff.runs.records import CLASSES, DataSpec
+from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import opened_tensors
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ Drawing = Callable[[Run, str], "Figure"]
 
 RAW_COLOR, SMOOTH_COLOR, TRAIN_COLOR, HELD_OUT_COLOR = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
-MOST_COUNTED, MOST_NAMED = 30, 60
-"""Most classes of a confusion matrix with the number of images in each cell, and with the classes' names."""
-SHORT_NAME, LONGEST_NAME, LONGEST_TITLE = 3, 16, 26
+MOST_IN_SMALL, MOST_COUNTED, MOST_NAMED = 12, 30, 60
+"""Most classes of a confusion matrix in a small figure, with the number of images in each cell, with class names."""
+SHORT_NAME, LONGEST_NAME, LONGEST_TITLE = 3, 20, 26
 """Letters of a class name that stand side by side, that are drawn at all, and of a picture's title in one line."""
 SMALLEST, FLOAT32_MAX = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
 """Of what a training's loss can be; matplotlib's scales fail on what is much beyond."""
@@ -119,9 +119,11 @@ def _epochs(run: Run, title: str) -> Figure:
 
 
 def _confusion(run: Run, title: str) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     saved, names = _predictions(run, "answers", "labels"), run.data_spec().classes
     counts = confusion_matrix(saved["labels"], saved["answers"], len(names))
-    side = 7.0 if len(names) <= MOST_COUNTED else 9.0
+    side = 7.0 if len(names) <= MOST_IN_SMALL else 9.0
     figure, axes = new_figure(side, side - 0.5)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(len(names), dtype=int))
@@ -129,7 +131,7 @@ def _confusion(run: Run, title: str) -> Figure:
     if len(names) <= MOST_COUNTED:
         _write_counts(axes, counts, wrong)
     else:
-        figure.colorbar(drawn, ax=axes, label="mistakes (images)", shrink=0.8)
+        figure.colorbar(drawn, ax=axes, label="mistakes (images)", shrink=0.8, ticks=MaxNLocator(integer=True))
     if len(names) <= MOST_NAMED:
         _name_classes(axes, names)
     axes.set_xlabel("predicted")
@@ -139,7 +141,7 @@ def _confusion(run: Run, title: str) -> Figure:
 
 def _write_counts(axes: Axes, counts: np.ndarray, wrong: np.ndarray) -> None:
     """The number of images into each cell, in letters that fit."""
-    size: dict[str, Any] = {} if len(counts) <= CLASSES else {"fontsize": 100 / len(counts)}
+    size: dict[str, Any] = {} if len(counts) <= MOST_IN_SMALL else {"fontsize": 190 / len(counts)}
     for label, answer in np.argwhere(counts):
         axes.text(
             answer,
@@ -157,7 +159,7 @@ def _name_classes(axes: Axes, names: Sequence[str]) -> None:
     """The classes at both axes, long names cut and on end."""
     short = [_short(name) for name in names]
     long = max(map(len, short)) > SHORT_NAME
-    size: dict[str, Any] = {} if len(names) <= MOST_COUNTED else {"fontsize": 200 / len(names)}
+    size: dict[str, Any] = {} if len(names) <= MOST_IN_SMALL else {"fontsize": min(8.0, 280 / len(names))}
     axes.set_xticks(range(len(names)), short, rotation=90 if long else 0, parse_math=False, **size)
     axes.set_yticks(range(len(names)), short, parse_math=False, **size)
 

@@ -14,15 +14,18 @@ from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
 from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table, warning
 from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
-from mnist_ff.config.schema import Config, DataConfig
+from mnist_ff.config.schema import Config, DataConfig, FileDataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
 from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
-from mnist_ff.errors import BadRunError, MissingFileError
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
+from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import CHECKPOINT, Run
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import read_object, written_at
+from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.resolve import resolve_run
+from mnist_ff.session.resume import is_own_run
 from mnist_ff.training.checkpoint import load_model
 from mnist_ff.training.evaluation import Evaluation, evaluate
 
@@ -31,8 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
     parser.add_argument("--data", choices=names("data"), help="data set (default: the run's)")
+    add_data_path(parser)
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to evaluate (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+
+
+def add_data_path(parser: argparse.ArgumentParser) -> None:
+    """The option of all commands that read a run's own data."""
+    parser.add_argument(
+        "--data-path",
+        type=argument,
+        metavar="PATH",
+        help="file or folder of own data, where it is elsewhere or the run is somebody else's",
+    )
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -41,18 +55,23 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = run.config()
     check_parts(run, config, warning)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
-    data_config = data_of(config.data, arguments.data)
+    config = with_data_path(run, config, arguments.data_path)
+    data_config = data_of(config.data, arguments.data, arguments.data_path)
     check_ended_well(run)
     earlier = _earlier(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
-    values = _values(evaluation)
+    values = _values(evaluation, data.spec)
     key = f"{data.name} {arguments.split}"
     run.write_json("evaluation.json", {**earlier, key: values})
     tell(console, f"{run.path} on {data.title}, {arguments.split} images")
     tell(console, f"loss      {evaluation.score.loss:.6f}")
     tell(console, f"accuracy  {accuracy_text(evaluation.score)}")
     rows = [
-        (row["class"], row["images"], f"{row['precision']:.4f}", f"{row['recall']:.4f}", f"{row['f1']:.4f}")
+        (
+            data.spec.name_of(row["class"]),
+            row["images"],
+            *(f"{row[metric]:.4f}" for metric in ("precision", "recall", "f1")),
+        )
         for row in values["classes"]
     ]
     tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
@@ -78,6 +97,8 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
         model = load_model(run, config, device)
         whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
         data = load_data(whole, seed).to(device)
+        check_fits(run, data)
+        warn_of_changes(run, data)
         evaluation = evaluate(model, getattr(data, split))
     if not math.isfinite(evaluation.score.loss):
         raise BadRunError(
@@ -86,12 +107,49 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
     return data, evaluation
 
 
-def data_of(own: DataConfig, name: str | None = None) -> DataConfig:
+def check_fits(run: Run, data: Data) -> None:
+    """Errors: ConfigError for data with other images or classes than the run's network is for."""
+    other = run.data_spec().why_other(data.spec)
+    if other is not None:
+        raise ConfigError(f"{run.path}: {other}, those of data={data.name}")
+
+
+def with_data_path(run: Run, config: Config, path: str | None) -> Config:
+    """A run's config whose own data is at `path`, where that is given; else where the run says, if this user began it.
+
+    A path that somebody else may have chosen is left out, and is asked for where data is read. Errors: BadRunError.
+    """
+    if not isinstance(config.data, FileDataConfig):
+        return config
+    trusted = path is None and is_own_run(run)
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, path=config.data.path if trusted else path)
+    )
+
+
+def data_of(own: DataConfig, name: str | None = None, path: str | None = None) -> DataConfig:
     """The data to read: the run's own or another set, from this user's cache and mirrors.
 
     The run's places are not asked: whoever made the directory chose them, and what comes from there stays in the cache.
+    Of own files the path is that of with_data_path(), or for another set `path`. Errors: ConfigError.
     """
-    return in_own_place(own) if name in (None, own.name) else own_data(str(name))
+    if name in (None, own.name):
+        chosen = in_own_place(own)
+        path = own.path if isinstance(own, FileDataConfig) else path
+    else:
+        chosen = own_data(str(name))
+    if isinstance(chosen, FileDataConfig):
+        return dataclasses.replace(chosen, path=path)
+    if path is not None:
+        raise ConfigError(f"--data-path: data={chosen.name} has no files of your own")
+    return chosen
+
+
+def warn_of_changes(run: Run, data: Data) -> None:
+    """Say which parts of the run's own data are no longer what it was trained with. Errors: BadRunError."""
+    changed = changed_parts(run, data.facts.sums) if data.name == run.config().data.name else []
+    if changed:
+        warning(f"{data.title}: its {', '.join(changed)} changed since {run.path} was trained")
 
 
 def _earlier(run: Run) -> dict[str, Any]:
@@ -102,14 +160,21 @@ def _earlier(run: Run) -> dict[str, Any]:
         return {}
 
 
-def _values(evaluation: Evaluation) -> dict[str, Any]:
+def _values(evaluation: Evaluation, spec: DataSpec) -> dict[str, Any]:
     labels, predictions = evaluation.labels.numpy(), evaluation.predictions.numpy()
     score, counts = evaluation.score, confusion_matrix(labels, predictions, evaluation.probabilities.shape[1])
     return {
         **dataclasses.asdict(score),
         "accuracy_interval_95": score.interval(),
         "classes": [
-            {"class": row.label, "images": row.images, "precision": row.precision, "recall": row.recall, "f1": row.f1}
+            {"class": row.label, **_name(row.label, spec), "images": row.images, "precision": row.precision}
+            | {"recall": row.recall, "f1": row.f1}
             for row in class_metrics(counts)
         ],
     }
+
+
+def _name(label: int, spec: DataSpec) -> dict[str, str]:
+    """A class's name, where it is more than its number."""
+    name = spec.classes[label]
+    return {} if name == str(label) else {"name": name}

@@ -11,8 +11,8 @@ from typing import Any
 
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, own_parts, part, parts
-from mnist_ff.config.schema import DataConfig, DownloadConfig
-from mnist_ff.errors import ConfigError
+from mnist_ff.config.schema import DataConfig, DownloadConfig, FileDataConfig
+from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 
@@ -121,11 +121,18 @@ def title_of(name: str, instead_of: str | None) -> str:
 
 
 def description(config: DataConfig) -> DataDescription:
-    """What is known of a data set without decoding it. Errors: ConfigError, DataError."""
+    """What is known of a data set without decoding it.
+
+    Errors: ConfigError; DataError, also for images and classes beyond the limits of a DataSpec.
+    """
     found = data_set(config.name)
-    if found.describe is not None:
-        return found.describe(config)
-    return DataDescription(found.title, found.train_images, found.test_images, found.spec)
+    if found.describe is None:
+        return DataDescription(found.title, found.train_images, found.test_images, found.spec)
+    described = found.describe(config)
+    fault = described.spec.fault()
+    if fault is not None:
+        raise DataError(f"data={config.name}: {fault}")
+    return described
 
 
 def training_images(config: DataConfig) -> int:
@@ -192,12 +199,15 @@ def own_mirrors(name: str) -> tuple[str, ...]:
 
 
 def in_own_place(config: DataConfig) -> DataConfig:
-    """The same images from the user's own places: data.root and data.mirrors of a run are its maker's choice."""
+    """The same images from the user's own places: data.root, data.mirrors and data.path of a run are its maker's
+    choice. Without data.path there is none to read."""
     if config.name not in names("data"):  # a user's own, whose file was not given
         return dataclasses.replace(config, root=os.environ.get("MNIST_FF_DATA") or None)
     own = own_data(config.name)
     if isinstance(config, DownloadConfig) and isinstance(own, DownloadConfig):
         return dataclasses.replace(config, root=own.root, mirrors=own.mirrors)
+    if isinstance(config, FileDataConfig):
+        return dataclasses.replace(config, root=own.root, path=None)
     return dataclasses.replace(config, root=own.root)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnist_ff.config.registry import part, source_of
 from mnist_ff.config.schema import ModelConfig
 from mnist_ff.data.seeds import generator
-from mnist_ff.errors import ConfigError, PartError
+from mnist_ff.errors import BadRunError, ConfigError, PartError
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.user_module import SAVED_AS, check_savable, give_lazy_shapes, to_train
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
+
+SMALL = 16 << 20
+"""Numbers that a builder may make for itself, whatever its network has."""
 
 
 def build_model(config: ModelConfig, seed: int, device: torch.device, spec: DataSpec = MNIST_SPEC) -> nn.Module:
@@ -32,6 +38,8 @@ def build_model(config: ModelConfig, seed: int, device: torch.device, spec: Data
         try:
             network = to_train(model, seed, device, spec, what)
             check_savable(network, what)
+        except BadRunError:
+            raise
         except ConfigError as error:
             raise PartError(str(error)) from error.__cause__
     return network
@@ -45,18 +53,35 @@ class StateEntry:
     shape: tuple[int, ...]
 
 
-def described_state(config: ModelConfig, spec: DataSpec = MNIST_SPEC) -> dict[str, StateEntry]:
-    """The entries of the configured network's state_dict.
+def described_state(config: ModelConfig, spec: DataSpec, most: int) -> dict[str, StateEntry]:
+    """The entries of the configured network's state_dict, which the `most` bytes of a file are said to hold.
 
-    The network is built on torch's meta device, which takes no memory for its numbers, as far as its builder can do
-    without them. Errors: ConfigError.
+    The network is built on torch's meta device, which takes no memory for its numbers. Where its builder reads some, it
+    is built with them, and no tensor of it may be larger than the file. Errors: PartError, BadRunError.
     """
     try:
         network = _on_meta(config, spec)
-    except Exception:  # a builder that reads numbers, such as by item() or from numpy, fails there in any way
-        network = build_model(config, 0, torch.device("cpu"), spec)
+    except Exception:  # by item() or from numpy, say; the meta device fails then in any way
+        with _Bounded(most + SMALL):
+            network = build_model(config, 0, torch.device("cpu"), spec)
     state = network.state_dict().items()
     return {name: StateEntry((SAVED_AS[value.dtype],), tuple(value.shape)) for name, value in state}
+
+
+class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Inside its block no tensor is made that has more numbers. Errors: BadRunError."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._most = most
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        sizes = args[0] if args and isinstance(args[0], list | tuple) else ()
+        if all(isinstance(size, int) for size in sizes) and math.prod(sizes) > self._most:
+            raise BadRunError("the run's files are too small for the network of its config.yaml")
+        return func(*args, **(kwargs or {}))
 
 
 def _on_meta(config: ModelConfig, spec: DataSpec) -> nn.Module:

@@ -60,7 +60,7 @@ def exported_graph(network: nn.Module, shape: tuple[int, ...], softmax: bool, fa
         raise RunError(
             f"torch.onnx.export cannot export this model ({type(reason).__name__}: {first_line(reason)}); "
             "--format safetensors and torch can"
-        ) from error
+        ) from None
     assert program is not None
     model: ModelProto = program.model_proto
     for node in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):

@@ -45,6 +45,7 @@ from mnist_ff.report.predictions import (
     read_predictions,
 )
 from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.parts import flags_of
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status
 
 RUN_SCRIPTS = ("pieces.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "run.js")
@@ -254,9 +255,9 @@ def _difference(config: Config, epochs: dict[str, Any] | None, batches: dict[str
 def _changes_while_learning(config: Config) -> list[str]:
     """What a batch has in training that a test image has not."""
     model, augment = config.model, config.augment.name
-    found = {}
+    found = {"the model in training mode": not isinstance(model, MLPConfig)}
     if isinstance(model, MLPConfig):
-        found = {
+        found |= {
             f"{100 * model.dropout:g} % of the hidden units dropped": model.dropout > 0,
             f"{100 * model.input_dropout:g} % of the pixels dropped": model.input_dropout > 0,
             "noise on the pixels": model.input_noise > 0,
@@ -295,21 +296,29 @@ def _cut(long: str) -> str:
 
 def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
     """What to do next, as words for a terminal, each with its meaning."""
-    path = shlex.quote(str(display_path(run.path)))
+    path, parts = shlex.quote(str(display_path(run.path))), _parts_flags(run)
     commands = []
     if row.test is not None:
         commands += [
-            (f"mnist-ff evaluate {path}", "evaluate it, with metrics per class"),
-            (f"mnist-ff predict {path} --index 0 1 2", "classify test images, or image files"),
-            (f"mnist-ff export {path} --format onnx", "export the model; also safetensors and torch"),
+            (f"mnist-ff evaluate {path}{parts}", "evaluate it, with metrics per class"),
+            (f"mnist-ff predict {path} --index 0 1 2{parts}", "classify test images, or image files"),
+            (f"mnist-ff export {path} --format onnx{parts}", "export the model; also safetensors and torch"),
         ]
     if row.status == Status.FINISHED:
-        commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}", "train on"))
+        commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}{parts}", "train on"))
     elif row.status == Status.INTERRUPTED:
-        commands.append((f"mnist-ff train resume={path}", "resume the run"))
+        commands.append((f"mnist-ff train resume={path}{parts}", "resume the run"))
     return [
         *commands,
-        (f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}", "train again with another seed"),
+        (f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}{parts}", "train again with another seed"),
         (f"mnist-ff compare {path}", "compare with other runs"),
         (f"mnist-ff report {path}", "write this report again"),
     ]
+
+
+def _parts_flags(run: Run) -> str:
+    """What a command on a run with the user's own parts needs, with a space before it."""
+    try:
+        return "".join(f" {shlex.quote(word)}" for word in flags_of(run))
+    except BadRunError:
+        return ""

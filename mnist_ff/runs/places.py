@@ -22,7 +22,7 @@ from mnist_ff.config.schema import Config, LoggerConfig
 from mnist_ff.errors import ConfigError
 
 KEY_BYTES = 32
-DATA_PLACES = ("root", "mirrors")
+DATA_PLACES = ("root", "mirrors", "path")
 
 
 def seal(content: Config | Sequence[str]) -> str | None:
@@ -48,6 +48,8 @@ def elsewhere(logger: LoggerConfig) -> dict[str, str]:
 def _places(config: Config) -> str:
     plain = config_to_dict(config)
     data = {key: plain["data"].get(key) for key in DATA_PLACES}
+    if "path" not in plain["data"]:  # older seals know of none
+        del data["path"]
     callbacks = {"callbacks": plain["callbacks"]} if "callbacks" in plain else {}  # older seals know of none
     return json.dumps({"data": data, "logger": plain.get("logger", {}), **callbacks}, sort_keys=True)
 

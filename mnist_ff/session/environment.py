@@ -63,7 +63,9 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
         "data": {
             "name": data.name,
             "instead_of": data.instead_of,
-            "sha256": source_sums(cache_file(config.data)) if isinstance(config.data, DownloadConfig) else {},
+            "sha256": source_sums(cache_file(config.data))
+            if isinstance(config.data, DownloadConfig)
+            else dict(data.facts.sums),
             **({} if data.spec == MNIST_SPEC else {"shape": list(data.spec.shape), "classes": list(data.spec.classes)}),
             **({} if data.validation is None else {"validation_images": len(data.validation)}),
         },

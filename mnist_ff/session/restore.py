@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mnist_ff.config.schema import Config
+from mnist_ff.data.load import Data
 from mnist_ff.errors import BadRunError, first_line
 from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Plan, Position
 from mnist_ff.runs.tables import EPOCHS, metric_columns, truncate
@@ -25,7 +27,8 @@ def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> di
     """
     saved = load_checkpoint(run, warn)
     shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
-    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model, run.data_spec()):
+    found = sum(weight.nbytes for weight in saved["model"].values())
+    if saved["recipe"] != recipe(config) or shapes != weight_shapes(config.model, run.data_spec(), found):
         raise BadRunError(f"{run.file('config.yaml')}: differs from the config of its checkpoint")
     return saved
 
@@ -51,6 +54,21 @@ def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
     before, now = run.environment().get("teacher"), conditions["teacher"]
     if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
         raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
+
+
+def check_same_data(run: Run, data: Data) -> None:
+    """Errors: BadRunError where own files hold something else than before, or images and classes are others."""
+    changed = changed_parts(run, data.facts.sums)
+    if changed:
+        raise BadRunError(
+            f"{data.title}: its {', '.join(changed)} changed since {run.path} was started; a resume needs the same data"
+        )
+    before = run.data_spec()
+    if before.why_other(data.spec) is not None:
+        raise BadRunError(f"{run.path}: was trained on images of {before.text}, and its data now has {data.spec.text}")
+    if before.classes != data.spec.classes:
+        was, now = next(pair for pair in zip(before.classes, data.spec.classes, strict=True) if pair[0] != pair[1])
+        raise BadRunError(f"{run.path}: was trained with a class {was}, and its data now has {now} in its place")
 
 
 def begin(run: Run, conditions: Mapping[str, Any]) -> None:

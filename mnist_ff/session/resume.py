@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RESUMABLE_KEYS = {
     "data.mirrors",
+    "data.path",
     "data.root",
     "trainer.checkpoint_epochs",
     "trainer.checkpoint_every",
@@ -167,9 +168,14 @@ def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
     A run that this user began keeps its places, and so do those `given` on the command line. Errors: BadRunError.
     """
     saved = saved_config(run)
-    if is_own(saved, _sealed(run)):
+    if is_own_run(run):
         return {}, []
     return foreign_places(saved, given, str(run.path))
+
+
+def is_own_run(run: Run) -> bool:
+    """Whether this user began the run and chose its places. Errors: BadRunError."""
+    return is_own(saved_config(run), _sealed(run))
 
 
 def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
@@ -181,6 +187,11 @@ def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple
     before, own = config_to_dict(saved), in_own_place(saved.data)
     now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
     keys = [key for key in now if now[key] != before["data"][key] and f"data.{key}" not in given]
+    if "path" in keys:
+        raise ConfigError(
+            f"{where}: its data.path={before['data']['path']} is not read, as somebody else may have chosen it; "
+            "give data.path=PATH"
+        )
     values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
     said = [f"{where}: its data.{key} is ignored; set data.{key}=... on the command line to use one" for key in keys]
     left = {} if "logger" in given else elsewhere(saved.logger)

@@ -23,7 +23,15 @@ from mnist_ff.session.failures import failures_of_the_machine, write_failure
 from mnist_ff.session.messages import Messages, logging_to
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import warn_of_fallback
-from mnist_ff.session.restore import begin, begin_again, check_same_teacher, monitored, read_checkpoint, restore
+from mnist_ff.session.restore import (
+    begin,
+    begin_again,
+    check_same_data,
+    check_same_teacher,
+    monitored,
+    read_checkpoint,
+    restore,
+)
 from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
@@ -85,6 +93,8 @@ class _Training:
         saved = read_checkpoint(run, config, self.messages.warn) if request.is_resume else None
         with timing.part("data"):
             data = load_data(config.data, config.seed).to(device)
+        if saved is not None:
+            check_same_data(run, data)
         with timing.part("build"):
             self.learner = Learner(config, data)
         conditions = environment(config, data, device, self.learner.step.info, list(request.argv))
@@ -131,6 +141,8 @@ class _Training:
     def _announce(self, trackings: Sequence[Tracking]) -> None:
         learner, trainer, say = self.learner, self.config.trainer, self.messages.say
         warn_of_fallback(learner.data, self.messages.console)
+        for text in learner.data.facts.warnings:
+            self.messages.warn(text)
         say(
             f"{learner.data.title}: {len(learner.data.train):,} images to train, "
             f"{count_parameters(learner.model):,} parameters, "

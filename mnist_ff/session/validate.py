@@ -10,14 +10,14 @@ from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.registry import names, part
-from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
-from mnist_ff.data.catalog import training_images, validation_images
+from mnist_ff.config.registry import GROUPS, names, part
+from mnist_ff.config.schema import SELECTIONS, Config, LoggerConfig, TrainerConfig
+from mnist_ff.data.catalog import description, training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
-from mnist_ff.runs.records import CLASSES, Status
+from mnist_ff.runs.records import DataSpec, Status
 from mnist_ff.runs.tables import EPOCH_COLUMNS
 
 log = logging.getLogger("mnist_ff")
@@ -58,12 +58,13 @@ def check_machine(config: Config) -> None:
 
 def _check_keys(config: Config) -> None:
     for option in unregistered(config, trains=True):
-        group, _, name = option.partition("=")
-        known = names("tracker" if group == "logger" else group)
-        raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
-    images = training_images(config.data)
+        key, _, name = option.partition("=")
+        known = names("metric" if key == "metrics" else SELECTIONS[key].group if key in SELECTIONS else key)
+        written = f"{key}.name" if key in GROUPS else key
+        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{nearest(name, known)}")
+    images, spec = training_images(config.data), description(config.data).spec
     held_out = validation_images(config.data)
-    if config.data.validation_split > 0 and min(held_out, images) < CLASSES:
+    if config.data.validation_split > 0 and min(held_out, images) < len(spec.classes):
         raise ConfigError(
             f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
             f"{held_out} to validate; both need at least one per class"
@@ -74,10 +75,10 @@ def _check_keys(config: Config) -> None:
             f"the training images of data={config.data.name}"
         )
     check_warmup(config, images)
-    if config.data.validation_split == 0:
+    if held_out == 0:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:
-        check_teacher(config.trainer.teacher)
+        check_teacher(config.trainer.teacher, spec)
     check_engine(config.trainer)
     for name in config.metrics:
         if name in EPOCH_COLUMNS:
@@ -114,12 +115,12 @@ def check_no_validation(trainer: TrainerConfig) -> None:
             )
 
 
-def check_teacher(path: str) -> None:
-    """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
+def check_teacher(path: str, spec: DataSpec) -> None:
+    """Errors: BadRunError when trainer.teacher is not a finished run with weights, for images of this spec."""
     try:
         run = Run.open(expanded("trainer.teacher", path))
         check_parts(run, run.config(), log.warning)
-        summary = run.summary()
+        summary, other = run.summary(), run.data_spec().why_other(spec)
     except MissingPartsError as error:
         raise MissingPartsError(f"trainer.teacher={error}", error.flags) from None
     except BadRunError as error:
@@ -129,6 +130,8 @@ def check_teacher(path: str) -> None:
         raise BadRunError(f"trainer.teacher={path}: {state}; a teacher must be a finished run")
     if not is_file(run.file("model.safetensors")):
         raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end normally")
+    if other is not None:
+        raise BadRunError(f"trainer.teacher={path}: {other}")
 
 
 def check_trainer(trainer: TrainerConfig) -> None:

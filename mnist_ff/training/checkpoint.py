@@ -87,8 +87,8 @@ def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]
     A file that is too large for the run's network is not read.
     Errors: RunError when none is left, BadRunError for one that holds more than tensors and plain values.
     """
-    limit = _most_bytes(run.config(), run.data_spec())
     found = [run.file(name) for name in (CHECKPOINT, PREVIOUS) if is_taken(run.file(name))]
+    limit = _most_bytes(run.config(), run.data_spec(), max(map(_bytes_of, found), default=0))
     for path in found:
         try:
             return _read(path, limit)
@@ -103,11 +103,18 @@ class _DamagedError(Exception):
     """A checkpoint is not as it was written."""
 
 
-def _most_bytes(config: Config, spec: DataSpec) -> int:
-    """More than any checkpoint of this network takes: weights, averages, the best ones, and what an optimizer keeps."""
+def _most_bytes(config: Config, spec: DataSpec, found: int) -> int:
+    """More than any checkpoint of this network takes: weights, averages, the best ones, and what an optimizer keeps.
+
+    There are files of `found` bytes, at most.
+    """
     built_in = optimizer_part(config.optimizer.name).initial_state is not None
     each = 64 if built_in else 1024  # an optimizer of the user's may keep many earlier gradients
-    return SLACK + each * sum(math.prod(shape) for shape in weight_shapes(config.model, spec).values())
+    return SLACK + each * sum(math.prod(shape) for shape in weight_shapes(config.model, spec, found).values())
+
+
+def _bytes_of(path: Path) -> int:
+    return path.stat().st_size if is_file(path) else 0
 
 
 def _read(path: Path, limit: int) -> dict[str, Any]:
@@ -278,15 +285,15 @@ def save_weights(path: Path, model: nn.Module) -> None:
     write_bytes(path, save(weights))
 
 
-def weight_shapes(config: ModelConfig, spec: DataSpec) -> dict[str, tuple[int, ...]]:
+def weight_shapes(config: ModelConfig, spec: DataSpec, most: int) -> dict[str, tuple[int, ...]]:
     """The shapes of a network's tensors, by the names of its state_dict."""
-    return {name: entry.shape for name, entry in _entries(config, spec).items()}
+    return {name: entry.shape for name, entry in _entries(config, spec, most).items()}
 
 
-def _entries(config: ModelConfig, spec: DataSpec) -> dict[str, StateEntry]:
+def _entries(config: ModelConfig, spec: DataSpec, most: int) -> dict[str, StateEntry]:
     """What a network's tensors are, by the names of its state_dict; an MLP is not built for it."""
     if not isinstance(config, MLPConfig):
-        return described_state(config, spec)
+        return described_state(config, spec, most)
     sizes = list(enumerate(pairwise([spec.inputs, *config.hidden, len(spec.classes)])))
     weights = {f"layers.{place}.weight": StateEntry(FLOAT_TYPES, (after, before)) for place, (before, after) in sizes}
     return weights | {f"layers.{place}.bias": StateEntry(FLOAT_TYPES, (after,)) for place, (_, after) in sizes}
@@ -297,7 +304,7 @@ def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
 
     Errors: BadRunError naming the file.
     """
-    entries = _entries(config, spec)
+    entries = _entries(config, spec, _bytes_of(path))
     try:
         with opened_tensors(path, SLACK + 8 * sum(math.prod(entry.shape) for entry in entries.values())) as saved:
             check_tensors(saved, {name: Wanted(entry.kinds, entry.shape) for name, entry in entries.items()})

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,12 +51,14 @@ def test_mcnemar_against_mlxtend(only_first: int, only_second: int) -> None:
     assert mcnemar(only_first, only_second) == pytest.approx(reference(table, exact=exact, corrected=True)[1], rel=1e-9)
 
 
-def answer(path: Path, wrong: range, config: Config = CONFIG, labels: np.ndarray | None = None) -> str:
+def answer(
+    path: Path, wrong: range, config: Config = CONFIG, labels: np.ndarray | None = None, classes: int = 10
+) -> str:
     """A run that answers these images of a thousand wrongly."""
     write_run(path, config, 1 - len(wrong) / 1000)
-    labels = np.arange(1000, dtype=np.uint8) % 10 if labels is None else labels
+    labels = np.arange(1000, dtype=np.int16 if classes > 256 else np.uint8) % classes if labels is None else labels
     answers = labels.copy()
-    answers[list(wrong)] = (answers[list(wrong)] + 1) % 10
+    answers[list(wrong)] = (answers[list(wrong)] + 1) % classes
     save_file({"answers": answers, "labels": labels}, path / "predictions.safetensors")
     return str(path)
 
@@ -98,6 +101,37 @@ def test_a_few_images_are_counted_exactly(mnist_ff: Command) -> None:
     assert (found["b"], found["c"], found["test"]) == (2, 9, "exact binomial")
     assert found["p"] == pytest.approx(2 * (1 + 11 + 55) / 2**11)
     assert not found["differ"]
+
+
+def of_data(path: Path, count: int, **data: Any) -> str:
+    """A run on data of its own, which its environment.json describes."""
+    answer(path, range(30, 60), classes=count)
+    described = {"shape": [3, 8, 8], "classes": [f"class {number}" for number in range(count)], **data}
+    (path / "environment.json").write_text(json.dumps({"data": described}))
+    return str(path)
+
+
+@pytest.mark.parametrize("classes", [2, 26, 1000])
+def test_runs_of_any_classes_are_tested(classes: int, mnist_ff: Command) -> None:
+    a, b = of_data(Path("a"), classes), of_data(Path("b"), classes, sha256={"test_images": "0" * 64})
+    found = json.loads(mnist_ff("compare", a, b, "--json")[1])["mcnemar"]
+    assert (found["images"], found["b"], found["c"], found["p"]) == (1000, 0, 0, 1.0)
+
+
+DIFFERENT: dict[str, tuple[int, dict[str, Any]]] = {
+    "another shape": (26, {"shape": [1, 8, 8]}),
+    "other names": (26, {"classes": [f"letter {number}" for number in range(26)]}),
+    "other images": (26, {"sha256": {"test_images": "1" * 64}}),
+}
+
+
+@pytest.mark.parametrize(("classes", "data"), DIFFERENT.values(), ids=DIFFERENT.keys())
+def test_runs_on_different_own_data_are_not_tested(classes: int, data: dict[str, Any], mnist_ff: Command) -> None:
+    """Though they have the same labels."""
+    a = of_data(Path("a"), 26, sha256={"test_images": "0" * 64})
+    of_data(Path("b"), classes, **{"sha256": {"test_images": "0" * 64}, **data})
+    out = mnist_ff("compare", a, "b")[1]
+    assert out.splitlines()[-1].startswith("No significance test: they were evaluated on different test images")
 
 
 def other_labels(path: Path) -> None:

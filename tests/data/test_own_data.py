@@ -414,7 +414,7 @@ def test_a_bomb_is_refused_by_its_header(mnist_ff: Command, monkeypatch: pytest.
 
 
 def test_a_path_is_needed(mnist_ff: Command) -> None:
-    refused(mnist_ff, "data.path=null: data=npz needs the file or folder to read: data.path=PATH", "data=npz")
+    refused(mnist_ff, "data.path=null: data=npz needs the file or folder to read; give data.path=PATH", "data=npz")
 
 
 def change(name: str, function: Callable[[bytes], bytes]) -> Callable[[Path], Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import resource
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,19 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mnist_ff.analysis.class_metrics import confusion_matrix
+from mnist_ff.report import run_page as module
 from mnist_ff.report.confusion import MATRIX_CLASSES, frequent_mistakes, matrix_cells
 from mnist_ff.report.images import LONGEST_SIDE, look_of, shrunk, small_size
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
-from mnist_ff.runs.directory import PREDICTIONS, Run
+from mnist_ff.runs.directory import MAX_PREDICTIONS, PREDICTIONS, Run
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.session import artifacts
 from tests.report.test_report import facts
 from tests.support.commands import Command
 from tests.support.other_data import COLOURS, LETTERS, generated, made_run, predictions_of
+from tests.support.own_data import medmnist_arrays, write_npz
 
 HOSTILE = ("</script><script>window.pwned=1</script>", "<img src=x onerror=alert(1)>", '" onclick="alert(1)', "&amp;")
 SPECS = {
@@ -257,7 +261,7 @@ def test_a_confusion_matrix_of_any_size_is_drawn(classes: int, tmp_path: Path) -
     assert counted == (cells if classes <= 30 else 0)
     if classes <= 60:
         assert named == classes
-        assert axes.get_yticklabels()[1].get_text() == "$1_{x} with a l…"
+        assert axes.get_yticklabels()[1].get_text() == "$1_{x} with a long …"
 
 
 def test_mnist_marks_and_words_are_its_own(tmp_path: Path) -> None:
@@ -269,3 +273,86 @@ def test_mnist_marks_and_words_are_its_own(tmp_path: Path) -> None:
     other = made_run(tmp_path / "other", SPECS["not square"]).file("report.html").read_text()
     assert "the whole field, scaled to 44&nbsp;" in other
     assert '<canvas id="pad" width="280" height="127"' in other
+
+
+def test_the_page_of_an_own_model_says_what_it_is(mnist_ff: Command) -> None:
+    """Its name and parameters, no field to draw on, no weights, and --parts in the commands that need it."""
+    parts = Path(__file__).parents[1] / "support" / "own_models.py"
+    words = ("model=cnn", "data=mnist_5k", "trainer.epochs=1", "trainer.device=cpu", "trainer.engine=eager")
+    code, _, err = mnist_ff("train", f"--parts={parts}", *words, "hydra.run.dir=run")
+    assert code == 0, err
+    assert {path.stem for path in Path("run/plots").iterdir()} == {"loss", "epochs", "confusion", "mistakes"}
+    first = Path("run/report.html").read_text()
+    assert mnist_ff("report", "run")[0] == 0
+    page = Path("run/report.html").read_text()
+    parameters = json.loads(Path("run/summary.json").read_text())["parameters"]
+    for written in (first, page):
+        assert f"<dt>Model</dt><dd>cnn<small>{parameters:,} parameters</small>" in written
+        assert "the model in training mode and changing weights" in written
+        assert not re.search('id="(pad|draw|weights|tiles)"', written)
+        assert "Not in the run directory" not in written
+        commands = [html.unescape(words) for words in re.findall("<code>(mnist-ff [^<]+)</code>", written)]
+        flag = f" --parts {parts}"
+        assert [flag in command for command in commands] == [True] * 5 + [False] * 2
+    code, out, err = mnist_ff(*shlex.split(commands[0])[1:])
+    assert code == 0, err
+    assert "F1" in out
+
+
+def test_no_image_beyond_a_runs_directory_is_read(mnist_ff: Command) -> None:
+    """compare and report of a run on files read none of them: the directory may come from somebody else."""
+    arrays = medmnist_arrays()
+    write_npz(Path("own.npz"), arrays)
+    words = ("data=npz", "data.path=own.npz", "model.hidden=[8]", "trainer.epochs=1", "trainer.batch_size=20")
+    code, _, err = mnist_ff("train", *words, "trainer.plots=false", "hydra.run.dir=run")
+    assert code == 0, err
+    Path("own.npz").unlink()
+    assert mnist_ff("report", "run")[0] == 0
+    page = Path("run/report.html").read_text()
+    assert f"of {len(arrays['val_labels'])} correct" in page
+    assert "evaluated” is the loss on 100 training images" in page
+    code, out, err = mnist_ff("compare", "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["runs"][0]["validation"]["samples"] == len(arrays["val_labels"])
+
+
+def test_a_page_without_room_leaves_out_the_network_then_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run(tmp_path / "run", LETTERS)
+    whole = facts(run_page(run))
+    monkeypatch.setattr(module, "LARGEST_PAGE", len(run_page(run)) - 1)
+    page = run_page(run)
+    assert facts(page)["network"] is None
+    assert facts(page)["images"] == whole["images"]
+    assert "with the network, so it is not included" in page
+    monkeypatch.setattr(module, "LARGEST_PAGE", len(page) - 1)
+    page = run_page(run)
+    assert (facts(page)["network"], facts(page)["images"]) == (None, None)
+    assert "with the images, so they are not included" in page
+    assert 'class="confusion' in page
+
+
+def test_a_huge_file_of_predictions_takes_no_memory(tmp_path: Path) -> None:
+    """A hole on the disk with a good header: more predictions than anyone makes."""
+    run = made_run(tmp_path / "run", COLOURS)
+    count = MAX_PREDICTIONS + 1
+    header, at = {}, 0
+    for name, kind, size, shape in (
+        ("probabilities", "F16", 2, [count, 5]),
+        ("answers", "U8", 1, [count]),
+        ("labels", "U8", 1, [count]),
+        ("kept_rows", "U8", 1, [0]),
+        ("kept_images", "U8", 1, [0, 3, 32, 32]),
+    ):
+        end = at + size * int(np.prod(shape))
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    with run.file(PREDICTIONS).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    page = run_page(run)
+    assert "more than 10,000,000 predictions" in page
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB"

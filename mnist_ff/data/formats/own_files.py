@@ -41,7 +41,10 @@ class OwnFiles(DataSet):
 def path_of(config: FileDataConfig) -> Path:
     """The file or folder of a data set. Errors: ConfigError where none is given, or there is nothing."""
     if config.path is None:
-        raise ConfigError(f"data.path=null: data={config.name} needs the file or folder to read: data.path=PATH")
+        raise ConfigError(
+            f"data.path=null: data={config.name} needs the file or folder to read; give data.path=PATH, or for a run "
+            "--data-path PATH"
+        )
     path = Path(expanded("data.path", config.path))
     if not path.exists():
         raise ConfigError(f"data.path={config.path}: does not exist; give the data's file or folder")

@@ -160,7 +160,7 @@ function bar() {
 function drawing(predict, names) {
   const bars = names.slice(0, names.length > MOST_BARS ? LIKELIEST : names.length).map(bar);
   const longest = Math.max(...names.map((name) => name.length));
-  if (longest > 1) byId("bars").style.setProperty("--name", `${Math.min(longest, LONGEST_NAME)}ch`);
+  if (longest > 1) byId("bars").style.setProperty("--name", `${1.3 * Math.min(longest, LONGEST_NAME)}ch`); // bold
   const seen = byId("seen");
   seen.className = INK;
   let due = false;

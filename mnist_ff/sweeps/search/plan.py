@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import validation_images
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Status
@@ -135,7 +136,7 @@ def _check_objective(objective: str) -> None:
 
 def check_searchable(config: Config) -> None:
     """A search is judged by held-out training images. Errors: ConfigError."""
-    if config.data.validation_split == 0:
+    if validation_images(config.data) == 0:
         raise ConfigError(
             "data.validation_split=0: a search needs held-out training images, because searching on the test images "
             "would bias the score; set data.validation_split, such as 0.1666"
