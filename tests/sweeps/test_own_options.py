@@ -114,7 +114,7 @@ def test_a_run_needs_no_folder(mnist_ff: Command, own: Path) -> None:
 
 
 def test_an_own_recipe_is_reproduced(mnist_ff: Command, own: Path) -> None:
-    code, out, err = mnist_ff("reproduce", "--config-dir", "own", "mine", "--seeds", "2", "model.hidden=[4]")
+    code, _, err = mnist_ff("reproduce", "--config-dir", "own", "mine", "--seeds", "2", "model.hidden=[4]")
     assert code == 0, err
     (path,) = Path("outputs/reproduce").glob("mine*.json")
     row = json.loads(path.read_text())
