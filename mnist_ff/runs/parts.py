@@ -118,7 +118,7 @@ def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: b
         raise BadRunError(why_not_here(run.path, config))
     if missing:
         raise _missing(run, missing)
-    if not in_use() or not _has_own(config):
+    if not in_use() or not has_own(config):
         return
     sums = {file.sha256 for file in in_use()}
     for one in _last(read_parts(run)):
@@ -152,7 +152,8 @@ def _last(files: Sequence[Recorded]) -> list[Recorded]:
     return [one for one in files if not one.earlier]
 
 
-def _has_own(config: Config) -> bool:
+def has_own(config: Config) -> bool:
+    """Whether a config has parts of the user's own, whose files are in use."""
     chosen = [(group, getattr(getattr(config, group, None), "name", "")) for group in GROUPS]
     for key, selection in SELECTIONS.items():
         chosen += [(selection.group, name) for name, _ in getattr(config, key)]
