@@ -209,7 +209,7 @@ def test_a_last_batch_of_one_image_is_explained(mnist_ff: Command) -> None:
 
 
 DIFFERENT = {
-    "return self.last(x), x": "forward() returns a tuple in training",
+    "return self.last(x.double()), x": "forward() returns a tuple in training",
     "return self.last(x.detach().double()).detach()": "does not depend on any parameter",
     "return self.last(x.double())[:, :5]": "forward() returns (256, 5) in training, not (256, 10) logits",
 }
