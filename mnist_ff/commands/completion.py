@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_ff.config.options import copyable, flag_values, folders_of, options, using_folders
+from mnist_ff.config.own_parts import loaded, taken, with_variable
 from mnist_ff.config.suggest import data_words, options_of, override_words
 from mnist_ff.errors import ConfigError
 
@@ -77,6 +79,7 @@ TRAIN_OPTIONS = {
     "--multirun": None,
     "--config-of": "RUN",
     "--config-dir": "DIR",
+    "--parts": "FILE",
     "--cfg": ("job", "hydra", "all"),
     "--resolve": None,
     "--package": "",
@@ -128,8 +131,10 @@ def candidates(before: Sequence[str], current: str, commands: Mapping[str, str])
 
 @contextmanager
 def _own_options(before: Sequence[str]) -> Iterator[None]:
-    """Inside the block the options of --config-dir and its variable are known, unless a folder cannot be used."""
+    """Inside the block the user's own parts and options are known, as far as their files can be used."""
     with ExitStack() as stack:
+        with suppress(ConfigError), redirect_stdout(io.StringIO()):  # a file may print, which is no word
+            stack.enter_context(loaded(with_variable(taken(before)[0])))
         try:
             stack.enter_context(using_folders(folders_of(flag_values(before))))
         except ConfigError:
@@ -234,7 +239,7 @@ class _Argument:
 
 
 def _argparse(command: str, before: Sequence[str], current: str) -> Iterator[str]:
-    arguments = arguments_of(command)
+    arguments = [*arguments_of(command), _Argument(("--parts",), "FILE")]
     options = {name: argument for argument in arguments if argument.is_option for name in argument.names}
     open_option, given = _read(before, options)
     if current.startswith("-") and (open_option is None or open_option.many):

@@ -65,7 +65,9 @@ def Range(  # noqa: N802 (it is written where types are)
     Errors: ConfigError for two lower or two upper limits.
     """
     if (at_least is not None and above is not None) or (at_most is not None and below is not None):
-        raise ConfigError("Range: takes one of at_least and above, and one of at_most and below")
+        frame = sys._getframe(1)
+        place = Place(os.path.abspath(frame.f_code.co_filename), frame.f_lineno)
+        raise ConfigError(f"{place}: Range: takes one of at_least and above, and one of at_most and below")
     limits: dict[str, Any] = {"ge": at_least, "gt": above, "le": at_most, "lt": below}
     return Meta(**limits)
 
@@ -106,6 +108,8 @@ def _part(group: str, name: str, target: Any, place: Place) -> Part:
     what = f"{place}: {group}={name}"
     if group not in GROUPS:
         raise ConfigError(f"{what}: no such group (there are: {', '.join(GROUPS)}){nearest(str(group), GROUPS)}")
+    if not registry.is_part_name(name):
+        raise ConfigError(f"{what}: a part's name is lower-case letters, digits and _, such as my_part")
     _check_free(group, name, target, place)
     adapter = importlib.import_module(f"mnist_ff.{GROUPS[group].package}.own")
     part: Part

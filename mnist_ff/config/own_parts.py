@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shlex
 import stat
 import sys
 import sysconfig
@@ -79,6 +80,12 @@ def in_use() -> tuple[PartsFile, ...]:
     return tuple(_in_use)
 
 
+def flags() -> str:
+    """The words by which a command gets the same files, after a space; empty where there are none."""
+    words = [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]
+    return f" {shlex.join(words)}" if words else ""
+
+
 def content_of(file: PartsFile) -> bytes:
     """The bytes of a file in use, as they were imported."""
     return _contents[file]
@@ -134,12 +141,12 @@ def _use(word: str, expected: PartsFile | None = None) -> None:
 def _module_file(name: str, what: str) -> str:
     """The file of a module that is named as in an import. Errors: ConfigError."""
     _find_below(os.getcwd())
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"{what}: is neither a file's name, which ends with .py, nor a module's")
     with _told(what):
         try:
             spec = importlib.util.find_spec(name)
-        except ModuleNotFoundError:
-            spec = None
-        except ValueError:  # a module without a spec, or an odd name
+        except (ModuleNotFoundError, ValueError):  # the latter: a module without a spec
             spec = None
     if spec is None:
         raise ConfigError(f"{what}: there is no such module in the working folder or on sys.path; a file ends with .py")
@@ -158,10 +165,10 @@ def _content(path: str, what: str) -> bytes:
     """The bytes of a regular file. Errors: ConfigError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ConfigError(f"{what}: is not a file")
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise ConfigError(f"{what}: is not a file")
             content = file.read(MAX_PARTS_BYTES + 1)
     except OSError as error:
         said = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"

@@ -16,7 +16,7 @@ data: `DataSet` of data/catalog.py is its Part; the builder takes the config and
     train_images (N, H, W) or (N, C, H, W), train_labels (N,), test_images, test_labels; `describe` says their shape
     and classes where they are not MNIST's.
     Module: data/sets/NAME.py. Example: data/sets/mnist_5k.py; a data set in IDX files: data/sets/kmnist.py.
-model: build(config, spec, seed, device) returns the network on that device; spec is a DataSpec (runs/records.py).
+model: build(config, spec, seed, device) returns the network; spec is a DataSpec (runs/records.py).
     Module: models/parts/NAME.py. Example: models/parts/mlp.py.
 optimizer: build(config, parameters) returns the optimizer; `OptimizerPart` of optim/part.py says what engines need.
     Module: optim/NAME.py. Example: optim/lion.py.

@@ -54,7 +54,7 @@ def override_words(before: Sequence[str], current: str, sweeping: bool) -> Itera
 def _values(chosen: Mapping[str, str], sweeping: bool, begins: str) -> dict[str, tuple[str, ...]]:
     """The keys that may be typed, with the values that can be listed; of the parts only those that `begins` needs."""
     groups = [group for group in options().groups if group != "sweep" or sweeping]
-    values: dict[str, tuple[str, ...]] = {group: tuple(options_of(group)) for group in groups}
+    values: dict[str, tuple[str, ...]] = {group: found for group in groups if (found := tuple(options_of(group)))}
     parts = {
         group: ",".join(options().part(group, word) for word in re.findall(r"[\w-]+", option))
         for group, option in {**dict.fromkeys(SELECTIONS, ""), **chosen}.items()

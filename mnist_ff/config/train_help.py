@@ -18,6 +18,7 @@ Train a network. A run writes its config, metrics and model to a new directory.
   mnist-ff train --cfg job                          print the config and stop
   mnist-ff train --config-dir DIR experiment=NAME   with files of your own, such
                                                     as DIR/experiment/NAME.yaml
+  mnist-ff train --parts FILE.py model=NAME         with your own parts
 
 Resume a run, or train it further:
   mnist-ff train resume=RUN

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mnist_ff.config.own_parts import FLAG, PartsFile, content_of, in_use
 from mnist_ff.config.paths import display_path, printed
-from mnist_ff.config.registry import GIVEN, GROUPS, own_parts
-from mnist_ff.config.schema import Config, Unregistered
+from mnist_ff.config.registry import GIVEN, GROUPS, names, own_parts
+from mnist_ff.config.schema import SELECTIONS, Config, Unregistered
 from mnist_ff.errors import BadRunError, MissingFileError, MissingPartsError
 from mnist_ff.files import write_bytes, write_text
 from mnist_ff.runs.directory import Run
@@ -101,8 +101,11 @@ def unregistered(config: Config, trains: bool) -> list[str]:
         for group in GROUPS
         if isinstance(getattr(config, group, None), Unregistered)
     ]
-    trackers = [name for name, tracker in config.logger if isinstance(tracker, Unregistered)]
-    return [*found, *(f"logger={name}" for name in trackers if trains)]
+    if not trains:
+        return found
+    for key in SELECTIONS:
+        found += [f"{key}={name}" for name, part in getattr(config, key) if isinstance(part, Unregistered)]
+    return [*found, *(f"metrics={name}" for name in config.metrics if name not in names("metric"))]
 
 
 def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: bool = False) -> None:
@@ -115,7 +118,7 @@ def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: b
         raise BadRunError(why_not_here(run.path, config))
     if missing:
         raise _missing(run, missing)
-    if not in_use() or not _has_own(config):
+    if not in_use() or not has_own(config):
         return
     sums = {file.sha256 for file in in_use()}
     for one in _last(read_parts(run)):
@@ -149,7 +152,10 @@ def _last(files: Sequence[Recorded]) -> list[Recorded]:
     return [one for one in files if not one.earlier]
 
 
-def _has_own(config: Config) -> bool:
+def has_own(config: Config) -> bool:
+    """Whether a config has parts of the user's own, whose files are in use."""
     chosen = [(group, getattr(getattr(config, group, None), "name", "")) for group in GROUPS]
-    trackers = [("tracker", name) for name, _ in config.logger]
-    return any(name in own_parts(group) for group, name in [*chosen, *trackers])
+    for key, selection in SELECTIONS.items():
+        chosen += [(selection.group, name) for name, _ in getattr(config, key)]
+    chosen += [("metric", name) for name in config.metrics]
+    return any(name in own_parts(group) for group, name in chosen)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 
 from mnist_ff.analysis.console import score_text
+from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT
 from mnist_ff.runs.given import given_arguments, python_call
+from mnist_ff.runs.parts import has_own
 from mnist_ff.runs.records import Outcome, Plan, Score, Status, Summary
 from mnist_ff.session.request import RunRequest
 from mnist_ff.training.learner import Learner
@@ -48,4 +50,5 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
         lines.append(f"report         {shlex.quote(str(path / REPORT))}")
     if given_arguments(request.config):
         return [*lines, f"train further  {python_call(path, request.config)}"]
-    return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}"]
+    parts = flags() if has_own(request.config) else ""
+    return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"]

@@ -10,8 +10,8 @@ from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import expanded
-from mnist_ff.config.registry import names, part
-from mnist_ff.config.schema import Config, LoggerConfig, TrainerConfig
+from mnist_ff.config.registry import GROUPS, names, part
+from mnist_ff.config.schema import SELECTIONS, Config, LoggerConfig, TrainerConfig
 from mnist_ff.data.catalog import description, training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
@@ -58,9 +58,10 @@ def check_machine(config: Config) -> None:
 
 def _check_keys(config: Config) -> None:
     for option in unregistered(config, trains=True):
-        group, _, name = option.partition("=")
-        known = names("tracker" if group == "logger" else group)
-        raise ConfigError(f"{group}.name={name}: must be one of {', '.join(known)}{nearest(name, known)}")
+        key, _, name = option.partition("=")
+        known = names("metric" if key == "metrics" else SELECTIONS[key].group if key in SELECTIONS else key)
+        written = f"{key}.name" if key in GROUPS else key
+        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{nearest(name, known)}")
     images = training_images(config.data)
     held_out = validation_images(config.data)
     classes = len(description(config.data).spec.classes)

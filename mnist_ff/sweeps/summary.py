@@ -12,6 +12,7 @@ from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.analysis.formats import counted, legend, table_of, write_files
 from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import Row, collect
+from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.search_result import SearchResult, further, lines, read_search_result
@@ -40,7 +41,7 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     tell(console, f"paths are relative to  {display_path(directory)}")
     if hurried:
         tell(console, f"plot and report  mnist-ff report {shlex.quote(str(display_path(directory)))}")
-    again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}"
+    again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}{flags()}"
     if search_result is not None:
         more = further(search_result)
         if more is not None:

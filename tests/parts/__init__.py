@@ -1,1 +1,1 @@
-"""Own parts, as a user writes them."""
+"""Files of own parts, as users write them."""

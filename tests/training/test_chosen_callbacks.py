@@ -294,3 +294,26 @@ def test_configs_without_them_are_as_they_were() -> None:
 def test_a_seal_of_a_config_without_callbacks_is_the_older_one() -> None:
     config = make_config()
     assert is_own(config, seal(config))
+
+
+def test_a_run_with_own_callbacks_and_metrics_is_read_without_their_file(parts: str, mnist_ff: Command) -> None:
+    with Path("own_callbacks.py").open("a") as file:
+        file.write('\n@mnist_ff.register("metric", "one")\ndef one(model, split):\n    return 1\n')
+    words = (*QUICK, "data.validation_split=0.2", "trainer.monitor=one", "trainer.monitor_mode=max")
+    chosen = ("callbacks=[journal]", "callbacks.journal.file=journal.txt", "metrics=[one,calibration]")
+    code, _, err = mnist_ff("train", parts, *words, *chosen, "trainer.keep_best=true", "hydra.run.dir=run")
+    assert code == 0, err
+    for command in (["compare", "run"], ["runs", "."], ["report", "run"], ["evaluate", "run"]):
+        code, out, err = mnist_ff(*command)
+        assert code == 0, err
+        assert "broken" not in out
+    code, _, err = mnist_ff("train", "resume=run", "trainer.epochs=3")
+    assert code == 2
+    assert "callbacks=journal, metrics=one: not registered" in err
+    assert "run/parts/own_callbacks.py" in err
+    code, _, err = mnist_ff("train", parts, "resume=run", "trainer.epochs=3")
+    assert code == 0, err
+    code, out, _ = mnist_ff("train", parts, "--config-of", "run", "hydra.run.dir=again")
+    assert code == 0
+    assert "its callbacks are not used; set callbacks=[journal] on the command line" in out
+    assert "callbacks" not in Path("again/config.yaml").read_text()
