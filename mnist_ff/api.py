@@ -20,7 +20,8 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.options import folders_of, using_folders
 from mnist_ff.config.own_parts import loaded, with_variable
 from mnist_ff.config.schema import Config
-from mnist_ff.data.arrays import classes_of, numbers_of, pixels_of
+from mnist_ff.data.arrays import data_of_arrays, numbers_of, split_of_arrays
+from mnist_ff.data.catalog import description
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
@@ -28,7 +29,7 @@ from mnist_ff.errors import ConfigError, DataError, type_name
 from mnist_ff.models.build import build_model
 from mnist_ff.models.user_module import restored, to_train_on
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, DataSpec
+from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.given import given_parts
 from mnist_ff.session.resolve import resolve, warn_of_fallback
@@ -74,7 +75,9 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
     cache's, yours to change.
     Errors: ConfigError for a wrong override, DataError when the data cannot be downloaded.
     """
-    config = resolve(compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)]))
+    config = compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)])
+    batches = dataclasses.replace(config.trainer, batch_size=1)  # nothing is trained: few images are no fault
+    config = resolve(dataclasses.replace(config, trainer=batches))
     assert config.seed is not None
     loaded = load(config.data, config.seed)
     warn_of_fallback(loaded, Console(stderr=True))
@@ -85,10 +88,11 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
 def init_model(*overrides: str, seed: int = 0) -> nn.Module:
     """The tutorial's network with fresh weights, or what overrides such as 'model.hidden=[64]' name.
 
-    Maps (B, 784) float32 in [0, 1] to (B, 10) logits. Errors: ConfigError.
+    Maps (B, 784) float32 in [0, 1] to (B, 10) logits, and with a data=... of other images those of their size to
+    logits for their classes. Errors: ConfigError, DataError for data that cannot be read.
     """
     config = compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)])
-    return build_model(config.model, config.seed or 0, torch.device("cpu"))
+    return build_model(config.model, config.seed or 0, torch.device("cpu"), description(config.data).spec)
 
 
 @devices.undisturbed()
@@ -107,9 +111,11 @@ def run_network(
 ) -> tuple[nn.Module, list[float]]:
     """Train a network and return it with the loss of every batch. Ctrl-C ends training and keeps both.
 
-    data: from load_data(), or [X_train, X_test, y_train, y_test] as arrays or tensors: images (N, 784) floats in
-    [0, 1] or (N, 28, 28) uint8, labels integer (N,) or one-hot (N, 10). model: any module from (B, 784) to (B, 10)
-    logits; it is trained on from its present weights, in place, and keeps its parameters. validation_data: (images,
+    data: from load_data(), or [X_train, X_test, y_train, y_test] as arrays or tensors: images (N, 784), (N, H, W) or
+    (N, C, H, W), or vectors (N, D), uint8 or floats in [0, 1]; labels integers (N,) from 0 on, or one-hot (N, K), which
+    also says the number of classes. model: any module from flat images, (B, 784) for MNIST, to (B, 10) logits, one per
+    class, or else from images in their own shape; it is
+    trained on from its present weights, in place, and keeps its parameters. validation_data: (images,
     labels) to watch instead of the test images. seed: decides weights, order and dropout; None draws one.
     overrides: other keys, such as 'optimizer=adam'.
     Errors: ConfigError for a wrong argument, DataError for arrays that do not fit, DivergedError.
@@ -126,6 +132,8 @@ def run_network(
         config = dataclasses.replace(config, seed=secrets.randbelow(2**32))
     assert config.seed is not None
     loaded = _data(data, config, validation_data)
+    if config.trainer.teacher is not None:
+        check_teacher(config.trainer.teacher, loaded.spec)
     if config.trainer.batch_size > len(loaded.train):
         raise ConfigError(
             f"batch={config.trainer.batch_size}: must be at most {len(loaded.train)}, the training images"
@@ -170,7 +178,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(loaded(with_variable(_paths("parts", parts))))
         stack.enter_context(using_folders(folders_of(_paths("config_dir", config_dir), "config_dir")))
-        images = None if data is None else data if isinstance(data, Data) else _from_arrays(data)
+        images = None if data is None else data if isinstance(data, Data) else data_of_arrays(data)
         given = stack.enter_context(given_parts(images, model))
         caller = Caller(overrides, tuple(given), tuple(observers), console)
         if resume is None:
@@ -235,12 +243,10 @@ def _network(
 
 
 def _check_for_run_network(config: Config) -> None:
-    """Errors: ConfigError for keys that only a run directory can honour, BadRunError for a teacher that is none."""
+    """Errors: ConfigError for keys that only a run directory can honour."""
     trainer = config.trainer
     if trainer.patience is not None or trainer.keep_best:
         raise ConfigError("trainer.patience, trainer.keep_best: need a run directory; use them with mnist-ff train")
-    if trainer.teacher is not None:
-        check_teacher(trainer.teacher)
 
 
 def _allowed(overrides: Iterable[str] | None, taken: Sequence[str]) -> list[str]:
@@ -338,29 +344,9 @@ def _data(data: Data | Arrays | None, config: Config, validation: tuple[Any, Any
     elif isinstance(data, Data):
         loaded = data
     else:
-        loaded = _from_arrays(data)
+        loaded = data_of_arrays(data)
     if validation is None:
         return loaded
     if not isinstance(validation, list | tuple) or len(validation) != 2:
         raise DataError("validation_data: must be (images, labels)")
-    return dataclasses.replace(loaded, validation=_split(*validation, "validation_data"))
-
-
-def _from_arrays(arrays: Arrays) -> Data:
-    if not isinstance(arrays, list | tuple) or len(arrays) != 4:
-        raise DataError("data: must be from load_data() or [X_train, X_test, y_train, y_test]")
-    train_images, test_images, train_labels, test_labels = arrays
-    return Data(
-        "arrays",
-        _split(train_images, train_labels, "X_train, y_train"),
-        _split(test_images, test_labels, "X_test, y_test"),
-    )
-
-
-def _split(images: Any, labels: Any, where: str) -> Split:
-    pixels, classes = pixels_of(images, where), classes_of(labels, where)
-    if tuple(pixels.shape[1:]) not in ((INPUTS,), (SIDE, SIDE)) or classes.shape != pixels.shape[:1]:
-        raise DataError(f"{where}: shapes {tuple(pixels.shape)} and {tuple(classes.shape)} are not (N, 784) and (N,)")
-    if len(classes) == 0 or int(classes.min()) < 0 or int(classes.max()) >= CLASSES:
-        raise DataError(f"{where}: labels must be classes 0 to 9, and at least one")
-    return Split(pixels, classes)
+    return dataclasses.replace(loaded, validation=split_of_arrays(*validation, loaded.spec, "validation_data"))

@@ -23,6 +23,7 @@ from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import CHECKPOINT, Run
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import read_object, written_at
+from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.session.resume import is_own_run
 from mnist_ff.training.checkpoint import load_model
@@ -59,14 +60,18 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     check_ended_well(run)
     earlier = _earlier(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
-    values = _values(evaluation)
+    values = _values(evaluation, data.spec)
     key = f"{data.name} {arguments.split}"
     run.write_json("evaluation.json", {**earlier, key: values})
     tell(console, f"{run.path} on {data.title}, {arguments.split} images")
     tell(console, f"loss      {evaluation.score.loss:.6f}")
     tell(console, f"accuracy  {accuracy_text(evaluation.score)}")
     rows = [
-        (row["class"], row["images"], f"{row['precision']:.4f}", f"{row['recall']:.4f}", f"{row['f1']:.4f}")
+        (
+            data.spec.name_of(row["class"]),
+            row["images"],
+            *(f"{row[metric]:.4f}" for metric in ("precision", "recall", "f1")),
+        )
         for row in values["classes"]
     ]
     tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
@@ -92,6 +97,7 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
         model = load_model(run, config, device)
         whole = dataclasses.replace(data_config, validation_split=0.0)  # 'train' is every training image
         data = load_data(whole, seed).to(device)
+        check_fits(run, data)
         warn_of_changes(run, data)
         evaluation = evaluate(model, getattr(data, split))
     if not math.isfinite(evaluation.score.loss):
@@ -99,6 +105,13 @@ def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> 
             f"{run.file('model.safetensors')}: gives NaN or infinity for some images; train the run again"
         )
     return data, evaluation
+
+
+def check_fits(run: Run, data: Data) -> None:
+    """Errors: ConfigError for data with other images or classes than the run's network is for."""
+    other = run.data_spec().why_other(data.spec)
+    if other is not None:
+        raise ConfigError(f"{run.path}: {other}, those of data={data.name}")
 
 
 def with_data_path(run: Run, config: Config, path: str | None) -> Config:
@@ -147,14 +160,21 @@ def _earlier(run: Run) -> dict[str, Any]:
         return {}
 
 
-def _values(evaluation: Evaluation) -> dict[str, Any]:
+def _values(evaluation: Evaluation, spec: DataSpec) -> dict[str, Any]:
     labels, predictions = evaluation.labels.numpy(), evaluation.predictions.numpy()
     score, counts = evaluation.score, confusion_matrix(labels, predictions, evaluation.probabilities.shape[1])
     return {
         **dataclasses.asdict(score),
         "accuracy_interval_95": score.interval(),
         "classes": [
-            {"class": row.label, "images": row.images, "precision": row.precision, "recall": row.recall, "f1": row.f1}
+            {"class": row.label, **_name(row.label, spec), "images": row.images, "precision": row.precision}
+            | {"recall": row.recall, "f1": row.f1}
             for row in class_metrics(counts)
         ],
     }
+
+
+def _name(label: int, spec: DataSpec) -> dict[str, str]:
+    """A class's name, where it is more than its number."""
+    name = spec.classes[label]
+    return {} if name == str(label) else {"name": name}

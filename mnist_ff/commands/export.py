@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff.analysis.console import note, tell, warning
-from mnist_ff.commands.evaluate import add_data_path, check_ended_well, data_of, with_data_path
+from mnist_ff.commands.evaluate import add_data_path, check_ended_well, check_fits, data_of, with_data_path
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config
@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"{out}: folder {out.parent} does not exist")
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
-        network = _Network(load_model(run, config, device), config, run.data_spec())
+        network = _Network(load_model(run, config, device), config, run.data_spec(), run)
         export = _exporter(arguments.format, arguments.softmax)
         try:
             with replacing(out) as temporary:
@@ -111,6 +111,7 @@ class _Network:
     model: nn.Module
     config: Config
     spec: DataSpec
+    run: Run
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,7 +151,8 @@ class _Network:
             "version": version("mnist-ff"),
         }
         if self.spec != MNIST_SPEC:
-            found |= {"input": f"{self.inputs} float32: {pixels}", "classes": list(self.spec.classes)}
+            found["input"] = f"{self.inputs} float32: {pixels}"
+            found |= {"shape": list(self.spec.shape), "classes": list(self.spec.classes)}
         return found
 
     def rebuilt(self, architecture: Mapping[str, Any]) -> nn.Module:
@@ -231,7 +233,9 @@ def _export_onnx(network: _Network, path: Path, softmax: bool) -> str:
 
     graph = _graph(network, softmax)
     onnx.save(graph, os.fspath(path))
-    images = as_input(load_data(data_of(network.config.data), network.config.seed or 0).test.images[:CHECKED_IMAGES])
+    data = load_data(data_of(network.config.data), network.config.seed or 0)
+    check_fits(network.run, data)
+    images = as_input(data.test.images[:CHECKED_IMAGES])
     distance = _check_predictions(network, path, images.reshape(-1, *network.shape), softmax)
     opset = next(used.version for used in graph.opset_import if not used.domain)
     return (

@@ -12,7 +12,7 @@ from typing import Any
 from mnist_ff.config.paths import conf_dir, expanded, user_folder
 from mnist_ff.config.registry import Part, names, own_parts, part, parts
 from mnist_ff.config.schema import DataConfig, DownloadConfig, FileDataConfig
-from mnist_ff.errors import ConfigError
+from mnist_ff.errors import ConfigError, DataError
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 
@@ -121,11 +121,18 @@ def title_of(name: str, instead_of: str | None) -> str:
 
 
 def description(config: DataConfig) -> DataDescription:
-    """What is known of a data set without decoding it. Errors: ConfigError, DataError."""
+    """What is known of a data set without decoding it.
+
+    Errors: ConfigError; DataError, also for images and classes beyond the limits of a DataSpec.
+    """
     found = data_set(config.name)
-    if found.describe is not None:
-        return found.describe(config)
-    return DataDescription(found.title, found.train_images, found.test_images, found.spec)
+    if found.describe is None:
+        return DataDescription(found.title, found.train_images, found.test_images, found.spec)
+    described = found.describe(config)
+    fault = described.spec.fault()
+    if fault is not None:
+        raise DataError(f"data={config.name}: {fault}")
+    return described
 
 
 def training_images(config: DataConfig) -> int:

@@ -17,16 +17,18 @@ from mnist_ff.models.activations import Activation, load_triton
 
 BLOCK = 1024
 """Numbers that one program of an element-by-element kernel works on."""
+LOGITS = 4096
+"""Logits that one program works on at most, and ROWS of them: the wider they are, the fewer rows."""
 ROWS = 8
-"""Rows of logits that one program works on."""
 
 
 @triton.jit
 def _gather(images, rows, inputs, width, BLOCK: tl.constexpr):
-    column = tl.arange(0, BLOCK)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < width
-    row = tl.load(rows + tl.program_id(0))
-    tl.store(inputs + tl.program_id(0) * width + column, tl.load(images + row * width + column, inside), inside)
+    to = tl.program_id(0).to(tl.int64)
+    row = tl.load(rows + to)
+    tl.store(inputs + to * width + column, tl.load(images + row * width + column, inside), inside)
 
 
 @triton.jit
@@ -80,7 +82,8 @@ def _loss(
 def gather(images: torch.Tensor, rows: torch.Tensor, out: torch.Tensor) -> None:
     """Rows (B,) of `images` (N, W), converted to the type of `out` (B, W)."""
     width = images.shape[1]
-    _gather[(len(rows),)](images, rows, out, width, BLOCK=triton.next_power_of_2(width))
+    block = min(BLOCK, triton.next_power_of_2(width))
+    _gather[(len(rows), triton.cdiv(width, block))](images, rows, out, width, BLOCK=block)
 
 
 @functools.cache
@@ -116,9 +119,11 @@ def act_backward(
 
 
 def cross_entropy(layer: Layer, labels: torch.Tensor, log_probs: torch.Tensor, share: float) -> None:
-    """Log-probabilities of scale x pre_act + bias (B, 10) float32; grad is `share` times the cross-entropies' one."""
+    """Log-probabilities of scale x pre_act + bias (B, K) float32; grad is `share` times the cross-entropies' one."""
     rows, classes = layer.pre_act.shape
-    _loss[(triton.cdiv(rows, ROWS),)](
-        layer.pre_act, layer.bias, labels, log_probs, layer.grad, layer.scale, share, rows, classes, ROWS=ROWS,
-        COLUMNS=triton.next_power_of_2(classes),
+    columns = triton.next_power_of_2(classes)
+    together = min(ROWS, LOGITS // columns)
+    _loss[(triton.cdiv(rows, together),)](
+        layer.pre_act, layer.bias, labels, log_probs, layer.grad, layer.scale, share, rows, classes, ROWS=together,
+        COLUMNS=columns,
     )  # fmt: skip

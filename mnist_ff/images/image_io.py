@@ -54,23 +54,23 @@ def is_coloured(path: Path) -> bool:
         return image.mode not in GREY_MODES
 
 
-def read_pixels(path: Path, coloured: bool, side: int | None = None) -> NDArray[np.uint8]:
-    """A picture's pixels, upright: (H, W), or with `coloured` (3, H, W); with a `side` resized to as many rows and
+def read_pixels(path: Path, coloured: bool, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """A picture's pixels, upright: (H, W), or with `coloured` (3, H, W); with a `size` resized to these rows and
     columns.
 
     What is transparent becomes white. Errors: ConfigError for what is no PNG or JPEG, is damaged or is too large.
     """
     mode = "RGB" if coloured else "L"
     with _opened(path) as image:
-        if side is not None:
-            image.draft(mode, (side, side))
+        if size is not None:
+            image.draft(mode, size[::-1])
         upright = _eight_bits(ImageOps.exif_transpose(image))
         if "A" in upright.getbands() or "transparency" in upright.info:
             upright = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
         pixels = upright.convert("RGB").convert(mode) if upright.mode != mode else upright
-        if side is not None and pixels.size != (side, side):
-            pixels = pixels.resize((side, side), Image.Resampling.BILINEAR)
+        if size is not None and pixels.size != size[::-1]:
+            pixels = pixels.resize(size[::-1], Image.Resampling.BILINEAR)
         values = np.asarray(pixels)
     return np.moveaxis(values, 2, 0) if coloured else values
 

@@ -47,6 +47,17 @@ class DataSpec:
         """For people, such as '28 x 28 and 10 classes'."""
         return f"{' x '.join(map(str, self.shape))} and {len(self.classes):,} classes"
 
+    def name_of(self, label: int) -> str:
+        """A class for people: its number, and its name where that is another text."""
+        number, name = str(label), self.classes[label]
+        return number if name == number else f"{number} {name}"
+
+    def why_other(self, found: DataSpec) -> str | None:
+        """Why a network for this data cannot take images of `found`, or None where it can."""
+        if self.shape == found.shape and len(self.classes) == len(found.classes):
+            return None
+        return f"its network is for images of {self.text}, not {found.text}"
+
     def fault(self) -> str | None:
         """What is beyond the limits, in words that follow the place where it stands; None where all is within."""
         return shape_fault(self.shape) or _classes_fault(self.classes)

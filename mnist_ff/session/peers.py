@@ -22,7 +22,7 @@ from mnist_ff.config.convert import config_from
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.models.parts.mlp import mlp_keys
-from mnist_ff.runs.records import CLASSES, INPUTS
+from mnist_ff.runs.records import CLASSES, INPUTS, MNIST_SPEC, DataSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,15 +44,15 @@ def _data(part: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((part, INPUTS), dtype=np.float32), rng.integers(CLASSES, size=part)
 
 
-def torch_network(config: Config) -> nn.Sequential:
-    """The configured layers out of torch's own modules, as one would write them."""
+def torch_network(config: Config, spec: DataSpec = MNIST_SPEC) -> nn.Sequential:
+    """The configured layers out of torch's own modules, as one would write them, for flat images."""
     from torch import nn
 
     parts: list[nn.Module] = []
-    sizes = [INPUTS, *mlp_keys(config.model).hidden]
+    sizes = [spec.inputs, *mlp_keys(config.model).hidden]
     for above, below in pairwise(sizes):
         parts += [nn.Linear(above, below), nn.ReLU(), nn.Dropout(mlp_keys(config.model).dropout)]
-    return nn.Sequential(*parts, nn.Linear(sizes[-1], CLASSES))
+    return nn.Sequential(*parts, nn.Linear(sizes[-1], len(spec.classes)))
 
 
 def _keras(config: Config, epochs: int) -> float:

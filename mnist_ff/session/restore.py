@@ -57,12 +57,18 @@ def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
 
 
 def check_same_data(run: Run, data: Data) -> None:
-    """Errors: BadRunError where own files hold something else than before."""
+    """Errors: BadRunError where own files hold something else than before, or images and classes are others."""
     changed = changed_parts(run, data.facts.sums)
     if changed:
         raise BadRunError(
             f"{data.title}: its {', '.join(changed)} changed since {run.path} was started; a resume needs the same data"
         )
+    before = run.data_spec()
+    if before.why_other(data.spec) is not None:
+        raise BadRunError(f"{run.path}: was trained on images of {before.text}, and its data now has {data.spec.text}")
+    if before.classes != data.spec.classes:
+        was, now = next(pair for pair in zip(before.classes, data.spec.classes, strict=True) if pair[0] != pair[1])
+        raise BadRunError(f"{run.path}: was trained with a class {was}, and its data now has {now} in its place")
 
 
 def begin(run: Run, conditions: Mapping[str, Any]) -> None:

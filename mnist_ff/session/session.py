@@ -93,6 +93,8 @@ class _Training:
         saved = read_checkpoint(run, config, self.messages.warn) if request.is_resume else None
         with timing.part("data"):
             data = load_data(config.data, config.seed).to(device)
+        if saved is not None:
+            check_same_data(run, data)
         with timing.part("build"):
             self.learner = Learner(config, data)
         conditions = environment(config, data, device, self.learner.step.info, list(request.argv))
@@ -100,7 +102,6 @@ class _Training:
         if saved is not None:
             position = self._restore(saved)
             check_same_teacher(run, conditions)
-            check_same_data(run, data)
         self.plan = self.learner.plan(position)
         self.callbacks = chosen_callbacks(config.callbacks, self.learner.model)
         if saved is None:

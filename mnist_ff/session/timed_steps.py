@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import description
 from mnist_ff.data.load import Data, Split
 from mnist_ff.engine.device import check_precision
 from mnist_ff.engine.graph import capture_cuda
@@ -21,7 +22,7 @@ from mnist_ff.engine.step import Step
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import CLASSES, INPUTS, SIDE, Plan
+from mnist_ff.runs.records import Plan
 from mnist_ff.session.peers import torch_network
 from mnist_ff.training.callbacks import LossHistory, RunWriter
 from mnist_ff.training.evaluation import EpochScores
@@ -32,12 +33,14 @@ Work = Callable[[int], None]
 """Do so many steps, and be done with them on the device when it returns."""
 
 IMAGES = 60_000
+MOST_NUMBERS = 1 << 30
+"""Of all images together; fewer images where each is large."""
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "tf32": torch.float32}
 
 
 def timed_works(config: Config, device: torch.device) -> dict[str, Work]:
     """Everything that is timed, by its name in the table."""
-    split = _random_images(device)
+    data = _random_images(config, device)
     works: dict[str, Work] = {}
     engines = ("fused", "graph") if device.type == "cuda" else ("fused",)
     precisions = _precisions(device)
@@ -49,16 +52,16 @@ def timed_works(config: Config, device: torch.device) -> dict[str, Work]:
         works["a graph's launch alone"] = _as_graph(lambda: counter.add_(1), device)
     for precision in precisions:
         for engine in (*engines, "eager"):
-            works[f"{engine} step, {precision}"] = _ours(config, engine, precision, split, device)
-    works["plain PyTorch loop on tensors"] = _plain(config, split, device)
-    works["DataLoader loop with .item()"] = _data_loader(config, split, device)
+            works[f"{engine} step, {precision}"] = _ours(config, engine, precision, data, device)
+    works["plain PyTorch loop on tensors"] = _plain(config, data, device)
+    works["DataLoader loop with .item()"] = _data_loader(config, data, device)
     return {name: _in_tf32(work) if "tf32" in name else work for name, work in works.items()}
 
 
 def with_and_without_logging(config: Config, device: torch.device, stack: ExitStack) -> tuple[Work, Work]:
     """The fastest fp32 step alone, and inside fit() with files, which are closed with `stack`."""
-    split, engine = _random_images(device), "graph" if device.type == "cuda" else "fused"
-    return _ours(config, engine, "fp32", split, device), _logged(config, engine, split, stack)
+    data, engine = _random_images(config, device), "graph" if device.type == "cuda" else "fused"
+    return _ours(config, engine, "fp32", data, device), _logged(config, engine, data, stack)
 
 
 def _precisions(device: torch.device) -> list[str]:
@@ -72,11 +75,14 @@ def _precisions(device: torch.device) -> list[str]:
     return found
 
 
-def _random_images(device: torch.device) -> Split:
-    """Random images: a step takes the same time on any."""
-    rng = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (IMAGES, SIDE, SIDE), generator=rng, dtype=torch.uint8)
-    return Split(images, torch.randint(CLASSES, (IMAGES,), generator=rng)).to(device)
+def _random_images(config: Config, device: torch.device) -> Data:
+    """Random images of the data's shape: a step takes the same time on any."""
+    spec = description(config.data).spec
+    rng, classes = torch.Generator().manual_seed(0), len(spec.classes)
+    count = max(config.trainer.batch_size, min(IMAGES, MOST_NUMBERS // spec.inputs))
+    images = torch.randint(256, (count, *spec.shape), generator=rng, dtype=torch.uint8)
+    split = Split(images, torch.randint(classes, (count,), generator=rng), classes)
+    return Data("random images", split, split, spec=spec).to(device)
 
 
 def _wait(device: torch.device) -> None:
@@ -87,7 +93,8 @@ def _wait(device: torch.device) -> None:
 def _products(config: Config, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
     """The products of a step alone: forward, weight gradients, input gradients of all layers but the first."""
     batch = config.trainer.batch_size
-    sizes = [INPUTS, *mlp_keys(config.model).hidden, CLASSES]
+    spec = description(config.data).spec
+    sizes = [spec.inputs, *mlp_keys(config.model).hidden, len(spec.classes)]
 
     def random(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns, device=device).to(dtype)
@@ -142,14 +149,15 @@ def _rows(split: Split, batch: int, steps: int) -> torch.Tensor:
     return torch.arange(steps * batch, device=split.labels.device) % len(split)
 
 
-def _step(config: Config, engine: str, precision: str, split: Split) -> Step:
+def _step(config: Config, engine: str, precision: str, data: Data) -> Step:
     trainer = dataclasses.replace(config.trainer, engine=engine, precision=precision)  # type: ignore[arg-type]
-    return Learner(dataclasses.replace(config, seed=0, trainer=trainer), Data("random images", split, split)).step
+    return Learner(dataclasses.replace(config, seed=0, trainer=trainer), data).step
 
 
-def _ours(config: Config, engine: str, precision: str, split: Split, device: torch.device) -> Work:
-    step, trainer = _step(config, engine, precision, split), config.trainer
-    chunk = (trainer.sync_every or IMAGES // trainer.batch_size) * trainer.batch_size
+def _ours(config: Config, engine: str, precision: str, data: Data, device: torch.device) -> Work:
+    step, trainer, split = _step(config, engine, precision, data), config.trainer, data.train
+    most = len(split) // trainer.batch_size  # images that a graph has room for
+    chunk = min(trainer.sync_every or most, most) * trainer.batch_size
 
     def work(steps: int) -> None:
         for rows in torch.split(_rows(split, trainer.batch_size, steps), chunk):
@@ -159,22 +167,23 @@ def _ours(config: Config, engine: str, precision: str, split: Split, device: tor
     return work
 
 
-def _logged(config: Config, engine: str, split: Split, stack: ExitStack) -> Work:
+def _logged(config: Config, engine: str, data: Data, stack: ExitStack) -> Work:
     """The fp32 step inside fit(), with a loss history and files, waiting as often as the config says."""
-    step, trainer = _step(config, engine, "fp32", split), config.trainer
+    step, trainer = _step(config, engine, "fp32", data), config.trainer
     writer = stack.enter_context(RunWriter.opened(Run(Path(stack.enter_context(tempfile.TemporaryDirectory())))))
 
     def work(steps: int) -> None:
         plan = Plan(1, steps * trainer.batch_size, trainer.batch_size, trainer.sync_every, config.optimizer.lr)
-        order = _rows(split, trainer.batch_size, steps)
+        order = _rows(data.train, trainer.batch_size, steps)
         fit(step, EpochScores, lambda epoch: order, plan, [LossHistory(), writer])
 
     return work
 
 
-def _plain(config: Config, split: Split, device: torch.device) -> Work:
+def _plain(config: Config, data: Data, device: torch.device) -> Work:
     """The tight loop that a PyTorch user writes: tensors on the device, torch's RMSprop, no .item()."""
-    network = torch_network(config).to(device)
+    split = data.train
+    network = torch_network(config, data.spec).to(device)
     optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
     images = split.images.flatten(1).float() / 255
 
@@ -188,9 +197,10 @@ def _plain(config: Config, split: Split, device: torch.device) -> Work:
     return work
 
 
-def _data_loader(config: Config, split: Split, device: torch.device) -> Work:
+def _data_loader(config: Config, data: Data, device: torch.device) -> Work:
     """The usual loop: a shuffling DataLoader, .to(device), loss.item() every batch."""
-    network = torch_network(config).to(device)
+    split = data.train
+    network = torch_network(config, data.spec).to(device)
     optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
     images = split.images.flatten(1).float().cpu() / 255
     loader = DataLoader(TensorDataset(images, split.labels.cpu()), config.trainer.batch_size, shuffle=True)

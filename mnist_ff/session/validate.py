@@ -17,7 +17,7 @@ from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
-from mnist_ff.runs.records import Status
+from mnist_ff.runs.records import DataSpec, Status
 from mnist_ff.runs.tables import EPOCH_COLUMNS
 
 log = logging.getLogger("mnist_ff")
@@ -62,10 +62,9 @@ def _check_keys(config: Config) -> None:
         known = names("metric" if key == "metrics" else SELECTIONS[key].group if key in SELECTIONS else key)
         written = f"{key}.name" if key in GROUPS else key
         raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{nearest(name, known)}")
-    images = training_images(config.data)
+    images, spec = training_images(config.data), description(config.data).spec
     held_out = validation_images(config.data)
-    classes = len(description(config.data).spec.classes)
-    if config.data.validation_split > 0 and min(held_out, images) < classes:
+    if config.data.validation_split > 0 and min(held_out, images) < len(spec.classes):
         raise ConfigError(
             f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
             f"{held_out} to validate; both need at least one per class"
@@ -79,7 +78,7 @@ def _check_keys(config: Config) -> None:
     if held_out == 0:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:
-        check_teacher(config.trainer.teacher)
+        check_teacher(config.trainer.teacher, spec)
     check_engine(config.trainer)
     for name in config.metrics:
         if name in EPOCH_COLUMNS:
@@ -116,12 +115,12 @@ def check_no_validation(trainer: TrainerConfig) -> None:
             )
 
 
-def check_teacher(path: str) -> None:
-    """Errors: BadRunError when trainer.teacher is not a run that has finished, with weights."""
+def check_teacher(path: str, spec: DataSpec) -> None:
+    """Errors: BadRunError when trainer.teacher is not a finished run with weights, for images of this spec."""
     try:
         run = Run.open(expanded("trainer.teacher", path))
         check_parts(run, run.config(), log.warning)
-        summary = run.summary()
+        summary, other = run.summary(), run.data_spec().why_other(spec)
     except MissingPartsError as error:
         raise MissingPartsError(f"trainer.teacher={error}", error.flags) from None
     except BadRunError as error:
@@ -131,6 +130,8 @@ def check_teacher(path: str) -> None:
         raise BadRunError(f"trainer.teacher={path}: {state}; a teacher must be a finished run")
     if not is_file(run.file("model.safetensors")):
         raise BadRunError(f"trainer.teacher={path}: has no model.safetensors; the run did not end normally")
+    if other is not None:
+        raise BadRunError(f"trainer.teacher={path}: {other}")
 
 
 def check_trainer(trainer: TrainerConfig) -> None:

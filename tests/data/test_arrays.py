@@ -243,7 +243,7 @@ def test_labels_that_are_no_classes_are_refused(missing: float) -> None:
         mnist_ff.run_network([FLOATS, FLOATS, labels, LABELS], epochs=1, batch=8, verbose=False)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (40,), (40, 1, 10), (2, 20, 784)])
+@pytest.mark.parametrize("shape", [(), (0,), (40,), (40, 1, 1, 1, 10), (2, 20, 784)])
 def test_arrays_of_no_use_are_refused(shape: tuple[int, ...]) -> None:
     for data in ([np.zeros(shape), FLOATS, LABELS, LABELS], [FLOATS, FLOATS, np.zeros(shape), LABELS]):
         if data[2] is LABELS or shape != (40,):

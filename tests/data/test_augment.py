@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mnist_ff.data.augment.affine import affine_maps
 from mnist_ff.data.augment.build import Augment, build_augment
 from mnist_ff.data.augment.elastic import ElasticConfig, elastic_fields
 from mnist_ff.engine.build import StepParts, build_step
+from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from tests.support.configs import make_config
 from tests.support.mnist import make_split
@@ -178,3 +180,47 @@ def test_run_keeps_a_picture_of_augmented_images(mnist_ff: Command, monkeypatch:
     assert shown.shape == (10, 10, 28, 28)
     assert (shown[:, 1:] != shown[:, :1]).flatten(2).any(2).all()
     assert Path("a/plots/augmented.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("shape", [(20, 12), (3, 32, 32), (1, 28, 28), (2, 9, 31), (5, 6)])
+@pytest.mark.parametrize("name", ["shift", "affine", "elastic", "both"])
+def test_images_of_any_shape_are_changed(name: str, shape: tuple[int, ...]) -> None:
+    augment = build_augment(make_config(f"augment={name}").augment, 0, CPU, shape)
+    assert augment is not None
+    pictures = torch.rand(7, *shape, generator=torch.Generator().manual_seed(1))
+    changed = augment(pictures)
+    assert changed.shape == pictures.shape
+    assert 0 <= float(changed.min()) <= float(changed.max()) <= 1 + 1e-6
+    assert (changed - pictures).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["shift", "affine", "elastic", "both"])
+def test_every_channel_moves_as_a_grey_image_does(name: str) -> None:
+    """The same random numbers for any number of channels."""
+    grey, colour = (
+        build_augment(make_config(f"augment={name}").augment, 3, CPU, shape) for shape in ((16, 24), (3, 16, 24))
+    )
+    assert grey is not None
+    assert colour is not None
+    pictures = torch.rand(5, 16, 24, generator=torch.Generator().manual_seed(2))
+    for _ in range(2):
+        changed = grey(pictures)
+        torch.testing.assert_close(colour(pictures[:, None].repeat(1, 3, 1, 1)), changed[:, None].repeat(1, 3, 1, 1))
+
+
+def test_a_rotation_keeps_distances_where_sides_differ() -> None:
+    """A quarter turn of an image of 40 x 20 carries a point 6 rows below the middle 6 columns to its side."""
+    words = ["augment.rotation=90", "augment.scale=0", "augment.shear=0", "augment.shift=0"]
+    draw = affine_maps(make_config("augment=affine", *words).augment, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    maps = draw(500, 20.0, 10.0)
+    places = maps @ torch.tensor([0.0, 6 / 20, 1.0])  # (500, 2), in halves of width and height
+    distances = (places * torch.tensor([10.0, 20.0])).norm(dim=1)
+    torch.testing.assert_close(distances, torch.full((500,), 6.0))
+    assert places[:, 0].abs().max() > 0.5
+
+
+def test_vectors_are_refused_by_name() -> None:
+    augment = build_augment(make_config("augment=both").augment, 0, CPU, (50,))
+    assert augment is not None
+    with pytest.raises(ConfigError, match="augment: needs images with rows and columns, not vectors of 50 numbers"):
+        augment(torch.rand(3, 50))

@@ -30,8 +30,9 @@ from mnist_ff.optim.base import apply_rule
 from mnist_ff.optim.objective import build_objective
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
 from mnist_ff.optim.weight_updates import Updates
+from mnist_ff.runs.records import DataSpec
 from tests.support.configs import make_config
-from tests.support.mnist import make_split
+from tests.support.mnist import make_split, random_split
 
 pytest.importorskip("triton", reason="triton is not installed")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,12 +61,13 @@ def _one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(kernels: bool, split: Split, *words: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The figures of two epochs, and the weights after them."""
     config = make_config("trainer.batch_size=64", "model.hidden=[8,4]", *words)
-    model = build_model(config.model, 0, DEVICE)
+    spec = DataSpec(tuple(split.images.shape[1:]), tuple(map(str, range(split.classes))))
+    model = build_model(config.model, 0, DEVICE, spec)
     flat = FlatParameters(model)
     optimizer = build_optimizer(config.optimizer, [flat.whole])
     precision = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
     split = split.to(DEVICE)
-    options = StepOptions(precision, build_objective(config.trainer, None))
+    options = StepOptions(precision, build_objective(config.trainer, None, spec.shape))
     ops: Ops = TorchOps(model, optimizer, options)
     if kernels:
         triton_rule = optimizer_parts()[config.optimizer.name].triton_rule
@@ -73,6 +75,17 @@ def trained(kernels: bool, split: Split, *words: str) -> tuple[torch.Tensor, dic
     step = Steps(FusedBatch(model, flat, ops, split, options), split, 64)
     rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     return torch.cat([step(rows), step(rows)]).cpu(), model.state_dict()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 26, 1000])
+def test_the_kernels_fit_every_number_of_classes(classes: int) -> None:
+    assert_equal(random_split((6, 5), classes, 130), "model.dropout=0", "optimizer.lr=0.01")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 20, 33)])
+def test_the_kernels_fit_every_size_of_image(shape: tuple[int, ...]) -> None:
+    """1,980 pixels are more than one block of the kernel that gathers them."""
+    assert_equal(random_split(shape, 3, 130), "model.dropout=0")
 
 
 def assert_equal(split: Split, *words: str, tolerance: float = 1e-5) -> None:
@@ -238,11 +251,17 @@ for row in ACTIVATIONS.values():
     constants = {"DROPS": True, "BLOCK": 1024}
     assert compiled(kernels._hidden, types, constants | {"FORWARD": forward, "KEEPS_INPUT": row.needs_input})
     assert compiled(kernels._act_backward, types, constants | {"SLOPE": slope})
+
+types |= {name: "*fp32" for name in ("logits", "log_probs", "inputs")} | {"labels": "*i64", "rows": "i32"}
+types |= {"share": "fp32", "classes": "i32", "width": "i32", "images": "*u8"}
+for columns, rows in ((2, 8), (16, 8), (1024, 4)):
+    assert compiled(kernels._loss, types, {"ROWS": rows, "COLUMNS": columns})
+assert compiled(kernels._gather, types | {"rows": "*i64"}, {"BLOCK": 1024})
 """
 
 
 @pytest.mark.slow
-def test_activations_compile_for_a_gpu(tmp_path: Path) -> None:
+def test_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     """The interpreter takes Python that Triton's compiler refuses."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", COMPILE], env={**environment, "TRITON_CACHE_DIR": str(tmp_path)}, check=True)

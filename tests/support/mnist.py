@@ -63,3 +63,12 @@ def make_split(samples: int, seed: int = 0) -> Split:
     images = torch.randint(0, 128, (samples, 28, 28), generator=rng, dtype=torch.uint8)
     images[torch.arange(samples), labels * 2, :] = 255
     return Split(images, labels)
+
+
+def random_split(shape: tuple[int, ...], classes: int, samples: int, seed: int = 0) -> Split:
+    """Random images of any shape; each class has a place of its own in them, as far as there is room."""
+    rng = torch.Generator().manual_seed(seed)
+    images = torch.randint(128, (samples, *shape), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(samples) % classes
+    images.flatten(1)[torch.arange(samples), labels % images[0].numel()] = 255
+    return Split(images, labels, classes)

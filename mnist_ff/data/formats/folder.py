@@ -173,7 +173,8 @@ def _reader(pictures: Pictures, reading: Reading) -> Callable[[Path], NDArray[np
     coloured = reading.coloured
     if coloured is None:
         coloured = any(_read_header(path) for path in pictures.files)
-    return lambda path: read_pixels(path, coloured, reading.side)
+    size = None if reading.side is None else (reading.side, reading.side)
+    return lambda path: read_pixels(path, coloured, size)
 
 
 def _read_header(path: Path) -> bool:

@@ -6,6 +6,7 @@ from mnist_ff.config.registry import register
 from mnist_ff.config.schema import DownloadConfig
 from mnist_ff.data.catalog import DataSet
 from mnist_ff.data.idx import build, idx_files
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 CONTENTS = (
     "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -14,6 +15,18 @@ CONTENTS = (
     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )
 """Of the decompressed files: Debian's package dataset-fashion-mnist compresses the same bytes again."""
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 register(
@@ -25,6 +38,7 @@ register(
         title="Fashion-MNIST",
         train_images=60_000,
         test_images=10_000,
+        spec=DataSpec(MNIST_SPEC.shape, CLASSES),
         torchvision_class="FashionMNIST",
         files=idx_files(contents=CONTENTS),
         contents=CONTENTS,

@@ -6,6 +6,7 @@ from mnist_ff.config.registry import register
 from mnist_ff.config.schema import DownloadConfig
 from mnist_ff.data.catalog import DataSet
 from mnist_ff.data.idx import build, idx_files
+from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 SHA256 = (
     "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
@@ -14,6 +15,8 @@ SHA256 = (
     "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
 )
 """As tensorflow/datasets has them in url_checksums/kmnist.txt."""
+CLASSES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+"""The characters as they sound."""
 
 
 register(
@@ -25,6 +28,7 @@ register(
         title="Kuzushiji-MNIST",
         train_images=60_000,
         test_images=10_000,
+        spec=DataSpec(MNIST_SPEC.shape, CLASSES),
         torchvision_class="KMNIST",
         files=idx_files(SHA256),
     )
