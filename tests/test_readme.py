@@ -63,10 +63,20 @@ def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
     assert mnist_ff("train", *overrides)[0] == 0
     for form, name in (("torch", "run.pt"), ("safetensors", "run.safetensors")):
         assert mnist_ff("export", "here", "--format", form, "--out", name)[0] == 0
-    others = [block for block in snippets() if "run_network" not in block]
+    others = [block for block in snippets() if "run_network" not in block and "mnist_ff.register" not in block]
     assert len(others) == 2
     for block in others:
         alone(block)
+
+
+def test_own_metrics_and_callbacks_of_the_documents_are_used(mnist_ff: Command) -> None:
+    own = [block for block in snippets() if re.search(r'mnist_ff\.register\("(metric|callback)"', block)]
+    Path("own.py").write_text("".join(own))
+    chosen = ["--parts=own.py", "metrics=[confidence]", "callbacks=[watch]", "callbacks.watch.layer=layers.1.weight"]
+    small = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]
+    code, out, err = mnist_ff("train", *chosen, *small)
+    assert code == 0, err
+    assert re.search(r"^0 \d\.\d+ \{'confidence': 0\.\d+\}$", out, re.M)
 
 
 def test_python_is_in_fenced_blocks() -> None:
