@@ -21,10 +21,10 @@ DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def commands() -> list[str]:
-    """The lines of the documents' bash blocks that call mnist-ff, without their comments."""
+    """The lines of the documents' bash blocks that call mnist-ff or make data for it, without their comments."""
     blocks = [block for text in DOCUMENTS.values() for block in re.findall(r"```bash\n(.*?)```", text, flags=re.S)]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("mnist-ff")]
+    return [line for line in lines if line.startswith(("mnist-ff", "python -c "))]
 
 
 def newest_run() -> Path:
