@@ -340,6 +340,23 @@ def test_a_wrong_result_is_one_line_with_the_parts_file(
     assert len(err.splitlines()) == 1, err
 
 
+def test_an_own_optimizer_gets_each_parameter_by_itself(mnist_ff: Command) -> None:
+    """The fused step would give it one vector of all weights, and call update() in place of step()."""
+    words = own_with(
+        "super().__init__(parameters, {",
+        "parameters = list(parameters)\n        print([tuple(p.shape) for p in parameters])\n"
+        "        self.update = None\n        super().__init__(parameters, {",
+    )
+    words = (*words, *SMALL, "data.images=100", "model=mlp", "model.hidden=[5]", "optimizer=signs")
+    code, out, err = mnist_ff("train", *words, "hydra.run.dir=run")
+    assert code == 0, err
+    assert "[(5, 144), (5,), (4, 5), (4,)]" in out
+    assert "(eager, fp32)" in out
+    code, _, err = mnist_ff("train", *words, "trainer.engine=fused", "hydra.run.dir=other")
+    assert code == 2
+    assert "needs a built-in optimizer" in err
+
+
 def test_a_sweep_over_an_own_key_and_its_resume(mnist_ff: Command) -> None:
     shutil.copy(OWN, "own.py")
     words = ("model=small_cnn", "model.channels=4,8", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=sweep")
