@@ -17,7 +17,7 @@ import yaml
 from mnist_ff import cli
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.paths import conf_dir
-from tests.readme_commands import DOCUMENTS, ROOT, commands
+from tests.readme_commands import DOCUMENTS, ROOT, commands, parts_file
 from tests.support.commands import Command
 
 TEXT = "\n".join(DOCUMENTS.values())
@@ -25,7 +25,9 @@ PLACEHOLDER = re.compile(r"<\w+>|\b[A-Z]{3,}\b|\.\.\.|resume=")  # RUN, <run>, K
 
 
 def snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+    """Python blocks but for those of my_parts.py, which the commands import."""
+    found = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+    return [block for block in found if not block.startswith("# my_parts.py")]
 
 
 def shell_lines() -> list[str]:
@@ -63,10 +65,20 @@ def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
     assert mnist_ff("train", *overrides)[0] == 0
     for form, name in (("torch", "run.pt"), ("safetensors", "run.safetensors")):
         assert mnist_ff("export", "here", "--format", form, "--out", name)[0] == 0
-    others = [block for block in snippets() if "run_network" not in block]
+    others = [block for block in snippets() if "run_network" not in block and "mnist_ff.register" not in block]
     assert len(others) == 2
     for block in others:
         alone(block)
+
+
+def test_own_metrics_and_callbacks_of_the_documents_are_used(mnist_ff: Command) -> None:
+    own = [block for block in snippets() if re.search(r'mnist_ff\.register\("(metric|callback)"', block)]
+    Path("own.py").write_text("".join(own))
+    chosen = ["--parts=own.py", "metrics=[confidence]", "callbacks=[watch]", "callbacks.watch.layer=layers.1.weight"]
+    small = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=run"]
+    code, out, err = mnist_ff("train", *chosen, *small)
+    assert code == 0, err
+    assert re.search(r"^0 \d\.\d+ \{'confidence': 0\.\d+\}$", out, re.M)
 
 
 def test_python_is_in_fenced_blocks() -> None:
@@ -84,6 +96,7 @@ def test_python_names_exist() -> None:
 @pytest.mark.parametrize("line", train_lines())
 def test_train_command_composes(line: str, mnist_ff: Command) -> None:
     argv = shlex.split(line)[1:]
+    Path("my_parts.py").write_text(parts_file(), encoding="utf-8")
     shows = {"--cfg", "--help", "dry_run=true"} & set(argv)
     code, _, err = mnist_ff(*argv, *([] if shows else ["dry_run=true"] if "-m" in argv else ["--cfg", "job"]))
     assert code == 0, err

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
+from mnist_ff.runs.directory import MAX_PREDICTIONS, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
 from mnist_ff.runs.records import MAX_CLASSES
 from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
 
@@ -100,6 +100,7 @@ def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:
             parts = [saved.get_slice(name) for name in ("answers", "labels")]
             fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
+            fit = fit and all(part.get_shape()[0] <= MAX_PREDICTIONS for part in parts)
             found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
     except MissingFileError:
         raise NoTestError(f"{path} has no {PREDICTIONS}") from None

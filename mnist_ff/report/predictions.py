@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mnist_ff.report.images import shrunk, small_size
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.packing import packed, rounded
-from mnist_ff.runs.directory import MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
+from mnist_ff.runs.directory import MAX_PREDICTIONS, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
 
@@ -49,11 +49,12 @@ def read_predictions(run: Run, spec: DataSpec, room: int = IMAGE_BYTES) -> Predi
     with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as saved:
         kept = "kept" if "kept_rows" in saved.keys() else "worst"  # noqa: SIM118 (it is no dict)
         _check_shapes(saved, kept, spec)
-        predicted, labels, rows = (_numbers(saved, name) for name in ("answers", "labels", f"{kept}_rows"))
+        predicted, labels = (np.asarray(saved.get_tensor(name)).astype(np.int64) for name in ("answers", "labels"))
+        count = min(MAX_KEPT, saved.get_slice(f"{kept}_rows").get_shape()[0])
+        rows = _picked(saved, f"{kept}_rows", np.arange(count)).astype(np.int64)
         for values, limit in ((predicted, len(spec.classes)), (labels, len(spec.classes)), (rows, len(labels))):
             if values.size and not (values.min() >= 0 and values.max() < limit):
                 raise ValueError("it refers to classes or images that do not exist")
-        rows = rows[:MAX_KEPT]
         probabilities = _picked(saved, "probabilities", rows).astype(np.float32)
         sure = probabilities[np.arange(len(rows)), predicted[rows]]
         places = _shown(predicted[rows] == labels[rows], sure, min(MAX_IMAGES, room // small_size(spec)))
@@ -70,10 +71,8 @@ def _check_shapes(saved: Any, kept: str, spec: DataSpec) -> None:
     count, *counts = ({saved.get_slice(name).get_shape()[0] for name in names} for names in (same, own))
     if len(count) > 1 or 0 in count or len(counts[0]) > 1:
         raise ValueError("its tensors do not match each other")
-
-
-def _numbers(saved: Any, name: str) -> NDArray[np.int64]:
-    return np.asarray(saved.get_tensor(name)).astype(np.int64)
+    if max(count) > MAX_PREDICTIONS:
+        raise ValueError(f"more than {MAX_PREDICTIONS:,} predictions")
 
 
 def _picked(saved: Any, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:

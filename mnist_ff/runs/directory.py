@@ -39,12 +39,13 @@ KILLED_EARLY = "the run was killed before it wrote its config; remove the direct
 WANDBS_OWN = "wandb/*/logs/debug-core.log"
 """The one link that belongs into a run directory: wandb makes it anew for each run, and nobody writes through it."""
 AUGMENTED = "augmented.safetensors"
-"""Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, 28, 28)
+"""Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, *shape)
 uint8, an image a row, itself first."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 PREDICTIONS = "predictions.safetensors"
-MAX_PREDICTIONS_BYTES = 64 << 20
-"""Bytes of that file that are read; 60,000 predictions take 3 MB."""
+MAX_PREDICTIONS_BYTES, MAX_PREDICTIONS = 1 << 30, 10_000_000
+"""Bytes of that file, and predictions in it, that are read. 10,000 predictions take 1 MB for 10 classes and 40 MB for
+1,000, of which a reader needs a part."""
 REPORT = "report.html"
 GIT_DIFF = "git.diff"
 """What was changed since the commit that environment.json names."""

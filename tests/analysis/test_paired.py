@@ -103,10 +103,10 @@ def test_a_few_images_are_counted_exactly(mnist_ff: Command) -> None:
     assert not found["differ"]
 
 
-def of_data(path: Path, classes: int, **data: Any) -> str:
+def of_data(path: Path, count: int, **data: Any) -> str:
     """A run on data of its own, which its environment.json describes."""
-    answer(path, range(30, 60), classes=classes)
-    described = {"shape": [3, 8, 8], "classes": [f"class {number}" for number in range(classes)], **data}
+    answer(path, range(30, 60), classes=count)
+    described = {"shape": [3, 8, 8], "classes": [f"class {number}" for number in range(count)], **data}
     (path / "environment.json").write_text(json.dumps({"data": described}))
     return str(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import resource
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mnist_ff.analysis.class_metrics import confusion_matrix
+from mnist_ff.report import run_page as module
 from mnist_ff.report.confusion import MATRIX_CLASSES, frequent_mistakes, matrix_cells
 from mnist_ff.report.images import LONGEST_SIDE, look_of, shrunk, small_size
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
-from mnist_ff.runs.directory import PREDICTIONS, Run
+from mnist_ff.runs.directory import MAX_PREDICTIONS, PREDICTIONS, Run
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.session import artifacts
 from tests.report.test_report import facts
@@ -312,3 +314,66 @@ def test_no_image_beyond_a_runs_directory_is_read(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("compare", "run", "--json")
     assert code == 0, err
     assert json.loads(out)["runs"][0]["validation"]["samples"] == len(arrays["val_labels"])
+
+
+def test_a_page_without_room_leaves_out_the_network_then_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run(tmp_path / "run", LETTERS)
+    whole = facts(run_page(run))
+    monkeypatch.setattr(module, "LARGEST_PAGE", len(run_page(run)) - 1)
+    page = run_page(run)
+    assert facts(page)["network"] is None
+    assert facts(page)["images"] == whole["images"]
+    assert "with the network, so it is not included" in page
+    monkeypatch.setattr(module, "LARGEST_PAGE", len(page) - 1)
+    page = run_page(run)
+    assert (facts(page)["network"], facts(page)["images"]) == (None, None)
+    assert "with the images, so they are not included" in page
+    assert 'class="confusion' in page
+
+
+def test_a_huge_file_of_predictions_takes_no_memory(tmp_path: Path) -> None:
+    """A hole on the disk with a good header: more predictions than anyone makes."""
+    run = made_run(tmp_path / "run", COLOURS)
+    count = MAX_PREDICTIONS + 1
+    header, at = {}, 0
+    for name, kind, size, shape in (
+        ("probabilities", "F16", 2, [count, 5]),
+        ("answers", "U8", 1, [count]),
+        ("labels", "U8", 1, [count]),
+        ("kept_rows", "U8", 1, [0]),
+        ("kept_images", "U8", 1, [0, 3, 32, 32]),
+    ):
+        end = at + size * int(np.prod(shape))
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    with run.file(PREDICTIONS).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    page = run_page(run)
+    assert "more than 10,000,000 predictions" in page
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB"
+
+
+def test_the_page_of_a_run_from_python_names_what_can_be_done(tmp_path: Path) -> None:
+    """Vectors and a model of Python's: commands that would need them are not offered."""
+    import torch
+
+    import mnist_ff
+
+    split = generated(SPECS["vectors"], 60)
+    images, labels = split.images.numpy(), split.labels.numpy()
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 2))
+    words = ("trainer.epochs=1", "trainer.batch_size=20", "trainer.device=cpu")
+    run = mnist_ff.train(*words, data=[images, images, labels, labels], model=model, directory="run", verbose=False)
+    page = run.file("report.html").read_text()
+    commands = [html.unescape(found) for found in re.findall("<dt><code>([^<]+)</code>", page)]
+    assert [command.split("(")[0].split(" run")[0] for command in commands] == [
+        "mnist_ff.train", "mnist-ff compare", "mnist-ff report",
+    ]  # fmt: skip
+    assert "data=..., model=..." in commands[0]
+    assert "Not in the run directory" not in page
+    assert len(facts(page)["images"]["rows"]) > 0
