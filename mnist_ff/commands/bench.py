@@ -38,7 +38,7 @@ from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Status
 from mnist_ff.session.peers import PEERS
-from mnist_ff.session.timed_steps import Work, timed_works, with_and_without_logging
+from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
 
 
@@ -122,7 +122,7 @@ def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, 
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("mnist-ff", "torch", *found)},
-        "hidden": list(mlp_keys(config.model).hidden),
+        **({"hidden": list(mlp_keys(config.model).hidden)} if is_built_in(config) else {"model": config.model.name}),
         "batch_size": config.trainer.batch_size,
         "optimizer": config.optimizer.name,
     }
@@ -156,7 +156,7 @@ def _measure(works: dict[str, Work], rounds: int, steps: int) -> dict[str, dict[
     for _ in range(rounds):
         for name, work in works.items():
             times[name].append(_seconds(work, steps) / steps * 1e3)
-    base = statistics.median(times["products alone, fp32"])
+    base = statistics.median(next(iter(times.values())))
     return {
         name: {
             "median": statistics.median(values),
@@ -241,14 +241,16 @@ def _seconds_printed(done: subprocess.CompletedProcess[str]) -> float | str:
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
+    model = f"hidden {result['hidden']}" if "hidden" in result else f"model {result['model']}"
     tell(
         console,
-        f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}; hidden "
-        f"{result['hidden']}, batch {result['batch_size']}, {result['optimizer']}",
+        f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}; {model}, "
+        f"batch {result['batch_size']}, {result['optimizer']}",
     )
     times = result["milliseconds"]
+    base = "fp32 products" if "hidden" in result else next(iter(times))
     rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
-    tell_table(console, ("a step", "ms", "x fp32 products"), rows)
+    tell_table(console, ("a step", "ms", f"x {base}"), rows)
     tell(console, f"logging every batch costs {result['logging_percent']:+.1f} %")
     for title, key in (("start-up", "start_up_seconds"), ("training", "training_seconds")):
         if key in result:

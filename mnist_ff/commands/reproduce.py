@@ -20,12 +20,13 @@ from mnist_ff.analysis.console import tell, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
 from mnist_ff.config.compose import compose
-from mnist_ff.config.convert import experiment, flat
-from mnist_ff.config.legacy import identity_fields
+from mnist_ff.config.convert import config_from, experiment, flat
+from mnist_ff.config.legacy import identity_fields, with_legacy_keys
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.options import options
+from mnist_ff.config.options import FLAG, options
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config
+from mnist_ff.config.yaml_io import read_yaml, to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.directory import Run
@@ -101,7 +102,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     Errors: ConfigError before anything runs; RunError when a run did not finish: no row is made of the others.
     """
     name = arguments.name
-    if name not in experiments():
+    if name not in experiments() and (arguments.resume is None or not _recipe_file(Path(arguments.resume)).is_file()):
         raise ConfigError(
             f"{name}: no such recipe (there are: {', '.join(experiments())}){nearest(name, experiments())}"
         )
@@ -154,6 +155,10 @@ def _new_sweep(name: str, overrides: Sequence[str], seeds: int) -> tuple[Path, l
             raise ConfigError(f"{word}: an override is KEY=VALUE, such as trainer.epochs=5")
     _check([f"experiment={name}", *(word for word in overrides if not word.startswith("hydra"))])
     directory = Path("outputs/sweeps") / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+    if options().own_file("experiment", name) is not None:
+        path = _recipe_file(directory)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, to_yaml(compose([f"experiment={name}"])))
     fresh = f"seed=range({FIRST_SEED},{FIRST_SEED + seeds})"
     return directory, [f"experiment={name}", *overrides, fresh, f"hydra.sweep.dir={directory}"]
 
@@ -210,10 +215,23 @@ def row_of(name: str, directory: Path) -> Row:
         seconds_of_a_run=sample([summary.seconds["total"] for summary in whole]).mean if whole else None,
         parted=len(runs) - len(whole),
         seeds=tuple(summary.seed for summary in summaries),
-        changes=_changes(first, compose([f"experiment={name}"])),
+        changes=_changes(first, _recipe(name, directory)),
         conditions=_conditions([_condition(run, summary) for run, summary in zip(runs, summaries, strict=True)]),
         config=identity_fields(first),
     )
+
+
+def _recipe_file(directory: Path) -> Path:
+    """Where the recipe of a user's own file is kept, whole: a resume needs no --config-dir."""
+    return Path("outputs/reproduce") / f"{directory.name}.yaml"
+
+
+def _recipe(name: str, directory: Path) -> Config:
+    """The recipe's own config. Errors: ConfigError."""
+    path = _recipe_file(directory)
+    if name in experiments() or not path.is_file():
+        return compose([f"experiment={name}"])
+    return config_from(with_legacy_keys(read_yaml(path)), where=str(path), unregistered=True)
 
 
 def _finished(run: Run) -> Summary:
@@ -226,8 +244,10 @@ def _finished(run: Run) -> Summary:
 def _command(name: str, directory: Path, seeds: int) -> str:
     """The command that makes the row again, from the words that the sweep was started with."""
     own = ("-m", f"experiment={name}", "seed=range(", "hydra.sweep.dir=")
-    others = [word for word in read_plan(directory).overrides if not word.startswith(own)]
-    return shlex.join(["mnist-ff", "reproduce", name, *options().flags, *others, "--seeds", str(seeds)])
+    plan = read_plan(directory)
+    others = [word for word in plan.overrides if not word.startswith(own)]
+    folders = [word for folder in plan.config_dirs for word in (FLAG, folder)]
+    return shlex.join(["mnist-ff", "reproduce", name, *folders, *others, "--seeds", str(seeds)])
 
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:

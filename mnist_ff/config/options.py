@@ -92,7 +92,7 @@ class Options:
         return option if found is None else found
 
     def _part(self, group: str, path: Path) -> str | None:
-        values, package = read_yaml(path) or {}, _package(path.read_bytes(), group)
+        values, package = file_values(path, group)
         if package.startswith(f"{group}.") and package != f"{group}.":  # a tracker's, such as logger.mlflow
             return package.split(".")[1]
         if group not in HYDRA_GROUPS and "name" in values:
@@ -291,9 +291,14 @@ def _package(content: bytes, group: str) -> str:
     return f"{group.replace('/', '.') if package == '_group_' else package}."
 
 
+def file_values(path: Path, group: str) -> tuple[dict[str, Any], str]:
+    """The values of an option's file, and the section of the config that they belong to, with a dot at its end."""
+    return read_yaml(path) or {}, _package(path.read_bytes(), group)
+
+
 def keys_in(path: Path, group: str) -> set[str]:
     """The dotted keys of the config that a file sets, those of sections too. Errors: ConfigError."""
-    return set(_dotted(read_yaml(path) or {}, _package(path.read_bytes(), group)))
+    return set(_dotted(*file_values(path, group)))
 
 
 def _dotted(values: Mapping[str, Any], prefix: str) -> Iterator[str]:

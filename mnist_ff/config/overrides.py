@@ -150,6 +150,8 @@ def in_grammar(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(in_grammar, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{in_grammar(inner)}' for key, inner in value.items())}}}"
     return str(value) if PLAIN_NAME.fullmatch(str(value)) else quoted(str(value))
 
 

@@ -13,7 +13,8 @@ module stands where GROUPS says and imports torch only inside its builder: `--he
 A check of several keys together is the dataclass's method check(); keys younger than saved runs go to `legacy`.
 
 data: `DataSet` of data/catalog.py is its Part; the builder takes the config and returns a dict of uint8 tensors
-    train_images (N, 28, 28), train_labels (N,), test_images, test_labels.
+    train_images (N, H, W) or (N, C, H, W), train_labels (N,), test_images, test_labels; `describe` says their shape
+    and classes where they are not MNIST's.
     Module: data/sets/NAME.py. Example: data/sets/mnist_5k.py; a data set in IDX files: data/sets/kmnist.py.
 model: build(config, spec, seed, device) returns the network; spec is a DataSpec (runs/records.py).
     Module: models/parts/NAME.py. Example: models/parts/mlp.py.

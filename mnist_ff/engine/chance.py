@@ -16,6 +16,7 @@ from torch import nn
 
 from mnist_ff.data.seeds import generator
 from mnist_ff.engine.step import Step, StepInfo, never
+from mnist_ff.models.user_module import buffers_kept
 
 CPU, DEVICE = "cpu", "device"
 
@@ -99,11 +100,11 @@ class Chance:
 def aside(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Inside the block torch's generators begin with one fixed seed: an evaluation of the same weights draws the same.
 
-    After it they and the model's own are as they were.
+    After it they, the model's own and its buffers are as they were.
     """
     own = [(rng, rng.get_state()) for rng in own_generators(model).values()]
     try:
-        with Chance(0, device, {}).drawn():
+        with Chance(0, device, {}).drawn(), buffers_kept(model):
             yield
     finally:
         for rng, state in own:

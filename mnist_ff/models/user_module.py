@@ -132,7 +132,7 @@ def give_lazy_shapes(network: nn.Module, device: torch.device, spec: DataSpec, w
     images, classes = as_input(torch.zeros(2, *spec.shape, device=device)), len(spec.classes)
     shape = tuple(images.shape)
     # no_grad, because in inference mode lazy layers would make what cannot be trained; chance belongs to training
-    with _modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with _modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices=[]), buffers_kept(network):
         try:
             output = network.train(False)(images)
         except Exception as error:  # a module of the user's may fail in any way
@@ -150,6 +150,21 @@ def _why_it_fails(network: nn.Module, shape: tuple[int, ...], error: Exception) 
         if not nn.parameter.is_lazy(parameter) and parameter.dtype != torch.float32:
             return f"{name} is {_short(parameter.dtype)}, and images are float32; give model.float()"
     return f"fails on {shape} float32 images ({type(error).__name__}: {first_line(error)})"
+
+
+@contextmanager
+def buffers_kept(network: nn.Module) -> Iterator[None]:
+    """After the block each buffer is what it was; one without a shape yet keeps the one that it has got."""
+    buffers = [(module, name, value) for module in network.modules() for name, value in module._buffers.items()]
+    known = [place for place in buffers if place[2] is not None and not nn.parameter.is_lazy(place[2])]
+    copies = [value.clone() for _, _, value in known if value is not None]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for (module, name, value), copy in zip(known, copies, strict=True):
+                assert value is not None
+                module._buffers[name] = value.copy_(copy)
 
 
 @contextmanager

@@ -68,6 +68,8 @@ class SweepPlan:
     """The overrides that the sweep was started with, those of Hydra's keys too; `words` in jobs.json."""
     own: bool = True
     """Whether this user gave them."""
+    config_dirs: tuple[str, ...] = ()
+    """The user's own config folders, absolute."""
     parts: tuple[PartsFile, ...] = field(default_factory=in_use, compare=False)
     """The files of own parts that its jobs need."""
     started: str | None = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
@@ -110,6 +112,8 @@ def write_plan(directory: Path, plan: SweepPlan) -> None:
         "words": list(plan.overrides),
         "seal": seal(plan.overrides) if plan.own else None,
     }
+    if plan.config_dirs:
+        head["config_dirs"] = list(plan.config_dirs)
     if plan.parts:
         head["parts"] = [{key: value for key, value in vars(file).items() if value is not None} for file in plan.parts]
     write_text(directory / JOBS, f'{json.dumps(head)[:-1]},\n"jobs": [\n{lines}\n]}}\n')
@@ -133,7 +137,8 @@ def read_plan(directory: Path) -> SweepPlan:
         started, overrides = plan.values.get("started"), plan.texts("words")
         own = is_own(overrides, plan.values.get("seal"))
         parts = tuple(parts_file(Fields(one, "parts")) for one in plan.items("parts")) if "parts" in values else ()
-        return SweepPlan(tuple(read), overrides, own, parts, started if isinstance(started, str) else None)
+        folders = plan.texts("config_dirs") if "config_dirs" in values else ()
+        return SweepPlan(tuple(read), overrides, own, folders, parts, started if isinstance(started, str) else None)
     except ConfigError as error:
         raise BadRunError(str(error)) from None
     except ValueError as error:

@@ -10,17 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import description
-from mnist_ff.data.load import Data, Split
+from mnist_ff.data.load import Data, Split, as_input
 from mnist_ff.engine.device import check_precision
 from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.engine.step import Step
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.parts.mlp import mlp_keys
+from mnist_ff.models.build import build_model
+from mnist_ff.models.parts.mlp import MLPConfig, mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Plan
 from mnist_ff.session.peers import torch_network
@@ -39,8 +41,30 @@ PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "tf32": torch.float32
 
 
 def timed_works(config: Config, device: torch.device) -> dict[str, Work]:
-    """Everything that is timed, by its name in the table."""
+    """Everything that is timed, by its name in the table; the others are compared with the first."""
     data = _random_images(config, device)
+    works = _built_in_works(config, data, device) if is_built_in(config) else _own_works(config, data, device)
+    return {name: _in_tf32(work) if "tf32" in name else work for name, work in works.items()}
+
+
+def is_built_in(config: Config) -> bool:
+    """Whether the network is the built-in one, whose products are known."""
+    return isinstance(config.model, MLPConfig)
+
+
+def _own_works(config: Config, data: Data, device: torch.device) -> dict[str, Work]:
+    """The steps that a user's model has, and the plain loop over the same model."""
+    works: dict[str, Work] = {}
+    for precision in _precisions(device):
+        for engine in ("eager", "graph") if device.type == "cuda" else ("eager",):
+            step = _step(config, engine, precision, data)
+            if step.info.engine == engine:  # a graph only where it can be captured
+                works[f"{engine} step, {precision}"] = _timed(step, config, data, device)
+    works["plain PyTorch loop on tensors"] = _plain(config, data, device)
+    return works
+
+
+def _built_in_works(config: Config, data: Data, device: torch.device) -> dict[str, Work]:
     works: dict[str, Work] = {}
     engines = ("fused", "graph") if device.type == "cuda" else ("fused",)
     precisions = _precisions(device)
@@ -55,12 +79,13 @@ def timed_works(config: Config, device: torch.device) -> dict[str, Work]:
             works[f"{engine} step, {precision}"] = _ours(config, engine, precision, data, device)
     works["plain PyTorch loop on tensors"] = _plain(config, data, device)
     works["DataLoader loop with .item()"] = _data_loader(config, data, device)
-    return {name: _in_tf32(work) if "tf32" in name else work for name, work in works.items()}
+    return works
 
 
 def with_and_without_logging(config: Config, device: torch.device, stack: ExitStack) -> tuple[Work, Work]:
     """The fastest fp32 step alone, and inside fit() with files, which are closed with `stack`."""
-    data, engine = _random_images(config, device), "graph" if device.type == "cuda" else "fused"
+    data, fast = _random_images(config, device), "graph" if device.type == "cuda" else "fused"
+    engine = fast if is_built_in(config) else "auto"
     return _ours(config, engine, "fp32", data, device), _logged(config, engine, data, stack)
 
 
@@ -155,7 +180,11 @@ def _step(config: Config, engine: str, precision: str, data: Data) -> Step:
 
 
 def _ours(config: Config, engine: str, precision: str, data: Data, device: torch.device) -> Work:
-    step, trainer, split = _step(config, engine, precision, data), config.trainer, data.train
+    return _timed(_step(config, engine, precision, data), config, data, device)
+
+
+def _timed(step: Step, config: Config, data: Data, device: torch.device) -> Work:
+    trainer, split = config.trainer, data.train
     most = len(split) // trainer.batch_size  # images that a graph has room for
     chunk = min(trainer.sync_every or most, most) * trainer.batch_size
 
@@ -182,10 +211,13 @@ def _logged(config: Config, engine: str, data: Data, stack: ExitStack) -> Work:
 
 def _plain(config: Config, data: Data, device: torch.device) -> Work:
     """The tight loop that a PyTorch user writes: tensors on the device, torch's RMSprop, no .item()."""
-    split = data.train
-    network = torch_network(config, data.spec).to(device)
+    split, images = data.train, as_input(data.train.images)
+    network: nn.Module
+    if is_built_in(config):
+        network, images = torch_network(config, data.spec).to(device), images.flatten(1)
+    else:
+        network = build_model(config.model, 0, device, data.spec)
     optimizer = torch.optim.RMSprop(network.parameters(), lr=0.001, alpha=0.9)
-    images = split.images.flatten(1).float() / 255
 
     def work(steps: int) -> None:
         for rows in torch.split(_rows(split, config.trainer.batch_size, steps), config.trainer.batch_size):

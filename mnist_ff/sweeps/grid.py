@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mnist_ff.config.overrides import Override, in_grammar, key_of
 from mnist_ff.config.paths import display_path
+from mnist_ff.config.spelled import spelled
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.jobs import Job, SweepPlan, check_same_grid
 from mnist_ff.sweeps.progress import JobCounter, varied_keys
 from mnist_ff.sweeps.runner import Sweep, check_new_directory, check_of_jobs, on_subset
+
+RESUMED_GROUPS = ("hydra/launcher", "hydra/sweeper", "sweep")
+"""The groups whose options a resume composes again; the jobs themselves are saved."""
 
 
 class Grid(Sweep):
@@ -23,7 +28,7 @@ class Grid(Sweep):
         if self.request.saved is None:
             self.check_machine([job.config for job in plan.jobs])
             if self.needs_fallback([job.config for job in plan.jobs]):
-                plan = SweepPlan(tuple(self.checked_jobs(list(map(on_subset, self._product())))), plan.overrides)
+                plan = replace(plan, jobs=tuple(self.checked_jobs(list(map(on_subset, self._product())))))
         with self.opened(plan):
             left, done = self.unfinished(plan)
             before = f", {done} of them already finished" if done else ""
@@ -59,7 +64,8 @@ class Grid(Sweep):
             if not jobs:
                 raise ConfigError("these values give no jobs")
             _check_different(jobs)
-            return SweepPlan(tuple(jobs), self.request.overrides)
+            words = spelled(self.request.overrides, RESUMED_GROUPS)
+            return SweepPlan(tuple(jobs), words, config_dirs=self.config_dirs)
         if self.request.asked:
             check_same_grid(saved, self.checked_jobs(self._product()))
         return saved

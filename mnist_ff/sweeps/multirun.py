@@ -6,8 +6,8 @@ import importlib.util
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import options
 from mnist_ff.config.overrides import key_of, quoted, take, without_quotes
 from mnist_ff.config.passwords import without_password
-from mnist_ff.config.paths import absolute, conf_dir, expanded, output_directory
+from mnist_ff.config.paths import absolute, conf_dir, expanded, output_directory, printed
 from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import BadRunError, ConfigError, Stopped
@@ -126,8 +126,9 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
         if not saved.own:
             saved = replace(saved, overrides=_overrides_of_another_user(saved.overrides, given, console))
     overrides = given if saved is None else _resumed_overrides(saved, given)
-    composer = Composer()
-    parsed = composer.check(overrides, several=True)
+    with _missing_folders_named(saved):
+        composer = Composer()
+        parsed = composer.check(overrides, several=True)
     if _is_searching_preset(overrides) and not any(key_of(text) == "hydra/sweeper" for text in overrides):
         overrides = [CHOSEN, *overrides]  # a preset's file cannot choose it itself: config.yaml's choice stands above
     composed = composer.sweep(overrides)
@@ -152,6 +153,19 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
     if name not in LAUNCHERS:
         raise ConfigError(f"hydra/launcher={name}: must be one of {', '.join(LAUNCHERS)}")
     return SWEEPERS[composed.choice("sweeper")[0]](request, composer, composed, LAUNCHERS[name](keys))
+
+
+@contextmanager
+def _missing_folders_named(saved: SweepPlan | None) -> Iterator[None]:
+    """Inside the block an error of a resume says which config folders the sweep was started with."""
+    try:
+        yield
+    except ConfigError as error:
+        missing = set(() if saved is None else saved.config_dirs) - set(map(str, options().folders))
+        if not missing:
+            raise
+        flags = " ".join(f"--config-dir {printed(folder)}" for folder in sorted(missing))
+        raise ConfigError(f"{error}; the sweep was started with {flags}, which a resume of it needs too") from None
 
 
 def _resumed_overrides(saved: SweepPlan, given: list[str]) -> list[str]:

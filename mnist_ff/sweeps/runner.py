@@ -19,6 +19,7 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
+from mnist_ff.config.options import options
 from mnist_ff.config.overrides import Override, key_of
 from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import display_path
@@ -95,6 +96,11 @@ class Sweep(ABC):
             parts=in_use(),
             own=saved is None or (saved.own and all(job.own for job in saved.jobs)),
         )
+
+    @property
+    def config_dirs(self) -> tuple[str, ...]:
+        """The user's own config folders, for jobs.json."""
+        return tuple(map(str, options().folders))
 
     def overrides_of_jobs(self) -> list[Override]:
         """What jobs are made of: hydra.sweeper.params and the typed overrides, without what is the whole sweep's.

@@ -17,13 +17,14 @@ from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
 from mnist_ff.engine.step import never
+from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.schedule import is_scheduled, learning_rates
 from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason
+from mnist_ff.runs.records import DataSpec, Outcome, Plan, Position, Score, StopReason
 from mnist_ff.training.callbacks import Callback
 from mnist_ff.training.checkpoint import load_model, load_optimizer
 from mnist_ff.training.evaluation import EpochScores, score
@@ -69,7 +70,7 @@ class Learner:
             self.data.train,
             is_scheduled=rates_given or is_scheduled(config.schedule),
             augment=self.augment,
-            teacher=_load_teacher(config, self.device),
+            teacher=_load_teacher(config, self.device, self.data.spec),
             updates=self.updates,
             shape=self.data.spec.shape,
         )
@@ -203,9 +204,18 @@ class Learner:
         return None if self.augment is None else self.augment.rng
 
 
-def _load_teacher(config: Config, device: torch.device) -> nn.Module | None:
-    """The network that trainer.teacher names; only the config and the weights of its directory are read."""
+def _load_teacher(config: Config, device: torch.device, spec: DataSpec) -> nn.Module | None:
+    """The network that trainer.teacher names; only the config and the weights of its directory are read.
+
+    Errors: ConfigError for one that is for other images or another number of classes.
+    """
     if config.trainer.teacher is None:
         return None
     run = Run.open(expanded("trainer.teacher", config.trainer.teacher))
+    own = run.data_spec()
+    if (own.inputs, len(own.classes)) != (spec.inputs, len(spec.classes)):
+        raise ConfigError(
+            f"trainer.teacher={config.trainer.teacher}: is for images of shape {own.shape} in {len(own.classes)} "
+            f"classes, and data={config.data.name} has {spec.shape} in {len(spec.classes)}"
+        )
     return load_model(run, run.config(), device)

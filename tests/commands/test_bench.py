@@ -38,6 +38,20 @@ def test_the_table_and_the_file(mnist_ff: Command) -> None:
     assert f"logging every batch costs {result['logging_percent']:+.1f} %" in out
 
 
+def test_own_model_is_timed_beside_the_plain_loop(mnist_ff: Command) -> None:
+    parts = str(Path(__file__).parents[1] / "support" / "own_models.py")
+    words = ("model=cnn", *SMALL[1:], *QUICK, "--no-start-up")
+    code, out, err = mnist_ff("bench", "--parts", parts, *words)
+    assert code == 0, err
+    result = json.loads(Path("bench.json").read_text())
+    assert result["model"] == "cnn"
+    times = result["milliseconds"]
+    assert list(times) == ["eager step, fp32", "eager step, bf16", "plain PyTorch loop on tensors"]
+    assert times["eager step, fp32"]["ratio"] == 1
+    assert "model cnn, batch 32" in out
+    assert "x eager step, fp32" in out
+
+
 @pytest.mark.slow
 def test_start_up_is_measured_on_whole_processes(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("bench", *SMALL, *QUICK, "--out", "other.json")

@@ -13,9 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from mnist_ff.config import own_parts
+from mnist_ff.data.load import Data, Split
+from mnist_ff.errors import ConfigError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.records import DataSpec
 from mnist_ff.training.checkpoint import CHECKPOINT
+from mnist_ff.training.learner import Learner
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.processes import Started
 from tests.support.runs import BATCHES, SAME, assert_equal_runs, stopped_run, whole_run
 
@@ -97,6 +102,7 @@ def test_evaluations_do_not_touch_what_training_draws(mnist_ff: Command) -> None
         assert mnist_ff("train", "--parts", PARTS, *NOISY, *extra, f"hydra.run.dir={name}")[0] == 0
     for name in ("batches.csv", "model.safetensors"):
         assert Path("often", name).read_bytes() == Path("once", name).read_bytes()
+    assert int(load_file("once/model.safetensors")["steps"]) == 3 * BATCHES, "batches alone are counted"
 
 
 def test_own_models_start_and_stream_follow_the_seed(mnist_ff: Command) -> None:
@@ -178,6 +184,45 @@ def test_own_teacher_teaches_and_own_pupil_learns(mnist_ff: Command) -> None:
         assert code == 0, err
         rows = Run(Path(f"pupil{number}")).epochs()
         assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_teacher_for_other_images_is_refused(mnist_ff: Command) -> None:
+    assert mnist_ff("train", "--parts", PARTS, *NOISY, "model=cnn", "trainer.epochs=1", "hydra.run.dir=teacher")[0] == 0
+    split = Split(torch.zeros(20, 8, 8, dtype=torch.uint8), torch.arange(20) % 3, 3)
+    config = make_config("seed=0", "trainer.teacher=teacher", "trainer.teacher_weight=0.5", "trainer.batch_size=4")
+    with pytest.raises(ConfigError, match=r"^trainer.teacher=teacher: is for images of shape \(28, 28\) in 10 classes"):
+        Learner(config, Data("small", split, split, spec=DataSpec((8, 8), ("a", "b", "c"))))
+
+
+def test_lr_find_takes_an_own_model(mnist_ff: Command) -> None:
+    words = ["--parts", PARTS, "model=cnn", "data=mnist_5k", "--steps", "30", "trainer.device=cpu"]
+    code, out, err = mnist_ff("lr-find", *words)
+    assert code == 0, err
+    assert "suggested  optimizer.lr=" in out
+
+
+def test_a_last_batch_of_one_image_is_explained(mnist_ff: Command) -> None:
+    words = ["--parts", PARTS, *NOISY, "trainer.batch_size=3999"]
+    code, _, err = mnist_ff("train", *words)
+    assert code == 2
+    assert "trainer.batch_size: leaves a last batch of one image, which BatchNorm cannot train on" in err
+
+
+DIFFERENT = {
+    "return self.last(x.double()), x": "forward() returns a tuple in training",
+    "return self.last(x.detach().double()).detach()": "does not depend on any parameter",
+    "return self.last(x.double())[:, :5]": "forward() returns (256, 5) in training, not (256, 10) logits",
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), DIFFERENT.items())
+def test_a_model_that_differs_in_training_is_explained(change: str, reason: str, mnist_ff: Command) -> None:
+    text, line = Path(PARTS).read_text(), "x = x + 0.01 * torch.randn("
+    text = text.replace('"noisy"', '"odd"').replace('"cnn"', '"other"').replace(line, f"{change}\n            {line}")
+    Path("odd.py").write_text(text)
+    code, _, err = mnist_ff("train", "--parts", "odd.py", *NOISY, "model=odd")
+    assert code == 2
+    assert reason in err
 
 
 def test_evaluate_and_predict_use_what_was_saved(mnist_ff: Command) -> None:

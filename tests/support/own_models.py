@@ -14,8 +14,8 @@ import mnist_ff
 
 
 class NoisyNetwork(nn.Module):
-    """BatchNorm, nn.Dropout, draws from torch's generator (in evaluation too) and from its own, a frozen weight, tied
-    weights, a mask of minus infinity, and a part in float64."""
+    """BatchNorm, nn.Dropout, draws from torch's generator and counts in evaluation too, draws from its own generator, a
+    frozen weight, tied weights, a mask of minus infinity, and a part in float64."""
 
     def __init__(self, inputs: int, units: int, classes: int) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class NoisyNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.first(x.flatten(1))
         x = x + 0.01 * torch.rand_like(x)
+        self.steps += 1
         if self.training:
-            self.steps += 1
             x = x + 0.01 * torch.randn(x.shape, generator=self.rng)
         x = self.drop(F.relu(self.norm(x)))
         x = x + self.down(F.relu(self.up(x)))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from mnist_ff.config.schema import FileDataConfig
 from mnist_ff.data.cache import METADATA_KEY, read_header
@@ -19,7 +19,7 @@ from mnist_ff.data.formats.checks import checked
 from mnist_ff.data.formats.contents import Contents, Found
 from mnist_ff.data.formats.folder import Pictures, Reading, list_pictures, names_in, read_folder, title_of
 from mnist_ff.errors import ConfigError
-from mnist_ff.files import write_bytes
+from mnist_ff.files import replacing
 
 VERSION = 1
 """Of how pictures are read: another one reads them anew."""
@@ -37,7 +37,8 @@ def decoded_folder(root: Path, reading: Reading, config: FileDataConfig) -> Cont
         header = {"state": state, "sums": dict(contents.sums)}
         with suppress(OSError):  # a cache that cannot be written costs time, not data
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(place, save(dict(contents.arrays), metadata={METADATA_KEY: json.dumps(header)}))
+            with replacing(place) as temporary:
+                save_file(dict(contents.arrays), temporary, metadata={METADATA_KEY: json.dumps(header)})
     return contents
 
 

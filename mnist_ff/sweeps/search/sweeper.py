@@ -100,7 +100,7 @@ class SearchSweep(Sweep):
         """
         require_optuna()  # a dry run needs no trial of it
         asked = self._checked(fetch=True)
-        plan = self.request.saved or SweepPlan((), self._saved_overrides())
+        plan = self.request.saved or SweepPlan((), self._saved_overrides(), config_dirs=self.config_dirs)
         with ExitStack() as stack:
             shared = None  # one that fails, before the directory
             if self._named_storage is not None:
