@@ -24,6 +24,7 @@ from mnist_ff.config.convert import config_from, experiment, flat
 from mnist_ff.config.legacy import identity_fields, with_legacy_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import FLAG, options
+from mnist_ff.config.own_parts import FLAG as PARTS_FLAG
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml, to_yaml
@@ -247,7 +248,8 @@ def _command(name: str, directory: Path, seeds: int) -> str:
     plan = read_plan(directory)
     others = [word for word in plan.overrides if not word.startswith(own)]
     folders = [word for folder in plan.config_dirs for word in (FLAG, folder)]
-    return shlex.join(["mnist-ff", "reproduce", name, *folders, *others, "--seeds", str(seeds)])
+    parts = [word for file in plan.parts for word in (PARTS_FLAG, file.word)]
+    return shlex.join(["mnist-ff", "reproduce", name, *parts, *folders, *others, "--seeds", str(seeds)])
 
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:

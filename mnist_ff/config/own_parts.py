@@ -80,9 +80,14 @@ def in_use() -> tuple[PartsFile, ...]:
     return tuple(_in_use)
 
 
+def flag_words() -> list[str]:
+    """The words by which a command gets the same files."""
+    return [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]
+
+
 def flags() -> str:
-    """The words by which a command gets the same files, after a space; empty where there are none."""
-    words = [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]
+    """The same as people type them, after a space; empty where there are none."""
+    words = flag_words()
     return f" {shlex.join(words)}" if words else ""
 
 

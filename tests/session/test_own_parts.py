@@ -457,3 +457,21 @@ def test_a_cluster_imports_the_same_file(name: str, mnist_ff: Command, request: 
 def test_a_large_file_is_no_parts_file(mnist_ff: Command) -> None:
     Path("own.py").write_text(OWN.read_text() + "#" * MAX_PARTS_BYTES)
     assert mnist_ff("train", "--parts", "own.py", *SMALL)[0] == 2
+
+
+def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command) -> None:
+    words = ("data=stripes", "model=small_cnn", "trainer.batch_size=20")
+    code, out, err = mnist_ff("lr-find", *PARTS, *words, "optimizer=signs")
+    assert code == 0, err
+    assert f"mnist-ff train --parts {OWN} data=stripes" in out
+    Path("mine/experiment").mkdir(parents=True)
+    Path("mine/experiment/lines.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: stripes\n  - override /model: small_cnn\n"
+        "trainer: {batch_size: 20, epochs: 1, plots: false}\n"
+    )
+    given = (*PARTS, "--config-dir", "mine")
+    code, out, err = mnist_ff("reproduce", "lines", "--seeds", "2", *given)
+    assert code == 0, err
+    assert f"mnist-ff reproduce lines --parts {OWN}" in out
+    code, _, err = mnist_ff("bench", "--rounds", "1", "--steps", "2", *PARTS, *words)
+    assert code == 0, err
