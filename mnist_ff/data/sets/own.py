@@ -31,14 +31,14 @@ def build(config: Any) -> dict[str, torch.Tensor]:
 
 def describe(config: Any) -> DataDescription:
     """What a network sees of them. Errors: PartError."""
-    tensors, spec = _built(config)
-    return DataDescription(config.name, len(tensors["train_labels"]), len(tensors["test_labels"]), spec)
+    return _built(config)[1]
 
 
 @functools.lru_cache(maxsize=1)
-def _built(config: Any) -> tuple[dict[str, torch.Tensor], DataSpec]:
+def _built(config: Any) -> tuple[dict[str, torch.Tensor], DataDescription]:
     """What build() returns, checked: built once for all that is asked of it."""
     from mnist_ff.data.arrays import classes_of, pixels_of
+    from mnist_ff.data.formats.checks import sums_of
 
     where = source_of("data", config.name)
     given = config.build()
@@ -53,7 +53,9 @@ def _built(config: Any) -> tuple[dict[str, torch.Tensor], DataSpec]:
     except DataError as error:
         raise PartError(str(error)) from None
     spec = _spec(where, tensors, given.get("classes"))
-    return tensors, spec
+    sums = sums_of({name: tensor.contiguous().numpy() for name, tensor in tensors.items()}, spec.classes)
+    counts = len(tensors["train_labels"]), len(tensors["test_labels"])
+    return tensors, DataDescription(config.name, *counts, spec, sums=sums)
 
 
 def _spec(where: str, tensors: Mapping[str, torch.Tensor], names: Any) -> DataSpec:
