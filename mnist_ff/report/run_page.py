@@ -45,6 +45,7 @@ from mnist_ff.report.predictions import (
     read_predictions,
 )
 from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.parts import flags_of
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status
 
@@ -296,8 +297,20 @@ def _cut(long: str) -> str:
 
 def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
     """What to do next, as words for a terminal, each with its meaning."""
-    path, parts = shlex.quote(str(display_path(run.path))), _parts_flags(run)
-    commands = []
+    path = shlex.quote(str(display_path(run.path)))
+    if given_arguments(config):
+        commands = [(python_call(display_path(run.path), config), "train on, in Python, where its parts came from")]
+    else:
+        commands = _commands_with_the_model(run, config, row, path)
+    return [
+        *commands,
+        (f"mnist-ff compare {path}", "compare with other runs"),
+        (f"mnist-ff report {path}", "write this report again"),
+    ]
+
+
+def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> list[tuple[str, str]]:
+    parts, commands = _parts_flags(run), []
     if row.test is not None:
         commands += [
             (f"mnist-ff evaluate {path}{parts}", "evaluate it, with metrics per class"),
@@ -308,12 +321,8 @@ def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
         commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}{parts}", "train on"))
     elif row.status == Status.INTERRUPTED:
         commands.append((f"mnist-ff train resume={path}{parts}", "resume the run"))
-    return [
-        *commands,
-        (f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}{parts}", "train again with another seed"),
-        (f"mnist-ff compare {path}", "compare with other runs"),
-        (f"mnist-ff report {path}", "write this report again"),
-    ]
+    again = f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}{parts}"
+    return [*commands, (again, "train again with another seed")]
 
 
 def _parts_flags(run: Run) -> str:

@@ -356,3 +356,24 @@ def test_a_huge_file_of_predictions_takes_no_memory(tmp_path: Path) -> None:
     page = run_page(run)
     assert "more than 10,000,000 predictions" in page
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "KiB"
+
+
+def test_the_page_of_a_run_from_python_names_what_can_be_done(tmp_path: Path) -> None:
+    """Vectors and a model of Python's: commands that would need them are not offered."""
+    import torch
+
+    import mnist_ff
+
+    split = generated(SPECS["vectors"], 60)
+    images, labels = split.images.numpy(), split.labels.numpy()
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 2))
+    words = ("trainer.epochs=1", "trainer.batch_size=20", "trainer.device=cpu")
+    run = mnist_ff.train(*words, data=[images, images, labels, labels], model=model, directory="run", verbose=False)
+    page = run.file("report.html").read_text()
+    commands = [html.unescape(found) for found in re.findall("<dt><code>([^<]+)</code>", page)]
+    assert [command.split("(")[0].split(" run")[0] for command in commands] == [
+        "mnist_ff.train", "mnist-ff compare", "mnist-ff report",
+    ]  # fmt: skip
+    assert "data=..., model=..." in commands[0]
+    assert "Not in the run directory" not in page
+    assert len(facts(page)["images"]["rows"]) > 0
