@@ -2,7 +2,8 @@
 
     python tests/readme_commands.py        # from an empty folder
 
-<run> stands for the newest run so far. Fashion-MNIST comes from Debian's package where that is installed.
+<run> stands for the newest run so far. my_parts.py is what the documents' Python blocks of that name hold.
+Fashion-MNIST comes from Debian's package where that is installed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith(("mnist-ff", "python -c "))]
 
 
+def parts_file() -> str:
+    """The documents' my_parts.py: all Python blocks that begin with its name."""
+    blocks = [block for text in DOCUMENTS.values() for block in re.findall(r"```python\n(.*?)```", text, flags=re.S)]
+    return "\n\n".join(block for block in blocks if block.startswith("# my_parts.py"))
+
+
 def newest_run() -> Path:
     """The run directory that was made last."""
     runs = [path for path in Path("outputs").iterdir() if (path / "summary.json").is_file()]
@@ -36,6 +43,7 @@ def newest_run() -> Path:
 def main() -> int:
     """Run all; the exit code is 1 if one of them failed."""
     failed = []
+    Path("my_parts.py").write_text(parts_file(), encoding="utf-8")
     for command in commands():
         typed = command.replace("outputs/<run>", shlex.quote(str(newest_run()))) if "<run>" in command else command
         if "data=fashion_mnist" in typed and DEBIAN_FASHION.is_dir():

@@ -17,7 +17,7 @@ import yaml
 from mnist_ff import cli
 from mnist_ff.config.keys import known_keys
 from mnist_ff.config.paths import conf_dir
-from tests.readme_commands import DOCUMENTS, ROOT, commands
+from tests.readme_commands import DOCUMENTS, ROOT, commands, parts_file
 from tests.support.commands import Command
 
 TEXT = "\n".join(DOCUMENTS.values())
@@ -25,7 +25,9 @@ PLACEHOLDER = re.compile(r"<\w+>|\b[A-Z]{3,}\b|\.\.\.|resume=")  # RUN, <run>, K
 
 
 def snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+    """Python blocks but for those of my_parts.py, which the commands import."""
+    found = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+    return [block for block in found if not block.startswith("# my_parts.py")]
 
 
 def shell_lines() -> list[str]:
@@ -64,7 +66,7 @@ def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
     for form, name in (("torch", "run.pt"), ("safetensors", "run.safetensors")):
         assert mnist_ff("export", "here", "--format", form, "--out", name)[0] == 0
     others = [block for block in snippets() if "run_network" not in block and "mnist_ff.register" not in block]
-    assert len(others) == 2
+    assert len(others) == 3
     for block in others:
         alone(block)
 
@@ -94,6 +96,7 @@ def test_python_names_exist() -> None:
 @pytest.mark.parametrize("line", train_lines())
 def test_train_command_composes(line: str, mnist_ff: Command) -> None:
     argv = shlex.split(line)[1:]
+    Path("my_parts.py").write_text(parts_file(), encoding="utf-8")
     shows = {"--cfg", "--help", "dry_run=true"} & set(argv)
     code, _, err = mnist_ff(*argv, *([] if shows else ["dry_run=true"] if "-m" in argv else ["--cfg", "job"]))
     assert code == 0, err
