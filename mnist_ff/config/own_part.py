@@ -78,7 +78,8 @@ def register(group: str, name: str) -> Callable[[T], T]:
     group: data, model, optimizer, schedule, augment, tracker, metric or callback. The class is a frozen dataclass; its
     fields are keys of the config with types, meanings, ranges and defaults, and its method build() makes the part:
 
-        data       build(self): dict of train_images, train_labels, test_images, test_labels
+        data       build(self): dict of train_images, train_labels, test_images, test_labels; if you like also
+                   validation_images, validation_labels and classes, the names
         model      build(self, shape, classes): torch.nn.Module, (B, *shape) float32 in [0, 1] to (B, classes) logits
         optimizer  build(self, parameters): torch.optim.Optimizer; its key `lr` is there already
         schedule   build(self): function of progress, 0 to 1, to the fraction of optimizer.lr
@@ -141,6 +142,11 @@ def _check_free(group: str, name: str, target: Any, place: Place) -> None:
         return
     other: Any = known.build if GROUPS[group].folder is None else known.config
     same = (other.__module__, other.__qualname__) == (target.__module__, target.__qualname__)
+    if known.source == str(place) and other.__module__ != target.__module__:
+        raise ConfigError(
+            f"{place}: {group}={name}: is registered already, as another parts file imports this one; leave out "
+            f"--parts {display_path(Path(place.file))}"
+        )
     if not (same and target.__module__ == "__main__"):
         raise ConfigError(f"{place}: {group}={name}: is registered at {known.source} too; rename one of them")
     registry.unregister(known)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from mnist_ff.config.registry import own_parts
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
 from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
@@ -65,10 +66,11 @@ def choose_engine(
 
     auto takes graph on CUDA, fused for the built-in network on a CPU, and eager for everything else: a network that was
     changed in any way is not the built-in one. Its graph is that of the eager step, where that can be captured. With a
-    scheduled rate, a graph needs an `optimizer` that reads its rate from the device.
+    scheduled rate, a graph needs an `optimizer` that reads its rate from the device. A user's own optimizer always has
+    the eager step: the fused one would give it all weights as one vector.
     Errors: ConfigError for one that this model or device cannot have.
     """
-    asked, other = trainer.engine, why_modified(model)
+    asked, other, is_own = trainer.engine, why_modified(model), optimizer in own_parts("optimizer")
     no_graph = _why_no_graph(optimizer, is_scheduled)
     if asked == "graph" and device.type != "cuda":
         raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
@@ -78,13 +80,18 @@ def choose_engine(
         raise ConfigError(
             f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
+    if asked == "fused" and is_own:
+        raise ConfigError(
+            f"trainer.engine={asked}: needs a built-in optimizer, which may update all weights as one vector, but "
+            f"optimizer={optimizer} is your own; use trainer.engine=auto"
+        )
     if asked != "auto":
         return asked
     if trainer.compile or device.type not in ("cpu", "cuda"):
         return "eager"
     if device.type == "cuda" and no_graph is None:
         return "graph"
-    return "fused" if other is None else "eager"
+    return "fused" if other is None and not is_own else "eager"
 
 
 def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:

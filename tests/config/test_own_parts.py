@@ -255,6 +255,15 @@ def test_a_class_may_be_registered_again_where_a_notebook_runs_a_cell_again() ->
     assert done.stdout == "4\n"
 
 
+def test_a_file_that_another_one_imports_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("inner_part.py").write_text(MODEL)
+    Path("outer_part.py").write_text("import inner_part\n")
+    both = loaded(["outer_part.py", "inner_part.py"])
+    with pytest.raises(ConfigError, match=r"another parts file imports this one; leave out --parts inner_part.py$"):
+        both.__enter__()
+
+
 def test_an_error_elsewhere_is_not_the_users() -> None:
     with loaded([str(PARTS)]), pytest.raises(ConfigError) as error:
         registry.part("model", "nothing")

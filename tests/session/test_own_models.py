@@ -233,11 +233,6 @@ def test_a_model_that_differs_in_training_is_explained(change: str, reason: str,
     for known, other in (('"noisy"', '"odd"'), ('"cnn"', '"other"'), ('"averaging"', '"mean"')):
         text = text.replace(known, other)
     text = text.replace(line, f"{change}\n            {line}")
-        text.replace('"noisy"', '"odd"')
-        .replace('"cnn"', '"other"')
-        .replace('"averaging"', '"mean"')
-        .replace(line, f"{change}\n            {line}")
-    )
     Path("odd.py").write_text(text)
     code, _, err = mnist_ff("train", "--parts", "odd.py", *NOISY, "model=odd")
     assert code == 2

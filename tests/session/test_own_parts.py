@@ -320,6 +320,7 @@ def test_an_exception_in_a_part_shows_the_users_lines_only(
         (".clamp(0, 1)", ".double()", ["augment=noise"], "returned images of dtype torch.float64, not torch.float32"),
         ('"test_labels": labels[:100],', "", [], "build() returned the keys train_images"),
         ('"test_labels": labels[:100],', '"test_labels": labels[:50],', [], "test has 100 images and 50 labels"),
+        ('"classes": [', '"validation_images": images, "classes": [', [], "give both or neither"),
         ("range(self.classes)]", "range(2)]", [], "labels are 0 to 3, which 2 classes do not have"),
         (
             "return Lines(self.file)",
@@ -338,6 +339,44 @@ def test_a_wrong_result_is_one_line_with_the_parts_file(
     assert message in err
     assert "own.py:" in err
     assert len(err.splitlines()) == 1, err
+
+
+def test_an_own_optimizer_gets_each_parameter_by_itself(mnist_ff: Command) -> None:
+    """The fused step would give it one vector of all weights, and call update() in place of step()."""
+    words = own_with(
+        "super().__init__(parameters, {",
+        "parameters = list(parameters)\n        print([tuple(p.shape) for p in parameters])\n"
+        "        self.update = None\n        super().__init__(parameters, {",
+    )
+    words = (*words, *SMALL, "data.images=100", "model=mlp", "model.hidden=[5]", "optimizer=signs")
+    code, out, err = mnist_ff("train", *words, "hydra.run.dir=run")
+    assert code == 0, err
+    assert "[(5, 144), (5,), (4, 5), (4,)]" in out
+    assert "(eager, fp32)" in out
+    code, _, err = mnist_ff("train", *words, "trainer.engine=fused", "hydra.run.dir=other")
+    assert code == 2
+    assert "needs a built-in optimizer" in err
+
+
+def test_own_data_that_changed_ends_a_resume_and_warns_an_evaluation(mnist_ff: Command) -> None:
+    words = own_with("std: ", "std: ")
+    code, _, err = mnist_ff("train", *words, *SMALL, "data.images=100", "model=normed", "hydra.run.dir=run")
+    assert code == 0, err
+    words = own_with("labels] = 255", "labels] = 254")
+    code, _, err = mnist_ff("train", *words, "resume=run", "trainer.epochs=3")
+    assert code == 2
+    assert "stripes: its train_images, test_images changed since" in err
+    code, _, err = mnist_ff("evaluate", "run", *words)
+    assert code == 0
+    assert "its train_images, test_images changed since run was trained" in err
+
+
+def test_own_data_may_have_validation_images(mnist_ff: Command) -> None:
+    both = '"validation_images": images[:50], "validation_labels": labels[:50], "classes": ['
+    words = (*own_with('"classes": [', both), *SMALL, "data.images=100", "model=normed", "hydra.run.dir=run")
+    code, _, err = mnist_ff("train", *words, "trainer.patience=1")
+    assert code == 0, err
+    assert all("validation_loss" in epoch and "test_loss" not in epoch for epoch in Run(Path("run")).epochs())
 
 
 def test_a_sweep_over_an_own_key_and_its_resume(mnist_ff: Command) -> None:

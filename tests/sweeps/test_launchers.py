@@ -18,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.tables import metric_columns
 from mnist_ff.sweeps import multirun
 from mnist_ff.sweeps.launchers.base import shared
 from mnist_ff.sweeps.launchers.joblib import ended_with
@@ -124,6 +125,22 @@ def test_on_error_stop_starts_no_more(launcher: str, mnist_ff: Command) -> None:
     assert code == 1
     assert statuses()[:2] == ["finished", "diverged"], out
     assert statuses()[3] == "not started", out
+
+
+def test_jobs_measure_metrics_and_tell_callbacks(launcher: str, mnist_ff: Command) -> None:
+    diary = Path("diary.txt").absolute()
+    parts = Path(__file__).parents[1] / "parts" / "own.py"
+    chosen = (f"--parts={parts}", "metrics=[largest_logit,weight_norms]", "callbacks=[diary]")
+    words = (*SMALL, "trainer.epochs=2", launcher, *chosen, f"callbacks.diary.path={diary}", "hydra.sweep.dir=sweep")
+    code, _, err = mnist_ff("train", "-m", *words, "seed=0,1")
+    assert code == 0, err
+    heard = sorted(line.partition(":")[0] for line in diary.read_text().splitlines())
+    assert heard == ["epoch 1", "epoch 1", "epoch 2", "epoch 2"]
+    for job in "01":
+        columns = metric_columns(Path("sweep", job))
+        assert columns[0] == "largest_logit"
+        assert len(columns) > 1
+        assert all(row.keys() >= set(columns) for row in Run(Path("sweep", job)).epochs())
 
 
 def test_joblib_gives_the_same_bytes_as_sequential(mnist_ff: Command) -> None:

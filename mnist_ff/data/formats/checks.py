@@ -33,7 +33,7 @@ def checked(found: Found) -> Contents:
         arrays |= {f"{part}_images": images, f"{part}_labels": labels}
     _check_alike(arrays, found)
     classes = _checked_classes(arrays, found)
-    return Contents(found.title, arrays, classes, duplicates(arrays), _sums(arrays, classes))
+    return Contents(found.title, arrays, classes, duplicates(arrays), sums_of(arrays, classes))
 
 
 def check_counts(images: int, labels: int, name: str) -> None:
@@ -198,7 +198,8 @@ def _row_sums(images: NDArray[Any]) -> Iterator[bytes]:
     return (hashlib.blake2b(image.data, digest_size=16).digest() for image in images)
 
 
-def _sums(arrays: dict[str, NDArray[Any]], classes: tuple[str, ...]) -> dict[str, str]:
+def sums_of(arrays: dict[str, NDArray[Any]], classes: tuple[str, ...]) -> dict[str, str]:
+    """The SHA-256 of each array with its type and shape, and of the class names."""
     sums = {}
     for name, values in arrays.items():
         digest = hashlib.sha256(f"{values.dtype.str} {values.shape}".encode())
