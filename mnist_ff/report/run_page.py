@@ -46,7 +46,7 @@ from mnist_ff.report.predictions import (
 )
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.given import given_arguments, python_call
-from mnist_ff.runs.parts import flags_of
+from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status
 
 RUN_SCRIPTS = ("pieces.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "run.js")
@@ -310,7 +310,7 @@ def _commands(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
 
 
 def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> list[tuple[str, str]]:
-    parts, commands = _parts_flags(run), []
+    parts, commands = parts_words(run), []
     if row.test is not None:
         commands += [
             (f"mnist-ff evaluate {path}{parts}", "evaluate it, with metrics per class"),
@@ -323,11 +323,3 @@ def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> l
         commands.append((f"mnist-ff train resume={path}{parts}", "resume the run"))
     again = f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}{parts}"
     return [*commands, (again, "train again with another seed")]
-
-
-def _parts_flags(run: Run) -> str:
-    """What a command on a run with the user's own parts needs, with a space before it."""
-    try:
-        return "".join(f" {shlex.quote(word)}" for word in flags_of(run))
-    except BadRunError:
-        return ""

@@ -22,6 +22,7 @@ from mnist_ff.report.curves import batches_array, epoch_curves, means
 from mnist_ff.report.page import render
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.find import is_sweep
+from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.reading import is_file, read_bytes
 from mnist_ff.runs.search_result import lines as finding_lines
 from mnist_ff.runs.search_result import read_search_result
@@ -70,7 +71,9 @@ def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = N
         (f"mnist-ff report {name}", "write this report again"),
     ]
     if is_sweep(directory):
-        commands.insert(0, (f"mnist-ff train -m resume={name}", "run only failed, interrupted and missing jobs"))
+        first = next((row.path for row in ranking.rows), directory)
+        resume = f"mnist-ff train -m resume={name}{parts_words(Run(first))}"
+        commands.insert(0, (resume, "run only failed, interrupted and missing jobs"))
     search_result = read_search_result(directory)
     facts = {
         "title": directory.resolve().name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -140,6 +141,14 @@ def _missing(run: Run, missing: Sequence[str]) -> MissingPartsError:
         return MissingPartsError(f"{what}, and {FOLDER}/{LIST} names no file; give the one that registers it", [])
     copies = ", ".join(f"{printed(one.path)} (copy: {run.file(FOLDER) / one.copy})" for one in files)
     return MissingPartsError(f"{what}; it was in {copies}", flags_of(run))
+
+
+def parts_words(run: Run) -> str:
+    """What a command on a run with the user's own parts needs, for a shell, with a space before each word."""
+    try:
+        return "".join(f" {shlex.quote(word)}" for word in flags_of(run))
+    except BadRunError:
+        return ""
 
 
 def flags_of(run: Run) -> list[str]:

@@ -377,3 +377,17 @@ def test_the_page_of_a_run_from_python_names_what_can_be_done(tmp_path: Path) ->
     assert "data=..., model=..." in commands[0]
     assert "Not in the run directory" not in page
     assert len(facts(page)["images"]["rows"]) > 0
+
+
+def test_the_page_of_a_sweep_of_own_models(mnist_ff: Command) -> None:
+    parts = Path(__file__).parents[1] / "support" / "own_models.py"
+    words = ("model=cnn", "model.channels=1,2", "data=mnist_5k", "trainer.epochs=1", "trainer.plots=false")
+    code, _, err = mnist_ff("train", "-m", f"--parts={parts}", *words, "trainer.device=cpu", "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    assert mnist_ff("report", "sweep")[0] == 0
+    page = Path("sweep/report.html").read_text()
+    assert f"<code>mnist-ff train -m resume=sweep --parts {parts}</code>" in page
+    assert [run["name"] for run in facts(page)["runs"]] in (
+        ["model.channels=1", "model.channels=2"],
+        ["model.channels=2", "model.channels=1"],
+    )
