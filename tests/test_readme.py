@@ -66,7 +66,7 @@ def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
     for form, name in (("torch", "run.pt"), ("safetensors", "run.safetensors")):
         assert mnist_ff("export", "here", "--format", form, "--out", name)[0] == 0
     others = [block for block in snippets() if "run_network" not in block and "mnist_ff.register" not in block]
-    assert len(others) == 2
+    assert len(others) == 3
     for block in others:
         alone(block)
 

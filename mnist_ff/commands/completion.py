@@ -269,12 +269,18 @@ def _read(words: Sequence[str], options: Mapping[str, _Argument]) -> tuple[_Argu
 def arguments_of(command: str) -> list[_Argument]:
     """A command's arguments, read from its source: importing most commands takes torch's seconds."""
     path = Path(__file__).parent / f"{command.replace('-', '_')}.py"
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except OSError:
-        return []
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "add_arguments")
-    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return list(_arguments(path, "add_arguments")) if path.is_file() else []
+
+
+def _arguments(path: Path, name: str) -> Iterator[_Argument]:
+    """What a function of a command's file adds, itself or by another one whose name begins with add_."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    function = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+    if function is None:
+        imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        home = next(str(node.module) for node in imports if name in [alias.name for alias in node.names])
+        yield from _arguments(path.with_name(f"{home.rpartition('.')[2]}.py"), name)
+        return
     constants = {
         target.id: node.value
         for node in tree.body
@@ -282,11 +288,11 @@ def arguments_of(command: str) -> list[_Argument]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    return [
-        _argument(call, constants)
-        for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"
-    ]
+    for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
+            yield _argument(call, constants)
+        elif isinstance(call.func, ast.Name) and call.func.id.startswith("add_"):
+            yield from _arguments(path, call.func.id)
 
 
 def _argument(call: ast.Call, constants: Mapping[str, ast.expr]) -> _Argument:

@@ -49,7 +49,7 @@ def test_completed_options_are_those_of_argparse() -> None:
         importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}").add_arguments(parser)
         known = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
         assert {given for argument in arguments_of(name) for given in argument.names if given[0] == "-"} == known, name
-        assert set(offered(f"{name} -")) == {f"{option} " for option in known | {"--help"}}, name
+        assert set(offered(f"{name} -")) == {f"{option} " for option in known | {"--help", "--parts"}}, name
     assert offered("evaluate run --split ") == ["test ", "train "]
     assert offered("export run --format ") == ["safetensors ", "onnx ", "torch "]
     assert offered("completion z") == ["zsh "]
@@ -59,7 +59,9 @@ def test_completed_options_are_those_of_argparse() -> None:
 def test_options_of_train_are_accepted() -> None:
     parser = argparse.ArgumentParser()
     importlib.import_module("mnist_ff.commands.train").add_arguments(parser)
+    parser.add_argument("--parts")  # cli.py's own, for every command
     words = {
+        "--parts": ["FILE"],
         "--cfg": ["job"],
         "--package": ["_global_", "--cfg", "job"],
         "--resolve": ["--cfg", "job"],
@@ -286,3 +288,42 @@ def test_in_a_real_zsh() -> None:
             shell.type('\x15echo cle""ared\n', "cleared")
     finally:
         shell.close()
+
+
+OWN = str(Path(__file__).resolve().parents[1] / "parts" / "own.py")
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+@pytest.mark.parametrize(
+    ("words", "current", "offered"),
+    [
+        (["train"], "model=", {"model=mlp ", "model=normed ", "model=small_cnn "}),
+        (["train", "model=small_cnn"], "model.", {"model.channels="}),
+        (["lr-find"], "optimizer=si", {"optimizer=signs "}),
+        (["train", "-m"], "logger=li", {"logger=lines "}),
+        (["data"], "strip", {"stripes "}),
+    ],
+)
+def test_own_parts_are_offered(
+    words: list[str], current: str, offered: set[str], by_variable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [] if by_variable else ["--parts", OWN]
+    if by_variable:
+        monkeypatch.setenv("MNIST_FF_PARTS", OWN)
+    assert set(candidates([*words, *given], current, COMMANDS)) == offered
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("completion",)])
+def test_every_command_takes_parts(command: str) -> None:
+    assert "--parts " in candidates([command], "--pa", COMMANDS)
+    assert candidates([command, "--parts"], "", COMMANDS) == []
+
+
+def test_a_parts_file_that_prints_or_fails_spoils_no_word() -> None:
+    Path("noisy.py").write_text("print('noise')\nraise SystemExit\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mnist_ff", "completion", "--words", "train", "--parts", "noisy.py", "model=m"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "model=mlp \n"

@@ -275,3 +275,24 @@ def test_names_for_what_python_gives_are_reserved(mnist_ff: Command) -> None:
     assert code == 2
     assert "taken.py:4: model=module: stands for what Python gives" in err
     assert "data=arrays: must be one of" in mnist_ff("train", "data=arrays")[2]
+
+
+@pytest.mark.parametrize(("shape", "classes"), [((28, 28), 26), ((3, 32, 32), 5), ((12,), 4)])
+def test_given_data_of_any_shape_and_classes(mnist_ff: Command, shape: tuple[int, ...], classes: int) -> None:
+    import mnist_ff as package
+
+    rng = torch.Generator().manual_seed(1)
+    labels = torch.arange(2 * classes * 20) % classes
+    images = 0.5 * torch.rand(len(labels), *shape, generator=rng)
+    images.flatten(1)[torch.arange(len(labels)), labels] = 1.0
+    half = len(labels) // 2
+    data = [images[:half], images[half:], labels[:half], labels[half:]]
+    size = int(torch.tensor(shape).prod())
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(size, classes))
+    words = ("trainer.epochs=1", "trainer.batch_size=20", "trainer.device=cpu")
+    for name, model in (("mlp", None), ("module", linear)):
+        run = package.train(*words, data=data, model=model, directory=name, verbose=False)
+        assert (run.data_spec().shape, len(run.data_spec().classes)) == (shape, classes)
+        assert run.file("report.html").is_file()
+    code, out, err = mnist_ff("compare", "mlp", "module")
+    assert (code, out.count("finished  ")) == (0, 2), err
