@@ -182,7 +182,7 @@ def _start_up(overrides: Sequence[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         fixed = ["trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
-        words = ["train", *flag_words(), *options().flags, *overrides, *fixed]
+        words = ["train", *options().flags, *flag_words(), *overrides, *fixed]
         began = time.perf_counter()
         with subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL) as process:
             first = _seconds_to_first_row(run / "batches.csv", began, process)
@@ -207,8 +207,8 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             words = [
-                *flag_words(),
                 *options().flags,
+                *flag_words(),
                 *overrides,
                 f"trainer.epochs={epochs}",
                 f"trainer.precision={precision}",

@@ -81,13 +81,13 @@ def in_use() -> tuple[PartsFile, ...]:
 
 
 def flag_words() -> list[str]:
-    """The words by which a command gets the same files."""
-    return [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]
+    """The words by which a command in any folder gets the same files."""
+    return [word for file in _in_use for word in (FLAG, file.word)]
 
 
 def flags() -> str:
-    """The same as people type them, after a space; empty where there are none."""
-    words = flag_words()
+    """The words by which a command gets the same files, after a space; empty where there are none."""
+    words = [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]
     return f" {shlex.join(words)}" if words else ""
 
 

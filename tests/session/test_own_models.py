@@ -60,6 +60,7 @@ EXTRAS = {
         "trainer.label_smoothing=0.1",
         "schedule=cosine",
     ],
+    "an own optimizer": ["optimizer=averaging", "schedule=linear"],
     "bf16": ["trainer.precision=bf16", "optimizer=sgd", "optimizer.momentum=0.9"],
 }
 
@@ -79,6 +80,17 @@ def test_own_model_resumes_to_the_bit(steps: int, extra: list[str], mnist_ff: Co
     assert weights["steps"] > 0
     assert torch.equal(weights["up.weight"], weights["down.weight"]), "tied weights stand under both names"
     assert weights["last.weight"].dtype == torch.float64
+
+
+def test_own_optimizer_resumes_to_the_bit_with_the_built_in_network(mnist_ff: Command) -> None:
+    """In the fused step: it draws from torch's generator, counts in an integer and keeps a list of tensors."""
+    words = ["optimizer=averaging", "model.hidden=[16]"]
+    whole_run("whole", *words)
+    stopped_run("parted", 19, *words)
+    code, _, err = mnist_ff("train", "--parts", PARTS, "resume=parted")
+    assert code == 0, err
+    assert json.loads(Path("parted/environment.json").read_text())["engine"] == "fused"
+    assert_equal_runs(Path("whole"), Path("parted"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -218,7 +230,9 @@ DIFFERENT = {
 @pytest.mark.parametrize(("change", "reason"), DIFFERENT.items())
 def test_a_model_that_differs_in_training_is_explained(change: str, reason: str, mnist_ff: Command) -> None:
     text, line = Path(PARTS).read_text(), "x = x + 0.01 * torch.randn("
-    text = text.replace('"noisy"', '"odd"').replace('"cnn"', '"other"').replace(line, f"{change}\n            {line}")
+    for known, other in (('"noisy"', '"odd"'), ('"cnn"', '"other"'), ('"averaging"', '"mean"')):
+        text = text.replace(known, other)
+    text = text.replace(line, f"{change}\n            {line}")
     Path("odd.py").write_text(text)
     code, _, err = mnist_ff("train", "--parts", "odd.py", *NOISY, "model=odd")
     assert code == 2

@@ -463,7 +463,7 @@ def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command) -> None:
     words = ("data=stripes", "model=small_cnn", "trainer.batch_size=20")
     code, out, err = mnist_ff("lr-find", *PARTS, *words, "optimizer=signs")
     assert code == 0, err
-    assert f"mnist-ff train --parts {OWN} data=stripes" in out
+    assert f" --parts {OWN}" in out.splitlines()[-1]
     Path("mine/experiment").mkdir(parents=True)
     Path("mine/experiment/lines.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /data: stripes\n  - override /model: small_cnn\n"
@@ -472,6 +472,6 @@ def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command) -> None:
     given = (*PARTS, "--config-dir", "mine")
     code, out, err = mnist_ff("reproduce", "lines", "--seeds", "2", *given)
     assert code == 0, err
-    assert f"mnist-ff reproduce lines --parts {OWN}" in out
+    assert f" --parts {OWN}" in out
     code, _, err = mnist_ff("bench", "--rounds", "1", "--steps", "2", *PARTS, *words)
     assert code == 0, err
