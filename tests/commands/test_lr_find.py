@@ -123,6 +123,14 @@ def test_words_are_shown_without_a_terminals_commands(mnist_ff: Command) -> None
     assert "\x9b" not in out
 
 
+def test_the_next_command_names_the_parts_file(mnist_ff: Command) -> None:
+    parts = str(Path(__file__).parents[1] / "parts" / "own.py")
+    words = ("data=stripes", "model=normed", "trainer.batch_size=20", "--steps", "40")
+    code, out, err = mnist_ff("lr-find", "--parts", parts, *words)
+    assert code == 0, err
+    assert out.splitlines()[-1].endswith(f" --parts {parts}")
+
+
 def test_a_loss_that_never_falls_has_no_suggestion(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("lr-find", "data=mnist_5k", "model.hidden=[8]", "--first", "5", "--last", "1000")
     assert code == 1
