@@ -37,6 +37,7 @@ from mnist_ff.session.start import Caller, start
 from mnist_ff.session.start import resume as resume_run
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
+from mnist_ff.training.chosen_callbacks import with_view
 from mnist_ff.training.evaluation import score
 from mnist_ff.training.learner import Learner
 
@@ -215,7 +216,7 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
         tell(console, text)
 
     with ExitStack() as stack:
-        observers: list[Callback] = [history, *callbacks]
+        observers: list[Callback] = [history, *with_view(callbacks, learner.model)]
         if verbose:
             observers.append(EpochLines(say))
             if console.is_terminal:

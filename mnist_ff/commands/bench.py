@@ -28,6 +28,7 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.config.options import options
+from mnist_ff.config.own_parts import flag_words
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
@@ -181,7 +182,7 @@ def _start_up(overrides: Sequence[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         fixed = ["trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
-        words = ["train", *options().flags, *overrides, *fixed]
+        words = ["train", *options().flags, *flag_words(), *overrides, *fixed]
         began = time.perf_counter()
         with subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL) as process:
             first = _seconds_to_first_row(run / "batches.csv", began, process)
@@ -207,6 +208,7 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
             run = Path(folder) / "run"
             words = [
                 *options().flags,
+                *flag_words(),
                 *overrides,
                 f"trainer.epochs={epochs}",
                 f"trainer.precision={precision}",

@@ -146,10 +146,10 @@ def data_of(own: DataConfig, name: str | None = None, path: str | None = None) -
 
 
 def warn_of_changes(run: Run, data: Data) -> None:
-    """Say which parts of the run's own data are no longer what it was trained with. Errors: BadRunError."""
+    """Say which parts of the run's own data are not those that it was trained with. Errors: BadRunError."""
     changed = changed_parts(run, data.facts.sums) if data.name == run.config().data.name else []
     if changed:
-        warning(f"{data.title}: its {', '.join(changed)} changed since {run.path} was trained")
+        warning(f"{data.title}: its {', '.join(changed)} differ from those that {run.path} was trained with")
 
 
 def _earlier(run: Run) -> dict[str, Any]:

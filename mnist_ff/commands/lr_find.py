@@ -19,6 +19,7 @@ from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.options import options
+from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import load_data
@@ -72,7 +73,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     tell(console, f"suggested  optimizer.lr={rounded:g}  (steepest decrease of the smoothed loss)")
     train = shlex.join(["mnist-ff", "train", *options().flags, *given, f"optimizer.lr={rounded:g}"])
-    tell(console, f"train      {train}")
+    tell(console, f"train      {train}{flags()}")
     return 0
 
 

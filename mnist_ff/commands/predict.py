@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, out, tell, tell_picture, warning
-from mnist_ff.commands.evaluate import add_data_path, check_ended_well, check_fits, data_of, with_data_path
+from mnist_ff.commands.evaluate import (
+    add_data_path,
+    check_ended_well,
+    check_fits,
+    data_of,
+    warn_of_changes,
+    with_data_path,
+)
 from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import as_input, load_data
@@ -144,6 +151,7 @@ def _from_test_images(numbers: Sequence[int], run: Run, config: Config) -> list[
         return []
     data = load_data(data_of(config.data), config.seed or 0)
     check_fits(run, data)
+    warn_of_changes(run, data)
     test = data.test
     wrong = [number for number in numbers if not 0 <= number < len(test)]
     if wrong:

@@ -24,6 +24,7 @@ from mnist_ff.config.convert import config_from, experiment, flat
 from mnist_ff.config.legacy import identity_fields, with_legacy_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import FLAG, options
+from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import read_yaml, to_yaml
@@ -114,7 +115,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         directory, words = _old_sweep(name, Path(arguments.resume), given)
     code = sweep(words, console)
     if code:
-        again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}"
+        again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}{flags()}"
         tell(console, f"no row: not every run finished; continue with  {again}")
         return code
     row = row_of(name, directory)

@@ -70,7 +70,8 @@ class Options:
     def own_file(self, group: str, option: str) -> Path | None:
         """The file of an option from one of the own folders; None for every other option."""
         path = self.files.get(group, {}).get(option)
-        return None if path is None or path.is_relative_to(conf_dir()) else path
+        is_own = path is not None and any(path.is_relative_to(folder) for folder in self.folders)
+        return path if is_own else None
 
     def folder_of(self, path: Path) -> Path:
         """The own folder that a file of it is from."""

@@ -80,6 +80,11 @@ def in_use() -> tuple[PartsFile, ...]:
     return tuple(_in_use)
 
 
+def flag_words() -> list[str]:
+    """The words by which a command in any folder gets the same files."""
+    return [word for file in _in_use for word in (FLAG, file.word)]
+
+
 def flags() -> str:
     """The words by which a command gets the same files, after a space; empty where there are none."""
     words = [word for file in _in_use for word in (FLAG, file.module or str(display_path(Path(file.path))))]

@@ -22,7 +22,7 @@ optimizer: build(config, parameters) returns the optimizer; `OptimizerPart` of o
     Module: optim/NAME.py. Example: optim/lion.py.
 schedule: build(config) returns a function: the share of the run that is done, 0 to 1, to the share of optimizer.lr.
     Module: optim/schedules/NAME.py. Example: optim/schedules/cosine.py.
-augment: build(config, rng) returns a function: images (B, 784) float32 in [0, 1] on rng.device to as many new ones;
+augment: build(config, rng) returns a function: images (B, *shape) float32 in [0, 1] on rng.device to as many new ones;
     all random numbers come from the torch.Generator `rng`.
     Module: data/augment/NAME.py. Example: data/augment/shift.py.
 tracker: build(config) returns a Tracker (trackers/base.py). `needs` lists the modules of its extra, named like it.

@@ -190,7 +190,7 @@ def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple
     if "path" in keys:
         raise ConfigError(
             f"{where}: its data.path={before['data']['path']} is not read, as somebody else may have chosen it; "
-            "give data.path=PATH"
+            "give data.path=PATH on the command line"
         )
     values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
     said = [f"{where}: its data.{key} is ignored; set data.{key}=... on the command line to use one" for key in keys]

@@ -46,7 +46,7 @@ from mnist_ff.training.callbacks import (
     RunWriter,
 )
 from mnist_ff.training.checkpoint import TrainingState, save_checkpoint
-from mnist_ff.training.chosen_callbacks import chosen_callbacks
+from mnist_ff.training.chosen_callbacks import chosen_callbacks, with_view
 from mnist_ff.training.learner import Learner
 
 log = logging.getLogger("mnist_ff")
@@ -173,7 +173,7 @@ class _Training:
             ]
             if messages.console.is_terminal:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
-            callbacks += [*self.callbacks, *self.request.observers]
+            callbacks += [*self.callbacks, *with_view(self.request.observers, self.learner.model)]
             observers = [callback for callback in callbacks if callback is not None]
             return self.learner.fit(self.plan, observers, self._reason_to_stop)
 

@@ -45,7 +45,7 @@ LAUNCHERS: dict[str, type[Launcher]] = {
 }
 SWEEPERS: dict[str, type[Sweep]] = {"checked": Grid, "optuna": SearchSweep}
 
-PLACE_KEYS = ("data.root", "trainer.teacher")
+PLACE_KEYS = ("data.root", "data.path", "trainer.teacher")
 """Keys of the jobs that name folders."""
 SWEEP_PREFIXES = ("sweep=", "sweep.rows=", "sweep.on_error=")
 """Beginnings of the overrides that say how a sweep makes and treats its jobs."""
@@ -193,13 +193,17 @@ def _resumed_overrides(saved: SweepPlan, given: list[str]) -> list[str]:
 def _overrides_of_another_user(saved: Sequence[str], given: Sequence[str], console: Console) -> tuple[str, ...]:
     """The saved overrides of a sweep that somebody else started: without those that say where its jobs run.
 
-    Errors: ConfigError where a search would keep its trials in a place that this user did not name.
+    Errors: ConfigError where a search would keep its trials, or data be read, in a place that this user did not name.
     """
     kept = [text for text in saved if not text.startswith(LAUNCHER_PREFIXES) or text in given]
     for text in saved:
         if text.startswith(STORAGE) and text not in given and not any(other.startswith(STORAGE) for other in given):
             raise ConfigError(
                 f"{without_password(text)}: this storage was not chosen by you; to use it, give it on the command line"
+            )
+        if key_of(text) == "data.path" and text not in given:
+            raise ConfigError(
+                f"{text}: this path was not chosen by you; to use it, give it on the command line of a new sweep"
             )
     if len(kept) < len(saved):
         left = " ".join(text for text in saved if text not in kept)

@@ -12,6 +12,7 @@ from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.analysis.formats import counted, legend, table_of, write_files
 from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import Row, collect
+from mnist_ff.config.options import options
 from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.files import remove_leftovers
@@ -43,10 +44,12 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
         tell(console, f"plot and report  mnist-ff report {shlex.quote(str(display_path(directory)))}")
     again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}{flags()}"
     if search_result is not None:
+        folders = f" {shlex.join(options().flags)}" if options().folders else ""  # it makes jobs of their files
         more = further(search_result)
         if more is not None:
             what, trials = more
-            tell(console, f"{what}  {again}" + (f" hydra.sweeper.n_trials={trials}" if trials else ""))
+            more_trials = f" hydra.sweeper.n_trials={trials}" if trials else ""
+            tell(console, f"{what}  {again}{more_trials}{folders}")
     elif ranking.bad:
         broken = [str(display_path(row.path)) for row in ranking.bad if row.status == "broken"]
         if broken:

@@ -1,9 +1,9 @@
-"""The callbacks that a config chooses, and what they may see of the model."""
+"""The callbacks that a config chooses or Python gives, and what they may see of the model."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -30,9 +30,9 @@ class ModelView(Mapping[str, torch.Tensor]):
         self._is_open = True
 
     def __getitem__(self, name: str) -> torch.Tensor:
+        if not self._is_open:
+            raise RuntimeError(f"{name}: epoch.model can be read in on_epoch_end only")
         if name not in self._read:
-            if not self._is_open:
-                raise RuntimeError(f"{name}: epoch.model can be read in on_epoch_end only")
             self._read[name] = self._parameters[name].detach().clone()
         return self._read[name]
 
@@ -49,9 +49,10 @@ class ModelView(Mapping[str, torch.Tensor]):
         raise TypeError(READ_ONLY)
 
     def close(self) -> str | None:
-        """Read no more. Returns the name of a parameter that was changed, None where there is none."""
-        self._is_open = False
-        return next((name for name, copy in self._read.items() if not _same(copy, self._parameters[name])), None)
+        """Show no more, and hold on to nothing. Returns the name of a parameter that was changed, or None."""
+        changed = next((name for name, copy in self._read.items() if not _same(copy, self._parameters[name])), None)
+        self._parameters, self._read, self._is_open = {}, {}, False
+        return changed
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -63,7 +64,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 class ChosenCallback(Callback):
-    """Tells a callback that callbacks=[NAME] chose what happens, with a view of the model.
+    """Tells a callback that callbacks=[NAME] chose, or that Python gave, what happens, with a view of the model.
 
     Errors: RunError where it changes what the view shows, and whatever it raises.
     """
@@ -92,6 +93,11 @@ class ChosenCallback(Callback):
 
     def on_train_end(self, outcome: Outcome) -> None:
         self._callback.on_train_end(outcome)
+
+
+def with_view(callbacks: Iterable[Callback], model: nn.Module) -> list[Callback]:
+    """Callbacks that Python gave, named by their classes."""
+    return [ChosenCallback(type(callback).__name__, callback, model) for callback in callbacks]
 
 
 def chosen_callbacks(config: CallbacksConfig, model: nn.Module) -> list[Callback]:

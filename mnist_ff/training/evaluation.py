@@ -16,6 +16,8 @@ from mnist_ff.runs.records import Score
 ROWS_AT_ONCE = 1_000
 """Images in one forward pass on a CPU: always as many, so that the same weights give the same digits; few enough for
 its cache, which takes a third off the time of 10,000 at once. A CUDA device takes a whole split."""
+CPU_NUMBERS, CUDA_NUMBERS = 8 << 20, 1 << 28
+"""Pixels in one forward pass, at most: fewer images where they are large, or a network would need too much memory."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Evaluation:
 
     score: Score
     probabilities: torch.Tensor
-    """(N, 10) float32, rows sum to 1."""
+    """(N, K) float32, rows sum to 1."""
     predictions: torch.Tensor
     """(N,) int64: the class with the largest logit."""
     labels: torch.Tensor
@@ -54,9 +56,10 @@ def evaluate(model: nn.Module, split: Split) -> Evaluation:
 
 
 def _logits(model: nn.Module, split: Split) -> torch.Tensor:
-    """(N, 10) float32, dropout off."""
-    was_training = model.training
-    at_once = len(split) if split.images.is_cuda else ROWS_AT_ONCE
+    """(N, K) float32, dropout off."""
+    was_training, numbers = model.training, split.images[0].numel()
+    rows, most = (len(split), CUDA_NUMBERS) if split.images.is_cuda else (ROWS_AT_ONCE, CPU_NUMBERS)
+    at_once = max(1, min(rows, most // numbers))
     model.train(False)
     try:
         # inference mode would spoil what a foreign module keeps of its forward pass for training

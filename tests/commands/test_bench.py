@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mnist_ff.commands import bench
+from mnist_ff.config.own_parts import loaded
 from tests.support.commands import Command
 
 SMALL = ("model.hidden=[16]", "trainer.batch_size=32", "trainer.device=cpu", "data=mnist_5k")
@@ -50,6 +52,32 @@ def test_own_model_is_timed_beside_the_plain_loop(mnist_ff: Command) -> None:
     assert times["eager step, fp32"]["ratio"] == 1
     assert "model cnn, batch 32" in out
     assert "x eager step, fp32" in out
+
+
+def test_whole_processes_get_the_same_parts_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, started = str(Path(__file__).parents[1] / "parts" / "own.py"), []
+
+    class Ended:
+        returncode = 0
+
+        def __init__(self, words: list[str], **_: object) -> None:
+            started.append(words)
+
+        def __enter__(self) -> Ended:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """There was no process."""
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr(bench.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(bench.subprocess, "Popen", Ended)
+    with loaded([parts]):
+        bench._start_up(["model=small_cnn"])
+    (words,) = started
+    assert words[words.index("--parts") + 1] == parts
 
 
 @pytest.mark.slow

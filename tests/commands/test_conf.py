@@ -10,7 +10,7 @@ import pytest
 
 from mnist_ff.cli import COMMANDS
 from mnist_ff.commands.completion import candidates
-from mnist_ff.config.compose import Composer, compose
+from mnist_ff.config.compose import Composer
 from mnist_ff.config.options import HYDRA_GROUPS, options, using_folders
 from tests.support.commands import Command
 
@@ -39,7 +39,8 @@ def test_every_option_can_be_copied_and_used(mnist_ff: Command) -> None:
                 own, ours = (composer.sweep([f"sweep={word}"]) for word in (f"my_{name}", name))
                 assert (own.options, own.choice("sweeper")) == (ours.options, ours.choice("sweeper"))
             else:
-                assert compose([f"{group}=my_{name}"]) == compose([f"{group}={name}"]), option
+                own, ours = (composer.run([f"{group}={word}"]).config() for word in (f"my_{name}", name))
+                assert own == ours, option
 
 
 def test_the_next_command_runs(mnist_ff: Command) -> None:
@@ -89,7 +90,7 @@ REFUSED = {
     "conf copy experment/clean d": "did you mean experiment?",
     "conf copy clean d": "give GROUP/OPTION",
     "conf copy hydra/launcher/basic d": "must be one of joblib",
-    "conf copy data/_base d": "must be one of fashion_mnist",
+    "conf copy data/_base d": "must be one of emnist, fashion_mnist",
     "conf copy optimizer/adam d --as sgd": "optimizer=sgd exists already",
     "conf copy optimizer/adam d --as ../sgd": "letters, digits",
     "conf copy optimizer/adam d --as null": "letters, digits",
@@ -171,8 +172,25 @@ def test_own_parts_are_listed_and_copied(mnist_ff: Command) -> None:
     assert code == 0, err
     assert out.splitlines()[1:] == ["name: row", "units: 3", "kind: \\${x}", "wide: true"]
     code, out, _ = mnist_ff("conf", "list", "--parts", "some_parts.py", "--config-dir", "mine")
-    assert out.endswith(f"{Path('mine').absolute()}\n  model=          narrow (row)\n")
+    assert f"{Path('mine').absolute()}\n  model=          narrow (row)\n" in out
     Path("mine/model/row.yaml").write_text("units: 7\n")
     code, out, err = mnist_ff("train", "--parts", "some_parts.py", "--config-dir", "mine", "model=row", *words[-4:])
     assert code == 0, err
     assert out.splitlines()[1:] == ["name: row", "units: 7", "kind: \\${x}", "wide: true"]
+
+
+def test_own_callbacks_and_trackers_are_copied_to_their_place(mnist_ff: Command) -> None:
+    parts = ["--parts", str(Path(__file__).parents[1] / "parts" / "own.py")]
+    code, out, err = mnist_ff("conf", "list", *parts)
+    assert code == 0, err
+    assert "  metrics=        calibration | dead_units | gradient_norms | weight_norms\n" in out
+    assert "  callbacks=      diary\n" in out
+    assert "  metrics=        largest_logit\n" in out
+    for option in ("callbacks/diary", "logger/lines", "optimizer/signs"):
+        assert mnist_ff("conf", "copy", *parts, option, "mine")[0] == 0
+    words = ["callbacks=my_diary", "logger=my_lines", "optimizer=my_signs", "--cfg", "job"]
+    code, out, err = mnist_ff("train", *parts, "--config-dir", "mine", *words)
+    assert code == 0, err
+    assert "logger:\n  lines:\n" in out
+    assert "callbacks:\n  diary:\n" in out
+    assert "optimizer:\n  name: signs\n" in out

@@ -103,6 +103,8 @@ def test_lr_find_writes_only_its_own_directory(mnist_ff: Command) -> None:
         (["--steps", "100001"], "--steps 100001: must be from 10 to 100,000"),
         (["optimizer.lrr=1"], "did you mean optimizer.lr?"),
         (["logger=mlflow"], "has no effect in lr-find; leave it out"),
+        (["metrics=[calibration]"], "metrics: has no effect in lr-find; leave it out"),
+        (["callbacks=[]"], "callbacks: has no effect in lr-find; leave it out"),
         (["hydra.run.dir=x"], "has no effect in lr-find; leave it out"),
     ],
 )
@@ -119,6 +121,14 @@ def test_words_are_shown_without_a_terminals_commands(mnist_ff: Command) -> None
     assert code == 0, err
     assert " 2J[b]" in out
     assert "\x9b" not in out
+
+
+def test_the_next_command_names_the_parts_file(mnist_ff: Command) -> None:
+    parts = str(Path(__file__).parents[1] / "parts" / "own.py")
+    words = ("data=stripes", "model=normed", "trainer.batch_size=20", "--steps", "40")
+    code, out, err = mnist_ff("lr-find", "--parts", parts, *words)
+    assert code == 0, err
+    assert out.splitlines()[-1].endswith(f" --parts {parts}")
 
 
 def test_a_loss_that_never_falls_has_no_suggestion(mnist_ff: Command) -> None:

@@ -377,10 +377,25 @@ def flipped(path: Path) -> None:
     path.write_bytes(content)
 
 
+def spoilt(path: Path, method: int) -> None:
+    """An archive of another compression than numpy's, with wrong bytes in its first array."""
+    write_npz(path, keras_arrays(4))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+
+
 ARCHIVE_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text": (lambda path: path.write_text("hello"), "a.npz: not a readable NumPy archive (File is not a zip file)"),
     "cut": (lambda path: (flipped(path), path.write_bytes(path.read_bytes()[:-200])), "not a readable NumPy archive"),
     "flipped": (flipped, "a.npz: not a readable NumPy archive"),
+    "LZMA": (lambda path: spoilt(path, zipfile.ZIP_LZMA), "not a readable NumPy archive"),
+    "bzip2": (lambda path: spoilt(path, zipfile.ZIP_BZIP2), "not a readable NumPy archive"),
     "empty": (lambda path: zipfile.ZipFile(path, "w").close(), "a.npz: holds no arrays; give x_train"),
     "other members": (lambda path: zipped(path, {f"{key}.npy": b"x" for key in "abc"}), "a.npz: holds a, b, c; give"),
     "no array": (

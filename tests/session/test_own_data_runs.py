@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_ff.data.sets import own
 from tests.support.commands import Command
 from tests.support.own_data import (
     LETTERS,
@@ -127,7 +128,13 @@ def test_other_data_warns_an_evaluation(mnist_ff: Command) -> None:
     good_npz(seed=1)
     code, _, err = mnist_ff("evaluate", "run")
     assert code == 0
-    assert "warning: d.npz, a NumPy archive with Keras's keys: its test_images changed since run was trained" in err
+    assert (
+        "warning: d.npz, a NumPy archive with Keras's keys: its test_images differ from those that run was trained with"
+        in err
+    )
+    code, _, err = mnist_ff("predict", "run", "--index", "0")
+    assert code == 0
+    assert "its test_images differ" in err
 
 
 def test_a_strangers_path_is_read_only_where_it_is_given_again(mnist_ff: Command) -> None:
@@ -187,6 +194,22 @@ def test_a_sweep_over_data(mnist_ff: Command) -> None:
     assert "data.path=b.npz: does not exist" in err
 
 
+@pytest.mark.parametrize("replaced", ["both seals", "a job's seal"])
+def test_a_strangers_sweep_does_not_choose_data(replaced: str, mnist_ff: Command) -> None:
+    good_npz()
+    sweep = ("data=npz", "data.path=d.npz", "seed=0,1", "trainer.epochs=1", "trainer.plots=false", "hydra.sweep.dir=s")
+    assert mnist_ff("train", "-m", *sweep, *SMALL)[0] == 0
+    Path("d.npz").unlink()
+    os.mkfifo("d.npz")  # whoever opens it waits for ever
+    text = Path("s/jobs.json").read_text().replace('"places": "', '"places": "0')
+    Path("s/jobs.json").write_text(text.replace('"seal": "', '"seal": "0') if replaced == "both seals" else text)
+    shutil.rmtree("s/1")
+    code, _, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 2
+    assert "data.path=" in err
+    assert not Path("s/1/summary.json").exists()
+
+
 def test_duplicates_are_a_warning_of_the_run(mnist_ff: Command) -> None:
     arrays = keras_arrays(4)
     arrays["x_test"][:1] = arrays["x_train"][:1]
@@ -197,3 +220,35 @@ def test_duplicates_are_a_warning_of_the_run(mnist_ff: Command) -> None:
     assert code == 0
     assert "1 of 8 test images are training images too" in out
     assert "1 of 8 test images are training images too" in Path("run/train.log").read_text()
+
+
+PART = '''
+from dataclasses import dataclass
+
+import mnist_ff
+import numpy as np
+
+
+@mnist_ff.register("data", "saved")
+@dataclass(frozen=True)
+class Saved:
+    """Arrays from a file."""
+
+    def build(self):
+        with np.load("d.npz") as file:
+            names = {"x": "images", "y": "labels"}
+            return {f"{part}_{names[key]}": file[f"{key}_{part}"] for key in names for part in ("train", "test")}
+'''
+
+
+def test_changes_of_a_parts_own_data_are_noticed(mnist_ff: Command) -> None:
+    Path("parts.py").write_text(PART)
+    good_npz()
+    trained(mnist_ff, "--parts", "parts.py", "data=saved", "trainer.plots=false")
+    code, _, err = mnist_ff("evaluate", "run", "--parts", "parts.py")
+    assert (code, err) == (0, "")
+    good_npz(seed=1)
+    own._built.cache_clear()  # as in another process
+    code, _, err = mnist_ff("train", "resume=run", "trainer.epochs=2", "--parts", "parts.py")
+    assert code == 2
+    assert "saved: its test_images changed since" in err

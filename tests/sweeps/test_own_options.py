@@ -86,6 +86,7 @@ def test_a_search_names_the_folder_that_it_needs(mnist_ff: Command, own: Path) -
     code, out, err = mnist_ff("train", "-m", "--config-dir", "own", *words)
     assert code == 0, err
     assert Run(Path("s/0")).config().optimizer.lr == 0.0005
+    assert f"mnist-ff train -m resume=s hydra.sweeper.n_trials=2 --config-dir {own}\n" in out
     code, out, err = mnist_ff("train", "-m", "resume=s", "hydra.sweeper.n_trials=2")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: experiment=mine: must be one of")

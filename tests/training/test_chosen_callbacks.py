@@ -99,7 +99,7 @@ class Recorder(Callback):
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         assert isinstance(epoch.model, ModelView)
-        self.view = epoch.model
+        self.view, self.names = epoch.model, list(epoch.model)
         self.weights = {name: epoch.model[name] for name in epoch.model if name != "layers.1.bias"}
         self.events.append(f"epoch {epoch.epoch} ends")
 
@@ -127,7 +127,7 @@ def test_a_callback_hears_everything_and_sees_the_parameters() -> None:
         "epoch 0 ends",
         "train ends",
     ]
-    assert list(recorder.view or ()) == [name for name, _ in learner.model.named_parameters()]
+    assert recorder.names == [name for name, _ in learner.model.named_parameters()]
     for name, value in recorder.weights.items():
         assert torch.equal(value, learner.model.get_parameter(name))
         assert not value.requires_grad
@@ -317,3 +317,26 @@ def test_a_run_with_own_callbacks_and_metrics_is_read_without_their_file(parts: 
     assert code == 0
     assert "its callbacks are not used; set callbacks=[journal] on the command line" in out
     assert "callbacks" not in Path("again/config.yaml").read_text()
+
+
+def test_callbacks_given_from_python_see_the_same(small_data: Data) -> None:
+    import mnist_ff
+
+    class Watch(mnist_ff.Callback):
+        def on_epoch_end(self, epoch: EpochRecord) -> None:
+            assert epoch.model is not None
+            self.last = {name: value.numpy() for name, value in epoch.model.items()}, dict(epoch.metrics)
+
+    watch, words = Watch(), ["model.hidden=[8]", "metrics=[weight_norms]"]
+    model, _ = mnist_ff.run_network(small_data, epochs=1, callbacks=[watch], verbose=False, overrides=words)
+    weights, metrics = watch.last
+    assert all(np.array_equal(value, model.get_parameter(name).detach().numpy()) for name, value in weights.items())
+    assert metrics["weight_norms/layers.1"] == pytest.approx(np.linalg.norm(weights["layers.1.weight"]), rel=1e-5)
+
+    class Meddler(mnist_ff.Callback):
+        def on_epoch_end(self, epoch: EpochRecord) -> None:
+            assert epoch.model is not None
+            epoch.model["layers.1.bias"].add_(1)
+
+    with pytest.raises(RunError, match=r"callbacks=Meddler: changed layers\.1\.bias"):
+        mnist_ff.run_network(small_data, epochs=1, callbacks=[Meddler()], verbose=False, overrides=words)

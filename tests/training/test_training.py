@@ -10,19 +10,21 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from mnist_ff.data.load import Data
+from mnist_ff.data.load import Data, as_input
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.errors import DivergedError
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Position, Score, StopReason
 from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
-from mnist_ff.training.evaluation import EpochScores
+from mnist_ff.training.evaluation import EpochScores, evaluate
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.loop import fit
 from tests.support import reference
 from tests.support.configs import make_config
+from tests.support.mnist import random_split
 
 CPU = torch.device("cpu")
 SCORE = Score(1.0, 0.5, 1, 2)
@@ -193,3 +195,15 @@ def test_stopping_keeps_what_was_done(small_data: Data) -> None:
     assert (outcome.steps, len(outcome.epochs), outcome.stopped) == (14, 1, reason)
     assert len(heard.batches) == 14
     assert heard.events[-1] == ("train end",)
+
+
+def test_large_images_are_scored_a_few_at_a_time() -> None:
+    split, counts = random_split((3, 256, 256), 4, 50), list[int]()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256 * 256, 4))
+    model.register_forward_pre_hook(lambda _, given: counts.append(len(given[0])))
+    found = evaluate(model, split)
+    assert sum(counts) == 50
+    assert max(counts) < 50
+    with torch.no_grad():
+        whole = model(as_input(split.images)).softmax(1)
+    torch.testing.assert_close(found.probabilities, whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -198,8 +198,8 @@ def _row_sums(images: NDArray[Any]) -> Iterator[bytes]:
     return (hashlib.blake2b(image.data, digest_size=16).digest() for image in images)
 
 
-def sums_of(arrays: dict[str, NDArray[Any]], classes: tuple[str, ...]) -> dict[str, str]:
-    """The SHA-256 of each array with its type and shape, and of the class names."""
+def sums_of(arrays: Mapping[str, NDArray[Any]], classes: tuple[str, ...]) -> dict[str, str]:
+    """The SHA-256 of each array with its type and shape, and of the class names; arrays are C-contiguous."""
     sums = {}
     for name, values in arrays.items():
         digest = hashlib.sha256(f"{values.dtype.str} {values.shape}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ KINDS = {
     "MedMNIST": ("{}_images", "{}_labels", {"train": "train", "test": "test", "validation": "val"}),
 }
 """How images and labels are called, and each part."""
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises for archives that are damaged, encrypted or packed in an unknown way."""
 LABEL_BYTES = 8
 NAME_BYTES = 4 * MAX_CLASS_NAME
 """numpy keeps a letter in four bytes."""
@@ -34,10 +37,17 @@ def read_npz(path: Path) -> Found:
     try:
         with zipfile.ZipFile(path) as archive:
             return _found(archive, path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise OwnDataError(
-            f"{path}: not a readable NumPy archive ({str(error) or 'it ends early'}); write it with numpy.savez"
-        ) from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+    ) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "it ends early"
+        raise OwnDataError(f"{path}: not a readable NumPy archive ({reason}); write it with numpy.savez") from None
 
 
 def _found(archive: zipfile.ZipFile, path: Path) -> Found:
