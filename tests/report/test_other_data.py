@@ -19,6 +19,7 @@ from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.report import run_page as module
 from mnist_ff.report.confusion import MATRIX_CLASSES, frequent_mistakes, matrix_cells
 from mnist_ff.report.images import LONGEST_SIDE, look_of, shrunk, small_size
+from mnist_ff.report.network import takes_drawings
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
@@ -27,6 +28,7 @@ from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.session import artifacts
 from tests.report.test_report import facts
 from tests.support.commands import Command
+from tests.support.configs import make_config
 from tests.support.other_data import COLOURS, LETTERS, generated, made_run, predictions_of
 from tests.support.own_data import medmnist_arrays, write_npz
 
@@ -391,3 +393,55 @@ def test_the_page_of_a_sweep_of_own_models(mnist_ff: Command) -> None:
         ["model.channels=1", "model.channels=2"],
         ["model.channels=2", "model.channels=1"],
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "taken"),
+    [
+        ((28, 28), True),
+        ((1, 8, 32), True),
+        ((256, 256), True),
+        ((3, 28, 28), False),
+        ((2, 28, 28), False),
+        ((7, 28), False),
+        ((8, 33), False),
+        ((784,), False),
+    ],
+)
+def test_what_can_be_drawn_by_hand(shape: tuple[int, ...], taken: bool) -> None:
+    assert takes_drawings(make_config(), DataSpec(shape, ("a", "b"))) == taken
+
+
+def test_own_data_whose_file_is_not_given_has_a_page(tmp_path: Path, mnist_ff: Command) -> None:
+    Path("own.py").write_text(OWN_DATA)
+    words = ("data=stripes", "model.hidden=[8]", "trainer.epochs=1", "trainer.batch_size=10", "trainer.device=cpu")
+    code, _, err = mnist_ff("train", "--parts=own.py", *words, "hydra.run.dir=run")
+    assert code == 0, err
+    Path("own.py").unlink()
+    code, out, err = mnist_ff("report", "run")
+    assert (code, out.strip(), err) == (0, "run/report.html", "")
+    page = Path("run/report.html").read_text()
+    assert facts(page)["classes"] == ["<left>", "right"]
+    assert "mnist-ff · stripes" in page
+    assert "Not in the run directory" not in page
+    assert mnist_ff("compare", "run")[0] == 0
+
+
+OWN_DATA = """
+from dataclasses import dataclass
+
+import numpy as np
+
+import mnist_ff
+
+
+@mnist_ff.register("data", "stripes")
+@dataclass(frozen=True)
+class Stripes:
+    def build(self):
+        labels = np.arange(60) % 2
+        images = np.zeros((60, 10, 14), np.uint8)
+        images[np.arange(60), :, 3 + 7 * labels] = 255
+        return {"train_images": images, "train_labels": labels, "test_images": images[:20],
+                "test_labels": labels[:20], "classes": ["<left>", "right"]}
+"""
