@@ -358,6 +358,19 @@ def test_an_own_optimizer_gets_each_parameter_by_itself(mnist_ff: Command) -> No
     assert "needs a built-in optimizer" in err
 
 
+def test_an_own_optimizer_that_changes_its_options_resumes_to_the_bit(mnist_ff: Command) -> None:
+    words = own_with(
+        'for parameter in group["params"]:', 'group["momentum"] *= 0.9\n            for parameter in group["params"]:'
+    )
+    words = (*words, *SMALL, "data.images=100", "model=normed", "optimizer=signs")
+    for path, epochs in (("whole", 2), ("run", 1)):
+        code, _, err = mnist_ff("train", *words, f"trainer.epochs={epochs}", f"hydra.run.dir={path}")
+        assert code == 0, err
+    code, _, err = mnist_ff("train", *words[:2], "resume=run", "trainer.epochs=2")
+    assert code == 0, err
+    assert Path("run/batches.csv").read_bytes() == Path("whole/batches.csv").read_bytes()
+
+
 def test_own_data_that_changed_ends_a_resume_and_warns_an_evaluation(mnist_ff: Command) -> None:
     words = own_with("std: ", "std: ")
     code, _, err = mnist_ff("train", *words, *SMALL, "data.images=100", "model=normed", "hydra.run.dir=run")
