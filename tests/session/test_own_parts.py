@@ -381,7 +381,7 @@ def test_own_data_that_changed_ends_a_resume_and_warns_an_evaluation(mnist_ff: C
     assert "stripes: its train_images, test_images changed since" in err
     code, _, err = mnist_ff("evaluate", "run", *words)
     assert code == 0
-    assert "its train_images, test_images changed since run was trained" in err
+    assert "its train_images, test_images differ from those that run was trained with" in err
 
 
 def test_own_data_may_have_validation_images(mnist_ff: Command) -> None:
