@@ -84,6 +84,12 @@ def changed(*pairs: tuple[str, str]) -> str:
             "must derive from mnist_ff.Callback",
         ),
         (
+            f'{HEAD}@mnist_ff.register("callback", "c")\n@dataclass\nclass C(mnist_ff.Callback):\n'
+            "    def on_epoch_ended(self, epoch): pass\n",
+            5,
+            "callback=c: on_epoch_ended: no such event (there are: on_train_begin, ",
+        ),
+        (
             f'{HEAD}@mnist_ff.register("optimizer", "o")\n@dataclass(frozen=True)\nclass O:\n    lr: int = 1\n'
             "    def build(self, parameters): pass\n",
             8,
@@ -205,7 +211,7 @@ def test_own_parts_are_known_like_built_in_ones(mnist_ff: Command, monkeypatch: 
     monkeypatch.delenv("MNIST_FF_PARTS")
     code, _, err = mnist_ff("train", "model=small_cnn")
     assert code == 2
-    assert "must be one of mlp" in err
+    assert "must be one of mlp; one of your own needs --parts FILE.py" in err
 
 
 def test_a_file_of_a_config_folder_goes_before_the_defaults_of_the_class(mnist_ff: Command) -> None:
