@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from filelock import FileLock
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # several tests share the cores: a thread that waits does not spin
+import torch
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
 if not torch.cuda.is_available():
@@ -26,6 +28,7 @@ from tests.support import slurm_cluster
 from tests.support.commands import MARKUP, Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split, mirror_or_skip
+from tests.support.processes import Started
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # pytest was started in the background by a script, whose programs inherit this: those of the tests listen to Ctrl-C
@@ -98,6 +101,13 @@ def isolated(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_FF_DATA", str(data_root))
     monkeypatch.delenv("MNIST_FF_MIRROR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _ended() -> Iterator[None]:
+    """No process outlives its test, not even one that fails."""
+    yield
+    Started.kill_all()
 
 
 @pytest.fixture

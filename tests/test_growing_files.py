@@ -142,3 +142,41 @@ def test_what_killed_downloads_left_is_removed(tmp_path: Path) -> None:
     fetch._sweep(catalog.data_set("kmnist"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, ".kmnist.abcdefgz"])
     assert (tmp_path / ".mnist.abcdefgh" / "raw" / "x.gz").exists()
+
+
+@pytest.mark.parametrize("harm", [cut, empty, replace, add, change])
+def test_a_rewritten_file_grows_on_and_is_restored(harm: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "epochs.csv"
+    file = GrowingFile(path, new=True)
+    file.write("epoch\n0\n")
+    file.rewrite(lambda text: text.replace("epoch", "epoch,own").replace("0\n", "0,\n"))
+    assert path.read_text() == "epoch,own\n0,\n"
+    file.write("1,0.5\n")
+    file.flush()
+    assert path.read_text() == "epoch,own\n0,\n1,0.5\n"
+    assert file.secure() is None
+    harm(path)
+    assert file.secure() is not None
+    file.close()
+    assert path.read_text() == "epoch,own\n0,\n1,0.5\n"
+
+
+def test_a_rewriting_that_fails_leaves_the_old_file_and_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "epochs.csv"
+    file = GrowingFile(path, new=True)
+    file.write("epoch\n")
+    file.flush()
+
+    def full(place: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(place))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            file.rewrite(lambda text: text.replace("epoch", "epoch,own"))
+    assert path.read_text() == "epoch\n"
+    assert file.secure() is not None
+    assert path.read_text() == "epoch,own\n"
+    file.close()

@@ -26,7 +26,8 @@ from mnist_ff.config.own_part import node_of
 from mnist_ff.config.own_parts import FLAG as PARTS_FLAG
 from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import path_argument
-from mnist_ff.config.registry import Part, own_part
+from mnist_ff.config.registry import GROUPS, Part, names, own_part, own_parts
+from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.config.yaml_io import plain_yaml
 from mnist_ff.errors import ConfigError, RunError
 
@@ -63,10 +64,10 @@ def _listing(known: Options) -> list[str]:
     lines: list[str] = []
     for source, groups in _by_source(known).items():
         lines.append(source)
-        for group, names in groups.items():
+        for group, listed in groups.items():
             head = f"  {f'{group}=':<16}"
             lines += textwrap.wrap(
-                f"{head}{' | '.join(names)}", 80, subsequent_indent=" " * len(head), break_on_hyphens=False
+                f"{head}{' | '.join(listed)}", 80, subsequent_indent=" " * len(head), break_on_hyphens=False
             )
     return lines
 
@@ -81,6 +82,10 @@ def _by_source(known: Options) -> Mapping[str, Mapping[str, Sequence[str]]]:
             source = file if path is None else str(known.folder_of(path))
             shown = name if part == name else f"{name} ({part})"
             found.setdefault(source, {}).setdefault(group, []).append(shown)
+    for name in names("metric"):  # chosen by a list, metrics=[NAME], and without keys
+        own = own_parts("metric").get(name)
+        source = BUILT_IN if own is None else own.source.rpartition(":")[0]
+        found.setdefault(source, {}).setdefault("metrics", []).append(name)
     return found
 
 
@@ -111,15 +116,16 @@ def _named(option: str, known: Options) -> tuple[str, str]:
             if group
             else f"{option}: give GROUP/OPTION, such as experiment/clean"
         )
-    names = copyable(known, group)
-    if name not in names:
-        raise ConfigError(f"{option}: must be one of {', '.join(names)}{nearest(name, names)}")
+    there = copyable(known, group)
+    if name not in there:
+        raise ConfigError(f"{option}: must be one of {', '.join(there)}{nearest(name, there)}")
     return group, name
 
 
 def defaults_text(part: Part) -> str:
     """The keys of a user's own part with their defaults, as a file has them; ??? where there is none."""
-    head = f"# @package logger.{part.name}\n" if part.group == "tracker" else ""
+    folder = GROUPS[part.group].folder
+    head = f"# @package {folder}.{part.name}\n" if folder in SELECTIONS else ""
     return head + plain_yaml(node_of(part))
 
 

@@ -248,7 +248,8 @@ def _command(name: str, directory: Path, seeds: int) -> str:
     plan = read_plan(directory)
     others = [word for word in plan.overrides if not word.startswith(own)]
     folders = [word for folder in plan.config_dirs for word in (FLAG, folder)]
-    return shlex.join(["mnist-ff", "reproduce", name, *folders, *others, "--seeds", str(seeds)])
+    parts = [word for file in plan.parts for word in ("--parts", file.word)]
+    return shlex.join(["mnist-ff", "reproduce", name, *parts, *folders, *others, "--seeds", str(seeds)])
 
 
 def _changes(config: Config, own: Config) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def failures_of_the_machine(run: Run) -> Iterator[None]:
 
 
 def _no_memory(error: BaseException) -> str:
-    return f"not enough memory ({first_line(error)}); reduce model.hidden or trainer.batch_size"
+    return f"not enough memory ({first_line(error)}); reduce the network or trainer.batch_size"
 
 
 def write_failure(run: Run, config: Config, error: BaseException, timing: Timing) -> None:

@@ -178,11 +178,13 @@ def is_own_run(run: Run) -> bool:
     return is_own(saved_config(run), _sealed(run))
 
 
-def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+def foreign_places(
+    saved: Config, given: Mapping[str, Any], where: str, remedy: str = "give data.path=PATH on the command line"
+) -> tuple[dict[str, Any], list[str]]:
     """This user's own values of a config's places, by dotted key, where they differ and are not `given`; what to say.
 
     Trackers that write into the run's own directory stay; all other trackers, and callbacks, which may write anywhere,
-    are left out.
+    are left out. Errors: ConfigError with the remedy for data in files whose place is not given.
     """
     before, own = config_to_dict(saved), in_own_place(saved.data)
     now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
@@ -190,7 +192,7 @@ def foreign_places(saved: Config, given: Mapping[str, Any], where: str) -> tuple
     if "path" in keys:
         raise ConfigError(
             f"{where}: its data.path={before['data']['path']} is not read, as somebody else may have chosen it; "
-            "give data.path=PATH on the command line"
+            f"{remedy}"
         )
     values: dict[str, Any] = {f"data.{key}": now[key] for key in keys}
     said = [f"{where}: its data.{key} is ignored; set data.{key}=... on the command line to use one" for key in keys]

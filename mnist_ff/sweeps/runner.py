@@ -134,8 +134,9 @@ class Sweep(ABC):
 
     def say_places(self, jobs: Sequence[Job]) -> None:
         """Say what saved jobs have of places that were not chosen by this user."""
-        where = str(display_path(self.request.directory))
-        lines = [line for job in jobs if not job.own for line in foreign_places(job.config, {}, where)[1]]
+        where, remedy = str(display_path(self.request.directory)), "start a sweep of your own with data.path=PATH"
+        foreign = [foreign_places(job.config, {}, where, remedy)[1] for job in jobs if not job.own]
+        lines = [line for said in foreign for line in said]
         for line in dict.fromkeys(lines):
             self.say(f"warning: {line}", style="yellow")
 

@@ -237,7 +237,8 @@ def _are_generators(values: Any) -> bool:
 
 
 def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: OptimizerConfig) -> None:
-    """Put saved state into an optimizer, and see that it fits, which torch does not. Its options stay its own.
+    """Put saved state into an optimizer, and see that it fits, which torch does not. Options of a built-in one stay
+    its own.
 
     Errors: ValueError; eager and fused steps, say, keep theirs differently.
     """
@@ -246,6 +247,9 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
     optimizer.load_state_dict(values)
     complete_state(optimizer, config.name)  # an older checkpoint of the start may have none
     for group, own in zip(optimizer.param_groups, options, strict=True):
+        if kinds is None:  # a user's own may change its options in each step; all but the rate are as they were saved
+            group["lr"] = own["lr"]
+            continue
         if group.keys() != {"params", *own}:
             raise ValueError("the optimizer's options differ")
         group.update(own)  # the config decides them; a rate on a graph is the very tensor that it reads

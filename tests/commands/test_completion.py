@@ -74,6 +74,17 @@ def test_options_of_train_are_accepted() -> None:
     assert offered("train --cfg ") == ["job ", "hydra ", "all "]
 
 
+def test_metrics_are_offered_as_a_list() -> None:
+    assert "metrics=" in offered("train met")
+    assert offered("train metrics=")[:2] == ["metrics=[calibration] ", "metrics=[dead_units] "]
+    assert "metrics=[calibration,dead_units] " in offered("train metrics=[calibration,d")
+    assert "metrics=[calibration,calibration] " not in offered("train metrics=[calibration,")
+    assert {"trainer.monitor=validation_loss ", "trainer.monitor=validation_accuracy "} <= set(
+        offered("train trainer.monitor=")
+    )
+    assert "callbacks=" not in offered("train ")  # there is none to choose
+
+
 def test_every_offered_key_and_value_composes() -> None:
     """Hydra itself composes every group option, every listed value, and every key with and without ++."""
     from mnist_ff.config.compose import compose

@@ -177,3 +177,20 @@ def test_own_parts_are_listed_and_copied(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "--parts", "some_parts.py", "--config-dir", "mine", "model=row", *words[-4:])
     assert code == 0, err
     assert out.splitlines()[1:] == ["name: row", "units: 7", "kind: \\${x}", "wide: true"]
+
+
+def test_own_callbacks_and_trackers_are_copied_to_their_place(mnist_ff: Command) -> None:
+    parts = ["--parts", str(Path(__file__).parents[1] / "parts" / "own.py")]
+    code, out, err = mnist_ff("conf", "list", *parts)
+    assert code == 0, err
+    assert "  metrics=        calibration | dead_units | gradient_norms | weight_norms\n" in out
+    assert "  callbacks=      diary\n" in out
+    assert "  metrics=        largest_logit\n" in out
+    for option in ("callbacks/diary", "logger/lines", "optimizer/signs"):
+        assert mnist_ff("conf", "copy", *parts, option, "mine")[0] == 0
+    words = ["callbacks=my_diary", "logger=my_lines", "optimizer=my_signs", "--cfg", "job"]
+    code, out, err = mnist_ff("train", *parts, "--config-dir", "mine", *words)
+    assert code == 0, err
+    assert "logger:\n  lines:\n" in out
+    assert "callbacks:\n  diary:\n" in out
+    assert "optimizer:\n  name: signs\n" in out

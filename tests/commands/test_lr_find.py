@@ -103,6 +103,8 @@ def test_lr_find_writes_only_its_own_directory(mnist_ff: Command) -> None:
         (["--steps", "100001"], "--steps 100001: must be from 10 to 100,000"),
         (["optimizer.lrr=1"], "did you mean optimizer.lr?"),
         (["logger=mlflow"], "has no effect in lr-find; leave it out"),
+        (["metrics=[calibration]"], "metrics: has no effect in lr-find; leave it out"),
+        (["callbacks=[]"], "callbacks: has no effect in lr-find; leave it out"),
         (["hydra.run.dir=x"], "has no effect in lr-find; leave it out"),
     ],
 )

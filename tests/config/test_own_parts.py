@@ -98,6 +98,7 @@ def changed(*pairs: tuple[str, str]) -> str:
         (MODEL + MODEL.removeprefix(HEAD), 14, "model=linear: is registered at my_parts.py:5 too; rename one of them"),
         ("import nothing_like_this\n", 1, "ModuleNotFoundError: No module named 'nothing_like_this'"),
         ("x = 1\nraise SystemExit(3)\n", 2, "SystemExit: 3; the file cannot be imported"),
+        ("class Odd(BaseException): ...\n\n\nraise Odd(1)\n", 4, "Odd: 1; the file cannot be imported"),
         ("x = 1\nif x\n", 2, "SyntaxError: expected ':'; correct the file"),
         ("import json\n\n\njson.loads('{')\n", 4, "JSONDecodeError: Expecting property name"),
         ("x = 1\n", None, "registers no part; decorate a class with @mnist_ff.register(GROUP, NAME)"),

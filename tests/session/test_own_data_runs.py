@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,20 @@ def test_a_strangers_path_is_read_only_where_it_is_given_again(mnist_ff: Command
     assert (code, err) == (0, "")
     code, _, err = mnist_ff("train", "resume=run", "trainer.epochs=2", "trainer.plots=false", "data.path=d.npz")
     assert code == 0, err
+
+
+def test_a_strangers_sweep_over_own_files_says_what_to_do(mnist_ff: Command) -> None:
+    good_npz()
+    words = ("data=npz", "data.path=d.npz", "seed=1,2", "trainer.epochs=1", "trainer.plots=false")
+    code, _, err = mnist_ff("train", "-m", *words, *SMALL, "hydra.sweep.dir=s")
+    assert code == 0, err
+    text = Path("s/jobs.json").read_text()
+    Path("s/jobs.json").write_text(re.sub(r'"(places)": "[^"]+"', r'"\1": null', text))
+    shutil.rmtree("s/1")
+    code, _, err = mnist_ff("train", "-m", "resume=s")
+    assert code == 2
+    assert "is not read, as somebody else may have chosen it; start a sweep of your own with data.path=PATH" in err
+    assert not Path("s/1").exists()
 
 
 def test_data_path_is_for_own_files_only(mnist_ff: Command) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["mnist_ff.session.session", "mnist_ff.analysis.plots", "mnist_ff.commands.train"])
@@ -118,19 +119,31 @@ def _fresh(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.P
 class Started:
     """mnist-ff in a process of its own, for signals and kills; with an environment of its own in a fresh Python."""
 
+    running: ClassVar[list[Forked | subprocess.Popen[str]]] = []
+    """Those of the present test."""
+
     def __init__(self, *words: str, **environment: str) -> None:
         self.process = _fresh(words, environment) if environment else Forked(COMMAND, *words)
+        self.running.append(self.process)
+
+    @classmethod
+    def kill_all(cls) -> None:
+        """End what a failed test has left running."""
+        for process in cls.running:
+            if process.poll() is None:
+                process.kill()
+        cls.running.clear()
 
     def wait_for_rows(self, count: int, folder: str = "outputs") -> None:
         """Until batches.csv below `folder` has more than `count` lines."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             files = list(Path(folder).rglob("batches.csv"))
             if files and files[0].read_text().count("\n") > count:
                 return
             assert self.process.poll() is None, self.process.communicate()[1]
             time.sleep(0.01)
-        raise AssertionError("no rows after a minute")
+        raise AssertionError("no rows after three minutes")
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""
