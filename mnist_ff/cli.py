@@ -69,6 +69,13 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:
         return _complain_of_exception(error)
+    except BaseException as error:  # such as sys.exit() in the user's own part, which is no success
+        traceback, own = _own_code(error)
+        if not traceback:
+            raise
+        _complain(traceback.rstrip("\n"), style=None)
+        _complain(f"error: {own}")
+        return 1
 
 
 def _complain_of_exception(error: Exception) -> int:
@@ -104,7 +111,8 @@ def _command_with_parts(error: MnistError, argv: list[str]) -> str:
         return ""
     import shlex
 
-    return f"; mnist-ff {shlex.join([*argv, *(error.flags or ['--parts', 'FILE.py'])])}"
+    shown = error.flags if all(word.isprintable() for word in error.flags) else []
+    return f"; mnist-ff {shlex.join([*argv, *(shown or ['--parts', 'FILE.py'])])}"
 
 
 def _print_what_can_be() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
+from mnist_ff.config.registry import GROUPS, names_in
 from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.errors import ConfigError
 
@@ -213,7 +214,17 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
             raise ConfigError(f"{group}=null: leave it out, or use one of {', '.join(options)}")
         if str(option) not in options:
             names = ", ".join(options) or "nothing yet"
-            raise ConfigError(f"{group}={option}: must be one of {names}{nearest(str(option), options)}")
+            remedy = nearest(str(option), options) or _own_option(group)
+            raise ConfigError(f"{group}={option}: must be one of {names}{remedy}")
+
+
+def _own_option(group: str) -> str:
+    """What an option of the user's needs, where none of theirs is known."""
+    if group in ("experiment", "sweep"):
+        return "; one of your own needs --config-dir FOLDER"
+    if group in {found.folder for found in GROUPS.values()} and not names_in(group):
+        return "; one of your own needs --parts FILE.py"
+    return ""
 
 
 def reason_at(text: str, place: int | None) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from mnist_ff.config import own_part, registry
 from mnist_ff.config.paths import absolute, display_path
 from mnist_ff.config.registry import Part
-from mnist_ff.errors import ConfigError, first_line
+from mnist_ff.errors import ConfigError, Stopped, first_line
 
 FLAG = "--parts"
 VARIABLE = "MNIST_FF_PARTS"
@@ -231,7 +231,9 @@ def _told(what: str, path: str = "") -> Iterator[None]:
     except SyntaxError as error:
         where = f"{display_path(Path(error.filename))}:{error.lineno}" if error.filename else what
         raise ConfigError(f"{where}: {type(error).__name__}: {error.msg}; correct the file") from None
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, Stopped):
+        raise
+    except BaseException as error:
         frames = frames_of(error)
         line = f":{frames[-1].lineno}" if frames and frames[-1].filename == path else ""
         kind = f"{type(error).__name__}: {first_line(error)}"

@@ -10,7 +10,7 @@ import torch
 
 from mnist_ff.data.load import Data, Split
 from mnist_ff.errors import ConfigError, DataError
-from mnist_ff.runs.records import MAX_CHANNELS, MNIST_SPEC, DataSpec, shape_fault
+from mnist_ff.runs.records import MAX_CHANNELS, MAX_CLASSES, MNIST_SPEC, DataSpec, shape_fault
 
 NUMBERS = "biuf"
 """numpy's kinds of numbers: bool, signed, unsigned, floating."""
@@ -91,6 +91,8 @@ def data_of_arrays(arrays: Sequence[Any]) -> Data:
     count = max(widths or (int(part.max()) + 1 for part in labels.values()))
     if shape == MNIST_SPEC.shape and not widths:
         count = max(count, len(MNIST_SPEC.classes))
+    if count > MAX_CLASSES:  # before there are as many names
+        raise DataError(f"data: {count:,} classes; there must be 2 to {MAX_CLASSES:,}")
     spec = DataSpec(shape, tuple(map(str, range(count))))
     fault = spec.fault()
     if fault is not None:

@@ -117,6 +117,8 @@ def images_note(found: Predictions) -> str:
     """One sentence on which images can be seen."""
     right, shown_right = found.predicted == found.labels, found.predicted[found.rows] == found.labels[found.rows]
     wrong, shown = int((~right).sum()), int((~shown_right).sum())
+    if not wrong:
+        return "There are no mistakes. The least confident correct predictions are included."
     if shown < wrong:
         return f"{shown:,} of {wrong:,} mistakes are included, the worst of each cell."
     all_classes = set(found.labels[right].tolist()) == set(found.labels[found.rows][shown_right].tolist())

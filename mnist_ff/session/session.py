@@ -11,7 +11,7 @@ import torch
 
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
-from mnist_ff.errors import DivergedError, RunError
+from mnist_ff.errors import DivergedError, RunError, Stopped
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.parts import write_parts
 from mnist_ff.runs.records import Outcome, Position, Score, StopReason, Summary
@@ -70,7 +70,9 @@ def train(request: RunRequest) -> Summary:
                 training = _Training(request, device)
                 with tracked(request, training.plan.first_step, training.messages) as trackings:
                     return training.run_all(trackings)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # Ctrl-C is a signal here, no exception
+        except Stopped:
+            raise
+        except BaseException as error:  # also SystemExit and whatever a user's part makes; Ctrl-C is a signal here
             if not request.is_resume or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
                     write_failure(run, config, error, request.timing)

@@ -51,4 +51,6 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     if given_arguments(request.config):
         return [*lines, f"train further  {python_call(path, request.config)}"]
     parts = flags() if has_own(request.config) else ""
+    if summary.status is Status.INTERRUPTED:
+        lines.append(f"resume         mnist-ff train resume={shlex.quote(str(path))}{parts}")
     return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"]

@@ -60,8 +60,8 @@ class Tracking(Callback):
 
     @property
     def where(self) -> str:
-        """The tracker and the place that it writes to."""
-        return f"{self._tracker.title}, {self._tracker.place}"
+        """The tracker and the place that it writes to, where it names one."""
+        return ", ".join(filter(None, (self._tracker.title, self._tracker.place)))
 
     def on_train_begin(self, plan: Plan) -> None:
         if self._failure is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mnist_ff.config.messages import nearest
 from mnist_ff.config.registry import Part
 from mnist_ff.errors import ConfigError
 from mnist_ff.training.callbacks import Callback
@@ -15,6 +16,10 @@ def own_part(name: str, config: type[Any], target: type[Any]) -> Part:
     """The part of a user's class, an instance of which hears each run. Errors: ConfigError where it is no callback."""
     if not issubclass(target, Callback):
         raise ConfigError(f"class {target.__name__} must derive from mnist_ff.Callback")
+    events = [event for event in vars(Callback) if event.startswith("on_")]
+    for method in vars(target):
+        if method.startswith("on_") and callable(getattr(target, method)) and method not in events:
+            raise ConfigError(f"{method}: no such event (there are: {', '.join(events)}){nearest(method, events)}")
 
     def build(keys: Any) -> Callback:
         made: Callback = target(**vars(keys))

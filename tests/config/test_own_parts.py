@@ -84,6 +84,12 @@ def changed(*pairs: tuple[str, str]) -> str:
             "must derive from mnist_ff.Callback",
         ),
         (
+            f'{HEAD}@mnist_ff.register("callback", "c")\n@dataclass\nclass C(mnist_ff.Callback):\n'
+            "    def on_epoch_ended(self, epoch): pass\n",
+            5,
+            "callback=c: on_epoch_ended: no such event (there are: on_train_begin, ",
+        ),
+        (
             f'{HEAD}@mnist_ff.register("optimizer", "o")\n@dataclass(frozen=True)\nclass O:\n    lr: int = 1\n'
             "    def build(self, parameters): pass\n",
             8,
@@ -92,6 +98,7 @@ def changed(*pairs: tuple[str, str]) -> str:
         (MODEL + MODEL.removeprefix(HEAD), 14, "model=linear: is registered at my_parts.py:5 too; rename one of them"),
         ("import nothing_like_this\n", 1, "ModuleNotFoundError: No module named 'nothing_like_this'"),
         ("x = 1\nraise SystemExit(3)\n", 2, "SystemExit: 3; the file cannot be imported"),
+        ("class Odd(BaseException): ...\n\n\nraise Odd(1)\n", 4, "Odd: 1; the file cannot be imported"),
         ("x = 1\nif x\n", 2, "SyntaxError: expected ':'; correct the file"),
         ("import json\n\n\njson.loads('{')\n", 4, "JSONDecodeError: Expecting property name"),
         ("x = 1\n", None, "registers no part; decorate a class with @mnist_ff.register(GROUP, NAME)"),
@@ -205,7 +212,7 @@ def test_own_parts_are_known_like_built_in_ones(mnist_ff: Command, monkeypatch: 
     monkeypatch.delenv("MNIST_FF_PARTS")
     code, _, err = mnist_ff("train", "model=small_cnn")
     assert code == 2
-    assert "must be one of mlp" in err
+    assert "must be one of mlp; one of your own needs --parts FILE.py" in err
 
 
 def test_a_file_of_a_config_folder_goes_before_the_defaults_of_the_class(mnist_ff: Command) -> None:

@@ -235,6 +235,13 @@ def test_non_numeric_arrays_are_refused_by_kind(values: Any, reason: str) -> Non
         assert "\n" not in str(caught.value)
 
 
+def test_a_label_beyond_all_classes_is_refused_at_once() -> None:
+    labels = LABELS.astype(np.int64)
+    labels[3] = 10**15
+    with pytest.raises(DataError, match=r"1,000,000,000,000,001 classes; there must be 2 to 1,000"):
+        mnist_ff.run_network([FLOATS, FLOATS, labels, LABELS], epochs=1, batch=8, verbose=False)
+
+
 @pytest.mark.parametrize("missing", [math.nan, math.inf, -math.inf, 0.5])
 def test_labels_that_are_no_classes_are_refused(missing: float) -> None:
     labels = LABELS.astype(float)

@@ -165,6 +165,7 @@ def test_a_signal_leaves_pictures_to_the_report(mnist_ff: Command) -> None:
     assert not (run / "plots").exists()
     assert not (run / "report.html").exists()
     assert f"mnist-ff report {run}" in out
+    assert f"resume         mnist-ff train resume={run}\n" in out
     assert mnist_ff("report", str(run))[0] == 0
     assert all((run / name).is_file() for name in [*LAST, *PICTURES])
 

@@ -467,6 +467,76 @@ def test_a_cluster_imports_the_same_file(name: str, mnist_ff: Command, request: 
     assert "2 finished" in out
 
 
+ODD_END = """\
+from dataclasses import dataclass
+import mnist_ff
+
+
+class Odd(BaseException):
+    pass
+
+
+@mnist_ff.register("model", "odd")
+@dataclass(frozen=True)
+class Model:
+    def build(self, shape, classes):
+        raise {}
+"""
+
+
+@pytest.mark.parametrize("error", ["SystemExit(0)", "Odd(3)"])
+def test_a_part_that_leaves_python_is_a_failed_run(error: str, mnist_ff: Command) -> None:
+    Path("odd.py").write_text(ODD_END.format(error))
+    code, _, err = mnist_ff("train", *PARTS, "--parts", "odd.py", *SMALL, "model=odd", "hydra.run.dir=run")
+    assert code == 1
+    kind, _, value = error.rstrip(")").partition("(")
+    assert f"error: {kind}: {value}; in your own part, odd.py:13" in err
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
+
+
+DATA = """\
+from dataclasses import dataclass
+import numpy
+import mnist_ff
+
+
+@mnist_ff.register("data", "few")
+@dataclass(frozen=True)
+class Few:
+    def build(self):
+        images, labels = numpy.ones((4, 3, 3), "uint8"), numpy.array([0, 1, 0, {}])
+        data = {{"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}}
+        return {{**data, "classes": {}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        ("10**15", "None", "a label is 1000000000000000; there may be 1,000 classes, from 0"),
+        ("1", "2", "classes: a int, not a list of names"),
+        ("1", "'ab'", "classes: a str, not a list of names"),
+    ],
+)
+def test_own_data_of_too_many_classes_or_without_names_is_refused(
+    label: str, classes: str, message: str, mnist_ff: Command
+) -> None:
+    Path("few.py").write_text(DATA.format(label, classes))
+    code, _, err = mnist_ff("train", "--parts", "few.py", "data=few", "trainer.epochs=1", "trainer.plots=false")
+    assert code in (1, 2)
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_recorded_path_cannot_break_the_line(mnist_ff: Command) -> None:
+    run = trained(mnist_ff, "run", *SMALL, "model=small_cnn", "trainer.epochs=1")
+    listed = json.loads(run.file("parts/parts.json").read_text())
+    run.file("parts/parts.json").write_text(json.dumps([{**listed[0], "path": "/a\n\x1b[31m.py"}]))
+    _, _, err = mnist_ff("evaluate", "run")
+    assert err.endswith("; mnist-ff evaluate run --parts FILE.py\n")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_large_file_is_no_parts_file(mnist_ff: Command) -> None:
     Path("own.py").write_text(OWN.read_text() + "#" * MAX_PARTS_BYTES)
     assert mnist_ff("train", "--parts", "own.py", *SMALL)[0] == 2

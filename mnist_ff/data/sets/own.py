@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnist_ff.config.registry import source_of
 from mnist_ff.data.catalog import DataDescription, DataSet
 from mnist_ff.errors import DataError, PartError, type_name
-from mnist_ff.runs.records import DataSpec
+from mnist_ff.runs.records import MAX_CLASSES, DataSpec
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +78,10 @@ def _spec(where: str, tensors: Mapping[str, torch.Tensor], names: Any) -> DataSp
             raise PartError(f"{where}: {part} has {images} images and {labels} labels")
     largest = max(int(tensors[f"{part}_labels"].max()) for part in parts)
     least = min(int(tensors[f"{part}_labels"].min()) for part in parts)
+    if names is not None and (isinstance(names, str) or not isinstance(names, Iterable)):
+        raise PartError(f"{where}: classes: {type_name(names)}, not a list of names")
+    if names is None and largest >= MAX_CLASSES:  # before there are as many names
+        raise PartError(f"{where}: a label is {largest}; there may be {MAX_CLASSES:,} classes, from 0")
     classes = tuple(map(str, range(largest + 1) if names is None else names))
     if least < 0 or largest >= len(classes):
         raise PartError(f"{where}: labels are {least} to {largest}, which {len(classes)} classes do not have")
