@@ -288,7 +288,7 @@ def test_a_bug_keeps_its_traceback(mnist_ff: Command, monkeypatch: pytest.Monkey
     def broken(*args: object) -> None:
         raise ZeroDivisionError("our own fault")
 
-    monkeypatch.setattr(Learner, "evaluate", broken)
+    monkeypatch.setattr(Learner, "_scores", broken)
     code, _, err = mnist_ff("train", *QUICK, "trainer.plots=false")
     assert code == 1
     assert "ZeroDivisionError: our own fault" in err

@@ -70,7 +70,7 @@ CASES = [
     (["model.hidden=[500"], ["model.hidden=[500"]),
     (["--nosuch"], ["--nosuch"]),
     (["--experimental-rerun=x.pickle"], ["--experimental-rerun", "not supported"]),
-    (["--config-dir=x"], ["--config-dir", "not supported"]),
+    (["--config-dir=x"], ["--config-dir=x", "no such folder"]),
     (["trainer.threads=100000"], ["trainer.threads=100000", "at most 1024"]),
     (["trainer.device=cuda:99999999999999999999"], ["trainer.device", "cuda:N"]),
     (["model.hidden=[99999999999]"], ["model.hidden[0]", "at most 1e+06"]),

@@ -206,7 +206,7 @@ def test_graph_of_kernels_equals_single_kernels(monkeypatch: pytest.MonkeyPatch)
         model = build_model(config.model, 0, DEVICE)
         flat, updates = FlatParameters(model), Updates(model, config.trainer)
         optimizer = build_optimizer(config.optimizer, [flat.whole], capturable=DEVICE.type == "cuda")
-        options = StepOptions(objective=build_objective(config.trainer, None), updates=updates)
+        options = StepOptions(objective=build_objective(config.trainer, None, (28, 28)), updates=updates)
         batch = FusedBatch(model, flat, TritonOps(model, optimizer, options), split, options)
         assert model.dropout.rng is not None
         step: Step = Steps(batch, split, 64)
