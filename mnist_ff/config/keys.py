@@ -18,8 +18,11 @@ from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
 
 @until_registered
 def known_keys() -> dict[str, str]:
-    """Every dotted key of every part, with its meaning."""
-    return {key: meaning_of(hint) for key, hint in leaves(Config)}
+    """Every dotted key of every part, with its meanings: parts may share a key and mean different things."""
+    found: dict[str, dict[str, None]] = {}
+    for key, hint in leaves(Config):
+        found.setdefault(key, {})[meaning_of(hint)] = None
+    return {key: "; ".join(filter(None, meanings)) for key, meanings in found.items()}
 
 
 @until_registered

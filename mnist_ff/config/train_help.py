@@ -38,11 +38,13 @@ TAIL = """
 hydra.run.dir=FOLDER sets the run directory, hydra.sweep.dir=FOLDER that of a
 sweep. conf/README.md has more."""
 
+OWN = "your own, with --parts FILE.py"
+
 
 def train_help() -> str:
     """The help text."""
     lines = [HEAD, "groups"]
-    lines += [_wrapped(f"  {f'{group}=':<16}", " | ".join(names)) for group, names in Composer().groups.items()]
+    lines += [_wrapped(f"  {f'{group}=':<16}", " | ".join(names) or OWN) for group, names in Composer().groups.items()]
     lines += ["", "keys"]
     keys = {**known_keys(), **sweep_keys()}
     width = max(map(len, keys)) + 2

@@ -242,6 +242,7 @@ def test_train_help_shows_every_group_option_and_key(mnist_ff: Command) -> None:
         assert meaning, f"{key} has no sentence"
         assert meaning in " ".join(out.split()), "also where it is wrapped"
     assert known_keys()["schedule.final"] == "fraction of optimizer.lr at the end", "the key's own, not its type's"
+    assert known_keys()["optimizer.weight_decay"] == "decoupled weight decay; weight decay", "of several optimizers"
     assert "_base" not in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
