@@ -33,6 +33,8 @@ from tests.support.processes import Started
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # pytest was started in the background by a script, whose programs inherit this: those of the tests listen to Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the same under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

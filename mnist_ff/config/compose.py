@@ -78,8 +78,7 @@ class Composer:
             search_path.prepend("config-dir", str(folder))
         self._loader = ConfigLoaderImpl(search_path)
         self._parser = OverridesParser.create(config_loader=self._loader)
-        _store_own_parts()  # a file may set some of its defaults, of which Hydra would warn
-        warnings.filterwarnings("ignore", message="(?s).* is validated against ConfigStore schema")
+        _store_own_parts()
         self.groups = {group: self._options.names(group) for group in self._options.files}
         """Every group with its options."""
 
@@ -322,9 +321,11 @@ def hydra_values(composed: DictConfig) -> Iterator[None]:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn Hydra's and omegaconf's own errors into one line of ours."""
+    """Turn Hydra's and omegaconf's own errors into one line of ours. An own part's file need not set all defaults."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="(?s).* is validated against ConfigStore schema")
+            yield
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: has no value; set it with {error.full_key}=VALUE") from None
     except (HydraException, OmegaConfBaseException) as error:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def test_the_next_command_names_the_parts_file(mnist_ff: Command) -> None:
     words = ("data=stripes", "model=normed", "trainer.batch_size=20", "--steps", "40")
     code, out, err = mnist_ff("lr-find", "--parts", parts, *words)
     assert code == 0, err
-    assert out.splitlines()[-1].endswith(f" --parts {parts}")
+    assert out.splitlines()[-1].endswith(f" --parts {shlex.quote(parts)}")
 
 
 def test_a_loss_that_never_falls_has_no_suggestion(mnist_ff: Command) -> None:

@@ -294,7 +294,7 @@ def test_the_page_of_an_own_model_says_what_it_is(mnist_ff: Command) -> None:
         assert not re.search('id="(pad|draw|weights|tiles)"', written)
         assert "Not in the run directory" not in written
         commands = [html.unescape(words) for words in re.findall("<code>(mnist-ff [^<]+)</code>", written)]
-        flag = f" --parts {parts}"
+        flag = f" --parts {shlex.quote(str(parts))}"
         assert [flag in command for command in commands] == [True] * 5 + [False] * 2
     code, out, err = mnist_ff(*shlex.split(commands[0])[1:])
     assert code == 0, err
@@ -388,7 +388,7 @@ def test_the_page_of_a_sweep_of_own_models(mnist_ff: Command) -> None:
     assert code == 0, err
     assert mnist_ff("report", "sweep")[0] == 0
     page = Path("sweep/report.html").read_text()
-    assert f"<code>mnist-ff train -m resume=sweep --parts {parts}</code>" in page
+    assert f"<code>mnist-ff train -m resume=sweep --parts {shlex.quote(str(parts))}</code>" in html.unescape(page)
     assert [run["name"] for run in facts(page)["runs"]] in (
         ["model.channels=1", "model.channels=2"],
         ["model.channels=2", "model.channels=1"],

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_evaluate_predict_and_config_of_need_the_file(mnist_ff: Command) -> None
         code, _, err = mnist_ff(*words)
         assert code == 2, words
         assert f"it was in {OWN} (copy: run/parts/own.py)" in err
-        assert err.rstrip().endswith(f"--parts {OWN}")
+        assert err.rstrip().endswith(f"--parts {quote(str(OWN))}")
         assert len(err.splitlines()) == 1
         assert f"; mnist-ff {words[0]} " in err
     code, out, err = mnist_ff("evaluate", "run", *PARTS)
@@ -393,7 +394,7 @@ def test_own_data_may_have_validation_images(mnist_ff: Command) -> None:
 
 
 def test_a_sweep_over_an_own_key_and_its_resume(mnist_ff: Command) -> None:
-    shutil.copy(OWN, "own.py")
+    shutil.copyfile(OWN, "own.py")
     words = ("model=small_cnn", "model.channels=4,8", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=sweep")
     code, out, err = mnist_ff("train", "-m", "--parts", "own.py", *words)
     assert code == 0, err
@@ -417,7 +418,7 @@ def test_a_sweep_over_an_own_key_and_its_resume(mnist_ff: Command) -> None:
 
 def test_a_worker_refuses_another_content(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("joblib")
-    shutil.copy(OWN, "own.py")
+    shutil.copyfile(OWN, "own.py")
     before = sum_of(OWN)
     words = ("model=small_cnn", "seed=0,1", *SMALL, "trainer.epochs=1", "hydra.sweep.dir=sweep")
     from mnist_ff.sweeps.launchers.joblib import JoblibLauncher
@@ -436,7 +437,7 @@ def test_a_worker_refuses_another_content(mnist_ff: Command, monkeypatch: pytest
         assert read_row(Path("sweep", job)).status == "failed"
         cause = json.loads(Path("sweep", job, "summary.json").read_text())["cause"]
         assert f"has SHA-256 {sum_of(Path('own.py'))}, but the sweep was started with {before}" in cause
-    shutil.copy(OWN, "own.py")
+    shutil.copyfile(OWN, "own.py")
     monkeypatch.setattr(JoblibLauncher, "run", launch)
     code, out, err = mnist_ff("train", "-m", "--parts", "own.py", "hydra/launcher=joblib", "resume=sweep")
     assert code == 0, err
@@ -546,7 +547,7 @@ def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command) -> None:
     words = ("data=stripes", "model=small_cnn", "trainer.batch_size=20")
     code, out, err = mnist_ff("lr-find", *PARTS, *words, "optimizer=signs")
     assert code == 0, err
-    assert f" --parts {OWN}" in out.splitlines()[-1]
+    assert f" --parts {quote(str(OWN))}" in out.splitlines()[-1]
     Path("mine/experiment").mkdir(parents=True)
     Path("mine/experiment/lines.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /data: stripes\n  - override /model: small_cnn\n"
@@ -555,6 +556,6 @@ def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command) -> None:
     given = (*PARTS, "--config-dir", "mine")
     code, out, err = mnist_ff("reproduce", "lines", "--seeds", "2", *given)
     assert code == 0, err
-    assert f" --parts {OWN}" in out
+    assert f" --parts {quote(str(OWN))}" in out
     code, _, err = mnist_ff("bench", "--rounds", "1", "--steps", "2", *PARTS, *words)
     assert code == 0, err
