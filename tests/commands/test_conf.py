@@ -20,6 +20,7 @@ def copyable() -> list[str]:
     return [f"{group}/{name}" for group in known.files for name in known.names(group) if name in known.files[group]]
 
 
+@pytest.mark.slow
 def test_every_option_can_be_copied_and_used(mnist_ff: Command) -> None:
     for option in copyable():
         code, out, err = mnist_ff("conf", "copy", option, "mine")
