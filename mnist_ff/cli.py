@@ -168,8 +168,9 @@ def _command(name: str, argv: list[str], began: float) -> int:
         if {"-h", "--help"} & set(argv):
             sys.stdout.write(parser.format_help())
             return 0
-        # intermixed: overrides may stand on either side of a flag
-        arguments = parser.parse_intermixed_args(argv)
+        with ending_at_once():  # what argparse puts away fails where Ctrl-C came in between
+            # intermixed: overrides may stand on either side of a flag
+            arguments = parser.parse_intermixed_args(argv)
         if arguments.parts is not None:
             raise ConfigError("--parts: cannot be shortened")
         code: int = command.main(arguments, console)

@@ -457,6 +457,7 @@ def test_a_search_over_an_own_key(mnist_ff: Command) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # submitit leaves a local job's process
 @pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
 def test_a_cluster_imports_the_same_file(name: str, mnist_ff: Command, request: pytest.FixtureRequest) -> None:
     pytest.importorskip("submitit")
