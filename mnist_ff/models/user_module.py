@@ -132,7 +132,7 @@ def give_lazy_shapes(network: nn.Module, device: torch.device, spec: DataSpec, w
     images, classes = as_input(torch.zeros(2, *spec.shape, device=device)), len(spec.classes)
     shape = tuple(images.shape)
     # no_grad, because in inference mode lazy layers would make what cannot be trained; chance belongs to training
-    with _modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices=[]), buffers_kept(network):
+    with modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices=[]), buffers_kept(network):
         try:
             output = network.train(False)(images)
         except Exception as error:  # a module of the user's may fail in any way
@@ -168,7 +168,7 @@ def buffers_kept(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _modes_kept(network: nn.Module) -> Iterator[None]:
+def modes_kept(network: nn.Module) -> Iterator[None]:
     """After the block each module is in training or evaluation mode as it was."""
     modes = [(module, module.training) for module in network.modules()]
     try:
@@ -186,7 +186,7 @@ def restored(network: nn.Module) -> Iterator[None]:
     """
     homes = [(parameter, parameter.data) for parameter in network.parameters()]
     try:
-        with _modes_kept(network):
+        with modes_kept(network):
             yield
     finally:
         with torch.no_grad():

@@ -18,8 +18,9 @@ from mnist_ff.config.messages import brief_text
 from mnist_ff.config.registry import part
 from mnist_ff.config.schema import VALIDATION_SCORES, Config
 from mnist_ff.data.load import Split
-from mnist_ff.engine.chance import own_generators
+from mnist_ff.engine.chance import aside
 from mnist_ff.errors import RunError, type_name
+from mnist_ff.models.user_module import modes_kept
 from mnist_ff.runs.tables import KEY, MOST_METRIC_COLUMNS
 
 
@@ -112,29 +113,19 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Afterwards its parameters, buffers, gradients, modes and generators, and torch's, are as they were, whatever
     happened to them.
     """
-    modes = [(module, module.training) for module in model.modules()]
     parameters = [(one, one.grad, one.requires_grad) for one in model.parameters()]
-    buffers = [(module, name, value) for module in model.modules() for name, value in module._buffers.items()]
-    tensors = [one.detach() for one, _, _ in parameters] + [value for _, _, value in buffers if value is not None]
+    tensors = [one.detach() for one, _, _ in parameters]
     copies = [tensor.clone() for tensor in tensors]
-    generators = [(own, own.get_state()) for own in own_generators(model).values()]
-    model.eval()
-    for parameter, _, _ in parameters:
-        parameter.grad = None
-    try:
-        with torch.random.fork_rng(devices={one.device for one in tensors if one.is_cuda}):
-            torch.manual_seed(0)  # the same images for a metric that picks some, also after a resume
+    with modes_kept(model), aside(model, tensors[0].device):  # the same images for a metric that picks some
+        model.train(False)
+        for parameter, _, _ in parameters:
+            parameter.grad = None
+        try:
             yield
-    finally:
-        with torch.no_grad():
-            for tensor, copy in zip(tensors, copies, strict=True):
-                tensor.copy_(copy)
-        for (parameter, gradient, trained), tensor in zip(parameters, tensors, strict=False):
-            parameter.data = tensor  # where a metric gave it another one; a CUDA graph knows this one's address
-            parameter.requires_grad_(trained).grad = gradient
-        for module, name, value in buffers:
-            module._buffers[name] = value
-        for module, mode in modes:
-            module.training = mode
-        for own, state in generators:
-            own.set_state(state)
+        finally:
+            with torch.no_grad():
+                for tensor, copy in zip(tensors, copies, strict=True):
+                    tensor.copy_(copy)
+            for (parameter, gradient, trained), tensor in zip(parameters, tensors, strict=True):
+                parameter.data = tensor  # where a metric gave it another one; a CUDA graph knows this one's address
+                parameter.requires_grad_(trained).grad = gradient
