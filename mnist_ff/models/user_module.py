@@ -156,15 +156,14 @@ def _why_it_fails(network: nn.Module, shape: tuple[int, ...], error: Exception) 
 def buffers_kept(network: nn.Module) -> Iterator[None]:
     """After the block each buffer is what it was; one without a shape yet keeps the one that it has got."""
     buffers = [(module, name, value) for module in network.modules() for name, value in module._buffers.items()]
-    known = [place for place in buffers if place[2] is not None and not nn.parameter.is_lazy(place[2])]
-    copies = [value.clone() for _, _, value in known if value is not None]
+    known = [place for place in buffers if place[2] is None or not nn.parameter.is_lazy(place[2])]
+    copies = [None if value is None else value.clone() for _, _, value in known]
     try:
         yield
     finally:
         with torch.no_grad():
             for (module, name, value), copy in zip(known, copies, strict=True):
-                assert value is not None
-                module._buffers[name] = value.copy_(copy)
+                module._buffers[name] = None if value is None or copy is None else value.copy_(copy)
 
 
 @contextmanager
