@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mnist_ff.config.registry import own_parts
 from mnist_ff.config.schema import OptimizerConfig, TrainerConfig
 from mnist_ff.data.augment.build import Augment
 from mnist_ff.data.load import Split
@@ -70,7 +69,7 @@ def choose_engine(
     the eager step: the fused one would give it all weights as one vector.
     Errors: ConfigError for one that this model or device cannot have.
     """
-    asked, other, is_own = trainer.engine, why_modified(model), optimizer in own_parts("optimizer")
+    asked, other, elementwise = trainer.engine, why_modified(model), optimizer_part(optimizer).elementwise
     no_graph = _why_no_graph(optimizer, is_scheduled)
     if asked == "graph" and device.type != "cuda":
         raise ConfigError(f"trainer.engine=graph: needs a CUDA device, but the device is {device.type}; use auto")
@@ -80,7 +79,7 @@ def choose_engine(
         raise ConfigError(
             f"trainer.engine={asked}: needs the unmodified built-in network, but {other}; use trainer.engine=auto"
         )
-    if asked == "fused" and is_own:
+    if asked == "fused" and not elementwise:
         raise ConfigError(
             f"trainer.engine={asked}: needs a built-in optimizer, which may update all weights as one vector, but "
             f"optimizer={optimizer} is your own; use trainer.engine=auto"
@@ -91,7 +90,7 @@ def choose_engine(
         return "eager"
     if device.type == "cuda" and no_graph is None:
         return "graph"
-    return "fused" if other is None and not is_own else "eager"
+    return "fused" if other is None and elementwise else "eager"
 
 
 def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:

@@ -13,7 +13,7 @@ PARAMETERS = ("parameters",)
 
 def own_part(name: str, config: type[Any]) -> OptimizerPart:
     """The part of a user's class."""
-    return OptimizerPart("optimizer", name, config, build)
+    return OptimizerPart("optimizer", name, config, build, elementwise=False)
 
 
 def build(config: Any, parameters: Parameters) -> Optimizer:

@@ -47,5 +47,7 @@ class OptimizerPart(Part):
     there is no CUDA graph, which must find all of it."""
     tensor_lr: bool = False
     """Whether its learning rate may be a tensor on the device, which a CUDA graph reads anew at each update."""
+    elementwise: bool = True
+    """Whether all weights may be given as one vector, as the fused and graph steps do; of a user's own nobody knows."""
     triton_rule: Callable[[Any], Rule] | None = None
     """From its config: the update as a Triton kernel."""
