@@ -133,7 +133,7 @@ class _Training:
         self._secure_numbers()
         summary = summarise(self.request, self.learner, self.plan, outcome, score)
         self.run.write_summary(summary)  # before the pictures: a signal leaves 5 s, and a kill none
-        if self.config.trainer.plots and self.request.stopped() is None:
+        if self.config.trainer.plots and self.request.draws and self.request.stopped() is None:
             summary = self._draw(outcome, score)
         for line in summary_lines(self.request, summary):
             self.messages.say(line)
