@@ -288,9 +288,9 @@ def _above_tile(figure: Figure, cells: Cells, number: int, text: str) -> None:
     across, up = left + cells.tile_width / 2, figure.bbox.height - HEAD - top + 4
     place = (across / figure.bbox.width, up / figure.bbox.height)
     written = figure.text(*place, text, fontsize=8, ha="center", va="bottom", linespacing=1.1, parse_math=False)
-    if len(text) > LONGEST_TITLE:
-        wide = written.get_window_extent().width
-        written.set_fontsize(8 * min(1.0, (cells.width - 6) / wide))
+    room = cells.width - 6
+    while len(text) > LONGEST_TITLE and (wide := written.get_window_extent().width) > room:
+        written.set_fontsize(0.98 * written.get_fontsize() * room / wide)  # letters are not as much smaller as asked
 
 
 def _predictions(run: Run, *names: str) -> dict[str, np.ndarray]:
