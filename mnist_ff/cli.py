@@ -11,6 +11,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
+from mnist_ff.engine.spinning import settled
 from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
 from mnist_ff.runs.signals import ending_at_once
 
@@ -53,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     began = time.perf_counter()
     try:
         _print_what_can_be()
-        code = _run(sys.argv[1:] if argv is None else argv, began, argv is None)
+        with settled():  # before a command imports torch
+            code = _run(sys.argv[1:] if argv is None else argv, began, argv is None)
         _flush()
         return code
     except MnistError as error:
