@@ -150,12 +150,14 @@ def continue_or_start(
 
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
-    start, argv, draws = time.perf_counter(), list(sweep.argv), sweep.draws
-    from mnist_ff.session.request import RunRequest
-    from mnist_ff.session.resolve import resolve
-    from mnist_ff.session.session import train
+    argv, draws = list(sweep.argv), sweep.draws
+    timing = Timing(began)
+    timing.claim("config")
+    with timing.part("import"):
+        from mnist_ff.session.request import RunRequest
+        from mnist_ff.session.resolve import resolve
+        from mnist_ff.session.session import train
 
-    timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
         saved, changes, _ = resumed_config(run, places_of(job.config))
