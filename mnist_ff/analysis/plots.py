@@ -287,10 +287,11 @@ def _above_tile(figure: Figure, cells: Cells, number: int, text: str) -> None:
     top, left = cells.place(number)
     across, up = left + cells.tile_width / 2, figure.bbox.height - HEAD - top + 4
     place = (across / figure.bbox.width, up / figure.bbox.height)
-    written = figure.text(*place, text, fontsize=8, ha="center", va="bottom", linespacing=1.1, parse_math=False)
-    room = cells.width - 6
+    size, room = 8.0, cells.width - 6
+    written = figure.text(*place, text, fontsize=size, ha="center", va="bottom", linespacing=1.1, parse_math=False)
     while len(text) > LONGEST_TITLE and (wide := written.get_window_extent().width) > room:
-        written.set_fontsize(0.98 * written.get_fontsize() * room / wide)  # letters are not as much smaller as asked
+        size *= 0.98 * room / wide  # letters do not get as much smaller as they are asked to
+        written.set_fontsize(size)
 
 
 def _predictions(run: Run, *names: str) -> dict[str, np.ndarray]:
