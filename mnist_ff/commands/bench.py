@@ -32,6 +32,7 @@ from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.session.busy import busy
 from mnist_ff.session.peers import PEERS
+from mnist_ff.session.threads import with_threads
 from mnist_ff.session.timed_commands import JOBS, OURS, WHEN_BUSY, start_up, sweeps, trainings
 from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
@@ -101,6 +102,7 @@ def _checked(arguments: argparse.Namespace, peers: bool) -> Config:
 
 def _measured(arguments: argparse.Namespace, config: Config, peers: list[str], console: Console) -> dict[str, Any]:
     """All that bench.json holds. Errors: ConfigError, RunError."""
+    config = with_threads(config)
     with prepared(config.trainer, 0) as device:
         result = _conditions(config, device, peers)
         result["busy"] = arguments.busy
