@@ -54,14 +54,15 @@ class TorchOps:
     """Each operation in torch's own."""
 
     def __init__(self, model: MLP, optimizer: Optimizer, options: StepOptions = PLAIN_OPTIONS) -> None:
-        self._dropout = model.dropout
+        self._dropout, self._drops = model.dropout, model.dropout.dropped > 0
+        self._undrawn: Mask | None = None  # of this pass
         self._activation = ACTIVATIONS[model.activation]
         self._objective = options.objective
         self._update: Callable[[], object] = getattr(optimizer, "update", optimizer.step)
 
     def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
-        """As Ops; each has its own random words."""
-        return [Mask.over(act) for act in acts]
+        """As Ops; they are drawn in one call, layer by layer as the eager step does."""
+        return Mask.together(acts)
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
         torch.index_select(images, 0, rows, out=space.pixels)
@@ -69,14 +70,18 @@ class TorchOps:
             space.inputs.copy_(space.pixels)
 
     def begin_pass(self, space: Workspace) -> None:
-        """Nothing runs beside anything."""
+        """The masks are drawn later, when the inputs have had their random numbers."""
+        self._undrawn = space.layers[0].mask if self._drops else None
 
     def hidden(self, layer: Layer) -> None:
         torch.addmm(layer.bias, layer.inputs, layer.weight_t, alpha=layer.scale, out=layer.pre_act)
         self._activation.forward(layer.pre_act, layer.act)
-        if self._dropout.dropped:
+        if self._undrawn is not None:
+            self._undrawn.draw(self._dropout)
+            self._undrawn = None
+        if self._drops:
             assert layer.mask is not None
-            layer.mask.draw(self._dropout)
+            layer.mask.apply()
 
     def loss(
         self, space: Workspace, labels: torch.Tensor, teacher_probs: torch.Tensor | None, log_probs: torch.Tensor
@@ -95,7 +100,7 @@ class TorchOps:
     def act_backward(self, above: Layer, layer: Layer) -> None:
         torch.addmm(layer.grad, above.grad, above.weight, beta=0, alpha=above.scale, out=layer.grad)
         self._activation.backward(layer.grad, layer.pre_act, layer.act)
-        if self._dropout.dropped and not self._activation.masks_itself:
+        if self._drops and not self._activation.masks_itself:
             assert layer.mask is not None
             layer.grad_bits.bitwise_and_(layer.mask.keep)
 
