@@ -52,9 +52,7 @@ class Mask:
         counts = [4 * ((tensor.numel() + 3) // 4) for tensor in tensors]
         words = torch.empty(sum(counts) // 4, dtype=torch.int64, device=tensors[0].device if tensors else None)
         parts = torch.split(words.view(torch.int16), counts)
-        return [
-            cls.cut(tensor, words, part[: tensor.numel()]) for tensor, part in zip(tensors, parts, strict=True)
-        ]
+        return [cls.cut(tensor, words, part[: tensor.numel()]) for tensor, part in zip(tensors, parts, strict=True)]
 
     @classmethod
     def cut(cls, tensor: torch.Tensor, words: torch.Tensor, draws: torch.Tensor) -> Mask:
@@ -95,17 +93,14 @@ class Layer:
     bias: torch.Tensor  # (out,)
     weight_grad: torch.Tensor  # (out, in)
     bias_grad: torch.Tensor  # (1, out)
-    ones: torch.Tensor  # (1, B)
     pre_act: torch.Tensor  # (B, out)
+    pre_act_t: torch.Tensor  # (out, B), the same memory
     act: torch.Tensor  # (B, out), after activation and mask; the same memory as pre_act unless that is needed later
     grad: torch.Tensor  # (B, out), the loss's gradient by pre_act
     grad_t: torch.Tensor  # (out, B), the same memory
     grad_bits: torch.Tensor  # (B, out), the same memory as integers
     mask: Mask | None  # of act; the last layer has none
 
-
-import os
-def BYUNIT(low): return os.environ.get('BYUNIT_'+('LOW' if low else 'F32'),'1')=='1'
 
 @dataclass(frozen=True)
 class Workspace:
@@ -114,14 +109,20 @@ class Workspace:
     pixels: torch.Tensor  # (B, D), as the images are stored
     inputs: torch.Tensor  # (B, D) in the precision of the products, unscaled if they are the images as stored
     input_mask: Mask | None
+    log_probs: torch.Tensor  # (B, K) float32, in memory as the logits are
+    by_class: torch.Tensor | None  # (K, B), the same memory, where images lie side by side
     logits_grad: torch.Tensor  # (B, K) float32, the gradient of the batch's sum
     layers: tuple[Layer, ...]
+
+
+FEW_UNITS = 256
 
 
 class Buffers:
     """A model's weights and gradients in the precision of the products, and a workspace for each batch size.
 
     pixels: the type of the images, uint8 in [0, 255] or float32 in [0, 1]. as_stored: whether they are the inputs.
+    by_unit: see Ops.
     """
 
     def __init__(
@@ -132,12 +133,11 @@ class Buffers:
         pixels: torch.dtype,
         as_stored: bool,
         make_masks: MakeMasks,
+        by_unit: bool,
     ) -> None:
         self._model, self._flat, self._precision, self._make_masks = model, flat, precision, make_masks
-        self._pixels, self._as_stored = pixels, as_stored
+        self._pixels, self._as_stored, self._by_unit = pixels, as_stored, by_unit
         self._low = precision != torch.float32
-        # (B, units) with a unit's numbers side by side: for fp32, products on CPUs take a tenth less
-        self._by_unit = flat.whole.device.type == "cpu" and BYUNIT(self._low)
         self._inputs, self._classes = flat.shapes[0][1], flat.shapes[-1][0]
         self._master = flat.whole.detach()  # (P,) float32
         self._weights = self._master.to(precision) if self._low else self._master
@@ -165,31 +165,29 @@ class Buffers:
         pixels = torch.empty(batch, self._inputs, dtype=self._pixels, device=device)
         same = self._pixels == self._precision and self._as_stored  # else the pixels are needed after their masks
         inputs = pixels if same else torch.empty(batch, self._inputs, dtype=self._precision, device=device)
+        layers = self._layers(batch, inputs)
+        log_probs = torch.empty_like(layers[-1].pre_act, dtype=torch.float32)
         return Workspace(
             pixels=pixels,
             inputs=inputs,
             input_mask=Mask.together([inputs])[0] if model.input_dropout.dropped else None,
-            logits_grad=torch.empty(batch, self._classes, device=device),
-            layers=self._layers(batch, inputs),
+            log_probs=log_probs,
+            by_class=None if log_probs.is_contiguous() else log_probs.t(),
+            logits_grad=torch.empty_like(log_probs),
+            layers=layers,
         )
 
     def _layers(self, batch: int, inputs: torch.Tensor) -> tuple[Layer, ...]:
         pixel_scale = 1 / 255 if self._as_stored and self._pixels == torch.uint8 else 1.0
         scale = pixel_scale * self._model.input_dropout.scale
         weights, grads = self._flat.views(self._weights), self._flat.views(self._grad)
-        ones = torch.ones(1, batch, dtype=self._precision, device=self._master.device)
         needs_input = ACTIVATIONS[self._model.activation].needs_input
-
-        def empty_buffer(bias: torch.Tensor) -> torch.Tensor:
-            shape = (batch, len(bias))
-            return bias.new_empty(shape[::-1]).t() if self._by_unit else bias.new_empty(shape)
-
-        pre_acts = [empty_buffer(bias) for bias in weights[1::2]]
-        acts = [empty_buffer(bias) if needs_input else z for z, bias in zip(pre_acts, weights[1::2], strict=True)]
+        pre_acts = [self._pre_act(batch, number) for number in range(len(weights) // 2)]
+        acts = [torch.empty_like(pre_act) if needs_input else pre_act for pre_act in pre_acts]
         masks = [*self._make_masks(acts[:-1]), None]
         layers = []
         for number, mask in enumerate(masks):
-            grad = empty_buffer(weights[2 * number + 1])
+            grad = torch.empty_like(pre_acts[number])
             layers.append(
                 Layer(
                     inputs=inputs,
@@ -199,8 +197,8 @@ class Buffers:
                     bias=weights[2 * number + 1],
                     weight_grad=grads[2 * number],
                     bias_grad=grads[2 * number + 1][None, :],
-                    ones=ones,
                     pre_act=pre_acts[number],
+                    pre_act_t=pre_acts[number].t(),
                     act=acts[number],
                     grad=grad,
                     grad_t=grad.t(),
@@ -210,6 +208,18 @@ class Buffers:
             )
             inputs, scale = acts[number], self._model.dropout.scale
         return tuple(layers)
+
+    def _pre_act(self, batch: int, number: int) -> torch.Tensor:
+        """(B, units) for a layer; if by_unit, with a unit's numbers side by side.
+
+        A CPU's products take a tenth less time so, but for those of few units with the images, which lie row by row;
+        torch's log_softmax() of ten classes takes a tenth of its time.
+        """
+        units = self._flat.shapes[2 * number][0]
+        last = 2 * number + 2 == len(self._flat.shapes)
+        if self._by_unit and (number > 0 or last or units >= FEW_UNITS):
+            return self._weights.new_empty(units, batch).t()
+        return self._weights.new_empty(batch, units)
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -37,20 +37,23 @@ class Update:
         self._decay = config.weight_decay  # no option of a group: older checkpoints have none
         self._eps = torch.tensor((1 - config.rho) * config.eps, dtype=torch.float64)  # keeps eps whole in the average
         self._many = torch.tensor(float(2**100))
+        self._plain: dict[Parameter, bool] = {}
         self._scratch: dict[Parameter, Tensor] = {}  # a fresh tensor a step costs more than the arithmetic
 
     def __call__(self, parameter: Parameter, state: State, group: Group) -> None:
-        if group["rho"] >= 0.01 and self._suits_adam(parameter, group["lr"]):  # eps is divided by rho
+        if self._suits_adam(parameter, group):
             self._by_adam(parameter, state["denominator"], group)
         else:
             self._by_hand(parameter, state["denominator"], group)
 
-    def _suits_adam(self, parameter: Parameter, lr: float | Tensor) -> bool:
+    def _suits_adam(self, parameter: Parameter, group: Group) -> bool:
         """Whether torch's fused kernel takes these: it reads weights and gradient as two lines of memory."""
-        torch, grad = self._torch, parameter.grad
-        assert grad is not None
-        plain = parameter.dtype == grad.dtype == torch.float32 and parameter.device.type == grad.device.type == "cpu"
-        return plain and parameter.is_contiguous() and grad.is_contiguous() and not isinstance(lr, torch.Tensor)
+        if parameter not in self._plain:
+            plain = parameter.dtype is self._torch.float32 and parameter.device.type == "cpu"
+            # eps is divided by rho; a rate on the device is a tensor
+            self._plain[parameter] = plain and parameter.is_contiguous() and group["rho"] >= 0.01
+        assert parameter.grad is not None
+        return self._plain[parameter] and parameter.grad.is_contiguous() and isinstance(group["lr"], float)
 
     def _by_adam(self, parameter: Parameter, square: Tensor, group: Group) -> None:
         """One pass over memory instead of four: Adam with beta1 = 0 has the gradient itself as its first average.
@@ -59,6 +62,7 @@ class Update:
         the average is to gain by eps is added before, divided by rho, with which the kernel multiplies it.
         """
         grad, rho = parameter.grad, group["rho"]
+        assert grad is not None
         square.add_((1 - rho) / rho * group["eps"])
         self._torch._fused_adamw_(
             [parameter], [grad], [grad], [square], [], [self._many], lr=group["lr"], beta1=0.0, beta2=rho,
