@@ -33,12 +33,14 @@ from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.engine.device import cpu_name, describe, prepared
+from mnist_ff.engine.spinning import without_ours
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Status
 from mnist_ff.session.peers import PEERS
+from mnist_ff.session.threads import with_threads
 from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
 
@@ -73,6 +75,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = compose(arguments.overrides)
     _check_a_step_alone(config)
     check(config)
+    config = with_threads(config)
     with prepared(config.trainer, 0) as device:
         result = _conditions(config, device, arguments.peers)
         with console.status("measuring"):
@@ -227,7 +230,7 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
         write_text(path, to_yaml(config))
         for name, peer in PEERS.items():
             words = ["-m", "mnist_ff.session.peers", name, str(path), str(epochs)]
-            environment = {**os.environ, **peer.environment}
+            environment = {**without_ours(os.environ), **peer.environment}
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
             found[name] = _seconds_printed(done)
     return found

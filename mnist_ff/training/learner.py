@@ -16,7 +16,7 @@ from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
-from mnist_ff.engine.step import never
+from mnist_ff.engine.step import Step, never
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
@@ -28,7 +28,7 @@ from mnist_ff.runs.records import DataSpec, Outcome, Plan, Position, Score, Stop
 from mnist_ff.training.callbacks import Callback
 from mnist_ff.training.checkpoint import load_model, load_optimizer
 from mnist_ff.training.evaluation import EpochScores, score
-from mnist_ff.training.loop import fit
+from mnist_ff.training.loop import Listeners, Timed, fit, untimed
 from mnist_ff.training.measure import Metrics
 
 
@@ -59,7 +59,7 @@ class Learner:
         parts = self._step_parts(rates_given)
         with self.chance.drawn():
             step, self.optimizer = build_step(parts)
-        self.step = DrawingStep(step, self.chance)
+        self.step: Step = DrawingStep(step, self.chance)
 
     def _step_parts(self, rates_given: bool) -> StepParts:
         config = self.config
@@ -110,9 +110,10 @@ class Learner:
         plan: Plan,
         callbacks: Sequence[Callback] = (),
         stopped: Callable[[], StopReason | None] = never,
+        timed: Timed = untimed,
     ) -> Outcome:
         """Train through the plan; see training.loop.fit()."""
-        return fit(self.step, self._epoch_scores, self.row_order, plan, callbacks, stopped)
+        return fit(self.step, self._epoch_scores, self.row_order, plan, Listeners(callbacks, stopped, timed))
 
     def evaluate(self) -> Mapping[str, Score]:
         """Scores by part: validation where there is a split, else test; train too, if trainer.score_train says so.
