@@ -25,9 +25,7 @@ class FusedBatch:
         self._objective, self._augment, self._updates = options.objective, options.augment, options.updates
         self._images = split.images.flatten(1)  # (N, D) uint8, or float32 in [0, 1]
         self._as_stored = options.augment is None and model.input_noise.std == 0 and not options.objective.fgsm_eps
-        self._buffers = Buffers(
-            model, flat, options.precision, self._images.dtype, self._as_stored, ops.make_masks, ops.by_unit
-        )
+        self._buffers = Buffers(model, flat, options.precision, self._images.dtype, self._as_stored, ops)
 
     @torch.no_grad()
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:

@@ -9,22 +9,16 @@ import torch
 from torch.optim import Optimizer
 
 from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
-from mnist_ff.engine.workspace import Layer, Mask, Workspace
+from mnist_ff.engine.workspace import Arrangement, Layer, Mask, Workspace
 from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.models.mlp import MLP
 
 
-class Ops(Protocol):
+class Ops(Arrangement, Protocol):
     """The operations of one step; the tensors that they read and write are the workspace's.
 
     A pass is a forward and a backward one between begin_pass() and end_pass(): in it, work may run beside the rest.
     """
-
-    by_unit: bool
-    """Whether the layers' tensors are to lie in memory unit by unit, not image by image, where that is faster."""
-
-    def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
-        """Memory for the masks of the hidden layers' activations, each (B, units)."""
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
         """Fill the inputs (B, D) with `rows` (B,) int64 of `images` (N, D); the pixels may serve on the way."""

@@ -5,8 +5,9 @@ A CUDA graph keeps addresses, not tensors: what a captured step uses is held her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -78,8 +79,14 @@ class Mask:
         self.target.bitwise_and_(self.keep)
 
 
-MakeMasks = Callable[[Sequence[torch.Tensor]], list[Mask]]
-"""The hidden layers' activations, each (B, units), to their masks."""
+class Arrangement(Protocol):
+    """How a step wants its memory; a part of Ops."""
+
+    by_unit: bool
+    """Whether the layers' tensors are to lie unit by unit, not image by image, where that is faster."""
+
+    def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
+        """Memory for the masks of the hidden layers' activations, each (B, units)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,6 @@ class Buffers:
     """A model's weights and gradients in the precision of the products, and a workspace for each batch size.
 
     pixels: the type of the images, uint8 in [0, 255] or float32 in [0, 1]. as_stored: whether they are the inputs.
-    by_unit: see Ops.
     """
 
     def __init__(
@@ -132,11 +138,10 @@ class Buffers:
         precision: torch.dtype,
         pixels: torch.dtype,
         as_stored: bool,
-        make_masks: MakeMasks,
-        by_unit: bool,
+        arrangement: Arrangement,
     ) -> None:
-        self._model, self._flat, self._precision, self._make_masks = model, flat, precision, make_masks
-        self._pixels, self._as_stored, self._by_unit = pixels, as_stored, by_unit
+        self._model, self._flat, self._precision, self._arrangement = model, flat, precision, arrangement
+        self._pixels, self._as_stored = pixels, as_stored
         self._low = precision != torch.float32
         self._inputs, self._classes = flat.shapes[0][1], flat.shapes[-1][0]
         self._master = flat.whole.detach()  # (P,) float32
@@ -184,7 +189,7 @@ class Buffers:
         needs_input = ACTIVATIONS[self._model.activation].needs_input
         pre_acts = [self._pre_act(batch, number) for number in range(len(weights) // 2)]
         acts = [torch.empty_like(pre_act) if needs_input else pre_act for pre_act in pre_acts]
-        masks = [*self._make_masks(acts[:-1]), None]
+        masks = [*self._arrangement.make_masks(acts[:-1]), None]
         layers = []
         for number, mask in enumerate(masks):
             grad = torch.empty_like(pre_acts[number])
@@ -217,7 +222,7 @@ class Buffers:
         """
         units = self._flat.shapes[2 * number][0]
         last = 2 * number + 2 == len(self._flat.shapes)
-        if self._by_unit and (number > 0 or last or units >= FEW_UNITS):
+        if self._arrangement.by_unit and (number > 0 or last or units >= FEW_UNITS):
             return self._weights.new_empty(units, batch).t()
         return self._weights.new_empty(batch, units)
 
