@@ -30,7 +30,8 @@ from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
-from mnist_ff.runs.signals import interruptible
+from mnist_ff.runs.signals import ending_at_once, interruptible
+from mnist_ff.runs.start_up import importing, waiting_for
 from mnist_ff.runs.slurm import job_numbers, still_there
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import foreign_places, saved_config
@@ -41,6 +42,8 @@ from mnist_ff.sweeps.launchers.base import Launcher
 from mnist_ff.sweeps.progress import JobCounter, Watch
 from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, ask_to_stop, clear_stop, reason_to_stop, signal_named
 
+CHECKED_AT_ONCE = 2
+"""Jobs that are checked before a line says that the others are: a wrong value is mostly wrong in the first of them."""
 STOP_TIMEOUT_S = 3.5
 """How long jobs in other processes have after a signal to end by themselves."""
 
@@ -119,7 +122,12 @@ class Sweep(ABC):
 
     def checked_jobs(self, overrides: Sequence[Sequence[str]], first: int = 0) -> list[Job]:
         """Jobs of these overrides, numbered from `first`, each of them valid. Errors: ConfigError naming the job."""
-        return [self._builder.job(first + place, job) for place, job in enumerate(overrides)]
+        jobs = []
+        for place, job in enumerate(overrides):
+            if place == CHECKED_AT_ONCE:
+                waiting_for(f"{len(overrides):,} jobs: checking the values of each")
+            jobs.append(self._builder.job(first + place, job))
+        return jobs
 
     @functools.cached_property
     def _builder(self) -> JobBuilder:
@@ -155,7 +163,8 @@ class Sweep(ABC):
 
     def needs_fallback(self, configs: list[Config]) -> bool:
         """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
-        from mnist_ff.data.load import ensure
+        with ending_at_once(), importing():
+            from mnist_ff.data.load import ensure
 
         saved = self.request.saved
         own = saved is None or saved.own
