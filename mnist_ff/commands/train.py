@@ -27,7 +27,7 @@ from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
-from mnist_ff.runs.start_up import importing, waiting_for
+from mnist_ff.runs.start_up import importing, waiting_for_torch
 from mnist_ff.session.timing import Timing, process_start
 from mnist_ff.session.validate import check, check_machine, check_new
 
@@ -139,6 +139,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     """Continue a run in its own directory."""
     from mnist_ff.session.drawing import complete
     from mnist_ff.session.resume import find_run, given_values, is_done, own_places, resumed_config, saved_config
+    from mnist_ff.session.threads import with_number
 
     name = expanded("resume", name)
     if is_file(Path(name) / JOBS):
@@ -150,7 +151,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     check_float32(flat(given))
     check_parts(run, saved_config(run), trainer.warn, trains=True)
     own, said = own_places(run, given)
-    config, changes, warnings = resumed_config(run, {**own, **given})
+    config, changes, warnings = resumed_config(run, with_number(saved_config(run), {**own, **given}))
     check(config)
     if is_done(run, config):
         summary = run.summary()
@@ -204,8 +205,7 @@ class _Trainer:
 
     def _import(self, what: str) -> None:
         """Import what trains, PyTorch above all; a line says that `what` waits for it. Errors: ImportError."""
-        if "torch" not in sys.modules:
-            waiting_for(f"{what}: loading PyTorch")
+        waiting_for_torch(what)
         with ending_at_once(), importing(), self._timing.part("import"):
             from mnist_ff.session import session  # noqa: F401 (torch is imported here)
 

@@ -59,3 +59,9 @@ def waiting_for(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):  # a terminal that is gone keeps nobody from working
         return
+
+
+def waiting_for_torch(what: str) -> None:
+    """Say what waits until PyTorch is imported, which takes a second or more, unless it is."""
+    if "torch" not in sys.modules:
+        waiting_for(f"{what}: loading PyTorch")

@@ -36,6 +36,7 @@ from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
 from mnist_ff.trackers.tracking import Tracking, tracker_notes
+from mnist_ff.training.busy import WatchedStep
 from mnist_ff.training.callbacks import (
     Callback,
     Checkpoint,
@@ -134,7 +135,7 @@ class _Training:
             self._secure_numbers()
             summary = summarise(self.request, self.learner, self.plan, outcome, score)
             self.run.write_summary(summary)  # before the pictures: a signal leaves 5 s, and a kill none
-        if self.config.trainer.plots and self.request.stopped() is None:
+        if self.config.trainer.plots and self.request.draws and self.request.stopped() is None:
             summary = self._draw(outcome, score)
         for line in summary_lines(self.request, summary):
             self.messages.say(line)
@@ -159,6 +160,8 @@ class _Training:
         timing, messages = self.request.timing, self.messages
         with timing.part("build"):
             self.learner.prepare(self.plan)
+        if self.device.type == "cpu":
+            self.learner.step = WatchedStep(self.learner.step, self._say_busy)
         with ExitStack() as stack:
             stack.enter_context(timing.part("train"))
             early = None if self.early_stopping is None else self.early_stopping()
@@ -179,6 +182,14 @@ class _Training:
             callbacks += [*self.callbacks, *with_view(self.request.observers, self.learner.model)]
             observers = [callback for callback in callbacks if callback is not None]
             return self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
+
+    def _say_busy(self, times: float) -> None:
+        threads = torch.get_num_threads()
+        fewer = "" if threads == 1 else f", or a resume with trainer.threads=1 or auto (now {threads})"
+        self.messages.warn(
+            f"steps are {times:.1f} times slower than at the start, because other programs use the processor; what "
+            f"helps: fewer programs or jobs at once{fewer}"
+        )
 
     def _reason_to_stop(self) -> StopReason | None:
         for ask in (self.request.stopped, self.request.pruning, self.early_stopping):

@@ -25,6 +25,7 @@ class Grid(Sweep):
     def run(self) -> None:
         """See Sweep. Each data set is fetched before a job starts."""
         plan = self._planned()
+        self.launcher.warm_up()
         if self.request.saved is None:
             self.check_machine([job.config for job in plan.jobs])
             if self.needs_fallback([job.config for job in plan.jobs]):
@@ -38,7 +39,7 @@ class Grid(Sweep):
                 self.say_places(left)
                 self.fetch_again([job for job in left if job not in there])
             left = left if self.launcher.detached else [job for job in left if job not in there]
-            together = [job.config.trainer.threads for job in plan.jobs]
+            together = [job.config.trainer.fixed_threads for job in plan.jobs]
             self.launch(left, varied_keys(plan.jobs), JobCounter(len(plan.jobs), done), together)
 
     def dry_run(self) -> None:

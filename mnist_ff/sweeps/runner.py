@@ -17,24 +17,22 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import note, tell
+from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.options import options
 from mnist_ff.config.overrides import Override, key_of
 from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import display_path
-from mnist_ff.config.schema import Config, DataConfig, SweepConfig
+from mnist_ff.config.schema import Config, DataConfig, DownloadConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.files import remove_leftovers, write_text
-from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
 from mnist_ff.runs.signals import ending_at_once, interruptible
-from mnist_ff.runs.start_up import importing, waiting_for
+from mnist_ff.runs.start_up import importing, waiting_for, waiting_for_torch
 from mnist_ff.runs.slurm import job_numbers, still_there
-from mnist_ff.session.drawing import complete
-from mnist_ff.session.resume import foreign_places, saved_config
+from mnist_ff.session.resume import foreign_places
 from mnist_ff.session.validate import check_device, check_trackers
 from mnist_ff.sweeps.job_builder import JobBuilder
 from mnist_ff.sweeps.job_run import SweepJob, resolved_config
@@ -97,6 +95,7 @@ class Sweep(ABC):
             stop_on_error=self.request.options.on_error == "stop",
             parent=os.getpid(),
             parts=in_use(),
+            draws=self.launcher.detached,  # nobody may be there when these have ended
             own=saved is None or (saved.own and all(job.own for job in saved.jobs)),
         )
 
@@ -153,25 +152,20 @@ class Sweep(ABC):
 
         Errors: DataError when it can no longer be downloaded; a subset would change the sweep.
         """
-        from mnist_ff.data.load import ensure
-
         for data in dict.fromkeys(resolved_config(job).data for job in jobs):
-            if ensure(data) != data:
+            if _ensured(data) != data:
                 raise DataError(
                     f"data={data.name}: the jobs need it, but it cannot be downloaded: mnist-ff data {data.name}"
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
         """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
-        with ending_at_once(), importing():
-            from mnist_ff.data.load import ensure
-
         saved = self.request.saved
         own = saved is None or saved.own
         wanted: dict[DataConfig, None] = dict.fromkeys(
             config.data if own else in_own_place(config.data) for config in configs
         )
-        if not any(ensure(data) != data for data in wanted):
+        if not any(_ensured(data) != data for data in wanted):
             return False
         if {data.name for data in wanted} != {"mnist"}:
             raise ConfigError(
@@ -200,19 +194,7 @@ class Sweep(ABC):
             clear_stop(directory)
             self.began = True
             remove_leftovers(directory)
-            self._complete(plan.jobs)
             yield
-
-    def _complete(self, jobs: Sequence[Job]) -> None:
-        """Make the pictures and pages of jobs that were killed or stopped just before these."""
-        if self.request.saved is None:
-            return
-        for job in jobs:
-            with suppress(BadRunError):  # its row says so
-                if state_of(self.request.directory, job) == "finished":
-                    run = Run(self.request.directory / job.subdir)
-                    for name in complete(run, saved_config(run), note):
-                        self.say(f"made {display_path(run.file(name))}")
 
     def _save(self, plan: SweepPlan) -> None:
         """Write the jobs, and the config that they were made of for people. Errors: RunError."""
@@ -266,6 +248,8 @@ class Sweep(ABC):
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
+                    if self.launcher.in_process:
+                        waiting_for_torch(f"{len(jobs):,} {'job' if len(jobs) == 1 else 'jobs'}")
                     self.launcher.launch(self.job_run, jobs, together, self.say, stopped)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
                     self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
@@ -307,6 +291,17 @@ class _EndAfterSignal:
             ask_to_stop(self._sweep, name)
         else:  # once more: a launcher that listens leaves its jobs, any other is ended by Stopped
             signal.pthread_kill(threading.main_thread().ident or 0, getattr(signal, name))
+
+
+def _ensured(data: DataConfig) -> DataConfig:
+    """See data.load.ensure(). PyTorch is imported only for data that may have to be downloaded."""
+    if not isinstance(data, DownloadConfig):
+        return data
+    waiting_for_torch("reading the data")
+    with ending_at_once(), importing():
+        from mnist_ff.data.load import ensure
+
+    return ensure(data)
 
 
 def _in_the_progress_thread() -> bool:
