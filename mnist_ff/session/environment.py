@@ -59,9 +59,9 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda,
-        "versions": _versions(),
+        "versions": versions(),
         "triton": step.triton,
-        "package": _package(),
+        "package": package(),
         "teacher": _weights_of(config.trainer.teacher),
         "data": {
             "name": data.name,
@@ -78,13 +78,13 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of what this process has imported: a sweep's jobs ask once."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @functools.cache
-def _package() -> dict[str, Any]:
+def package() -> dict[str, Any]:
     """The code that this process has imported, and so its state when the first run asks."""
     return {"version": importlib.metadata.version("mnist-ff"), **package_state(Path(__file__).parents[1])}
 

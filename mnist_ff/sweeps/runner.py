@@ -30,8 +30,8 @@ from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
 from mnist_ff.runs.signals import ending_at_once, interruptible
-from mnist_ff.runs.start_up import importing, waiting_for, waiting_for_torch
 from mnist_ff.runs.slurm import job_numbers, still_there
+from mnist_ff.runs.start_up import importing, waiting_for, waiting_for_torch
 from mnist_ff.session.resume import foreign_places
 from mnist_ff.session.validate import check_device, check_trackers
 from mnist_ff.sweeps.job_builder import JobBuilder

@@ -39,6 +39,7 @@ class Launcher(ABC):
 
     def warm_up(self) -> None:
         """Begin with what takes a while and needs no job: jobs will be launched soon."""
+        return
 
     @abstractmethod
     def launch(

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.forkserver import ensure_running, set_forkserver_preload
 from multiprocessing.process import BaseProcess
@@ -17,7 +18,8 @@ from mnist_ff.sweeps.job_run import record_lost
 from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, shared
 from mnist_ff.sweeps.worker import Task
 
-PRELOAD = "mnist_ff.sweeps.launchers.preload"
+PRELOAD = ("mnist_ff.sweeps.launchers.preload", "mnist_ff.session.session")
+"""The first imports the second where it can keep Ctrl-C away."""
 
 
 class JoblibLauncher(ProcessLauncher):
@@ -51,7 +53,8 @@ class JoblibLauncher(ProcessLauncher):
         """
         if not hasattr(os, "fork"):
             return
-        set_forkserver_preload([PRELOAD])
+        set_forkserver_preload(list(PRELOAD))
+        resource_tracker.ensure_running()  # it gives Ctrl-C free again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             ensure_running()

@@ -10,8 +10,8 @@ import signal
 
 from mnist_ff.runs.start_up import begin, importing
 
-MODULE = "mnist_ff.session.session"
-"""It imports all that a job needs, PyTorch above all."""
+MODULES = ("mnist_ff.session.session", "mnist_ff.session.environment")
+"""The first imports all that a job needs, PyTorch above all; what the second finds once is the same in all jobs."""
 
 
 def is_blocked() -> bool:
@@ -23,7 +23,9 @@ def load() -> None:
     """Import it, and forget a Ctrl-C of the meantime, which is the launching process's alone."""
     begin()
     with importing():
-        importlib.import_module(MODULE)
+        _, environment = map(importlib.import_module, MODULES)
+        environment.versions()
+        environment.package()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops one that waits
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # each job's own
