@@ -10,7 +10,8 @@ import pickletools
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -64,11 +65,12 @@ class TrainingState:
     """The weights of the best epoch so far, where they are kept."""
 
 
-def save_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], bool] = lambda: False) -> None:
-    """Write the training state, sealed by its SHA-256; the one before is kept beside it until the next.
+@contextmanager
+def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Inside the block the training state is in a file aside, sealed by its SHA-256; at its end that is the checkpoint.
 
-    Where `given_up` answers yes there is soon no new file.
-    Errors: OSError; GivenUpError.
+    The one before is kept beside it until the next. Where `given_up` answers yes there is soon no new file, and
+    GivenUpError. Errors: OSError.
     """
     values = {
         "epoch": state.position.epoch,
@@ -83,6 +85,7 @@ def save_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], bool]
             sealing = _Sealing(file, given_up)
             torch.save(values, sealing)  # type: ignore[arg-type]  # it needs write() and flush()
             sealing.seal()
+        yield
         if given_up():
             raise GivenUpError
 

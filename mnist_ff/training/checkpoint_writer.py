@@ -1,11 +1,10 @@
-"""Checkpoints are written by a thread, from a snapshot, while training goes on: one at a time."""
+"""Checkpoints are written while training goes on, by a thread: one at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import threading
-from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,29 +12,31 @@ import torch
 
 from mnist_ff.errors import Stopped
 from mnist_ff.runs.directory import Run
-from mnist_ff.training.checkpoint import TrainingState, save_checkpoint
+from mnist_ff.training.checkpoint import TrainingState, saving_checkpoint
 from mnist_ff.training.snapshot import Snapshots
 
-IN_A_THREAD: Mapping[str, bool] = {"cpu": True, "cuda": True, "mps": True}
-"""By kind of training device, whether a thread pays."""
+COPIED = frozenset({"cuda", "mps"})
+"""Kinds of training devices whose state is copied, so that training waits for nothing else. On a CPU the thread would
+take a core from the step for as long as training would wait: there it goes on when only the disk is waited for."""
 PATIENCE_S = 1.0
-"""Seconds that a second signal gives a write to notice that it is given up; a disk that hangs takes longer."""
+"""Seconds that a second signal gives a save to notice that it is given up; a disk that hangs takes longer."""
 
 
 class CheckpointWriter:
-    """Saves checkpoints one after the other: what is to be saved is copied, and a thread writes the copy.
+    """Saves checkpoints one after the other.
 
-    All methods belong to the training thread. An error of the writing thread is raised there, by the next wait(). A
-    save is wait(), held(), sync() for each file that the checkpoint counts on, write(). At the end of the block all is
-    written, unless it ends by a second signal, which gives the write up: the checkpoint before is whole then.
+    All methods belong to the training thread, and a save is a row of them: wait(), held(), sync() for each file that
+    the checkpoint counts on, write(). An error of the thread is raised by the next wait(). At the end of the block all
+    is written; a second signal gives up what is not, and the checkpoint before stays.
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
         self._run = run
-        self._snapshots = Snapshots() if IN_A_THREAD.get(device.type, False) else None
+        self._snapshots = Snapshots() if device.type in COPIED else None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._to_sync: list[int] = []
+        self._aside = threading.Event()  # the state is in a file, which is not in its place yet
         self._given_up = threading.Event()
 
     def __enter__(self) -> Self:
@@ -54,15 +55,15 @@ class CheckpointWriter:
             _close(self._to_sync)
 
     def wait(self) -> None:
-        """Until the checkpoint before is written, or has failed. Errors: those of save_checkpoint()."""
+        """Until the checkpoint before is in its place, or has failed. Errors: OSError, and any of torch.save()."""
         self._join()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
 
     def held(self, state: TrainingState) -> TrainingState:
-        """The state as it is now, whatever training does to it afterwards. The one before must be written."""
-        if self._snapshots is None:  # it is written before training goes on
+        """The state as write() takes it. The checkpoint before must be written: its copy is written over."""
+        if self._snapshots is None:
             return state
         learner, best = self._snapshots.take((state.learner, state.best))
         return dataclasses.replace(state, learner=learner, best=best)
@@ -72,34 +73,41 @@ class CheckpointWriter:
         self._to_sync.append(os.dup(descriptor))
 
     def write(self, state: TrainingState) -> None:
-        """Write a state that is held. Errors: those of save_checkpoint(), where there is no thread."""
-        assert self._thread is None, "one at a time"
-        if self._snapshots is None:
-            self._save(state)
-            return
+        """Save a state that is held. When this returns, training may change what it was made of. Errors: as wait()."""
+        self._aside.clear()
         thread = threading.Thread(target=self._work, args=(state,), name="checkpoint", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the system has no room for another one
             self._save(state)
-        else:
-            self._thread = thread
+            return
+        self._thread = thread
+        if self._snapshots is None:
+            self._aside.wait()
+            if self._failure is not None:
+                self.wait()
 
     def _work(self, state: TrainingState) -> None:
-        """In the thread."""
+        """In the thread. Signals never interrupt it."""
         try:
             self._save(state)
         except BaseException as error:  # it is the training thread's to raise
             self._failure = error
+        finally:
+            self._aside.set()
 
     def _save(self, state: TrainingState) -> None:
+        with saving_checkpoint(self._run, state, self._given_up.is_set):
+            self._aside.set()
+            self._sync_all()
+
+    def _sync_all(self) -> None:
         descriptors, self._to_sync = self._to_sync, []
         try:
             for descriptor in descriptors:
                 os.fsync(descriptor)
         finally:
             _close(descriptors)
-        save_checkpoint(self._run, state, self._given_up.is_set)
 
     def _join(self) -> None:
         if self._thread is not None:
@@ -113,6 +121,6 @@ class CheckpointWriter:
             self._thread.join(PATIENCE_S)
 
 
-def _close(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
