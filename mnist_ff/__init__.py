@@ -49,7 +49,10 @@ def __getattr__(name: str) -> object:
     from importlib.util import find_spec
 
     if name in __all__:
-        return getattr(importlib.import_module(f"mnist_ff.{HOMES.get(name, 'api')}"), name)
+        from mnist_ff.engine.spinning import settled
+
+        with settled():  # where torch is imported here; the variables are then as they were
+            return getattr(importlib.import_module(f"mnist_ff.{HOMES.get(name, 'api')}"), name)
     if name == "model":  # where MLP was before there was a folder of models
         return importlib.import_module("mnist_ff.models.mlp")
     if name.isidentifier() and not name.startswith("_") and find_spec(f"mnist_ff.{name}") is not None:

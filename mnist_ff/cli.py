@@ -11,6 +11,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
+from mnist_ff.engine.spinning import settled
 from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
 from mnist_ff.runs.signals import ending_at_once
 
@@ -53,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     began = time.perf_counter()
     try:
         _print_what_can_be()
-        code = _run(sys.argv[1:] if argv is None else argv, began)
+        with settled():  # before a command imports torch
+            code = _run(sys.argv[1:] if argv is None else argv, began, argv is None)
         _flush()
         return code
     except MnistError as error:
@@ -130,7 +132,7 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(argv: list[str], began: float) -> int:
+def _run(argv: list[str], began: float, is_process: bool) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
         sys.stdout.write(HELP.format(commands=listed))
@@ -145,10 +147,11 @@ def _run(argv: list[str], began: float) -> int:
         from mnist_ff.config.messages import nearest
 
         raise ConfigError(f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}")
-    return _command(name, rest, began)
+    return _command(name, rest, began, is_process)
 
 
-def _command(name: str, argv: list[str], began: float) -> int:
+def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
+    """is_process: whether this process was started for the command."""
     if name == "completion":  # first, and without a console: a shell asks at every press of Tab
         from mnist_ff.commands.completion import main as completion_main
 
@@ -161,7 +164,7 @@ def _command(name: str, argv: list[str], began: float) -> int:
             console = Console()
             command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
         parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
-        parser.set_defaults(began=began)
+        parser.set_defaults(began=began, is_process=is_process)
         stack.enter_context(_own_options(name, argv))
         command.add_arguments(parser)
         parser.add_argument("--parts", action="append", metavar="FILE|MODULE", help=PARTS_HELP)

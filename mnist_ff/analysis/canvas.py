@@ -6,36 +6,117 @@ import atexit
 import logging
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mnist_ff.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+DPI = 120
+"""Pixels of an inch in every picture."""
+COMPRESSION = 3
+"""zlib's level: the five pictures of the tutorial take 45 ms and 460 KB; at its usual 6, 82 ms and 389 KB."""
 NOT_STYLE = ("backend", "interactive", "toolbar", "webagg", "tk.", "macosx")
 """Beginnings of the keys that concern windows: there are none, and setting them may open one."""
 
 
-def new_figure(width: float, height: float, axes: bool = True) -> tuple[Figure, Axes]:
-    """A figure without pyplot: no global state, no window, and half the import time. Call it within own_style()."""
+class Margins(NamedTuple):
+    """Inches around an axes for its title, its labels and their numbers."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+def new_figure(width: float, height: float, axes: bool = True, margins: Margins | None = None) -> tuple[Figure, Axes]:
+    """A figure without pyplot: no global state, no window, and half the import time. Call it within own_style().
+
+    Sizes are in inches. Without `margins` they are found where the figure is drawn, which draws its texts twice.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained" if margins is None else None)
+    FigureCanvasAgg(figure)  # texts are measured as they are drawn
+    if margins is not None:
+        left, right, bottom, top = margins
+        figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
     return figure, figure.add_subplot() if axes else None  # type: ignore[return-value]
+
+
+def put_pixels(figure: Figure, pixels: NDArray[np.uint8], bottom: int) -> None:
+    """Draw (height, width, 3) pixels at the figure's left edge as they are: matplotlib's images resample them."""
+    from matplotlib.artist import Artist
+
+    opaque = np.full((*pixels.shape[:2], 4), 255, dtype=np.uint8)
+    opaque[::-1, :, :3] = pixels  # Agg draws upwards
+
+    class Pixels(Artist):
+        def draw(self, renderer: Any) -> None:
+            renderer.draw_image(renderer.new_gc(), 0, bottom, opaque)
+
+    figure.add_artist(Pixels())
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Write 0.2 at a log axis, not 2 x 10^-1: matplotlib would load and run a parser of formulas for each number."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""  # which ticks have a number is the base's
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain())
 
 
 def save_picture(path: Path, draw: Callable[[], Figure]) -> None:
     """Draw a PNG file, whole or not at all. Errors: OSError, and whatever a figure raises."""
-    with replacing(path) as temporary, own_style():
-        draw().savefig(temporary, format="png", dpi=120)
+    with replacing(path) as temporary:
+        with own_style():
+            content = png(pixels_of(draw()))
+        temporary.write_bytes(content)
+
+
+def pixels_of(figure: Figure) -> NDArray[np.uint8]:
+    """A figure as it is drawn, (height, width, 3). Call it within own_style()."""
+    figure.canvas.draw()
+    pixels: NDArray[np.uint8] = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    return pixels[..., :3]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of (height, width, 3) pixels.
+
+    Its lines are not filtered: of plots that takes less than half the time and three quarters of the bytes of
+    Pillow's choice of a filter for each line.
+    """
+    height, width, _ = pixels.shape
+    lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with its filter, 0 for none
+    lines[:, 1:] = pixels.reshape(height, -1)
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green and blue
+    resolution = struct.pack(">IIB", *[round(DPI / 0.0254)] * 2, 1)  # pixels of a metre
+    parts = {b"IHDR": head, b"pHYs": resolution, b"IDAT": zlib.compress(lines.data, COMPRESSION), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_part(kind, content) for kind, content in parts.items())
+
+
+def _part(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 @contextmanager

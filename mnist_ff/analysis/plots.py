@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnist_ff.analysis.canvas import new_figure, save_picture
+from mnist_ff.analysis.canvas import DPI, Margins, new_figure, plain_numbers, put_pixels, save_picture
 from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.analysis.pixels import is_ink, picture_of
+from mnist_ff.analysis.tiles import Cells, as_colours, cells_for, tiled
 from mnist_ff.files import remove_leftovers
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
@@ -24,12 +25,34 @@ if TYPE_CHECKING:
 
 Drawing = Callable[[Run, str], "Figure"]
 
+
+class Sheet(NamedTuple):
+    """Tiles and what is around them, in pixels."""
+
+    across: int
+    cell_width: int
+    room: tuple[int, int]
+    """The most that a tile takes, height and width."""
+    above: int
+    """Between a row's tiles and those before."""
+    foot: int
+
+
 RAW_COLOR, SMOOTH_COLOR, TRAIN_COLOR, HELD_OUT_COLOR = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
 WEIGHT_TILES = 100
 MOST_IN_SMALL, MOST_COUNTED, MOST_NAMED = 12, 30, 60
 """Most classes of a confusion matrix in a small figure, with the number of images in each cell, with class names."""
 SHORT_NAME, LONGEST_NAME, LONGEST_TITLE = 3, 20, 26
 """Letters of a class name that stand side by side, that are drawn at all, and of a picture's title in one line."""
+CURVE, MATRIX, NONE = Margins(0.85, 0.15, 0.55, 0.65), Margins(0.75, 0.2, 0.6, 0.7), Margins(0, 0, 0, 0)
+BETWEEN_CURVES = 0.22
+"""Two axes side by side, of the width of one."""
+NUMBER_WIDTH, NUMBER_HEIGHT = 0.1, 0.15
+"""Inches of a number for which MATRIX has room."""
+HEAD = 68
+"""Pixels of a title of two lines above tiles."""
+MISTAKES, WEIGHTS = Sheet(5, 192, (160, 168), 44, 10), Sheet(10, 96, (86, 86), 8, 6)
+AUGMENTED_WIDTH = 1080
 SMALLEST, FLOAT32_MAX = (float(getattr(np.finfo(np.float32), name)) for name in ("tiny", "max"))
 """Of what a training's loss can be; matplotlib's scales fail on what is much beyond."""
 
@@ -60,7 +83,7 @@ def draw_run(
 
 def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     """Every batch's loss with its moving average on a log axis."""
-    figure, axes = new_figure(9, 5)
+    figure, axes = new_figure(9, 5, margins=CURVE)
     _title(axes, "Loss per batch", title)
     drawn = np.asarray(losses, dtype=float)
     drawn = np.where(
@@ -74,6 +97,7 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
         axes.plot(steps, smooth(drawn, width), color=SMOOTH_COLOR, linewidth=1.8, label=f"mean of {width} batches")
     if len(seen) and seen.min() > SMALLEST:
         axes.set_yscale("log")
+        plain_numbers(axes.yaxis)
     axes.set_xlabel("batch")
     axes.set_ylabel("cross-entropy (nats)")
     axes.grid(alpha=0.25)
@@ -97,7 +121,8 @@ def _epochs(run: Run, title: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     rows = run.epochs()
-    figure, _ = new_figure(11, 4.5, axes=False)
+    figure, _ = new_figure(11, 4.5, axes=False, margins=CURVE)
+    figure.subplots_adjust(wspace=BETWEEN_CURVES)
     part = "validation" if any("validation_loss" in row for row in rows) else "test"
     numbers = [int(row["epoch"]) + 1 for row in rows]
     for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
@@ -112,7 +137,10 @@ def _epochs(run: Run, title: str) -> Figure:
         axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD_OUT_COLOR, label=part)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(numbers) == 1:
+            axes.set_xticks(numbers)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     return figure
@@ -124,19 +152,33 @@ def _confusion(run: Run, title: str) -> Figure:
     saved, names = _predictions(run, "answers", "labels"), run.data_spec().classes
     counts = confusion_matrix(saved["labels"], saved["answers"], len(names))
     side = 7.0 if len(names) <= MOST_IN_SMALL else 9.0
-    figure, axes = new_figure(side, side - 0.5)
+    counted = len(names) <= MOST_COUNTED
+    margins = MATRIX if counted else MATRIX._replace(right=1.1)
+    figure, axes = new_figure(side, side - 0.5, margins=margins)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(len(names), dtype=int))
     drawn = axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
-    if len(names) <= MOST_COUNTED:
+    if counted:
         _write_counts(axes, counts, wrong)
-    else:
-        figure.colorbar(drawn, ax=axes, label="mistakes (images)", shrink=0.8, ticks=MaxNLocator(integer=True))
     if len(names) <= MOST_NAMED:
         _name_classes(axes, names)
+        _make_room(figure, axes, margins)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
+    if not counted:
+        place = axes.get_position()
+        bar = figure.add_axes((1 - 0.85 / side, place.y0 + 0.1 * place.height, 0.2 / side, 0.8 * place.height))
+        figure.colorbar(drawn, cax=bar, label="mistakes (images)", ticks=MaxNLocator(integer=True))
     return figure
+
+
+def _make_room(figure: Figure, axes: Axes, margins: Margins) -> None:
+    """Widen the margins by what the classes' names take beyond a number's size."""
+    wide = max(label.get_window_extent().width for label in axes.get_yticklabels()) / DPI
+    high = max(label.get_window_extent().height for label in axes.get_xticklabels()) / DPI
+    width, height = figure.get_size_inches()
+    left, bottom = margins.left + max(0.0, wide - NUMBER_WIDTH), margins.bottom + max(0.0, high - NUMBER_HEIGHT)
+    figure.subplots_adjust(left=left / width, bottom=bottom / height)
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, wrong: np.ndarray) -> None:
@@ -170,68 +212,86 @@ def _short(name: str) -> str:
 
 def _mistakes(run: Run, title: str) -> Figure:
     saved = _predictions(run, "answers", "labels", "worst_rows", "worst_images", "probabilities")
-    spec = run.data_spec()
-    figure, _ = new_figure(8, 9.2, axes=False)
-    figure.suptitle(_joined("The 25 worst mistakes, test images", title), parse_math=False)
-    look = _look(saved["worst_images"], spec)
-    for place, (row, image) in enumerate(zip(saved["worst_rows"], saved["worst_images"], strict=True)):
+    spec, images = run.data_spec(), saved["worst_images"]
+    pictures = np.stack([picture_of(image, spec) for image in images]) if len(images) else np.zeros((0, 1, 1), np.uint8)
+    figure, field = _field(as_colours(pictures, is_ink(images, spec)), spec, MISTAKES)
+    _head(figure, "The 25 worst mistakes, test images", title)
+    for place, row in enumerate(saved["worst_rows"]):
         label, predicted = int(saved["labels"][row]), int(saved["answers"][row])
-        axes = figure.add_subplot(5, 5, place + 1)
-        axes.imshow(picture_of(image, spec), **look)
         names = [_short(spec.classes[number]) for number in (label, predicted)]
         sure = f"({saved['probabilities'][row, predicted]:.0%})"
         text = f"{names[0]}, predicted {names[1]} {sure}"
         if len(text) > LONGEST_TITLE:
             text = f"{names[0]}, predicted\n{names[1]} {sure}"
-        axes.set_title(text, fontsize=8, parse_math=False)
-        axes.set_axis_off()
+        _above_tile(figure, field, place, text)
     return figure
-
-
-def _look(images: np.ndarray, spec: DataSpec) -> dict[str, Any]:
-    """How matplotlib draws images (N, *shape): one channel on a dark ground as ink on paper, as reports do."""
-    ink = is_ink(images, spec)
-    return {"cmap": "gray_r" if ink else "gray", "vmin": 0, "vmax": 255, "aspect": _aspect(spec)}
-
-
-def _aspect(spec: DataSpec) -> Literal["equal", "auto"]:
-    """Whether pixels are square: a vector is a line that fills the space."""
-    return "equal" if spec.is_image else "auto"
 
 
 def _weights(run: Run, title: str) -> Figure:
     spec = run.data_spec()
     with opened_tensors(run.file("model.safetensors")) as saved:
-        weights = saved.get_tensor("layers.0.weight")
-    shown = weights[:WEIGHT_TILES]
-    figure, _ = new_figure(8, 8.4, axes=False)
-    figure.suptitle(_joined(f"First-layer weights, {len(shown)} of {len(weights)} units", title), parse_math=False)
+        part = saved.get_slice("layers.0.weight")
+        units = part.get_shape()[0]
+        shown = part[: min(units, WEIGHT_TILES)]
     limit = float(np.abs(shown).max()) or 1.0
-    for place, row in enumerate(shown):
-        axes = figure.add_subplot(10, 10, place + 1)
-        tile = picture_of(row, spec)
-        if tile.ndim == 3:  # each channel in its own colour, grey where there is no weight
-            tile = 0.5 + tile / (2 * limit)
-        axes.imshow(tile, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=_aspect(spec))
-        axes.set_axis_off()
+    scaled = np.stack([picture_of(row, spec) for row in shown]) / (2 * limit) + 0.5
+    figure, _ = _field(_signed(scaled), spec, WEIGHTS)
+    _head(figure, f"First-layer weights, {len(shown)} of {units} units", title)
     return figure
+
+
+def _signed(scaled: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 1 as blue below the middle and red above it, (N, h, w, 3) uint8; each of several channels in
+    its own colour, grey in the middle."""
+    from matplotlib import colormaps
+
+    several = scaled.ndim == 4
+    colours: np.ndarray = np.rint(255 * scaled).astype(np.uint8) if several else colormaps["RdBu_r"](scaled, bytes=True)
+    return colours[..., :3]
 
 
 def _augmented(run: Run, title: str) -> Figure:
+    from matplotlib.lines import Line2D
+
     spec = run.data_spec()
     with opened_tensors(run.file(AUGMENTED)) as saved:
         rows = saved.get_tensor("images")
-    count, across = rows.shape[:2]
     pictures = np.stack([picture_of(image, spec) for image in rows.reshape(-1, *spec.shape)])
-    height, width, *colour = pictures.shape[1:]
-    figure, axes = new_figure(9, 0.6 + 0.9 * count * min(4.0, height / width))
-    _title(axes, "Training images and their augmented versions", title)
-    grid = pictures.reshape(count, across, height, width, *colour).swapaxes(1, 2)
-    whole = grid.reshape(count * height, across * width, *colour)
-    axes.imshow(whole, **_look(rows[:, 0], spec))  # one image: 100 axes take seconds
-    axes.axvline(width - 0.5, color=SMOOTH_COLOR, linewidth=1)
-    axes.set_axis_off()
+    across = rows.shape[1]
+    width = max(1, AUGMENTED_WIDTH // across)
+    sheet = Sheet(across, width, (4 * width, width), above=0, foot=10)
+    figure, cells = _field(as_colours(pictures, is_ink(rows[:, 0], spec)), spec, sheet)
+    _head(figure, "Training images and their augmented versions", title)
+    where = [cells.width / figure.bbox.width] * 2
+    figure.add_artist(Line2D(where, [10 / figure.bbox.height, 1 - HEAD / figure.bbox.height], color=SMOOTH_COLOR, lw=1))
     return figure
+
+
+def _field(pictures: np.ndarray, spec: DataSpec, sheet: Sheet) -> tuple[Figure, Cells]:
+    """A figure with pictures (N, h, w, 3) as tiles, without an axes; pixels are square but for a vector, a line that
+    fills the space."""
+    cells = cells_for(pictures.shape[1:3], spec.is_image, sheet.across, sheet.cell_width, sheet.room, sheet.above)
+    field = tiled(pictures, cells)
+    width, height = field.shape[1], HEAD + len(field) + sheet.foot
+    figure, _ = new_figure((width + 0.5) / DPI, (height + 0.5) / DPI, axes=False, margins=NONE)  # it is rounded down
+    put_pixels(figure, field, sheet.foot)
+    return figure, cells
+
+
+def _head(figure: Figure, what: str, title: str) -> None:
+    figure.suptitle(_joined(what, title), y=1 - 0.5 * HEAD / figure.bbox.height, va="center", parse_math=False)
+
+
+def _above_tile(figure: Figure, cells: Cells, number: int, text: str) -> None:
+    """Write above a tile, in letters that fit into the width of its cell."""
+    top, left = cells.place(number)
+    across, up = left + cells.tile_width / 2, figure.bbox.height - HEAD - top + 4
+    place = (across / figure.bbox.width, up / figure.bbox.height)
+    size, room = 8.0, cells.width - 6
+    written = figure.text(*place, text, fontsize=size, ha="center", va="bottom", linespacing=1.1, parse_math=False)
+    while len(text) > LONGEST_TITLE and (wide := written.get_window_extent().width) > room:
+        size *= 0.98 * room / wide  # letters do not get as much smaller as they are asked to
+        written.set_fontsize(size)
 
 
 def _predictions(run: Run, *names: str) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.engine.device import cpu_name, describe, prepared
+from mnist_ff.engine.spinning import without_ours
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
@@ -227,7 +228,7 @@ def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, f
         write_text(path, to_yaml(config))
         for name, peer in PEERS.items():
             words = ["-m", "mnist_ff.session.peers", name, str(path), str(epochs)]
-            environment = {**os.environ, **peer.environment}
+            environment = {**without_ours(os.environ), **peer.environment}
             done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
             found[name] = _seconds_printed(done)
     return found

@@ -1,4 +1,4 @@
-"""Write the report of a run or sweep, and missing plots, from its directory."""
+"""Write the report of a run or sweep, and missing plots of its runs, from its directory."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.resume import saved_config
+from mnist_ff.sweeps.pictures import draw_jobs
 from mnist_ff.sweeps.summary import collect_shown, ranking_of, save
 
 
@@ -40,9 +41,13 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     try:
         if run is None:
             search_result = read_search_result(directory)
-            ranking = ranking_of(collect_shown([directory], console), search_result)
+            rows = collect_shown([directory], console)
+            ranking = ranking_of(rows, search_result)
             if is_sweep(directory) and os.access(directory, os.W_OK):
                 save(ranking, directory, console, search_result)
+                signalled = draw_jobs(rows, note)
+                if signalled:
+                    return signalled
             write_sweep_report(ranking, directory, place)
         else:
             if arguments.out is None:

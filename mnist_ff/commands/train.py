@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +39,7 @@ from mnist_ff.session.resume import (
     resumed_config,
     saved_config,
 )
-from mnist_ff.session.timing import Timing
+from mnist_ff.session.timing import Timing, process_start
 from mnist_ff.session.validate import check, check_machine, check_new
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
@@ -69,6 +67,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
     Errors: ConfigError before anything is written; DataError, RunError.
     """
+    timing = Timing(arguments.began, process_start(arguments.began) if arguments.is_process else None)
+    timing.claim("import")
     _check_arguments(arguments)
     overrides = with_texts_kept(arguments.overrides)
     if arguments.multirun:
@@ -91,7 +91,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         text = composer.text(overrides, arguments.cfg, arguments.package, arguments.resolve)
         tell_lines(console, text.removesuffix("\n"))
         return 0
-    trainer = _Trainer(console, arguments.began)
+    trainer = _Trainer(console, timing)
     if resume is not None:
         return _resume(composer, resume, others, trainer)
     if arguments.config_of is not None:
@@ -196,8 +196,8 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
 class _Trainer:
     """The training session, imported when it is needed and timed."""
 
-    def __init__(self, console: Console, began: float) -> None:
-        self._console, self._began = console, began
+    def __init__(self, console: Console, timing: Timing) -> None:
+        self._console, self._timing = console, timing
 
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
@@ -207,16 +207,13 @@ class _Trainer:
         """A warning."""
         self.say(f"warning: {line}", style="yellow")
 
-    @functools.cached_property
-    def _timing(self) -> Timing:
-        start = time.perf_counter()
-        with ending_at_once():
+    def _import(self) -> None:
+        with ending_at_once(), self._timing.part("import"):
             from mnist_ff.session import session  # noqa: F401 (torch is imported here)
-
-        return Timing(self._began, {"import": round(time.perf_counter() - start, 4)})
 
     def resolve(self, config: Config) -> Config:
         """Find the data and draw a seed for null."""
+        self._import()
         with self._timing.part("data"):
             from mnist_ff.session.resolve import resolve
 
@@ -224,9 +221,10 @@ class _Trainer:
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
         """Train, and return the exit code: a signal after the last step has its own too."""
-        timing = self._timing
+        self._import()
+        self._timing.claim("config")
         from mnist_ff.session.request import RunRequest
         from mnist_ff.session.session import train
 
-        train(RunRequest(config, run, sys.argv, timing, self._console, stopped, changes))
+        train(RunRequest(config, run, sys.argv, self._timing, self._console, stopped, changes))
         return stopped.exit_code

@@ -334,7 +334,7 @@ class Summary:
     data_instead_of: str | None
     """The data set that was requested but could not be downloaded."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """import, data, build, train and total."""
+    """By part, as session/timing.py names them, and `total`. Runs of older versions have fewer parts."""
 
     @property
     def stop(self) -> StopReason | None:

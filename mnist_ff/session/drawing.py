@@ -6,6 +6,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import title_of
@@ -50,8 +51,26 @@ def write_page(run: Run, warn: Callable[[str], None]) -> None:
         warn(f"could not write {REPORT} ({error})")
 
 
-def complete(run: Run, config: Config, warn: Callable[[str], None], page: bool = True) -> list[str]:
-    """Make what a run that has ended should have and does not, as after a kill or a signal: pictures, and the page.
+def left_out(run: Run, config: Config) -> list[str]:
+    """What a run that has ended should have and does not, or not of its last state, as after a kill or a signal:
+    pictures and the page, by their names in its directory.
+
+    Errors: BadRunError when its summary cannot be read.
+    """
+    if not config.trainer.plots or not os.access(run.path, os.W_OK) or run.summary() is None:
+        return []
+    names = [*_pictures_of(run), REPORT] if run.file("model.safetensors").exists() else [REPORT]
+    return [name for name in names if not _is_current(run, name)]
+
+
+def complete(
+    run: Run,
+    config: Config,
+    warn: Callable[[str], None],
+    page: bool = True,
+    stopped: Callable[[], object] = lambda: None,
+) -> list[str]:
+    """Make what is left out: pictures, and the page. Nothing is begun once `stopped` answers.
 
     Temporary files that a killed process left are removed. Returns what was made, by its name in the directory.
     Errors: BadRunError when its summary cannot be read; RunError for links in the place of its files.
@@ -62,24 +81,21 @@ def complete(run: Run, config: Config, warn: Callable[[str], None], page: bool =
         if folder.is_symlink() and folder != run.path:
             raise RunError(f"{folder}: is a symbolic link; a run writes only inside its own directory")
         remove_leftovers(folder)
+    names = left_out(run, config)
+    pictures = [Path(name).stem for name in names if name != REPORT]
     summary = run.summary()
-    if summary is None or not config.trainer.plots:
-        return []
-    names = _missing_pictures(run) if run.file("model.safetensors").exists() else []
-    if names:
+    if pictures and summary is not None:
         title = title_of(summary.data or config.data.name, summary.data_instead_of)
-        draw(run, title if config.name is None else f"{config.name}: {title}", warn, names=names)
-    made = [name for name in (f"{PLOTS}/{name}.png" for name in names) if run.file(name).exists()]
-    if page and not _is_current(run, REPORT):
+        draw(run, title if config.name is None else f"{config.name}: {title}", warn, stopped, pictures)
+    if page and REPORT in names and stopped() is None:
         write_page(run, warn)
-        made += [REPORT] if run.file(REPORT).exists() else []
-    return made
+    return [name for name in names if (page or name != REPORT) and _is_current(run, name)]
 
 
-def _missing_pictures(run: Run) -> list[str]:
+def _pictures_of(run: Run) -> list[str]:
     from mnist_ff.analysis.plots import drawings_of
 
-    return [name for name in drawings_of(run) if not _is_current(run, f"{PLOTS}/{name}.png")]
+    return [f"{PLOTS}/{name}.png" for name in drawings_of(run)]
 
 
 def _is_current(run: Run, name: str) -> bool:

@@ -18,6 +18,7 @@ from mnist_ff.data.cache import source_sums
 from mnist_ff.data.catalog import cache_file
 from mnist_ff.data.load import Data
 from mnist_ff.engine.device import cpu_name, describe
+from mnist_ff.engine.spinning import in_force
 from mnist_ff.engine.step import StepInfo
 from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import GIT_DIFF, Run
@@ -53,6 +54,7 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "mkl_cbwr": os.environ.get("MKL_CBWR"),
+        "openmp": in_force(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda,

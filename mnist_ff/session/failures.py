@@ -62,7 +62,7 @@ def write_failure(run: Run, config: Config, error: BaseException, timing: Timing
             name=config.name,
             data=config.data.name,
             data_instead_of=getattr(config.data, "instead_of", None),
-            seconds=timing.total(),
+            seconds=timing.seconds(),
         )
     )
 

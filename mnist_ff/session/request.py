@@ -30,6 +30,8 @@ class RunRequest:
     """For a resume, the keys that differ from the run's saved config; None for a new run."""
     pruning: Pruning | None = None
     """For a search's trial, which may end early."""
+    draws: bool = True
+    """Whether the run makes its pictures and page itself; a sweep makes those of its jobs when all have ended."""
     observers: Sequence[Callback] = ()
     """Callbacks that Python gave."""
 

@@ -131,12 +131,13 @@ class _Training:
         """Train, keep, summarise, draw."""
         self._announce(trackings)
         outcome = self._fit(trackings)
-        self._choose_weights(outcome)
-        score = keep(self.run, self.learner)
-        self._secure_numbers()
-        summary = summarise(self.request, self.learner, self.plan, outcome, score)
-        self.run.write_summary(summary)  # before the pictures: a signal leaves 5 s, and a kill none
-        if self.config.trainer.plots and self.request.stopped() is None:
+        with self.request.timing.part("keep"):
+            self._choose_weights(outcome)
+            score = keep(self.run, self.learner)
+            self._secure_numbers()
+            summary = summarise(self.request, self.learner, self.plan, outcome, score)
+            self.run.write_summary(summary)  # before the pictures: a signal leaves 5 s, and a kill none
+        if self.config.trainer.plots and self.request.draws and self.request.stopped() is None:
             summary = self._draw(outcome, score)
         for line in summary_lines(self.request, summary):
             self.messages.say(line)
@@ -172,7 +173,7 @@ class _Training:
                 self.writer,
                 EpochLines(messages.say),
                 self.early_stopping,
-                Checkpoint(self._save),
+                Checkpoint(self._timed_save),
                 self.request.pruning,
                 MetricWarnings(messages.warn),
                 *trackings,
@@ -181,13 +182,17 @@ class _Training:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
             callbacks += [*self.callbacks, *with_view(self.request.observers, self.learner.model)]
             observers = [callback for callback in callbacks if callback is not None]
-            return self.learner.fit(self.plan, observers, self._reason_to_stop)
+            return self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
 
     def _reason_to_stop(self) -> StopReason | None:
         for ask in (self.request.stopped, self.request.pruning, self.early_stopping):
             if ask is not None and (reason := ask()) is not None:
                 return reason
         return None
+
+    def _timed_save(self, position: Position) -> None:
+        with self.request.timing.part("train.checkpoints"):
+            self._save(position)
 
     def _save(self, position: Position) -> None:
         """Save a checkpoint, and hold on to the weights if the epoch was the best."""
@@ -228,16 +233,26 @@ class _Training:
             self.learner.use_averages()
 
     def _draw(self, outcome: Outcome, score: Score) -> Summary:
-        """Pictures, a summary that knows their seconds, and the page. After a signal mnist-ff report draws the rest."""
-        title, name = self.learner.data.title, self.config.name
-        draw(self.run, title if name is None else f"{name}: {title}", self.messages.warn, self.request.stopped)
+        """Pictures, the page, and after each a summary that knows its seconds, which the page shows too.
+
+        After a signal mnist-ff report draws the rest.
+        """
+        title, name, timing = self.learner.data.title, self.config.name, self.request.timing
+        with timing.part("plots"):
+            draw(self.run, title if name is None else f"{name}: {title}", self.messages.warn, self.request.stopped)
+        summary = self._summarise_again(outcome, score)
+        if self.request.stopped() is not None:
+            return summary
+        with timing.part("report"):
+            write_page(self.run, self.messages.warn)
+        return self._summarise_again(outcome, score)
+
+    def _summarise_again(self, outcome: Outcome, score: Score) -> Summary:
         summary = summarise(self.request, self.learner, self.plan, outcome, score)
         try:
             self.run.write_summary(summary)
         except RunError as error:
             self.messages.warn(f"{error}; the summary written before is kept")
-        if self.request.stopped() is None:
-            write_page(self.run, self.messages.warn)
         return summary
 
 

@@ -80,6 +80,7 @@ def start(caller: Caller, directory: Path | None) -> Run:
             write_texts(run.file(".hydra"), composed.files())
         except OSError as error:
             raise RunError(f"{error.filename or path}: {error.strerror or error}; choose another directory") from None
+        timing.claim("config")
         train(RunRequest(resolved, run, caller.argv, timing, caller.console, stopped, observers=caller.observers))
     return run
 
@@ -102,6 +103,7 @@ def resume(caller: Caller, run: Run) -> Run:
         caller.warn(warning)
     run = Run(run.path.absolute())
     with interruptible() as stopped:
+        timing.claim("config")
         request = RunRequest(config, run, caller.argv, timing, caller.console, stopped, changes)
         train(dataclasses.replace(request, observers=caller.observers))
     return run

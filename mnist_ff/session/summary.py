@@ -30,7 +30,7 @@ def summarise(request: RunRequest, learner: Learner, plan: Plan, outcome: Outcom
         name=request.config.name,
         data=learner.data.name,
         data_instead_of=learner.data.instead_of,
-        seconds=request.timing.total(),
+        seconds=request.timing.seconds(),
     )
 
 

@@ -29,7 +29,7 @@ from mnist_ff.session.peers import torch_network
 from mnist_ff.training.callbacks import LossHistory, RunWriter
 from mnist_ff.training.evaluation import EpochScores
 from mnist_ff.training.learner import Learner
-from mnist_ff.training.loop import fit
+from mnist_ff.training.loop import Listeners, fit
 
 Work = Callable[[int], None]
 """Do so many steps, and be done with them on the device when it returns."""
@@ -204,7 +204,7 @@ def _logged(config: Config, engine: str, data: Data, stack: ExitStack) -> Work:
     def work(steps: int) -> None:
         plan = Plan(1, steps * trainer.batch_size, trainer.batch_size, trainer.sync_every, config.optimizer.lr)
         order = _rows(data.train, trainer.batch_size, steps)
-        fit(step, EpochScores, lambda epoch: order, plan, [LossHistory(), writer])
+        fit(step, EpochScores, lambda epoch: order, plan, Listeners([LossHistory(), writer]))
 
     return work
 

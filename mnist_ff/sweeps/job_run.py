@@ -61,6 +61,8 @@ class SweepJob:
     """Where a search's trial reports each epoch; the trial's number is the job's."""
     parts: tuple[PartsFile, ...] = ()
     """The files of own parts that jobs.json names; a job in another process imports them if they are the same."""
+    draws: bool = True
+    """Whether a job makes its own pictures; else whoever launched it does, when all have ended."""
     own: bool = False
     """Whether the parent saw that this user chose the jobs' places; a worker elsewhere may lack the key to see it."""
 
@@ -103,7 +105,8 @@ class SweepJob:
                 job = read_job(self.sweep, subdir) if self.parts else job
                 config = resolved_config(replace(job, own=job.own or self.own))
                 pruning = None if report is None else Pruning(report)
-                continue_or_start(replace(job, config=config), run, list(self.argv), stopped, began, pruning)
+                job = replace(job, config=config)
+                continue_or_start(job, run, self, stopped, began, pruning)
         except Stopped:
             raise
         except BaseException as error:  # also SystemExit, and a KeyboardInterrupt that no signal made
@@ -141,23 +144,25 @@ def resolved_config(job: Job) -> Config:
 
 
 def continue_or_start(
-    job: Job, run: Run, argv: list[str], stopped: Interruption, began: float, pruning: Pruning | None = None
+    job: Job, run: Run, sweep: SweepJob, stopped: Interruption, began: float, pruning: Pruning | None = None
 ) -> None:
     """Train in a run's directory, from its checkpoint if it has one. `pruning` may end a search's trial early.
 
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
-    start = time.perf_counter()
-    from mnist_ff.session.request import RunRequest
-    from mnist_ff.session.resolve import resolve
-    from mnist_ff.session.session import train
+    argv, draws = list(sweep.argv), sweep.draws
+    timing = Timing(began)
+    timing.claim("config")
+    with timing.part("import"):
+        from mnist_ff.session.request import RunRequest
+        from mnist_ff.session.resolve import resolve
+        from mnist_ff.session.session import train
 
-    timing = Timing(began, {"import": round(time.perf_counter() - start, 4)})
     quiet = Console(file=io.StringIO(), quiet=True)
     if any(is_taken(run.file(name)) for name in (CHECKPOINT, PREVIOUS)):
         saved, changes, _ = resumed_config(run, places_of(job.config))
         check(saved)
-        train(RunRequest(saved, run, argv, timing, quiet, stopped, changes, pruning))
+        train(RunRequest(saved, run, argv, timing, quiet, stopped, changes, pruning, draws))
         return
     with timing.part("data"):
         config = resolve(job.config)
@@ -171,7 +176,7 @@ def continue_or_start(
     run = Run.create(run.path)
     overrides: str = yaml.safe_dump(list(job.overrides), allow_unicode=True)
     write_texts(run.file(".hydra"), {"config.yaml": to_yaml(job.config), "overrides.yaml": overrides})  # for people
-    train(RunRequest(config, run, argv, timing, quiet, stopped, pruning=pruning))
+    train(RunRequest(config, run, argv, timing, quiet, stopped, pruning=pruning, draws=draws))
 
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:

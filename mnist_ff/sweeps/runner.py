@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import note, tell
+from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.options import options
 from mnist_ff.config.overrides import Override, key_of
@@ -27,13 +27,11 @@ from mnist_ff.config.schema import Config, DataConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.files import remove_leftovers, write_text
-from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import job_numbers, still_there
-from mnist_ff.session.drawing import complete
-from mnist_ff.session.resume import foreign_places, saved_config
+from mnist_ff.session.resume import foreign_places
 from mnist_ff.session.validate import check_device, check_trackers
 from mnist_ff.sweeps.job_builder import JobBuilder
 from mnist_ff.sweeps.job_run import SweepJob, resolved_config
@@ -94,6 +92,7 @@ class Sweep(ABC):
             stop_on_error=self.request.options.on_error == "stop",
             parent=os.getpid(),
             parts=in_use(),
+            draws=self.launcher.detached,  # nobody may be there when these have ended
             own=saved is None or (saved.own and all(job.own for job in saved.jobs)),
         )
 
@@ -191,19 +190,7 @@ class Sweep(ABC):
             clear_stop(directory)
             self.began = True
             remove_leftovers(directory)
-            self._complete(plan.jobs)
             yield
-
-    def _complete(self, jobs: Sequence[Job]) -> None:
-        """Make the pictures and pages of jobs that were killed or stopped just before these."""
-        if self.request.saved is None:
-            return
-        for job in jobs:
-            with suppress(BadRunError):  # its row says so
-                if state_of(self.request.directory, job) == "finished":
-                    run = Run(self.request.directory / job.subdir)
-                    for name in complete(run, saved_config(run), note):
-                        self.say(f"made {display_path(run.file(name))}")
 
     def _save(self, plan: SweepPlan) -> None:
         """Write the jobs, and the config that they were made of for people. Errors: RunError."""

@@ -17,6 +17,7 @@ from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.files import remove_leftovers
 from mnist_ff.runs.search_result import SearchResult, further, lines, read_search_result
+from mnist_ff.sweeps.pictures import draw_jobs
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
@@ -30,18 +31,28 @@ def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
 
 
 def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
-    """The end of every sweep: its files, the table, what failed and how to run that again. Returns 1 if any did not end
-    well, else 0. One that is `hurried`, by a signal, leaves picture and page to mnist-ff report."""
+    """The end of every sweep: its files, the table, what failed and how to run that again, then the pictures of its
+    jobs and its page. Returns 1 if any job did not end well, else 0; the code of a signal while pictures are drawn.
+    A sweep that is `hurried`, by a signal, leaves pictures and page to mnist-ff report."""
     rows = collect_shown([directory], console)
     search_result = read_search_result(directory)
     ranking = ranking_of(rows, search_result)
     save(ranking, directory, console, search_result, picture=not hurried)
-    if not hurried:
-        save_report(ranking, directory, console)
     show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
-    if hurried:
-        tell(console, f"plot and report  mnist-ff report {shlex.quote(str(display_path(directory)))}")
+    _say_what_is_next(ranking, directory, console, search_result)
+    signalled = 0 if hurried else draw_jobs(rows, lambda text: tell(console, text))
+    if hurried or signalled:
+        tell(console, f"plots and reports  mnist-ff report {shlex.quote(str(display_path(directory)))}")
+    else:
+        save_report(ranking, directory, console)
+    return signalled or (1 if ranking.bad else 0)
+
+
+def _say_what_is_next(
+    ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None = None
+) -> None:
+    """The command that runs again what failed, or that searches further."""
     again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}{flags()}"
     if search_result is not None:
         folders = f" {shlex.join(options().flags)}" if options().folders else ""  # it makes jobs of their files
@@ -55,7 +66,6 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
         if broken:
             tell(console, f"resume skips broken jobs; remove them first  rm -r {shlex.join(broken)}")
         tell(console, f"run them again  {again}")
-    return 1 if ranking.bad else 0
 
 
 def collect_shown(paths: list[Path], console: Console) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mnist_ff.engine.spinning import settled
 from mnist_ff.sweeps.job_run import JobResult, SweepJob
 
 
@@ -19,7 +20,8 @@ class Task:
 
     def __call__(self) -> JobResult:
         """Train in the job's directory; see SweepJob."""
-        import torch
+        with settled():  # the process may be a new one, on another machine
+            import torch
 
-        torch.set_num_threads(self.threads)  # a job with trainer.threads=null takes and records them
-        return self.job(self.subdir)
+            torch.set_num_threads(self.threads)  # a job with trainer.threads=null takes and records them
+            return self.job(self.subdir)

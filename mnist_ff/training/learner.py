@@ -28,7 +28,7 @@ from mnist_ff.runs.records import DataSpec, Outcome, Plan, Position, Score, Stop
 from mnist_ff.training.callbacks import Callback
 from mnist_ff.training.checkpoint import load_model, load_optimizer
 from mnist_ff.training.evaluation import EpochScores, score
-from mnist_ff.training.loop import fit
+from mnist_ff.training.loop import Listeners, Timed, fit, untimed
 from mnist_ff.training.measure import Metrics
 
 
@@ -110,9 +110,10 @@ class Learner:
         plan: Plan,
         callbacks: Sequence[Callback] = (),
         stopped: Callable[[], StopReason | None] = never,
+        timed: Timed = untimed,
     ) -> Outcome:
         """Train through the plan; see training.loop.fit()."""
-        return fit(self.step, self._epoch_scores, self.row_order, plan, callbacks, stopped)
+        return fit(self.step, self._epoch_scores, self.row_order, plan, Listeners(callbacks, stopped, timed))
 
     def evaluate(self) -> Mapping[str, Score]:
         """Scores by part: validation where there is a split, else test; train too, if trainer.score_train says so.

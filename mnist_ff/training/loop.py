@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +19,23 @@ from mnist_ff.training.evaluation import EpochScores
 Evaluate = Callable[[], EpochScores]
 Shuffle = Callable[[int], torch.Tensor]
 """An epoch's number to its row order, (N,) int64 on the device."""
+Timed = Callable[[str], AbstractContextManager[None]]
+"""A part's name to a block whose seconds are counted under it; see session/timing.py."""
+
+
+def untimed(name: str) -> AbstractContextManager[None]:
+    """For a caller who does not ask where the seconds go."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told of training, who is asked whether it goes on, and what counts its seconds."""
+
+    callbacks: Sequence[Callback] = ()
+    stopped: Callable[[], StopReason | None] = never
+    """Asked after every batch, or as often as the step can stop."""
+    timed: Timed = untimed
 
 
 def fit(
@@ -24,59 +43,61 @@ def fit(
     evaluate: Evaluate,
     shuffle: Shuffle,
     plan: Plan,
-    callbacks: Sequence[Callback] = (),
-    stopped: Callable[[], StopReason | None] = never,
+    listeners: Listeners = Listeners(),
 ) -> Outcome:
     """Train through the plan, telling the callbacks every batch's own loss.
 
-    `stopped` is asked after every batch, or as often as the step can stop; its answer ends training there, with
-    everything so far kept.
+    The answer of `listeners.stopped` ends training there, with everything so far kept.
     Errors: DivergedError at the first loss that is not finite.
     """
+    callbacks, timed = listeners.callbacks, listeners.timed
     epochs: list[EpochRecord] = []
     began, steps, reason = time.perf_counter(), plan.first_step, None
-    for callback in callbacks:
-        callback.on_train_begin(plan)
+    with timed("train.callbacks"):
+        for callback in callbacks:
+            callback.on_train_begin(plan)
     for epoch in range(plan.start.epoch, plan.epochs):
         epoch_began = time.perf_counter()
-        batches, reason = _train_epoch(step, shuffle(epoch), epoch, plan, callbacks, stopped)
+        batches, reason = _train_epoch(step, shuffle(epoch), epoch, plan, listeners)
         steps = epoch * plan.batches + len(batches)
         if len(batches) < plan.batches:
             break
-        scores = evaluate() if plan.evaluates(epoch) else EpochScores()
+        with timed("train.scores"):
+            scores = evaluate() if plan.evaluates(epoch) else EpochScores()
         _check_finite(scores, epoch, plan)
         epochs.append(_epoch_record(epoch, batches, scores, time.perf_counter() - epoch_began))
-        for callback in callbacks:
-            callback.on_epoch_end(epochs[-1])
-        reason = reason or stopped()
+        with timed("train.callbacks"):
+            for callback in callbacks:
+                callback.on_epoch_end(epochs[-1])
+        reason = reason or listeners.stopped()
         if reason is not None:
             break
     outcome = Outcome(steps, tuple(epochs), time.perf_counter() - began, reason if steps < plan.steps else None)
-    for callback in callbacks:
-        callback.on_train_end(outcome)
+    with timed("train.callbacks"):
+        for callback in callbacks:
+            callback.on_train_end(outcome)
     return outcome
 
 
 def _train_epoch(
-    step: Step,
-    order: torch.Tensor,
-    epoch: int,
-    plan: Plan,
-    callbacks: Sequence[Callback],
-    stopped: Callable[[], StopReason | None],
+    step: Step, order: torch.Tensor, epoch: int, plan: Plan, listeners: Listeners
 ) -> tuple[list[BatchRecord], StopReason | None]:
     """Train an epoch, or the rest of the one that the plan starts in; return all its records, and why it stopped."""
-    for callback in callbacks:
-        callback.on_epoch_begin(epoch)
+    callbacks, stopped, timed = listeners.callbacks, listeners.stopped, listeners.timed
+    with timed("train.callbacks"):
+        for callback in callbacks:
+            callback.on_epoch_begin(epoch)
     batches = list(plan.start.batches) if epoch == plan.start.epoch else []
     for chunk in plan.chunks(len(batches)):
-        metrics = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
-        for record in _records(plan, epoch, chunk, metrics):
-            batches.append(record)
+        with timed("train.steps"):
+            metrics = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
+        with timed("train.records"):
+            for record in _records(plan, epoch, chunk, metrics):
+                batches.append(record)
+                for callback in callbacks:
+                    callback.on_batch_end(record)
             for callback in callbacks:
-                callback.on_batch_end(record)
-        for callback in callbacks:
-            callback.on_chunk_end(batches[-1])
+                callback.on_chunk_end(batches[-1])
         reason = stopped()
         if reason is not None:
             return batches, reason

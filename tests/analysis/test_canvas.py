@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 HOSTILE = """
@@ -96,6 +98,50 @@ def test_only_one_file_makes_figures() -> None:
         lines = path.read_text(encoding="utf-8").split("if TYPE_CHECKING:")[0].splitlines()
         lines = [line for line in lines if any(maker in line for maker in makers)]
         assert not lines or path.name in ("canvas.py", "api.py"), f"{path}: {lines}"
+
+
+def test_a_picture_is_a_png_file_of_the_pixels_drawn(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from mnist_ff.analysis import canvas
+    from mnist_ff.analysis.plots import losses_figure
+
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    (tmp_path / "noise.png").write_bytes(canvas.png(pixels))
+    with canvas.own_style():
+        drawn = canvas.pixels_of(losses_figure([2.0, 1.0, 0.5], "a title"))
+    canvas.save_picture(tmp_path / "plot.png", lambda: losses_figure([2.0, 1.0, 0.5], "a title"))
+    for name, expected in (("noise", pixels), ("plot", drawn)):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert (image.mode, round(image.info["dpi"][0])) == ("RGB", canvas.DPI)
+            assert np.array_equal(np.asarray(image), expected)
+
+
+def test_pixels_are_put_into_a_figure_as_they_are() -> None:
+    from mnist_ff.analysis import canvas
+
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 240, 3), dtype=np.uint8)
+    with canvas.own_style():
+        figure, _ = canvas.new_figure(2, 1, axes=False, margins=canvas.Margins(0, 0, 0, 0))
+        canvas.put_pixels(figure, pixels, bottom=20)
+        drawn = canvas.pixels_of(figure)
+    assert drawn.shape == (120, 240, 3)
+    assert np.array_equal(drawn[40:100], pixels)
+    assert (drawn[:40] == 255).all()
+    assert (drawn[100:] == 255).all()
+
+
+def test_a_failed_picture_leaves_the_one_before(tmp_path: Path) -> None:
+    from mnist_ff.analysis.canvas import save_picture
+
+    def broken() -> Any:
+        raise RuntimeError("no ink")
+
+    (tmp_path / "one.png").write_text("before")
+    with pytest.raises(RuntimeError, match="no ink"):
+        save_picture(tmp_path / "one.png", broken)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
+    assert (tmp_path / "one.png").read_text() == "before"
 
 
 @pytest.mark.slow

@@ -248,6 +248,86 @@ def test_pictures_of_any_data_are_drawn(tmp_path: Path, mnist_ff: Command) -> No
         assert all(run.file(f"plots/{picture}.png").stat().st_size > 3_000 for picture in names)
 
 
+def figure_of(run: Run, name: str, title: str = "title") -> Any:
+    """A picture as it is drawn, before it becomes a file."""
+    from mnist_ff.analysis import plots
+    from mnist_ff.analysis.canvas import own_style, pixels_of
+
+    with own_style():
+        figure = plots.DRAWINGS[name](run, title)
+        return figure, pixels_of(figure)
+
+
+def test_no_picture_has_more_axes_than_it_needs(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", MNIST_SPEC, augmented=True, hidden=(150,))
+    pictures = ("loss", "epochs", "confusion", "mistakes", "weights", "augmented")
+    assert [len(figure_of(run, name)[0].axes) for name in pictures] == [1, 2, 1, 0, 0, 0]
+
+
+def test_each_mistake_is_at_its_place_below_its_words(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", LETTERS)
+    saved = load_file(run.file(PREDICTIONS))
+    figure, drawn = figure_of(run, "mistakes")
+    assert figure.get_suptitle() == "The 25 worst mistakes, test images\ntitle"
+    words = [text for text in figure.texts if "predicted" in text.get_text()]
+    assert len(words) == len(saved["worst_rows"]) == 25
+    for number, (row, image, text) in enumerate(zip(saved["worst_rows"], saved["worst_images"], words, strict=True)):
+        label, predicted = (LETTERS.classes[saved[name][row]] for name in ("labels", "answers"))
+        sure = saved["probabilities"][row, saved["answers"][row]]
+        assert text.get_text() == f"{label}, predicted {predicted} ({sure:.0%})"
+        top, left = 68 + 204 * (number // 5) + 44, 192 * (number % 5) + 16
+        enlarged = image[np.arange(160) * 28 // 160][:, np.arange(160) * 28 // 160]
+        assert np.array_equal(drawn[top : top + 160, left : left + 160], np.repeat(255 - enlarged[..., None], 3, 2))
+        box = text.get_window_extent()
+        assert abs((box.x0 + box.x1) / 2 - (left + 80)) < 1
+        assert 0 < box.y0 - (len(drawn) - top) < 8
+
+
+@pytest.mark.parametrize("name", ["mistakes", "confusion"])
+def test_no_words_in_a_picture_overlap_or_are_cut(name: str, tmp_path: Path) -> None:
+    wide = tuple(f"WWWWWWWWWWWWWWWWWWWWWWWW {number}" for number in range(10))
+    figure, drawn = figure_of(made_run(tmp_path / "run", DataSpec((28, 28), wide)), name)
+    texts = [*figure.texts, *(label for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.texts))]
+    texts += [part for axes in figure.axes for part in (*axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label)]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    assert len(boxes) >= 20
+    for place, box in enumerate(boxes):
+        assert 0 <= box.x0 < box.x1 <= drawn.shape[1]
+        assert 0 <= box.y0 < box.y1 <= drawn.shape[0]
+        assert not any(box.overlaps(other) for other in boxes[:place])
+
+
+def test_weights_are_blue_below_zero_and_red_above(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", DataSpec((2, 3), ("no", "yes")))
+    weights = np.zeros((12, 6), dtype=np.float32)
+    weights[0, 0], weights[11, 5] = -2, 2
+    save_file({**load_file(run.file("model.safetensors")), "layers.0.weight": weights}, run.file("model.safetensors"))
+    figure, drawn = figure_of(run, "weights")
+    assert figure.get_suptitle() == "First-layer weights, 12 of 12 units\ntitle"
+    blueness = drawn[..., 2].astype(int) - drawn[..., 0]
+    for marked, top, left in ((blueness > 50, 68 + 8, 5), (blueness < -50, 68 + 65 + 8 + 29, 96 + 5 + 58)):
+        places = np.argwhere(marked)
+        assert places.min(0).tolist() == [top, left]
+        assert len(places) in (29 * 29, 28 * 28)
+
+
+def test_large_pictures_are_averaged_and_small_ones_repeated() -> None:
+    from mnist_ff.analysis.tiles import Cells, as_colours, cells_for, resized, tiled
+
+    stripes = np.tile(np.array([0, 200], dtype=np.uint8), (1, 6, 50))
+    assert (resized(stripes, 50, axis=2) == 100).all()
+    assert resized(stripes, 200, axis=2)[0, 0, :6].tolist() == [0, 0, 200, 200, 0, 0]
+    assert resized(stripes, 4, axis=1).shape == (1, 4, 100)
+    assert as_colours(stripes, ink=True)[0, 0, 0].tolist() == [255, 255, 255]
+    assert cells_for((20, 40), True, 3, 50, (30, 40), 5) == Cells(3, 50, 25, 40, 20)
+    assert cells_for((1, 5000), False, 3, 50, (30, 40), 5) == Cells(3, 50, 35, 40, 30)
+    assert cells_for((1, 5000), True, 3, 50, (30, 40), 5).tile_height == 1
+    field = tiled(np.zeros((4, 2, 2, 3), dtype=np.uint8), Cells(3, 5, 4, 3, 2))
+    assert field.shape == (8, 15, 3)
+    assert np.argwhere(field[..., 0] == 0).min(0).tolist() == [2, 1]
+    assert np.argwhere(field[4:, :, 0] == 0).tolist() == [[line, column] for line in (2, 3) for column in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("classes", [2, 26, 45, 200])
 def test_a_confusion_matrix_of_any_size_is_drawn(classes: int, tmp_path: Path) -> None:
     from mnist_ff.analysis import plots

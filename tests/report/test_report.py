@@ -342,7 +342,7 @@ def accuracy(values: Any) -> float:
 
 def test_a_sweeps_page_links_to_the_runs(mnist_ff: Command) -> None:
     grid = [{"optimizer.lr": lr, "seed": seed} for lr in (0.01, 0.02) for seed in (0, 1)]
-    make_sweep(Path("my sweep #1"), grid, accuracy, "data.validation_split=0.1")
+    make_sweep(Path("my sweep #1"), grid, accuracy, "data.validation_split=0.1", "trainer.plots=false")
     Path("my sweep #1/2/report.html").touch()
     code, out, _ = mnist_ff("report", "my sweep #1")
     assert (code, out.strip()) == (0, "my sweep #1/report.html")

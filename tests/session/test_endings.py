@@ -8,12 +8,17 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_ff.files import remove_leftovers, replacing
+from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.jobs import Job
+from mnist_ff.sweeps.job_run import SweepJob
+from mnist_ff.sweeps.launchers.sequential import SequentialLauncher
 from tests.support.commands import Command, only_run
 from tests.support.processes import Forked, Started
 
@@ -87,6 +92,116 @@ def test_resumed_sweep_completes_its_finished_jobs(mnist_ff: Command) -> None:
     for name in ("0/report.html", "0/plots/loss.png", "report.html", "sweep.png", "sweep.csv"):
         assert Path("sweep", name).is_file(), name
     assert not list(Path("sweep").rglob(".*.tmp"))
+
+
+SWEEP = ["train", "-m", "data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "hydra.sweep.dir=sweep"]
+JOBS_OWN = [f"plots/{name}.png" for name in ("loss", "epochs", "confusion", "mistakes", "weights")] + [REPORT]
+
+
+def missing_in_jobs() -> list[str]:
+    """What the two jobs of a sweep have not, of that which ended runs have."""
+    names = [f"{job}/{name}" for job in (0, 1) for name in JOBS_OWN]
+    return [name for name in names if not Path("sweep", name).is_file()]
+
+
+def test_a_sweep_draws_when_its_jobs_are_ranked(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff(*SWEEP, "seed=0,1")
+    assert code == 0, err
+    assert missing_in_jobs() == []
+    assert out.count("drawing") == 1
+    assert out.index("2 finished") < out.index("drawing the pictures of 2 runs")
+    ended = max(Path("sweep", job, "summary.json").stat().st_mtime_ns for job in "01")
+    assert all(path.stat().st_mtime_ns > ended for path in Path("sweep").glob("*/plots/*.png"))
+    assert '<a href="1/report.html">' in Path("sweep/report.html").read_text()
+    assert mnist_ff("train", "-m", "resume=sweep")[0] == 0
+    code, out, err = mnist_ff("report", "sweep")
+    assert (code, out, err) == (0, "sweep/report.html\n", "")
+
+
+def test_ctrl_c_ends_a_sweeps_drawing_and_report_goes_on(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.analysis import plots
+
+    def interrupted(run: Run, title: str) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return drawings["loss"](run, title)
+
+    drawings = dict(plots.DRAWINGS)
+    monkeypatch.setitem(plots.DRAWINGS, "loss", interrupted)
+    code, out, _ = mnist_ff(*SWEEP, "seed=0,1")
+    assert code == 130
+    assert "2 finished" in out
+    assert "mnist-ff report sweep" in out
+    assert len(missing_in_jobs()) == 11, "only the picture that was begun is there"
+    assert not Path("sweep/report.html").exists()
+    assert json.loads(Path("sweep/0/summary.json").read_text())["cause"] is None
+    monkeypatch.setattr(plots, "DRAWINGS", drawings)
+    code, out, err = mnist_ff("report", "sweep")
+    assert (code, out) == (0, "sweep/report.html\n")
+    assert err == "drawing the pictures of 2 runs\n"
+    assert missing_in_jobs() == []
+    assert '<a href="0/report.html">' in Path("sweep/report.html").read_text()
+
+
+def test_jobs_that_failed_decide_the_exit_code_not_pictures(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.analysis import plots
+
+    def broken(run: Run, title: str) -> Any:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(plots, "DRAWINGS", {"loss": broken, "epochs": plots.DRAWINGS["epochs"]})
+    code, out, _ = mnist_ff(*SWEEP, "seed=0")
+    assert code == 0
+    assert "warning: sweep/0: could not draw plots/loss.png; see its train.log" in " ".join(out.split())
+    assert "RuntimeError: no ink" in Path("sweep/0/train.log").read_text()
+    assert Path("sweep/0/plots/epochs.png").is_file()
+    assert Path("sweep/report.html").is_file()
+    monkeypatch.setattr(plots, "DRAWINGS", {"epochs": plots.DRAWINGS["epochs"]})
+    words = ("optimizer=sgd", "optimizer.lr=0.01,1e30", "sweep.on_error=stop", "hydra.sweep.dir=other")
+    code, out, _ = mnist_ff(*SWEEP[:-1], *words)
+    assert code == 1
+    assert "drawing the pictures of 1 run\n" in out
+    assert Path("other/0/plots/epochs.png").is_file()
+    assert Path("other/1/report.html").is_file()
+    assert not Path("other/1/plots").exists()
+
+
+def test_jobs_that_outlive_their_launcher_draw_themselves(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = []
+
+    def launch(self: SequentialLauncher, job: SweepJob, jobs: Sequence[Job], *rest: object) -> None:
+        draws.append(job.draws)
+
+    monkeypatch.setattr(SequentialLauncher, "launch", launch)
+    assert "drawing" not in mnist_ff(*SWEEP, "seed=0,1")[1]
+    monkeypatch.setattr(SequentialLauncher, "detached", True)
+    monkeypatch.setattr("mnist_ff.sweeps.multirun.check_launcher", lambda *given: None)
+    mnist_ff("train", "-m", "resume=sweep")
+    assert draws == [False, True]
+
+
+@pytest.mark.slow
+def test_several_processes_draw_each_run_once(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.sweeps import pictures
+
+    monkeypatch.setattr(pictures, "RUNS_OF_A_HELPER", 1)
+    monkeypatch.setattr(pictures, "cores_here", lambda: 2)
+    drawn: list[Path] = []
+
+    def complete(run: Run, *given: Any, **more: Any) -> list[str]:
+        drawn.append(run.path)
+        time.sleep(3)  # as long as the other process takes to start
+        return real(run, *given, **more)
+
+    real = pictures.complete
+    monkeypatch.setattr(pictures, "complete", complete)
+    assert mnist_ff(*SWEEP, "seed=0,1")[0] == 0
+    assert len(drawn) == 1, "the other one was drawn by a process of its own"
+    assert missing_in_jobs() == []
+    pictures_of = [Path("sweep", job, "plots").glob("*") for job in "01"]
+    assert [len(list(found)) for found in pictures_of] == [5, 5]
+    first, second = (Path("sweep", job, "plots/loss.png").read_bytes() for job in "01")
+    assert first.startswith(b"\x89PNG")
+    assert second.startswith(b"\x89PNG")
 
 
 COUNTING = """

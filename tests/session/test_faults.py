@@ -18,6 +18,7 @@ import torch
 
 from tests.support.commands import Command
 from tests.support.processes import COMMAND, Forked, limited
+from tests.support.runs import assert_seconds_add_up
 from tests.support.training import WORDS
 
 
@@ -229,7 +230,9 @@ def test_non_finite_weights_reach_no_checkpoint(mnist_ff: Command) -> None:
     code, _, err = mnist_ff("train", *words, "hydra.run.dir=run")
     assert code == 1
     assert "optimizer.lr" in err
-    assert json.loads(Path("run/summary.json").read_text())["status"] == "diverged"
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert_seconds_add_up(summary["seconds"])
     for path in Path("run").glob("checkpoint*.pt"):
         state = torch.load(path, weights_only=True)
         assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())

@@ -18,6 +18,7 @@ from mnist_ff.errors import BadRunError, ConfigError, DataError, MnistError
 from mnist_ff.runs.records import Status
 from tests.support.commands import Command, only_run
 from tests.support.mnist import make_split
+from tests.support.runs import assert_seconds_add_up
 
 SMALL = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "trainer.device=cpu")
 QUICK = ("trainer.epochs=2", "trainer.batch_size=100", "trainer.plots=false", "trainer.device=cpu")
@@ -56,6 +57,7 @@ def test_it_writes_what_the_command_writes(mnist_ff: Command, capsys: pytest.Cap
     summary = run.summary()
     assert summary is not None
     assert summary.status is Status.FINISHED
+    assert_seconds_add_up(summary.seconds)
     for words in (["evaluate", "from_python"], ["compare", "from_python", "by_command"], ["report", "from_python"]):
         assert mnist_ff(*words)[0] == 0
     assert mnist_ff("train", "resume=from_python", "trainer.epochs=2")[0] == 0
@@ -252,6 +254,7 @@ def test_a_failed_run_says_so_and_the_callers_error_comes_out() -> None:
     summary = mnist_ff.Run.open("run").summary()
     assert summary is not None
     assert summary.status is Status.FAILED
+    assert_seconds_add_up(summary.seconds)
 
 
 def test_given_data_may_be_numpy_or_from_load_data() -> None:

@@ -24,7 +24,7 @@ from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
 from tests.support.processes import Started
-from tests.support.runs import BATCHES, WORDS, assert_equal_runs, stopped_run, whole_run
+from tests.support.runs import BATCHES, WORDS, assert_equal_runs, assert_seconds_add_up, stopped_run, whole_run
 from tests.support.sweep_maker import make_sweep, product
 
 STOPS = {"after step 1": 1, "mid-epoch": 23, "last step of an epoch": 2 * BATCHES, "first of the next": BATCHES + 1}
@@ -88,6 +88,7 @@ def test_resuming_twice_and_extending_a_finished_run(mnist_ff: Command) -> None:
     for epochs in (2, 3):
         assert mnist_ff("train", "resume=parted", f"trainer.epochs={epochs}")[0] == 0
     assert_equal_runs(Path("whole"), Path("parted"))
+    assert_seconds_add_up(json.loads(Path("parted/summary.json").read_text())["seconds"])
     assert Path("parted/config.yaml").read_bytes() == config
     history = json.loads(Path("parted/environment.json").read_text())["history"]
     assert [(entry["epoch"], entry["changes"]) for entry in history] == [

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.commands import Command, only_run
 from tests.support.processes import Started
+from tests.support.runs import assert_seconds_add_up
 from tests.support.training import WORDS, bytes_of, patched
 
 
@@ -29,6 +30,7 @@ def test_signal_ends_a_run_with_its_exit_code(number: str) -> None:
     summary = json.loads((only_run() / "summary.json").read_text())
     assert (summary["status"], summary["cause"]) == ("interrupted", f"stopped by {number}")
     assert summary["steps"] == (only_run() / "batches.csv").read_text().count("\n") - 1
+    assert_seconds_add_up(summary["seconds"])
 
 
 def test_a_signal_is_heard_within_a_long_chunk() -> None:

@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import torch
 from rich.console import Console
 
@@ -19,7 +21,7 @@ from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import resolve
 from mnist_ff.session.session import train
-from mnist_ff.session.timing import Timing
+from mnist_ff.session.timing import PARTS, TRAINING, Timing
 from mnist_ff.training.checkpoint import CHECKPOINT
 from tests.support.configs import make_config
 
@@ -75,6 +77,15 @@ def _train(path: Path, steps: int | None, words: tuple[str, ...]) -> Run:
     config = resolve(make_config(*words))
     train(RunRequest(config, run, [], Timing(time.perf_counter()), Console(quiet=True), stop))
     return run
+
+
+def assert_seconds_add_up(seconds: Mapping[str, float]) -> None:
+    """Of a summary: known parts only, none below zero, and their sums, up to the rounding of binary fractions."""
+    assert set(seconds) <= {*PARTS, *TRAINING, "total"}
+    assert min(seconds.values()) >= 0
+    assert sum(seconds.get(name, 0.0) for name in PARTS) == pytest.approx(seconds["total"], abs=1e-9)
+    parts = [seconds[name] for name in TRAINING if name in seconds]
+    assert not parts or sum(parts) == pytest.approx(seconds["train"], abs=1e-9)
 
 
 def assert_equal_runs(whole: Path, resumed: Path) -> None:

@@ -23,6 +23,7 @@ from mnist_ff.sweeps import multirun
 from mnist_ff.sweeps.launchers.base import shared
 from mnist_ff.sweeps.launchers.joblib import ended_with
 from tests.support.commands import Command
+from tests.support.runs import assert_seconds_add_up
 
 pytestmark = pytest.mark.slow  # three minutes of processes that start, die and wait; .ci/run runs them by name
 
@@ -159,6 +160,8 @@ def test_joblib_gives_the_same_bytes_as_sequential(mnist_ff: Command) -> None:
             assert one == other, f"{job}/{name}"
         one, other = (without_seconds(Path(sweep, job, "epochs.csv")) for sweep in ("serial", "sweep"))
         assert one == other
+        for sweep in ("serial", "sweep"):
+            assert_seconds_add_up(json.loads(Path(sweep, job, "summary.json").read_text())["seconds"])
     assert load_file("sweep/0/model.safetensors").keys()
 
 

@@ -21,7 +21,7 @@ from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, Posit
 from mnist_ff.training.callbacks import Callback, Checkpoint, LossHistory
 from mnist_ff.training.evaluation import EpochScores, evaluate
 from mnist_ff.training.learner import Learner
-from mnist_ff.training.loop import fit
+from mnist_ff.training.loop import Listeners, fit
 from tests.support import reference
 from tests.support.configs import make_config
 from tests.support.mnist import random_split
@@ -160,7 +160,13 @@ def test_checkpoint_interval_and_a_checkpoint_at_the_end(stop_at: int | None, sa
     recorder = Recorder()
     stopped = lambda: "stop" if ("epoch end", stop_at) in recorder.events else None  # noqa: E731
     step = lambda rows, *_: torch.zeros(2, 2)  # noqa: E731
-    fit(step, EpochScores, lambda epoch: torch.arange(20), plan, [recorder, Checkpoint(positions.append)], stopped)
+    fit(
+        step,
+        EpochScores,
+        lambda epoch: torch.arange(20),
+        plan,
+        Listeners([recorder, Checkpoint(positions.append)], stopped),
+    )
     assert [(position.epoch, len(position.batches)) for position in positions] == [(epoch, 0) for epoch in saved]
 
 

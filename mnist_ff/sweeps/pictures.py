@@ -1,0 +1,130 @@
+"""Pictures and pages of a sweep's jobs, made when all have ended: the ranking comes first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any
+
+from mnist_ff.analysis.rows import GOOD, Row
+from mnist_ff.config.own_parts import in_use
+from mnist_ff.config.paths import display_path
+from mnist_ff.errors import MnistError
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.signals import interruptible
+from mnist_ff.session.drawing import complete, left_out
+from mnist_ff.session.messages import logging_to
+from mnist_ff.session.resume import saved_config
+from mnist_ff.sweeps.launchers.base import cores_here
+
+RUNS_OF_A_HELPER, MOST_HELPERS = 5, 7
+"""Runs for each other process that draws too, which takes as long to start as three of them; and the most of these."""
+
+
+def draw_jobs(rows: Sequence[Row], say: Callable[[str], None]) -> int:
+    """Make the pictures and pages that the runs of these rows should have and do not; say a line, and what failed.
+
+    Those that make them themselves, or were made before, cost a look at their files. Returns the exit code of a
+    signal, after which the rest is left out, else 0.
+    """
+    with interruptible() as stopped:
+        runs = [Run(row.path) for row in rows if _should_have(row) and _lacks(Run(row.path), say)]
+        if runs and stopped() is None:
+            say(f"drawing the pictures of {len(runs)} run{'s' if len(runs) > 1 else ''}")
+            _draw(runs, stopped)
+        if stopped() is None:
+            for run in runs:
+                _lacks(run, say, "could not draw")
+        return stopped.exit_code
+
+
+def _should_have(row: Row) -> bool:
+    return row.status in GOOD and row.values.get("trainer.plots") is True
+
+
+def _lacks(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
+    """Whether there is something to make; where that `failed`, or cannot be told, with a warning."""
+    try:
+        run.check_no_links()
+        names = left_out(run, saved_config(run))
+    except MnistError as error:
+        say(f"warning: {error}")
+        return False
+    if names and failed:
+        say(f"warning: {display_path(run.path)}: {failed} {', '.join(names)}; see its train.log")
+    return bool(names)
+
+
+def _draw(runs: Sequence[Run], stopped: Callable[[], object]) -> None:
+    """Draw them all: in this process and, where it pays, in others. A user's own parts stay in this one."""
+    helpers = 0 if in_use() else min(cores_here() - 1, len(runs) // RUNS_OF_A_HELPER, MOST_HELPERS)
+    if helpers < 1:
+        _draw_each(runs, stopped)
+        return
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    context.set_forkserver_preload(["mnist_ff.sweeps.pictures", "mnist_ff.analysis.plots"])
+    shared = _Shared(tuple(runs), context.Value("i", 0))
+    with _helping(context, helpers, shared) as processes:
+        _draw_each(shared, stopped)
+        while stopped() is None and any(process.is_alive() for process in processes):
+            wait([process.sentinel for process in processes if process.is_alive()], 0.1)
+
+
+def _draw_each(runs: Iterable[Run], stopped: Callable[[], object]) -> None:
+    """One run after another. What fails is in its train.log."""
+    for run in runs:
+        if stopped() is not None:
+            return
+        with suppress(MnistError, OSError), logging_to(run.file("train.log")):
+            complete(run, saved_config(run), lambda text: None, stopped=stopped)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Runs of which each goes to one of several processes, the first that asks."""
+
+    runs: tuple[Run, ...]
+    taken: Any
+    """How many have gone, in memory that the processes share."""
+
+    def __iter__(self) -> Iterator[Run]:
+        """Those that this process gets."""
+        while True:
+            with self.taken.get_lock():
+                number = self.taken.value
+                self.taken.value += 1
+            if number >= len(self.runs):
+                return
+            yield self.runs[number]
+
+
+@contextmanager
+def _helping(context: Any, count: int, shared: _Shared) -> Iterator[list[Any]]:
+    """Other processes at the same work, which end with the block."""
+    processes = []
+    try:
+        for _ in range(count):
+            process = context.Process(target=_help, args=(shared, os.getcwd()), daemon=True)
+            with suppress(OSError):  # no room for another process: this one does it all
+                process.start()
+                processes.append(process)
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _help(shared: _Shared, folder: str) -> None:
+    """In another process: draw until nothing is left, or the first one is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends this by the first one
+    os.chdir(folder)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+    _draw_each(shared, lambda: wait([sentinel], 0) or None)
