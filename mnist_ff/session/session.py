@@ -182,7 +182,10 @@ class _Training:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
             callbacks += [*self.callbacks, *with_view(self.request.observers, self.learner.model)]
             observers = [callback for callback in callbacks if callback is not None]
-            return self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
+            outcome = self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
+            with timing.part("train.checkpoints"):
+                self.checkpoints.wait()
+            return outcome
 
     def _reason_to_stop(self) -> StopReason | None:
         for ask in (self.request.stopped, self.request.pruning, self.early_stopping):
