@@ -35,6 +35,7 @@ from mnist_ff.session.given import given_parts
 from mnist_ff.session.resolve import resolve, warn_of_fallback
 from mnist_ff.session.start import Caller, start
 from mnist_ff.session.start import resume as resume_run
+from mnist_ff.session.threads import with_threads
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
 from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
 from mnist_ff.training.chosen_callbacks import with_view
@@ -77,8 +78,8 @@ def load_data(*overrides: str, seed: int | None = 0) -> Data:
     Errors: ConfigError for a wrong override, DataError when the data cannot be downloaded.
     """
     config = compose([*_allowed(overrides, ("seed",)), *_seed_word(seed)])
-    batches = dataclasses.replace(config.trainer, batch_size=1)  # nothing is trained: few images are no fault
-    config = resolve(dataclasses.replace(config, trainer=batches))
+    idle = dataclasses.replace(config.trainer, batch_size=1, threads=None)  # nothing is trained: few images do
+    config = resolve(dataclasses.replace(config, trainer=idle))
     assert config.seed is not None
     loaded = load(config.data, config.seed)
     warn_of_fallback(loaded, Console(stderr=True))
@@ -140,6 +141,8 @@ def run_network(
             f"batch={config.trainer.batch_size}: must be at most {len(loaded.train)}, the training images"
         )
     check_warmup(config, len(loaded.train))
+    config = with_threads(config, model, loaded.spec)
+    assert config.seed is not None
     with devices.prepared(config.trainer, config.seed) as target, ExitStack() as stack:
         network, shape = _network(model, config, target, loaded.spec)
         stack.enter_context(restored(network))

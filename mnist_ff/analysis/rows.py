@@ -150,8 +150,8 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds a different experiment than job {job.number}", _planned(job))
     values = flat(experiment(config))
-    if job is not None and job.config.trainer.threads is None:
-        values["trainer.threads"] = None  # left to each machine: no difference that anyone asked for
+    if job is not None and job.config.trainer.fixed_threads is None:
+        values["trainer.threads"] = job.config.trainer.threads  # left to each machine: no difference that was asked for
     try:
         summary = run.summary()
         epochs, validation = _last_epoch(run, config)

@@ -40,6 +40,7 @@ from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Status
 from mnist_ff.session.peers import PEERS
+from mnist_ff.session.threads import with_threads
 from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
 
@@ -74,6 +75,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = compose(arguments.overrides)
     _check_a_step_alone(config)
     check(config)
+    config = with_threads(config)
     with prepared(config.trainer, 0) as device:
         result = _conditions(config, device, arguments.peers)
         with console.status("measuring"):

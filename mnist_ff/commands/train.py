@@ -39,6 +39,7 @@ from mnist_ff.session.resume import (
     resumed_config,
     saved_config,
 )
+from mnist_ff.session.threads import with_number
 from mnist_ff.session.timing import Timing, process_start
 from mnist_ff.session.validate import check, check_machine, check_new
 
@@ -158,7 +159,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     check_float32(flat(given))
     check_parts(run, saved_config(run), trainer.warn, trains=True)
     own, said = own_places(run, given)
-    config, changes, warnings = resumed_config(run, {**own, **given})
+    config, changes, warnings = resumed_config(run, with_number(saved_config(run), {**own, **given}))
     check(config)
     if is_done(run, config):
         summary = run.summary()

@@ -27,6 +27,7 @@ from mnist_ff.config.keys import (
     item_of,
     meaning_of,
     notes_of,
+    options_of,
     scalar_types,
     value_hint,
 )
@@ -350,7 +351,7 @@ WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a te
 
 def _explained(hint: Any, value: Any, path: str) -> str:
     """Why a key cannot have this value, and what is allowed."""
-    null, inner = ", or null" if is_optional(hint) else "", value_hint(hint)
+    inner, null = value_hint(hint), _others(hint)
     kind, given = bare_type(inner), "null" if value is None else brief_text(value)
     if isinstance(value, int) and kind is not float and not -INT_LIMIT <= value < INT_LIMIT:
         return f"{path}: must be below 2**63{null}"
@@ -365,6 +366,15 @@ def _explained(hint: Any, value: Any, path: str) -> str:
     if limits is not None:
         return f"{path}={given}: must be {limits or meaning_of(inner)}{null}"
     return f"{path}={given}: must be {WORDS[kind]}{null}"
+
+
+def _others(hint: Any) -> str:
+    """What a key may be beside its first type, as the end of a message: ', auto or null'."""
+    literals = [option for option in options_of(hint)[1:] if typing.get_origin(option) is Literal]
+    words = ", ".join(str(word) for literal in literals for word in typing.get_args(literal))
+    if not is_optional(hint):
+        return f", or {words}" if words else ""
+    return f", {words} or null" if words else ", or null"
 
 
 def _broken_limits(kind: Any, notes: tuple[Any, ...], value: Any) -> str | None:

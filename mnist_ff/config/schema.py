@@ -128,7 +128,10 @@ class TrainerConfig(Section):
     sync_every: Annotated[OptionalCount, "batches between device syncs; null: an epoch"]
     evaluate_every: Annotated[int, "epochs between evaluations (the last one always)", Meta(ge=1)]
     score_train: Annotated[int, "number of training images to evaluate; 0: none", Meta(ge=0)]
-    threads: Annotated[Annotated[int, Meta(ge=1, le=1024)] | None, "CPU threads; null: torch's default"]
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] | None,
+        "CPU threads; auto: the fastest, measured; null: torch's default",
+    ]
     plots: Annotated[bool, "draw plots at the end of the run"]
     checkpoint_every: Annotated[OptionalCount, "batches between checkpoints; null: an epoch"]
     checkpoint_epochs: Annotated[int, "epochs between checkpoints (the end has one)", Meta(ge=1)]
@@ -147,6 +150,11 @@ class TrainerConfig(Section):
     teacher: Annotated[str | None, "run directory to distil from; null: none"]
     temperature: Annotated[float, "distillation temperature", Meta(gt=0, le=1000)]
     teacher_weight: Annotated[Fraction, "weight of the distillation loss (0 to 1)"]
+
+    @property
+    def fixed_threads(self) -> int | None:
+        """The number of threads; None where the machine decides, which null and auto leave to it."""
+        return None if self.threads == "auto" else self.threads
 
     def with_absolute_paths(self: S, path: str) -> S:
         return with_absolute(self, path, "teacher")

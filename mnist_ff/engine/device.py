@@ -85,7 +85,7 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
         stack.enter_context(torch.random.fork_rng(devices=[device] if cuda else []))
         torch.manual_seed(seed)
         stack.callback(torch.set_num_threads, threads)
-        torch.set_num_threads(config.threads or threads)
+        torch.set_num_threads(config.fixed_threads or threads)
         stack.callback(torch.set_flush_denormal, sys.float_info.min / 2 == 0)  # torch has no function that tells
         torch.set_flush_denormal(True)
         stack.enter_context(_deterministic(config.deterministic))

@@ -49,7 +49,7 @@ class Job:
     subdir: str
     """Its directory below the sweep's, with / between parts."""
     config: Config
-    """The resolved config, before seed=null and trainer.threads=null are decided."""
+    """The resolved config, before seed=null and trainer.threads=null or auto are decided."""
     own: bool = True
     """Whether its places were chosen by this user."""
 
@@ -267,7 +267,7 @@ def _state(run: Run, job: Job) -> State:
 def same_experiment(planned: Config, found: Config) -> bool:
     """Whether a run's config is a job's, with what was open there decided: seed, threads and the place of the data."""
     seed = found.seed if planned.seed is None else planned.seed
-    threads = found.trainer.threads if planned.trainer.threads is None else planned.trainer.threads
+    threads = planned.trainer.fixed_threads or found.trainer.threads
     resolved = dataclasses.replace(
         planned,
         seed=seed,

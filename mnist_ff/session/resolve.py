@@ -12,18 +12,20 @@ from rich.console import Console
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.schema import Config, with_absolute_paths
 from mnist_ff.data.load import Data, ensure
+from mnist_ff.session.threads import with_threads
 from mnist_ff.session.validate import check
 
 log = logging.getLogger("mnist_ff")
 
 
 def resolve(config: Config) -> Config:
-    """Fill in what a config leaves open: a data set that is available, and threads and a seed for null.
+    """Fill in what a config leaves open: a data set that is available, threads for null and auto, a seed for null.
 
     Errors: DataError when no data is available; ConfigError when the fallback is too small for the config.
     """
     resolved = with_absolute_paths(dataclasses.replace(config, data=ensure(config.data)))
     check(resolved)
+    resolved = with_threads(resolved)
     trainer = resolved.trainer
     if trainer.threads is None:  # the last bits of a CPU's results depend on it
         resolved = dataclasses.replace(resolved, trainer=dataclasses.replace(trainer, threads=torch.get_num_threads()))

@@ -37,6 +37,7 @@ from mnist_ff.session.resume import recipe
 from mnist_ff.session.summary import summarise, summary_lines
 from mnist_ff.session.tracking import tracked
 from mnist_ff.trackers.tracking import Tracking, tracker_notes
+from mnist_ff.training.busy import WatchedStep
 from mnist_ff.training.callbacks import (
     Callback,
     Checkpoint,
@@ -162,6 +163,8 @@ class _Training:
         timing, messages = self.request.timing, self.messages
         with timing.part("build"):
             self.learner.prepare(self.plan)
+        if self.device.type == "cpu":
+            self.learner.step = WatchedStep(self.learner.step, self._say_busy)
         with ExitStack() as stack:
             stack.enter_context(timing.part("train"))
             early = None if self.early_stopping is None else self.early_stopping()
@@ -186,6 +189,14 @@ class _Training:
             with timing.part("train.checkpoints"):
                 self.checkpoints.wait()
             return outcome
+
+    def _say_busy(self, times: float) -> None:
+        threads = torch.get_num_threads()
+        fewer = "" if threads == 1 else f", or a resume with trainer.threads=1 or auto (now {threads})"
+        self.messages.warn(
+            f"steps are {times:.1f} times slower than at the start, because other programs use the processor; what "
+            f"helps: fewer programs or jobs at once{fewer}"
+        )
 
     def _reason_to_stop(self) -> StopReason | None:
         for ask in (self.request.stopped, self.request.pruning, self.early_stopping):

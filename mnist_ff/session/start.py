@@ -30,6 +30,7 @@ from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import resolve
 from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config
 from mnist_ff.session.session import train
+from mnist_ff.session.threads import with_number
 from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check, check_machine, check_new
 from mnist_ff.training.callbacks import Callback
@@ -93,7 +94,7 @@ def resume(caller: Caller, run: Run) -> Run:
     _check_given(run, saved, caller.given)
     check_parts(run, saved, caller.warn, trains=True)
     own, said = own_places(run, values)
-    config, changes, warnings = resumed_config(run, {**own, **values})
+    config, changes, warnings = resumed_config(run, with_number(saved, {**own, **values}))
     check(config)
     if is_done(run, config):
         tell(caller.console, f"{run.path}: has finished its {config.trainer.epochs} epochs; nothing to do")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import description
 from mnist_ff.data.load import Data, Split, as_input
+from mnist_ff.data.random_images import random_images
 from mnist_ff.engine.device import check_precision
 from mnist_ff.engine.graph import capture_cuda
 from mnist_ff.engine.step import Step
@@ -101,13 +102,10 @@ def _precisions(device: torch.device) -> list[str]:
 
 
 def _random_images(config: Config, device: torch.device) -> Data:
-    """Random images of the data's shape: a step takes the same time on any."""
+    """As many as MNIST has, fewer where each is large, but a whole batch."""
     spec = description(config.data).spec
-    rng, classes = torch.Generator().manual_seed(0), len(spec.classes)
     count = max(config.trainer.batch_size, min(IMAGES, MOST_NUMBERS // spec.inputs))
-    images = torch.randint(256, (count, *spec.shape), generator=rng, dtype=torch.uint8)
-    split = Split(images, torch.randint(classes, (count,), generator=rng), classes)
-    return Data("random images", split, split, spec=spec).to(device)
+    return random_images(spec, count).to(device)
 
 
 def _wait(device: torch.device) -> None:

@@ -38,7 +38,7 @@ class Grid(Sweep):
                 self.say_places(left)
                 self.fetch_again([job for job in left if job not in there])
             left = left if self.launcher.detached else [job for job in left if job not in there]
-            together = [job.config.trainer.threads for job in plan.jobs]
+            together = [job.config.trainer.fixed_threads for job in plan.jobs]
             self.launch(left, varied_keys(plan.jobs), JobCounter(len(plan.jobs), done), together)
 
     def dry_run(self) -> None:

@@ -165,7 +165,7 @@ def continue_or_start(
         train(RunRequest(saved, run, argv, timing, quiet, stopped, changes, pruning, draws))
         return
     with timing.part("data"):
-        config = resolve(job.config)
+        config = resolve(_with_threads_of(run, job.config))
     if not same_experiment(job.config, config):
         raise DataError(
             f"data={config.data.name}: could not be downloaded for this job; see mnist-ff data {config.data.name}"
@@ -177,6 +177,16 @@ def continue_or_start(
     overrides: str = yaml.safe_dump(list(job.overrides), allow_unicode=True)
     write_texts(run.file(".hydra"), {"config.yaml": to_yaml(job.config), "overrides.yaml": overrides})  # for people
     train(RunRequest(config, run, argv, timing, quiet, stopped, pruning=pruning, draws=draws))
+
+
+def _with_threads_of(run: Run, config: Config) -> Config:
+    """A job's config with the number that its earlier attempt took for trainer.threads=auto."""
+    if config.trainer.threads != "auto":
+        return config
+    with suppress(BadRunError):
+        threads = run.config().trainer.fixed_threads
+        return replace(config, trainer=replace(config.trainer, threads=threads or "auto"))
+    return config
 
 
 def write_reason(run: Run, config: Config, error: BaseException, began: float) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 from mnist_ff.analysis.rows import GOOD, Row
 from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import display_path
+from mnist_ff.engine.cores import cores_here
 from mnist_ff.errors import MnistError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete, left_out
 from mnist_ff.session.messages import logging_to
 from mnist_ff.session.resume import saved_config
-from mnist_ff.sweeps.launchers.base import cores_here
 
 RUNS_OF_A_HELPER, MOST_HELPERS = 5, 7
 """Runs for each other process that draws too, which takes as long to start as three of them; and the most of these."""

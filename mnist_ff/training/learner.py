@@ -16,7 +16,7 @@ from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
-from mnist_ff.engine.step import never
+from mnist_ff.engine.step import Step, never
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
@@ -59,7 +59,7 @@ class Learner:
         parts = self._step_parts(rates_given)
         with self.chance.drawn():
             step, self.optimizer = build_step(parts)
-        self.step = DrawingStep(step, self.chance)
+        self.step: Step = DrawingStep(step, self.chance)
 
     def _step_parts(self, rates_given: bool) -> StepParts:
         config = self.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -70,7 +69,8 @@ class ProcessLauncher(Launcher):
         if self._shared is None:
             self._shared = self.share(together, is_search=job.study is not None)
             if None in together:
-                say(f"trainer.threads={self._shared[1]} for each job, at most {self._shared[0]} at a time")
+                most = "auto, at most " if any(one.config.trainer.threads == "auto" for one in jobs) else ""
+                say(f"trainer.threads={most}{self._shared[1]} for each job, at most {self._shared[0]} at a time")
         at_once, threads = self._shared
         elsewhere = replace(job, parent=0)  # a process id means nothing on another machine
         self.run([Task(elsewhere, one.subdir, threads) for one in jobs], at_once)
@@ -102,8 +102,3 @@ def shared(cores: int, at_once: int | None, asked: Sequence[int | None]) -> tupl
     fixed = max((threads for threads in asked if threads is not None), default=1)
     jobs = min(len(asked), max(1, cores // fixed) if at_once is None else at_once)
     return jobs, max(1, cores // jobs)
-
-
-def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.signals import Interruption
+from mnist_ff.session.threads import remembered
 from mnist_ff.sweeps.job_run import SweepJob
 from mnist_ff.sweeps.launchers.base import Launcher, Say
 
@@ -19,5 +20,6 @@ class SequentialLauncher(Launcher):
         self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say, stopped: Interruption
     ) -> None:
         """Run the jobs. Errors: Stopped, which a job raises here when the sweep is to end."""
-        for one in jobs:
-            job(one.subdir)
+        with remembered():
+            for one in jobs:
+                job(one.subdir)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.config.paths import display_path
+from mnist_ff.engine.cores import cores_here
 from mnist_ff.errors import ConfigError, Stopped
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import is_active, job_numbers, note_submitted, states_of, still_there
 from mnist_ff.sweeps.job_run import JobResult, record_lost, result_of
-from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, cores_here, shared
+from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, shared
 from mnist_ff.sweeps.worker import Task
 
 SUBMITIT_FOLDER = ".submitit"

@@ -185,7 +185,7 @@ class SearchSweep(Sweep):
                 "no trial can be pruned",
                 style="yellow",
             )
-        threads = max(config.trainer.threads or 0 for config in configs) or None
+        threads = max(config.trainer.fixed_threads or 0 for config in configs) or None
         return _Asked(tuple(fixed), space, self._search_plan(fixed, space, epochs), threads)
 
     def _subset_stands_in(self, configs: list[Config]) -> bool:
