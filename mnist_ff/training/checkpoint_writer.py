@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -75,13 +76,13 @@ class CheckpointWriter:
     def write(self, state: TrainingState) -> None:
         """Save a state that is held. When this returns, training may change what it was made of. Errors: as wait()."""
         self._aside.clear()
-        thread = threading.Thread(target=self._work, args=(state,), name="checkpoint", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(state,), name="checkpoint", daemon=True)
         try:
-            thread.start()
+            self._thread.start()
         except RuntimeError:  # the system has no room for another one
+            self._thread = None
             self._save(state)
             return
-        self._thread = thread
         if self._snapshots is None:
             self._aside.wait()
             if self._failure is not None:
@@ -118,7 +119,8 @@ class CheckpointWriter:
         """Have the thread end without a checkpoint, unless it has ended already."""
         if self._thread is not None:
             self._given_up.set()
-            self._thread.join(PATIENCE_S)
+            with suppress(RuntimeError):  # the signal came while it was being started
+                self._thread.join(PATIENCE_S)
 
 
 def _close(descriptors: list[int]) -> None:
