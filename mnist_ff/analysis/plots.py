@@ -318,7 +318,7 @@ def drawings_of(run: Run) -> dict[str, Drawing]:
 
 
 def _title(axes: Axes, what: str, title: str) -> None:
-    axes.set_title(_joined(what, title), parse_math=False)
+    axes.set_title(_joined(what, title), y=1.0, parse_math=False)  # else it is looked for, which sets all ticks twice
 
 
 def _joined(what: str, title: str) -> str:
