@@ -89,11 +89,11 @@ ROWS: list[tuple[str, str, Callable[[dict[str, Any]], str]]] = [
     ("fp32 beside Keras on JAX", "training", times_as_fast("mnist-ff, fp32")),
     ("bf16 beside Keras on JAX", "training", times_as_fast("mnist-ff, bf16")),
     ("one run of mnist_5k, `hidden=[16]`, 1 epoch, whole command", "sweep", seconds("sweep", "one run")),
-    ("the same without pictures", "sweep", seconds("sweep", "one run, no pictures")),
+    ("that without pictures", "sweep", seconds("sweep", "one run, no pictures")),
     ("12 of them, one after another", "sweep", seconds("sweep", "12 jobs, one after another")),
-    ("the same without pictures", "sweep", seconds("sweep", "12 jobs, one after another, no pictures")),
-    ("12 of them, joblib", "sweep", seconds("sweep", "12 jobs, joblib")),
-    ("the same without pictures", "sweep", seconds("sweep", "12 jobs, joblib, no pictures")),
+    ("these without pictures", "sweep", seconds("sweep", "12 jobs, one after another, no pictures")),
+    ("12 of them with joblib", "sweep", seconds("sweep", "12 jobs, joblib")),
+    ("the same with joblib, without pictures", "sweep", seconds("sweep", "12 jobs, joblib, no pictures")),
 ]
 
 
