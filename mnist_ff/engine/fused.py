@@ -25,12 +25,12 @@ class FusedBatch:
         self._objective, self._augment, self._updates = options.objective, options.augment, options.updates
         self._images = split.images.flatten(1)  # (N, D) uint8, or float32 in [0, 1]
         self._as_stored = options.augment is None and model.input_noise.std == 0 and not options.objective.fgsm_eps
-        self._buffers = Buffers(model, flat, options.precision, self._images.dtype, self._as_stored, ops.make_masks)
+        self._buffers = Buffers(model, flat, options.precision, self._images.dtype, self._as_stored, ops)
 
     @torch.no_grad()
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
-        space = self.space(len(rows))
+        space = self._buffers.of(rows.shape[0])
         self._buffers.load_weights()
         images = self._gather(space, rows)
         self._pass(space, images, labels, log_probs)
@@ -93,6 +93,7 @@ class FusedBatch:
             space.inputs.copy_(images)
         if space.input_mask is not None:
             space.input_mask.draw(self._model.input_dropout)
+            space.input_mask.apply()
         return teacher_probs
 
     def _images_grad(self, space: Workspace) -> torch.Tensor:

@@ -9,19 +9,16 @@ import torch
 from torch.optim import Optimizer
 
 from mnist_ff.engine.step import PLAIN_OPTIONS, StepOptions
-from mnist_ff.engine.workspace import Layer, Mask, Workspace
+from mnist_ff.engine.workspace import Arrangement, Layer, Mask, Workspace
 from mnist_ff.models.activations import ACTIVATIONS
 from mnist_ff.models.mlp import MLP
 
 
-class Ops(Protocol):
+class Ops(Arrangement, Protocol):
     """The operations of one step; the tensors that they read and write are the workspace's.
 
     A pass is a forward and a backward one between begin_pass() and end_pass(): in it, work may run beside the rest.
     """
-
-    def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
-        """Memory for the masks of the hidden layers' activations, each (B, units)."""
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
         """Fill the inputs (B, D) with `rows` (B,) int64 of `images` (N, D); the pixels may serve on the way."""
@@ -54,14 +51,17 @@ class TorchOps:
     """Each operation in torch's own."""
 
     def __init__(self, model: MLP, optimizer: Optimizer, options: StepOptions = PLAIN_OPTIONS) -> None:
-        self._dropout = model.dropout
+        self.by_unit = next(model.parameters()).device.type == "cpu"
+        self._dropout, self._drops = model.dropout, model.dropout.dropped > 0
+        self._undrawn: Mask | None = None  # of this pass
         self._activation = ACTIVATIONS[model.activation]
-        self._objective = options.objective
+        self._objective, self._share = options.objective, options.objective.share
+        self._for_labels: dict[int, torch.Tensor] = {}  # by batch size, see Objective.gradient()
         self._update: Callable[[], object] = getattr(optimizer, "update", optimizer.step)
 
     def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
-        """As Ops; each has its own random words."""
-        return [Mask.over(act) for act in acts]
+        """As Ops; they are drawn in one call, layer by layer as the eager step does."""
+        return Mask.together(acts)
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
         torch.index_select(images, 0, rows, out=space.pixels)
@@ -69,24 +69,41 @@ class TorchOps:
             space.inputs.copy_(space.pixels)
 
     def begin_pass(self, space: Workspace) -> None:
-        """Nothing runs beside anything."""
+        """The masks are drawn later, when the inputs have had their random numbers."""
+        self._undrawn = space.layers[0].mask if self._drops else None
 
     def hidden(self, layer: Layer) -> None:
-        torch.addmm(layer.bias, layer.inputs, layer.weight_t, alpha=layer.scale, out=layer.pre_act)
+        self._product(layer)
         self._activation.forward(layer.pre_act, layer.act)
-        if self._dropout.dropped:
+        if self._undrawn is not None:
+            self._undrawn.draw(self._dropout)
+            self._undrawn = None
+        if self._drops:
             assert layer.mask is not None
-            layer.mask.draw(self._dropout)
+            layer.mask.apply()
 
     def loss(
         self, space: Workspace, labels: torch.Tensor, teacher_probs: torch.Tensor | None, log_probs: torch.Tensor
     ) -> None:
         """As Ops, softmax and gradient in fp32."""
-        last = space.layers[-1]
-        torch.addmm(last.bias, last.inputs, last.weight_t, alpha=last.scale, out=last.pre_act)
-        torch.log_softmax(last.pre_act, 1, dtype=torch.float32, out=log_probs)
-        self._objective.gradient(last.pre_act, log_probs, labels, teacher_probs, out=space.logits_grad)
-        torch.mul(space.logits_grad, self._objective.share / len(labels), out=last.grad)
+        last, count = space.layers[-1], labels.shape[0]
+        self._product(last)
+        if space.by_class is None:
+            torch.log_softmax(last.pre_act, 1, dtype=torch.float32, out=space.log_probs)
+        else:
+            torch.log_softmax(last.pre_act_t, 0, dtype=torch.float32, out=space.by_class)
+        if count not in self._for_labels:
+            self._for_labels[count] = space.log_probs.new_full((count, 1), self._objective.label_grad)
+        self._objective.gradient(
+            last.pre_act, space.log_probs, labels, teacher_probs, space.logits_grad, self._for_labels[count]
+        )
+        torch.mul(space.logits_grad, self._share / count, out=last.grad)
+        log_probs.copy_(space.log_probs)
+
+    def _product(self, layer: Layer) -> None:
+        """pre_act = scale x inputs x weight_t + bias; addmm() would first fill pre_act with the bias."""
+        torch.mm(layer.inputs, layer.weight_t, out=layer.pre_act)
+        torch.add(layer.bias, layer.pre_act, alpha=layer.scale, out=layer.pre_act)
 
     def param_grads(self, layer: Layer, accumulate: bool) -> None:
         weight_grad(layer, accumulate)
@@ -95,7 +112,7 @@ class TorchOps:
     def act_backward(self, above: Layer, layer: Layer) -> None:
         torch.addmm(layer.grad, above.grad, above.weight, beta=0, alpha=above.scale, out=layer.grad)
         self._activation.backward(layer.grad, layer.pre_act, layer.act)
-        if self._dropout.dropped and not self._activation.masks_itself:
+        if self._drops and not self._activation.masks_itself:
             assert layer.mask is not None
             layer.grad_bits.bitwise_and_(layer.mask.keep)
 
@@ -114,4 +131,7 @@ def weight_grad(layer: Layer, accumulate: bool) -> None:
 
 def bias_grad(layer: Layer, accumulate: bool) -> None:
     """(1, out): the sum of the layer's grad over the batch."""
-    torch.addmm(layer.bias_grad, layer.ones, layer.grad, beta=int(accumulate), out=layer.bias_grad)
+    if accumulate:
+        layer.bias_grad.add_(layer.grad.sum(0))
+    else:
+        torch.sum(layer.grad, 0, keepdim=True, out=layer.bias_grad)

@@ -71,6 +71,8 @@ class TritonOps:
     a kernel, where there is one.
     """
 
+    by_unit = False
+
     def __init__(
         self, model: MLP, optimizer: Optimizer, options: StepOptions = PLAIN_OPTIONS, rule: Rule | None = None
     ) -> None:

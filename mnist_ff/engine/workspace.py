@@ -5,8 +5,9 @@ A CUDA graph keeps addresses, not tensors: what a captured step uses is held her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -38,42 +39,54 @@ class FlatParameters:
 
 @dataclass(frozen=True)
 class Mask:
-    """Memory for the dropout mask of one (B, units) tensor."""
+    """Memory for the dropout mask of one (B, units) tensor. Masks that are drawn together share their words."""
 
     target: torch.Tensor  # (B, units): the tensor's own memory as integers of its width
-    words: torch.Tensor  # 64-bit random words, four units each
-    draws: torch.Tensor  # (B, units) int16, the same memory
+    words: torch.Tensor  # 64-bit random words, four units each, of all masks drawn together
+    all_draws: torch.Tensor  # int16, the same memory
+    draws: torch.Tensor  # (B, units) int16, this tensor's part of it
     keep: torch.Tensor  # (B, units) integers of the tensor's width: all ones keep, zero drops
 
     @classmethod
-    def over(cls, tensor: torch.Tensor) -> Mask:
-        """For `tensor` (B, units), float32 or bfloat16."""
-        words = torch.empty((tensor.numel() + 3) // 4, dtype=torch.int64, device=tensor.device)
-        return cls.cut(tensor, words, words.view(torch.int16)[: tensor.numel()])
+    def together(cls, tensors: Sequence[torch.Tensor]) -> list[Mask]:
+        """For tensors (B, units), float32 or bfloat16, each of which begins with a word of its own."""
+        counts = [4 * ((tensor.numel() + 3) // 4) for tensor in tensors]
+        words = torch.empty(sum(counts) // 4, dtype=torch.int64, device=tensors[0].device if tensors else None)
+        parts = torch.split(words.view(torch.int16), counts)
+        return [cls.cut(tensor, words, part[: tensor.numel()]) for tensor, part in zip(tensors, parts, strict=True)]
 
     @classmethod
     def cut(cls, tensor: torch.Tensor, words: torch.Tensor, draws: torch.Tensor) -> Mask:
         """For `tensor` (B, units) from its part of random words: `draws` (B * units,) int16."""
         bits = _bits(tensor)
         draws = draws.view(tensor.shape)
-        keep = draws if bits.dtype == torch.int16 else torch.empty_like(bits)
-        return cls(bits, words, draws, keep)
+        same = bits.dtype == torch.int16 and bits.stride() == draws.stride()
+        return cls(bits, words, words.view(torch.int16), draws, draws if same else torch.empty_like(bits))
 
     def draw(self, dropout: Dropout) -> None:
-        """Draw a mask and put zero where it drops, all in integers: bool and a product are three times as slow.
+        """Draw this mask and those that share its words, in integers: bool and a product are three times as slow.
 
         A draw is clamped to the threshold or one below it; minus the threshold that is 0 or -1, which is all ones.
         """
         self.words.random_(-(2**63), None, generator=dropout.rng)
         threshold = dropout.threshold
-        self.draws.clamp_(threshold - 1, threshold).sub_(threshold)
+        self.all_draws.clamp_(threshold - 1, threshold).sub_(threshold)
+
+    def apply(self) -> None:
+        """Put zero where the mask that was drawn drops."""
         if self.keep is not self.draws:
             self.keep.copy_(self.draws)
         self.target.bitwise_and_(self.keep)
 
 
-MakeMasks = Callable[[Sequence[torch.Tensor]], list[Mask]]
-"""The hidden layers' activations, each (B, units), to their masks."""
+class Arrangement(Protocol):
+    """How a step wants its memory; a part of Ops."""
+
+    by_unit: bool
+    """Whether the layers' tensors are to lie unit by unit, not image by image, where that is faster."""
+
+    def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
+        """Memory for the masks of the hidden layers' activations, each (B, units)."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +100,8 @@ class Layer:
     bias: torch.Tensor  # (out,)
     weight_grad: torch.Tensor  # (out, in)
     bias_grad: torch.Tensor  # (1, out)
-    ones: torch.Tensor  # (1, B)
     pre_act: torch.Tensor  # (B, out)
+    pre_act_t: torch.Tensor  # (out, B), the same memory
     act: torch.Tensor  # (B, out), after activation and mask; the same memory as pre_act unless that is needed later
     grad: torch.Tensor  # (B, out), the loss's gradient by pre_act
     grad_t: torch.Tensor  # (out, B), the same memory
@@ -103,8 +116,13 @@ class Workspace:
     pixels: torch.Tensor  # (B, D), as the images are stored
     inputs: torch.Tensor  # (B, D) in the precision of the products, unscaled if they are the images as stored
     input_mask: Mask | None
+    log_probs: torch.Tensor  # (B, K) float32, in memory as the logits are
+    by_class: torch.Tensor | None  # (K, B), the same memory, where images lie side by side
     logits_grad: torch.Tensor  # (B, K) float32, the gradient of the batch's sum
     layers: tuple[Layer, ...]
+
+
+FEW_UNITS = 256
 
 
 class Buffers:
@@ -120,9 +138,9 @@ class Buffers:
         precision: torch.dtype,
         pixels: torch.dtype,
         as_stored: bool,
-        make_masks: MakeMasks,
+        arrangement: Arrangement,
     ) -> None:
-        self._model, self._flat, self._precision, self._make_masks = model, flat, precision, make_masks
+        self._model, self._flat, self._precision, self._arrangement = model, flat, precision, arrangement
         self._pixels, self._as_stored = pixels, as_stored
         self._low = precision != torch.float32
         self._inputs, self._classes = flat.shapes[0][1], flat.shapes[-1][0]
@@ -152,30 +170,29 @@ class Buffers:
         pixels = torch.empty(batch, self._inputs, dtype=self._pixels, device=device)
         same = self._pixels == self._precision and self._as_stored  # else the pixels are needed after their masks
         inputs = pixels if same else torch.empty(batch, self._inputs, dtype=self._precision, device=device)
+        layers = self._layers(batch, inputs)
+        log_probs = torch.empty_like(layers[-1].pre_act, dtype=torch.float32)
         return Workspace(
             pixels=pixels,
             inputs=inputs,
-            input_mask=Mask.over(inputs) if model.input_dropout.dropped else None,
-            logits_grad=torch.empty(batch, self._classes, device=device),
-            layers=self._layers(batch, inputs),
+            input_mask=Mask.together([inputs])[0] if model.input_dropout.dropped else None,
+            log_probs=log_probs,
+            by_class=None if log_probs.is_contiguous() else log_probs.t(),
+            logits_grad=torch.empty_like(log_probs),
+            layers=layers,
         )
 
     def _layers(self, batch: int, inputs: torch.Tensor) -> tuple[Layer, ...]:
         pixel_scale = 1 / 255 if self._as_stored and self._pixels == torch.uint8 else 1.0
         scale = pixel_scale * self._model.input_dropout.scale
         weights, grads = self._flat.views(self._weights), self._flat.views(self._grad)
-        ones = torch.ones(1, batch, dtype=self._precision, device=self._master.device)
         needs_input = ACTIVATIONS[self._model.activation].needs_input
-
-        def empty_buffer(bias: torch.Tensor) -> torch.Tensor:
-            return bias.new_empty(batch, len(bias))
-
-        pre_acts = [empty_buffer(bias) for bias in weights[1::2]]
-        acts = [empty_buffer(bias) if needs_input else z for z, bias in zip(pre_acts, weights[1::2], strict=True)]
-        masks = [*self._make_masks(acts[:-1]), None]
+        pre_acts = [self._pre_act(batch, number) for number in range(len(weights) // 2)]
+        acts = [torch.empty_like(pre_act) if needs_input else pre_act for pre_act in pre_acts]
+        masks = [*self._arrangement.make_masks(acts[:-1]), None]
         layers = []
         for number, mask in enumerate(masks):
-            grad = empty_buffer(weights[2 * number + 1])
+            grad = torch.empty_like(pre_acts[number])
             layers.append(
                 Layer(
                     inputs=inputs,
@@ -185,8 +202,8 @@ class Buffers:
                     bias=weights[2 * number + 1],
                     weight_grad=grads[2 * number],
                     bias_grad=grads[2 * number + 1][None, :],
-                    ones=ones,
                     pre_act=pre_acts[number],
+                    pre_act_t=pre_acts[number].t(),
                     act=acts[number],
                     grad=grad,
                     grad_t=grad.t(),
@@ -196,6 +213,18 @@ class Buffers:
             )
             inputs, scale = acts[number], self._model.dropout.scale
         return tuple(layers)
+
+    def _pre_act(self, batch: int, number: int) -> torch.Tensor:
+        """(B, units) for a layer; if by_unit, with a unit's numbers side by side.
+
+        A CPU's products take a tenth less time so, but for those of few units with the images, which lie row by row;
+        torch's log_softmax() of ten classes takes a tenth of its time.
+        """
+        units = self._flat.shapes[2 * number][0]
+        last = 2 * number + 2 == len(self._flat.shapes)
+        if self._arrangement.by_unit and (number > 0 or last or units >= FEW_UNITS):
+            return self._weights.new_empty(units, batch).t()
+        return self._weights.new_empty(batch, units)
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ until a form is used, because the configuration reads the names of this table.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,8 +65,11 @@ def _torch() -> Any:
     return torch
 
 
-def _aten() -> Any:
-    return _torch().ops.aten
+@functools.cache
+def _aten(name: str) -> Any:
+    """An overload of an operation, such as "gelu.out": to look it up takes as long as a small tensor's operation."""
+    operation, overload = name.split(".")
+    return getattr(getattr(_torch().ops.aten, operation), overload)
 
 
 def load_triton() -> None:
@@ -87,7 +91,7 @@ register(
         "relu",
         function=lambda z: z.relu(),
         forward=lambda z, out: _torch().clamp_min(z, 0, out=out),
-        backward=lambda grad, z, y: _aten().threshold_backward.grad_input(grad, y, 0, grad_input=grad),
+        backward=lambda grad, z, y: _aten("threshold_backward.grad_input")(grad, y, 0, grad_input=grad),
         triton_forward=_relu_triton,
         triton_slope=_relu_slope,
         onnx=(("Relu", "z", "out"),),
@@ -110,7 +114,7 @@ register(
         "tanh",
         function=lambda z: z.tanh(),
         forward=lambda z, out: _torch().tanh(z, out=out),
-        backward=lambda grad, z, y: _aten().tanh_backward.grad_input(grad, y, grad_input=grad),
+        backward=lambda grad, z, y: _aten("tanh_backward.grad_input")(grad, y, grad_input=grad),
         triton_forward=_tanh_triton,
         triton_slope=_tanh_slope,
         onnx=(("Tanh", "z", "out"),),
@@ -132,7 +136,7 @@ register(
         "sigmoid",
         function=lambda z: z.sigmoid(),
         forward=lambda z, out: _torch().sigmoid(z, out=out),
-        backward=lambda grad, z, y: _aten().sigmoid_backward.grad_input(grad, y, grad_input=grad),
+        backward=lambda grad, z, y: _aten("sigmoid_backward.grad_input")(grad, y, grad_input=grad),
         triton_forward=_sigmoid_triton,
         triton_slope=_sigmoid_slope,
         onnx=(("Sigmoid", "z", "out"),),
@@ -154,8 +158,8 @@ register(
     Activation(
         "gelu",  # z (1 + erf(z / sqrt 2)) / 2
         function=lambda z: _torch().nn.functional.gelu(z),
-        forward=lambda z, out: _aten().gelu.out(z, out=out),
-        backward=lambda grad, z, y: _aten().gelu_backward.grad_input(grad, z, grad_input=grad),
+        forward=lambda z, out: _aten("gelu.out")(z, out=out),
+        backward=lambda grad, z, y: _aten("gelu_backward.grad_input")(grad, z, grad_input=grad),
         triton_forward=_gelu_triton,
         triton_slope=_gelu_slope,
         onnx=(
@@ -185,8 +189,8 @@ register(
     Activation(
         "silu",  # z sigmoid(z)
         function=lambda z: _torch().nn.functional.silu(z),
-        forward=lambda z, out: _aten().silu.out(z, out=out),
-        backward=lambda grad, z, y: _aten().silu_backward.grad_input(grad, z, grad_input=grad),
+        forward=lambda z, out: _aten("silu.out")(z, out=out),
+        backward=lambda grad, z, y: _aten("silu_backward.grad_input")(grad, z, grad_input=grad),
         triton_forward=_silu_triton,
         triton_slope=_silu_slope,
         onnx=(("Sigmoid", "z", "gate"), ("Mul", "z gate", "out")),

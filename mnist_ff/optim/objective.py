@@ -60,6 +60,11 @@ class Objective:
         """Whether it is the cross-entropy alone, with or without adversaries."""
         return self.smoothing == 0 and self.penalty == 0 and self.teacher is None
 
+    @property
+    def label_grad(self) -> float:
+        """The gradient of the smoothed cross-entropy by the label's logit, but for its probability."""
+        return self.smoothing - 1
+
     def loss(
         self,
         logits: torch.Tensor,
@@ -86,17 +91,19 @@ class Objective:
         labels: torch.Tensor,
         teacher_probs: torch.Tensor | None,
         out: torch.Tensor,
+        for_labels: torch.Tensor,
     ) -> None:
         """Write the gradient of the batch's sum by the logits into `out` (B, K) float32: B times that of loss().
 
-        The cross-entropy's is softmax - one-hot.
+        The cross-entropy's is softmax - one-hot; `for_labels` (B, 1) is full of what the labels' classes have of the
+        second, label_grad.
         """
         torch.exp(log_probs, out=out)
         if not self.plain:
             entropy = (out * log_probs).sum(1, keepdim=True).neg_()  # (B, 1)
             entropy_grad = out * (log_probs + entropy)  # minus it
             out.sub_(self.smoothing / out.shape[1]).add_(entropy_grad, alpha=self.penalty)
-        out.scatter_add_(1, labels[:, None], out.new_full((len(labels), 1), self.smoothing - 1))
+        out.scatter_add_(1, labels.unsqueeze(1), for_labels)
         if self.teacher is not None:
             temperature, weight = self.teacher.temperature, self.teacher.weight
             assert teacher_probs is not None

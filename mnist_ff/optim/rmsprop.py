@@ -36,10 +36,42 @@ class Update:
         self._torch = torch
         self._decay = config.weight_decay  # no option of a group: older checkpoints have none
         self._eps = torch.tensor((1 - config.rho) * config.eps, dtype=torch.float64)  # keeps eps whole in the average
+        self._many = torch.tensor(float(2**100))
+        self._plain: dict[Parameter, bool] = {}
         self._scratch: dict[Parameter, Tensor] = {}  # a fresh tensor a step costs more than the arithmetic
 
     def __call__(self, parameter: Parameter, state: State, group: Group) -> None:
-        torch, grad, square, lr, rho = self._torch, parameter.grad, state["denominator"], group["lr"], group["rho"]
+        if self._suits_adam(parameter, group):
+            self._by_adam(parameter, state["denominator"], group)
+        else:
+            self._by_hand(parameter, state["denominator"], group)
+
+    def _suits_adam(self, parameter: Parameter, group: Group) -> bool:
+        """Whether torch's fused kernel takes these: it reads weights and gradient as two lines of memory."""
+        if parameter not in self._plain:
+            plain = parameter.dtype is self._torch.float32 and parameter.device.type == "cpu"
+            # eps is divided by rho; a rate on the device is a tensor
+            self._plain[parameter] = plain and parameter.is_contiguous() and group["rho"] >= 0.01
+        assert parameter.grad is not None
+        return self._plain[parameter] and parameter.grad.is_contiguous() and isinstance(group["lr"], float)
+
+    def _by_adam(self, parameter: Parameter, square: Tensor, group: Group) -> None:
+        """One pass over memory instead of four: Adam with beta1 = 0 has the gradient itself as its first average.
+
+        After very many steps both of its bias corrections are 1. Its eps is outside the root, so it gets none: what
+        the average is to gain by eps is added before, divided by rho, with which the kernel multiplies it.
+        """
+        grad, rho = parameter.grad, group["rho"]
+        assert grad is not None
+        square.add_((1 - rho) / rho * group["eps"])
+        self._torch._fused_adamw_(
+            [parameter], [grad], [grad], [square], [], [self._many], lr=group["lr"], beta1=0.0, beta2=rho,
+            weight_decay=self._decay, eps=0.0, amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def _by_hand(self, parameter: Parameter, square: Tensor, group: Group) -> None:
+        """Operation by operation, on any device and of any type."""
+        torch, grad, lr, rho = self._torch, parameter.grad, group["lr"], group["rho"]
         assert grad is not None
         torch.add(self._eps, square, alpha=rho, out=square)
         square.addcmul_(grad, grad, value=1 - rho)

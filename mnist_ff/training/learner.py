@@ -134,7 +134,8 @@ class Learner:
         parts = dict([self._watched])
         if images:
             parts["train"] = data.train.first(images)
-        return {part: score(self.model, split) for part, split in parts.items()}
+        precision = torch.bfloat16 if self.config.trainer.precision == "bf16" else torch.float32
+        return {part: score(self.model, split, precision) for part, split in parts.items()}
 
     def _epoch_scores(self) -> EpochScores:
         """evaluate() with the chosen metrics, which are not measured where a loss is not finite."""

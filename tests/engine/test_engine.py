@@ -20,12 +20,15 @@ from mnist_ff.engine.build import StepParts, build_step, training_state
 from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
+from mnist_ff.engine.inference import Inference
 from mnist_ff.engine.ops import TorchOps
 from mnist_ff.engine.step import Step, StepOptions, Steps
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
 from mnist_ff.optim.optimizers import build_optimizer, optimizer_parts, set_rate
+from mnist_ff.training.evaluation import score
+from mnist_ff.training.learner import Learner
 from mnist_ff.training.lr_range import try_rates
 from tests.support.commands import Command, only_run
 from tests.support.configs import make_config
@@ -57,6 +60,37 @@ def test_fused_equals_eager_for_every_depth(hidden: str) -> None:
 )
 def test_fused_equals_eager_for_every_optimizer(words: tuple[str, ...]) -> None:
     assert_close(both(make_split(600), *words), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu"])
+@pytest.mark.parametrize("hidden", ["[]", "[300,20]"])
+def test_inference_is_the_networks_forward_pass(hidden: str, activation: str, precision: torch.dtype) -> None:
+    config = make_config(f"model.hidden={hidden}", f"model.activation={activation}")
+    model = build_model(config.model, 0, CPU).train(False)
+    images = make_split(50).images
+    forward = Inference(model, 40, precision)
+    found = torch.cat([forward(images[:40]), forward(images[40:])])
+    with torch.no_grad():
+        expected = model(images.float() / 255)
+    torch.testing.assert_close(found, expected, atol=1e-5 if precision == torch.float32 else 0.05, rtol=0)
+    floats = torch.cat([forward(images[:40].float() / 255), forward(images[40:].float() / 255)])
+    torch.testing.assert_close(floats, found, atol=1e-5 if precision == torch.float32 else 0.05, rtol=0)
+
+
+def test_scores_of_a_changed_network_are_its_own() -> None:
+    """What is written out is the built-in network's: one that was changed in any way is called as it is."""
+    model, split = build_model(make_config("model.hidden=[16]").model, 0, CPU), make_split(100)
+    plain = score(model, split)
+    model.register_forward_hook(lambda module, given, logits: logits * 0)
+    assert score(model, split).loss == pytest.approx(math.log(10))
+    assert plain.loss != pytest.approx(math.log(10), abs=1e-3)
+
+
+def test_bf16_training_scores_in_bf16_and_ends_with_fp32(small_data: Data) -> None:
+    learner = Learner(make_config("model.hidden=[64]", "trainer.precision=bf16"), small_data)
+    assert learner.evaluate()["test"] == score(learner.model, small_data.test, torch.bfloat16)
+    assert learner.evaluate()["test"] != score(learner.model, small_data.test)
 
 
 def test_fused_takes_float_images_too() -> None:

@@ -19,16 +19,18 @@ def optimizer_config(*overrides: str) -> OptimizerConfig:
     return make_config(*overrides).optimizer
 
 
-def steps(config: OptimizerConfig, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The parameter after `count` updates on fixed gradients (some tiny), in float64, and those gradients."""
+def steps(
+    config: OptimizerConfig, count: int, dtype: torch.dtype = torch.float64
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The parameter after `count` updates on fixed gradients (some tiny), and those gradients in float64."""
     rng = np.random.default_rng(0)
     gradients = [rng.normal(size=(7, 5)) * 10.0 ** rng.integers(-8, 2) for _ in range(count)]
-    parameter = torch.nn.Parameter(torch.ones(7, 5, dtype=torch.float64))
+    parameter = torch.nn.Parameter(torch.ones(7, 5, dtype=dtype))
     optimizer = build_optimizer(config, [parameter])
     for gradient in gradients:
-        parameter.grad = torch.from_numpy(gradient)
+        parameter.grad = torch.from_numpy(gradient).to(dtype)
         optimizer.step()
-    return parameter.detach().numpy(), gradients
+    return parameter.detach().double().numpy(), gradients
 
 
 def test_rmsprop_is_the_tutorials_rule_over_50_steps() -> None:
@@ -37,6 +39,34 @@ def test_rmsprop_is_the_tutorials_rule_over_50_steps() -> None:
     for g in gradients:
         p, v = reference.rmsprop(p, g, v, lr=0.001, rho=0.9, eps=1e-6)
     np.testing.assert_allclose(ours, p, rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("rho", [0.0, 0.001, 0.5, 0.9, 0.999])
+def test_rmsprop_in_float32_is_the_same_rule(rho: float, decay: float) -> None:
+    """float32 has torch's fused kernel, but for a tiny rho; float64 the rule operation by operation."""
+    config = optimizer_config(f"optimizer.rho={rho}", f"optimizer.weight_decay={decay}", "optimizer.lr=0.01")
+    np.testing.assert_allclose(steps(config, 50, torch.float32)[0], steps(config, 50)[0], rtol=2e-5, atol=1e-6)
+
+
+def test_rmsprop_takes_one_pass_where_memory_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, calls = torch._fused_adamw_, []
+    monkeypatch.setattr(torch, "_fused_adamw_", lambda *args, **options: (calls.append(1), kernel(*args, **options)))
+    turned = torch.ones(4, 3).t()
+    for values, grad, expected in (
+        (torch.ones(3, 4), torch.ones(3, 4), 1),
+        (turned, torch.ones(3, 4), 0),
+        (torch.ones(3, 4), turned, 0),
+        (torch.ones(3, 4, dtype=torch.bfloat16), torch.ones(3, 4, dtype=torch.bfloat16), 0),
+    ):
+        calls.clear()
+        parameter = torch.nn.Parameter(values.clone(memory_format=torch.preserve_format))
+        parameter.grad = grad
+        build_optimizer(optimizer_config("optimizer.lr=0.01"), [parameter]).step()
+        assert len(calls) == expected
+        after = 1 - 0.01 / (0.1 * (1 + 1e-6) + 0.9e-6) ** 0.5
+        torch.testing.assert_close(parameter.detach().float(), torch.full((3, 4), after), atol=2e-3, rtol=0)
+        assert torch.equal(parameter.grad, torch.ones_like(parameter)), "the kernel's first average is the gradient"
 
 
 def test_rmsprop_differs_from_torchs_where_gradients_are_small() -> None:

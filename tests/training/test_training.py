@@ -104,7 +104,7 @@ def test_the_host_waits_once_a_chunk(small_data: Data, monkeypatch: pytest.Monke
         raise AssertionError("a tensor was read by itself")
 
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
-    monkeypatch.setattr("mnist_ff.training.learner.score", lambda model, split: SCORE)
+    monkeypatch.setattr("mnist_ff.training.learner.score", lambda *_: SCORE)
     monkeypatch.setattr(torch.Tensor, "item", forbidden)
     run(small_data, "trainer.sync_every=4", "trainer.epochs=1")
     assert reads == [4, 4, 2]

@@ -1,0 +1,35 @@
+"""Logits of the built-in network on a CPU: its forward pass written out, on pixels as they are stored."""
+
+from __future__ import annotations
+
+import torch
+
+from mnist_ff.models.activations import ACTIVATIONS
+from mnist_ff.models.mlp import MLP
+
+
+class Inference:
+    """The forward pass of an MLP without dropout, noise and autograd, in memory that all blocks of images share."""
+
+    def __init__(self, model: MLP, block: int, precision: torch.dtype = torch.float32) -> None:
+        """For up to `block` images at a time, with the weights as they are now. precision: of the products."""
+        values = [parameter.detach().to(precision) for parameter in model.parameters()]
+        weights, biases = values[::2], values[1::2]
+        self._layers = [(weight.t(), bias) for weight, bias in zip(weights, biases, strict=True)]
+        self._activate = ACTIVATIONS[model.activation].forward
+        sizes = [weights[0].shape[1], *map(len, biases)]
+        self._buffers = [torch.empty(block, size, dtype=precision) for size in sizes]  # (block, units) each
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, *shape), uint8 in [0, 255] or float32 in [0, 1], to logits (B, K) float32."""
+        inputs, *outputs = (buffer[: len(images)] for buffer in self._buffers)
+        inputs.copy_(images.flatten(1))
+        scale = 1 / 255 if images.dtype == torch.uint8 else 1.0
+        for number, ((weight, bias), out) in enumerate(zip(self._layers, outputs, strict=True)):
+            torch.mm(inputs, weight, out=out)
+            torch.add(bias, out, alpha=scale, out=out)
+            if number < len(outputs) - 1:
+                self._activate(out, out)
+            inputs, scale = out, 1.0
+        return inputs.float() if inputs.dtype != torch.float32 else inputs.clone()
