@@ -87,10 +87,19 @@ def plain_numbers(axis: Axis) -> None:
 
 def save_picture(path: Path, draw: Callable[[], Figure]) -> None:
     """Draw a PNG file, whole or not at all. Errors: OSError, and whatever a figure raises."""
+    save_pixels(path, drawn(draw))
+
+
+def drawn(draw: Callable[[], Figure]) -> NDArray[np.uint8]:
+    """A figure's pixels, (height, width, 3). Errors: whatever it raises."""
+    with own_style():
+        return pixels_of(draw())
+
+
+def save_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write (height, width, 3) pixels as a PNG file, whole or not at all. Errors: OSError."""
     with replacing(path) as temporary:
-        with own_style():
-            content = png(pixels_of(draw()))
-        temporary.write_bytes(content)
+        temporary.write_bytes(png(pixels))
 
 
 def pixels_of(figure: Figure) -> NDArray[np.uint8]:
@@ -125,7 +134,7 @@ def own_style() -> Iterator[None]:
     with _silence():
         matplotlib = _matplotlib()
         defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(NOT_STYLE)}
-        with matplotlib.rc_context(defaults):
+        with matplotlib.rc_context({**defaults, "text.hinting": "none"}):  # a sixth less time; no letter looks worse
             yield
 
 

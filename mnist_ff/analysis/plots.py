@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnist_ff.analysis.canvas import DPI, Margins, new_figure, plain_numbers, put_pixels, save_picture
+from mnist_ff.analysis.canvas import DPI, Margins, drawn, new_figure, plain_numbers, put_pixels, save_pixels
 from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.analysis.pixels import is_ink, picture_of
 from mnist_ff.analysis.tiles import Cells, as_colours, cells_for, tiled
@@ -68,33 +69,36 @@ def draw_run(
     folder = run.file("plots")
     folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
-    failures: dict[str, Exception] = {}
-    for name, draw in drawings_of(run).items():
-        if names is not None and name not in names:
-            continue
-        if stopped() is not None:
-            break
-        try:
-            save_picture(folder / f"{name}.png", partial(draw, run, title))
-        except Exception as error:
-            failures[name] = error
-    return failures
+    failures: dict[str, BaseException | None] = {}
+    with ThreadPoolExecutor(1) as writer:  # one picture is compressed and written while the next one is drawn
+        written: dict[str, Future[None]] = {}
+        for name, draw in drawings_of(run).items():
+            if names is not None and name not in names:
+                continue
+            if stopped() is not None:
+                break
+            try:
+                written[name] = writer.submit(save_pixels, folder / f"{name}.png", drawn(partial(draw, run, title)))
+            except Exception as error:
+                failures[name] = error
+    failures |= {name: future.exception() for name, future in written.items()}
+    return {name: error for name, error in failures.items() if isinstance(error, Exception)}
 
 
 def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     """Every batch's loss with its moving average on a log axis."""
     figure, axes = new_figure(9, 5, margins=CURVE)
     _title(axes, "Loss per batch", title)
-    drawn = np.asarray(losses, dtype=float)
-    drawn = np.where(
-        np.abs(drawn) <= FLOAT32_MAX, drawn, np.nan
+    values = np.asarray(losses, dtype=float)
+    values = np.where(
+        np.abs(values) <= FLOAT32_MAX, values, np.nan
     )  # a gap where there is no number, or one beyond float32
-    seen = drawn[np.isfinite(drawn)]
-    steps = np.arange(1, len(drawn) + 1)
-    axes.plot(steps, drawn, color=RAW_COLOR, linewidth=0.7, label="each batch")
-    width = max(1, len(drawn) // 50)
+    seen = values[np.isfinite(values)]
+    steps = np.arange(1, len(values) + 1)
+    axes.plot(steps, values, color=RAW_COLOR, linewidth=0.7, label="each batch")
+    width = max(1, len(values) // 50)
     if width > 1:
-        axes.plot(steps, smooth(drawn, width), color=SMOOTH_COLOR, linewidth=1.8, label=f"mean of {width} batches")
+        axes.plot(steps, smooth(values, width), color=SMOOTH_COLOR, linewidth=1.8, label=f"mean of {width} batches")
     if len(seen) and seen.min() > SMALLEST:
         axes.set_yscale("log")
         plain_numbers(axes.yaxis)
@@ -157,7 +161,7 @@ def _confusion(run: Run, title: str) -> Figure:
     figure, axes = new_figure(side, side - 0.5, margins=margins)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(len(names), dtype=int))
-    drawn = axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    matrix = axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
     if counted:
         _write_counts(axes, counts, wrong)
     if len(names) <= MOST_NAMED:
@@ -168,7 +172,7 @@ def _confusion(run: Run, title: str) -> Figure:
     if not counted:
         place = axes.get_position()
         bar = figure.add_axes((1 - 0.85 / side, place.y0 + 0.1 * place.height, 0.2 / side, 0.8 * place.height))
-        figure.colorbar(drawn, cax=bar, label="mistakes (images)", ticks=MaxNLocator(integer=True))
+        figure.colorbar(matrix, cax=bar, label="mistakes (images)", ticks=MaxNLocator(integer=True))
     return figure
 
 
@@ -318,7 +322,7 @@ def drawings_of(run: Run) -> dict[str, Drawing]:
 
 
 def _title(axes: Axes, what: str, title: str) -> None:
-    axes.set_title(_joined(what, title), parse_math=False)
+    axes.set_title(_joined(what, title), y=1.0, parse_math=False)  # else it is looked for, which sets all ticks twice
 
 
 def _joined(what: str, title: str) -> str:

@@ -12,9 +12,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,70 +24,108 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_table
 from mnist_ff.config.compose import compose
-from mnist_ff.config.options import options
-from mnist_ff.config.own_parts import flag_words
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
-from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.engine.device import cpu_name, describe, prepared
-from mnist_ff.engine.spinning import without_ours
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.errors import ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
-from mnist_ff.runs.directory import Run
-from mnist_ff.runs.records import Status
+from mnist_ff.session.busy import busy
 from mnist_ff.session.peers import PEERS
 from mnist_ff.session.threads import with_threads
+from mnist_ff.session.timed_commands import JOBS, OURS, WHEN_BUSY, start_up, sweeps, trainings
 from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
+
+BUSY_PER_CORE = 4
+"""Most processes of --busy: more only wait for each other."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu")
+    add("--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/")
+    add("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
+    add("--steps", type=int, default=25, help="steps per measurement (default: 25)")
+    add("--busy", type=int, default=0, metavar="N", help="measure all beside N processes that keep a core busy each")
+    add("--no-start-up", action="store_true", help="skip the start-up times and the parts of a whole command")
+    add("--sweep", action="store_true", help=f"also measure sweeps of {JOBS} small jobs, with and without pictures")
+    add("--peers", action="store_true", help="also measure whole trainings, beside Lightning and Keras")
+    add(
+        "--peer",
+        action="append",
+        choices=[peer.word for peer in PEERS.values()],
+        help="only beside this library (repeatable; implies --peers)",
     )
-    parser.add_argument(
-        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
-    )
-    parser.add_argument("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
-    parser.add_argument("--steps", type=int, default=25, help="steps per measurement (default: 25)")
-    parser.add_argument(
-        "--peers", action="store_true", help="also measure Lightning and Keras, each in its own process"
-    )
-    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
-    parser.add_argument("--no-start-up", action="store_true", help="skip the start-up times")
-    parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
+    add("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
+    add("--repeat", type=int, default=1, metavar="N", help="turns of --sweep and --peers (default: 1)")
+    add("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Measure, print one table, write bench.json. Errors: ConfigError."""
-    if arguments.rounds < 1 or arguments.steps < 2 or arguments.peer_epochs < 1:
-        raise ConfigError("--rounds and --peer-epochs must be at least 1, --steps at least 2")
+    """Measure, print tables, write bench.json. Errors: ConfigError; RunError for a command that fails."""
+    peers = _chosen_peers(arguments)
+    config = _checked(arguments, bool(peers))
+    with busy(arguments.busy):
+        result = _measured(arguments, config, peers, console)
+    _print(result, console)
+    write_text(Path(arguments.out), json.dumps(result, indent=2) + "\n")
+    tell(console, f"written to {arguments.out}")
+    return 0
+
+
+def _chosen_peers(arguments: argparse.Namespace) -> list[str]:
+    """Names in PEERS."""
+    if arguments.peer is not None:
+        return [name for name, peer in PEERS.items() if peer.word in arguments.peer]
+    return list(PEERS) if arguments.peers else []
+
+
+def _checked(arguments: argparse.Namespace, peers: bool) -> Config:
+    """The config that is measured. Errors: ConfigError for it, or for an option."""
+    if min(arguments.rounds, arguments.peer_epochs, arguments.repeat) < 1 or arguments.steps < 2:
+        raise ConfigError("--rounds, --peer-epochs and --repeat must be at least 1, --steps at least 2")
+    most = BUSY_PER_CORE * (os.cpu_count() or 1)
+    if not 0 <= arguments.busy <= most:
+        raise ConfigError(f"--busy {arguments.busy}: must be from 0 to {most}, {BUSY_PER_CORE} for each core")
     out = Path(arguments.out)
     if not out.absolute().parent.is_dir() or out.is_dir():
         raise ConfigError(f"--out {out}: is not a file path")
-    if arguments.peers:
+    if peers:
         _check_peers_can_follow(arguments.overrides)
     config = compose(arguments.overrides)
     _check_a_step_alone(config)
     check(config)
+    return config
+
+
+def _measured(arguments: argparse.Namespace, config: Config, peers: list[str], console: Console) -> dict[str, Any]:
+    """All that bench.json holds. Errors: ConfigError, RunError."""
     config = with_threads(config)
     with prepared(config.trainer, 0) as device:
-        result = _conditions(config, device, arguments.peers)
+        result = _conditions(config, device, peers)
+        result["busy"] = arguments.busy
         with console.status("measuring"):
             result["milliseconds"] = _measure(timed_works(config, device), arguments.rounds, arguments.steps)
-            result["logging_percent"] = _logging_cost(config, 2 * arguments.rounds, 4 * arguments.steps, device)
+            result |= _logging_cost(config, 2 * arguments.rounds, 4 * arguments.steps, device)
     if not arguments.no_start_up:
         with console.status("starting up"):
-            result["start_up_seconds"] = _start_up(arguments.overrides)
-    if arguments.peers:
+            found = start_up(arguments.overrides)
+        result["start_up_seconds"] = found.seconds
+        result["whole_command_seconds"] = found.parts
+        result["beyond_steps_percent"] = found.beyond_steps_percent
+    if arguments.sweep:
+        with console.status("sweeps"):
+            turns = sweeps(arguments.repeat)
+        result |= {"sweep_seconds": turns.medians(), "sweep_turns": turns.seconds}
+    if peers:
+        others = [*(WHEN_BUSY if arguments.busy else ()), *peers]
         with console.status("whole trainings, mnist-ff and peers"):
-            result["training_seconds"] = _peers(config, arguments.overrides, arguments.peer_epochs)
-    _print(result, console)
-    write_text(out, json.dumps(result, indent=2) + "\n")
-    tell(console, f"written to {arguments.out}")
-    return 0
+            turns = trainings(config, arguments.overrides, arguments.peer_epochs, arguments.repeat, others)
+        result |= {"training_seconds": turns.medians(), "training_turns": turns.seconds}
+        result["training_ratios"] = {name: turns.ratios(name) for name in OURS}
+    return result
 
 
 def _check_a_step_alone(config: Config) -> None:
@@ -115,8 +150,8 @@ def _check_peers_can_follow(overrides: Sequence[str]) -> None:
             raise ConfigError(f"{word}: is not supported with --peers (supported: {' '.join(PEER_KEYS)})")
 
 
-def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, Any]:
-    libraries = {module for peer in PEERS.values() for module in peer.modules} if peers else set()
+def _conditions(config: Config, device: torch.device, peers: Sequence[str]) -> dict[str, Any]:
+    libraries = {module for name in peers for module in PEERS[name].modules}
     found = sorted(name for name in libraries if importlib.util.find_spec(name) is not None)
     return {
         "device": describe(device),
@@ -132,18 +167,20 @@ def _conditions(config: Config, device: torch.device, peers: bool) -> dict[str, 
     }
 
 
-def _logging_cost(config: Config, rounds: int, steps: int, device: torch.device) -> float:
-    """What recording every batch adds to a step, in percent: the median over pairs measured one after the other."""
+def _logging_cost(config: Config, rounds: int, steps: int, device: torch.device) -> dict[str, Any]:
+    """What recording every batch adds to a step, in percent: of pairs measured one after the other, the median and the
+    quartiles."""
     with ExitStack() as stack:
         pair = with_and_without_logging(config, device, stack)
         for work in pair:
             work(steps)
-        ratios = []
+        costs = []
         for number in range(rounds):
             order = pair if number % 2 else pair[::-1]  # neither always runs on the warmer caches
             seconds = {work: _seconds(work, steps) for work in order}
-            ratios.append(seconds[pair[1]] / seconds[pair[0]])
-    return (statistics.median(ratios) - 1) * 100
+            costs.append((seconds[pair[1]] / seconds[pair[0]] - 1) * 100)
+    low, middle, high = statistics.quantiles(costs, n=4, method="inclusive")
+    return {"logging_percent": middle, "logging_percent_quartiles": [low, high]}
 
 
 def _seconds(work: Work, steps: int) -> float:
@@ -171,80 +208,6 @@ def _measure(works: dict[str, Work], rounds: int, steps: int) -> dict[str, dict[
     }
 
 
-def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "mnist_ff", *words]
-
-
-def _start_up(overrides: Sequence[str]) -> dict[str, float]:
-    """Seconds of whole processes: --help, to the first batch of a training, a training of one epoch."""
-    helps = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run(_command("--help"), stdout=subprocess.DEVNULL, check=True)
-        helps.append(time.perf_counter() - began)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        fixed = ["trainer.epochs=1", "trainer.sync_every=1", f"hydra.run.dir='{run}'"]
-        words = ["train", *options().flags, *flag_words(), *overrides, *fixed]
-        began = time.perf_counter()
-        with subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL) as process:
-            first = _seconds_to_first_row(run / "batches.csv", began, process)
-        whole = time.perf_counter() - began
-        if process.returncode:
-            raise RunError(f"the run that measures the start-up time failed: mnist-ff {' '.join(words)}")
-    return {"--help": statistics.median(helps), "to the first batch": first, "one epoch, whole command": whole}
-
-
-def _seconds_to_first_row(path: Path, began: float, process: subprocess.Popen[bytes]) -> float:
-    while process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") > 1:
-            break
-        time.sleep(0.005)
-    return time.perf_counter() - began
-
-
-def _peers(config: Config, overrides: Sequence[str], epochs: int) -> dict[str, float | str]:
-    """Seconds of training alone, ours by precision and each peer's, or why there are none."""
-    found: dict[str, float | str] = {}
-    for precision in ("fp32", "bf16"):
-        with tempfile.TemporaryDirectory() as folder:
-            run = Path(folder) / "run"
-            words = [
-                *options().flags,
-                *flag_words(),
-                *overrides,
-                f"trainer.epochs={epochs}",
-                f"trainer.precision={precision}",
-                "trainer.plots=false",
-            ]
-            # as the peers: on the CPU, 60,000 images, and only the test images scored
-            words += ["trainer.device=cpu", "data.fallback=null", "trainer.score_train=0"]
-            done = subprocess.run(_command("train", *words, f"hydra.run.dir='{run}'"), capture_output=True, text=True)
-            summary = Run(run).summary()
-            if summary is not None and summary.status is Status.FINISHED:
-                found[f"mnist-ff, {precision}"] = summary.seconds["train"]
-            else:
-                found[f"mnist-ff, {precision}"] = f"failed: {done.stderr.strip()}"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        write_text(path, to_yaml(config))
-        for name, peer in PEERS.items():
-            words = ["-m", "mnist_ff.session.peers", name, str(path), str(epochs)]
-            environment = {**without_ours(os.environ), **peer.environment}
-            done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment)
-            found[name] = _seconds_printed(done)
-    return found
-
-
-def _seconds_printed(done: subprocess.CompletedProcess[str]) -> float | str:
-    """The last line of a peer's output: its seconds, or 'not installed'."""
-    last = (done.stdout.strip().splitlines() or [""])[-1]
-    try:
-        return float(last)
-    except ValueError:
-        return last or f"failed: {(done.stderr.strip().splitlines() or ['no output'])[-1]}"
-
-
 def _print(result: dict[str, Any], console: Console) -> None:
     model = f"hidden {result['hidden']}" if "hidden" in result else f"model {result['model']}"
     tell(
@@ -256,8 +219,31 @@ def _print(result: dict[str, Any], console: Console) -> None:
     base = "fp32 products" if "hidden" in result else next(iter(times))
     rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
     tell_table(console, ("a step", "ms", f"x {base}"), rows)
-    tell(console, f"logging every batch costs {result['logging_percent']:+.1f} %")
-    for title, key in (("start-up", "start_up_seconds"), ("training", "training_seconds")):
-        if key in result:
-            shown = [(name, f"{v:.2f}" if isinstance(v, float) else v) for name, v in result[key].items()]
-            tell_table(console, (title, "seconds"), shown)
+    low, high = result["logging_percent_quartiles"]
+    tell(
+        console, f"logging every batch costs {result['logging_percent']:+.1f} % (quartiles {low:+.1f} to {high:+.1f} %)"
+    )
+    _print_start_up(result, console)
+    if "sweep_seconds" in result:
+        tell_table(console, ("sweep", "seconds"), [(n, _cell(v)) for n, v in result["sweep_seconds"].items()])
+    if "training_seconds" in result:
+        ratios = result["training_ratios"]
+        rows = [
+            (name, _cell(seconds), *(_cell(ratios[ours].get(name, "")) for ours in ratios))
+            for name, seconds in result["training_seconds"].items()
+        ]
+        tell_table(console, ("training", "seconds", *(f"x {ours}" for ours in ratios)), rows)
+
+
+def _print_start_up(result: dict[str, Any], console: Console) -> None:
+    if "start_up_seconds" not in result:
+        return
+    tell_table(console, ("start-up", "seconds"), [(n, _cell(v)) for n, v in result["start_up_seconds"].items()])
+    parts = result["whole_command_seconds"]
+    rows = [(f"  {name}" if "." in name else name, _cell(seconds)) for name, seconds in parts.items()]
+    tell_table(console, ("one epoch, by part", "seconds"), rows)
+    tell(console, f"beyond its steps, training takes {result['beyond_steps_percent']:.1f} %")
+
+
+def _cell(value: float | str) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else value

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_ff.models.activations import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 ACTIVATIONS_MARK = "/* rows of models/activations.py */"
@@ -25,11 +29,8 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], facts
     The policy in its head allows this script and this style by their digests and images from within the page, nothing
     else: neither another script, wherever a name or a path puts it, nor a request.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    loader = FileSystemLoader(ASSETS)
-    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     style = _asset("style.css")
     script = "\n".join(['"use strict";', *map(_asset, scripts)])
     policy = (
@@ -37,8 +38,17 @@ def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], facts
         "base-uri 'none'; form-action 'none'"
     )
     inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "data": Markup(json_text(data))}
-    text = jinja.get_template(template).render({**facts, **inlined})
+    text = _templates().get_template(template).render({**facts, **inlined})
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may hold bytes that are no text
+
+
+@functools.cache
+def _templates() -> Environment:
+    """jinja2's, which keeps the templates that it has compiled: the pages of a sweep's jobs share one."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(ASSETS)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def json_text(data: Mapping[str, Any]) -> str:

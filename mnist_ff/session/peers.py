@@ -38,6 +38,11 @@ class Peer:
     train: Callable[[Config, int], float]
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def word(self) -> str:
+        """What --peer calls it: the module that no other peer needs."""
+        return self.modules[-1]
+
 
 def _data(part: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(part)

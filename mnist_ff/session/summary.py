@@ -42,7 +42,8 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     if summary.status is not Status.FINISHED or summary.stopped_early:
         lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
     lines.append(f"score [loss, accuracy]  {score_text(summary.score)}")
-    lines.append(f"training {seconds['train']:.1f} s, total {seconds['total']:.1f} s")
+    steps = f" (steps {seconds['train.steps']:.1f} s)" if "train.steps" in seconds else ""
+    lines.append(f"training {seconds['train']:.1f} s{steps}, total {seconds['total']:.1f} s")
     lines.append(f"run directory  {path}")
     if request.config.trainer.plots and request.stopped() is not None:
         lines.append(f"draw plots     mnist-ff report {shlex.quote(str(path))}")
