@@ -192,9 +192,10 @@ class GrowingFile:
         if not was_open:
             self.close()
 
-    def secure(self) -> str | None:
+    def secure(self, sync: Callable[[int], object] = os.fsync) -> str | None:
         """See that all is there and survives a power cut. Returns what was found wrong and put right, or None.
 
+        sync: does the latter to an open file, or takes a duplicate of its descriptor to do it later.
         Errors: OSError too where it cannot be put right.
         """
         self.flush()
@@ -204,7 +205,7 @@ class GrowingFile:
                 raise OSError(errno.EIO, f"{wrong} by another program, and is too long to be rewritten", self.path)
             self._write_anew(self._content)
         elif self._descriptor is not None:
-            os.fsync(self._descriptor)
+            sync(self._descriptor)
         return None if wrong is None else f"{self.path}: {wrong} by another program; all its rows were rewritten"
 
     def close(self) -> None:

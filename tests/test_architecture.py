@@ -149,6 +149,7 @@ def test_every_file_has_a_docstring() -> None:
 ALONE = {
     "cli.py": {"sys.stdout.write", "sys.stderr.write"},
     "completion.py": {"sys.stdout.write", "sys.stdout.writelines"},
+    "start_up.py": {"sys.stderr.write"},
 }
 """Files that write texts of the package's own, quickly: help, a version, a shell's words."""
 
@@ -183,13 +184,14 @@ def arguments_of(function: ast.FunctionDef) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_functions_take_at_most_six_arguments(path: Path) -> None:
-    """But for run_network() and train(), MLP, which exported files name, and kernels, which take pointers."""
+    """But for run_network() and train(), MLP, which exported files name, kernels, which take pointers, and the one
+    dataclass that makes itself, from its fields."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         is_public = path.name == "api.py" and getattr(node, "name", "") in ("run_network", "train")
         if isinstance(node, ast.FunctionDef) and not is_public:
             is_kernel = "triton.jit" in map(ast.unparse, node.decorator_list)
-            is_mlp = (path.name, node.name) == ("mlp.py", "__init__")
-            assert is_kernel or is_mlp or len(arguments_of(node)) <= 6, node.name
+            is_known = node.name == "__init__" and path.name in ("mlp.py", "records.py")
+            assert is_kernel or is_known or len(arguments_of(node)) <= 6, node.name
 
 
 def test_files_have_at_most_400_lines() -> None:

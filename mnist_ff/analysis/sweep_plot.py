@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_ff.analysis.canvas import new_figure, save_picture
+from mnist_ff.analysis.canvas import new_figure, plain_numbers, save_picture
 from mnist_ff.analysis.formats import counted
 from mnist_ff.analysis.plot_values import (
     axis_label,
@@ -125,6 +125,7 @@ def _curve(ranking: Ranking, key: str, title: str) -> Figure:
     axes.plot(xs[best], means[best], "o", color=HELD_OUT_COLOR, markersize=9, zorder=4, label=label)
     if spaced_by_factors([float(group.values[key]) for group in ranking.groups]):
         axes.set_xscale("log")
+        plain_numbers(axes.xaxis)
     axes.set_xlabel(key)
     _value_axis(axes, means, halves, ranking)
     axes.set_ylabel(axis_label(ranking))

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.canvas import new_figure, save_picture
+from mnist_ff.analysis.canvas import new_figure, plain_numbers, save_picture
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_to_dict
@@ -128,6 +128,7 @@ def _figure(tried: Sequence[float], losses: Sequence[float], smoothed: Sequence[
         axes.axvline(found, color=TRAIN_COLOR, linestyle="--", linewidth=1, label=f"suggested: {found:g}")
     axes.set_title("Learning-rate range test")
     axes.set_xscale("log")
+    plain_numbers(axes.xaxis)
     axes.set_ylim(0, 1.3 * max(smoothed[0], 1e-9) if smoothed else 1)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("cross-entropy (nats)")

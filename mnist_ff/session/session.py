@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -46,7 +47,8 @@ from mnist_ff.training.callbacks import (
     ProgressBar,
     RunWriter,
 )
-from mnist_ff.training.checkpoint import TrainingState, save_checkpoint
+from mnist_ff.training.checkpoint import TrainingState
+from mnist_ff.training.checkpoint_writer import CheckpointWriter
 from mnist_ff.training.chosen_callbacks import chosen_callbacks, with_view
 from mnist_ff.training.learner import Learner
 
@@ -93,6 +95,7 @@ class _Training:
         self.early_stopping = EarlyStopping.from_config(config.trainer)
         self.best_weights: dict[str, torch.Tensor] | None = None
         self.writer: RunWriter | None = None
+        self.checkpoints = CheckpointWriter(run, device)
         saved = read_checkpoint(run, config, self.messages.warn) if request.is_resume else None
         with timing.part("data"):
             data = load_data(config.data, config.seed).to(device)
@@ -168,6 +171,7 @@ class _Training:
             if self.request.is_resume and early is not None:  # only the last files are missing
                 return Outcome(self.plan.first_step, (), 0.0, early)
             self.writer = stack.enter_context(RunWriter.opened(self.run, self.request.is_resume))
+            stack.enter_context(self.checkpoints)
             callbacks: list[Callback | None] = [
                 self.writer,
                 EpochLines(messages.say),
@@ -181,7 +185,10 @@ class _Training:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
             callbacks += [*self.callbacks, *with_view(self.request.observers, self.learner.model)]
             observers = [callback for callback in callbacks if callback is not None]
-            return self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
+            outcome = self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
+            with timing.part("train.checkpoints"):
+                self.checkpoints.wait()
+            return outcome
 
     def _say_busy(self, times: float) -> None:
         threads = torch.get_num_threads()
@@ -203,27 +210,30 @@ class _Training:
 
     def _save(self, position: Position) -> None:
         """Save a checkpoint, and hold on to the weights if the epoch was the best."""
-        state = self.learner.state_dict()
-        self._check_finite(state["model"], position)
+        self.checkpoints.wait()  # one at a time
         if self.config.trainer.keep_best and not position.batches:
             assert self.early_stopping is not None
             if self.early_stopping.best_epoch == position.epoch - 1:
                 self.best_weights = self.learner.averaged_weights()
-        self._secure_numbers()  # before a checkpoint says that they are there
-        save_checkpoint(self.run, TrainingState(position, recipe(self.config), state, self.best_weights))
+        state = TrainingState(position, recipe(self.config), self.learner.state_dict(), self.best_weights)
+        held = self.checkpoints.held(state)
+        self._check_finite(held.learner["model"], position)
+        self._secure_numbers(self.checkpoints.sync)  # before a checkpoint says that they are there
+        self.checkpoints.write(held)
+        if position == Position():
+            self.checkpoints.wait()  # without a first one there is nothing to resume from
 
     def _check_finite(self, weights: Mapping[str, torch.Tensor], position: Position) -> None:
         """Errors: DivergedError, with the learning rate of the last step."""
-        checked = [weights[name].isfinite().all() for name in self.learner.must_be_finite]
-        if not torch.stack(checked).all():
+        if not all(_is_finite(weights[name]) for name in self.learner.must_be_finite):
             steps = position.epoch * self.plan.batches + len(position.batches)
             raise DivergedError(
                 f"a weight is not finite after epoch {position.epoch}, batch {len(position.batches)} "
                 f"(lr {self.plan.rate(max(0, steps - 1)):g}); try a smaller optimizer.lr"
             )
 
-    def _secure_numbers(self) -> None:
-        for wrong in [] if self.writer is None else self.writer.secure():
+    def _secure_numbers(self, sync: Callable[[int], object] = os.fsync) -> None:
+        for wrong in [] if self.writer is None else self.writer.secure(sync):
             self.messages.warn(wrong)
 
     def _choose_weights(self, outcome: Outcome) -> None:
@@ -258,3 +268,9 @@ class _Training:
         except RunError as error:
             self.messages.warn(f"{error}; the summary written before is kept")
         return summary
+
+
+def _is_finite(numbers: torch.Tensor) -> bool:
+    """Whether all numbers of a tensor are finite. Their sum is not if one is not; it may also be too large itself."""
+    summed = numbers.dtype in (torch.float32, torch.float64) and bool(numbers.sum().isfinite())
+    return summed or bool(numbers.isfinite().all())

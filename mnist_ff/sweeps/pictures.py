@@ -63,12 +63,16 @@ def _lacks(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
 def _draw(runs: Sequence[Run], stopped: Callable[[], object]) -> None:
     """Draw them all: in this process and, where it pays, in others. A user's own parts stay in this one."""
     helpers = 0 if in_use() else min(cores_here() - 1, len(runs) // RUNS_OF_A_HELPER, MOST_HELPERS)
-    if helpers < 1:
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    try:
+        taken = context.Value("i", 0) if helpers > 0 else None
+    except (OSError, ImportError):  # a machine without shared memory
+        taken = None
+    if taken is None:
         _draw_each(runs, stopped)
         return
-    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     context.set_forkserver_preload(["mnist_ff.sweeps.pictures", "mnist_ff.analysis.plots"])
-    shared = _Shared(tuple(runs), context.Value("i", 0))
+    shared = _Shared(tuple(runs), taken)
     with _helping(context, helpers, shared) as processes:
         _draw_each(shared, stopped)
         while stopped() is None and any(process.is_alive() for process in processes):

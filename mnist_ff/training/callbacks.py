@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -93,12 +94,12 @@ class RunWriter(Callback):
                 epochs.flush()
             yield cls(batches, epochs, metric_columns(run.path) if resumed else ())
 
-    def secure(self) -> list[str]:
+    def secure(self, sync: Callable[[int], object] = os.fsync) -> list[str]:
         """See that all rows so far are there and survive a power cut; also after the block. Returns what was put right.
 
-        Errors: OSError.
+        sync: as GrowingFile.secure() takes it. Errors: OSError.
         """
-        return [wrong for file in (self._batches, self._epochs) if (wrong := file.secure()) is not None]
+        return [wrong for file in (self._batches, self._epochs) if (wrong := file.secure(sync)) is not None]
 
     def on_batch_end(self, batch: BatchRecord) -> None:
         self._batches.write(batch_row(batch))

@@ -10,11 +10,12 @@ import pickletools
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError
@@ -64,9 +65,13 @@ class TrainingState:
     """The weights of the best epoch so far, where they are kept."""
 
 
-def save_checkpoint(run: Run, state: TrainingState) -> None:
-    """Write the training state, sealed by its SHA-256; the one before is kept beside it until the next."""
-    buffer = io.BytesIO()
+@contextmanager
+def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Inside the block the training state is in a file aside, sealed by its SHA-256; at its end that is the checkpoint.
+
+    The one before is kept beside it until the next. Where `given_up` answers yes there is soon no new file, and
+    GivenUpError. Errors: OSError.
+    """
     values = {
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
@@ -75,10 +80,49 @@ def save_checkpoint(run: Run, state: TrainingState) -> None:
         **{key: state.learner[key] for key in ("augment", "average", "generators")},
         "best": state.best,
     }
-    torch.save(values, buffer)
-    content = buffer.getvalue()
     with replacing(run.file(CHECKPOINT), keep=run.file(PREVIOUS)) as temporary:
-        temporary.write_bytes(content + SEAL + hashlib.sha256(content).digest())
+        with temporary.open("wb") as file:
+            sealing = _Sealing(file, given_up)
+            torch.save(values, sealing)  # type: ignore[arg-type]  # it needs write() and flush()
+            sealing.seal()
+        yield
+        if given_up():
+            raise GivenUpError
+
+
+class GivenUpError(Exception):
+    """A save was not finished, because nobody waits for it any more."""
+
+
+class _Sealing:
+    """A file for torch.save() that adds up the SHA-256 of what it is given, and puts it at the end.
+
+    The archive's writer is C++ code and gets no exception from here: seal() raises what became of a write.
+    """
+
+    def __init__(self, file: IO[bytes], given_up: Callable[[], bool]) -> None:
+        self._file, self._given_up = file, given_up
+        self._sum = hashlib.sha256()
+        self._error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        """Hand over some bytes, unless a write failed before."""
+        if self._error is None and not self._given_up():
+            self._sum.update(data)
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing: seal() is the end."""
+
+    def seal(self) -> None:
+        """Write the sum. Errors: OSError, of an earlier write too."""
+        if self._error is not None:
+            raise self._error
+        self._file.write(SEAL + self._sum.digest())
 
 
 def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]:

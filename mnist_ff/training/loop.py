@@ -87,6 +87,7 @@ def _train_epoch(
     with timed("train.callbacks"):
         for callback in callbacks:
             callback.on_epoch_begin(epoch)
+    heard = [callback.on_batch_end for callback in callbacks if _hears_batches(callback)]
     batches = list(plan.start.batches) if epoch == plan.start.epoch else []
     for chunk in plan.chunks(len(batches)):
         with timed("train.steps"):
@@ -94,8 +95,8 @@ def _train_epoch(
         with timed("train.records"):
             for record in _records(plan, epoch, chunk, metrics):
                 batches.append(record)
-                for callback in callbacks:
-                    callback.on_batch_end(record)
+                for on_batch_end in heard:
+                    on_batch_end(record)
             for callback in callbacks:
                 callback.on_chunk_end(batches[-1])
         reason = stopped()
@@ -104,28 +105,26 @@ def _train_epoch(
     return batches, None
 
 
+def _hears_batches(callback: Callback) -> bool:
+    """Whether a callback does anything at a batch's end; most do not, and even an empty call takes its time."""
+    return getattr(callback.on_batch_end, "__func__", None) is not Callback.on_batch_end
+
+
 def _read(metrics: torch.Tensor) -> list[tuple[float, float]]:
     """The one place that waits for the device: a chunk's losses and counts cross to the host together."""
     return [(loss, correct) for loss, correct in metrics.tolist()]
 
 
 def _records(plan: Plan, epoch: int, chunk: range, metrics: list[tuple[float, float]]) -> Iterator[BatchRecord]:
+    first = epoch * plan.batches
     for batch, (loss, correct) in zip(chunk, metrics, strict=False):  # fewer where training was stopped
-        step = epoch * plan.batches + batch
+        step = first + batch
         if not math.isfinite(loss):
             raise DivergedError(
                 f"the loss became {loss} at epoch {epoch + 1}, batch {batch + 1} (lr {plan.rate(step):g}); "
                 "try a smaller optimizer.lr"
             )
-        yield BatchRecord(
-            step=step,
-            epoch=epoch,
-            batch=batch,
-            loss=loss,
-            lr=plan.rate(step),
-            samples=plan.samples_in(batch),
-            correct=int(correct),
-        )
+        yield BatchRecord(step, epoch, batch, loss, plan.rate(step), plan.samples_in(batch), int(correct))
 
 
 def _check_finite(scores: EpochScores, epoch: int, plan: Plan) -> None:

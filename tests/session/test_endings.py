@@ -204,6 +204,29 @@ def test_several_processes_draw_each_run_once(mnist_ff: Command, monkeypatch: py
     assert second.startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("what", ["Value", "Process"])
+def test_without_other_processes_this_one_draws_all(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.sweeps import pictures
+
+    def refused(*given: Any, **more: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    runs, drawn = [Run(tmp_path / str(number)) for number in range(3)], []
+    for run in runs:
+        run.path.mkdir()
+    context = pictures.multiprocessing.get_context("forkserver")
+    if what == "Value":
+        monkeypatch.setattr(type(context), "Value", refused)
+    else:
+        monkeypatch.setattr(context.Process, "start", refused)
+    monkeypatch.setattr(pictures, "RUNS_OF_A_HELPER", 1)
+    monkeypatch.setattr(pictures, "cores_here", lambda: 4)
+    monkeypatch.setattr(pictures, "saved_config", lambda run: None)
+    monkeypatch.setattr(pictures, "complete", lambda run, *given, **more: drawn.append(run))
+    pictures._draw(runs, lambda: None)
+    assert drawn == runs
+
+
 COUNTING = """
 import os, signal, sys
 from mnist_ff import cli

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from itertools import chain, repeat
 
 import numpy as np
@@ -213,3 +214,23 @@ def test_large_images_are_scored_a_few_at_a_time() -> None:
     with torch.no_grad():
         whole = model(as_input(split.images)).softmax(1)
     torch.testing.assert_close(found.probabilities, whole)
+
+
+def test_a_batchs_record_is_a_frozen_dataclass() -> None:
+    record = BatchRecord(step=7, epoch=1, batch=2, loss=0.5, lr=0.1, samples=4, correct=3)
+    assert record == BatchRecord(7, 1, 2, 0.5, 0.1, 4, 3)
+    assert hash(record) == hash(pickle.loads(pickle.dumps(record)))
+    assert asdict(replace(record, loss=1.0)) == {**asdict(record), "loss": 1.0}
+    assert repr(record) == "BatchRecord(step=7, epoch=1, batch=2, loss=0.5, lr=0.1, samples=4, correct=3)"
+    with pytest.raises(FrozenInstanceError):
+        record.loss = 1.0  # type: ignore[misc]
+    with pytest.raises(TypeError, match="correct"):
+        BatchRecord(7, 1, 2, 0.5, 0.1, 4)  # type: ignore[call-arg]
+
+
+def test_every_batch_is_heard_however_a_callback_has_its_method(small_data: Data) -> None:
+    heard: list[int] = []
+    ready = Callback()
+    ready.on_batch_end = lambda batch: heard.append(batch.step)  # type: ignore[method-assign]
+    _, outcome, _ = run(small_data, callbacks=(ready, Callback()))
+    assert heard == list(range(outcome.steps))
