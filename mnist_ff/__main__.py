@@ -17,7 +17,9 @@ def main() -> int:
     import signal
 
     from mnist_ff.runs.signals import end_at_once
+    from mnist_ff.runs.start_up import begin
 
+    begin()
     if OURS:
         signal.signal(signal.SIGINT, end_at_once)
     from mnist_ff.cli import main as run

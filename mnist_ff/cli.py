@@ -14,6 +14,7 @@ from typing import Any
 from mnist_ff.engine.spinning import settled
 from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
 from mnist_ff.runs.signals import ending_at_once
+from mnist_ff.runs.start_up import importing
 
 COMMANDS = {
     "train": "train a network, or sweep over values with -m",
@@ -157,7 +158,7 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
 
         return completion_main(argv, COMMANDS)
     with ExitStack() as stack:
-        with ending_at_once():
+        with ending_at_once(), importing():
             argv = _with_parts(name, argv, stack)
             from rich.console import Console
 

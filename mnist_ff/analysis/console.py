@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from mnist_ff.errors import printable
-from mnist_ff.runs.records import Score
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from mnist_ff.runs.records import Score
 
 RAMP = " .:-=+*#%@"
 """Letters from paper to ink."""

@@ -17,7 +17,7 @@ from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import sweep_keys
 from mnist_ff.config.overrides import key_of, take, without_quotes
 from mnist_ff.config.passwords import check_no_password
-from mnist_ff.config.paths import expanded, output_directory
+from mnist_ff.config.paths import display_path, expanded, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import ConfigError, RunError
@@ -26,20 +26,8 @@ from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_file
-from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
-from mnist_ff.session.drawing import complete
-from mnist_ff.session.resume import (
-    changed,
-    find_run,
-    foreign_places,
-    given_values,
-    is_done,
-    own_places,
-    resumed_config,
-    saved_config,
-)
-from mnist_ff.session.threads import with_number
+from mnist_ff.runs.start_up import importing, waiting_for_torch
 from mnist_ff.session.timing import Timing, process_start
 from mnist_ff.session.validate import check, check_machine, check_new
 
@@ -149,6 +137,10 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
 
 def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Trainer) -> int:
     """Continue a run in its own directory."""
+    from mnist_ff.session.drawing import complete
+    from mnist_ff.session.resume import find_run, given_values, is_done, own_places, resumed_config, saved_config
+    from mnist_ff.session.threads import with_number
+
     name = expanded("resume", name)
     if is_file(Path(name) / JOBS):
         raise ConfigError(f"resume={name}: is a sweep; mnist-ff train -m resume={name} resumes its jobs")
@@ -181,6 +173,9 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
 
 def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Trainer) -> int:
     """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
+    from mnist_ff.runs.resolve import resolve_run
+    from mnist_ff.session.resume import changed, foreign_places, given_values, saved_config
+
     run = Run.open(resolve_run(expanded("--config-of", source), note))
     saved = saved_config(run)
     check_parts(run, saved, trainer.warn, trains=True)
@@ -208,13 +203,16 @@ class _Trainer:
         """A warning."""
         self.say(f"warning: {line}", style="yellow")
 
-    def _import(self) -> None:
-        with ending_at_once(), self._timing.part("import"):
+    def _import(self, what: str) -> None:
+        """Import what trains, PyTorch above all; a line says that `what` waits for it. Errors: ImportError."""
+        waiting_for_torch(what)
+        with ending_at_once(), importing(), self._timing.part("import"):
             from mnist_ff.session import session  # noqa: F401 (torch is imported here)
 
     def resolve(self, config: Config) -> Config:
         """Find the data and draw a seed for null."""
-        self._import()
+        model, data, epochs = config.model.name, config.data.name, config.trainer.epochs
+        self._import(f"{model} on {data}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
         with self._timing.part("data"):
             from mnist_ff.session.resolve import resolve
 
@@ -222,7 +220,7 @@ class _Trainer:
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
         """Train, and return the exit code: a signal after the last step has its own too."""
-        self._import()
+        self._import(f"{display_path(run.path)}: up to epoch {config.trainer.epochs}")
         self._timing.claim("config")
         from mnist_ff.session.request import RunRequest
         from mnist_ff.session.session import train

@@ -11,7 +11,7 @@ from msgspec import Meta
 from mnist_ff.config.constraints import allows, has_limits, limits_text
 from mnist_ff.config.keys import is_list, item_of, leaves, notes_of, scalar_types, value_hint
 from mnist_ff.config.registry import until_registered
-from mnist_ff.config.schema import Config
+from mnist_ff.config.schema import SELECTIONS, Config
 from mnist_ff.errors import ConfigError
 
 SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
@@ -23,7 +23,7 @@ def check_float32(values: Mapping[str, Any]) -> None:
 
     Old runs may have others, so this is for values that someone gives now. Errors: ConfigError naming the key.
     """
-    limits = _float_limits()
+    limits = _float_limits(tuple(_chosen(values).items()))
     for key, value in values.items():
         for place, item in enumerate(value) if isinstance(value, list | tuple) else [(None, value)]:
             if isinstance(item, float) and key in limits:
@@ -43,10 +43,20 @@ def _check_float32(path: str, value: float, limits: Meta) -> None:
         )
 
 
+def _chosen(values: Mapping[str, Any]) -> dict[str, str]:
+    """The part that each section has by its name; in a section without one, a key may be that of any part."""
+    named = {key.removesuffix(".name"): name for key, name in values.items() if key.endswith(".name")}
+    several = {
+        section: " ".join(sorted({key.split(".")[1] for key in values if key.startswith(f"{section}.")}))
+        for section in SELECTIONS
+    }
+    return {**named, **several}
+
+
 @until_registered
-def _float_limits() -> dict[str, Meta]:
-    """The limits of every dotted key that holds floats."""
-    return {key: _limits(hint) for key, hint in leaves(Config) if float in scalar_types(hint)}
+def _float_limits(chosen: tuple[tuple[str, str], ...]) -> dict[str, Meta]:
+    """The limits of every dotted key of these parts that holds floats."""
+    return {key: _limits(hint) for key, hint in leaves(Config, chosen=dict(chosen)) if float in scalar_types(hint)}
 
 
 def _limits(hint: Any) -> Meta:

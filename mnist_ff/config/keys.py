@@ -26,9 +26,9 @@ def known_keys() -> dict[str, str]:
 
 
 @until_registered
-def text_keys() -> frozenset[str]:
-    """The dotted keys whose value is a text, or a list of texts: what is typed there is never a number."""
-    return frozenset(key for key, hint in leaves(Config) if str in scalar_types(hint))
+def hints_at(key: str) -> tuple[Any, ...]:
+    """The hints of a dotted key in all parts that have it. Only parts of its own section are imported for it."""
+    return tuple(hint for name, hint in leaves(Config, begins=key) if name == key)
 
 
 @until_registered

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mnist_ff.config.keys import known_keys, sweep_keys, text_keys
+from mnist_ff.config.keys import hints_at, known_keys, scalar_types, sweep_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
 from mnist_ff.config.registry import GROUPS, names_in
@@ -157,8 +157,8 @@ def in_grammar(value: Any) -> str:
 
 
 def holds_text(key: str) -> bool:
-    """Whether a dotted key's value is a text, or a list of texts."""
-    return key in text_keys() or key in HYDRA_TEXT_KEYS
+    """Whether a dotted key's value is a text, or a list of texts: what is typed there is never a number."""
+    return key in HYDRA_TEXT_KEYS or any(str in scalar_types(hint) for hint in hints_at(key))
 
 
 def is_own_key(override: str) -> bool:
@@ -179,10 +179,12 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     if key in groups:
         _check_options(key, override, groups[key])
         return
-    known = {**known_keys(), **sweep_keys()}
-    sections = {name.split(".")[0] for name in known if "." in name}
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         raise ConfigError(f"{override.text}: use {key.removesuffix('.name')}={override.value}")
+    if hints_at(key):
+        return
+    known = {**known_keys(), **sweep_keys()}
+    sections = {name.split(".")[0] for name in known if "." in name}
     if key not in known and key not in sections:
         raise ConfigError(
             f"{override.text}: no such key {key}{nearest(key, [*known, *groups])}\nmnist-ff train --help lists the keys"

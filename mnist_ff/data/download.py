@@ -6,11 +6,13 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -22,7 +24,10 @@ from mnist_ff.data.catalog import SourceFile
 from mnist_ff.data.fetch import fetch
 from mnist_ff.errors import DataError
 from mnist_ff.files import write_bytes
+from mnist_ff.runs.start_up import waiting_for
 
+LOCK_WAIT_S = 0.3
+"""How long another process may hold a data set before that is said."""
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -39,15 +44,31 @@ def downloaded(config: DownloadConfig) -> dict[str, torch.Tensor]:
         return cached
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{config.name}.lock")):
+        with _held(path.with_name(f"{config.name}.lock"), config):
             return _cached(path, files) or _fetch_to(path, config)
     except OSError as error:
         raise DataError(f"{path.parent}: {error.strerror or error}; choose another folder with data.root=") from None
 
 
+@contextmanager
+def _held(path: Path, config: DownloadConfig) -> Iterator[None]:
+    """The lock of a data set's files; a line says when another process has it. Errors: OSError."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S)
+    except Timeout:
+        waiting_for(f"{config.cached_as}: another process is downloading it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _fetch_to(path: Path, config: DownloadConfig) -> dict[str, torch.Tensor]:
     front = os.environ.get("MNIST_FF_MIRROR")
     mirrors = [*([expanded("MNIST_FF_MIRROR", front)] if front else []), *config.mirrors]
+    waiting_for(f"{config.cached_as}: not in {path.parent} yet; downloading it once")
     try:
         tensors, sums = fetch(config, mirrors, path.parent)
     except DataError as error:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mnist_ff.errors import RunError
 from mnist_ff.runs.reading import is_file
 
@@ -19,6 +17,8 @@ LOCK_TIMEOUT_S = 1.0
 @contextmanager
 def locked(folder: Path, busy: str, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """Hold a directory for this process. Errors: RunError, which says `busy` where another process holds it."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=timeout_s)
@@ -36,6 +36,8 @@ def is_locked(folder: Path, timeout_s: float = 0) -> bool:
     """Whether another process holds a directory. Writes nothing there; False where it cannot be told."""
     if not is_file(folder / LOCK):  # FileLock opens it for writing, and would follow a link
         return False
+    from filelock import FileLock, Timeout
+
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 import os
@@ -58,9 +59,9 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cuda": torch.version.cuda,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "triton": step.triton,
-        "package": {"version": importlib.metadata.version("mnist-ff"), **package_state(Path(__file__).parents[1])},
+        "package": package(),
         "teacher": _weights_of(config.trainer.teacher),
         "data": {
             "name": data.name,
@@ -74,6 +75,18 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
         "places": seal(config),
         **({"parts": [{"path": file.path, "sha256": file.sha256} for file in in_use()]} if in_use() else {}),
     }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of what this process has imported: a sweep's jobs ask once."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+@functools.cache
+def package() -> dict[str, Any]:
+    """The code that this process has imported, and so its state when the first run asks."""
+    return {"version": importlib.metadata.version("mnist-ff"), **package_state(Path(__file__).parents[1])}
 
 
 def _weights_of(teacher: str | None) -> dict[str, str] | None:

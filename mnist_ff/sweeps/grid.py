@@ -25,6 +25,7 @@ class Grid(Sweep):
     def run(self) -> None:
         """See Sweep. Each data set is fetched before a job starts."""
         plan = self._planned()
+        self.launcher.warm_up()
         if self.request.saved is None:
             self.check_machine([job.config for job in plan.jobs])
             if self.needs_fallback([job.config for job in plan.jobs]):

@@ -23,6 +23,7 @@ from mnist_ff.runs.jobs import Job, read_job, same_experiment, state_of
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.signals import Interruption, interruptible
+from mnist_ff.runs.start_up import importing
 from mnist_ff.session.resume import changed, foreign_places, places_of, resumed_config
 from mnist_ff.session.timing import Timing
 from mnist_ff.session.validate import check
@@ -153,7 +154,7 @@ def continue_or_start(
     argv, draws = list(sweep.argv), sweep.draws
     timing = Timing(began)
     timing.claim("config")
-    with timing.part("import"):
+    with importing(), timing.part("import"):
         from mnist_ff.session.request import RunRequest
         from mnist_ff.session.resolve import resolve
         from mnist_ff.session.session import train

@@ -23,14 +23,15 @@ from mnist_ff.config.options import options
 from mnist_ff.config.overrides import Override, key_of
 from mnist_ff.config.own_parts import in_use
 from mnist_ff.config.paths import display_path
-from mnist_ff.config.schema import Config, DataConfig, SweepConfig
+from mnist_ff.config.schema import Config, DataConfig, DownloadConfig, SweepConfig
 from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopped
 from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
-from mnist_ff.runs.signals import interruptible
+from mnist_ff.runs.signals import ending_at_once, interruptible
 from mnist_ff.runs.slurm import job_numbers, still_there
+from mnist_ff.runs.start_up import importing, waiting_for, waiting_for_torch
 from mnist_ff.session.resume import foreign_places
 from mnist_ff.session.validate import check_device, check_trackers
 from mnist_ff.sweeps.job_builder import JobBuilder
@@ -39,6 +40,8 @@ from mnist_ff.sweeps.launchers.base import Launcher
 from mnist_ff.sweeps.progress import JobCounter, Watch
 from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, ask_to_stop, clear_stop, reason_to_stop, signal_named
 
+CHECKED_AT_ONCE = 2
+"""Jobs that are checked before a line says that the others are: a wrong value is mostly wrong in the first of them."""
 STOP_TIMEOUT_S = 3.5
 """How long jobs in other processes have after a signal to end by themselves."""
 
@@ -118,7 +121,12 @@ class Sweep(ABC):
 
     def checked_jobs(self, overrides: Sequence[Sequence[str]], first: int = 0) -> list[Job]:
         """Jobs of these overrides, numbered from `first`, each of them valid. Errors: ConfigError naming the job."""
-        return [self._builder.job(first + place, job) for place, job in enumerate(overrides)]
+        jobs = []
+        for place, job in enumerate(overrides):
+            if place == CHECKED_AT_ONCE:
+                waiting_for(f"{len(overrides):,} jobs: checking the values of each")
+            jobs.append(self._builder.job(first + place, job))
+        return jobs
 
     @functools.cached_property
     def _builder(self) -> JobBuilder:
@@ -144,24 +152,20 @@ class Sweep(ABC):
 
         Errors: DataError when it can no longer be downloaded; a subset would change the sweep.
         """
-        from mnist_ff.data.load import ensure
-
         for data in dict.fromkeys(resolved_config(job).data for job in jobs):
-            if ensure(data) != data:
+            if _ensured(data) != data:
                 raise DataError(
                     f"data={data.name}: the jobs need it, but it cannot be downloaded: mnist-ff data {data.name}"
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
         """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
-        from mnist_ff.data.load import ensure
-
         saved = self.request.saved
         own = saved is None or saved.own
         wanted: dict[DataConfig, None] = dict.fromkeys(
             config.data if own else in_own_place(config.data) for config in configs
         )
-        if not any(ensure(data) != data for data in wanted):
+        if not any(_ensured(data) != data for data in wanted):
             return False
         if {data.name for data in wanted} != {"mnist"}:
             raise ConfigError(
@@ -244,6 +248,8 @@ class Sweep(ABC):
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
+                    if self.launcher.in_process:
+                        waiting_for_torch(f"{len(jobs):,} {'job' if len(jobs) == 1 else 'jobs'}")
                     self.launcher.launch(self.job_run, jobs, together, self.say, stopped)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
                     self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
@@ -285,6 +291,17 @@ class _EndAfterSignal:
             ask_to_stop(self._sweep, name)
         else:  # once more: a launcher that listens leaves its jobs, any other is ended by Stopped
             signal.pthread_kill(threading.main_thread().ident or 0, getattr(signal, name))
+
+
+def _ensured(data: DataConfig) -> DataConfig:
+    """See data.load.ensure(). PyTorch is imported only for data that may have to be downloaded."""
+    if not isinstance(data, DownloadConfig):
+        return data
+    waiting_for_torch("reading the data")
+    with ending_at_once(), importing():
+        from mnist_ff.data.load import ensure
+
+    return ensure(data)
 
 
 def _in_the_progress_thread() -> bool:

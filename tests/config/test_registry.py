@@ -19,8 +19,9 @@ from torch import nn
 
 from mnist_ff.config import registry
 from mnist_ff.config.convert import config_from, config_to_dict
-from mnist_ff.config.keys import known_keys, text_keys
+from mnist_ff.config.keys import known_keys
 from mnist_ff.config.legacy import identity_fields, with_legacy_keys
+from mnist_ff.config.overrides import holds_text
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.registry import GROUPS, Part, names, parts, register
 from mnist_ff.config.schema import (
@@ -197,7 +198,7 @@ def test_each_made_up_part_alone_joins_the_built_in_ones(made_up: Config, group:
 
 def test_a_made_up_part_has_help_ranges_nearest_names_and_legacy_values(made_up: Config) -> None:
     assert known_keys()["schedule.times"] == "halvings in a run"
-    assert "logger.list.label" in text_keys()
+    assert holds_text("logger.list.label")
     assert elsewhere(made_up.logger) == {"list": "label=here"}
     assert title_of("stripes", None) == "Stripes"
     plain = config_to_dict(made_up)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 import mnist_ff as package
 from mnist_ff.data.load import Data
 from mnist_ff.engine import cores
+from mnist_ff.engine import device as devices
 from mnist_ff.engine.cores import cores_here
 from mnist_ff.runs.directory import Run
 from mnist_ff.session import threads
@@ -204,6 +206,12 @@ def test_a_step_that_cannot_be_made_is_the_runs_to_explain(two: list[int]) -> No
 
     config = make_config(trainer__threads="auto")
     assert with_threads(config, Broken(784, 10)).trainer.threads == 2
+    assert two == []
+
+
+def test_nothing_is_measured_for_a_gpu(two: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "prepared", lambda *_: nullcontext(torch.device("cuda")))
+    assert with_threads(make_config(trainer__threads="auto")).trainer.threads == torch.get_num_threads() == 2
     assert two == []
 
 

@@ -37,6 +37,10 @@ class Launcher(ABC):
         """Errors: ConfigError for a key's value."""
         self.keys = keys
 
+    def warm_up(self) -> None:
+        """Begin with what takes a while and needs no job: jobs will be launched soon."""
+        return
+
     @abstractmethod
     def launch(
         self, job: SweepJob, jobs: Sequence[Job], together: Sequence[int | None], say: Say, stopped: Interruption

@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.forkserver import ensure_running, set_forkserver_preload
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -15,6 +17,9 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.sweeps.job_run import record_lost
 from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, shared
 from mnist_ff.sweeps.worker import Task
+
+PRELOAD = ("mnist_ff.sweeps.launchers.preload", "mnist_ff.session.session")
+"""The first imports the second where it can keep Ctrl-C away."""
 
 
 class JoblibLauncher(ProcessLauncher):
@@ -41,12 +46,27 @@ class JoblibLauncher(ProcessLauncher):
             self.say(f"hydra.launcher.n_jobs={self._n_jobs}: only {len(asked)} are launched together{why}")
         return shared(cpu_count(), at_once, asked)
 
+    def warm_up(self) -> None:
+        """Start the process from which those of the jobs are forked: it imports what they need, while this one goes on.
+
+        Ctrl-C is the launching process's alone, also while that one starts.
+        """
+        if not hasattr(os, "fork"):
+            return
+        set_forkserver_preload(list(PRELOAD))
+        resource_tracker.ensure_running()  # it gives Ctrl-C free again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
         """Run the tasks, `at_once` at a time."""
         from joblib import Parallel, delayed
 
         context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-        context.set_forkserver_preload(["mnist_ff.session.session", "mnist_ff.analysis.plots"])
+        self.warm_up()
         try:
             parallel = Parallel(n_jobs=at_once, backend="threading", batch_size=1, pre_dispatch="n_jobs")
             parallel(delayed(self._supervise)(context, task) for task in tasks)

@@ -1,0 +1,67 @@
+"""Start-up of a command's own process: imports without looking for garbage, and a line that says what is waited for.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mnist_ff.errors import printable
+
+_began = False
+"""Whether this is a command's own process, which imports nearly all that it will ever hold before it does anything."""
+
+
+def begin() -> None:
+    """At the start of a process that runs one command: no collection until keep_imports().
+
+    An import makes very many objects and no garbage; looking for some takes a tenth of its time.
+    """
+    global _began
+    _began = True
+    gc.disable()
+
+
+def keep_imports() -> None:
+    """What is needed is imported: from now on garbage is collected, but not looked for among what is there.
+
+    Nor is it at the end of the process, where that takes longer than all else of a short command. With a user's own
+    parts only the first holds: their modules may hold what a collection closes. In a process that is not the
+    command's own, nothing is changed.
+    """
+    if not _began:
+        return
+    own_parts = sys.modules.get("mnist_ff.config.own_parts")  # not imported: there are none
+    if own_parts is None or not own_parts.in_use():
+        gc.freeze()
+    gc.enable()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Inside the block something large is imported, which stays; see keep_imports()."""
+    if _began:
+        gc.disable()
+    try:
+        yield
+    finally:
+        keep_imports()
+
+
+def waiting_for(text: str) -> None:
+    """Say what is waited for, in one line on stderr, where it is in no program's way."""
+    try:
+        sys.stderr.write(f"{printable(text)} ...\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):  # a terminal that is gone keeps nobody from working
+        return
+
+
+def waiting_for_torch(what: str) -> None:
+    """Say what waits until PyTorch is imported, which takes a second or more, unless it is."""
+    if "torch" not in sys.modules:
+        waiting_for(f"{what}: loading PyTorch")
