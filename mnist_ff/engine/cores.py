@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 
 QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
@@ -29,3 +30,14 @@ def _quota() -> float | None:
         if microseconds > 0 and period > 0:
             return microseconds / period
     return None
+
+
+def waited_for_cores() -> float | None:
+    """Seconds that this process's threads were ready to run while other programs had their cores; None if unknown."""
+    total, known = 0, False
+    with suppress(OSError):
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError, ValueError, IndexError):  # one that has just ended
+                total += int((thread / "schedstat").read_text(encoding="ascii").split()[1])
+                known = True
+    return total / 1e9 if known else None

@@ -93,7 +93,6 @@ class FusedBatch:
             space.inputs.copy_(images)
         if space.input_mask is not None:
             space.input_mask.draw(self._model.input_dropout)
-            space.input_mask.apply()
         return teacher_probs
 
     def _images_grad(self, space: Workspace) -> torch.Tensor:

@@ -53,15 +53,14 @@ class TorchOps:
     def __init__(self, model: MLP, optimizer: Optimizer, options: StepOptions = PLAIN_OPTIONS) -> None:
         self.by_unit = next(model.parameters()).device.type == "cpu"
         self._dropout, self._drops = model.dropout, model.dropout.dropped > 0
-        self._undrawn: Mask | None = None  # of this pass
         self._activation = ACTIVATIONS[model.activation]
         self._objective, self._share = options.objective, options.objective.share
         self._for_labels: dict[int, torch.Tensor] = {}  # by batch size, see Objective.gradient()
         self._update: Callable[[], object] = getattr(optimizer, "update", optimizer.step)
 
     def make_masks(self, acts: Sequence[torch.Tensor]) -> list[Mask]:
-        """As Ops; they are drawn in one call, layer by layer as the eager step does."""
-        return Mask.together(acts)
+        """As Ops; each has its own random words: other threads would sleep while all are drawn in one call."""
+        return [Mask.over(act) for act in acts]
 
     def gather(self, images: torch.Tensor, rows: torch.Tensor, space: Workspace) -> None:
         torch.index_select(images, 0, rows, out=space.pixels)
@@ -69,18 +68,14 @@ class TorchOps:
             space.inputs.copy_(space.pixels)
 
     def begin_pass(self, space: Workspace) -> None:
-        """The masks are drawn later, when the inputs have had their random numbers."""
-        self._undrawn = space.layers[0].mask if self._drops else None
+        """Nothing runs beside anything."""
 
     def hidden(self, layer: Layer) -> None:
         self._product(layer)
         self._activation.forward(layer.pre_act, layer.act)
-        if self._undrawn is not None:
-            self._undrawn.draw(self._dropout)
-            self._undrawn = None
         if self._drops:
             assert layer.mask is not None
-            layer.mask.apply()
+            layer.mask.draw(self._dropout)
 
     def loss(
         self, space: Workspace, labels: torch.Tensor, teacher_probs: torch.Tensor | None, log_probs: torch.Tensor

@@ -1,8 +1,9 @@
 """How long OpenMP's threads spin while they wait for each other, which is settled before torch is imported. No torch.
 
 A step has dozens of parallel parts, and the threads wait for each other at the end of each. libgomp's spin for
-milliseconds by default. Where another process needs the core of one of them, every wait then lasts a time slice: a step
-of the tutorial takes 28 ms instead of 9 beside one busy process on two cores. With a short spin they sleep instead.
+milliseconds by default. Where another process needs the core of one of them, every wait then lasts a time slice. With a
+shorter spin they sleep instead. What costs nothing on a quiet machine is still too long on a busy one: see waits.py,
+which makes it shorter while a training runs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-SETTINGS = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "1"}
+SETTINGS = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
 """libgomp (PyTorch for Linux): turns of its loop; the least that costs nothing on a quiet machine. libomp (macOS) and
 Intel's: milliseconds."""
 POLICY = "OMP_WAIT_POLICY"
@@ -47,6 +48,12 @@ def settled() -> Iterator[None]:
                 del os.environ[name]
         if early and "torch" not in sys.modules:
             _noted.clear()
+
+
+def chosen_by_user() -> bool:
+    """Whether the user has said how libgomp's threads are to wait."""
+    ours = SETTINGS["GOMP_SPINCOUNT"]  # a process that one of ours started has it from there
+    return POLICY in os.environ or os.environ.get("GOMP_SPINCOUNT", ours) != ours
 
 
 def without_ours(environment: Mapping[str, str]) -> dict[str, str]:

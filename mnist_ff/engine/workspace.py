@@ -39,21 +39,18 @@ class FlatParameters:
 
 @dataclass(frozen=True)
 class Mask:
-    """Memory for the dropout mask of one (B, units) tensor. Masks that are drawn together share their words."""
+    """Memory for the dropout mask of one (B, units) tensor."""
 
     target: torch.Tensor  # (B, units): the tensor's own memory as integers of its width
-    words: torch.Tensor  # 64-bit random words, four units each, of all masks drawn together
-    all_draws: torch.Tensor  # int16, the same memory
-    draws: torch.Tensor  # (B, units) int16, this tensor's part of it
+    words: torch.Tensor  # 64-bit random words, four units each
+    draws: torch.Tensor  # (B, units) int16, the same memory
     keep: torch.Tensor  # (B, units) integers of the tensor's width: all ones keep, zero drops
 
     @classmethod
-    def together(cls, tensors: Sequence[torch.Tensor]) -> list[Mask]:
-        """For tensors (B, units), float32 or bfloat16, each of which begins with a word of its own."""
-        counts = [4 * ((tensor.numel() + 3) // 4) for tensor in tensors]
-        words = torch.empty(sum(counts) // 4, dtype=torch.int64, device=tensors[0].device if tensors else None)
-        parts = torch.split(words.view(torch.int16), counts)
-        return [cls.cut(tensor, words, part[: tensor.numel()]) for tensor, part in zip(tensors, parts, strict=True)]
+    def over(cls, tensor: torch.Tensor) -> Mask:
+        """For `tensor` (B, units), float32 or bfloat16."""
+        words = torch.empty((tensor.numel() + 3) // 4, dtype=torch.int64, device=tensor.device)
+        return cls.cut(tensor, words, words.view(torch.int16)[: tensor.numel()])
 
     @classmethod
     def cut(cls, tensor: torch.Tensor, words: torch.Tensor, draws: torch.Tensor) -> Mask:
@@ -61,19 +58,16 @@ class Mask:
         bits = _bits(tensor)
         draws = draws.view(tensor.shape)
         same = bits.dtype == torch.int16 and bits.stride() == draws.stride()
-        return cls(bits, words, words.view(torch.int16), draws, draws if same else torch.empty_like(bits))
+        return cls(bits, words, draws, draws if same else torch.empty_like(bits))
 
     def draw(self, dropout: Dropout) -> None:
-        """Draw this mask and those that share its words, in integers: bool and a product are three times as slow.
+        """Draw a mask and put zero where it drops, all in integers: bool and a product are three times as slow.
 
         A draw is clamped to the threshold or one below it; minus the threshold that is 0 or -1, which is all ones.
         """
         self.words.random_(-(2**63), None, generator=dropout.rng)
         threshold = dropout.threshold
-        self.all_draws.clamp_(threshold - 1, threshold).sub_(threshold)
-
-    def apply(self) -> None:
-        """Put zero where the mask that was drawn drops."""
+        self.draws.clamp_(threshold - 1, threshold).sub_(threshold)
         if self.keep is not self.draws:
             self.keep.copy_(self.draws)
         self.target.bitwise_and_(self.keep)
@@ -175,7 +169,7 @@ class Buffers:
         return Workspace(
             pixels=pixels,
             inputs=inputs,
-            input_mask=Mask.together([inputs])[0] if model.input_dropout.dropped else None,
+            input_mask=Mask.over(inputs) if model.input_dropout.dropped else None,
             log_probs=log_probs,
             by_class=None if log_probs.is_contiguous() else log_probs.t(),
             logits_grad=torch.empty_like(log_probs),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 
+from mnist_ff.engine.cores import waited_for_cores
 from mnist_ff.engine.step import Step, StepInfo, never
 
 TIMES_SLOWER = 3.0
@@ -86,14 +85,3 @@ class WatchedStep:
         self._chunks: list[float] = []
         self._seconds = 0.0
         self._waited_before = self._waited()
-
-
-def waited_for_cores() -> float | None:
-    """Seconds that this process's threads were ready to run while other programs had their cores; None if unknown."""
-    total, known = 0, False
-    with suppress(OSError):
-        for thread in Path("/proc/self/task").iterdir():
-            with suppress(OSError, ValueError, IndexError):  # one that has just ended
-                total += int((thread / "schedstat").read_text(encoding="ascii").split()[1])
-                known = True
-    return total / 1e9 if known else None

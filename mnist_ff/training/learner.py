@@ -17,6 +17,7 @@ from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
 from mnist_ff.engine.step import Step, never
+from mnist_ff.engine.waits import AdaptedStep, sleeping_team
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
 from mnist_ff.models.mlp import MLP
@@ -60,6 +61,9 @@ class Learner:
         with self.chance.drawn():
             step, self.optimizer = build_step(parts)
         self.step: Step = DrawingStep(step, self.chance)
+        team = sleeping_team() if self.device.type == "cpu" else None
+        if team is not None:
+            self.step = AdaptedStep(self.step, team)
 
     def _step_parts(self, rates_given: bool) -> StepParts:
         config = self.config

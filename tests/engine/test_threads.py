@@ -40,7 +40,7 @@ COMMAND = "from mnist_ff import cli; cli.main(['train', 'data=mnist_5k'])"
 
 
 @pytest.mark.parametrize("code", [COMMAND, "import mnist_ff; mnist_ff.train"])
-def test_a_short_spin_is_set_before_torch_is_imported(code: str) -> None:
+def test_the_spin_is_set_before_torch_is_imported(code: str) -> None:
     assert seen_by_torch(code) == " ".join(SETTINGS.values())
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnist_ff.engine.cores import waited_for_cores
 from mnist_ff.engine.step import StepInfo, never
 from mnist_ff.training import busy
-from mnist_ff.training.busy import WatchedStep, waited_for_cores
+from mnist_ff.training.busy import WatchedStep
 from tests.support.commands import Command
 
 BATCHES = 25

@@ -1,0 +1,155 @@
+"""How long threads spin while a training runs: as long as is fastest where cores are free, briefly where they are not.
+
+How long libgomp's threads spin is settled as it is loaded, but for one rule: while it has more threads than there are
+cores, they spin for 1,000 turns at most (gomp_throttled_spin_count_var in GCC's libgomp/env.c). So a second team of
+threads, which sleep and do nothing, makes the first one's waits brief, and its end makes them long again. No result
+depends on it: how many threads share a product stays the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from mnist_ff.engine.cores import waited_for_cores
+from mnist_ff.engine.spinning import chosen_by_user
+from mnist_ff.engine.step import Step, StepInfo, never
+
+LOOK_S = 0.05
+"""Seconds between two looks at how long threads have waited for a core."""
+BUSY, FREE = 0.05, 0.01
+"""Shares of the time that threads have waited for a core, in all: from the first on other programs need the cores;
+below the second they do not."""
+FREE_S = 1.0
+"""How long they must have been free."""
+
+
+class Team(Protocol):
+    """What makes waits brief while it is there."""
+
+    there: bool
+
+    def start(self) -> None:
+        """Make waits brief."""
+
+    def end(self) -> None:
+        """Make them long again."""
+
+
+class SleepingTeam:
+    """One more thread than there are cores in libgomp's count, asleep until end() or until this object is gone."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.there = False
+        self._library = library
+        self._over = threading.Event()
+        weakref.finalize(self, self._over.set)
+
+    def start(self) -> None:
+        """Return when they are counted."""
+        self.there, counted = True, threading.Event()
+        self._over.clear()
+        words = (self._library, (os.cpu_count() or 1) + 1, counted, self._over)
+        self._first = threading.Thread(target=_sleep_as_a_team, args=words, name="sleeping team", daemon=True)
+        self._first.start()
+        counted.wait()
+
+    def end(self) -> None:
+        """Return when they are gone."""
+        self._over.set()
+        self._first.join()
+        self.there = False
+
+
+def _sleep_as_a_team(library: ctypes.CDLL, threads: int, counted: threading.Event, over: threading.Event) -> None:
+    """libgomp keeps the threads of a parallel region for the next one of the same thread, and counts them until then.
+
+    The region calls free(NULL) on each, which does nothing.
+    """
+    with suppress(AttributeError):  # no such function on Windows; signals are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
+    library.GOMP_parallel(nothing, None, ctypes.c_uint(threads), ctypes.c_uint(0))
+    counted.set()
+    over.wait()
+
+
+def sleeping_team() -> SleepingTeam | None:
+    """For the libgomp that torch has loaded; None where it has another library or the user has chosen how to wait."""
+    path = None if chosen_by_user() else _libgomp()
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(path)
+        library.GOMP_parallel.restype = None
+    except (OSError, AttributeError):
+        return None
+    return SleepingTeam(library)
+
+
+def _libgomp() -> str | None:
+    """The file that this process has mapped, torch's own first."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    found = {parts[5] for line in lines if len(parts := line.split(None, 5)) == 6 and "/libgomp" in parts[5]}
+    return max(found, key=lambda path: "torch" in path, default=None)
+
+
+class AdaptedStep:
+    """A step beside which a team is started when other programs need the cores, and ended when they no longer do."""
+
+    def __init__(
+        self,
+        step: Step,
+        team: Team,
+        clock: Callable[[], float] = time.perf_counter,
+        waited: Callable[[], float | None] = waited_for_cores,
+    ) -> None:
+        """waited: seconds that this process's threads have waited for a core so far, None where nobody tells."""
+        self._step, self._team, self._clock, self._waited = step, team, clock, waited
+        self._since, self._waited_before, self._free = clock(), waited(), 0.0
+
+    @property
+    def info(self) -> StepInfo:
+        """What the step says about itself."""
+        return self._step.info
+
+    def prepare(self, images: int) -> None:
+        """As the step does."""
+        self._step.prepare(images)
+
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
+        metrics = self._step(rows, stopped, rates)
+        now = self._clock()
+        if now - self._since >= LOOK_S:
+            self._look(now)
+        return metrics
+
+    def _look(self, now: float) -> None:
+        waited, seconds = self._waited(), now - self._since
+        before, self._waited_before, self._since = self._waited_before, waited, now
+        if waited is None or before is None or torch.get_num_threads() == 1:  # which waits for no other
+            return
+        share = max(waited - before, 0.0) / seconds
+        if not self._team.there:
+            if share >= BUSY:
+                self._free = 0.0
+                self._team.start()
+            return
+        self._free = self._free + seconds if share < FREE else 0.0
+        if self._free >= FREE_S:
+            self._team.end()
