@@ -21,7 +21,9 @@ from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete, left_out
 from mnist_ff.session.messages import logging_to
 from mnist_ff.session.resume import saved_config
+from mnist_ff.sweeps import fork_server
 
+PRELOAD = ("mnist_ff.sweeps.drawing_preload",)
 RUNS_OF_A_HELPER, MOST_HELPERS = 5, 7
 """Runs for each other process that draws too, which takes as long to start as three of them; and the most of these."""
 
@@ -63,15 +65,15 @@ def _lacks(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
 def _draw(runs: Sequence[Run], stopped: Callable[[], object]) -> None:
     """Draw them all: in this process and, where it pays, in others. A user's own parts stay in this one."""
     helpers = 0 if in_use() else min(cores_here() - 1, len(runs) // RUNS_OF_A_HELPER, MOST_HELPERS)
-    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-    try:
-        taken = context.Value("i", 0) if helpers > 0 else None
-    except (OSError, ImportError):  # a machine without shared memory
-        taken = None
+    context: Any = fork_server.context()
+    taken = None
+    with suppress(OSError, ImportError):  # a machine without shared memory
+        if helpers > 0:
+            fork_server.start(PRELOAD)
+            taken = context.Value("i", 0)
     if taken is None:
         _draw_each(runs, stopped)
         return
-    context.set_forkserver_preload(["mnist_ff.sweeps.pictures", "mnist_ff.analysis.plots"])
     shared = _Shared(tuple(runs), taken)
     with _helping(context, helpers, shared) as processes:
         _draw_each(shared, stopped)
@@ -112,9 +114,9 @@ def _helping(context: Any, count: int, shared: _Shared) -> Iterator[list[Any]]:
     """Other processes at the same work, which end with the block."""
     processes = []
     try:
-        for _ in range(count):
-            process = context.Process(target=_help, args=(shared, os.getcwd()), daemon=True)
-            with suppress(OSError):  # no room for another process: this one does it all
+        with suppress(*fork_server.NOT_STARTED):  # this process does it all
+            for _ in range(count):
+                process = context.Process(target=_help, args=(shared, os.getcwd()), daemon=True)
                 process.start()
                 processes.append(process)
         yield processes

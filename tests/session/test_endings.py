@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -204,11 +207,13 @@ def test_several_processes_draw_each_run_once(mnist_ff: Command, monkeypatch: py
     assert second.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("what", ["Value", "Process"])
+@pytest.mark.parametrize("what", ["Value", "Process", "fork"])
 def test_without_other_processes_this_one_draws_all(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.sweeps import pictures
 
     def refused(*given: Any, **more: Any) -> Any:
+        if what == "fork":  # in the process from which the others come, which is gone then
+            raise EOFError("unexpected EOF")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     runs, drawn = [Run(tmp_path / str(number)) for number in range(3)], []
@@ -225,6 +230,32 @@ def test_without_other_processes_this_one_draws_all(what: str, tmp_path: Path, m
     monkeypatch.setattr(pictures, "complete", lambda run, *given, **more: drawn.append(run))
     pictures._draw(runs, lambda: None)
     assert drawn == runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("seconds", [0, 0.2, 0.5])
+def test_a_signal_to_all_processes_ends_the_drawing_in_order(name: str, seconds: float, mnist_ff: Command) -> None:
+    """As Ctrl-C, a closed terminal and timeout(1) send it, also while the other processes start."""
+    assert mnist_ff(*SWEEP, "seed=range(0,11)", "trainer.plots=false")[0] == 0
+    for path in Path("sweep").rglob("*"):
+        if path.name in ("jobs.json", "config.yaml"):
+            path.write_text(re.sub(r"(\"?plots\"?: )false", r"\1true", path.read_text()))
+    started = subprocess.Popen(
+        [sys.executable, "-m", "mnist_ff", "report", "sweep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    with started:
+        assert started.stdout is not None
+        first = started.stdout.readline()
+        time.sleep(seconds)
+        os.killpg(started.pid, getattr(signal, name))
+        said = first + started.stdout.read()
+    assert started.returncode == 128 + getattr(signal, name).value, said
+    assert said == "drawing the pictures of 11 runs\n"
 
 
 COUNTING = """

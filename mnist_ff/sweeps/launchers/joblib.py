@@ -7,19 +7,18 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.forkserver import ensure_running, set_forkserver_preload
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from mnist_ff.errors import ConfigError
+from mnist_ff.sweeps import fork_server
 from mnist_ff.sweeps.job_run import record_lost
 from mnist_ff.sweeps.launchers.base import TERM_TIMEOUT_S, ProcessLauncher, check_whole, shared
 from mnist_ff.sweeps.worker import Task
 
 PRELOAD = ("mnist_ff.sweeps.launchers.preload", "mnist_ff.session.session")
-"""The first imports the second where it can keep Ctrl-C away."""
+"""The first imports the second where it can keep signals away."""
 
 
 class JoblibLauncher(ProcessLauncher):
@@ -47,29 +46,17 @@ class JoblibLauncher(ProcessLauncher):
         return shared(cpu_count(), at_once, asked)
 
     def warm_up(self) -> None:
-        """Start the process from which those of the jobs are forked: it imports what they need, while this one goes on.
-
-        Ctrl-C is the launching process's alone, also while that one starts.
-        """
-        if not hasattr(os, "fork"):
-            return
-        set_forkserver_preload(list(PRELOAD))
-        resource_tracker.ensure_running()  # it gives Ctrl-C free again
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Start the process from which those of the jobs are forked; it imports while this one goes on."""
+        fork_server.start(PRELOAD)
 
     def run(self, tasks: Sequence[Task], at_once: int) -> None:
         """Run the tasks, `at_once` at a time."""
         from joblib import Parallel, delayed
 
-        context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
         self.warm_up()
         try:
             parallel = Parallel(n_jobs=at_once, backend="threading", batch_size=1, pre_dispatch="n_jobs")
-            parallel(delayed(self._supervise)(context, task) for task in tasks)
+            parallel(delayed(self._supervise)(fork_server.context(), task) for task in tasks)
         except BaseException:
             self._end_all()
             raise
@@ -79,7 +66,12 @@ class JoblibLauncher(ProcessLauncher):
             return
         process = context.Process(target=_work, args=(task, os.getcwd(), dict(os.environ)), name=f"job {task.subdir}")
         self._processes.append(process)
-        process.start()
+        try:
+            process.start()
+        except fork_server.NOT_STARTED as error:
+            self._processes.remove(process)
+            record_lost(self.sweep, task.subdir, f"its process could not be started ({error})")
+            return
         process.join()
         self._processes.remove(process)
         if process.exitcode:
