@@ -309,15 +309,8 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
                 shape = "x".join(map(str, value.shape))
                 raise ValueError(f"the optimizer's {name} has shape {shape} for {parameter.numel()} numbers")
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                state[name] = _laid_as(parameter, value)
-
-
-def _laid_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The numbers in memory as the parameter's are: torch's fused updates read both from their first one on, whatever
-    strides a file gives them."""
-    if value.stride() == parameter.stride():
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                # as the parameter lies in memory, whatever strides the file has: torch's fused updates look at none
+                state[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype] | None:
