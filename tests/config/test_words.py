@@ -446,5 +446,5 @@ def test_recorded_command_is_what_was_typed(mnist_ff: Command, monkeypatch: pyte
 
 def test_a_key_of_a_part_may_be_called_name_and_hold_a_list() -> None:
     check_float32({"callbacks.mine.name": [1, 2], "optimizer.name": "sgd", "optimizer.lr": 0.5})
-    with pytest.raises(ConfigError, match="optimizer.lr"):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
         check_float32({"callbacks.mine.name": [1, 2], "optimizer.name": "sgd", "optimizer.lr": 1e39})
