@@ -98,8 +98,9 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     )  # a gap where there is no number, or one beyond float32
     seen = values[np.isfinite(values)]
     steps = np.arange(1, len(values) + 1)
-    axes.plot(steps, values, color=RAW_COLOR, linewidth=0.7, label="each batch")
     width = max(1, len(values) // 50)
+    color, linewidth = (RAW_COLOR, 0.7) if width > 1 else (SMOOTH_COLOR, 1.2)  # pale only beneath another line
+    axes.plot(steps, values, color=color, linewidth=linewidth, label="each batch")
     if width > 1:
         axes.plot(steps, smooth(values, width), color=SMOOTH_COLOR, linewidth=1.8, label=f"mean of {width} batches")
     if len(seen) and seen.min() > SMALLEST:

@@ -37,30 +37,41 @@ from mnist_ff.session.timed_commands import JOBS, OURS, WHEN_BUSY, start_up, swe
 from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
 
+PEER_WORDS = ("lightning", "tensorflow", "jax", "torch")
+"""Each of PEERS, written out for Tab."""
 BUSY_PER_CORE = 4
 """Most processes of --busy: more only wait for each other."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    add = parser.add_argument
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu")
-    add("--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/")
-    add("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
-    add("--steps", type=int, default=25, help="steps per measurement (default: 25)")
-    add("--busy", type=int, default=0, metavar="N", help="measure all beside N processes that keep a core busy each")
-    add("--no-start-up", action="store_true", help="skip the start-up times and the parts of a whole command")
-    add("--sweep", action="store_true", help=f"also measure sweeps of {JOBS} small jobs, with and without pictures")
-    add("--peers", action="store_true", help="also measure whole trainings, beside Lightning and Keras")
-    add(
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
+    )
+    parser.add_argument(
+        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each step (default: 15)")
+    parser.add_argument("--steps", type=int, default=25, help="steps per measurement (default: 25)")
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="measure all beside N processes that keep a core busy each"
+    )
+    parser.add_argument(
+        "--no-start-up", action="store_true", help="skip the start-up times and the parts of a whole command"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help=f"also measure sweeps of {JOBS} small jobs, with and without pictures"
+    )
+    parser.add_argument("--peers", action="store_true", help="also measure whole trainings, beside Lightning and Keras")
+    parser.add_argument(
         "--peer",
         action="append",
-        choices=[peer.word for peer in PEERS.values()],
+        choices=PEER_WORDS,
         help="only beside this library (repeatable; implies --peers)",
     )
-    add("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
-    add("--repeat", type=int, default=1, metavar="N", help="turns of --sweep and --peers (default: 1)")
-    add("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
+    parser.add_argument("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="turns of --sweep and --peers (default: 1)")
+    parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:

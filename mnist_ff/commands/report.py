@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
             ranking = ranking_of(rows, search_result)
             if is_sweep(directory) and os.access(directory, os.W_OK):
                 save(ranking, directory, console, search_result)
-                signalled = draw_jobs(rows, note)
+                signalled = draw_jobs(rows, note, console)
                 if signalled:
                     return signalled
             write_sweep_report(ranking, directory, place)

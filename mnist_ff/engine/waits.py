@@ -32,6 +32,8 @@ BUSY, FREE = 0.05, 0.01
 below the second they do not."""
 FREE_S = 1.0
 """How long they must have been free."""
+MOST_CORES = 64
+"""A team is not made for more: libgomp ends the process where a limit on threads or memory keeps one from it."""
 
 
 class Team(Protocol):
@@ -47,7 +49,8 @@ class Team(Protocol):
 
 
 class SleepingTeam:
-    """One more thread than there are cores in libgomp's count, asleep until end() or until this object is gone."""
+    """One thread more in libgomp's count than this process may use cores: asleep until end(), or until this object is
+    gone."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.there = False
@@ -59,7 +62,7 @@ class SleepingTeam:
         """Return when they are counted."""
         self.there, counted = True, threading.Event()
         self._over.clear()
-        words = (self._library, (os.cpu_count() or 1) + 1, counted, self._over)
+        words = (self._library, len(os.sched_getaffinity(0)) + 1, counted, self._over)
         self._first = threading.Thread(target=_sleep_as_a_team, args=words, name="sleeping team", daemon=True)
         self._first.start()
         counted.wait()
@@ -85,9 +88,12 @@ def _sleep_as_a_team(library: ctypes.CDLL, threads: int, counted: threading.Even
 
 
 def sleeping_team() -> SleepingTeam | None:
-    """For the libgomp that torch has loaded; None where it has another library or the user has chosen how to wait."""
+    """For the libgomp that torch has loaded.
+
+    None where it has another library, the user has chosen how to wait, or there are more than MOST_CORES.
+    """
     path = None if chosen_by_user() else _libgomp()
-    if path is None:
+    if path is None or len(os.sched_getaffinity(0)) > MOST_CORES:
         return None
     try:
         library = ctypes.CDLL(path)

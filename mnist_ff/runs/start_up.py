@@ -57,13 +57,21 @@ def keep_imports() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside the block something large is imported, which stays; see keep_imports()."""
+    """Inside the block something large is imported, which stays; see keep_imports().
+
+    Where all of it is there already, as for a sweep's second job, nothing more is kept: what earlier jobs left behind
+    would be among it.
+    """
+    before = len(sys.modules)
     if _began:
         gc.disable()
     try:
         yield
     finally:
-        keep_imports()
+        if len(sys.modules) != before:
+            keep_imports()
+        elif _began:
+            gc.enable()
 
 
 def waiting_for(text: str) -> None:

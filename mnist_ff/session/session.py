@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -164,7 +165,7 @@ class _Training:
         with timing.part("build"):
             self.learner.prepare(self.plan)
         if self.device.type == "cpu":
-            self.learner.step = WatchedStep(self.learner.step, self._say_busy)
+            self.learner.step = WatchedStep(self.learner.step, partial(_say_busy, messages.warn))
         with ExitStack() as stack:
             stack.enter_context(timing.part("train"))
             early = None if self.early_stopping is None else self.early_stopping()
@@ -189,14 +190,6 @@ class _Training:
             with timing.part("train.checkpoints"):
                 self.checkpoints.wait()
             return outcome
-
-    def _say_busy(self, times: float) -> None:
-        threads = torch.get_num_threads()
-        fewer = "" if threads == 1 else f", or a resume with trainer.threads=1 or auto (now {threads})"
-        self.messages.warn(
-            f"steps are {times:.1f} times slower than at the start, because other programs use the processor; what "
-            f"helps: fewer programs or jobs at once{fewer}"
-        )
 
     def _reason_to_stop(self) -> StopReason | None:
         for ask in (self.request.stopped, self.request.pruning, self.early_stopping):
@@ -268,6 +261,16 @@ class _Training:
         except RunError as error:
             self.messages.warn(f"{error}; the summary written before is kept")
         return summary
+
+
+def _say_busy(warn: Callable[[str], None], times: float) -> None:
+    """Not a method: the learner, which holds who says it, would hold itself, and its data outlive the run."""
+    threads = torch.get_num_threads()
+    fewer = "" if threads == 1 else f", or a resume with trainer.threads=1 or auto (now {threads})"
+    warn(
+        f"steps are {times:.1f} times slower than at the start, because other programs use the processor; what "
+        f"helps: fewer programs or jobs at once{fewer}"
+    )
 
 
 def _is_finite(numbers: torch.Tensor) -> bool:

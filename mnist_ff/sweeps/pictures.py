@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_ff.analysis.rows import GOOD, Row
 from mnist_ff.config.own_parts import in_use
@@ -24,22 +24,26 @@ from mnist_ff.session.messages import logging_to
 from mnist_ff.session.resume import saved_config
 from mnist_ff.sweeps import fork_server
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 PRELOAD = ("mnist_ff.sweeps.drawing_preload",)
 RUNS_OF_A_HELPER, MOST_HELPERS = 5, 7
 """Runs for each other process that draws too, which takes as long to start as three of them; and the most of these."""
 
 
-def draw_jobs(rows: Sequence[Row], say: Callable[[str], None]) -> int:
+def draw_jobs(rows: Sequence[Row], say: Callable[[str], None], console: Console) -> int:
     """Make the pictures and pages that the runs of these rows should have and do not; say a line, and what failed.
 
-    Those that make them themselves, or were made before, cost a look at their files. Returns the exit code of a
-    signal, after which the rest is left out, else 0.
+    Those that make them themselves, or were made before, cost a look at their files. A bar on the console tells how
+    far it is, on a terminal. Returns the exit code of a signal, after which the rest is left out, else 0.
     """
     with interruptible() as stopped:
         runs = [Run(row.path) for row in rows if _should_have(row) and _lacks(Run(row.path), say)]
         if runs and stopped() is None:
             say(f"drawing the pictures of {len(runs)} run{'s' if len(runs) > 1 else ''}")
-            _draw(runs, stopped)
+            with _bar(console, len(runs)) as begun:
+                _draw(runs, stopped, begun)
         if stopped() is None:
             for run in runs:
                 _lacks(run, say, "could not draw")
@@ -63,7 +67,21 @@ def _lacks(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
     return bool(names)
 
 
-def _draw(runs: Sequence[Run], stopped: Callable[[], object]) -> None:
+@contextmanager
+def _bar(console: Console, count: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, gone with the block, and the function that tells it how many runs have begun before."""
+    if not console.is_terminal:
+        yield lambda number: None
+        return
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("drawing", total=count)
+        yield lambda number: progress.update(task, completed=number)
+
+
+def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[int], None]) -> None:
     """Draw them all: in this process and, where it pays, in others. A user's own parts stay in this one."""
     helpers = 0 if in_use() else min(cores_here() - 1, len(runs) // RUNS_OF_A_HELPER, MOST_HELPERS)
     context: Any = fork_server.context()
@@ -73,22 +91,25 @@ def _draw(runs: Sequence[Run], stopped: Callable[[], object]) -> None:
             fork_server.start(PRELOAD)
             taken = context.Value("i", 0)
     if taken is None:
-        _draw_each(runs, stopped)
+        _draw_each(enumerate(runs), stopped, begun)
         return
     shared = _Shared(tuple(runs), taken)
     with _helping(context, helpers, shared) as processes:
-        _draw_each(shared, stopped)
+        _draw_each(shared, stopped, begun)
         while stopped() is None and any(process.is_alive() for process in processes):
             wait([process.sentinel for process in processes if process.is_alive()], 0.1)
         if any(process.exitcode for process in processes):  # one was killed
             _draw_each(runs, stopped)
 
 
-def _draw_each(runs: Iterable[Run], stopped: Callable[[], object]) -> None:
-    """One run after another. What fails is in its train.log."""
-    for run in runs:
+def _draw_each(
+    runs: Iterable[tuple[int, Run]], stopped: Callable[[], object], begun: Callable[[int], None] = lambda number: None
+) -> None:
+    """One run after another, each with its number. What fails is in its train.log."""
+    for number, run in runs:
         if stopped() is not None:
             return
+        begun(number)
         with suppress(MnistError, OSError), logging_to(run.file("train.log")):
             complete(run, saved_config(run), lambda text: None, stopped=stopped)
 
@@ -101,15 +122,15 @@ class _Shared:
     taken: Any
     """How many have gone, in memory that the processes share."""
 
-    def __iter__(self) -> Iterator[Run]:
-        """Those that this process gets."""
+    def __iter__(self) -> Iterator[tuple[int, Run]]:
+        """Those that this process gets, each with its number."""
         while True:
             with self.taken.get_lock():
                 number = self.taken.value
                 self.taken.value += 1
             if number >= len(self.runs):
                 return
-            yield self.runs[number]
+            yield number, self.runs[number]
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
     _say_what_is_next(ranking, directory, console, search_result)
-    signalled = 0 if hurried else draw_jobs(rows, lambda text: tell(console, text))
+    signalled = 0 if hurried else draw_jobs(rows, lambda text: tell(console, text), console)
     if hurried or signalled:
         tell(console, f"plots and reports  mnist-ff report {shlex.quote(str(display_path(directory)))}")
     else:

@@ -308,6 +308,9 @@ def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: Optimiz
             if isinstance(value, torch.Tensor) and value.shape not in ((), (1,), parameter.shape):
                 shape = "x".join(map(str, value.shape))
                 raise ValueError(f"the optimizer's {name} has shape {shape} for {parameter.numel()} numbers")
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                # as the parameter lies in memory, whatever strides the file has: torch's fused updates look at none
+                state[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype] | None:

@@ -22,10 +22,15 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import Status, Summary
 from mnist_ff.session import timed_commands
 from mnist_ff.session.busy import busy
+from mnist_ff.session.peers import PEERS
 from tests.support.commands import Command
 
 SMALL = ("model.hidden=[16]", "trainer.batch_size=32", "trainer.device=cpu", "data=mnist_5k")
 QUICK = ("--rounds", "2", "--steps", "2")
+
+
+def test_every_peer_can_be_named() -> None:
+    assert sorted(bench.PEER_WORDS) == sorted(peer.word for peer in PEERS.values())
 
 
 def test_the_table_and_the_file(mnist_ff: Command) -> None:

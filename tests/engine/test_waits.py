@@ -136,6 +136,21 @@ def test_a_team_is_there_until_it_ends(team: SleepingTeam) -> None:
     _until_gone(before)
 
 
+def test_a_team_has_a_thread_more_than_this_process_may_use_cores(
+    team: SleepingTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not than the machine has: a container may have few cores of many, and a limit on its threads."""
+    before = _threads()
+    for cores in (1, 3):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        team.start()
+        assert _threads() == before + 1 + cores
+        team.end()
+        _until_gone(before)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(65)))
+    assert sleeping_team() is None
+
+
 def _until_gone(before: int) -> None:
     for _ in range(200):
         if _threads() <= before:

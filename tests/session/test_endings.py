@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -228,8 +229,23 @@ def test_without_other_processes_this_one_draws_all(what: str, tmp_path: Path, m
     monkeypatch.setattr(pictures, "cores_here", lambda: 4)
     monkeypatch.setattr(pictures, "saved_config", lambda run: None)
     monkeypatch.setattr(pictures, "complete", lambda run, *given, **more: drawn.append(run))
-    pictures._draw(runs, lambda: None)
+    begun: list[int] = []
+    pictures._draw(runs, lambda: None, begun.append)
     assert drawn == runs
+    assert begun == [0, 1, 2]
+
+
+def test_a_terminal_shows_how_many_runs_are_drawn() -> None:
+    from rich.console import Console
+
+    from mnist_ff.sweeps import pictures
+
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=40)
+        with pictures._bar(console, 12) as begun:
+            begun(5)
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("drawing" in shown, "5/12" in shown) == (terminal, terminal)
 
 
 @pytest.mark.slow

@@ -6,13 +6,16 @@ import gc
 import shlex
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_ff.data import download
 from mnist_ff.data.sets import mnist_5k
 from mnist_ff.runs import start_up
+from mnist_ff.training.learner import Learner
 from tests.support.commands import Command
 from tests.support.configs import make_config
 
@@ -113,10 +116,34 @@ def test_only_a_commands_own_process_keeps_its_imports(monkeypatch: pytest.Monke
     with start_up.importing():
         assert not gc.isenabled()
     assert gc.isenabled()
+    assert frozen == [], "nothing was imported"
+    with start_up.importing():
+        monkeypatch.setitem(sys.modules, "something.new", sys)
+        assert not gc.isenabled()
+    assert gc.isenabled()
     assert frozen == ["froze"]
     monkeypatch.setattr("mnist_ff.config.own_parts.in_use", lambda: ("a user's part",))
     start_up.keep_imports()
     assert frozen == ["froze"], "what a user's modules hold is closed as ever"
+
+
+def test_a_run_that_has_ended_holds_no_data(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even until garbage is collected: a sweep's jobs would hold the data of many."""
+    learners: list[weakref.ref[Learner]] = []
+    build = Learner.__init__
+
+    def recording(self: Learner, *given: Any) -> None:
+        learners.append(weakref.ref(self))
+        build(self, *given)
+
+    monkeypatch.setattr(Learner, "__init__", recording)
+    gc.collect()
+    gc.disable()
+    try:
+        assert mnist_ff(*SMALL)[0] == 0
+        assert [learner() for learner in learners] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_download_is_said(
