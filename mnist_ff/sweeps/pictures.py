@@ -99,7 +99,7 @@ def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[i
         while stopped() is None and any(process.is_alive() for process in processes):
             wait([process.sentinel for process in processes if process.is_alive()], 0.1)
         if any(process.exitcode for process in processes):  # one was killed
-            _draw_each(runs, stopped)
+            _draw_each(enumerate(runs), stopped)
 
 
 def _draw_each(
