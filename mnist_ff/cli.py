@@ -128,7 +128,8 @@ def _print_what_can_be() -> None:
 def _flush() -> None:
     """Empty stdout now: a reader that is gone is no reason for Python to end with an error later."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

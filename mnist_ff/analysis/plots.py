@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,6 +81,9 @@ def draw_run(
                 written[name] = writer.submit(save_pixels, folder / f"{name}.png", drawn(partial(draw, run, title)))
             except Exception as error:
                 failures[name] = error
+        wait(
+            written.values()
+        )  # here, and not in Thread.join(): a signal that interrupts that one leaves the writer alone
     failures |= {name: future.exception() for name, future in written.items()}
     return {name: error for name, error in failures.items() if isinstance(error, Exception)}
 

@@ -45,7 +45,11 @@ def _check_float32(path: str, value: float, limits: Meta) -> None:
 
 def _chosen(values: Mapping[str, Any]) -> dict[str, str]:
     """The part that each section has by its name; in a section without one, a key may be that of any part."""
-    named = {key.removesuffix(".name"): name for key, name in values.items() if key.endswith(".name")}
+    named = {
+        key.removesuffix(".name"): name
+        for key, name in values.items()
+        if key.endswith(".name") and isinstance(name, str)  # a part's own key may be called so too
+    }
     several = {
         section: " ".join(sorted({key.split(".")[1] for key in values if key.startswith(f"{section}.")}))
         for section in SELECTIONS

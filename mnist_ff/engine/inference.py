@@ -18,7 +18,7 @@ class Inference:
         self._layers = [(weight.t(), bias) for weight, bias in zip(weights, biases, strict=True)]
         self._activate = ACTIVATIONS[model.activation].forward
         sizes = [weights[0].shape[1], *map(len, biases)]
-        self._buffers = [torch.empty(block, size, dtype=precision) for size in sizes]  # (block, units) each
+        self._buffers = [weights[0].new_empty(block, size) for size in sizes]  # (block, units) each
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -69,8 +69,8 @@ def in_force() -> dict[str, str | None]:
     """
     if _noted:
         return dict(_noted)
-    started, mine = _environment_at_start(), without_ours(os.environ)  # too late for torch
-    now = {name: mine.get(name) for name in (*SETTINGS, POLICY)}
+    started = _environment_at_start()
+    now = {name: None if name in _ours else os.environ.get(name) for name in (*SETTINGS, POLICY)}  # too late for torch
     return {name: value if value == started.get(name) else UNKNOWN for name, value in now.items()}
 
 

@@ -35,8 +35,9 @@ class Update:
 
         self._torch = torch
         self._decay = config.weight_decay  # no option of a group: older checkpoints have none
-        self._eps = torch.tensor((1 - config.rho) * config.eps, dtype=torch.float64)  # keeps eps whole in the average
-        self._many = torch.tensor(float(2**100))
+        # float64 keeps eps whole in the average
+        self._eps = torch.tensor((1 - config.rho) * config.eps, dtype=torch.float64, device="cpu")
+        self._many = torch.tensor(float(2**100), device="cpu")  # whatever device a user has made the default
         self._plain: dict[Parameter, bool] = {}
         self._scratch: dict[Parameter, Tensor] = {}  # a fresh tensor a step costs more than the arithmetic
 

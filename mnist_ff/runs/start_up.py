@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,19 @@ def begin() -> None:
     global _began
     _began = True
     gc.disable()
+    _open_streams()
+
+
+def _open_streams() -> None:
+    """Give a process that was started with a closed stream, as >&- does, one that leads nowhere.
+
+    Else the next file that is opened would have the stream's number, and get what libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (for as long as the process)
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def keep_imports() -> None:
@@ -65,7 +79,7 @@ def waiting_for(text: str) -> None:
     try:
         sys.stderr.write(f"{printable(text)} ...\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # a terminal that is gone keeps nobody from working
+    except (OSError, ValueError, AttributeError):  # a terminal that is gone keeps nobody from working
         return
 
 

@@ -34,11 +34,21 @@ def start(preload: Sequence[str]) -> None:
     if not FORKS:
         return
     set_forkserver_preload(list(preload))
+    with held_back():
+        resource_tracker.ensure_running()  # it gives SIGINT and SIGTERM free again
+        with held_back():
+            ensure_running()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Inside the block this thread hears no signals, nor does a process that is started; they come at its end."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        resource_tracker.ensure_running()  # it gives SIGINT and SIGTERM free again
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        ensure_running()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[i
         _draw_each(shared, stopped, begun)
         while stopped() is None and any(process.is_alive() for process in processes):
             wait([process.sentinel for process in processes if process.is_alive()], 0.1)
+        if any(process.exitcode for process in processes):  # one was killed
+            _draw_each(enumerate(runs), stopped)
 
 
 def _draw_each(
@@ -138,8 +141,9 @@ def _helping(context: Any, count: int, shared: _Shared) -> Iterator[list[Any]]:
         with suppress(*fork_server.NOT_STARTED):  # this process does it all
             for _ in range(count):
                 process = context.Process(target=_help, args=(shared, os.getcwd()), daemon=True)
-                process.start()
-                processes.append(process)
+                with fork_server.held_back():  # one that is not known yet could not be ended
+                    process.start()
+                    processes.append(process)
         yield processes
     finally:
         for process in processes:
@@ -150,6 +154,7 @@ def _helping(context: Any, count: int, shared: _Shared) -> Iterator[list[Any]]:
 def _help(shared: _Shared, folder: str) -> None:
     """In another process: draw until nothing is left, or the first one is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends this by the first one
+    signal.signal(signal.SIGTERM, lambda *given: sys.exit())  # no file is left half written
     os.chdir(folder)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -38,6 +37,7 @@ class CheckpointWriter:
         self._failure: BaseException | None = None
         self._to_sync: list[int] = []
         self._aside = threading.Event()  # the state is in a file, which is not in its place yet
+        self._ended = threading.Event()  # a signal that interrupts Thread.join() makes later ones return at once
         self._given_up = threading.Event()
 
     def __enter__(self) -> Self:
@@ -76,6 +76,7 @@ class CheckpointWriter:
     def write(self, state: TrainingState) -> None:
         """Save a state that is held. When this returns, training may change what it was made of. Errors: as wait()."""
         self._aside.clear()
+        self._ended.clear()
         self._thread = threading.Thread(target=self._work, args=(state,), name="checkpoint", daemon=True)
         try:
             self._thread.start()
@@ -96,6 +97,7 @@ class CheckpointWriter:
             self._failure = error
         finally:
             self._aside.set()
+            self._ended.set()
 
     def _save(self, state: TrainingState) -> None:
         with saving_checkpoint(self._run, state, self._given_up.is_set):
@@ -112,15 +114,16 @@ class CheckpointWriter:
 
     def _join(self) -> None:
         if self._thread is not None:
-            self._thread.join()
+            if self._thread.ident is not None:  # it was started
+                self._ended.wait()
+                self._thread.join()
             self._thread = None
 
     def _give_up(self) -> None:
         """Have the thread end without a checkpoint, unless it has ended already."""
         if self._thread is not None:
             self._given_up.set()
-            with suppress(RuntimeError):  # the signal came while it was being started
-                self._thread.join(PATIENCE_S)
+            self._ended.wait(PATIENCE_S)
 
 
 def _close(descriptors: list[int]) -> None:

@@ -442,3 +442,9 @@ def test_recorded_command_is_what_was_typed(mnist_ff: Command, monkeypatch: pyte
     assert Run(Path("r")).config().name == "007"
     assert json.loads(Path("r/environment.json").read_text())["argv"] == ["mnist-ff", *words]
     assert {key for key, _ in leaves(Config)} >= set(flat(config_to_dict(Run(Path("r")).config())))
+
+
+def test_a_key_of_a_part_may_be_called_name_and_hold_a_list() -> None:
+    check_float32({"callbacks.mine.name": [1, 2], "optimizer.name": "sgd", "optimizer.lr": 0.5})
+    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
+        check_float32({"callbacks.mine.name": [1, 2], "optimizer.name": "sgd", "optimizer.lr": 1e39})

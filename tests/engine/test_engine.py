@@ -78,6 +78,18 @@ def test_inference_is_the_networks_forward_pass(hidden: str, activation: str, pr
     torch.testing.assert_close(floats, found, atol=1e-5 if precision == torch.float32 else 0.05, rtol=0)
 
 
+def test_a_users_default_device_is_no_matter_on_the_cpu() -> None:
+    config, split = make_config("model.hidden=[16]"), make_split(100)
+    model = build_model(config.model, 0, CPU)
+    parameter = torch.nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    with torch.device("meta"):
+        found = score(model, split)
+        build_optimizer(config.optimizer, [parameter]).step()
+    assert found == score(model, split)
+    assert bool((parameter < 1).all())
+
+
 def test_scores_of_a_changed_network_are_its_own() -> None:
     """What is written out is the built-in network's: one that was changed in any way is called as it is."""
     model, split = build_model(make_config("model.hidden=[16]").model, 0, CPU), make_split(100)

@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -246,6 +248,28 @@ def test_a_terminal_shows_how_many_runs_are_drawn() -> None:
             begun(5)
         shown = console.file.getvalue()  # type: ignore[attr-defined]
         assert ("drawing" in shown, "5/12" in shown) == (terminal, terminal)
+
+
+def test_what_a_killed_process_was_drawing_is_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_ff.sweeps import pictures
+
+    runs, drawn = [Run(tmp_path / str(number)) for number in range(3)], list[Run]()
+    for run in runs:
+        run.path.mkdir()
+
+    @contextmanager
+    def killed(context: Any, count: int, shared: Any) -> Iterator[list[Any]]:
+        next(iter(shared))
+        yield [SimpleNamespace(is_alive=lambda: False, exitcode=-9)]
+
+    monkeypatch.setattr(pictures, "RUNS_OF_A_HELPER", 1)
+    monkeypatch.setattr(pictures, "cores_here", lambda: 2)
+    monkeypatch.setattr(pictures.fork_server, "start", lambda preload: None)
+    monkeypatch.setattr(pictures, "_helping", killed)
+    monkeypatch.setattr(pictures, "saved_config", lambda run: None)
+    monkeypatch.setattr(pictures, "complete", lambda run, *given, **more: drawn.append(run))
+    pictures._draw(runs, lambda: None, lambda number: None)
+    assert drawn == [*runs[1:], *runs], "it makes only what is left out"
 
 
 @pytest.mark.slow

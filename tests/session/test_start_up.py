@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import subprocess
 import sys
 import weakref
@@ -176,3 +177,15 @@ def test_the_subset_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert again() == first, "a damaged one is read anew"
     assert len(read) == 2
     assert place.read_bytes() == content
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_one_that_leads_nowhere(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = "import os; from mnist_ff.__main__ import main; print(main(), file=open('said', 'w'))"
+    script += "; [os.fstat(number) for number in range(3)]; print('whole', file=open('said', 'a'))"
+    words = shlex.join([sys.executable, "-c", script, "--version"])
+    subprocess.run(["sh", "-c", f"{words} {closed}"], check=True, capture_output=True)
+    assert Path("said").read_text() == "0\nwhole\n"

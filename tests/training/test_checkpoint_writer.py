@@ -277,6 +277,33 @@ def test_a_second_signal_gives_the_save_up(
     assert open_files() == files
 
 
+def test_a_second_signal_while_training_waits_ends_the_save(
+    way: str, monkeypatch: pytest.MonkeyPatch, mnist_ff: Command
+) -> None:
+    run = whole_run("run", "trainer.epochs=1")
+    before = run.file(CHECKPOINT).read_bytes()
+    learner = torch.load(run.file(CHECKPOINT), weights_only=True)
+    monkeypatch.setattr(checkpoint_writer, "PATIENCE_S", 60)
+    held, writer = Held(way, 1, monkeypatch), CheckpointWriter(run, CPU)
+
+    def end(*given: object) -> None:
+        threading.Timer(0.3, held.go.set).start()
+        raise Stopped(143)
+
+    handler = signal.signal(signal.SIGTERM, end)
+    try:
+        with suppress(Stopped), writer:
+            writer.write(writer.held(TrainingState(Position(), "x", learner)))
+            assert held.is_held.wait(60)
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            writer.wait()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert held.go.is_set(), "the thread has ended"
+    assert run.file(CHECKPOINT).read_bytes() == before
+    assert not list(run.path.glob(".*.tmp"))
+
+
 def test_without_room_for_a_thread_training_waits(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = threading.Thread.start
 
