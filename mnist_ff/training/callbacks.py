@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
@@ -169,7 +170,8 @@ class ProgressBar(Callback):
     def shown(cls, console: Console) -> Iterator[ProgressBar]:
         """A bar that is drawn inside the block and leaves no trace after it."""
         texts = (TextColumn("{task.description}"), TextColumn("{task.fields[facts]}"))
-        columns = texts if console.width < ROOM_FOR_ALL else (texts[0], BarColumn(), texts[1], TimeRemainingColumn())
+        left = TimeRemainingColumn(table_column=Column(no_wrap=True))  # the bar alone gives way
+        columns = texts if console.width < ROOM_FOR_ALL else (texts[0], BarColumn(), texts[1], left)
         with Progress(*columns, console=console, transient=True) as progress:
             yield cls(progress, progress.add_task("training", total=None, facts=""))
 
