@@ -61,8 +61,10 @@ def is_here() -> bool:
 @contextmanager
 def heard_again() -> Iterator[None]:
     """After the block signals are heard again, but those of the meantime are forgotten."""
-    yield
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}  # drops one that waits
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}  # drops one that waits
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
