@@ -28,7 +28,7 @@ COMMANDS = {
     "data": "list the cached data sets, or download one",
     "conf": "list the options of config groups, or copy one",
     "lr-find": "learning-rate range test; suggests a learning rate",
-    "bench": "measure the time of a training step",
+    "bench": "measure a training step and whole commands",
     "completion": "print the completion script for bash, zsh or fish",
 }
 

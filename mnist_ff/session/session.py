@@ -151,10 +151,14 @@ class _Training:
         warn_of_fallback(learner.data, self.messages.console)
         for text in learner.data.facts.warnings:
             self.messages.warn(text)
+        how = f"{learner.step.info.engine}, {trainer.precision}"
+        if self.device.type == "cpu":
+            threads = torch.get_num_threads()
+            how += f", {threads} thread{'s' if threads > 1 else ''}"
         say(
             f"{learner.data.title}: {len(learner.data.train):,} images to train, "
             f"{count_parameters(learner.model):,} parameters, "
-            f"on {self.device} ({learner.step.info.engine}, {trainer.precision})"
+            f"on {self.device} ({how})"
         )
         notes = [f"tracked by {tracking.where}" for tracking in trackings]
         for note in [*notes, *tracker_notes(self.config.logger), *learner.step.info.notes]:

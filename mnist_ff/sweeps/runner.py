@@ -119,12 +119,15 @@ class Sweep(ABC):
         check_of_jobs([override for override in typed if override.values is not None], "several values")
         return [*kept, *(override for override in typed if not override.key.startswith("sweep."))]
 
-    def checked_jobs(self, overrides: Sequence[Sequence[str]], first: int = 0) -> list[Job]:
-        """Jobs of these overrides, numbered from `first`, each of them valid. Errors: ConfigError naming the job."""
+    def checked_jobs(self, overrides: Sequence[Sequence[str]], first: int = 0, what: str = "jobs") -> list[Job]:
+        """Jobs of these overrides, numbered from `first`, each of them valid. Errors: ConfigError naming the job.
+
+        what: they are to people, where checking them takes a moment.
+        """
         jobs = []
         for place, job in enumerate(overrides):
             if place == CHECKED_AT_ONCE:
-                waiting_for(f"{len(overrides):,} jobs: checking the values of each")
+                waiting_for(f"{len(overrides):,} {what}: checking the values of each")
             jobs.append(self._builder.job(first + place, job))
         return jobs
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
@@ -149,12 +150,17 @@ class MetricWarnings(Callback):
                 self._warn(f"{name} is {value} after epoch {epoch.epoch + 1}; its cell in {EPOCHS} is empty")
 
 
+ROOM_FOR_ALL = 72
+"""Columns of a terminal that "epoch 20/20", its bar, batch, loss, speed and time left need."""
+
+
 class ProgressBar(Callback):
-    """A live bar for a terminal: epoch, batch, loss, samples a second, time left."""
+    """A live bar for a terminal: epoch, batch, loss, samples a second, time left; in a narrow one the first three."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
+        self._narrow = progress.console.width < ROOM_FOR_ALL
         self._began = time.perf_counter()
         self._samples = 0
         self._plan: Plan | None = None
@@ -163,12 +169,9 @@ class ProgressBar(Callback):
     @contextmanager
     def shown(cls, console: Console) -> Iterator[ProgressBar]:
         """A bar that is drawn inside the block and leaves no trace after it."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(),
-        )
+        texts = (TextColumn("{task.description}"), TextColumn("{task.fields[facts]}"))
+        left = TimeRemainingColumn(table_column=Column(no_wrap=True))  # the bar alone gives way
+        columns = texts if console.width < ROOM_FOR_ALL else (texts[0], BarColumn(), texts[1], left)
         with Progress(*columns, console=console, transient=True) as progress:
             yield cls(progress, progress.add_task("training", total=None, facts=""))
 
@@ -181,11 +184,12 @@ class ProgressBar(Callback):
         assert self._plan is not None
         self._samples += batch.samples
         rate = self._samples / max(time.perf_counter() - self._began, 1e-9)
+        speed = "" if self._narrow else f"  {rate:,.0f} samples/s"
         self._progress.update(
             self._task,
             completed=batch.step + 1,
             description=f"epoch {batch.epoch + 1}/{self._plan.epochs}",
-            facts=f"batch {batch.batch + 1}/{self._plan.batches}  loss {batch.loss:.4f}  {rate:,.0f} samples/s",
+            facts=f"batch {batch.batch + 1}/{self._plan.batches}  loss {batch.loss:.4f}{speed}",
         )
 
 

@@ -158,6 +158,8 @@ def test_impossible_search_is_refused_before_writing(words: tuple[str, ...], com
 def test_search_dry_run_prints_space_writes_nothing(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "-m", "dry_run=true", "sweep=search")
     assert code == 0, err
+    assert "jobs" not in err, "what is checked first are corners, however many trials there will be"
+    assert "corners of the search space: checking the values of each ...\n" in err
     assert "optimizer.lr  0.0001 to 0.01, logarithmic" in out
     assert "model.dropout  0 to 0.6 in steps of 0.1" in out
     assert "model.activation  one of relu, gelu, silu" in out

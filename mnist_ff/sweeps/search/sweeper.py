@@ -217,7 +217,7 @@ class SearchSweep(Sweep):
 
     def _corners(self, fixed: Sequence[str], space: Space) -> list[Config]:
         rows = [[*fixed, *(f"{key}={value}" for key, value in row.items())] for row in corners(space)]
-        configs = [job.config for job in self.checked_jobs(rows)]
+        configs = [job.config for job in self.checked_jobs(rows, what="corners of the search space")]
         for config in configs:
             check_searchable(config)
         return configs
