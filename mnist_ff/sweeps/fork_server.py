@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.forkserver import ensure_running, set_forkserver_preload
+from types import FrameType
 
 FORKS = hasattr(os, "fork")
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -60,7 +61,10 @@ def is_here() -> bool:
 
 @contextmanager
 def heard_again() -> Iterator[None]:
-    """After the block signals are heard again, but those of the meantime are forgotten."""
+    """After the block signals are heard again, but those of the meantime are forgotten.
+
+    Ctrl-C does nothing in what is forked from here until that listens: the first process passes it on.
+    """
     try:
         yield
     finally:
@@ -68,3 +72,8 @@ def heard_again() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        signal.signal(signal.SIGINT, pass_over)
+
+
+def pass_over(number: int, frame: FrameType | None) -> None:
+    """A handler that does nothing; unlike SIG_IGN it keeps nobody from listening later."""

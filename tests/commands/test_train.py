@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import signal
+import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO

@@ -126,3 +126,24 @@ def test_ctrl_c_during_start_has_no_traceback(words: list[str]) -> None:
         assert process.returncode in (130, -signal.SIGINT, *([0] if words == ["runs"] else [])), (delay, err)
         assert "Traceback" not in err, (delay, err)
     assert heard > 10
+
+
+FORKED_FROM = """
+import os, signal
+from mnist_ff.runs.signals import interruptible
+from mnist_ff.sweeps import fork_server
+with fork_server.held_back():
+    assert fork_server.is_here()
+    with fork_server.heard_again():
+        os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+assert not fork_server.is_here()
+with interruptible() as stopped:
+    os.kill(os.getpid(), signal.SIGINT)
+print(stopped.signal_name)
+"""
+
+
+def test_ctrl_c_is_no_traceback_in_a_process_that_does_not_listen_yet() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED_FROM], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SIGINT\n", "")

@@ -88,6 +88,7 @@ class JoblibLauncher(ProcessLauncher):
 
 def _work(task: Task, folder: str, environment: Mapping[str, str]) -> None:
     """In the job's own process, forked from an older one: be where the launching one is, end with it, do the task."""
+    signal.signal(signal.SIGINT, fork_server.pass_over)  # the stop file says it
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
