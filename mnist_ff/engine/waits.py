@@ -42,7 +42,7 @@ class Team(Protocol):
     there: bool
 
     def start(self) -> None:
-        """Make waits brief."""
+        """Make waits brief. Errors: RuntimeError where the system has no room for its threads."""
 
     def end(self) -> None:
         """Make them long again."""
@@ -59,19 +59,31 @@ class SleepingTeam:
         weakref.finalize(self, self._over.set)
 
     def start(self) -> None:
-        """Return when they are counted."""
-        self.there, counted = True, threading.Event()
+        """Return when they are counted. Errors: RuntimeError where the system has no room for them."""
+        count, counted = len(os.sched_getaffinity(0)) + 1, threading.Event()
+        _check_room(count)
         self._over.clear()
-        words = (self._library, len(os.sched_getaffinity(0)) + 1, counted, self._over)
+        words = (self._library, count, counted, self._over)
         self._first = threading.Thread(target=_sleep_as_a_team, args=words, name="sleeping team", daemon=True)
         self._first.start()
         counted.wait()
+        self.there = True
 
     def end(self) -> None:
         """Return when they are gone."""
         self._over.set()
         self._first.join()
         self.there = False
+
+
+def _check_room(count: int) -> None:
+    """See that so many threads more can be started: libgomp ends the process where they cannot. Errors: RuntimeError."""
+    over = threading.Event()
+    try:
+        for _ in range(count):
+            threading.Thread(target=over.wait, daemon=True).start()
+    finally:
+        over.set()
 
 
 def _sleep_as_a_team(library: ctypes.CDLL, threads: int, counted: threading.Event, over: threading.Event) -> None:
@@ -126,6 +138,7 @@ class AdaptedStep:
         """waited: seconds that this process's threads have waited for a core so far, None where nobody tells."""
         self._step, self._team, self._clock, self._waited = step, team, clock, waited
         self._since, self._waited_before, self._free = clock(), waited(), 0.0
+        self._has_room = True
 
     @property
     def info(self) -> StepInfo:
@@ -152,9 +165,12 @@ class AdaptedStep:
             return
         share = max(waited - before, 0.0) / seconds
         if not self._team.there:
-            if share >= BUSY:
+            if share >= BUSY and self._has_room:
                 self._free = 0.0
-                self._team.start()
+                try:
+                    self._team.start()
+                except RuntimeError:
+                    self._has_room = False
             return
         self._free = self._free + seconds if share < FREE else 0.0
         if self._free >= FREE_S:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,22 @@ def test_short_chunks_are_looked_at_together() -> None:
     machine.train(1, share=0.3, chunk=0.001)
     assert 15 <= len(looks) <= 20
     assert machine.team.there
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_system_without_room_for_a_team_is_asked_once(team: SleepingTeam, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[threading.Thread] = []
+
+    def refused(thread: threading.Thread) -> None:
+        asked.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    machine = Machine()
+    machine.step = AdaptedStep(FakeStep(), team, lambda: machine.now, lambda: machine.waited)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    machine.train(2, share=0.3)
+    assert len(asked) == 1
+    assert not team.there
 
 
 def test_one_thread_waits_for_no_other() -> None:
