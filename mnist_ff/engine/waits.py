@@ -77,7 +77,7 @@ class SleepingTeam:
 
 
 def _check_room(count: int) -> None:
-    """See that so many threads more can be started: libgomp ends the process where they cannot. Errors: RuntimeError."""
+    """See that so many threads can be started: libgomp ends the process where they cannot. Errors: RuntimeError."""
     over = threading.Event()
     try:
         for _ in range(count):
