@@ -77,8 +77,13 @@ def draw_run(
                 continue
             if stopped() is not None:
                 break
+            path = folder / f"{name}.png"
             try:
-                written[name] = writer.submit(save_pixels, folder / f"{name}.png", drawn(partial(draw, run, title)))
+                pixels = drawn(partial(draw, run, title))
+                try:
+                    written[name] = writer.submit(save_pixels, path, pixels)
+                except RuntimeError:  # the system has no room for another thread
+                    save_pixels(path, pixels)
             except Exception as error:
                 failures[name] = error
         wait(

@@ -65,12 +65,14 @@ def heard_again() -> Iterator[None]:
 
     Ctrl-C does nothing in what is forked from here until that listens: the first process passes it on.
     """
-    yield
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}  # drops one that waits
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    signal.signal(signal.SIGINT, pass_over)
+    try:
+        yield
+    finally:
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}  # drops one that waits
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, pass_over)
 
 
 def pass_over(number: int, frame: FrameType | None) -> None:

@@ -63,7 +63,8 @@ class SweepJob:
     parts: tuple[PartsFile, ...] = ()
     """The files of own parts that jobs.json names; a job in another process imports them if they are the same."""
     draws: bool = True
-    """Whether a job makes its own pictures; else whoever launched it does, when all have ended."""
+    """Whether a job makes its own pictures, as one with trackers does, which send them; else whoever launched it does,
+    when all have ended."""
     own: bool = False
     """Whether the parent saw that this user chose the jobs' places; a worker elsewhere may lack the key to see it."""
 
@@ -151,7 +152,7 @@ def continue_or_start(
 
     Errors: MnistError and bugs alike; a summary says so only if training had begun.
     """
-    argv, draws = list(sweep.argv), sweep.draws
+    argv, draws = list(sweep.argv), sweep.draws or any(tracker.off is None for _, tracker in job.config.logger)
     timing = Timing(began)
     timing.claim("config")
     with importing(), timing.part("import"):

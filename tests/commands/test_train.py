@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import signal
+import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -250,6 +251,22 @@ def test_figures_can_be_redrawn_from_the_directory(finished: tuple[Path, str]) -
     drawn = {path.name: path.read_bytes() for path in (finished[0] / "plots").iterdir()}
     moved = Path(shutil.copytree(finished[0], "elsewhere"))
     shutil.rmtree(moved / "plots")
+    assert draw_run(Run.open(moved), f"{NAME}: 5,000 images of MNIST") == {}
+    assert {path.name: path.read_bytes() for path in (moved / "plots").iterdir()} == drawn
+
+
+def test_figures_are_drawn_where_no_thread_can_be_started(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnist_ff.analysis.plots import draw_run
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    drawn = {path.name: path.read_bytes() for path in (finished[0] / "plots").iterdir()}
+    moved = Path(shutil.copytree(finished[0], "threadless"))
+    shutil.rmtree(moved / "plots")
+    monkeypatch.setattr(threading.Thread, "start", refused)
     assert draw_run(Run.open(moved), f"{NAME}: 5,000 images of MNIST") == {}
     assert {path.name: path.read_bytes() for path in (moved / "plots").iterdir()} == drawn
 

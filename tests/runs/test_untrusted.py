@@ -152,7 +152,10 @@ def test_weights_of_another_kind_are_refused(mnist_ff: Command) -> None:
 FORBIDDEN = {"eval", "exec", "__import__", "instantiate", "loads", "Unpickler", "unsafe_load", "full_load"}
 FORBIDDEN_ATTRIBUTES = {"Unpickler", "unsafe_load", "full_load", "instantiate"}
 OF_MODULES = {("pickle", "load"), ("pickle", "loads"), ("yaml", "load"), ("torch.jit", "load")}
-IMPORTS_BY_NAME = {"cli.py", "__init__.py", "plugins.py", "registry.py", "own_part.py", "own_parts.py"}
+IMPORTS_BY_NAME = {
+    *("cli.py", "__init__.py", "plugins.py", "registry.py", "own_part.py", "own_parts.py"),
+    *("preload.py", "drawing_preload.py"),
+}
 """Files that import a module whose name stands in the package itself; in the registry a file's of its folders.
 own_parts.py imports what the command line names, which is what --parts is for."""
 RUNS_CODE = {"own_parts.py"}
