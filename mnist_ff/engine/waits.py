@@ -25,12 +25,12 @@ from mnist_ff.engine.cores import waited_for_cores
 from mnist_ff.engine.spinning import chosen_by_user
 from mnist_ff.engine.step import Step, StepInfo, never
 
-LOOK_S = 0.05
+LOOK_S = 0.1
 """Seconds between two looks at how long threads have waited for a core."""
-BUSY, FREE = 0.05, 0.01
+BUSY, FREE = 0.2, 0.05
 """Shares of the time that threads have waited for a core, in all: from the first on other programs need the cores;
-below the second they do not."""
-FREE_S = 1.0
+below the second they do not. Beside one busy process it is 0.46 and more, alone below 0.03 but for rare moments."""
+FREE_S = 0.5
 """How long they must have been free."""
 MOST_CORES = 64
 """A team is not made for more: libgomp ends the process where a limit on threads or memory keeps one from it."""
