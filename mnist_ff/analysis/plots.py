@@ -86,9 +86,8 @@ def draw_run(
                     save_pixels(path, pixels)
             except Exception as error:
                 failures[name] = error
-        wait(
-            written.values()
-        )  # here, and not in Thread.join(): a signal that interrupts that one leaves the writer alone
+        # here, and not in Thread.join(): a signal that interrupts that one leaves the writer alone
+        wait(written.values())
     failures |= {name: future.exception() for name, future in written.items()}
     return {name: error for name, error in failures.items() if isinstance(error, Exception)}
 

@@ -18,7 +18,7 @@ from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
 from mnist_ff.engine.ops import Ops, TorchOps
-from mnist_ff.engine.step import Step, StepInfo, StepOptions, Steps
+from mnist_ff.engine.step import Step, StepInfo, StepOptions, Steps, products_dtype
 from mnist_ff.engine.triton_ops import TritonOps, triton_version, why_no_kernels
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
@@ -160,7 +160,7 @@ def _any_modules_step(parts: StepParts, engine: str) -> tuple[Step, Optimizer]:
 
 def _options(parts: StepParts, updates: Updates) -> StepOptions:
     return StepOptions(
-        torch.bfloat16 if parts.trainer.precision == "bf16" else torch.float32,
+        products_dtype(parts.trainer.precision),
         build_objective(parts.trainer, parts.teacher, parts.shape),
         parts.augment,
         updates if updates.needed else None,

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mnist_ff.data.seeds import generator
-from mnist_ff.engine.step import Step, StepInfo, never
+from mnist_ff.engine.step import Step, StepAround, never
 from mnist_ff.models.user_module import buffers_kept
 
 CPU, DEVICE = "cpu", "device"
@@ -111,24 +111,20 @@ def aside(model: nn.Module, device: torch.device) -> Iterator[None]:
             rng.set_state(state)
 
 
-class DrawingStep:
+class DrawingStep(StepAround):
     """A step that draws from its own Chance."""
 
     def __init__(self, step: Step, chance: Chance) -> None:
-        self._step, self._chance = step, chance
-
-    @property
-    def info(self) -> StepInfo:
-        """What the step says about itself."""
-        return self._step.info
+        super().__init__(step)
+        self._chance = chance
 
     def prepare(self, images: int) -> None:
         """As the step does."""
         with self._chance.drawn():
-            self._step.prepare(images)
+            super().prepare(images)
 
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
         with self._chance.drawn():
-            return self._step(rows, stopped, rates)
+            return super().__call__(rows, stopped, rates)

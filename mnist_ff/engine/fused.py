@@ -30,7 +30,7 @@ class FusedBatch:
     @torch.no_grad()
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
-        space = self._buffers.of(rows.shape[0])
+        space = self.space(rows.shape[0])
         self._buffers.load_weights()
         images = self._gather(space, rows)
         self._pass(space, images, labels, log_probs)

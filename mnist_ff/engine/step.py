@@ -76,6 +76,33 @@ def never() -> None:
     """No reason to stop."""
 
 
+def products_dtype(precision: str) -> torch.dtype:
+    """The type in which trainer.precision has the matrix products; tf32 is a mode of float32's."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+class StepAround:
+    """A step that does something around another one."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    @property
+    def info(self) -> StepInfo:
+        """What the step says about itself."""
+        return self._step.info
+
+    def prepare(self, images: int) -> None:
+        """As the step does."""
+        self._step.prepare(images)
+
+    def __call__(
+        self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
+    ) -> torch.Tensor:
+        """As the step does."""
+        return self._step(rows, stopped, rates)
+
+
 def batch_metrics(log_probs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Each batch's mean loss and number of correct predictions, (batches, 2), from log-probabilities (R, K)."""
     losses = log_probs.gather(1, labels[:, None])[:, 0].neg_()

@@ -23,7 +23,7 @@ import torch
 
 from mnist_ff.engine.cores import waited_for_cores
 from mnist_ff.engine.spinning import chosen_by_user
-from mnist_ff.engine.step import Step, StepInfo, never
+from mnist_ff.engine.step import Step, StepAround, never
 
 LOOK_S = 0.1
 """Seconds between two looks at how long threads have waited for a core."""
@@ -125,7 +125,7 @@ def _libgomp() -> str | None:
     return max(found, key=lambda path: "torch" in path, default=None)
 
 
-class AdaptedStep:
+class AdaptedStep(StepAround):
     """A step beside which a team is started when other programs need the cores, and ended when they no longer do."""
 
     def __init__(
@@ -136,23 +136,15 @@ class AdaptedStep:
         waited: Callable[[], float | None] = waited_for_cores,
     ) -> None:
         """waited: seconds that this process's threads have waited for a core so far, None where nobody tells."""
-        self._step, self._team, self._clock, self._waited = step, team, clock, waited
+        super().__init__(step)
+        self._team, self._clock, self._waited = team, clock, waited
         self._since, self._waited_before, self._free = clock(), waited(), 0.0
         self._has_room = True
-
-    @property
-    def info(self) -> StepInfo:
-        """What the step says about itself."""
-        return self._step.info
-
-    def prepare(self, images: int) -> None:
-        """As the step does."""
-        self._step.prepare(images)
 
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
-        metrics = self._step(rows, stopped, rates)
+        metrics = super().__call__(rows, stopped, rates)
         now = self._clock()
         if now - self._since >= LOOK_S:
             self._look(now)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mnist_ff.engine.cores import waited_for_cores
-from mnist_ff.engine.step import Step, StepInfo, never
+from mnist_ff.engine.step import Step, StepAround, never
 
 TIMES_SLOWER = 3.0
 FEWEST_CHUNKS, WINDOW_S = 5, 1.0
@@ -18,7 +18,7 @@ WAITING = 0.1
 """The least share of the time that threads must have waited for a core: a step may be slower by itself."""
 
 
-class WatchedStep:
+class WatchedStep(StepAround):
     """A step whose seconds are compared with those at its start; what is done between two calls does not count.
 
     The first chunk is left out: much is set up in it. `warn` is called at most once, with how many times slower the
@@ -33,27 +33,19 @@ class WatchedStep:
         clock: Callable[[], float] = time.perf_counter,
         waited: Callable[[], float | None] | None = None,
     ) -> None:
-        self._step, self._warn, self._clock = step, warn, clock
+        super().__init__(step)
+        self._warn, self._clock = warn, clock
         self._waited = waited_for_cores if waited is None else waited
         self._first = True
         self._usual: float | None = None
         self._told = False
         self._begin_window()
 
-    @property
-    def info(self) -> StepInfo:
-        """What the step says about itself."""
-        return self._step.info
-
-    def prepare(self, images: int) -> None:
-        """As the step does."""
-        self._step.prepare(images)
-
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
         began = self._clock()
-        metrics = self._step(rows, stopped, rates)
+        metrics = super().__call__(rows, stopped, rates)
         seconds = self._clock() - began
         if self._first:
             self._first = False

@@ -16,7 +16,7 @@ from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
-from mnist_ff.engine.step import Step, never
+from mnist_ff.engine.step import Step, never, products_dtype
 from mnist_ff.engine.waits import AdaptedStep, sleeping_team
 from mnist_ff.errors import ConfigError
 from mnist_ff.models.build import build_model
@@ -138,7 +138,7 @@ class Learner:
         parts = dict([self._watched])
         if images:
             parts["train"] = data.train.first(images)
-        precision = torch.bfloat16 if self.config.trainer.precision == "bf16" else torch.float32
+        precision = products_dtype(self.config.trainer.precision)
         return {part: score(self.model, split, precision) for part, split in parts.items()}
 
     def _epoch_scores(self) -> EpochScores:
