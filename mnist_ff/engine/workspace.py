@@ -117,6 +117,7 @@ class Workspace:
 
 
 FEW_UNITS = 256
+"""Units of a first layer from which on its product takes less time unit by unit (measured at 10 to 512 units)."""
 
 
 class Buffers:
