@@ -1,0 +1,31 @@
+"""Numbers as people read them, in one style on the terminal, in Markdown and on pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mnist_ff.runs.records import Score
+
+MISSING = "-"
+"""What stands where there is no number."""
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share from 0 to 1 in percent, with its unit: 98.47 %."""
+    return MISSING if share is None else f"{100 * share:.{digits}f} %"
+
+
+def percent_cell(share: float | None, digits: int = 2) -> str:
+    """The same for a column whose head has the unit: 98.47."""
+    return MISSING if share is None else f"{100 * share:.{digits}f}"
+
+
+def loss_text(loss: float | None) -> str:
+    """A loss with four digits: 0.0612."""
+    return MISSING if loss is None else f"{loss:.4f}"
+
+
+def score_text(score: Score) -> str:
+    """A score in one line: loss 0.0612, accuracy 98.47 %."""
+    return f"loss {loss_text(score.loss)}, accuracy {percent(score.accuracy)}"
