@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -166,6 +167,7 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
             console = Console()
             command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
         parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
+        parser.words = argv
         parser.set_defaults(began=began, is_process=is_process)
         stack.enter_context(_own_options(name, argv))
         command.add_arguments(parser)
@@ -209,8 +211,15 @@ def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:
 class _Parser(argparse.ArgumentParser):
     """argparse whose complaint is one of ours."""
 
+    words: Sequence[str] = ()
+    """What it is to parse."""
+
     def error(self, message: str) -> Any:
-        raise ConfigError(f"{message}; see {self.prog} --help")
+        from mnist_ff.runs.names import quoted_name
+
+        name = quoted_name(self.words) if message.startswith("unrecognized") else None
+        hint = f'; quote a name with spaces: "{name}"' if name is not None else f"; see {self.prog} --help"
+        raise ConfigError(f"{message}{hint}")
 
 
 def _complain(text: str, style: str | None = "red") -> None:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=argument,
         metavar="RUN|SWEEP_DIR",
-        help="run or sweep directories, or last, best",
+        help="run or sweep directories, names, or last, best",
     )
     parser.add_argument("--sort", metavar="KEY", help="sort by a key that differs, or by a metric such as seconds")
     parser.add_argument(
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
-    paths = [resolve_run(path, note) for path in arguments.paths]
+    paths = [resolve_run(path, note, sweeps=True) for path in arguments.paths]
     swept = len(paths) == 1 and is_sweep(paths[0])
     rows = collect_shown(paths, console)
     search_result = read_search_result(paths[0]) if swept else None

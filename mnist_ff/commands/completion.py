@@ -16,6 +16,7 @@ from mnist_ff.config.options import copyable, flag_values, folders_of, options, 
 from mnist_ff.config.own_parts import loaded, taken, with_variable
 from mnist_ff.config.suggest import data_words, options_of, override_words
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.names import named
 
 SHELLS = {
     "bash": """\
@@ -86,6 +87,7 @@ TRAIN_OPTIONS = {
     "--help": None,
 }
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+TEACHER = "trainer.teacher="
 Kind = str | tuple[str, ...] | None
 
 BASH_ESCAPED = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
@@ -335,19 +337,30 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:
         yield from ("last ", "best ")
+        yield from run_names()
         yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
 
 
 def _override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
     if current.startswith("resume="):
         yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+    elif current.startswith(TEACHER):
+        yield from (f"{TEACHER}{place}" for place in _resumable(current.removeprefix(TEACHER), sweeping=False))
     else:
         yield from override_words(before, current, sweeping)
 
 
 def _resumable(current: str, sweeping: bool) -> Iterator[str]:
     yield from ["last "] if sweeping else ["last ", "best "]
+    yield from run_names()
     yield from directories(current, runs=not sweeping, sweeps=sweeping)
+
+
+def run_names() -> Iterator[str]:
+    """The names of the runs in outputs/, each whole, but for those that a command would read as something else."""
+    for name in dict.fromkeys(name for _, name in named() if name is not None):
+        if not name.startswith("-") and not os.path.isdir(name):
+            yield f"{name} "
 
 
 def directories(current: str, runs: bool, sweeps: bool) -> Iterator[str]:

@@ -27,7 +27,9 @@ from mnist_ff.sweeps.summary import collect_shown, ranking_of, save
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's words."""
-    parser.add_argument("path", type=argument, metavar="RUN|SWEEP_DIR", help="run or sweep directory, or last, best")
+    parser.add_argument(
+        "path", type=argument, metavar="RUN|SWEEP_DIR", help="run or sweep directory or name, or last, best"
+    )
     parser.add_argument(
         "--out", type=argument, metavar="FILE", help=f"output file (default: {REPORT} in the directory)"
     )
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
-    directory = resolve_run(arguments.path, note)
+    directory = resolve_run(arguments.path, note, sweeps=True)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     run = None if is_folder(directory) and holds_runs(directory) else Run.open(directory)
     try:
