@@ -345,7 +345,8 @@ def _override_words(before: Sequence[str], current: str, sweeping: bool) -> Iter
     if current.startswith("resume="):
         yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
     elif current.startswith(TEACHER):
-        yield from (f"{TEACHER}{place}" for place in _resumable(current.removeprefix(TEACHER), sweeping=False))
+        word = current.removeprefix(TEACHER)
+        yield from (f"{TEACHER}{place}" for place in (*run_names(), *directories(word, runs=True, sweeps=False)))
     else:
         yield from override_words(before, current, sweeping)
 
