@@ -87,6 +87,8 @@ TRAIN_OPTIONS = {
     "--help": None,
 }
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+RUN_ACTIONS = ("delete", "restore", "tag", "untag", "note", "archive")
+"""What may follow `mnist-ff runs` beside a folder."""
 TEACHER = "trainer.teacher="
 Kind = str | tuple[str, ...] | None
 
@@ -336,6 +338,8 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:
+        if "ACTION" in kind and not before:
+            yield from (f"{word} " for word in RUN_ACTIONS)
         yield from ("last ", "best ")
         yield from run_names()
         yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)

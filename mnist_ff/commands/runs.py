@@ -1,9 +1,11 @@
-"""List the runs and sweeps in outputs/, newest first."""
+"""List the runs and sweeps in outputs/, delete and restore them, label them, pack them for others."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,21 +13,29 @@ from mnist_ff.analysis.console import tell, tell_json
 from mnist_ff.analysis.run_filter import Filter, Order, select
 from mnist_ff.analysis.run_list import entry_json
 from mnist_ff.analysis.run_table import MAX_ROWS_SHOWN, show
-from mnist_ff.config.paths import path_argument
-from mnist_ff.errors import BadRunError
+from mnist_ff.config.paths import argument
+from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.find import OUTPUTS
 from mnist_ff.runs.reading import is_folder, why_no_folder
+
+ACTIONS = {
+    "delete": "RUN... or filters; moves to outputs/.trash; --purge empties that",
+    "restore": "RUN...; brings deleted runs back; without RUN lists them",
+    "tag": "RUN... TAG",
+    "untag": "RUN... TAG",
+    "note": "RUN TEXT",
+    "archive": "FILE RUN... or filters; one .zip or .tar.zst for others",
+}
+"""First words that are no folder, and what follows them. A folder that is called so is ./delete."""
+EPILOG = "actions:\n" + "\n".join(f"  {name:<9} {what}" for name, what in ACTIONS.items())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument(
-        "folder",
-        nargs="?",
-        type=path_argument,
-        default=OUTPUTS,
-        metavar="FOLDER",
-        help="folder to search (default: outputs)",
+        "words", nargs="*", type=argument, metavar="FOLDER|ACTION RUN|SWEEP_DIR", help="folder (default: outputs)"
     )
     parser.add_argument("--all", action="store_true", help="one line per job instead of one per sweep")
     parser.add_argument(
@@ -54,20 +64,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only runs with optimizer.lr=0.01, 'optimizer.lr>=0.01', 'score>0.98' (repeatable)",
     )
     parser.add_argument("--since", metavar="WHEN", help="only runs begun in the last 2d, 12h, 30m, 1w, or since a date")
-    parser.add_argument("--sort", default="began", metavar="KEY", help="began, score, seconds, name or a config's key")
-    parser.add_argument("--reverse", action="store_true", help="the other way round")
+    parser.add_argument("--sort", metavar="KEY", help="began (default), score, seconds, name or a config's key")
+    parser.add_argument("--reverse", action="store_true", help="sort the other way round")
     parser.add_argument("--limit", type=int, metavar="N", help=f"at most N lines (default: {MAX_ROWS_SHOWN})")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
+    parser.add_argument("--purge", action="store_true", help="with delete: remove what is in the trash for good")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the list. Errors: BadRunError for a folder that is none; ConfigError."""
-    folder: Path = arguments.folder
+    """Print the list, or do what the first word says. Errors: ConfigError, BadRunError, RunError."""
+    action, *words = arguments.words or [""]
+    if action in ACTIONS:
+        _check_flags(arguments, action)
+        said = Console(stderr=True) if arguments.json else console
+        values = _act(arguments, action, words, said)
+        if arguments.json:
+            tell_json(values)
+        return 0
+    if words:
+        raise ConfigError(f"runs: takes one folder, or one of {', '.join(ACTIONS)} first; see mnist-ff runs --help")
+    if arguments.yes or arguments.purge:
+        raise ConfigError("--yes and --purge: are for mnist-ff runs delete")
+    return _list(arguments, Path(action or OUTPUTS), console)
+
+
+def _list(arguments: argparse.Namespace, folder: Path, console: Console) -> int:
     if folder != OUTPUTS and not is_folder(folder):
-        raise BadRunError(f"{folder}: {why_no_folder(folder)}; mnist-ff runs without a folder lists outputs/")
+        hint = f"mnist-ff runs without a folder lists outputs/, and {', '.join(ACTIONS)} are its actions"
+        raise BadRunError(f"{folder}: {why_no_folder(folder)}; {hint}")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit {arguments.limit}: must be at least 1")
     chosen = filter_of(arguments)
     limit = MAX_ROWS_SHOWN if arguments.limit is None and not arguments.json else arguments.limit
-    selected = select(folder, chosen, Order(arguments.sort, arguments.reverse, limit), arguments.all)
+    order = Order(arguments.sort or "began", arguments.reverse, limit)
+    selected = select(folder, chosen, order, arguments.all)
     if arguments.json:
         tell_json([entry_json(entry) for entry in selected.entries])
     elif selected.entries:
@@ -89,3 +120,37 @@ def filter_of(arguments: argparse.Namespace) -> Filter:
         since=arguments.since,
         tags=arguments.tag or (),
     )
+
+
+def _check_flags(arguments: argparse.Namespace, action: str) -> None:
+    """Errors: ConfigError for a flag that has no effect on an action."""
+    for flag in ("sort", "reverse", "limit"):
+        if getattr(arguments, flag):
+            raise ConfigError(f"--{flag}: is for the list, not for runs {action}")
+    if action not in ("delete", "archive") and (arguments.all or not filter_of(arguments).is_empty):
+        raise ConfigError(f"runs {action}: takes runs by name or path, no filters")
+    if action != "delete" and (arguments.yes or arguments.purge):
+        raise ConfigError("--yes and --purge: are for mnist-ff runs delete")
+
+
+def _act(arguments: argparse.Namespace, action: str, words: Sequence[str], console: Console) -> dict[str, Any]:
+    from mnist_ff.session import housekeeping
+
+    chosen = housekeeping.Chosen(words, filter_of(arguments), arguments.all)
+    if action == "delete" and arguments.purge:
+        if words or not chosen.filter.is_empty:
+            raise ConfigError("--purge: empties the whole trash; give no runs with it")
+        return housekeeping.empty_trash(arguments.yes, console)
+    if action == "delete":
+        return housekeeping.delete(chosen, arguments.yes, console)
+    if action == "restore":
+        return housekeeping.bring_back(words, console) if words else housekeeping.list_trash(console)
+    if len(words) < 2 - (action == "archive" and not chosen.filter.is_empty) or (action == "note" and len(words) > 2):
+        quote = "; a text with spaces needs quotes" if action == "note" else ""
+        raise ConfigError(f"runs {action}: needs {ACTIONS[action]}{quote}")
+    if action == "note":
+        return housekeeping.annotate(words[0], words[1], console)
+    if action == "archive":
+        rest = housekeeping.Chosen(words[1:], chosen.filter, arguments.all)
+        return housekeeping.archive(Path(words[0]), rest, console)
+    return housekeeping.label(words[:-1], console, words[-1], remove=action == "untag")

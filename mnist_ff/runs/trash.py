@@ -49,6 +49,12 @@ class Deleted:
     """When it was deleted, in ISO format."""
 
     @property
+    def name(self) -> str | None:
+        """The run's name, or that of a sweep's jobs."""
+        run = next(runs_below(self.content), None) if is_sweep(self.content) else self.content
+        return None if run is None else name_of(run)
+
+    @property
     def content(self) -> Path:
         """Where it is now."""
         return self.place / CONTENT
@@ -195,7 +201,7 @@ def find_deleted(word: str, root: Path = OUTPUTS) -> Deleted:
     deleted = in_trash(root)
     tests = (
         lambda one: os.path.abspath(one.path) == os.path.abspath(word),
-        lambda one: name_of(one.content) == word,
+        lambda one: one.name == word,
         lambda one: word in (one.path.name, one.place.name, ending_of(one.path)),
     )
     for fits in tests:

@@ -96,13 +96,13 @@ def delete(chosen: Chosen, yes: bool, console: Console) -> Json:
     show([Entry(path, sweep=is_sweep(path)) for path in paths], 0, console)
     for text in (text for path in paths for text in warnings_of(path)):
         warning(text)
-    size = sum(bytes_in(path) for path in paths)
-    if not yes and not ask(f"Move {_counted(paths)} ({_megabytes(size)}) to {OUTPUTS / TRASH}?"):
+    size, counted = sum(bytes_in(path) for path in paths), _counted(paths)
+    if not yes and not ask(f"Move {counted} ({_megabytes(size)}) to {OUTPUTS / TRASH}?"):
         note("Nothing was deleted.")
         return {"deleted": deleted, "kept": [*kept, *({"path": str(path), "reason": "no"} for path in paths)]}
     for path in paths:
         deleted.append({"path": str(path), "trash": str(move_to_trash(path))})
-    tell(console, f"moved to {OUTPUTS / TRASH}: {_counted(paths)}")
+    tell(console, f"moved to {OUTPUTS / TRASH}: {counted}")
     tell(console, f"bring back  mnist-ff runs restore {paths[0]}")
     tell(console, "empty it    mnist-ff runs delete --purge")
     return {"deleted": deleted, "kept": kept}
@@ -193,7 +193,9 @@ def archive(place: Path, chosen: Chosen, console: Console) -> Json:
     for text in packed.warnings:
         warning(text)
     size = place.stat().st_size
-    tell(console, f"written to {place}: {len(packed.folders)} directories, {packed.files} files, {_megabytes(size)}")
+    count = len(packed.folders)
+    what = f"{count} {'directory' if count == 1 else 'directories'}, {packed.files} files"
+    tell(console, f"written to {place}: {what}, {_megabytes(size)}")
     tell(console, f"left out   {LEFT_OUT}")
     values = {"archive": str(place), "folders": list(packed.folders), "files": packed.files, "bytes": size}
     return {**values, "left_out": LEFT_OUT, "warnings": list(packed.warnings)}
