@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mnist_ff.config.aliases import suggestion
+from mnist_ff.config.defaults import HYDRA_GROUPS
 from mnist_ff.config.keys import hints_at, known_keys, scalar_types, sweep_keys
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
+from mnist_ff.config.options import FIXED_HYDRA_KEYS
 from mnist_ff.config.registry import GROUPS, names_in
 from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.errors import ConfigError
@@ -186,8 +188,10 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     known = {**known_keys(), **sweep_keys()}
     sections = {name.split(".")[0] for name in known if "." in name}
     if key not in known and key not in sections:
+        given = override.text.partition("=")[2]
         raise ConfigError(
-            f"{override.text}: no such key {key}{nearest(key, [*known, *groups])}\nmnist-ff train --help lists the keys"
+            f"{override.text}: no such key {key}{suggestion(key, given, [*known, *groups, 'hydra.run.dir'])}\n"
+            "mnist-ff train --help lists the keys"
         )
 
 
