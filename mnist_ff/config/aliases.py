@@ -5,13 +5,15 @@ Every message about a key, flag or command that does not exist takes its suggest
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from mnist_ff.config.defaults import built_in_groups, default_options
 from mnist_ff.config.keys import choices, hints_at, hints_of, known_keys, sweep_keys
 from mnist_ff.config.messages import nearest
+from mnist_ff.config.passwords import holds_password
 from mnist_ff.config.registry import GROUPS, parts
 from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.errors import ConfigError
@@ -21,8 +23,8 @@ WORDS = {
     "data.validation_split": "val_split valid_split validation_fraction val_fraction val_size validation_size holdout",
     "data.root": "data_dir data_root data_path_cache cache_dir",
     "model": "net network arch architecture model_name",
-    "model.hidden": "units hidden_units hidden_layers hidden_layer_sizes hidden_size hidden_sizes hidden_dim hidden_dims "
-    "layers num_layers n_layers num_units neurons width depth dense layer_sizes",
+    "model.hidden": "units hidden_units hidden_layers hidden_layer_sizes hidden_size hidden_sizes hidden_dim "
+    "hidden_dims layers num_layers n_layers num_units neurons width depth dense layer_sizes",
     "model.dropout": "dropout_rate drop_rate drop dropout_prob dropout_p p_drop",
     "model.activation": "act activations activation_function activation_fn nonlinearity",
     "model.init": "initializer kernel_initializer weight_init initialization init_weights",
@@ -48,7 +50,7 @@ WORDS = {
     "trainer.monitor": "metric_for_best_model watch",
     "trainer.keep_best": "save_best_only save_best restore_best_weights load_best_model_at_end save_top_k",
     "trainer.sync_every": "log_every_n_steps logging_steps log_interval log_freq print_every",
-    "trainer.evaluate_every": "check_val_every_n_epoch validation_freq eval_every eval_interval val_interval val_period",
+    "trainer.evaluate_every": "check_val_every_n_epoch validation_freq eval_every eval_interval val_interval",
     "trainer.checkpoint_epochs": "save_period every_n_epochs save_every save_freq",
     "trainer.checkpoint_every": "save_steps every_n_train_steps",
     "trainer.clip_norm": "gradient_clip_val max_grad_norm grad_clip clip_grad clip_grad_norm clipnorm gradient_clip",
@@ -80,9 +82,9 @@ NONE_HERE = {
     "exist_ok overwrite": "two runs never share a directory; hydra.run.dir=FOLDER names another one",
     "accumulate_grad_batches gradient_accumulation_steps accumulate nbs": "a larger trainer.batch_size does the same",
     "steps_per_epoch max_steps num_steps total_steps": "an epoch is all training images; type trainer.epochs=VALUE",
-    "num_classes nc classes input_dim input_shape in_features": "they come from the data; mnist-ff data NAME shows them",
+    "num_classes nc classes input_dim input_shape in_features": "the data says it; mnist-ff data NAME shows it",
     "pretrained weights freeze": "runs start from fresh weights; resume=RUN trains a run further",
-    "strategy num_nodes": "one run trains on one device; a sweep uses many: mnist-ff train -m hydra/launcher=joblib ...",
+    "strategy num_nodes": "a run trains on one device; a sweep on several: mnist-ff train -m hydra/launcher=joblib",
     "wandb tensorboard mlflow": "type logger={word}",
 }
 """Words for what does not exist here, with what to do."""
@@ -116,7 +118,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         r"\[?(\d+)\]?": r"cuda:\1",
     },
     "trainer.precision": {
-        r"true|yes|on|1|16|half|fp16|float16|16-mixed|bf16-mixed|16-true|bf16|bfloat16|mixed_float16|mixed_bfloat16|": "bf16",
+        r"true|yes|on|1||16|half|b?fp?16|b?float16|b?f?16-mixed|b?f?16-true|mixed_b?float16": "bf16",
         r"false|no|off|32|32-true|float32|fp32": "fp32",
         r"64.*|float64|double": "fp32",
     },
@@ -210,27 +212,34 @@ def override(name: str, value: str | None) -> str:
 
 
 def owners_of(key: str) -> str:
-    """The end of a message about a key that only some options of its group have: which. Empty where the default has it."""
+    """The end of a message about a key that only some options of its group have; empty where the default has it."""
     section, _, name = key.partition(".")
     group = next((group for group, found in GROUPS.items() if found.folder == section), None)
     if group is None or not name or section in SELECTIONS:
         return ""
-    owners = [option for option, part in parts(group).items() if name in hints_of(part.config)]
+    owners = [option for option, part in parts(group).items() if name in hints_of(cast(Any, part.config))]
     default = default_options()[section]
     return "" if default in owners else f", a key of {section}={', '.join(owners)}"
 
 
-def flag_suggestion(flag: str, value: str | None, flags: Iterable[str]) -> str:
-    """A message about a flag that a command with overrides does not have. flags: those that it has."""
+def no_flag(typed: str, words: Sequence[str], flags: Iterable[str], takes_overrides: bool) -> str:
+    """A message about a flag that a command does not have: what to type instead.
+
+    words: the command line behind the command. flags: those that the command has.
+    """
+    flag, _, value = typed.partition("=")
     word = flag.lstrip("-")
-    if word.startswith("no-") and hints_at((meant(word[3:]) or Key("")).name):
-        word, value = word[3:], "false"
-    found = meant(word)
-    if found is None or not found.name:
-        close = nearest(word, [name[2:] for name in flags if name.startswith("--")])
-        close = close.replace("mean ", "mean --") or nearest(word, every_name())
-        return f"{flag}: no such flag{close if found is None else f'; {found.instead}'}"
-    return f"{flag}: overrides have no dashes; type {override(found.name, _of_one(word, value))}{owners_of(found.name)}"
+    close = nearest(word, [name[2:] for name in flags if name.startswith("--")]).replace("mean ", "mean --")
+    found = meant(word) or (meant(word.removeprefix("no-")) if word.startswith("no-") else None)
+    if not takes_overrides or found is None:
+        return f"{flag}: no such flag{close}"
+    if not found.name:
+        return f"{flag}: no such flag; {found.instead}"
+    after = [second for first, second in itertools.pairwise(words) if first == flag]
+    given = value or next((text for text in after if not text.startswith("--")), None)
+    given = "false" if word.startswith("no-") and meant(word) is None else given
+    given = None if given is not None and holds_password(given) else given
+    return f"{flag}: overrides have no dashes; type {override(found.name, _of_one(word, given))}{owners_of(found.name)}"
 
 
 def no_command(word: str, commands: Collection[str]) -> ConfigError:

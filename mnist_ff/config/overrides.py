@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mnist_ff.config.aliases import suggestion
+from mnist_ff.config.aliases import meant, suggestion
 from mnist_ff.config.defaults import HYDRA_GROUPS
 from mnist_ff.config.keys import hints_at, known_keys, scalar_types, sweep_keys
 from mnist_ff.config.messages import nearest
@@ -188,11 +188,9 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     known = {**known_keys(), **sweep_keys()}
     sections = {name.split(".")[0] for name in known if "." in name}
     if key not in known and key not in sections:
-        given = override.text.partition("=")[2]
-        raise ConfigError(
-            f"{override.text}: no such key {key}{suggestion(key, given, [*known, *groups, 'hydra.run.dir'])}\n"
-            "mnist-ff train --help lists the keys"
-        )
+        close = suggestion(key, override.text.partition("=")[2], [*known, *groups, "hydra.run.dir"])
+        listed = "" if "; type " in close else "\nmnist-ff train --help lists the keys"
+        raise ConfigError(f"{override.text}: no such key {key}{close}{listed}")
 
 
 def _check_hydra_override(override: Override, groups: Mapping[str, list[str]]) -> None:
@@ -260,6 +258,8 @@ def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> s
     `meaning` is the value, or the list of values, that an override says to Hydra.
     """
     key, equals, value = override.partition("=")
+    if not equals and meant(key) is not None:
+        return f"did you mean {suggestion(key, None).removeprefix('; type ')}?"
     if not equals or not holds_text(key.lstrip("+")) or not override.isprintable() or "${" in value:
         return EXAMPLE
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None

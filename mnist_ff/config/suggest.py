@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_ff.config.defaults import HYDRA_GROUPS, default_options
-from mnist_ff.config.keys import choices, leaves
+from mnist_ff.config.keys import choices, known_keys, leaves, sweep_keys
 from mnist_ff.config.options import options
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
@@ -22,6 +22,15 @@ def data_words(before: Sequence[str]) -> Iterator[str]:
     named = [name for name in before if name in sets]
     keys = dict.fromkeys(key for key, _ in leaves(Config, "", {"data": named[-1]} if named else {}, "data."))
     yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
+
+
+def shown_words(current: str) -> Iterator[str]:
+    """What `show` explains: keys and groups, and after GROUP= its options."""
+    group, equals, _ = current.partition("=")
+    if equals:
+        yield from (f"{group}={name} " for name in options_of(group))
+        return
+    yield from (f"{name} " for name in dict.fromkeys([*known_keys(), *sweep_keys(), *options().files]))
 
 
 def options_of(group: str) -> list[str]:
