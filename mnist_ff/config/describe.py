@@ -112,7 +112,7 @@ def describe_key(key: str) -> Described:
     values = {option: own[key] for option in _named(group) if key in (own := settings_of(group, option))}
     chosen = default_of(group).value if group else ""
     default = settings_of_config().get(key) or values.get(chosen)
-    if default is None and len(values) == 1:
+    if default is None and values:
         default, chosen = next(iter(values.values())), next(iter(values))
     others = {f"{group}={option}": own for option, own in values.items() if own != default}
     presets = [] if key.startswith("sweep.") else WHOLE_CONFIG_GROUPS

@@ -28,8 +28,9 @@ class Line(NamedTuple):
     def wrapped(self, width: int) -> list[str]:
         """The line in lines of at most `width` columns, but for a name that is longer itself."""
         head = f"{self.label:<{self.at}}"
-        if self.text and (len(head) > self.at or width - self.at < NARROW):
-            return [head.rstrip(), *Line(self.text, at=4).wrapped(width)]
+        longest = max(map(len, self.text.split()), default=0)
+        if self.label and self.text and (len(head) > self.at or width - self.at < max(longest, NARROW)):
+            return [head.rstrip(), *Line(self.text, at=2).wrapped(width)]
         wrapper = textwrap.TextWrapper(width, break_on_hyphens=False, break_long_words=False)
         wrapper.initial_indent, wrapper.subsequent_indent = head, " " * self.at
         return wrapper.wrap(self.text) or [head.rstrip()]
@@ -121,7 +122,9 @@ def _choose(group: str, option: str) -> Line:
 
 
 def _listed_keys(keys: Sequence[Described]) -> Iterator[Line]:
-    yield from _listed([(f"{key['key']}={value_text(key['value'])}", key["meaning"]) for key in keys])
+    """Keys with their values; of one that the environment may set the value without it."""
+    values = [value_text(key["value"]).partition(" (or ")[0] for key in keys]
+    yield from _listed([(f"{key['key']}={value}", key["meaning"]) for key, value in zip(keys, values, strict=True)])
 
 
 def _listed(rows: Sequence[tuple[str, str]]) -> Iterator[Line]:

@@ -189,7 +189,7 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     sections = {name.split(".")[0] for name in known if "." in name}
     if key not in known and key not in sections:
         close = suggestion(key, override.text.partition("=")[2], [*known, *groups, "hydra.run.dir"])
-        listed = "" if "; type " in close else "\nmnist-ff train --help lists the keys"
+        listed = "" if close and "did you mean" not in close else "\nmnist-ff train --help lists the keys"
         raise ConfigError(f"{override.text}: no such key {key}{close}{listed}")
 
 

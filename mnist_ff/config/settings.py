@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+@functools.lru_cache(maxsize=200)
 def _places(text: str) -> dict[str, int]:
     """The line, from 0, of each dotted key of a YAML text that has been read before."""
     import yaml
