@@ -378,3 +378,10 @@ def test_texts_lose_their_paths() -> None:
 
 def test_old_directories_have_no_labels() -> None:
     assert labels_of(make("a")) == Labels() == replace(Labels())
+
+
+def test_report_as_json(outputs: None, mnist_ff: Command) -> None:
+    for word, place in (("small", OUTPUTS / "a"), ("swept", SWEEP)):
+        code, out, err = mnist_ff("report", word, "--json")
+        assert code == 0, err
+        assert json.loads(out)["report"] == str(place / "report.html")
