@@ -355,7 +355,11 @@ def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
 
     Errors: BadRunError naming the file.
     """
-    entries = _entries(config, spec, _bytes_of(path))
+    check_entries(path, _entries(config, spec, _bytes_of(path)))
+
+
+def check_entries(path: Path, entries: Mapping[str, StateEntry]) -> None:
+    """See that a file holds these tensors. Errors: BadRunError naming the file."""
     try:
         with opened_tensors(path, SLACK + 8 * sum(math.prod(entry.shape) for entry in entries.values())) as saved:
             check_tensors(saved, {name: Wanted(entry.kinds, entry.shape) for name, entry in entries.items()})
