@@ -28,6 +28,7 @@ COMMANDS = {
     "data": "list the cached data sets, or download one",
     "conf": "list the options of config groups, or copy one",
     "lr-find": "learning-rate range test; suggests a learning rate",
+    "profile": "where the time of a run, an epoch and a step goes",
     "bench": "measure a training step and whole commands",
     "completion": "print the completion script for bash, zsh or fish",
 }
@@ -35,7 +36,7 @@ COMMANDS = {
 WITHOUT_PARTS = ("runs", "compare", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
-WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "bench")
+WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "profile", "bench")
 """Commands that compose a config, and take --config-dir."""
 
 HELP = """usage: mnist-ff COMMAND ...

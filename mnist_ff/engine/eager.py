@@ -103,6 +103,6 @@ class EagerBatch:
         """Logits, float32. Errors: ConfigError."""
         low = self._precision != torch.float32
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-            logits = self._forward(images)
+            logits: torch.Tensor = self._forward(images)
         _check_logits(logits, shape)
         return logits.float()
