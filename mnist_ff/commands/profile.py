@@ -139,17 +139,14 @@ def _print(found: Profile, console: Console) -> None:
         tell(console, "(of a step outside the CUDA graph, which hides its parts; part by part it takes longer)")
     in_run = found.step_in_run
     if in_run is not None:
-        tell(console, f"In the run a step took {1e3 * in_run:.3f} ms. No table is measured under the profiler.")
+        tell(console, f"In the run a step took {_ms(in_run)} ms. The profiler was off for these tables.")
     tell(console, "")
     _print_operations(trace.operations, trace.on_device, console)
-    tell(
-        console,
-        f"Under the profiler a step takes {1e3 * trace.seconds:.3f} ms, {trace.times_slower:.2f} times as long as "
-        f"without it ({1e3 * trace.plain_seconds:.3f} ms).",
-    )
+    slower = f"{trace.times_slower:.2f} times as long"
+    tell(console, f"The profiler makes a step {slower}: {_ms(trace.seconds)} ms, else {_ms(trace.plain_seconds)} ms.")
     steps = f"{trace.steps} step{'s' if trace.steps > 1 else ''}"
-    tell(console, f"trace of {steps} and an evaluation  {display_path(trace.path)}")
-    tell(console, "open it in https://ui.perfetto.dev or chrome://tracing")
+    tell(console, f"trace  {display_path(trace.path)}")
+    tell(console, f"       {steps} and an evaluation; open it in https://ui.perfetto.dev or chrome://tracing")
 
 
 def _table(console: Console, head: str, parts: Sequence[Part], times: str) -> None:
@@ -164,7 +161,7 @@ def _table(console: Console, head: str, parts: Sequence[Part], times: str) -> No
         for part in parts
     ]
     whole = f"{1e3 * total:.3f}" if total < 1 else f"{1e3 * total:.1f}"
-    tell_table(console, (head, "ms", "%", times), [*rows, ("total", whole, "100.0", "")])
+    tell_table(console, (head, "ms", "%", times), [*rows, ("total", whole, "100.0", "")], spare=(times,))
     tell(console, "")
 
 
@@ -181,7 +178,17 @@ def _print_operations(operations: Sequence[Operation], on_device: bool, console:
         for operation in operations
     ]
     head = "operation, on the device" if on_device else "operation"
-    tell_table(console, (head, "what it does", "own ms\na step", "%", "calls\na step"), rows, left=("what it does",))
+    tell_table(
+        console,
+        (head, "what it does", "own ms\na step", "%", "calls\na step"),
+        rows,
+        left=("what it does",),
+        spare=("what it does",),
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}"
 
 
 def _values(found: Profile) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from mnist_ff.engine.device import variable
 from mnist_ff.engine.step import PARTS_OF_A_STEP, never
 from mnist_ff.errors import RunError
 from mnist_ff.files import replacing
@@ -89,6 +90,7 @@ class Trace:
         return self.seconds / max(self.plain_seconds, 1e-9)
 
 
+@variable("KINETO_LOG_LEVEL", "9")  # what the profiler's library would say on stderr
 def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[], None]) -> Trace:
     """Trace up to so many steps of a learner whose parts are named by record_function(), write the trace.
 
@@ -108,6 +110,7 @@ def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[
             learner.evaluate()
             wait()
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary:
             profiler.export_chrome_trace(str(temporary))
     except (OSError, RuntimeError) as error:
