@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -20,12 +20,11 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.runs.numbers import MISSING
 from mnist_ff.runs.places import elsewhere
 from mnist_ff.runs.signals import interruptible
+from mnist_ff.session.profiling import CountedTiming, Part, Profile, profiled
 from mnist_ff.session.resolve import resolve
+from mnist_ff.session.step_trace import Operation
+from mnist_ff.session.timing import process_start
 from mnist_ff.session.validate import check, check_new
-
-if TYPE_CHECKING:
-    from mnist_ff.session.profiling import Part, Profile
-    from mnist_ff.session.step_trace import Operation
 
 PROFILE_FOLDER = Path("outputs", "profile")
 EPOCHS = 2
@@ -71,12 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Train a run that is thrown away, print tables of its time, write the trace. Errors: those of train."""
-    config, out = _checked(arguments)
-    from mnist_ff.session.profiling import CountedTiming, profiled
-    from mnist_ff.session.timing import process_start
-
     timing = CountedTiming(arguments.began, process_start(arguments.began) if arguments.is_process else None)
     timing.claim("import")
+    config, out = _checked(arguments)
     with timing.part("data"):
         resolved = resolve(config)
     with interruptible() as stopped, Console(stderr=True).status("training, timing, tracing"):
