@@ -25,9 +25,8 @@ from mnist_ff.runs.reading import read_object
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.session.resume import is_own_run
-from mnist_ff.training.checkpoint import load_model
 from mnist_ff.training.evaluation import Evaluation, evaluate
-from mnist_ff.training.trained_model import check_ended_well
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

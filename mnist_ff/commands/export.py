@@ -40,8 +40,7 @@ from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.checkpoint import load_model
-from mnist_ff.training.trained_model import check_ended_well
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -27,10 +27,11 @@ from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import DataSpec, Outcome, Plan, Position, Score, StopReason
 from mnist_ff.training.callbacks import Callback
-from mnist_ff.training.checkpoint import load_model, load_optimizer
+from mnist_ff.training.checkpoint import load_optimizer
 from mnist_ff.training.evaluation import EpochScores, score
 from mnist_ff.training.loop import Listeners, Timed, fit, untimed
 from mnist_ff.training.measure import Metrics
+from mnist_ff.training.trained_model import load_model
 
 
 class Learner:
