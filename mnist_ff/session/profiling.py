@@ -134,7 +134,8 @@ def profiled(
 def _warnings(run: Run) -> list[str]:
     """What the run warned of, from its log."""
     lines = run.file("train.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    return list(dict.fromkeys(line.partition(" INFO warning: ")[2] for line in lines if " INFO warning: " in line))
+    marks = (" INFO warning: ", " WARNING ")
+    return list(dict.fromkeys(line.partition(mark)[2] for line in lines for mark in marks if mark in line))
 
 
 def _whole_run(summary: Summary, counts: Mapping[str, int], pictures: int) -> list[Part]:
