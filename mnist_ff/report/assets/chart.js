@@ -5,27 +5,27 @@ const NARROW = 560; // CSS pixels, below which lines are named above the chart i
 const SMALLEST_DRAG = 8; // CSS pixels
 const STEP = 1.5; // a zoom by key or button
 const MOST_NAMED = 8; // lines with a colour and a name of their own
-const DIGITS = 9; // of a value under the pointer: as many as a run's files have
-const MEAN_DIGITS = 6; // of one that is the mean of several
 const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's end
 
 /**
  * A chart in `host`.
  *
  * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
- * that is looked at, format(y), whole (x counts things), only (read one line, the nearest).
+ * that is looked at, format(y) a number at the axis, say(y) one under the pointer, whole (x counts things), only (read
+ * one line, the nearest), ends (the lowest and highest y in sight), best (x and text of a place that stands out; below: the text).
  * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
- * digits (of its values under the pointer, where they are computed here or are means).
+ * said (its name under the pointer, where that is another one).
  */
 class Chart {
   constructor(host, spec) {
-    this.spec = { height: 280, format: figure, read: figure, ...spec };
+    this.spec = { height: 280, format: figure, read: figure, say: spec.format ?? figure, ...spec };
     this.host = host;
     this.cursor = null;
+    this.hidden = new Set(); // names of lines
     this.pointers = new Map();
     this.clipId = `clip-${Math.random().toString(36).slice(2)}`;
     this.reading = element("span", { class: "reading", role: "status" });
-    this.keys = element("span");
+    this.keys = element("span", { class: "keys" });
     this.plot = drawn("svg", {
       class: "plot", tabindex: 0, role: "application", "aria-label": `${spec.title}. Chart; arrow keys read it.`,
       pointerdown: (event) => this._down(event), pointermove: (event) => this._move(event),
@@ -33,19 +33,40 @@ class Chart {
       dblclick: () => this.reset(), keydown: (event) => this._key(event), wheel: (event) => this._wheel(event),
     });
     host.classList.add("chart");
-    host.append(element("div", { class: "chart-head" }, element("strong", {}, spec.y), this.keys, this.reading, this._tools()), this.plot);
+    host.append(element("div", { class: "chart-head" }, element("strong", {}, spec.y), this.keys, this._tools()), this.reading, this.plot);
     this.setLines(spec.lines);
     new ResizeObserver(() => this.draw()).observe(host);
   }
 
   /** Other lines in the same frame. */
   setLines(lines) {
-    this.lines = lines.filter((line) => line.xs.length);
-    const [first, last] = [Math.min(...this.lines.map((line) => line.xs[0])), Math.max(...this.lines.map((line) => line.xs.at(-1)))];
-    const [low, high] = this.lines.length ? [first, last] : [0, 1];
+    this.all = lines.filter((line) => line.xs.length);
+    const [first, last] = [Math.min(...this.all.map((line) => line.xs[0])), Math.max(...this.all.map((line) => line.xs.at(-1)))];
+    const [low, high] = this.all.length ? [first, last] : [0, 1];
     this.full = low === high ? [low - 0.5, high + 0.5] : [low, high];
     this.range ??= this.full;
+    const many = this.all.length < 2 || this.all.length > MOST_NAMED;
+    this.keys.replaceChildren(...(many ? [] : this.all.map((line) => this._entry(line))));
+    this._choose();
+  }
+
+  /** Draw the lines that are not hidden. */
+  _choose() {
+    this.lines = this.all.filter((line) => !this.hidden.has(line.name));
     this.draw();
+  }
+
+  /** A line's entry in the legend: a button that hides it and shows it again. */
+  _entry(line) {
+    const sample = drawn("svg", { "aria-hidden": "true" }, drawn("path", { class: `line ${line.look}`, d: "M0 5L26 5" }));
+    const toggle = () => {
+      if (!this.hidden.delete(line.name)) this.hidden.add(line.name);
+      key.setAttribute("aria-pressed", String(!this.hidden.has(line.name)));
+      this._choose();
+    };
+    const shown = String(!this.hidden.has(line.name));
+    const key = element("button", { type: "button", class: "key", title: "show or hide", "aria-pressed": shown, click: toggle }, sample, line.name);
+    return key;
   }
 
   /** Show x from low to high, within what there is. */
@@ -82,14 +103,14 @@ class Chart {
     this._scale();
     const yTicks = this.log ? ticksByFactors(...this.ends) : ticks(...this.ends, this.spec.height / 55);
     this.left = 14 + Math.max(...yTicks.map((y) => this._long(this.spec.format(y))));
-    this._keys(beside ? [] : named.slice(0, MOST_NAMED));
+    this._reserve();
     this.plot.setAttribute("viewBox", `0 0 ${this.width} ${this.spec.height}`);
     this.plot.setAttribute("height", this.spec.height);
     this.marks = drawn("g");
     this.brush = drawn("rect", { class: "brush", visibility: "hidden", y: MARGIN.top, height: this.bottom - MARGIN.top });
     const box = drawn("rect", { x: this.left, y: 0, width: Math.max(1, this.right - this.left), height: this.bottom + 2 });
     const clip = drawn("clipPath", { id: this.clipId }, box);
-    this.plot.replaceChildren(clip, ...this._axes(yTicks), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks, ...this._names(names));
+    this.plot.replaceChildren(clip, ...this._axes(yTicks), ...this._best(), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks, ...this._names(names));
     this._mark();
   }
 
@@ -109,11 +130,13 @@ class Chart {
   /** The scale of y, by what is in sight. */
   _scale() {
     const seen = this.lines.flatMap((line) => Array.from(line.ys.slice(...this._within(line)))).filter(Number.isFinite);
-    const [low, high] = seen.length ? [seen.reduce((a, b) => Math.min(a, b)), seen.reduce((a, b) => Math.max(a, b))] : [0, 1];
+    const [least, most] = seen.length ? [seen.reduce((a, b) => Math.min(a, b)), seen.reduce((a, b) => Math.max(a, b))] : [0, 1];
+    const [low, high] = this.spec.ends ?? [least, most];
     this.log = this.spec.log && low > 0;
     const ahead = this.log ? Math.log10 : (y) => y;
     const room = (ahead(high) - ahead(low)) * 0.05 || Math.abs(ahead(high)) * 0.05 || 0.5;
-    const [bottom, top] = [ahead(low) - room, ahead(high) + room];
+    const lowest = low >= 0 && !this.log ? 0 : -Infinity; // no axis below zero for what is never negative
+    const [bottom, top] = [Math.max(ahead(low) - room, lowest), ahead(high) + room];
     this.py = (y) => MARGIN.top + ((top - ahead(y)) / (top - bottom)) * (this.bottom - MARGIN.top);
     this.ends = this.log ? [10 ** bottom, 10 ** top] : [bottom, top];
   }
@@ -176,11 +199,26 @@ class Chart {
       drawn("text", { class: `name ${line.look.split(" ")[0]}`, x: this.right + BESIDE_NAME, y: y + 4 - over }, names.get(line)));
   }
 
-  _keys(named) {
-    const made = named.length < 2 ? [] : named;
-    const sample = (line) => drawn("svg", { "aria-hidden": "true" }, drawn("path", { class: `line ${line.look}`, d: "M0 5L26 5" }));
-    this.keys.replaceChildren(...made.map((line) => element("span", { class: "key" }, sample(line), line.name)));
-    this.keys.className = made.length ? "keys" : "keys none";
+  /** Room for the longest text under the pointer, so that no chart moves as it is read. */
+  _reserve() {
+    const said = this.all.map((line) => `${line.said ?? line.name} 00.0000 %`);
+    const longest = said.reduce((long, one) => (one.length > long.length ? one : long), "");
+    const place = this.all.length ? this.spec.read(this.full[1]) : "";
+    const now = this.reading.textContent;
+    this.reading.style.height = "auto";
+    this.reading.textContent = `${place}: ${this.spec.only ? longest : said.join(", ")}`;
+    this.reading.style.height = `${this.reading.offsetHeight}px`;
+    this.reading.textContent = now;
+  }
+
+  /** A rule at the place that stands out, with its text where lines that fall, or rise, leave room. */
+  _best() {
+    const { best } = this.spec;
+    if (!best || best.x < this.range[0] || best.x > this.range[1]) return [];
+    const x = this.px(best.x);
+    const late = x > (this.left + this.right) / 2;
+    const text = { class: "best-name", x: x + (late ? -6 : 6), y: best.below ? this.bottom - 6 : MARGIN.top + 10, "text-anchor": late ? "end" : "start" };
+    return [drawn("line", { class: "best", x1: x, x2: x, y1: MARGIN.top, y2: this.bottom }), drawn("text", text, best.text)];
   }
 
   _tools() {
@@ -208,7 +246,7 @@ class Chart {
       this.marks.append(drawn("circle", { class: `dot ${one.line.look.split(" ")[0]}`, cx: this.px(one.x), cy: this.py(one.y), r: 4 }));
       if (this.spec.only) for (const part of one.line.drawn) part.classList.add("lit");
     }
-    const values = read.map(({ line, y }) => `${line.name} ${this.spec.format(y, line.digits ?? DIGITS)}`);
+    const values = read.map(({ line, y }) => `${line.said ?? line.name} ${this.spec.say(y)}`);
     this.reading.textContent = `${this.spec.read(x)}: ${values.join(", ")}`;
   }
 

@@ -150,7 +150,7 @@ function prepared(pad, columns, rows) {
 
 /** A line of the list of classes. */
 function bar() {
-  const [name, length, share] = [element("b"), element("u"), element("span", {}, "–")];
+  const [name, length, share] = [element("b"), element("u"), element("span", {}, "-")];
   const line = element("li", {}, name, element("i", { "aria-hidden": "true" }, length), share);
   byId("bars").append(line);
   return { line, name, length, share };
@@ -179,7 +179,7 @@ function drawing(predict, names) {
       name.title = names[label];
       line.classList.toggle("best", label === best);
       length.style.width = shares ? `${100 * shares[label]}%` : "0";
-      share.textContent = shares ? percent(shares[label]) : "–";
+      share.textContent = shares ? percent(shares[label]) : "-";
     });
     byId("answer").textContent = shares ? `${names[best]}, ${percent(shares[best])} sure` : "Draw something.";
   }
