@@ -12,13 +12,13 @@ const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's en
  *
  * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
  * that is looked at, format(y) a number at the axis, say(y) one under the pointer, whole (x counts things), only (read
- * one line, the nearest), ends (the lowest and highest y in sight), best (x and text of a place that stands out; below: the text).
+ * one line, the nearest), ends (the lowest and highest y in sight), span (the lowest and highest x), tick(x) a number, best (x and text of a place that stands out; below: the text).
  * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
- * said (its name under the pointer, where that is another one).
+ * said (its name under the pointer, where that is another one), dots (at each point), unread (not under the pointer).
  */
 class Chart {
   constructor(host, spec) {
-    this.spec = { height: 280, format: figure, read: figure, say: spec.format ?? figure, ...spec };
+    this.spec = { height: 280, format: figure, read: figure, say: spec.format ?? figure, tick: (x) => figure(x, 6), ...spec };
     this.host = host;
     this.cursor = null;
     this.hidden = new Set(); // names of lines
@@ -42,7 +42,7 @@ class Chart {
   setLines(lines) {
     this.all = lines.filter((line) => line.xs.length);
     const [first, last] = [Math.min(...this.all.map((line) => line.xs[0])), Math.max(...this.all.map((line) => line.xs.at(-1)))];
-    const [low, high] = this.all.length ? [first, last] : [0, 1];
+    const [low, high] = this.spec.span ?? (this.all.length ? [first, last] : [0, 1]);
     this.full = low === high ? [low - 0.5, high + 0.5] : [low, high];
     this.range ??= this.full;
     const many = this.all.length < 2 || this.all.length > MOST_NAMED;
@@ -158,7 +158,7 @@ class Chart {
         drawn("line", { class: "grid", x1: this.left, x2: this.right, y1: this.py(y), y2: this.py(y) }),
         drawn("text", { x: this.left - 8, y: this.py(y) + 4, "text-anchor": "end" }, this.spec.format(y)),
       ]),
-      ...xTicks.map((x) => middle(this.px(x), this.bottom + 18, figure(x, 6))),
+      ...xTicks.map((x) => middle(this.px(x), this.bottom + 18, this.spec.tick(x))),
       middle((this.left + this.right) / 2, this.spec.height - 3, this.spec.x),
     ];
   }
@@ -174,7 +174,7 @@ class Chart {
       if (!there(place)) continue;
       const x = this.px(line.xs[place]);
       const pen = d && there(place - 1) ? "L" : "M";
-      if (!there(place - 1) && !there(place + 1)) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[place]), r: 3.5, ...clip }));
+      if (line.dots || (!there(place - 1) && !there(place + 1))) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[place]), r: 3.5, ...clip }));
       let [low, high] = [line.ys[place], line.ys[place]];
       for (; place + 1 < to && there(place + 1) && Math.floor(this.px(line.xs[place + 1])) === Math.floor(x); place += 1) {
         low = Math.min(low, line.ys[place + 1]);
@@ -201,7 +201,7 @@ class Chart {
 
   /** Room for the longest text under the pointer, so that no chart moves as it is read. */
   _reserve() {
-    const said = this.all.map((line) => `${line.said ?? line.name} 00.0000 %`);
+    const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %`);
     const longest = said.reduce((long, one) => (one.length > long.length ? one : long), "");
     const place = this.all.length ? this.spec.read(this.full[1]) : "";
     const now = this.reading.textContent;
@@ -236,7 +236,7 @@ class Chart {
     this.marks.replaceChildren();
     for (const part of this.lines.flatMap((line) => line.drawn ?? [])) part.classList.remove("lit");
     if (this.cursor === null) return;
-    let read = this.lines.map((line) => ({ line, place: nearest(line.xs, this.cursor) }));
+    let read = this.lines.filter((line) => !line.unread).map((line) => ({ line, place: nearest(line.xs, this.cursor) }));
     read = read.map(({ line, place }) => ({ line, x: line.xs[place], y: line.ys[place] })).filter(({ y }) => Number.isFinite(y));
     if (!read.length) return;
     if (this.spec.only && this.level !== undefined) read = [closest(read, ({ y }) => Math.abs(this.py(y) - this.level))];
