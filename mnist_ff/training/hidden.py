@@ -38,9 +38,9 @@ def watched(model: nn.Module, see: See) -> Iterator[None]:
     """
     before: list[str] = []
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
-        def look(layer: nn.Module, inputs: tuple[object, ...]) -> None:
-            values = inputs[0] if inputs else None
+    def hook(name: str) -> Callable[[nn.Module, tuple[object, ...], dict[str, object]], None]:
+        def look(layer: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
+            values = inputs[0] if inputs else named.get("input")
             if before and isinstance(values, torch.Tensor) and values.ndim > 1:
                 see(layer_key(before[-1]), values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 1))
             before.append(name)
@@ -51,7 +51,7 @@ def watched(model: nn.Module, see: See) -> Iterator[None]:
         stack.callback(model.register_forward_pre_hook(lambda *_: before.clear()).remove)
         for name, layer in model.named_modules():
             if isinstance(layer, nn.Linear | _ConvNd):
-                stack.callback(layer.register_forward_pre_hook(hook(name)).remove)
+                stack.callback(layer.register_forward_pre_hook(hook(name), with_kwargs=True).remove)
         yield
 
 

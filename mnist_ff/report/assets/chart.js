@@ -5,6 +5,7 @@ const NARROW = 560; // CSS pixels, below which lines are named above the chart i
 const SMALLEST_DRAG = 8; // CSS pixels
 const STEP = 1.5; // a zoom by key or button
 const MOST_NAMED = 8; // lines with a colour and a name of their own
+const SPILL = 5; // CSS pixels of a dot or a line that may lie outside of the axes
 const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's end
 
 /**
@@ -108,7 +109,7 @@ class Chart {
     this.plot.setAttribute("height", this.spec.height);
     this.marks = drawn("g");
     this.brush = drawn("rect", { class: "brush", visibility: "hidden", y: MARGIN.top, height: this.bottom - MARGIN.top });
-    const box = drawn("rect", { x: this.left, y: 0, width: Math.max(1, this.right - this.left), height: this.bottom + 2 });
+    const box = drawn("rect", { x: this.left - SPILL, y: 0, width: Math.max(1, this.right - this.left + 2 * SPILL), height: this.bottom + SPILL });
     const clip = drawn("clipPath", { id: this.clipId }, box);
     this.plot.replaceChildren(clip, ...this._axes(yTicks), ...this._best(), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks, ...this._names(names));
     this._mark();
