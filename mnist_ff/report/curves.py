@@ -14,6 +14,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, metric_columns, read_batches, read_epochs
 
 MOST_BATCHES = 30_000
@@ -124,8 +125,8 @@ def _changes_while_learning(config: Config) -> list[str]:
     found = {"the model in training mode": not isinstance(model, MLPConfig)}
     if isinstance(model, MLPConfig):
         found |= {
-            f"{100 * model.dropout:g} % of the hidden units dropped": model.dropout > 0,
-            f"{100 * model.input_dropout:g} % of the pixels dropped": model.input_dropout > 0,
+            f"{percent(model.dropout, None)} of the hidden units dropped": model.dropout > 0,
+            f"{percent(model.input_dropout, None)} of the pixels dropped": model.input_dropout > 0,
             "noise on the pixels": model.input_noise > 0,
         }
     found |= {

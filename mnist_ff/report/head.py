@@ -14,12 +14,11 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.network import layer_sizes, parameters_of
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.numbers import loss_text, percent
+from mnist_ff.runs.numbers import loss_text, percent, percent_cell
 from mnist_ff.runs.records import DataSpec, Score
 
 MOST_TEXT = 200
 """Letters of a text that a directory gives."""
-NBSP = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ def _score_tiles(part: str, score: Score | None) -> list[Tile]:
     if score is None:
         return []
     low, high = score.interval()
-    interval = f"{score.correct:,} of {score.samples:,} correct; 95{NBSP}% interval {100 * low:.2f} to {100 * high:.2f}"
+    interval = f"{score.correct:,} of {score.samples:,} correct; 95 % interval {percent_cell(low)} to {percent(high)}"
     return [
-        Tile(f"{part} accuracy", percent(score.accuracy), f"{interval}{NBSP}%"),
+        Tile(f"{part} accuracy", percent(score.accuracy), interval.replace(" %", "\N{NO-BREAK SPACE}%")),
         Tile(f"{part} loss", loss_text(score.loss), "cross-entropy in nats"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +21,12 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.augmented import augmented_part
+from mnist_ff.report.calibration import calibration_part
 from mnist_ff.report.config_diff import differences
 from mnist_ff.report.confusion import mistake_facts
 from mnist_ff.report.curves import batch_curve, epoch_curves, why_curves_differ
 from mnist_ff.report.head import head_facts, tiles
+from mnist_ff.report.hidden import hidden_layers, map_part
 from mnist_ff.report.images import look_of
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import (
@@ -42,15 +45,19 @@ from mnist_ff.report.predictions import (
     read_predictions,
 )
 from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
-RUN_SCRIPTS = ("pieces.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "run.js")
+RUN_SCRIPTS = (
+    "pieces.js", "scale.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "inside.js", "map.js", "run.js",
+)  # fmt: skip
 MAX_REASON_CHARS = 2_000
 """Letters of a text that is shown."""
 MAX_CONFIG_LINES = 100
 PAD_SIDE = 280
 """Pixels of the longer side of the field to draw on."""
 LEFT_OUT = {
+    "map": "The page would be larger than 4 MB with the map of the test images, so it is not included.",
     "network": "The page would be larger than 4 MB with the network, so it is not included.",
     "images": "The page would be larger than 4 MB with the images, so they are not included.",
 }
@@ -84,6 +91,9 @@ def run_page(run: Run) -> str:
         "batches": parts.of("batches", lambda: batch_curve(run)),
         "epochs": parts.of("epochs", lambda: epoch_curves(run)),
         "images": None if predictions is None else image_part(predictions, config.data.name),
+        "calibration": None if predictions is None else parts.of("calibration", lambda: calibration_part(run, spec)),
+        "layers": [asdict(layer) for layer in parts.of("hidden", lambda: hidden_layers(run)) or ()],
+        "map": parts.of("map", lambda: map_part(run, spec, predictions)),
         "augmented": parts.of("augmented", lambda: augmented_part(run, spec)),
         "weights": parts.of("weights", lambda: first_layer(run, config, spec)),
         "network": network,
@@ -139,6 +149,11 @@ def _facts(
         "metrics_of": data["epochs"]["part"] if data["epochs"] and data["epochs"]["metrics"] else "",
         **_drawing_facts(config, spec),
         **mistake_facts(predictions, spec),
+        "calibration": data["calibration"],
+        "layers": data["layers"],
+        "on_map": data["map"] is not None,
+        "speed": bool(data["batches"] and data["epochs"] and len(data["epochs"]["columns"].get("seconds", [])) > 1),
+        "percent": percent,
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
         "augmented": config.augment.name,
         "differences": differences(config),

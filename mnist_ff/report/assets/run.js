@@ -129,12 +129,16 @@ function unfold(details) {
 if (FACTS.batches) lossCharts(FACTS.batches);
 if (FACTS.epochs) epochCharts(FACTS.epochs);
 if (byId("metric-charts")) metricCharts(FACTS.epochs);
+if (byId("speed-chart")) speedChart(FACTS.epochs, FACTS.batches);
+if (FACTS.calibration) calibrationCharts(FACTS.calibration);
+if (FACTS.layers?.length) activityChart(FACTS.layers);
+if (FACTS.map) window.mnistMap = new ImageMap(FACTS.map, FACTS.images, FACTS.classes);
 if (FACTS.images) mistakes(FACTS.images, FACTS.classes);
 if (FACTS.augmented) augmented(FACTS.augmented);
 if (FACTS.weights) weights(FACTS.weights);
 for (const details of document.querySelectorAll("details.fold")) unfold(details);
 if (FACTS.network) {
-  const predict = network(FACTS.network);
-  const pad = drawing(predict, FACTS.classes);
-  window.mnistFF = { predict, centred, scaled, pad }; // for the console
+  const { predict, saliency } = network(FACTS.network);
+  const pad = drawing(predict, saliency, FACTS.classes);
+  window.mnistFF = { predict, saliency, centred, scaled, pad }; // for the console
 }
