@@ -49,7 +49,8 @@ from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 RUN_SCRIPTS = (
-    "pieces.js", "scale.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "inside.js", "map.js", "run.js",
+    "pieces.js", "scale.js", "chart.js", "images.js", "digits.js", "network.js", "draw.js", "inside.js", "map.js",
+    "run.js",
 )  # fmt: skip
 MAX_REASON_CHARS = 2_000
 """Letters of a text that is shown."""

@@ -36,7 +36,7 @@ function epochCharts({ part, columns, best }) {
   ].filter((line) => line.ys);
   const marked = (what, word, below) => (best[what] && xs.length > 1 ? { best: { x: best[what], text: `${word}: epoch ${whole(best[what])}`, below } } : {});
   const shared = { ...BY_EPOCH, height: 260 };
-  new Chart(byId("epoch-loss-chart"), { ...shared, title: "Loss per epoch", lines: lines("loss"), y: "loss", log: true, ...marked("loss", "lowest", false) });
+  new Chart(byId("epoch-loss-chart"), { ...shared, title: "Loss per epoch", lines: lines("loss"), y: "cross-entropy (nats)", log: true, ...marked("loss", "lowest", false) });
   new Chart(byId("epoch-accuracy-chart"), { ...shared, title: "Accuracy per epoch", lines: lines("accuracy"), y: "accuracy", ...AS_PERCENT, ...marked("accuracy", "highest", true) });
 }
 
