@@ -44,8 +44,9 @@ def keep(run: Run, learner: Learner) -> Score:
     hidden = HiddenUnits(len(data.test))
     final = evaluate(learner.model, data.test, hidden)
     save_weights(run.file("model.safetensors"), learner.model)
-    kept = save_predictions(run.file(PREDICTIONS), final, data.test)
-    save_hidden(run.file(HIDDEN), hidden, kept, data.test)
+    shown = data.test.viewed(data.spec.shape)  # the network may take vectors
+    kept = save_predictions(run.file(PREDICTIONS), final, shown)
+    save_hidden(run.file(HIDDEN), hidden, kept, shown)
     if learner.augment is not None:
         save_augmented(run.file(AUGMENTED), learner.config, data)
     return final.score

@@ -220,11 +220,12 @@ class Chart {
   /** Room for the longest text under the pointer, so that no chart moves as it is read. */
   _reserve() {
     const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %`);
-    const longest = said.reduce((long, one) => (one.length > long.length ? one : long), "");
-    const place = this.all.length ? this.spec.read(this.full[1]) : "";
+    const longestOf = (words) => words.reduce((long, one) => (one.length > long.length ? one : long), "");
+    const [xs] = this.all.length ? this.all.map((line) => line.xs) : [[]];
+    const place = longestOf([...this.full, xs.at(-1), xs[xs.length >> 1]].map((x) => this.spec.read(x ?? 0)));
     const now = this.reading.textContent;
     this.reading.style.height = "auto";
-    this.reading.textContent = `${place}: ${this.spec.only ? longest : said.join(", ")}`;
+    this.reading.textContent = `${place}: ${this.spec.only ? longestOf(said) : said.join(", ")}`;
     this.reading.style.height = `${this.reading.offsetHeight}px`;
     this.reading.textContent = now;
   }
