@@ -38,10 +38,11 @@ from mnist_ff.session.start import Caller, start
 from mnist_ff.session.start import resume as resume_run
 from mnist_ff.session.threads import with_threads
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
-from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
+from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory
 from mnist_ff.training.chosen_callbacks import with_view
 from mnist_ff.training.evaluation import score
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -45,13 +45,13 @@ from mnist_ff.training.callbacks import (
     EarlyStopping,
     EpochLines,
     MetricWarnings,
-    ProgressBar,
     RunWriter,
 )
 from mnist_ff.training.checkpoint import TrainingState
 from mnist_ff.training.checkpoint_writer import CheckpointWriter
 from mnist_ff.training.chosen_callbacks import chosen_callbacks, with_view
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.progress_bar import ProgressBar
 
 log = logging.getLogger("mnist_ff")
 

@@ -16,9 +16,10 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import runs_below
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.numbers import duration
 from mnist_ff.runs.reading import written_at
 from mnist_ff.runs.records import Status
-from mnist_ff.sweeps.progress import duration, named, varied_keys
+from mnist_ff.sweeps.progress import named, varied_keys
 
 
 @dataclasses.dataclass(frozen=True)

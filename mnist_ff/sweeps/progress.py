@@ -10,7 +10,10 @@ from pathlib import Path
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import experiment, flat
+from mnist_ff.errors import MnistError
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.numbers import duration, percent
 from mnist_ff.runs.records import Status, StopReason
 
 PROGRESS_POLL_S = 0.3
@@ -34,6 +37,16 @@ class JobCounter:
     def __init__(self, of: int, ended: int) -> None:
         self.of, self.ended = of, ended
         self._before, self._began = ended, time.monotonic()
+        self._measured = False
+
+    def end(self, seconds: float | None) -> None:
+        """One more job has ended, which took so many seconds beside its imports.
+
+        The clock begins as the first job of which that is known: what is imported before it is imported once.
+        """
+        self.ended += 1
+        if not self._measured and seconds is not None:
+            self._began, self._measured = max(self._began, time.monotonic() - seconds), True
 
     def seconds_left(self) -> float | None:
         """By the pace so far; None at the end, and before the first."""
@@ -95,7 +108,7 @@ class Watch:
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it continues after requeueing")
                 continue
             del self._waiting[job.subdir]
-            self._counter.ended += 1
+            self._counter.end(_without_imports(self._sweep / job.subdir))
             self._say(self._line(job, row))
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
@@ -112,7 +125,7 @@ class Watch:
         name = named(job, self._keys)
         parts += [name] if name else []
         if row.status == Status.FINISHED and row.watched is not None:
-            parts.append(f"{100 * row.watched.accuracy:.2f} %")
+            parts.append(percent(row.watched.accuracy))
         else:
             parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
         parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
@@ -121,8 +134,11 @@ class Watch:
         return "  ".join(parts)
 
 
-def duration(seconds: float) -> str:
-    """0:05, 12:34, 1:02:03."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+def _without_imports(path: Path) -> float | None:
+    """The seconds that a run took beside its imports; None where its summary does not say."""
+    try:
+        summary = Run(path).summary()
+    except MnistError:
+        return None
+    total = None if summary is None else summary.seconds.get("total")
+    return None if summary is None or total is None else total - summary.seconds.get("import", 0.0)

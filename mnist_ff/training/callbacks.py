@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
@@ -39,7 +34,10 @@ from mnist_ff.runs.tables import (
 
 
 class Callback:
-    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time."""
+    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time.
+
+    Epochs and batches count from 0 here and in batches.csv and epochs.csv; all that people read counts from 1.
+    """
 
     def on_train_begin(self, plan: Plan) -> None:
         """Before the first step."""
@@ -149,49 +147,6 @@ class MetricWarnings(Callback):
             if not math.isfinite(value) and name not in self._told:
                 self._told.add(name)
                 self._warn(f"{name} is {value} after epoch {epoch.epoch + 1}; its cell in {EPOCHS} is empty")
-
-
-ROOM_FOR_ALL = 72
-"""Columns of a terminal that "epoch 20/20", its bar, batch, loss, speed and time left need."""
-
-
-class ProgressBar(Callback):
-    """A live bar for a terminal: epoch, batch, loss, samples a second, time left; in a narrow one the first three."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-        self._narrow = progress.console.width < ROOM_FOR_ALL
-        self._began = time.perf_counter()
-        self._samples = 0
-        self._plan: Plan | None = None
-
-    @classmethod
-    @contextmanager
-    def shown(cls, console: Console) -> Iterator[ProgressBar]:
-        """A bar that is drawn inside the block and leaves no trace after it."""
-        texts = (TextColumn("{task.description}"), TextColumn("{task.fields[facts]}"))
-        left = TimeRemainingColumn(table_column=Column(no_wrap=True))  # the bar alone gives way
-        columns = texts if console.width < ROOM_FOR_ALL else (texts[0], BarColumn(), texts[1], left)
-        with Progress(*columns, console=console, transient=True) as progress:
-            yield cls(progress, progress.add_task("training", total=None, facts=""))
-
-    def on_train_begin(self, plan: Plan) -> None:
-        self._plan = plan
-        self._began = time.perf_counter()
-        self._progress.update(self._task, total=plan.steps)
-
-    def on_batch_end(self, batch: BatchRecord) -> None:
-        assert self._plan is not None
-        self._samples += batch.samples
-        rate = self._samples / max(time.perf_counter() - self._began, 1e-9)
-        speed = "" if self._narrow else f"  {rate:,.0f} samples/s"
-        self._progress.update(
-            self._task,
-            completed=batch.step + 1,
-            description=f"epoch {batch.epoch + 1}/{self._plan.epochs}",
-            facts=f"batch {batch.batch + 1}/{self._plan.batches}  loss {batch.loss:.4f}{speed}",
-        )
 
 
 class Checkpoint(Callback):
