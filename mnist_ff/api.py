@@ -223,7 +223,7 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
     with ExitStack() as stack:
         observers: list[Callback] = [history, *with_view(callbacks, learner.model)]
         if verbose:
-            observers.append(EpochLines(say))
+            observers.append(EpochLines(say, console.width if console.is_terminal else None))
             if console.is_terminal:
                 observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())

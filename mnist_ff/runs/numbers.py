@@ -40,3 +40,9 @@ def duration(seconds: float) -> str:
     if hours >= 100:
         return f"{hours:,} h"
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 job, 2 jobs, 4,000 images, 3 batches."""
+    plural = f"{noun}{'es' if noun.endswith(('ch', 's', 'x')) else 's'}"
+    return f"{number:,} {noun if number == 1 else plural}"

@@ -179,7 +179,7 @@ class _Training:
             stack.enter_context(self.checkpoints)
             callbacks: list[Callback | None] = [
                 self.writer,
-                EpochLines(messages.say),
+                EpochLines(messages.say, messages.console.width if messages.console.is_terminal else None),
                 self.early_stopping,
                 Checkpoint(self._timed_save),
                 self.request.pruning,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
@@ -14,8 +16,11 @@ from mnist_ff.errors import MnistError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.numbers import duration, percent
+from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.records import Status, StopReason
 
+WIDEST = 40
+"""Columns of what a job is named by, at most: longer ones stand out."""
 PROGRESS_POLL_S = 0.3
 """Seconds between two looks at all directories."""
 
@@ -60,6 +65,8 @@ class Watch:
 
     comes_back = False
     """Whether a job that was stopped by SIGUSR2 has not ended."""
+    columns: int | None = None
+    """Of the terminal: a line has no more than fits."""
 
     def __init__(
         self,
@@ -73,6 +80,7 @@ class Watch:
         """`jobs` are launched, named by their `keys` and counted in `counter`; `look` is called at each look too."""
         self._sweep, self._say, self._look = sweep, say, look
         self._keys, self._counter = keys, counter
+        self._widths = _Widths.of(jobs, keys)
         self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
@@ -120,18 +128,38 @@ class Watch:
         return found.st_ino, found.st_mtime_ns
 
     def _line(self, job: Job, row: Row) -> str:
-        of = self._counter.of
-        parts = [f"{self._counter.ended:>{len(str(of))}}/{of}", f"job {job.subdir}"]
-        name = named(job, self._keys)
-        parts += [name] if name else []
-        if row.status == Status.FINISHED and row.watched is not None:
-            parts.append(percent(row.watched.accuracy))
-        else:
-            parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
-        parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
+        """The job's line, with as many of its parts as fit: how it ended, the time left, what it is, its seconds."""
+        good = row.status == Status.FINISHED and row.watched is not None
+        score = percent(row.watched.accuracy) if row.watched is not None else ""
         left = self._counter.seconds_left()
-        parts += [] if left is None else [f"ETA {duration(left)}"]
-        return "  ".join(parts)
+        parts = {
+            "place": count_of(self._counter.ended, self._counter.of),
+            "job": f"job {job.subdir:<{self._widths.job}}",
+            "name": f"{named(job, self._keys):<{self._widths.name}}",
+            "end": f"{score:>8}" if good else f"{row.status}: {row.reason}" if row.reason else row.status,
+            "seconds": "" if row.seconds is None else f"{row.seconds:>6.1f} s",
+            "left": "" if left is None else f"ETA {duration(left):>7}",
+        }
+        room, kept = self.columns or sys.maxsize, list[str]()
+        for name in ("place", "end", "left", "job", "name", "seconds"):
+            if parts[name] and sum(len(parts[other]) + 2 for other in kept) + len(parts[name]) <= room:
+                kept.append(name)
+        return "  ".join(parts[name] for name in parts if name in kept or name == "end").rstrip()
+
+
+class _Widths(NamedTuple):
+    """Of columns that all lines have in common."""
+
+    job: int
+    name: int
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job], keys: Sequence[str]) -> _Widths:
+        """The widest of these jobs, unless one is very wide."""
+        return cls(
+            min(max((len(job.subdir) for job in jobs), default=0), WIDEST),
+            min(max((len(named(job, keys)) for job in jobs), default=0), WIDEST),
+        )
 
 
 def _without_imports(path: Path) -> float | None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.numbers import loss_text, percent, score_text
+from mnist_ff.runs.numbers import counted, loss_text, percent, score_text
 from mnist_ff.runs.records import (
     BatchRecord,
     EpochRecord,
@@ -116,23 +116,33 @@ class RunWriter(Callback):
 
 
 class EpochLines(Callback):
-    """Says one plain line an epoch, like Keras's verbose=2."""
+    """Says one plain line an epoch, like Keras's verbose=2; a shorter one where a terminal has few `columns`."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[str], None], columns: int | None = None) -> None:
+        self._say, self._columns = say, columns
         self._epochs = 0
 
     def on_train_begin(self, plan: Plan) -> None:
         self._epochs = plan.epochs
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        line = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  {epoch.seconds:.1f} s"
-        line += f"  train loss {loss_text(epoch.train_loss)}, accuracy {percent(epoch.train_accuracy)}"
-        watched = epoch.watched
-        if watched is not None:
-            part, score = watched
-            line += f"  {part} {score_text(score)}"
-        self._say(line)
+        head = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
+        loss, accuracy = loss_text(epoch.train_loss), percent(epoch.train_accuracy)
+        part, score = epoch.watched or ("train", None)
+        scored = "" if score is None else f"  {part} {score_text(score)}"
+        brief = f"  {part} loss {loss}, {accuracy}" if score is None else f"  {part} {brief_score(score)}"
+        forms = (
+            f"{head}  {epoch.seconds:.1f} s  train loss {loss}, accuracy {accuracy}{scored}",
+            f"{head}  {epoch.seconds:.1f} s  train loss {loss}, {accuracy}{'' if score is None else brief}",
+            f"{head}{brief}",
+        )
+        fitting = [form for form in forms if self._columns is None or len(form) <= self._columns]
+        self._say((fitting or forms[-1:])[0])
+
+
+def brief_score(score: Score) -> str:
+    """A score where room is short: loss 0.0612, 98.47 %."""
+    return f"loss {loss_text(score.loss)}, {percent(score.accuracy)}"
 
 
 class MetricWarnings(Callback):
@@ -255,7 +265,9 @@ class EarlyStopping(Callback):
         if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
             return None
         named = self._monitor.replace("_", " ") if self._monitor in VALIDATION_SCORES else self._monitor
-        return StopReason.early_stopping(f"no better {named} in {waited} epochs after epoch {self.best_epoch + 1}")
+        return StopReason.early_stopping(
+            f"no better {named} in {counted(waited, 'epoch')} after epoch {self.best_epoch + 1}"
+        )
 
     def resume(self, scores: Sequence[float], epochs: int) -> None:
         """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""
