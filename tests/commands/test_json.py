@@ -19,8 +19,6 @@ NOT_YET = {
     "evaluate",
     "export",
     "reproduce",
-    "data",
-    "conf",
 }
 NOT_IN_TABLE_YET = {*NOT_YET, "compare", "predict"}
 DOCUMENT = Path(__file__).resolve().parents[2] / "conf" / "README.md"
