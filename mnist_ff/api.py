@@ -42,6 +42,7 @@ from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, Progr
 from mnist_ff.training.chosen_callbacks import with_view
 from mnist_ff.training.evaluation import score
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.limits import first_reason, limits_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,8 +227,10 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
             if console.is_terminal:
                 observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
+        limits = limits_of(learner.config.trainer)
+        observers += limits
         learner.prepare(plan)
-        if learner.fit(plan, observers, stopped).steps:
+        if learner.fit(plan, observers, first_reason(stopped, *limits)).steps:
             learner.use_averages()
     if verbose:
         say(f"score  {score_text(score(learner.model, learner.data.test))}")

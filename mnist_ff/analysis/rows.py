@@ -52,6 +52,8 @@ class Row:
     epochs: int = 0
     seconds: float | None = None
     """Of the whole job."""
+    not_learning: str | None = None
+    """Why its loss looks as if nothing was learned, or None."""
 
     @property
     def watched(self) -> Score | None:
@@ -172,9 +174,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         one_line(reason) if reason and status != Status.FINISHED else None,
         values,
         test=summary.score,
-        validation=validation,
+        validation=validation if summary.validation is None else summary.validation,
         epochs=epochs,
         seconds=total,
+        not_learning=None if summary.not_learning is None else one_line(summary.not_learning),
     )
 
 

@@ -28,7 +28,7 @@ from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import resolve
-from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config
+from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config, why_done
 from mnist_ff.session.session import train
 from mnist_ff.session.threads import with_number
 from mnist_ff.session.timing import Timing
@@ -97,7 +97,7 @@ def resume(caller: Caller, run: Run) -> Run:
     config, changes, warnings = resumed_config(run, with_number(saved, {**own, **values}))
     check(config)
     if is_done(run, config):
-        tell(caller.console, f"{run.path}: has finished its {config.trainer.epochs} epochs; nothing to do")
+        tell(caller.console, f"{run.path}: {why_done(run, config)[0]}; nothing to do")
         complete(run, config, caller.warn)
         return run
     for warning in [*said, *warnings]:

@@ -118,16 +118,19 @@ class RunWriter(Callback):
 
 
 class EpochLines(Callback):
-    """Says one plain line an epoch, like Keras's verbose=2."""
+    """Says one plain line an epoch, like Keras's verbose=2; epochs of a single batch only where they are scored."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._epochs = 0
+        self._of_one_batch = False
 
     def on_train_begin(self, plan: Plan) -> None:
-        self._epochs = plan.epochs
+        self._epochs, self._of_one_batch = plan.epochs, plan.batches == 1
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
+        if self._of_one_batch and epoch.watched is None:
+            return
         line = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  {epoch.seconds:.1f} s"
         line += f"  train loss {loss_text(epoch.train_loss)}, accuracy {percent(epoch.train_accuracy)}"
         watched = epoch.watched

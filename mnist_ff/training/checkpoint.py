@@ -48,7 +48,7 @@ LARGEST_GENERATOR = 1 << 20
 MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 """What a checkpoint's pickle may call, as pickletools names it."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
-LATER = ("augment", "average", "best", "generators")
+LATER = ("augment", "average", "best", "generators", "seconds")
 """Keys that an older checkpoint does not have: None means the same."""
 
 
@@ -63,6 +63,8 @@ class TrainingState:
     """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
     """The weights of the best epoch so far, where they are kept."""
+    seconds: float = 0.0
+    """Of training until here, as trainer.max_seconds counts them."""
 
 
 @contextmanager
@@ -79,6 +81,7 @@ def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], boo
         "recipe": state.recipe,
         **{key: state.learner[key] for key in ("augment", "average", "generators")},
         "best": state.best,
+        "seconds": state.seconds,
     }
     with replacing(run.file(CHECKPOINT), keep=run.file(PREVIOUS)) as temporary:
         with temporary.open("wb") as file:
@@ -231,6 +234,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
         **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
+        "seconds": values["seconds"] is None or _is_duration(values["seconds"]),
         "generators": values["generators"] is None or _are_generators(values["generators"]),
     }
     for key, fits in good.items():
@@ -244,6 +248,10 @@ def _is_batch(values: Any) -> bool:
         return False
     loss, correct, rate = values
     return math.isfinite(loss) and math.isfinite(rate) and 0 <= correct < 1 << 31
+
+
+def _is_duration(value: Any) -> bool:
+    return type(value) is float and 0 <= value < math.inf
 
 
 def _are_tensors(values: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -48,6 +49,10 @@ class Learner:
         a finished run.
         """
         assert config.seed is not None, "resolve() picks one"
+        batches = config.trainer.limit_batches
+        if batches is not None:
+            few = data.train.some(batches * config.trainer.batch_size, config.seed)
+            data = dataclasses.replace(data, train=few)
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
