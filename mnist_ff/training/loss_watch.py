@@ -10,13 +10,13 @@ import torch
 
 from mnist_ff.config.schema import Config
 from mnist_ff.runs.numbers import loss_text, percent
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Plan
 from mnist_ff.training.callbacks import Callback
 
 FEWEST_BATCHES = 50
 """Batches from which on a loss that stays at chance level is judged; fewer say too little."""
-FEWEST_AT_THE_END = 10
-"""The same at the end of a shorter run, where only a loss far above chance counts."""
+FEWEST_FAR_ABOVE = 16
+"""Batches from which on a loss far above its start is; there is less doubt about it."""
 NEAR_CHANCE, FAR_ABOVE, CLEARLY_WORSE = 0.99, 1.5, 0.25
 """A loss is at chance level from this share of it on, far above it from that multiple on, and clearly worse than at the
 start where it rose by this share of chance level."""
@@ -57,39 +57,36 @@ class LossWatch(Callback):
             self._samples += batch.samples
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        if len(self._losses) >= FEWEST_BATCHES:
-            self._judge(epoch.epoch, short=False)
+        if len(self._losses) >= FEWEST_FAR_ABOVE and self._chance >= SMALLEST_CHANCE:
+            self._judge(epoch.epoch, whole=len(self._losses) >= FEWEST_BATCHES)
 
-    def on_train_end(self, outcome: Outcome) -> None:
-        if outcome.epochs and len(self._losses) >= FEWEST_AT_THE_END:
-            self._judge(outcome.epochs[-1].epoch, short=len(self._losses) < FEWEST_BATCHES)
-
-    def _judge(self, epoch: int, short: bool) -> None:
-        if self._chance < SMALLEST_CHANCE:
-            return
+    def _judge(self, epoch: int, whole: bool) -> None:
+        """Judge the losses so far; a window that is not whole yet goes on unless something is wrong."""
         losses = self._losses
-        self._first = self._first or losses[: max(1, len(losses) // 10)]
+        first = self._first or losses[: max(1, len(losses) // 10)]
         late = losses[len(losses) // 2 :]
-        what = self._worse(late) or (None if short else self._at_chance(losses, late))
-        if short and what is None:
+        what = self._worse(first[0], late) or (self._at_chance(first, losses, late) if whole else None)
+        if what is None and not whole:
             return
         accuracy = self._correct / self._samples
         self.found = what and f"after epoch {epoch + 1} the training loss is {loss_text(fmean(late))}{what[0]}"
         if what is not None and not self._warned:
             self._warned = True
             self._warn(f"{self.found}, accuracy {percent(accuracy)}; {what[1]}")
-        self._losses, self._correct, self._samples = [], 0, 0
+        self._first, self._losses, self._correct, self._samples = first, [], 0, 0
 
-    def _worse(self, late: Sequence[float]) -> tuple[str, str] | None:
+    def _worse(self, start: float, late: Sequence[float]) -> tuple[str, str] | None:
         """Where the loss rose far above its start: what to say of it, and the likely key."""
-        now, start = fmean(late), self._first[0]
+        now = fmean(late)
         knew = start < NEAR_CHANCE * self._chance  # a model that was trained before
         least = start + CLEARLY_WORSE * self._chance if knew else FAR_ABOVE * max(self._chance, start)
         if now <= least:
             return None
         return f", above its start at {loss_text(start)}", f"{self._rate} is likely too large"
 
-    def _at_chance(self, losses: Sequence[float], late: Sequence[float]) -> tuple[str, str] | None:
+    def _at_chance(
+        self, first: Sequence[float], losses: Sequence[float], late: Sequence[float]
+    ) -> tuple[str, str] | None:
         """Where the loss stays at chance level: what to say of it, and the likely keys."""
         now, accuracy = fmean(late), self._correct / self._samples
         noise = 2 * math.sqrt(self._majority * (1 - self._majority) / self._samples)
@@ -100,7 +97,7 @@ class LossWatch(Callback):
         ):
             return None
         said = f", no better than chance ({loss_text(self._chance)} for {self._classes} classes)"
-        if not _differ(self._first, late):
+        if not _differ(first, late):
             return said, f"{self._rate} is likely too small, or see model.activation and the labels of the data"
         return said, f"{self._rate} is likely too large, or see model.activation and the labels of the data"
 
