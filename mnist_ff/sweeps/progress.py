@@ -116,7 +116,7 @@ class Watch:
             parts.append(percent(row.watched.accuracy))
         else:
             parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
-        parts += [] if row.not_learning is None else ["no better than at the start"]
+        parts += [] if row.not_learning is None else ["loss no better than at the start"]
         parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
         left = self._counter.seconds_left()
         parts += [] if left is None else [f"ETA {duration(left)}"]
