@@ -78,10 +78,8 @@ def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], boo
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
         **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
-        "recipe": state.recipe,
         **{key: state.learner[key] for key in ("augment", "average", "generators")},
-        "best": state.best,
-        "seconds": state.seconds,
+        **{key: getattr(state, key) for key in ("recipe", "best", "seconds")},
     }
     with replacing(run.file(CHECKPOINT), keep=run.file(PREVIOUS)) as temporary:
         with temporary.open("wb") as file:
@@ -234,7 +232,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
         **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
-        "seconds": values["seconds"] is None or _is_duration(values["seconds"]),
+        "seconds": type(values["seconds"]) in (float, type(None)) and 0 <= (values["seconds"] or 0) < math.inf,
         "generators": values["generators"] is None or _are_generators(values["generators"]),
     }
     for key, fits in good.items():
@@ -248,10 +246,6 @@ def _is_batch(values: Any) -> bool:
         return False
     loss, correct, rate = values
     return math.isfinite(loss) and math.isfinite(rate) and 0 <= correct < 1 << 31
-
-
-def _is_duration(value: Any) -> bool:
-    return type(value) is float and 0 <= value < math.inf
 
 
 def _are_tensors(values: Any) -> bool:
