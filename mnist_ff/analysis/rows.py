@@ -55,10 +55,8 @@ class Row:
     epochs: int = 0
     seconds: float | None = None
     """Of the whole job."""
-<<<<<<< HEAD
     not_learning: str | None = None
     """Why its loss looks as if nothing was learned, or None."""
-=======
     evaluated_on: EvaluatedOn | None = None
     """The images of its test score."""
     asked: frozenset[str] = frozenset()
@@ -66,7 +64,6 @@ class Row:
     ece: float | None = None
     """Expected calibration error on the test images; see with_calibration()."""
     brier: float | None = None
->>>>>>> main
 
     @property
     def watched(self) -> Score | None:
@@ -193,20 +190,13 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         status,
         one_line(reason) if reason and status != Status.FINISHED else None,
         values,
-<<<<<<< HEAD
-        test=summary.score,
+        test=score,
         validation=validation if summary.validation is None else summary.validation,
         epochs=epochs,
         seconds=total,
         not_learning=None if summary.not_learning is None else one_line(summary.not_learning),
-=======
-        test=score,
-        validation=validation,
-        epochs=epochs,
-        seconds=total,
         evaluated_on=None if score is None else evaluated_on(run, config, values, score.samples),
         asked=_asked(job),
->>>>>>> main
     )
 
 

@@ -28,13 +28,8 @@ from mnist_ff.sweeps.pictures import draw_jobs
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
-<<<<<<< HEAD
 MOST_LABELS = 10
 """Jobs that one line names."""
-MAX_JOBS_SHOWN = 100
-"""Rows of a table in a terminal; the files hold all."""
-=======
->>>>>>> main
 
 
 def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
