@@ -50,7 +50,6 @@ from mnist_ff.training.callbacks import (
     EarlyStopping,
     EpochLines,
     MetricWarnings,
-    ProgressBar,
     RunWriter,
 )
 from mnist_ff.training.checkpoint import TrainingState
@@ -60,6 +59,7 @@ from mnist_ff.training.evaluation import score as score_on
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.limits import Clock, TargetAccuracy, first_reason
 from mnist_ff.training.loss_watch import LossWatch
+from mnist_ff.training.progress_bar import ProgressBar
 
 log = logging.getLogger("mnist_ff")
 
@@ -215,7 +215,7 @@ class _Training:
             stack.enter_context(self.checkpoints)
             callbacks: list[Callback | None] = [
                 self.writer,
-                EpochLines(messages.say),
+                EpochLines(messages.say, messages.console.width if messages.console.is_terminal else None),
                 self.clock,
                 self.loss_watch,
                 self.early_stopping,

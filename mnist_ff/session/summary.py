@@ -11,7 +11,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.given import given_arguments, python_call
-from mnist_ff.runs.numbers import loss_text, score_text
+from mnist_ff.runs.numbers import counted, loss_text, score_text
 from mnist_ff.runs.parts import has_own
 from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, Status, StopKind, Summary
 from mnist_ff.session.request import RunRequest
@@ -82,7 +82,7 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
     if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
-        lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
+        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}")
     elif summary.target_reached is False:
         lines.append(f"finished: no epoch reached trainer.target_accuracy={request.config.trainer.target_accuracy:g}")
     lines.append(f"score          {score_text(summary.score)}")
