@@ -20,6 +20,8 @@ EARLY_PREFIX, SIGNAL_PREFIX, TIME_PREFIX, TARGET_PREFIX = (
     "target reached",
 )
 """How a summary's cause begins where early stopping, a signal, the clock or the target ended training."""
+CALLBACK_PREFIX = "stopped by callback "
+"""How it begins where a callback asked to stop."""
 
 
 MAX_SIDE, MAX_CHANNELS, MAX_CLASSES = 256, 3, 1_000
@@ -112,6 +114,7 @@ class StopKind(Enum):
     PRUNING = auto()
     TIME_LIMIT = auto()
     TARGET = auto()
+    CALLBACK = auto()
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,11 @@ class StopReason:
         return cls(StopKind.TARGET, f"{TARGET_PREFIX}: {text}")
 
     @classmethod
+    def from_callback(cls, name: str, text: str) -> StopReason:
+        """The reason that the callback of this name gives, perhaps an empty text."""
+        return cls(StopKind.CALLBACK, f"{CALLBACK_PREFIX}{name}{': ' if text else ''}{text}")
+
+    @classmethod
     def from_summary(cls, status: str, cause: str | None) -> StopReason | None:
         """The reason behind a summary's status and cause; None where nothing stopped training."""
         if cause is None or status not in (Status.FINISHED, Status.PRUNED, Status.INTERRUPTED):
@@ -168,9 +176,11 @@ _STATUS_OF = {
     StopKind.PRUNING: Status.PRUNED,
     StopKind.TIME_LIMIT: Status.FINISHED,
     StopKind.TARGET: Status.FINISHED,
+    StopKind.CALLBACK: Status.FINISHED,
 }
 _KIND_OF = {
     EARLY_PREFIX: StopKind.EARLY_STOPPING,
+    CALLBACK_PREFIX: StopKind.CALLBACK,
     SIGNAL_PREFIX: StopKind.SIGNAL,
     TIME_PREFIX: StopKind.TIME_LIMIT,
     TARGET_PREFIX: StopKind.TARGET,
@@ -379,5 +389,11 @@ class Summary:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the run finished before its last epoch: by early stopping, its time limit or its target."""
-        return self.status is Status.FINISHED and self.stop is not None and self.stop.kind is not StopKind.SIGNAL
+        """Whether early stopping, the time limit or the target ended the run before its last epoch."""
+        kinds = (StopKind.EARLY_STOPPING, StopKind.TIME_LIMIT, StopKind.TARGET)
+        return self.stop is not None and self.stop.kind in kinds
+
+    @property
+    def stopped_on_request(self) -> bool:
+        """Whether a callback asked for the end."""
+        return self.stop is not None and self.stop.kind is StopKind.CALLBACK

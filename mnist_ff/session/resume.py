@@ -23,6 +23,7 @@ from mnist_ff.optim.schedule import depends_on_length
 from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, PREDICTIONS, PREVIOUS, Run
 from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.jobs import read_plan, state_of
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
 from mnist_ff.runs.reading import is_folder, is_taken
 from mnist_ff.runs.records import Status, StopKind, Summary
@@ -300,7 +301,7 @@ def why_done(run: Run, config: Config) -> tuple[str, str]:
     trainer, stop = config.trainer, None if summary is None else summary.stop
     if summary is None or summary.epochs >= trainer.epochs or stop is None:
         return (
-            f"has finished its {trainer.epochs} {'epoch' if trainer.epochs == 1 else 'epochs'}",
+            f"has finished its {counted(trainer.epochs, 'epoch')}",
             f"trainer.epochs={trainer.epochs + 1} or more continues training",
         )
     if stop.kind is StopKind.TIME_LIMIT:

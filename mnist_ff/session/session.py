@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from mnist_ff.analysis.console import tell
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError, Stopped
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import CHECKPOINT
 from mnist_ff.runs.parts import write_parts
+from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason, Summary
 from mnist_ff.runs.tables import metric_columns
 from mnist_ff.session.artifacts import keep
@@ -38,7 +40,7 @@ from mnist_ff.session.restore import (
     watched_before,
 )
 from mnist_ff.session.resume import recipe
-from mnist_ff.session.summary import Ended, overfit_line, resume_command, summarise, summary_lines
+from mnist_ff.session.summary import Ended, how_to_resume, overfit_line, summarise, summary_lines
 from mnist_ff.session.tracking import tracked
 from mnist_ff.trackers.tracking import Tracking, tracker_notes
 from mnist_ff.training.busy import WatchedStep
@@ -48,7 +50,6 @@ from mnist_ff.training.callbacks import (
     EarlyStopping,
     EpochLines,
     MetricWarnings,
-    ProgressBar,
     RunWriter,
 )
 from mnist_ff.training.checkpoint import TrainingState
@@ -58,6 +59,7 @@ from mnist_ff.training.evaluation import score as score_on
 from mnist_ff.training.learner import Learner
 from mnist_ff.training.limits import Clock, TargetAccuracy, first_reason
 from mnist_ff.training.loss_watch import LossWatch
+from mnist_ff.training.progress_bar import ProgressBar
 
 log = logging.getLogger("mnist_ff")
 
@@ -82,12 +84,14 @@ def train(request: RunRequest) -> Summary:
                     return training.run_all(trackings)
         except Stopped:  # a second signal: at once
             if run.file(CHECKPOINT).exists():
-                Messages(request.console).say(f"stopped at once; resume  {resume_command(run, config)}")
+                Messages(request.console).say(f"stopped at once; resume  {how_to_resume(request)}")
             raise
         except BaseException as error:  # also SystemExit and whatever a user's part makes; Ctrl-C is a signal here
             if not request.is_resume or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
                     write_failure(run, config, error, request.timing)
+                if is_taken(run.file(CHECKPOINT)) and not isinstance(error, DivergedError):
+                    tell(request.console, f"resume         {how_to_resume(request)}")
                 if config.trainer.plots and isinstance(error, DivergedError):
                     write_page(run, log.warning)
             raise
@@ -211,7 +215,7 @@ class _Training:
             stack.enter_context(self.checkpoints)
             callbacks: list[Callback | None] = [
                 self.writer,
-                EpochLines(messages.say),
+                EpochLines(messages.say, messages.console.width if messages.console.is_terminal else None),
                 self.clock,
                 self.loss_watch,
                 self.early_stopping,

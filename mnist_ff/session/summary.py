@@ -11,7 +11,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.given import given_arguments, python_call
-from mnist_ff.runs.numbers import loss_text, score_text
+from mnist_ff.runs.numbers import counted, loss_text, score_text
 from mnist_ff.runs.parts import has_own
 from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, Status, StopKind, Summary
 from mnist_ff.session.request import RunRequest
@@ -81,8 +81,8 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     assert summary.score is not None
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
-    if summary.status is not Status.FINISHED or summary.stopped_early:
-        lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
+    if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
+        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}")
     elif summary.target_reached is False:
         lines.append(f"finished: no epoch reached trainer.target_accuracy={request.config.trainer.target_accuracy:g}")
     lines.append(f"score          {score_text(summary.score)}")
@@ -107,13 +107,23 @@ def next_commands(run: Run, config: Config, summary: Summary) -> list[str]:
         return [f"resume         {resume_command(run, config)}", evaluate]
     more = _more(config, summary)
     if more is not None:
-        return [evaluate, f"train further  {resume_command(run, config, more)}"]
+        return [evaluate, f"train further  {resume_command(run, config, *more)}"]
     return [evaluate, f"predict        mnist-ff predict {shlex.quote(str(path))} --index 0 1 2{parts}"]
 
 
-def _more(config: Config, summary: Summary) -> str | None:
-    """The key with which a run that a limit ended trains on."""
+def _more(config: Config, summary: Summary) -> list[str] | None:
+    """The overrides with which a run that something ended before its last epoch trains on; None where nothing does."""
     kind = None if summary.stop is None else summary.stop.kind
     if kind is StopKind.TIME_LIMIT and config.trainer.max_seconds is not None:
-        return f"trainer.max_seconds={2 * config.trainer.max_seconds:g}"
-    return "trainer.target_accuracy=null" if kind is StopKind.TARGET else None
+        return [f"trainer.max_seconds={2 * config.trainer.max_seconds:g}"]
+    if kind is StopKind.TARGET:
+        return ["trainer.target_accuracy=null"]
+    return [] if kind is StopKind.CALLBACK else None
+
+
+def how_to_resume(request: RunRequest) -> str:
+    """The command that trains the run further, or the call, where Python gave its data or model."""
+    config = request.config
+    if given_arguments(config):
+        return python_call(display_path(request.run.path), config)
+    return resume_command(request.run, config)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnist_ff.analysis.ranking import SEED, Group, Ranking, brief
-from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.options import options
 from mnist_ff.config.overrides import in_grammar, key_of
@@ -74,6 +73,8 @@ def _overrides_of(job: Job) -> list[str] | None:
 
     Errors: ConfigError for words that are none.
     """
+    from mnist_ff.config.compose import compose  # it imports Hydra, which a comparison does without
+
     words = [word for word in job.overrides if key_of(word) not in (SEED, "sweep")]
     if not all(PLAIN.fullmatch(word) and not word.startswith("hydra") for word in words):
         return None
