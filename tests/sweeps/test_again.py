@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_a_grid_ends_with_its_best_row_and_its_command(mnist_ff: Command) -> Non
     assert code == 3, "a job that finished missed the target"
     assert said(out, "report") == f"'{SWEEP}/report.html'"
     assert said(out, "best").startswith("optimizer.lr=0.2  test accuracy ")
-    assert "optimizer.lr=1e-09  9" in out or "loss no better than at the start" in out
+    assert re.search(r"optimizer.lr=1e-09 .* %  not learning", out)
     assert "warning: 1 of 2 jobs ended with a loss at chance level or above its start: 1 " in out
     assert "1 finished jobs missed trainer.target_accuracy: 1" in out
     assert mnist_ff(*again(out), "hydra.run.dir=again")[0] == 0
