@@ -225,6 +225,18 @@ def test_a_run_in_training_and_a_teacher(outputs: None, mnist_ff: Command) -> No
     assert f"outputs/a is the teacher of {pupil}" in err
 
 
+def test_jobs_that_slurm_still_has_are_not_deleted(outputs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    (SWEEP / "slurm.json").write_text('{"1": "7"}')
+    states = {"7": "RUNNING"}
+    monkeypatch.setattr("mnist_ff.runs.slurm.states_of", lambda numbers: states)
+    for path in (SWEEP, SWEEP / "1"):
+        with pytest.raises(RunError, match="a Slurm cluster still has jobs"):
+            trash.check_deletable(path)
+    trash.check_deletable(SWEEP / "0")
+    states["7"] = "COMPLETED"
+    trash.check_deletable(SWEEP)
+
+
 def test_no_link_and_no_other_folder_is_deleted(
     tmp_path: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
