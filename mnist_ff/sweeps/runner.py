@@ -256,7 +256,7 @@ class Sweep(ABC):
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
-                    if self.launcher.in_process:
+                    if not self.launcher.detached:
                         waiting_for_torch(f"{len(jobs):,} {'job' if len(jobs) == 1 else 'jobs'}")
                     self.launcher.launch(self.job_run, jobs, together, self.say, stopped)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
