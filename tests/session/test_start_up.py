@@ -56,11 +56,12 @@ from mnist_ff.runs import start_up
 class Enter(BaseException):
     pass
 class Terminal:
-    encoding = "utf-8"
+    encoding, first = "utf-8", None
     def isatty(self):
         return True
     def write(self, text):
-        raise Enter(text)
+        self.first = self.first or text
+        raise Enter(self.first)
 for name in [name for name in cli.COMMANDS if name != "completion"]:
     sys.stderr = Terminal()
     try:
