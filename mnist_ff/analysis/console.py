@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,11 @@ def warning(text: str) -> None:
 def out(text: str) -> None:
     """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
+
+
+def tell_json(value: Any) -> None:
+    """One JSON document on stdout, for programs: plain ASCII without control characters. Errors: ValueError for NaN."""
+    out(json.dumps(value, indent=1, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def tell(console: Console, text: str, style: str | None = None) -> None:
@@ -119,11 +125,6 @@ def picture(image: NDArray[np.uint8], colours: bool) -> Text:
         text.append("\n")
     text.rstrip()
     return text
-
-
-def score_text(score: Score) -> str:
-    """A score as the tutorial prints it: [loss, accuracy]."""
-    return f"[{score.loss:.6f}, {score.accuracy:.4f}]"
 
 
 def accuracy_text(score: Score) -> str:

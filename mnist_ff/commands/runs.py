@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import out, tell, tell_table
+from mnist_ff.analysis.console import tell, tell_json, tell_table
 from mnist_ff.analysis.rows import Row, collect, read_row
 from mnist_ff.config.paths import path_argument
 from mnist_ff.errors import BadRunError
@@ -84,7 +83,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise BadRunError(f"{folder}: {why_no_folder(folder)}; mnist-ff runs without a folder lists outputs/")
     entries = found_in(folder, arguments.all)
     if arguments.json:
-        out(json.dumps([_json(entry) for entry in entries], indent=1, allow_nan=False))
+        tell_json([_json(entry) for entry in entries])
     elif not entries:
         tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:
