@@ -29,10 +29,11 @@ COMMANDS = {
     "conf": "list the options of config groups, or copy one",
     "lr-find": "learning-rate range test; suggests a learning rate",
     "bench": "measure a training step and whole commands",
+    "serve": "show runs in a browser, live while they train",
     "completion": "print the completion script for bash, zsh or fish",
 }
 
-WITHOUT_PARTS = ("runs", "compare", "completion")
+WITHOUT_PARTS = ("runs", "compare", "serve", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
 WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "bench")
