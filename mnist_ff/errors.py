@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from unicodedata import category
 
 INTERRUPTED = 130
@@ -103,6 +104,12 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
     else:
         remedy = ""
     return f"{where}{': ' if where else ''}{what}{remedy}", 1
+
+
+def keep_partial(error: BaseException, partial: object) -> None:
+    """Put what was trained until then on an error, as its attribute `partial`, where its class has room for it."""
+    with suppress(AttributeError, TypeError):
+        error.partial = partial  # type: ignore[attr-defined]
 
 
 def first_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff.analysis.console import note, tell, warning
-from mnist_ff.commands.evaluate import add_data_path, check_ended_well, check_fits, data_of, with_data_path
+from mnist_ff.commands.evaluate import add_data_path, check_fits, data_of, with_data_path
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config
@@ -40,7 +40,7 @@ from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.checkpoint import load_model
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto

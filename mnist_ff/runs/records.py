@@ -15,6 +15,8 @@ SIDE = 28
 INPUTS = SIDE * SIDE
 EARLY_PREFIX, SIGNAL_PREFIX = "early stopping", "stopped by "
 """How a summary's cause begins where early stopping or a signal ended training."""
+CALLBACK_PREFIX = "stopped by callback "
+"""How it begins where a callback asked to stop."""
 
 
 MAX_SIDE, MAX_CHANNELS, MAX_CLASSES = 256, 3, 1_000
@@ -105,6 +107,7 @@ class StopKind(Enum):
     SIGNAL = auto()
     EARLY_STOPPING = auto()
     PRUNING = auto()
+    CALLBACK = auto()
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,11 @@ class StopReason:
         return cls(StopKind.EARLY_STOPPING, f"{EARLY_PREFIX}: {text}")
 
     @classmethod
+    def from_callback(cls, name: str, text: str) -> StopReason:
+        """The reason that the callback of this name gives, perhaps an empty text."""
+        return cls(StopKind.CALLBACK, f"{CALLBACK_PREFIX}{name}{': ' if text else ''}{text}")
+
+    @classmethod
     def from_summary(cls, status: str, cause: str | None) -> StopReason | None:
         """The reason behind a summary's status and cause; None where nothing stopped training."""
         if cause is None or status not in (Status.FINISHED, Status.PRUNED, Status.INTERRUPTED):
@@ -133,6 +141,8 @@ class StopReason:
             return cls(StopKind.PRUNING, cause)
         if cause.startswith(EARLY_PREFIX):
             return cls(StopKind.EARLY_STOPPING, cause)
+        if cause.startswith(CALLBACK_PREFIX):
+            return cls(StopKind.CALLBACK, cause)
         return cls(StopKind.SIGNAL, cause) if cause.startswith(SIGNAL_PREFIX) else None
 
     @property
@@ -150,6 +160,7 @@ _STATUS_OF = {
     StopKind.SIGNAL: Status.INTERRUPTED,
     StopKind.EARLY_STOPPING: Status.FINISHED,
     StopKind.PRUNING: Status.PRUNED,
+    StopKind.CALLBACK: Status.FINISHED,
 }
 
 
@@ -349,3 +360,8 @@ class Summary:
     def stopped_early(self) -> bool:
         """Whether early stopping ended the run."""
         return self.stop is not None and self.stop.kind is StopKind.EARLY_STOPPING
+
+    @property
+    def stopped_on_request(self) -> bool:
+        """Whether a callback asked for the end."""
+        return self.stop is not None and self.stop.kind is StopKind.CALLBACK

@@ -39,7 +39,7 @@ def keep(run: Run, learner: Learner) -> Score:
     data = learner.data
     final = evaluate(learner.model, data.test)
     save_weights(run.file("model.safetensors"), learner.model)
-    save_predictions(run.file(PREDICTIONS), final, data.test)
+    save_predictions(run.file(PREDICTIONS), final, data.test.viewed(data.spec.shape))  # the network may take vectors
     if learner.augment is not None:
         save_augmented(run.file(AUGMENTED), learner.config, data)
     return final.score

@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
+from mnist_ff.analysis.console import tell
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError, Stopped
 from mnist_ff.models.mlp import count_parameters
+from mnist_ff.runs.directory import CHECKPOINT
 from mnist_ff.runs.parts import write_parts
+from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.records import Outcome, Position, Score, StopReason, Summary
 from mnist_ff.runs.tables import metric_columns
 from mnist_ff.session.artifacts import keep
@@ -35,7 +38,7 @@ from mnist_ff.session.restore import (
     restore,
 )
 from mnist_ff.session.resume import recipe
-from mnist_ff.session.summary import summarise, summary_lines
+from mnist_ff.session.summary import how_to_resume, summarise, summary_lines
 from mnist_ff.session.tracking import tracked
 from mnist_ff.trackers.tracking import Tracking, tracker_notes
 from mnist_ff.training.busy import WatchedStep
@@ -80,6 +83,8 @@ def train(request: RunRequest) -> Summary:
             if not request.is_resume or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
                     write_failure(run, config, error, request.timing)
+                if is_taken(run.file(CHECKPOINT)) and not isinstance(error, DivergedError):
+                    tell(request.console, f"resume         {how_to_resume(request)}")
                 if config.trainer.plots and isinstance(error, DivergedError):
                     write_page(run, log.warning)
             raise

@@ -19,11 +19,12 @@ from mnist_ff.config.overrides import quoted
 from mnist_ff.config.paths import output_directory
 from mnist_ff.config.registry import GIVEN
 from mnist_ff.config.schema import Config
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.errors import ConfigError, RunError, keep_partial
 from mnist_ff.files import write_texts
-from mnist_ff.runs.directory import Run, check_saved
+from mnist_ff.runs.directory import CHECKPOINT, Run, check_saved
 from mnist_ff.runs.given import given_arguments, why_not_here
 from mnist_ff.runs.parts import check_parts
+from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.request import RunRequest
@@ -82,7 +83,7 @@ def start(caller: Caller, directory: Path | None) -> Run:
         except OSError as error:
             raise RunError(f"{error.filename or path}: {error.strerror or error}; choose another directory") from None
         timing.claim("config")
-        train(RunRequest(resolved, run, caller.argv, timing, caller.console, stopped, observers=caller.observers))
+        _train(RunRequest(resolved, run, caller.argv, timing, caller.console, stopped, observers=caller.observers))
     return run
 
 
@@ -106,8 +107,18 @@ def resume(caller: Caller, run: Run) -> Run:
     with interruptible() as stopped:
         timing.claim("config")
         request = RunRequest(config, run, caller.argv, timing, caller.console, stopped, changes)
-        train(dataclasses.replace(request, observers=caller.observers))
+        _train(dataclasses.replace(request, observers=caller.observers))
     return run
+
+
+def _train(request: RunRequest) -> None:
+    """Train; an error has the run as its attribute `partial`, where that can be resumed. Errors: those of train()."""
+    try:
+        train(request)
+    except (Exception, SystemExit) as error:  # a callback may raise anything
+        if is_taken(request.run.file(CHECKPOINT)):
+            keep_partial(error, request.run)
+        raise
 
 
 def _check_given(run: Run, saved: Config, given: Sequence[str]) -> None:

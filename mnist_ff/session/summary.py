@@ -39,7 +39,7 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     assert summary.score is not None
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
-    if summary.status is not Status.FINISHED or summary.stopped_early:
+    if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
         lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
     lines.append(f"score          {score_text(summary.score)}")
     steps = f" (steps {seconds['train.steps']:.1f} s)" if "train.steps" in seconds else ""
@@ -50,8 +50,17 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     elif run.file(REPORT).is_file():
         lines.append(f"report         {shlex.quote(str(path / REPORT))}")
     if given_arguments(request.config):
-        return [*lines, f"train further  {python_call(path, request.config)}"]
-    parts = flags() if has_own(request.config) else ""
+        return [*lines, f"train further  {how_to_resume(request)}"]
     if summary.status is Status.INTERRUPTED:
-        lines.append(f"resume         mnist-ff train resume={shlex.quote(str(path))}{parts}")
+        lines.append(f"resume         {how_to_resume(request)}")
+    parts = flags() if has_own(request.config) else ""
     return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"]
+
+
+def how_to_resume(request: RunRequest) -> str:
+    """The command that trains the run further, or the call, where Python gave its data or model."""
+    path, config = display_path(request.run.path), request.config
+    if given_arguments(config):
+        return python_call(path, config)
+    parts = flags() if has_own(config) else ""
+    return f"mnist-ff train resume={shlex.quote(str(path))}{parts}"

@@ -41,6 +41,15 @@ from mnist_ff.runs.tables import (
 class Callback:
     """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time."""
 
+    _asked_to_stop: str | None = None
+
+    def stop_training(self, reason: str = "") -> None:
+        """Ask for the end of training, from within any event; `reason` is recorded in summary.json.
+
+        The loop asks after each chunk and each epoch: the chunk that was heard is kept, a new one is not begun.
+        """
+        object.__setattr__(self, "_asked_to_stop", " ".join(str(reason).split()))  # a dataclass may be frozen
+
     def on_train_begin(self, plan: Plan) -> None:
         """Before the first step."""
 

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
-from mnist_ff.models.build import StateEntry, build_model, described_state
+from mnist_ff.models.build import StateEntry, described_state
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.optimizers import build_optimizer, complete_state, optimizer_part
@@ -355,7 +355,11 @@ def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
 
     Errors: BadRunError naming the file.
     """
-    entries = _entries(config, spec, _bytes_of(path))
+    check_entries(path, _entries(config, spec, _bytes_of(path)))
+
+
+def check_entries(path: Path, entries: Mapping[str, StateEntry]) -> None:
+    """See that a file holds these tensors. Errors: BadRunError naming the file."""
     try:
         with opened_tensors(path, SLACK + 8 * sum(math.prod(entry.shape) for entry in entries.values())) as saved:
             check_tensors(saved, {name: Wanted(entry.kinds, entry.shape) for name, entry in entries.items()})
@@ -381,18 +385,3 @@ def load_weights(path: Path, model: nn.Module) -> None:
     weights = model.state_dict()
     if not all(bool(weights[name].isfinite().all()) for name in finite):
         raise BadRunError(f"{path}: gives NaN or infinity for some images; train the run again")
-
-
-def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
-    """The trained network of a run with this config, on `device`, in evaluation mode.
-
-    Errors: BadRunError, RunError where there is too little memory.
-    """
-    path, spec = run.file("model.safetensors"), run.data_spec()
-    check_weights(path, config.model, spec)
-    try:
-        model = build_model(config.model, config.seed or 0, device, spec)
-    except RuntimeError as error:  # torch's word for no memory
-        raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
-    load_weights(path, model)
-    return model.train(False)
