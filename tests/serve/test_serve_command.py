@@ -43,7 +43,13 @@ def test_a_server_from_its_first_line_to_its_end(tmp_path: Path) -> None:
     assert ask(info["port"], "/", method="POST", **cookie).status == 405
     assert ask(info["port"], "/", Cookie="x" * 40_000).status in (400, 403)
     with FileLock(run / ".lock"), socket.create_connection(("127.0.0.1", info["port"])) as viewer:
-        lines = [f"GET /events/{row['id']} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {info['token']}", "", ""]
+        lines = [
+            f"GET /events/{row['id']} HTTP/1.1",
+            "Host: localhost",
+            f"Authorization: Bearer {info['token']}",
+            "",
+            "",
+        ]
         viewer.sendall("\r\n".join(lines).encode())
         viewer.settimeout(20)
         while b"event: status" not in viewer.recv(1 << 16):
