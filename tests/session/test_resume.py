@@ -322,7 +322,7 @@ def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
     [
         (["resume=nowhere"], "does not exist"),
         (["resume=last"], "no run in outputs/ is unfinished"),
-        (["-m", "resume=x", "seed=0,1"], "x: is not a sweep directory"),
+        (["-m", "resume=x", "seed=0,1"], "x: does not exist"),
         (["--config-of", ""], "empty run name"),
         (["resume=best"], "best: no runs in outputs/"),
         (["-m", "resume=last"], "no sweep in outputs/ has unfinished jobs"),
@@ -344,7 +344,7 @@ def test_the_best_run_gets_more_epochs(mnist_ff: Command) -> None:
     assert mnist_ff("train", *words, "hydra.run.dir=outputs/good")[0] == 0
     assert mnist_ff("train", *words, "optimizer.lr=1e-9", "hydra.run.dir=outputs/bad")[0] == 0
     code, out, err = mnist_ff("train", "resume=best")
-    assert (code, out) == (0, "outputs/good: has finished its 1 epochs; nothing to do\n")
+    assert (code, out) == (0, "outputs/good: has finished its 1 epoch; nothing to do\n")
     assert err.startswith("best is outputs/good: ")
     code, _, err = mnist_ff("train", "resume=best", "trainer.epochs=2")
     assert code == 0, err
