@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import os
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from mnist_ff.config.options import copyable, flag_values, folders_of, options, using_folders
 from mnist_ff.config.own_parts import loaded, taken, with_variable
-from mnist_ff.config.suggest import data_words, options_of, override_words
+from mnist_ff.config.suggest import data_words, options_of, override_words, shown_words
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.names import named
 
 SHELLS = {
     "bash": """\
@@ -86,6 +88,9 @@ TRAIN_OPTIONS = {
     "--help": None,
 }
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+RUN_ACTIONS = ("delete", "restore", "tag", "untag", "note", "archive")
+"""What may follow `mnist-ff runs` beside a folder."""
+TEACHER = "trainer.teacher="
 Kind = str | tuple[str, ...] | None
 
 BASH_ESCAPED = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
@@ -118,6 +123,14 @@ def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
     return 0
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command takes, for `help`."""
+    found = argparse.ArgumentParser(prog="mnist-ff completion")
+    found.format_help = lambda: USAGE  # type: ignore[method-assign]
+    found.add_argument("shell", choices=tuple(SHELLS), help="shell to print the script for")
+    return found
+
+
 def candidates(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
     """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself).
 
@@ -147,6 +160,8 @@ def _found(before: Sequence[str], current: str, commands: Mapping[str, str]) -> 
         found = [f"{name} " for name in (*commands, "--help", "--version")]
     elif before[0] == "completion":
         found = [f"{name} " for name in SHELLS]
+    elif before == ["help"] and not current.startswith("-"):
+        found = [f"{name} " for name in commands]
     elif before[0] == "train":
         found = list(_train(before[1:], current))
     elif before[0] in commands:
@@ -331,23 +346,39 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         known = options()
         names = [f"{group}/{name} " for group in known.files for name in copyable(known, group)]
         yield from names if "copy" in before else []
+    elif kind == "KEY|GROUP":
+        yield from shown_words(current)
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:
+        if "ACTION" in kind and not before:
+            yield from (f"{word} " for word in RUN_ACTIONS)
         yield from ("last ", "best ")
+        yield from run_names()
         yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
 
 
 def _override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
     if current.startswith("resume="):
         yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+    elif current.startswith(TEACHER):
+        word = current.removeprefix(TEACHER)
+        yield from (f"{TEACHER}{place}" for place in (*run_names(), *directories(word, runs=True, sweeps=False)))
     else:
         yield from override_words(before, current, sweeping)
 
 
 def _resumable(current: str, sweeping: bool) -> Iterator[str]:
     yield from ["last "] if sweeping else ["last ", "best "]
+    yield from run_names()
     yield from directories(current, runs=not sweeping, sweeps=sweeping)
+
+
+def run_names() -> Iterator[str]:
+    """The names of the runs in outputs/, each whole, but for those that a command would read as something else."""
+    for name in dict.fromkeys(name for _, name in named() if name is not None):
+        if not name.startswith("-") and not os.path.isdir(name):
+            yield f"{name} "
 
 
 def directories(current: str, runs: bool, sweeps: bool) -> Iterator[str]:

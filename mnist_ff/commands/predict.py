@@ -18,7 +18,6 @@ from rich.console import Console
 from mnist_ff.analysis.console import note, out, tell, tell_picture, warning
 from mnist_ff.commands.evaluate import (
     add_data_path,
-    check_ended_well,
     check_fits,
     data_of,
     warn_of_changes,
@@ -33,10 +32,11 @@ from mnist_ff.images.centre import centred
 from mnist_ff.images.image_io import picture_files, read_brightness, read_pixels
 from mnist_ff.images.segment import NoDigitError, ink_of
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.checkpoint import load_model
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 TOP = 3
 """Predictions that are printed."""
@@ -60,7 +60,7 @@ class Seen:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
         "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders with them"
     )
@@ -178,7 +178,7 @@ def _top(row: NDArray[np.float32]) -> list[int]:
 def _show(seen: Sequence[Seen], probabilities: NDArray[np.float32], spec: DataSpec, console: Console) -> None:
     colours = console.is_terminal and console.color_system is not None
     for image, row in zip(seen, probabilities, strict=True):
-        predicted = "   ".join(f"{spec.name_of(label)}  {row[label]:.2%}" for label in _top(row))
+        predicted = "   ".join(f"{spec.name_of(label)}  {percent(float(row[label]))}" for label in _top(row))
         labelled = "" if image.label is None else f"   (labelled {spec.name_of(image.label)})"
         tell(console, f"{image.name}   {predicted}{labelled}")
         if len(seen) <= PICTURED and spec.is_image:

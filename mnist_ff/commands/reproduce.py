@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_lines
+from mnist_ff.analysis.console import tell, tell_json, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
 from mnist_ff.config.compose import compose
@@ -32,6 +32,7 @@ from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
+from mnist_ff.runs.numbers import MISSING, percent, percent_cell
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Status, Summary
 from mnist_ff.session.resume import RESUMABLE_KEYS
@@ -43,7 +44,7 @@ FIRST_SEED = 1000
 SEEDS = 10
 
 
-IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs"}) | {
+IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs", "trainer.max_seconds", "trainer.target_accuracy"}) | {
     "seed",
     "name",
     "data.fallback",
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help=f"number of runs, at least 2 (default: {SEEDS})")
+    parser.add_argument("--json", action="store_true", help="print the row as JSON")
     parser.add_argument("--resume", type=argument, metavar="SWEEP_DIR", help="continue an interrupted reproduction")
 
 
@@ -113,6 +115,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     else:
         given = [*arguments.overrides, *([] if arguments.seeds is None else ["--seeds"])]
         directory, words = _old_sweep(name, Path(arguments.resume), given)
+    if arguments.json:
+        console = Console(stderr=True)
     code = sweep(words, console)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}{flags()}"
@@ -127,6 +131,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     write_text(path.with_name(f"{_file_name(row)}.json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
     tell_lines(console, text)
     tell(console, f"written to {path} and .json")
+    if arguments.json:
+        tell_json(values)
     return 0
 
 
@@ -304,10 +310,10 @@ def table_row(row: Row) -> str:
     low, high = row.interval_of_one_run
     cells = (
         " ".join([f"`{row.experiment}`", *(f"`{key}={value}`" for key, value in row.changes.items())]),
-        f"{row.accuracy:.2%}",
-        f"{100 * row.std:.2f}",
+        percent(row.accuracy),
+        percent_cell(row.std),
         row.n,
-        f"{low:.2%} to {high:.2%}",
+        f"{percent_cell(low)} to {percent(high)}",
         _seconds(row.seconds_of_training),
         _seconds(row.seconds_of_a_run),
     )
@@ -315,7 +321,7 @@ def table_row(row: Row) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.{1 if seconds >= 1 else 2}f} s"
+    return MISSING if seconds is None else f"{seconds:.{1 if seconds >= 1 else 2}f} s"
 
 
 def markdown(row: Row) -> str:
@@ -330,5 +336,5 @@ def markdown(row: Row) -> str:
     if row.parted:
         lines.append(f"{row.parted} of the runs were resumed; the seconds are the mean of the others.")
     if row.validation_accuracy is not None:
-        lines.append(f"Held-out training images, after the last epoch: {row.validation_accuracy:.2%}.")
+        lines.append(f"Held-out training images, after the last epoch: {percent(row.validation_accuracy)}.")
     return "\n".join(lines) + "\n"

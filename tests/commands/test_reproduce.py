@@ -15,6 +15,7 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import Config
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import percent
 from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, RESULTS, name_of, refuse_others, rows_in, with_row
 from tests.support.commands import Command
 
@@ -25,7 +26,11 @@ def test_the_tutorial_is_the_default() -> None:
     assert compose(["experiment=tutorial"]) == compose()
 
 
-@pytest.mark.parametrize("name", [name for name in experiments() if name != "tutorial"])
+CHECKS = ("debug", "overfit")
+"""Presets that find faults: nobody measures them."""
+
+
+@pytest.mark.parametrize("name", [name for name in experiments() if name not in ("tutorial", *CHECKS)])
 def test_experiment_is_a_delta_on_one_network(name: str) -> None:
     config: Config = compose([f"experiment={name}"])
     assert config != compose()
@@ -38,6 +43,14 @@ def test_experiment_is_a_delta_on_one_network(name: str) -> None:
         "Conditions and result:",
     ):
         assert word in head, word
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_goes_with_any_model(name: str) -> None:
+    config = compose([f"experiment={name}"])
+    assert config.model == compose().model, "keys of mlp would keep a model of the user's from being chosen"
+    assert config.data.name == "mnist_5k"
+    assert config.trainer.limit_batches is not None
 
 
 def test_a_trick_that_is_switched_off_is_named() -> None:
@@ -104,7 +117,7 @@ def test_reproduce_row_uses_fresh_runs_only(mnist_ff: Command) -> None:
     }
     text = path.with_suffix(".md").read_text()
     assert text in out
-    cells = f"| {row['accuracy']:.2%} | {100 * row['std']:.2f} | 2 |"
+    cells = f"| {percent(row['accuracy'])} | {100 * row['std']:.2f} | 2 |"
     assert (
         f"| `clean` `data.name=mnist_5k` `data.validation_split=0.1` `model.hidden=[16]` `trainer.epochs=1` {cells}"
         in text
