@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from mnist_ff.analysis.console import score_text, tell
+from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import compose
 from mnist_ff.config.options import folders_of, using_folders
 from mnist_ff.config.own_parts import loaded, with_variable
@@ -29,6 +29,7 @@ from mnist_ff.errors import ConfigError, DataError, type_name
 from mnist_ff.models.build import build_model
 from mnist_ff.models.user_module import restored, to_train_on
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import score_text
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.given import given_parts
@@ -229,7 +230,7 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
         if learner.fit(plan, observers, stopped).steps:
             learner.use_averages()
     if verbose:
-        say(f"score [loss, accuracy]  {score_text(score(learner.model, learner.data.test))}")
+        say(f"score  {score_text(score(learner.model, learner.data.test))}")
     return history.losses
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from mnist_ff.engine.spinning import settled
 from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
 from mnist_ff.runs.signals import ending_at_once
-from mnist_ff.runs.start_up import importing
+from mnist_ff.runs.start_up import importing, waiting
 
 COMMANDS = {
     "train": "train a network, or sweep over values with -m",
@@ -28,15 +28,19 @@ COMMANDS = {
     "data": "list the cached data sets, or download one",
     "conf": "list the options of config groups, or copy one",
     "lr-find": "learning-rate range test; suggests a learning rate",
+    "help": "show the commands, or the options of one",
+    "show": "explain a config key or group: range, default, options",
     "bench": "measure a training step and whole commands",
     "completion": "print the completion script for bash, zsh or fish",
 }
 
+WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "bench")
+"""Commands whose modules import PyTorch, which takes a second or more; the others import it when they need it."""
 WITHOUT_PARTS = ("runs", "compare", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
-WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "bench")
-"""Commands that compose a config, and take --config-dir."""
+WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "bench", "help", "show")
+"""Commands that compose or explain a config, and take --config-dir."""
 
 HELP = """usage: mnist-ff COMMAND ...
 
@@ -45,7 +49,8 @@ Train, compare and understand small feed-forward networks on MNIST.
 commands
 {commands}
 
-mnist-ff COMMAND --help shows the options of a command.
+mnist-ff help COMMAND shows the options of a command.
+mnist-ff show KEY shows what a config key means.
 mnist-ff --version shows the version.
 """
 
@@ -136,8 +141,7 @@ def _flush() -> None:
 
 def _run(argv: list[str], began: float, is_process: bool) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
-        sys.stdout.write(HELP.format(commands=listed))
+        sys.stdout.write(_overview())
         return 0
     name, *rest = argv
     if "--version" in argv:
@@ -146,10 +150,27 @@ def _run(argv: list[str], began: float, is_process: bool) -> int:
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
     if name not in COMMANDS:
-        from mnist_ff.config.messages import nearest
-
-        raise ConfigError(f"{name}: no such command (there are: {', '.join(COMMANDS)}){nearest(name, COMMANDS)}")
+        raise _no_command(name, rest)
     return _command(name, rest, began, is_process)
+
+
+def _overview() -> str:
+    """What `mnist-ff --help` prints."""
+    return HELP.format(commands="\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items()))
+
+
+def _no_command(name: str, rest: list[str]) -> ConfigError:
+    """The error about a first word that is no command."""
+    from mnist_ff.config.aliases import no_command
+
+    command = next((word for word in rest if word in COMMANDS), None)
+    if name.startswith("-") and command is not None:
+        import shlex
+
+        others = list(rest)
+        others.remove(command)
+        return ConfigError(f"{name}: options stand after the command: mnist-ff {shlex.join([command, name, *others])}")
+    return no_command(name, COMMANDS)
 
 
 def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
@@ -159,17 +180,17 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
 
         return completion_main(argv, COMMANDS)
     with ExitStack() as stack:
-        with ending_at_once(), importing():
-            argv = _with_parts(name, argv, stack)
+        argv = _with_parts(name, argv, stack)
+        with ending_at_once(), importing(), waiting(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}"):
             from rich.console import Console
 
             console = Console()
             command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
-        parser = _Parser(prog=f"mnist-ff {name}", description=COMMANDS[name])
-        parser.set_defaults(began=began, is_process=is_process)
         stack.enter_context(_own_options(name, argv))
-        command.add_arguments(parser)
-        parser.add_argument("--parts", action="append", metavar="FILE|MODULE", help=PARTS_HELP)
+        parser = _Parser.of(name, command, argv)
+        parser.set_defaults(began=began, is_process=is_process)
+        if name == "help":
+            parser.set_defaults(overview=_overview(), commands=COMMANDS, parser_of=_parser_of)
         if {"-h", "--help"} & set(argv):
             sys.stdout.write(parser.format_help())
             return 0
@@ -180,6 +201,19 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
             raise ConfigError("--parts: cannot be shortened")
         code: int = command.main(arguments, console)
         return code
+
+
+def _parser_of(name: str) -> argparse.ArgumentParser:
+    """The parser of a command, for `help`. Errors: ConfigError."""
+    if name not in COMMANDS:
+        raise _no_command(name, [])
+    if name == "completion":
+        from mnist_ff.commands.completion import parser
+
+        return parser()
+    with ending_at_once(), importing(), waiting(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}"):
+        command = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+    return _Parser.of(name, command, [])
 
 
 def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:
@@ -193,7 +227,8 @@ def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:
 
     words, others = taken(argv)
     if name not in WITHOUT_PARTS:
-        stack.enter_context(loaded(with_variable(words)))
+        with ending_at_once(), importing():
+            stack.enter_context(loaded(with_variable(words)))
     return others
 
 
@@ -209,8 +244,31 @@ def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:
 class _Parser(argparse.ArgumentParser):
     """argparse whose complaint is one of ours."""
 
+    words: list[str]
+    """The command line behind the command."""
+
+    @classmethod
+    def of(cls, name: str, command: Any, argv: list[str]) -> _Parser:
+        """The parser of a command with this module."""
+        parser = cls(prog=f"mnist-ff {name}", description=COMMANDS[name])
+        parser.words = argv
+        command.add_arguments(parser)
+        parser.add_argument("--parts", action="append", metavar="FILE|MODULE", help=PARTS_HELP)
+        return parser
+
     def error(self, message: str) -> Any:
-        raise ConfigError(f"{message}; see {self.prog} --help")
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown.startswith("-"):
+            from mnist_ff.config.aliases import no_flag
+
+            message = no_flag(unknown.split()[0], self.words, self._flags(), self._takes_overrides())
+        raise ConfigError(message if "; type " in message else f"{message}; see {self.prog} --help")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def _takes_overrides(self) -> bool:
+        return any(action.metavar == "KEY=VALUE" for action in self._actions)
 
 
 def _complain(text: str, style: str | None = "red") -> None:

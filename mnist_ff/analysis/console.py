@@ -127,11 +127,6 @@ def picture(image: NDArray[np.uint8], colours: bool) -> Text:
     return text
 
 
-def score_text(score: Score) -> str:
-    """A score as the tutorial prints it: [loss, accuracy]."""
-    return f"[{score.loss:.6f}, {score.accuracy:.4f}]"
-
-
 def accuracy_text(score: Score) -> str:
     """Accuracy in percent with its 95 % interval."""
     low, high = score.interval()

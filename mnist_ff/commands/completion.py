@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from mnist_ff.config.options import copyable, flag_values, folders_of, options, using_folders
 from mnist_ff.config.own_parts import loaded, taken, with_variable
-from mnist_ff.config.suggest import data_words, options_of, override_words
+from mnist_ff.config.suggest import data_words, options_of, override_words, shown_words
 from mnist_ff.errors import ConfigError
 
 SHELLS = {
@@ -118,6 +119,14 @@ def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
     return 0
 
 
+def parser() -> argparse.ArgumentParser:
+    """What the command takes, for `help`."""
+    found = argparse.ArgumentParser(prog="mnist-ff completion")
+    found.format_help = lambda: USAGE  # type: ignore[method-assign]
+    found.add_argument("shell", choices=tuple(SHELLS), help="shell to print the script for")
+    return found
+
+
 def candidates(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
     """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself).
 
@@ -147,6 +156,8 @@ def _found(before: Sequence[str], current: str, commands: Mapping[str, str]) -> 
         found = [f"{name} " for name in (*commands, "--help", "--version")]
     elif before[0] == "completion":
         found = [f"{name} " for name in SHELLS]
+    elif before == ["help"] and not current.startswith("-"):
+        found = [f"{name} " for name in commands]
     elif before[0] == "train":
         found = list(_train(before[1:], current))
     elif before[0] in commands:
@@ -331,6 +342,8 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
         known = options()
         names = [f"{group}/{name} " for group in known.files for name in copyable(known, group)]
         yield from names if "copy" in before else []
+    elif kind == "KEY|GROUP":
+        yield from shown_words(current)
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:

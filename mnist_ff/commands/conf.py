@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from mnist_ff.analysis.console import tell
+from mnist_ff.config.defaults import HYDRA_GROUPS
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import (
     FLAG,
-    HYDRA_GROUPS,
     OPTION_NAME,
     WHOLE_CONFIG_GROUPS,
     Options,

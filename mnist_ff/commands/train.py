@@ -40,15 +40,17 @@ NOT_SUPPORTED = ("config-path", "config-name", "info", "shell-completion", "expe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.format_help = train_help  # type: ignore[method-assign]
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--config-of", metavar="RUN")
-    parser.add_argument("--config-dir", action="append", metavar="DIR")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-    parser.add_argument("--package", "-p")
-    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=adam model.hidden=[64]")
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values")
+    parser.add_argument("--config-of", metavar="RUN", help="use the config of a past run")
+    parser.add_argument(
+        "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
+    )
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"), help="print the config and stop")
+    parser.add_argument("--package", "-p", help="with --cfg: only this section")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: with interpolations looked up")
     for name in (*NOT_SUPPORTED, "hydra-help"):
-        parser.add_argument(f"--{name}", nargs="?", const=True)
+        parser.add_argument(f"--{name}", nargs="?", const=True, help=argparse.SUPPRESS)
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:

@@ -33,7 +33,11 @@ def allows(meta: Meta, value: float) -> bool:
 def limits_text(meta: Meta) -> str:
     """The limits for a message: 'above 0 and at most 1'."""
     found = [(words, getattr(meta, name)) for name, (words, _) in COMPARISONS.items()]
-    return " and ".join(f"{words} {bound:g}" for words, bound in found if bound is not None)
+    return " and ".join(f"{words} {_bound(bound)}" for words, bound in found if bound is not None)
+
+
+def _bound(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) or abs(bound) < 10_000 else f"{bound:,}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from mnist_ff.config.aliases import meant
 from mnist_ff.config.constraints import INT_LIMIT, OneOf, PartOf, allows, limits_text
 from mnist_ff.config.keys import (
     bare_type,
@@ -271,7 +272,11 @@ def _unknown_key(section: Any, variant: Any, path: str, key: str, values: Mappin
 
 
 def _no_such_key(path: str, key: str, known: tuple[str, ...]) -> str:
-    return f"{path}: no such key (keys: {', '.join(known)}){nearest(key, known)}"
+    found = meant(path)
+    name = "" if found is None else found.name
+    here = name.rpartition(".")[2]
+    close = f"; did you mean {here if here in known else name}?" if name else nearest(key, known)
+    return f"{path}: no such key (keys: {', '.join(known)}){close}"
 
 
 def _converted(section: type[S], values: Mapping[str, Any], path: str) -> S:

@@ -10,8 +10,9 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """'; did you mean X?' for the closest of `words`, or nothing."""
     import difflib
 
-    close = difflib.get_close_matches(word[:LONGEST_SHOWN], list(words), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    lower = {other.lower(): other for other in words}  # Adam is adam
+    close = difflib.get_close_matches(word[:LONGEST_SHOWN].lower(), lower, n=1, cutoff=0.5)
+    return f"; did you mean {lower[close[0]]}?" if close else ""
 
 
 LONGEST_SHOWN = 200

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.config.defaults import HYDRA_GROUPS, built_in_groups
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.paths import absolute, check_text, conf_dir
 from mnist_ff.config.registry import names_in
@@ -24,8 +25,6 @@ from mnist_ff.errors import ConfigError
 
 VARIABLE = "MNIST_FF_CONFIG_DIR"
 FLAG = "--config-dir"
-HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
-"""The groups of Hydra that have options of ours."""
 HYDRAS_OWN = {"hydra/launcher": ("basic",)}
 """Options that stand in no file of conf/, because Hydra brings them."""
 WHOLE_CONFIG_GROUPS = ("experiment", "sweep")
@@ -199,7 +198,7 @@ def folders_of(given: Sequence[str], source: str = FLAG) -> list[Path]:
 
 def _read(folders: Sequence[Path]) -> Options:
     """Errors: ConfigError for a file that is no option, or a name that two files have."""
-    files = {group: dict(_listed(conf_dir() / group)) for group in _built_in_groups()}
+    files = {group: dict(_listed(conf_dir() / group)) for group in built_in_groups()}
     for folder in folders:
         for group, name, path in _own_files(folder, list(files)):
             other = files[group].get(name)
@@ -214,11 +213,6 @@ def _read(folders: Sequence[Path]) -> Options:
         for name in files[group]:
             found.check_ends(group, name)
     return found
-
-
-def _built_in_groups() -> list[str]:
-    groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
-    return [*groups, *HYDRA_GROUPS]
 
 
 def _listed(folder: Path) -> list[tuple[str, Path]]:

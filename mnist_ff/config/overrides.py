@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mnist_ff.config.aliases import meant, suggestion
+from mnist_ff.config.defaults import HYDRA_GROUPS
 from mnist_ff.config.keys import hints_at, known_keys, scalar_types, sweep_keys
 from mnist_ff.config.messages import nearest
-from mnist_ff.config.options import FIXED_HYDRA_KEYS, HYDRA_GROUPS
+from mnist_ff.config.options import FIXED_HYDRA_KEYS
 from mnist_ff.config.registry import GROUPS, names_in
 from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.errors import ConfigError
@@ -186,9 +188,9 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
     known = {**known_keys(), **sweep_keys()}
     sections = {name.split(".")[0] for name in known if "." in name}
     if key not in known and key not in sections:
-        raise ConfigError(
-            f"{override.text}: no such key {key}{nearest(key, [*known, *groups])}\nmnist-ff train --help lists the keys"
-        )
+        close = suggestion(key, override.text.partition("=")[2], [*known, *groups, "hydra.run.dir"])
+        listed = "" if close and "did you mean" not in close else "\nmnist-ff train --help lists the keys"
+        raise ConfigError(f"{override.text}: no such key {key}{close}{listed}")
 
 
 def _check_hydra_override(override: Override, groups: Mapping[str, list[str]]) -> None:
@@ -256,6 +258,8 @@ def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> s
     `meaning` is the value, or the list of values, that an override says to Hydra.
     """
     key, equals, value = override.partition("=")
+    if not equals and meant(key) is not None:
+        return f"did you mean {suggestion(key, None).removeprefix('; type ')}?"
     if not equals or not holds_text(key.lstrip("+")) or not override.isprintable() or "${" in value:
         return EXAMPLE
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -144,6 +145,7 @@ def give_user_a_name() -> None:
         os.environ["LOGNAME"] = f"uid{os.getuid()}"
 
 
+@functools.cache
 def conf_dir() -> Path:
     """The folder of YAML files: inside the package in a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]

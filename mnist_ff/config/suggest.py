@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from mnist_ff.config.keys import choices, leaves
-from mnist_ff.config.options import HYDRA_GROUPS, options
+from mnist_ff.config.defaults import HYDRA_GROUPS, default_options
+from mnist_ff.config.keys import choices, known_keys, leaves, sweep_keys
+from mnist_ff.config.options import options
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import SELECTIONS, Config, SweepConfig
 
@@ -23,6 +24,15 @@ def data_words(before: Sequence[str]) -> Iterator[str]:
     yield from (f"{key}=" for key in keys if key not in NOT_TYPED)
 
 
+def shown_words(current: str) -> Iterator[str]:
+    """What `show` explains: keys and groups, and after GROUP= its options."""
+    group, equals, _ = current.partition("=")
+    if equals:
+        yield from (f"{group}={name} " for name in options_of(group))
+        return
+    yield from (f"{name} " for name in dict.fromkeys([*known_keys(), *sweep_keys(), *options().files]))
+
+
 def options_of(group: str) -> list[str]:
     """The options of a group, a user's own among them."""
     return options().names(group)
@@ -30,9 +40,7 @@ def options_of(group: str) -> list[str]:
 
 def _chosen(before: Sequence[str]) -> dict[str, str]:
     """Each group's option on this command line, or by conf/config.yaml."""
-    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
-    chosen = dict(re.findall(r"^  - (?:override )?([\w/]+): (\S+)$", text, flags=re.M))
-    return chosen | dict(word.split("=", 1) for word in before if re.match(r"[\w/]+=", word))
+    return default_options() | dict(word.split("=", 1) for word in before if re.match(r"[\w/]+=", word))
 
 
 def override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mnist_ff.errors import INTERRUPTED, Stopped
+from mnist_ff.runs.start_up import erase
 
 if TYPE_CHECKING:
     from mnist_ff.runs.records import StopReason
@@ -99,6 +100,7 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     """A handler: one line, and the exit code of Ctrl-C."""
     with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
+    erase()
     with suppress(OSError):
         os.write(2, b"error: interrupted\n")
     os._exit(INTERRUPTED)

@@ -9,12 +9,16 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mnist_ff.errors import printable
 
 _began = False
 """Whether this is a command's own process, which imports nearly all that it will ever hold before it does anything."""
+
+
+_shown = False
+"""Whether a line of waiting() stands on the terminal."""
 
 
 def begin() -> None:
@@ -74,13 +78,52 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Inside the block a line on a terminal's stderr says what is waited for; it goes with the block."""
+    global _shown
+    before, _shown = _shown, _shown or _can_erase()
+    if _shown and not before:
+        _write(f"{printable(text)} ..."[: _columns() - 1])
+    try:
+        yield
+    finally:
+        if not before:
+            erase()
+
+
+def erase() -> None:
+    """Take away the line of waiting(), if there is one."""
+    global _shown
+    if _shown:
+        _shown = False
+        _write("\r\x1b[K")
+
+
+def _can_erase() -> bool:
+    try:
+        return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 def waiting_for(text: str) -> None:
     """Say what is waited for, in one line on stderr, where it is in no program's way."""
-    try:
-        sys.stderr.write(f"{printable(text)} ...\n")
+    erase()
+    _write(f"{printable(text)} ...\n")
+
+
+def _write(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # a terminal that is gone keeps nobody from working
+        sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # a terminal that is gone keeps nobody from working
-        return
 
 
 def waiting_for_torch(what: str) -> None:

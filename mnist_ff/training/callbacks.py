@@ -15,6 +15,7 @@ from rich.table import Column
 from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import loss_text, percent, score_text
 from mnist_ff.runs.records import (
     BatchRecord,
     EpochRecord,
@@ -128,11 +129,11 @@ class EpochLines(Callback):
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         line = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  {epoch.seconds:.1f} s"
-        line += f"  train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}"
+        line += f"  train loss {loss_text(epoch.train_loss)}, accuracy {percent(epoch.train_accuracy)}"
         watched = epoch.watched
         if watched is not None:
             part, score = watched
-            line += f"  {part} loss {score.loss:.4f} accuracy {score.accuracy:.4f}"
+            line += f"  {part} {score_text(score)}"
         self._say(line)
 
 

@@ -11,7 +11,8 @@ import pytest
 from mnist_ff.cli import COMMANDS
 from mnist_ff.commands.completion import candidates
 from mnist_ff.config.compose import Composer
-from mnist_ff.config.options import HYDRA_GROUPS, options, using_folders
+from mnist_ff.config.defaults import HYDRA_GROUPS
+from mnist_ff.config.options import options, using_folders
 from tests.support.commands import Command
 
 

@@ -85,7 +85,7 @@ def test_the_run_directory_holds_everything(finished: tuple[Path, str]) -> None:
     assert_seconds_add_up(summary["seconds"])
     assert {"import", "data", "build", "train", "train.steps", "keep", "plots", "report"} <= summary["seconds"].keys()
     score = summary["score"]
-    assert f"score [loss, accuracy]  [{score['loss']:.6f}, {score['accuracy']:.4f}]" in out
+    assert f"score          loss {score['loss']:.4f}, accuracy {100 * score['accuracy']:.2f} %" in out
     assert f"outputs/{run.name}" in out
     assert out.count("\nepoch ") == 2
     environment = json.loads((run / "environment.json").read_text())

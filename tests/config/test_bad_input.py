@@ -74,7 +74,7 @@ CASES = [
     (["trainer.threads=100000"], ["trainer.threads=100000", "at most 1024, auto or null"]),
     (["trainer.threads=fast"], ["trainer.threads=fast: must be an integer, auto or null"]),
     (["trainer.device=cuda:99999999999999999999"], ["trainer.device", "cuda:N"]),
-    (["model.hidden=[99999999999]"], ["model.hidden[0]", "at most 1e+06"]),
+    (["model.hidden=[99999999999]"], ["model.hidden[0]", "at most 1,000,000"]),
     (["data.instead_of=mnist", "data=mnist_5k"], ["data.instead_of"]),
     (["hydra.job.chdir=true"], ["hydra.job.chdir", "cannot be changed"]),
     (["hydra.mode=MULTIRUN"], ["hydra.mode", "use -m for a sweep"]),

@@ -1,0 +1,252 @@
+"""What other libraries call a key: the words of Keras, PyTorch, Lightning, ultralytics and scikit-learn.
+
+Every message about a key, flag or command that does not exist takes its suggestion from here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from mnist_ff.config.defaults import built_in_groups, default_options
+from mnist_ff.config.keys import choices, hints_at, hints_of, known_keys, sweep_keys
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.passwords import holds_password
+from mnist_ff.config.registry import GROUPS, parts
+from mnist_ff.config.schema import SELECTIONS
+from mnist_ff.errors import ConfigError
+
+WORDS = {
+    "data": "dataset datamodule",
+    "data.validation_split": "val_split valid_split validation_fraction val_fraction val_size validation_size holdout",
+    "data.root": "data_dir cache_dir",
+    "model": "net network arch architecture",
+    "model.hidden": "units hidden_units hidden_layers hidden_layer_sizes hidden_size hidden_sizes hidden_dim "
+    "hidden_dims layers num_layers n_layers num_units neurons width depth dense layer_sizes",
+    "model.dropout": "dropout_rate drop_rate drop dropout_prob dropout_p p_drop",
+    "model.activation": "act activations activation_function activation_fn nonlinearity",
+    "model.init": "initializer kernel_initializer weight_init initialization init_weights",
+    "optimizer": "optim opt solver optimiser",
+    "optimizer.lr": "learning_rate lr0 base_lr initial_lr init_lr learning_rate_init max_lr eta",
+    "optimizer.momentum": "mom sgd_momentum",
+    "optimizer.weight_decay": "wd decay l2 l2_reg l2_penalty kernel_regularizer regularization",
+    "optimizer.eps": "epsilon adam_epsilon",
+    "optimizer.beta1": "b1 betas adam_beta1",
+    "optimizer.beta2": "b2 adam_beta2",
+    "schedule": "scheduler lr_scheduler lr_schedule learning_rate_schedule sched cos_lr lr_scheduler_type",
+    "schedule.warmup": "warmup_steps num_warmup_steps lr_warmup warmup_iters",
+    "augment": "augmentation augmentations data_augmentation aug transform transforms",
+    "augment.rotation": "degrees rotate rotation_range",
+    "augment.shift": "translate width_shift_range height_shift_range",
+    "trainer.epochs": "max_epochs num_epochs n_epochs nb_epoch num_train_epochs max_iter n_iter",
+    "trainer.batch_size": "batch bs minibatch mini_batch_size train_batch_size per_device_train_batch_size nbatch",
+    "trainer.device": "gpu gpus cuda accelerator devices use_gpu use_cuda num_gpus n_gpu n_gpus device_type",
+    "trainer.precision": "amp half fp16 bf16 mixed_precision dtype use_amp",
+    "trainer.threads": "num_threads n_threads cpus intra_op_threads",
+    "trainer.compile": "torch_compile jit jit_compile",
+    "trainer.patience": "early_stopping early_stop early_stopping_patience es_patience n_iter_no_change",
+    "trainer.monitor": "metric_for_best_model watch",
+    "trainer.keep_best": "save_best_only save_best restore_best_weights load_best_model_at_end save_top_k",
+    "trainer.sync_every": "log_every_n_steps logging_steps log_interval log_freq print_every",
+    "trainer.evaluate_every": "check_val_every_n_epoch validation_freq eval_every eval_interval val_interval",
+    "trainer.checkpoint_epochs": "save_period every_n_epochs save_every save_freq",
+    "trainer.checkpoint_every": "save_steps every_n_train_steps",
+    "trainer.clip_norm": "gradient_clip_val max_grad_norm grad_clip clip_grad clip_grad_norm gradient_clip",
+    "trainer.ema": "ema_decay use_ema weight_averaging swa",
+    "trainer.label_smoothing": "smoothing label_smooth",
+    "trainer.plots": "plot",
+    "trainer.max_seconds": "max_time time time_limit",
+    "logger": "loggers tracker trackers report_to",
+    "seed": "random_state random_seed manual_seed seed_everything rng",
+    "name": "run_name exp_name experiment_name tag label run_id",
+    "resume": "ckpt ckpt_path checkpoint checkpoint_path resume_from resume_from_checkpoint",
+    "experiment": "recipe preset cfg config",
+    "metrics": "metric",
+    "hydra.run.dir": "output_dir out_dir output save_dir log_dir default_root_dir out",
+}
+"""A key or group of ours, with the words that others have for it."""
+
+NONE_HERE = {
+    "imgsz img_size image_size input_size": "images keep the size that the data has, 28 x 28 for MNIST; "
+    "pictures of your own are resized by data=folder data.size=[28,28]",
+    "verbose progress_bar enable_progress_bar": "a terminal shows a bar, a file one line an epoch; "
+    "from Python: mnist_ff.train(verbose=0)",
+    "loss criterion loss_fn loss_function": "the loss is cross-entropy; "
+    "trainer.label_smoothing=0.1 and trainer.confidence_penalty=0.1 change it",
+    "workers num_workers dataloader_num_workers pin_memory prefetch persistent_workers": "there is no data loader: "
+    "the images lie on the device; trainer.threads=VALUE sets the CPU threads",
+    "project": "type name=VALUE for a label, hydra.run.dir=FOLDER for a folder, "
+    "or logger=wandb logger.wandb.project=VALUE",
+    "exist_ok overwrite": "two runs never share a directory; hydra.run.dir=FOLDER names another one",
+    "accumulate_grad_batches gradient_accumulation_steps accumulate nbs": "a larger trainer.batch_size does the same",
+    "steps_per_epoch max_steps num_steps total_steps": "an epoch is all training images; type trainer.epochs=VALUE",
+    "num_classes nc classes input_dim input_shape in_features": "the data says it; mnist-ff data NAME shows it",
+    "pretrained weights freeze": "runs start from fresh weights; resume=RUN trains a run further",
+    "strategy num_nodes": "a run trains on one device; a sweep on several: mnist-ff train -m hydra/launcher=joblib",
+    "wandb tensorboard mlflow": "type logger={word}",
+}
+"""Words for what does not exist here, with what to do."""
+
+COMMANDS = {
+    "runs": "list ls ps jobs experiments history runs_list",
+    "train": "fit run start main",
+    "evaluate": "eval test val validate score",
+    "predict": "infer inference classify detect",
+    "train -m": "sweep tune hpo grid multirun",
+    "train -m hydra/sweeper=optuna": "search optuna optimize",
+    "train resume=last": "resume continue",
+    "compare": "diff rank leaderboard best",
+    "export": "convert save onnx",
+    "report": "plot plots html page",
+    "data": "download dataset datasets",
+    "conf": "config configs options groups",
+    "show": "keys key explain describe info",
+    "bench": "benchmark speed time",
+    "lr-find": "lr lrfind tuner find-lr",
+    "serve": "ui view dashboard board tensorboard web",
+    "--version": "version -v -V",
+    "completion": "complete autocomplete",
+}
+"""Commands of ours, with what others call them."""
+
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "trainer.device": {
+        r"true|yes|on|gpu|cuda|1?|-1|auto\b": "cuda",
+        r"false|no|off|none|null": "cpu",
+        r"\[?(\d+)\]?": r"cuda:\1",
+    },
+    "trainer.precision": {
+        r"true|yes|on|1||16|half|b?fp?16|b?float16|b?f?16-mixed|b?f?16-true|mixed_b?float16": "bf16",
+        r"false|no|off|32|32-true|float32|fp32": "fp32",
+        r"64.*|float64|double": "fp32",
+    },
+    "trainer.patience": {r"true|yes|on|": "3", r"false|no|off": "null"},
+    "trainer.keep_best": {r"\d+|": "true"},
+    "trainer.ema": {r"true|yes|on|": "0.999", r"false|no|off": "0"},
+    "model.hidden": {r"\d": "[500,300]", r"([\d_]+)": r"[\1]", r"\(([\d_, ]+)\)": r"[\1]", r"": "[500,300]"},
+    "schedule": {
+        r".*cos.*|true|yes|on|": "cosine",
+        r".*one.?cycle.*": "one_cycle",
+        r".*linear.*|polynomial": "linear",
+        r".*step.*": "step",
+        r"false|no|off|none|null|constant.*": "constant",
+    },
+    "optimizer": {r"(\w+)": r"\1"},
+}
+"""Other people's values of a key, as whole patterns in lower case, with ours; the pattern that is nothing is a flag."""
+
+
+COUNTED = ("gpus", "devices", "numgpus", "ngpu", "ngpus")
+"""Words, as plain() makes them, for a number of devices."""
+
+
+class Key(NamedTuple):
+    """What a word means here."""
+
+    name: str
+    """A key or group; empty where there is none."""
+    instead: str = ""
+    """What to do where there is none."""
+
+
+def plain(word: str) -> str:
+    """A word without what people write differently: Learning-Rate is learningrate."""
+    return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+def meant(word: str, known: Collection[str] = ()) -> Key | None:
+    """The key or group that a word means exactly, with or without a section before it; None where nobody knows.
+
+    known: the keys and groups that may be named; all where it is empty.
+    """
+    names = known or every_name()
+    section, _, last = word.lstrip("+").rpartition(".")
+    if not plain(last):
+        return None
+    own = [name for name in names if plain(name.rpartition(".")[2]) == plain(last)]
+    of_section = [name for name in own if section and name.startswith(section)]
+    for words, instead in NONE_HERE.items():
+        if not of_section and plain(last) in map(plain, words.split()):
+            return Key("", instead.replace("{word}", last.lower()))
+    for name in of_section or own:
+        return Key(name)
+    for name, words in WORDS.items():
+        if name in names and plain(last) in map(plain, words.split()):
+            return Key(name)
+    return None
+
+
+def every_name() -> list[str]:
+    """Every key and group that a command line may have."""
+    return [*known_keys(), *sweep_keys(), *built_in_groups(), "resume", "hydra.run.dir"]
+
+
+def suggestion(word: str, value: str | None, known: Collection[str] = ()) -> str:
+    """The end of a message about a key that does not exist: what to type instead of WORD=VALUE, or the nearest key."""
+    found = meant(word, known)
+    if found is None:
+        return nearest(word, known or every_name())
+    if not found.name:
+        return f"; {found.instead.replace('VALUE', value or 'VALUE')}"
+    return f"; type {override(found.name, _of_one(word, value))}{owners_of(found.name)}"
+
+
+def _of_one(word: str, value: str | None) -> str | None:
+    """A number of devices says no more than whether there is one: a run trains on one."""
+    if plain(word) not in COUNTED or value is None:
+        return value
+    return "cpu" if value in ("0", "cpu") else "gpu"
+
+
+def override(name: str, value: str | None) -> str:
+    """NAME=VALUE with a value of ours for one of theirs."""
+    given = "" if value is None else value
+    for pattern, ours in VALUES.get(name, {}).items():
+        if (match := re.fullmatch(pattern, given.strip("'\"").lower())) is not None:
+            return f"{name}={match.expand(ours)}"
+    if not given:
+        given = "true" if "true" in {word for hint in hints_at(name) for word in choices(hint)} else "VALUE"
+    return f"{name}={given}"
+
+
+def owners_of(key: str) -> str:
+    """The end of a message about a key that only some options of its group have; empty where the default has it."""
+    section, _, name = key.partition(".")
+    group = next((group for group, found in GROUPS.items() if found.folder == section), None)
+    if group is None or not name or section in SELECTIONS:
+        return ""
+    owners = [option for option, part in parts(group).items() if name in hints_of(cast(Any, part.config))]
+    default = default_options()[section]
+    return "" if default in owners else f", a key of {section}={', '.join(owners)}"
+
+
+def no_flag(typed: str, words: Sequence[str], flags: Iterable[str], takes_overrides: bool) -> str:
+    """A message about a flag that a command does not have: what to type instead.
+
+    words: the command line behind the command. flags: those that the command has.
+    """
+    flag, _, value = typed.partition("=")
+    word = flag.lstrip("-")
+    close = nearest(word, [name[2:] for name in flags if name.startswith("--")]).replace("mean ", "mean --")
+    found = meant(word) or (meant(word.removeprefix("no-")) if word.startswith("no-") else None)
+    if not takes_overrides or found is None:
+        return f"{flag}: no such flag{close}"
+    if not found.name:
+        return f"{flag}: no such flag; {found.instead}"
+    after = [second for first, second in itertools.pairwise(words) if first == flag]
+    given = value or next((text for text in after if not text.startswith("--")), None)
+    given = "false" if word.startswith("no-") and meant(word) is None else given
+    given = None if given is not None and holds_password(given) else given
+    return f"{flag}: overrides have no dashes; type {override(found.name, _of_one(word, given))}{owners_of(found.name)}"
+
+
+def no_command(word: str, commands: Collection[str]) -> ConfigError:
+    """The error about a command that does not exist."""
+    if "=" in word:
+        return ConfigError(f"{word}: no such command; type mnist-ff train {word}")
+    for right, words in COMMANDS.items():
+        if word.lower() in words.split() and (right.startswith("-") or right.split()[0] in commands):
+            return ConfigError(f"{word}: no such command; type mnist-ff {right}")
+    return ConfigError(f"{word}: no such command (there are: {', '.join(commands)}){nearest(word, commands)}")
