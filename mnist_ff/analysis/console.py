@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mnist_ff.errors import printable
+from mnist_ff.runs.numbers import percent, percent_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,4 +131,5 @@ def picture(image: NDArray[np.uint8], colours: bool) -> Text:
 def accuracy_text(score: Score) -> str:
     """Accuracy in percent with its 95 % interval."""
     low, high = score.interval()
-    return f"{score.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, {score.correct:,} of {score.samples:,})"
+    interval = f"95 % interval {percent_cell(low)} to {percent(high)}"
+    return f"{percent(score.accuracy)} ({interval}, {score.correct:,} of {score.samples:,})"

@@ -115,9 +115,9 @@ def _class_of(name: str, classes: Sequence[str]) -> int | None:
         found = [label for label, known in enumerate(classes) if spelled(known) == spelled(name)]
         if len(found) == 1:
             return found[0]
-    first_words = [label for label, known in enumerate(classes) if "/" in known and _plain(known.split("/")[0]) == _plain(name)]
-    if len(first_words) == 1:
-        return first_words[0]
+    first = [label for label, known in enumerate(classes) if _plain(known.partition("/")[0]) == _plain(name)]
+    if len(first) == 1:
+        return first[0]
     return int(name) if name.isascii() and name.isdigit() and int(name) < len(classes) else None
 
 

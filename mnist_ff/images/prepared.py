@@ -58,9 +58,7 @@ class Preparation:
         except TooManyError:
             raise ConfigError(f"{file}: more than {MOST_DIGITS} digits; photograph a part of it") from None
         except NoDigitError:
-            raise ConfigError(
-                f"{file}: no digit found; photograph a single digit, larger or with more light"
-            ) from None
+            raise ConfigError(f"{file}: no digit found; photograph a single digit, larger or with more light") from None
 
     def _glyphs(self, file: Path) -> tuple[Glyph, ...]:
         if not self.as_digits:
@@ -86,7 +84,10 @@ class Preparation:
 def in_batches(
     files: Sequence[tuple[Path, int | None]], preparation: Preparation, size: int, failures: list[str]
 ) -> Iterator[list[Seen]]:
-    """Pictures with their labels, at most `size` at a time; a line is added to `failures` for each that cannot be used."""
+    """Pictures with their labels, at most `size` at a time.
+
+    A line is added to `failures` for each that cannot be used.
+    """
     for start in range(0, len(files), size):
         seen = []
         for file, label in files[start : start + size]:

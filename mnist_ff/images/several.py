@@ -126,8 +126,9 @@ def digits_of(brightness: Picture) -> list[Part]:
     if not any(map(is_of_strokes, inks)):
         return [_part(written.ink, 0)]
     _set_lines(found)
-    parts = [(digit.line, digit.left + digit.right, _part(ink, digit.line)) for digit, ink in zip(found, inks, strict=True)]
-    return [part for _, _, part in sorted(parts, key=lambda placed: placed[:2])]
+    places = [(digit.line, digit.left + digit.right) for digit in found]
+    order = sorted(range(len(found)), key=places.__getitem__)
+    return [_part(inks[number], found[number].line) for number in order]
 
 
 def _part(ink: Picture, line: int) -> Part:
