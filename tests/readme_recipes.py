@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mnist_ff.commands.reproduce import TABLE_HEAD as HEAD
 from mnist_ff.commands.reproduce import Row, table_row
+from mnist_ff.runs.numbers import percent
 
 RESULTS = Path(__file__).resolve().parents[1] / ".readme" / "RESULTS.md"
 CHECK_HEAD = "| experiment | held-out training images, mean | their test accuracy, mean | n |\n|---|---:|---:|---:|\n"
@@ -56,7 +57,7 @@ def on_gpu(row: Row) -> bool:
 
 def check_row(row: Row) -> str:
     """A line of the independent check."""
-    return f"| `{row.experiment}` | {row.validation_accuracy:.2%} | {row.accuracy:.2%} | {row.n} |"
+    return f"| `{row.experiment}` | {percent(row.validation_accuracy)} | {percent(row.accuracy)} | {row.n} |"
 
 
 def main(paths: list[str]) -> None:

@@ -16,6 +16,7 @@ from mnist_ff.analysis.tiles import Cells, as_colours, cells_for, tiled
 from mnist_ff.files import remove_leftovers
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import opened_tensors
@@ -232,7 +233,7 @@ def _mistakes(run: Run, title: str) -> Figure:
     for place, row in enumerate(saved["worst_rows"]):
         label, predicted = int(saved["labels"][row]), int(saved["answers"][row])
         names = [_short(spec.classes[number]) for number in (label, predicted)]
-        sure = f"({saved['probabilities'][row, predicted]:.0%})"
+        sure = f"({percent(float(saved['probabilities'][row, predicted]), 0)})"
         text = f"{names[0]}, predicted {names[1]} {sure}"
         if len(text) > LONGEST_TITLE:
             text = f"{names[0]}, predicted\n{names[1]} {sure}"

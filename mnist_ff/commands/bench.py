@@ -30,6 +30,7 @@ from mnist_ff.engine.device import cpu_name, describe, prepared
 from mnist_ff.errors import ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
+from mnist_ff.runs.numbers import percent, percent_change
 from mnist_ff.session.busy import busy
 from mnist_ff.session.peers import PEERS
 from mnist_ff.session.threads import with_threads
@@ -231,9 +232,9 @@ def _print(result: dict[str, Any], console: Console) -> None:
     rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
     tell_table(console, ("a step", "ms", f"x {base}"), rows)
     low, high = result["logging_percent_quartiles"]
-    tell(
-        console, f"logging every batch costs {result['logging_percent']:+.1f} % (quartiles {low:+.1f} to {high:+.1f} %)"
-    )
+    costs = percent_change(result["logging_percent"] / 100)
+    quartiles = f"quartiles {percent_change(low / 100)} to {percent_change(high / 100)}"
+    tell(console, f"logging every batch costs {costs} ({quartiles})")
     _print_start_up(result, console)
     if "sweep_seconds" in result:
         tell_table(console, ("sweep", "seconds"), [(n, _cell(v)) for n, v in result["sweep_seconds"].items()])
@@ -253,7 +254,7 @@ def _print_start_up(result: dict[str, Any], console: Console) -> None:
     parts = result["whole_command_seconds"]
     rows = [(f"  {name}" if "." in name else name, _cell(seconds)) for name, seconds in parts.items()]
     tell_table(console, ("one epoch, by part", "seconds"), rows)
-    tell(console, f"beyond its steps, training takes {result['beyond_steps_percent']:.1f} %")
+    tell(console, f"beyond its steps, training takes {percent(result['beyond_steps_percent'] / 100, 1)}")
 
 
 def _cell(value: float | str) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,12 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     with prepared(trainer, config.seed or 0) as device:
         predict = _predictor(run, load_model(run, config, device))
         readings = (reading for seen in batches for reading in read(seen, predict, limit))
-        _report(arguments, readings, spec, limit, chosen, failures, len(files) + len(arguments.index), console)
+        pictured = len(files) + len(arguments.index) <= PICTURED and spec.is_image
+        output = _Output(spec, limit, arguments.json, pictured, console)
+        if arguments.labels:
+            output.labelled(readings, failures)
+        else:
+            output.readings(readings, chosen)
     if failures:
         raise ConfigError("\n".join(failures))
     return 0
@@ -266,48 +272,39 @@ def _predictor(run: Run, model: torch.nn.Module) -> Predict:
     return predict
 
 
-def _report(
-    arguments: argparse.Namespace,
-    readings: Iterator[Reading],
-    spec: DataSpec,
-    limit: float | None,
-    chosen: tuple[Threshold, str] | None,
-    failures: list[str],
-    count: int,
-    console: Console,
-) -> None:
-    """Print what is read, picture by picture, or the figures of labelled pictures."""
-    if arguments.labels:
-        _report_labelled(arguments.json, [one.without_pixels() for one in readings], spec, limit, failures, console)
-        return
-    if arguments.json:
-        entries = [as_json(reading, spec, limit) for reading in readings]
-        tell_json(entries)
-        return
-    answers = unsure = 0
-    for reading in readings:
-        tell_reading(console, reading, spec, count <= PICTURED and spec.is_image)
-        answers += len(reading.answers)
-        unsure += sum(answer.is_unsure for answer in reading.answers)
-    if chosen is not None:
-        tell_threshold(Console(stderr=True), answers, unsure, *chosen)
+@dataclass(frozen=True)
+class _Output:
+    """Where and how readings are printed."""
 
+    spec: DataSpec
+    limit: float | None
+    """Below it an answer is unsure."""
+    as_json: bool
+    pictured: bool
+    """Whether the images are shown too."""
+    console: Console
 
-def _report_labelled(
-    wants_json: bool,
-    readings: list[Reading],
-    spec: DataSpec,
-    limit: float | None,
-    failures: list[str],
-    console: Console,
-) -> None:
-    if not readings:
-        return
-    found = Labelled(spec, readings)
-    if wants_json:
-        entries = [as_json(reading, spec, limit) for reading in readings]
-        tell_json(
-            {**found.as_json(failures), "threshold": None if limit is None else min(limit, 1.0), "predictions": entries}
-        )
-    else:
-        tell_labelled(console, found, limit)
+    def readings(self, found: Iterator[Reading], chosen: tuple[Threshold, str] | None) -> None:
+        """Print them picture by picture, and at the end on stderr what unsure means."""
+        if self.as_json:
+            tell_json([as_json(reading, self.spec, self.limit) for reading in found])
+            return
+        answers = unsure = 0
+        for reading in found:
+            tell_reading(self.console, reading, self.spec, self.pictured)
+            answers += len(reading.answers)
+            unsure += sum(answer.is_unsure for answer in reading.answers)
+        if chosen is not None:
+            tell_threshold(Console(stderr=True), answers, unsure, *chosen)
+
+    def labelled(self, found: Iterator[Reading], failures: list[str]) -> None:
+        """Print the figures of labelled pictures; `failures` grows while they are read."""
+        readings = [reading.without_pixels() for reading in found]
+        scored = Labelled(self.spec, readings)
+        if not readings:
+            return
+        if self.as_json:
+            entries = [as_json(reading, self.spec, self.limit) for reading in readings]
+            tell_json({**scored.as_json(failures), "threshold": told(self.limit), "predictions": entries})
+        else:
+            tell_labelled(self.console, scored, self.limit)

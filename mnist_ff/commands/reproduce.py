@@ -32,6 +32,7 @@ from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
+from mnist_ff.runs.numbers import MISSING, percent, percent_cell
 from mnist_ff.runs.reading import Fields
 from mnist_ff.runs.records import Score, Status, Summary
 from mnist_ff.session.resume import RESUMABLE_KEYS
@@ -304,10 +305,10 @@ def table_row(row: Row) -> str:
     low, high = row.interval_of_one_run
     cells = (
         " ".join([f"`{row.experiment}`", *(f"`{key}={value}`" for key, value in row.changes.items())]),
-        f"{row.accuracy:.2%}",
-        f"{100 * row.std:.2f}",
+        percent(row.accuracy),
+        percent_cell(row.std),
         row.n,
-        f"{low:.2%} to {high:.2%}",
+        f"{percent_cell(low)} to {percent(high)}",
         _seconds(row.seconds_of_training),
         _seconds(row.seconds_of_a_run),
     )
@@ -315,7 +316,7 @@ def table_row(row: Row) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.{1 if seconds >= 1 else 2}f} s"
+    return MISSING if seconds is None else f"{seconds:.{1 if seconds >= 1 else 2}f} s"
 
 
 def markdown(row: Row) -> str:
@@ -330,5 +331,5 @@ def markdown(row: Row) -> str:
     if row.parted:
         lines.append(f"{row.parted} of the runs were resumed; the seconds are the mean of the others.")
     if row.validation_accuracy is not None:
-        lines.append(f"Held-out training images, after the last epoch: {row.validation_accuracy:.2%}.")
+        lines.append(f"Held-out training images, after the last epoch: {percent(row.validation_accuracy)}.")
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from mnist_ff.analysis.rows import Row, collect, read_row
 from mnist_ff.config.paths import path_argument
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.find import OUTPUTS, run_start, runs_below, sweep_start, sweeps_below
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.reading import is_folder, local_time, why_no_folder
 
 MAX_ROWS_SHOWN = 100
@@ -143,7 +144,7 @@ def _moment(seconds: float) -> str | None:
 def _accuracy(best: Row) -> str:
     if best.watched is None:
         return ""
-    return f"{best.watched.accuracy:.2%}{' (validation)' if best.validation is not None else ''}"
+    return f"{percent(best.watched.accuracy)}{' (validation)' if best.validation is not None else ''}"
 
 
 def _json(entry: Entry) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from mnist_ff.report.predictions import (
 )
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.given import given_arguments, python_call
+from mnist_ff.runs.numbers import loss_text, percent, percent_cell
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status
 
@@ -229,11 +230,11 @@ def _score_tiles(part: str, score: Score | None) -> list[Tile]:
     if score is None:
         return []
     low, high = score.interval()
-    interval = f"{score.correct:,} of {score.samples:,} correct; 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    interval = f"{score.correct:,} of {score.samples:,} correct; 95 % interval {percent_cell(low)} to {percent(high)}"
     interval = interval.replace(" %", "\N{NO-BREAK SPACE}%")
     return [
-        Tile(f"{part} accuracy", f"{100 * score.accuracy:.2f} %", interval),
-        Tile(f"{part} loss", f"{score.loss:.4f}", "cross-entropy in nats"),
+        Tile(f"{part} accuracy", percent(score.accuracy), interval),
+        Tile(f"{part} loss", loss_text(score.loss), "cross-entropy in nats"),
     ]
 
 
@@ -259,8 +260,8 @@ def _changes_while_learning(config: Config) -> list[str]:
     found = {"the model in training mode": not isinstance(model, MLPConfig)}
     if isinstance(model, MLPConfig):
         found |= {
-            f"{100 * model.dropout:g} % of the hidden units dropped": model.dropout > 0,
-            f"{100 * model.input_dropout:g} % of the pixels dropped": model.input_dropout > 0,
+            f"{percent(model.dropout, None)} of the hidden units dropped": model.dropout > 0,
+            f"{percent(model.input_dropout, None)} of the pixels dropped": model.input_dropout > 0,
             "noise on the pixels": model.input_noise > 0,
         }
     found |= {

@@ -11,9 +11,16 @@ MISSING = "-"
 """What stands where there is no number."""
 
 
-def percent(share: float | None, digits: int = 2) -> str:
-    """A share from 0 to 1 in percent, with its unit: 98.47 %."""
-    return MISSING if share is None else f"{100 * share:.{digits}f} %"
+def percent(share: float | None, digits: int | None = 2) -> str:
+    """A share from 0 to 1 in percent, with its unit: 98.47 %. Without `digits` as many as it has: 12.5 %."""
+    if share is None:
+        return MISSING
+    return f"{100 * share:.6g} %" if digits is None else f"{100 * share:.{digits}f} %"
+
+
+def percent_change(share: float | None, digits: int = 1) -> str:
+    """The same with its sign: +1.3 %."""
+    return MISSING if share is None else f"{100 * share:+.{digits}f} %"
 
 
 def percent_cell(share: float | None, digits: int = 2) -> str:

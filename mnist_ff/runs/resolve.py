@@ -9,6 +9,7 @@ from pathlib import Path
 from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, run_start, runs_below
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.reading import is_folder
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.tables import last_epoch, read_epochs
@@ -71,7 +72,7 @@ def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
     scores = [(entry.validation if split and entry.validation is not None else entry.test, entry) for entry in same]
     accuracy, best = max(scores, key=lambda score: score[0])  # of equals the first, which is the newest
     kind = "validation" if split else "test"
-    return best.path, f"{accuracy:.2%} {kind} accuracy, the best of {len(same)} finished on {best.data}"
+    return best.path, f"{percent(accuracy)} {kind} accuracy, the best of {len(same)} finished on {best.data}"
 
 
 @dataclass(frozen=True)

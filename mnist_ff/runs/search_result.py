@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mnist_ff.errors import BadRunError, MissingFileError, printable
 from mnist_ff.files import write_text
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.reading import Fields, read_json
 
 SEARCH = "search.json"
@@ -147,6 +148,6 @@ def lines(result: SearchResult) -> list[str]:
         )
         said.append(f"repeated trials, with the trial that has the result: {pairs}{more}")
     if result.importance:
-        shares = ", ".join(f"{key} {100 * share:.0f} %" for key, share in result.importance.items())
+        shares = ", ".join(f"{key} {percent(share, 0)}" for key, share in result.importance.items())
         said.append(f"importance (PED-ANOVA): {shares}")
     return said

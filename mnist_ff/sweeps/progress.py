@@ -11,6 +11,7 @@ from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import experiment, flat
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import Status, StopReason
 
 PROGRESS_POLL_S = 0.3
@@ -112,7 +113,7 @@ class Watch:
         name = named(job, self._keys)
         parts += [name] if name else []
         if row.status == Status.FINISHED and row.watched is not None:
-            parts.append(f"{100 * row.watched.accuracy:.2f} %")
+            parts.append(percent(row.watched.accuracy))
         else:
             parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
         parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]

@@ -24,6 +24,7 @@ from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import MAX_PREDICTIONS, PREDICTIONS, Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.session import artifacts
 from tests.report.test_report import facts
@@ -274,7 +275,7 @@ def test_each_mistake_is_at_its_place_below_its_words(tmp_path: Path) -> None:
     for number, (row, image, text) in enumerate(zip(saved["worst_rows"], saved["worst_images"], words, strict=True)):
         label, predicted = (LETTERS.classes[saved[name][row]] for name in ("labels", "answers"))
         sure = saved["probabilities"][row, saved["answers"][row]]
-        assert text.get_text() == f"{label}, predicted {predicted} ({sure:.0%})"
+        assert text.get_text() == f"{label}, predicted {predicted} ({percent(float(sure), 0)})"
         top, left = 68 + 204 * (number // 5) + 44, 192 * (number % 5) + 16
         enlarged = image[np.arange(160) * 28 // 160][:, np.arange(160) * 28 // 160]
         assert np.array_equal(drawn[top : top + 160, left : left + 160], np.repeat(255 - enlarged[..., None], 3, 2))

@@ -108,7 +108,7 @@ def test_best_is_the_most_accurate_finished_run() -> None:
     make("d", accuracy=0.93, at=4)
     said: list[str] = []
     assert resolve_run("best", said.append) == best
-    assert said == [f"best is {best}: 95.00% test accuracy, the best of 3 finished on mnist_5k"]
+    assert said == [f"best is {best}: 95.00 % test accuracy, the best of 3 finished on mnist_5k"]
 
 
 def test_best_uses_validation_where_all_have_it() -> None:
@@ -117,10 +117,10 @@ def test_best_uses_validation_where_all_have_it() -> None:
     (second / "epochs.csv").write_text(rows)
     said: list[str] = []
     assert resolve_run("best", said.append) == second
-    assert "98.00% validation accuracy" in said[0]
+    assert "98.00 % validation accuracy" in said[0]
     make("c", CONFIG, 0.5, at=3)
     assert resolve_run("best", said.append) == first
-    assert "93.00% test accuracy" in said[1]
+    assert "93.00 % test accuracy" in said[1]
 
 
 def test_best_considers_the_newest_runs_data() -> None:
@@ -209,11 +209,11 @@ def test_runs_lists_newest_first_sweeps_as_one(mnist_ff: Command) -> None:
     assert "broken" in lines[0]
     assert "failed" in lines[1]
     assert "3 jobs: 3 finished" in lines[2]
-    assert "95.00%" in lines[2]
+    assert "95.00 %" in lines[2]
     assert "7.5" in lines[2]
     assert lines[3].split()[:3] == ["2026-01-01", "00:00", "finished"]
     assert "first try" in lines[3]
-    assert "91.00%" in lines[3]
+    assert "91.00 %" in lines[3]
     assert lines[4].startswith("broken  outputs/2026-03-01_00-00-00_dddd/config.yaml")
     _, every, _ = mnist_ff("runs", "--all")
     assert len(every.splitlines()) == 1 + 3 + 3 + 1

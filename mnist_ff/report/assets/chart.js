@@ -15,7 +15,7 @@ const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's en
  * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
  * that is looked at, format(y), whole (x counts things), only (read one line, the nearest).
  * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
- * digits (of its values under the pointer, where they are computed here or are means).
+ * digits (of its values under the pointer, where they are computed here or are means), low and high (ys of a band around it).
  */
 class Chart {
   constructor(host, spec) {
@@ -108,7 +108,8 @@ class Chart {
 
   /** The scale of y, by what is in sight. */
   _scale() {
-    const seen = this.lines.flatMap((line) => Array.from(line.ys.slice(...this._within(line)))).filter(Number.isFinite);
+    const all = this.lines.flatMap((line) => [line.ys, line.low ?? [], line.high ?? []].map((ys) => ys.slice(...this._within(line))));
+    const seen = all.flatMap((ys) => Array.from(ys)).filter(Number.isFinite);
     const [low, high] = seen.length ? [seen.reduce((a, b) => Math.min(a, b)), seen.reduce((a, b) => Math.max(a, b))] : [0, 1];
     this.log = this.spec.log && low > 0;
     const ahead = this.log ? Math.log10 : (y) => y;
@@ -160,7 +161,21 @@ class Chart {
       d += `${pen}${x.toFixed(1)} ${this.py(high).toFixed(1)}`;
       if (low < high) d += `L${x.toFixed(1)} ${this.py(low).toFixed(1)}`;
     }
-    return (line.drawn = [drawn("path", { class: `line ${line.look}`, d, ...clip }), ...dots]);
+    return (line.drawn = [...this._band(line, from, to, clip), drawn("path", { class: `line ${line.look}`, d, ...clip }), ...dots]);
+  }
+
+  /** The band of a line that has one: an area for each stretch without gaps. */
+  _band(line, from, to, clip) {
+    if (!line.low) return [];
+    const point = (ys) => (place) => `${this.px(line.xs[place]).toFixed(1)} ${this.py(ys[place]).toFixed(1)}`;
+    const stretches = [[]];
+    for (let place = from; place < to; place += 1) {
+      if (Number.isFinite(line.low[place]) && Number.isFinite(line.high[place])) stretches.at(-1).push(place);
+      else stretches.push([]);
+    }
+    const areas = stretches.filter((places) => places.length > 1);
+    const d = areas.map((places) => `M${[...places.map(point(line.high)), ...[...places].reverse().map(point(line.low))].join("L")}Z`).join("");
+    return d ? [drawn("path", { class: `band ${line.look.split(" ")[0]}`, d, ...clip })] : [];
   }
 
   /** Names beside the lines' ends, moved apart where they would cover each other. */
@@ -199,7 +214,7 @@ class Chart {
     for (const part of this.lines.flatMap((line) => line.drawn ?? [])) part.classList.remove("lit");
     if (this.cursor === null) return;
     let read = this.lines.map((line) => ({ line, place: nearest(line.xs, this.cursor) }));
-    read = read.map(({ line, place }) => ({ line, x: line.xs[place], y: line.ys[place] })).filter(({ y }) => Number.isFinite(y));
+    read = read.map(({ line, place }) => ({ line, place, x: line.xs[place], y: line.ys[place] })).filter(({ y }) => Number.isFinite(y));
     if (!read.length) return;
     if (this.spec.only && this.level !== undefined) read = [closest(read, ({ y }) => Math.abs(this.py(y) - this.level))];
     const { x } = closest(read, (one) => Math.abs(one.x - this.cursor));
@@ -208,8 +223,14 @@ class Chart {
       this.marks.append(drawn("circle", { class: `dot ${one.line.look.split(" ")[0]}`, cx: this.px(one.x), cy: this.py(one.y), r: 4 }));
       if (this.spec.only) for (const part of one.line.drawn) part.classList.add("lit");
     }
-    const values = read.map(({ line, y }) => `${line.name} ${this.spec.format(y, line.digits ?? DIGITS)}`);
+    const values = read.map(({ line, place, y }) => `${line.name} ${this.spec.format(y, line.digits ?? DIGITS)}${this._spread(line, place)}`);
     this.reading.textContent = `${this.spec.read(x)}: ${values.join(", ")}`;
+  }
+
+  /** The ends of a line's band at a point, in brackets. */
+  _spread(line, place) {
+    const ends = [line.low, line.high].map((ys) => ys?.[place] ?? NaN);
+    return ends.every(Number.isFinite) ? ` (${ends.map((y) => this.spec.format(y)).join(" to ")})` : "";
   }
 
   /** Where a pointer is: share of the width, x and height. */

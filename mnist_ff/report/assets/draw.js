@@ -179,7 +179,7 @@ function drawing(predict, names) {
       name.title = names[label];
       line.classList.toggle("best", label === best);
       length.style.width = shares ? `${100 * shares[label]}%` : "0";
-      share.textContent = shares ? percent(shares[label]) : "–";
+      share.textContent = shares ? percent(shares[label]) : "-";
     });
     byId("answer").textContent = shares ? `${names[best]}, ${percent(shares[best])} sure` : "Draw something.";
   }

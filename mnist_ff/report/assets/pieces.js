@@ -38,7 +38,7 @@ const floats = (text) => new Float32Array(bytes(text).buffer);
 
 /** A number for people: about four digits, none of them a trailing zero. */
 function figure(value, digits = 4) {
-  if (value === null || !Number.isFinite(value)) return "–";
+  if (value === null || !Number.isFinite(value)) return "-";
   const near = Number(value.toPrecision(digits));
   return value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6) ? near.toExponential() : String(near);
 }
@@ -51,4 +51,4 @@ const whole = (value) => value.toLocaleString("en");
 
 /** Options that charts by epochs share. */
 const BY_EPOCH = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}` };
-const AS_PERCENT = { format: (share, digits = 4) => `${Number((100 * share).toPrecision(digits))}%` };
+const AS_PERCENT = { format: (share, digits = 4) => `${Number((100 * share).toPrecision(digits))} %` };
