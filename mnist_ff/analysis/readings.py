@@ -112,7 +112,7 @@ def as_json(reading: Reading, spec: DataSpec, threshold: float | None) -> dict[s
     entry = {"image": reading.name, **own, "label": reading.label}
     entry |= {
         "unsure": reading.is_unsure,
-        "threshold": None if threshold is None else min(threshold, 1.0),
+        "threshold": told(threshold),
         "read": reading.text(spec),
     }
     parts = [
@@ -125,7 +125,7 @@ def as_json(reading: Reading, spec: DataSpec, threshold: float | None) -> dict[s
 
 def told(threshold: float | None) -> float | None:
     """A threshold for programs, 1 where every answer is below it."""
-    return None if threshold is None else min(threshold, 1.0)
+    return told(threshold)
 
 
 def _values(answer: Answer, spec: DataSpec) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mnist_ff.analysis.calibration import Threshold, threshold
 from mnist_ff.analysis.console import note, tell_json, warning
 from mnist_ff.analysis.labelled import Labelled, tell_labelled
 from mnist_ff.analysis.reading_text import tell_reading, tell_threshold
-from mnist_ff.analysis.readings import Predict, Reading, as_json, read
+from mnist_ff.analysis.readings import Predict, Reading, as_json, read, told
 from mnist_ff.commands.evaluate import (
     add_data_path,
     check_ended_well,
