@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from mnist_ff.errors import printable
+from mnist_ff.errors import ConfigError, printable
 from mnist_ff.runs.numbers import percent, percent_cell
 
 if TYPE_CHECKING:
@@ -37,6 +37,15 @@ def warning(text: str) -> None:
 def out(text: str) -> None:
     """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
+
+
+def ask(question: str) -> bool:
+    """Ask on stderr for y or n; anything but a y is a no. Errors: ConfigError where nobody can answer."""
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise ConfigError(f"{question} Nobody can answer here; give --yes")
+    sys.stderr.write(printable(f"{question} [y/N] "))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def tell_json(value: Any) -> None:
@@ -65,6 +74,42 @@ def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> N
     console.print(picture(image, colours), soft_wrap=True)
 
 
+def tell_rows(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    left: Collection[str] = (),
+    spare: Sequence[str] = (),
+) -> list[str]:
+    """Print a table whose last two columns, a name and a path, are always seen whole: a terminal without room does
+    without the columns of `spare`; where that is not enough, each row's path, then its name too, goes to a line of its
+    own below it. Returns the columns that were left out.
+    """
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    for below in range(3):
+        count = len(columns) - below
+        kept = list(range(count))
+        while True:
+            widths = [
+                max(cell_len(text) for text in (columns[place], *(row[place] for row in cells))) for place in kept
+            ]
+            fits = not console.is_terminal or sum(widths) + 2 * (len(widths) - 1) <= console.width
+            more = [name for name in spare if name in [columns[place] for place in kept]]
+            if fits or not more:
+                break
+            kept = [place for place in kept if columns[place] != more[0]]
+        if fits:
+            break
+    flush = [number == 0 or columns[place] in left for number, place in enumerate(kept)]
+    tell(console, _line([columns[place] for place in kept], widths, flush), "bold")
+    for row in cells:
+        tell(console, _line([row[place] for place in kept], widths, flush))
+        for text in row[count:]:
+            if text:
+                tell(console, f"  {text}")
+    return [name for name in spare if name in columns and columns.index(name) not in kept]
+
+
 def tell_table(
     console: Console,
     columns: Sequence[str],
@@ -80,28 +125,59 @@ def tell_table(
     returned.
     """
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    room = console.width if console.is_terminal else None
+    kept, left_out = fitting(columns, cells, spare, room_of(console))
+    heads, lines = table_lines([columns[place] for place in kept], picked(cells, kept), left)
+    if title is not None:
+        tell(console, title, "italic")
+    for line in heads:
+        tell(console, line, "bold")
+    for line in lines:
+        tell(console, line)
+    return left_out
+
+
+def room_of(console: Console) -> int | None:
+    """Columns of a terminal; None for a pipe, which takes lines of any length."""
+    return console.width if console.is_terminal else None
+
+
+def fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], spare: Sequence[str], room: int | None
+) -> tuple[list[int], list[str]]:
+    """The places of the columns that are kept so that a line fits, and the names of the spare ones that gave way."""
     left_out: list[str] = []
     while True:
         kept = [place for place, column in enumerate(columns) if column not in left_out]
-        heads = [[printable(line) for line in columns[place].split("\n")] for place in kept]
-        widths = [
-            max(cell_len(text) for text in (*head, *(row[place] for row in cells)))
-            for place, head in zip(kept, heads, strict=True)
-        ]
         more = [column for column in spare if column in columns and column not in left_out]
-        if room is None or not more or sum(widths) + 2 * (len(widths) - 1) <= room:
-            break
+        if room is None or not more or table_width([columns[place] for place in kept], picked(cells, kept)) <= room:
+            return kept, left_out
         left_out.append(more[0])
-    flush = [place == 0 or columns[place] in left for place in kept]
-    high = max(map(len, heads))
-    if title is not None:
-        tell(console, title, "italic")
-    for number in range(high):
-        tell(console, _line([head[number] if number < len(head) else "" for head in heads], widths, flush), "bold")
-    for row in cells:
-        tell(console, _line([row[place] for place in kept], widths, flush))
-    return left_out
+
+
+def picked(cells: Sequence[Sequence[str]], kept: Sequence[int]) -> list[list[str]]:
+    """Some columns of a table's cells."""
+    return [[row[place] for place in kept] for row in cells]
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    heads = [[printable(line) for line in column.split("\n")] for column in columns]
+    return [max(cell_len(text) for text in (*head, *(row[at] for row in cells))) for at, head in enumerate(heads)]
+
+
+def table_width(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """Letters of the longest line of a table."""
+    return sum(_widths(columns, cells)) + 2 * (len(columns) - 1)
+
+
+def table_lines(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], left: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """The lines of a table's head, and a line for each row; see tell_table()."""
+    heads = [[printable(line) for line in column.split("\n")] for column in columns]
+    widths = _widths(columns, cells)
+    flush = [at == 0 or column in left for at, column in enumerate(columns)]
+    above = [[head[number] if number < len(head) else "" for head in heads] for number in range(max(map(len, heads)))]
+    return [_line(texts, widths, flush) for texts in above], [_line(row, widths, flush) for row in cells]
 
 
 def _line(texts: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:

@@ -125,7 +125,7 @@ def as_json(reading: Reading, spec: DataSpec, threshold: float | None) -> dict[s
 
 def told(threshold: float | None) -> float | None:
     """A threshold for programs, 1 where every answer is below it."""
-    return told(threshold)
+    return None if threshold is None else min(threshold, 1.0)
 
 
 def _values(answer: Answer, spec: DataSpec) -> dict[str, Any]:

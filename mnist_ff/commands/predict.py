@@ -22,7 +22,6 @@ from mnist_ff.analysis.reading_text import tell_reading, tell_threshold
 from mnist_ff.analysis.readings import Predict, Reading, as_json, read, told
 from mnist_ff.commands.evaluate import (
     add_data_path,
-    check_ended_well,
     check_fits,
     data_of,
     warn_of_changes,
@@ -40,7 +39,7 @@ from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.predictions import read_held_out
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.checkpoint import load_model
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 PICTURED = 12
 """Images up to which each is shown; of more, the predictions alone."""
@@ -53,7 +52,7 @@ SECONDS_BETWEEN = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
         "images",
         nargs="*",

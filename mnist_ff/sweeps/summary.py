@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from mnist_ff.analysis.console import tell, tell_table
-from mnist_ff.analysis.formats import counted, legend, table_of, write_files
+from mnist_ff.analysis.console import tell
+from mnist_ff.analysis.formats import write_files
+from mnist_ff.analysis.ranked_table import show_tables
 from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import Row, collect
 from mnist_ff.config.options import options
 from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
+from mnist_ff.errors import BadRunError
 from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.jobs import read_plan
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import SearchResult, further, lines, read_search_result
+from mnist_ff.sweeps.again import best_lines
 from mnist_ff.sweeps.pictures import draw_jobs
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
-MAX_JOBS_SHOWN = 100
-"""Rows of a table in a terminal; the files hold all."""
+MOST_LABELS = 10
+"""Jobs that one line names."""
 
 
 def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
@@ -40,13 +47,36 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     save(ranking, directory, console, search_result, picture=not hurried)
     show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
+    _warn_of_chance(rows, console)
     _say_what_is_next(ranking, directory, console, search_result)
     signalled = 0 if hurried else draw_jobs(rows, lambda text: tell(console, text), console)
     if hurried or signalled:
         tell(console, f"plots and reports  mnist-ff report {shlex.quote(str(display_path(directory)))}")
-    else:
-        save_report(ranking, directory, console)
+    elif save_report(ranking, directory, console):
+        tell(console, f"report         {shlex.quote(str(display_path(directory / REPORT)))}")
+    for line in best_lines(ranking, directory):
+        tell(console, line)
     return signalled or (1 if ranking.bad else 0)
+
+
+def _warn_of_chance(rows: list[Row], console: Console) -> None:
+    """Say which jobs learned nothing, in one line."""
+    labels = [row.label for row in rows if row.not_learning is not None]
+    if labels:
+        shown = " ".join(labels[:MOST_LABELS]) + (" ..." if len(labels) > MOST_LABELS else "")
+        which = f"{len(labels)} of {len(rows)} jobs ended with a loss at chance level or above its start: {shown}"
+        tell(console, f"warning: {which} (the likely key is in their train.log)", style="yellow")
+
+
+def missed_targets(directory: Path) -> list[str]:
+    """The finished jobs of a sweep that did not reach trainer.target_accuracy. Errors: BadRunError."""
+    missed = []
+    for job in read_plan(directory).jobs:
+        with suppress(BadRunError):  # its row says what is broken
+            summary = Run(directory / job.subdir).summary()
+            if summary is not None and summary.status is Status.FINISHED and summary.target_reached is False:
+                missed.append(job.subdir)
+    return missed
 
 
 def _say_what_is_next(
@@ -107,52 +137,20 @@ def _draw(ranking: Ranking, directory: Path, console: Console) -> bool:
     return True
 
 
-def save_report(ranking: Ranking, directory: Path, console: Console) -> None:
-    """Write the sweep's page. One that cannot be made is a warning."""
+def save_report(ranking: Ranking, directory: Path, console: Console) -> bool:
+    """Write the sweep's page, and return whether it is there. One that cannot be made is a warning."""
     try:
         from mnist_ff.report.sweep_page import write_sweep_report
 
         write_sweep_report(ranking, directory)
     except Exception as error:
         tell(console, f"warning: could not write the sweep's report.html ({error})", style="yellow")
+        return False
+    return True
 
 
 def show(ranking: Ranking, console: Console, search_result: SearchResult | None = None) -> None:
-    """Print the ranked table, every run that did not finish with its reason, and what a search found."""
-    made = table_of(ranking)
-    if made.ranked:
-        spare = [column for column in LEFT_OUT if column != ranking.ranked_by]
-        left_out = _print_table(console, made.columns, made.ranked[:MAX_JOBS_SHOWN], spare)
-        if left_out:
-            tell(
-                console,
-                f"Columns left out for lack of space: {', '.join(left_out)}. --csv and the sweep's files have them.",
-                style="dim",
-            )
-        if len(made.ranked) > MAX_JOBS_SHOWN:
-            tell(console, f"and {len(made.ranked) - MAX_JOBS_SHOWN} more; see sweep.csv, or use --csv")
-        for line in legend(ranking):
-            tell(console, line, style="dim")
-    for status, reason, keys, path in made.bad[:MAX_JOBS_SHOWN]:
-        tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
-    if len(made.bad) > MAX_JOBS_SHOWN:
-        tell(console, f"and {len(made.bad) - MAX_JOBS_SHOWN} more")
-    tell(console, counted(ranking))
+    """Print the ranked tables, every run that did not finish with its reason, and what a search found."""
+    show_tables(console, ranking)
     for line in [] if search_result is None else lines(search_result):
         tell(console, line)
-
-
-LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "status")
-"""Columns that a narrow terminal does without, the first ones first."""
-
-
-def _print_table(console: Console, columns: list[str], rows: list[list[str]], spare: list[str]) -> list[str]:
-    """Print the columns that there is room for; `spare` may be missing. Returns the names of those left out."""
-    heads = [_in_lines(column) for column in columns]
-    left_out = tell_table(console, heads, rows, ("path", "rank", "status"), [_in_lines(column) for column in spare])
-    return [column for column in spare if _in_lines(column) in left_out]
-
-
-def _in_lines(column: str) -> str:
-    """A column's name in several lines makes it narrow."""
-    return column.replace(".", ".\n").replace(" ", "\n")
