@@ -80,28 +80,59 @@ def tell_table(
     returned.
     """
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    room = console.width if console.is_terminal else None
+    kept, left_out = fitting(columns, cells, spare, room_of(console))
+    heads, lines = table_lines([columns[place] for place in kept], picked(cells, kept), left)
+    if title is not None:
+        tell(console, title, "italic")
+    for line in heads:
+        tell(console, line, "bold")
+    for line in lines:
+        tell(console, line)
+    return left_out
+
+
+def room_of(console: Console) -> int | None:
+    """Columns of a terminal; None for a pipe, which takes lines of any length."""
+    return console.width if console.is_terminal else None
+
+
+def fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], spare: Sequence[str], room: int | None
+) -> tuple[list[int], list[str]]:
+    """The places of the columns that are kept so that a line fits, and the names of the spare ones that gave way."""
     left_out: list[str] = []
     while True:
         kept = [place for place, column in enumerate(columns) if column not in left_out]
-        heads = [[printable(line) for line in columns[place].split("\n")] for place in kept]
-        widths = [
-            max(cell_len(text) for text in (*head, *(row[place] for row in cells)))
-            for place, head in zip(kept, heads, strict=True)
-        ]
         more = [column for column in spare if column in columns and column not in left_out]
-        if room is None or not more or sum(widths) + 2 * (len(widths) - 1) <= room:
-            break
+        if room is None or not more or table_width([columns[place] for place in kept], picked(cells, kept)) <= room:
+            return kept, left_out
         left_out.append(more[0])
-    flush = [place == 0 or columns[place] in left for place in kept]
-    high = max(map(len, heads))
-    if title is not None:
-        tell(console, title, "italic")
-    for number in range(high):
-        tell(console, _line([head[number] if number < len(head) else "" for head in heads], widths, flush), "bold")
-    for row in cells:
-        tell(console, _line([row[place] for place in kept], widths, flush))
-    return left_out
+
+
+def picked(cells: Sequence[Sequence[str]], kept: Sequence[int]) -> list[list[str]]:
+    """Some columns of a table's cells."""
+    return [[row[place] for place in kept] for row in cells]
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    heads = [[printable(line) for line in column.split("\n")] for column in columns]
+    return [max(cell_len(text) for text in (*head, *(row[at] for row in cells))) for at, head in enumerate(heads)]
+
+
+def table_width(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """Letters of the longest line of a table."""
+    return sum(_widths(columns, cells)) + 2 * (len(columns) - 1)
+
+
+def table_lines(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], left: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """The lines of a table's head, and a line for each row; see tell_table()."""
+    heads = [[printable(line) for line in column.split("\n")] for column in columns]
+    widths = _widths(columns, cells)
+    flush = [at == 0 or column in left for at, column in enumerate(columns)]
+    above = [[head[number] if number < len(head) else "" for head in heads] for number in range(max(map(len, heads)))]
+    return [_line(texts, widths, flush) for texts in above], [_line(row, widths, flush) for row in cells]
 
 
 def _line(texts: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> str:

@@ -7,46 +7,93 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.analysis.ranking import SAME_SEED, WITHIN_NOISE, Group, Ranking, brief, text
+from mnist_ff.analysis.labels import group_labels, has_names, named, path_text
+from mnist_ff.analysis.ranking import SAME_SEED, WITHIN_NOISE, Group, Ranking, brief, ranked_rows, text
+from mnist_ff.analysis.ranking_json import to_json
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import Sample
 from mnist_ff.errors import printable
 from mnist_ff.files import write_text
-from mnist_ff.runs.records import Score
+from mnist_ff.runs.numbers import MISSING, loss_text, percent_cell
 from mnist_ff.runs.search_result import SearchResult
 from mnist_ff.runs.search_result import lines as finding_lines
 
 METRICS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+CALIBRATION = {"ece": "ECE (%)", "brier": "Brier score"}
+"""Of the predictions of the test images, with the heads of their columns."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as plain text cells: ranked groups, then the rows that did not finish."""
+    """A table as plain text cells, units in the heads: ranked groups, then the rows that did not finish."""
 
     columns: list[str]
     ranked: list[list[str]]
+    spare: list[str]
+    """The columns that may give way where there is no room, the first ones first."""
     bad: list[list[str]]
     """Status, reason, varied keys, path."""
 
 
-def table_of(ranking: Ranking) -> Table:
-    """The ranked table's cells; columns that no group has are left out."""
-    metrics = [name for name in METRICS if any(getattr(group, name) for group in ranking.groups)]
-    seeds = any(group.sample.n > 1 for group in ranking.groups)
-    columns = ["rank", *ranking.varied, *(["n"] if seeds else [])]
-    for name in metrics:
-        columns += _titles(name, seeds and _is_spread(name, ranking))
-    columns += ["seconds", "status", "path"]
-    ranked = [_cells(group, ranking, metrics, seeds) for group in ranking.groups]
+def table_of(ranking: Ranking, labels: Sequence[str] = ()) -> Table:
+    """The ranked table's cells; columns that no group has are left out. `labels` are the groups' where they are told
+    apart from those of other tables."""
+    columns = _columns(ranking)
+    names = list(columns)
     bad = [
         [row.status, row.reason or "", _named(row.values, ranking.keys), row.label]
         for row in sorted(ranking.bad, key=lambda row: row.status)
     ]
-    return Table(columns, _printable(ranked), _printable(bad))
+    found = labels or group_labels(ranking)
+    ranked = [
+        [cell(group, label) for cell in columns.values()] for group, label in zip(ranking.groups, found, strict=True)
+    ]
+    return Table(names, _printable(ranked), _spare(names, ranking), _printable(bad))
+
+
+Cell = Callable[[Group, str], str]
+"""A cell of a group with this label."""
+
+
+def _columns(ranking: Ranking) -> dict[str, Cell]:
+    """The columns by name, from the left to the right."""
+    seeds = any(group.sample.n > 1 for group in ranking.groups)
+    found: dict[str, Cell] = {"rank": lambda group, _: _rank(group)}
+    if has_names(ranking):
+        told = named(ranking)
+        found["name"] = lambda group, label: label if told and _has_name(group) else group.rows[0].name or MISSING
+    for key in varied_columns(ranking):
+        found[key] = lambda group, _, key=key: brief(group.values[key]) if key in group.values else MISSING  # type: ignore[misc]
+    if seeds:
+        found["n"] = lambda group, _: MISSING if group.again else str(group.sample.n)
+    for name in METRICS:
+        if any(getattr(group, name) for group in ranking.groups):
+            found |= _metric_columns(name, seeds and _is_spread(name, ranking))
+    for name, head in CALIBRATION.items():
+        if any(getattr(group, name) for group in ranking.groups):
+            found[head] = lambda group, _, name=name: _mean_of(name, getattr(group, name))  # type: ignore[misc]
+    found["seconds"] = lambda group, _: MISSING if group.seconds is None else f"{group.seconds.mean:.1f}"
+    found["status"] = lambda group, _: group.status
+    found["path"] = lambda group, _: path_text([row.label for row in group.rows])
+    return found
+
+
+def _has_name(group: Group) -> bool:
+    return any(row.name is not None for row in group.rows)
+
+
+def varied_columns(ranking: Ranking) -> list[str]:
+    """The keys with a column of their own: the run's name has one already."""
+    return [key for key in ranking.varied if not (key == "name" and has_names(ranking))]
+
+
+def _rank(group: Group) -> str:
+    mark = f" {WITHIN_NOISE}" if group.like_the_one_before else ""
+    return SAME_SEED if group.again else MISSING if group.rank is None else f"{group.rank}{mark}"
 
 
 def _printable(rows: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -58,42 +105,52 @@ def _is_spread(name: str, ranking: Ranking) -> bool:
     return name.endswith("accuracy") or name.replace("_", " ") == ranking.ranked_by
 
 
-def _titles(name: str, spread: bool) -> list[str]:
-    words = name.replace("_", " ")
-    return [words, "std"] if spread else [words]
-
-
-def _cells(group: Group, ranking: Ranking, metrics: Sequence[str], seeds: bool) -> list[str]:
-    mark = f" {WITHIN_NOISE}" if group.like_the_one_before else ""
-    rank = SAME_SEED if group.again else "-" if group.rank is None else f"{group.rank}{mark}"
-    cells = [rank, *(brief(group.values[key]) if key in group.values else "-" for key in ranking.varied)]
-    cells += ["-" if group.again else str(group.sample.n)] if seeds else []
-    for name in metrics:
-        found: Sample | None = getattr(group, name)
-        form = (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4f", "")
-        cells += _metric_cells(found, form, seeds and _is_spread(name, ranking))
-    cells += ["-" if group.seconds is None else f"{group.seconds.mean:.1f}", group.status]
-    labels = [row.label for row in group.rows]
-    cells.append(labels[0] if len(labels) == 1 else _shortened(labels))
-    return cells
-
-
-def _metric_cells(found: Sample | None, form: tuple[float, str, str], spread: bool) -> list[str]:
-    """A mean, and with `spread` half its interval and its std; `form` is the factor, format and unit."""
-    factor, digits, unit = form
-    if found is None:
-        return ["-"] * (2 if spread else 1)
-    mean = f"{factor * found.mean:{digits}}"
+def _metric_columns(name: str, spread: bool) -> dict[str, Cell]:
+    """A column for a mean, and with `spread` half its interval in it and a column for the std."""
+    title = metric_title(name)
     if not spread:
-        return [f"{mean}{unit}"]
-    if found.std is None or found.half is None:
-        return [f"{mean}{unit}", "-"]
-    return [f"{mean} ± {factor * found.half:{digits}}{unit}", f"{factor * found.std:{digits}}"]
+        return {title: lambda group, _: _mean_of(name, getattr(group, name))}
+    return {
+        title: lambda group, _: score_cell(name, getattr(group, name)),
+        _std_title(title): lambda group, _: _number(name, _std(getattr(group, name))),
+    }
 
 
-def _shortened(labels: Sequence[str]) -> str:
-    """0 1 2 as they are, many as the first two and the last."""
-    return " ".join(labels) if len(labels) <= 5 else f"{labels[0]} {labels[1]} … {labels[-1]}"
+def metric_title(name: str) -> str:
+    """The head of a metric's column, with its unit: test accuracy (%)."""
+    return f"{name.replace('_', ' ')} (%)" if name.replace(" ", "_").endswith("accuracy") else name.replace("_", " ")
+
+
+def _std_title(title: str) -> str:
+    return f"{title.split()[0]} std{' (%)' if title.endswith('(%)') else ''}"
+
+
+def _std(found: Sample | None) -> float | None:
+    return None if found is None else found.std
+
+
+def _number(name: str, value: float | None) -> str:
+    return percent_cell(value) if name.endswith("accuracy") or name == "ece" else loss_text(value)
+
+
+def _mean_of(name: str, found: Sample | None) -> str:
+    return _number(name, None if found is None else found.mean)
+
+
+def score_cell(name: str, found: Sample | None) -> str:
+    """A mean with half its 95 % interval, without a unit: 98.47 ± 0.12."""
+    mean = _mean_of(name, found)
+    return mean if found is None or found.half is None else f"{mean} ± {_number(name, found.half)}"
+
+
+def _spare(columns: Sequence[str], ranking: Ranking) -> list[str]:
+    """Rank, name, the score that ranks and path stay; of the keys that differ the first ones stay longest."""
+    score = metric_title(ranking.ranked_by.replace(" ", "_"))
+    stay = {"rank", "name", "path", score}
+    heads = [*CALIBRATION.values(), "validation loss", "test loss", "status"]
+    heads += [_std_title(name) for name in ("test accuracy (%)", "validation accuracy (%)", "validation loss")]
+    heads += ["seconds", "validation accuracy (%)", "test accuracy (%)", "n", *reversed(ranking.varied)]
+    return [head for head in heads if head in columns and head not in stay]
 
 
 def _named(values: dict[str, Any], keys: Sequence[str]) -> str:
@@ -105,6 +162,8 @@ def legend(ranking: Ranking) -> list[str]:
     said = [f"Ranked by {ranking.ranked_by}."]
     if ranking.order_key is not None:
         said = [f"Sorted by {ranking.order_key}; ranks are by {ranking.ranked_by}."]
+    if ranking.ignored:
+        said.append(f"Left out, as they change no result: {', '.join(ranking.ignored)}.")
     if ranking.pruned:
         said.append("Pruned runs are not ranked: they trained for fewer epochs.")
     if any(group.sample.n > 1 for group in ranking.groups):
@@ -139,19 +198,36 @@ def to_csv(ranking: Ranking) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     metrics = [f"{part}_{what}" for part in ("validation", "test") for what in ("accuracy", "loss")]
-    writer.writerow(["rank", "run", "status", *ranking.keys, *metrics, "epochs", "seconds", "reason"])
-    for rank, row in _ranked_rows(ranking):
+    name = ["name"] if len({row.name for row in ranking.rows}) > 1 and "name" not in ranking.keys else []
+    more = _more_columns(ranking)
+    writer.writerow(["rank", "run", "status", *name, *ranking.keys, *metrics, "epochs", "seconds", "reason", *more])
+    for rank, row in ranked_rows(ranking):
         scores: list[Any] = []
         for score in (row.validation, row.test):
             scores += ["", ""] if score is None else [repr(score.accuracy), repr(score.loss)]
         values = [text(row.values[key]) if key in row.values else "" for key in ranking.keys]
         seconds = "" if row.seconds is None else repr(row.seconds)
+        values = [*([row.name or ""] if name else []), *values]
         cells = [rank or "", row.label, row.status, *values, *scores, row.epochs, seconds, row.reason or ""]
-        writer.writerow([_defused(cell) for cell in cells])
+        cells += [cell(row) for cell in more.values()]
+        writer.writerow([defused(cell) for cell in cells])
     return out.getvalue()
 
 
-def _defused(cell: Any) -> Any:
+def _more_columns(ranking: Ranking) -> dict[str, Callable[[Row], str]]:
+    """Columns at the end: calibration where it is known, and the test images where there are several sets."""
+    found: dict[str, Callable[[Row], str]] = {}
+    if any(row.ece is not None for row in ranking.rows):
+        found["ece"] = lambda row: "" if row.ece is None else repr(row.ece)
+        found["brier"] = lambda row: "" if row.brier is None else repr(row.brier)
+    if ranking.parts:
+        titles = {row.path: part.title or "" for part in ranking.parts for row in part.rows}
+        found["test_images"] = lambda row: titles.get(row.path, "")
+    return found
+
+
+def defused(cell: Any) -> Any:
+    """A cell that a spreadsheet does not take for a formula."""
     if not isinstance(cell, str):
         return cell
     cell = printable(cell)
@@ -166,86 +242,27 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _ranked_rows(ranking: Ranking) -> list[tuple[int | None, Row]]:
-    """Every run with its rank, in the order of the table; those that did not finish are last."""
-    places, last = ranking.places, (len(ranking.groups), None)
-    rows = sorted(ranking.rows, key=lambda row: places.get(row.path, last)[0])
-    return [(places.get(row.path, last)[1], row) for row in rows]
-
-
-def to_json(ranking: Ranking, search_result: SearchResult | None = None) -> dict[str, Any]:
-    """Everything, for programs."""
-    return {
-        **({} if search_result is None else {"search": asdict(search_result)}),
-        "ranked_by": ranking.ranked_by,
-        **({} if ranking.order_key is None else {"sorted_by": ranking.order_key}),
-        "keys": list(ranking.keys),
-        "counts": ranking.counts,
-        "common": ranking.common,
-        "groups": [_group_json(group) for group in ranking.groups],
-        "runs": [
-            {
-                "run": row.label,
-                "rank": rank,
-                "status": row.status,
-                "reason": row.reason,
-                "values": {key: row.values[key] for key in ranking.keys if key in row.values},
-                "validation": _score_json(row.validation),
-                "test": _score_json(row.test),
-                "epochs": row.epochs,
-                "seconds": row.seconds,
-            }
-            for rank, row in _ranked_rows(ranking)
-        ],
-    }
-
-
-def _group_json(group: Group) -> dict[str, Any]:
-    metrics = {name: getattr(group, name) for name in (*METRICS, "seconds")}
-    return {
-        "rank": group.rank,
-        "status": group.status,
-        "same_seed_again": group.again,
-        "within_noise_of_the_one_before": group.like_the_one_before,
-        "values": group.values,
-        "n": group.sample.n,
-        **{name: None if found is None else _sample_json(found) for name, found in metrics.items()},
-        "runs": [row.label for row in group.rows],
-    }
-
-
-def _sample_json(found: Sample) -> dict[str, Any]:
-    interval = None if found.half is None else [found.mean - found.half, found.mean + found.half]
-    return {"mean": found.mean, "std": found.std, "interval_95": interval, "n": found.n}
-
-
-def _score_json(score: Score | None) -> dict[str, Any] | None:
-    return None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "samples": score.samples}
-
-
 def to_markdown(ranking: Ranking, title: str, drawn: bool, search_result: SearchResult | None = None) -> str:
-    """What a search found, the ranked table, those that did not finish, what all runs share."""
-    made = table_of(ranking)
-    lines = [
-        f"# {_escaped(title)}",
-        "",
-        f"{len(ranking.rows)} runs: {counted(ranking)}. {' '.join(legend(ranking))}",
-        "",
-    ]
+    """What a search found, the ranked tables, those that did not finish, what all runs share."""
+    lines = [f"# {_escaped(title)}", "", f"{len(ranking.rows)} runs: {counted(ranking)}.", ""]
     if search_result is not None:
         lines += [*(f"- {_escaped(line)}" for line in finding_lines(search_result)), ""]
-    if made.ranked:
-        lines += [*_markdown_table(made.columns, made.ranked), ""]
+    for table in ranking.tables:
+        lines += [f"## {_escaped(table.title or '')}", ""] if ranking.parts else []
+        made = table_of(table)
+        lines += [" ".join(legend(table)), ""]
+        lines += [*_markdown_table(made.columns, made.ranked), ""] if made.ranked else []
     lines += ["![sweep](sweep.png)", ""] if drawn else []
-    if made.bad:
+    bad = table_of(ranking).bad
+    if bad:
         lines += ["## Not finished", ""]
-        lines += [*_markdown_table(["status", "reason", "keys", "path"], made.bad), ""]
+        lines += [*_markdown_table(["status", "reason", "keys", "path"], bad), ""]
     shared = ", ".join(f"{key}={text(value)}" for key, value in ranking.common.items())
     return "\n".join([*lines, f"All runs: {_escaped(shared)}", ""])
 
 
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    right: Callable[[str], str] = lambda name: "---" if name in ("path", "status", "reason", "keys") else "---:"  # noqa: E731
+    right: Callable[[str], str] = lambda name: "---" if name in ("name", "path", "status", "reason", "keys") else "---:"  # noqa: E731
     head = [f"| {' | '.join(columns)} |", f"|{'|'.join(map(right, columns))}|"]
     return head + [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_ff.analysis.evaluated_on import sum_of_test_images
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
@@ -79,18 +80,12 @@ def sentences(found: Paired, first: str, second: str) -> list[str]:
 def _same_images(first: Path, second: Path) -> bool:
     """Whether two runs have the same image shape, classes and own test images, as far as their directories say."""
     try:
-        specs, sums = zip(*((run.data_spec(), _sum_of_images(run)) for run in (Run(first), Run(second))), strict=True)
+        specs, sums = zip(
+            *((run.data_spec(), sum_of_test_images(run)) for run in (Run(first), Run(second))), strict=True
+        )
     except BadRunError:
         return True
     return specs[0] == specs[1] and (None in sums or sums[0] == sums[1])
-
-
-def _sum_of_images(run: Run) -> str | None:
-    """The SHA-256 of the test images, of data that the user's own files hold. Errors: BadRunError."""
-    data = run.environment().get("data")
-    sums = data.get("sha256") if isinstance(data, dict) else None
-    found = sums.get("test_images") if isinstance(sums, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.analysis.evaluated_on import EvaluatedOn, distinct, titles
 from mnist_ff.analysis.rows import GOOD, PRUNED, REPEATED, Row
 from mnist_ff.analysis.statistics import Sample, differ, sample
+from mnist_ff.config.no_effect import DATA_SOURCE_KEYS, NO_EFFECT
 from mnist_ff.runs.records import Score
 
 SEED = "seed"
-DATA_SOURCE_KEYS = ("data.root", "data.mirrors", "data.fallback")
-"""Where the data came from: the same numbers whatever they say."""
 WITHIN_NOISE = "≈"
 SAME_SEED = "="
 
@@ -39,6 +39,8 @@ class Group:
     validation_accuracy: Sample | None
     validation_loss: Sample | None
     seconds: Sample | None
+    ece: Sample | None
+    brier: Sample | None
     images: int
     """That an accuracy of the ranking is a share of."""
     rank: int | None = None
@@ -68,8 +70,21 @@ class Ranking:
     """Every run, in the sweep's order."""
     common: dict[str, Any]
     """The values that all runs share."""
+    ignored: tuple[str, ...] = ()
+    """Keys that differ and are left out, as they change no result."""
     order_key: str | None = None
     """What the groups were put in order by, where that is not their rank."""
+    title: str | None = None
+    """What to call the test images of its runs; None where there are several sets, or none."""
+    evaluated_on: EvaluatedOn | None = None
+    """The same for programs."""
+    parts: tuple[Ranking, ...] = ()
+    """Where runs were evaluated on different test images: a ranking of each set, whose groups `groups` has in turn."""
+
+    @property
+    def tables(self) -> tuple[Ranking, ...]:
+        """A ranking for each set of test images."""
+        return self.parts or (self,)
 
     @property
     def by_loss(self) -> bool:
@@ -115,9 +130,40 @@ class Ranking:
 def rank_rows(rows: Sequence[Row], smallest_loss: bool = False) -> Ranking:
     """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's.
 
-    `smallest_loss` is given where a search looked for that: the ranking then goes by the validation loss.
+    Runs on different test images are ranked apart. `smallest_loss` is given where a search looked for that: the ranking
+    then goes by the validation loss.
     """
+    sets = distinct(row.evaluated_on for row in rows)
+    if len(sets) < 2:
+        return _ranking(rows, sets, smallest_loss)
+    members = [[row for row in rows if _belongs(row, sets) == one] for one in sets]
+    parts = [_ranking(found, [one], smallest_loss) for found, one in zip(members, sets, strict=True)]
+    parts = [replace(part, title=title) for part, title in zip(parts, titles(sets), strict=True)]
+    keys, common, ignored = _differing(rows)
+    groups = tuple(group for part in parts for group in part.groups)
+    return Ranking(tuple(keys), parts[0].ranked_by, groups, tuple(rows), common, ignored, parts=tuple(parts))
+
+
+def _belongs(row: Row, sets: Sequence[EvaluatedOn]) -> EvaluatedOn:
+    """The test images of a run; of one without a score those that its data set has in others, else the first."""
+    if row.evaluated_on is not None:
+        return row.evaluated_on
+    name = str(row.values.get("data.name"))
+    return next((one for one in sets if one.data == name), sets[0])
+
+
+def _differing(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any], tuple[str, ...]]:
+    """What differing() finds without the keys that change no result, unless a sweep varies them, and which of these
+    differ."""
+    asked = frozenset().union(*(row.asked for row in rows))
     keys, common = differing([row.values for row in rows])
+    ignored = tuple(key for key in keys if key in NO_EFFECT and key not in asked)
+    return [key for key in keys if key not in ignored], common, tuple(key for key in ignored if key != "name")
+
+
+def _ranking(rows: Sequence[Row], sets: Sequence[EvaluatedOn], smallest_loss: bool) -> Ranking:
+    """The ranking of runs on the same test images, or of none that has a score."""
+    keys, common, ignored = _differing(rows)
     scored = [row for row in rows if row.status in GOOD and row.watched is not None]
     by_validation = bool(scored) and all(row.validation is not None for row in scored)
     by_loss = by_validation and smallest_loss
@@ -137,7 +183,11 @@ def rank_rows(rows: Sequence[Row], smallest_loss: bool = False) -> Ranking:
     groups.sort(key=lambda group: (group.status == PRUNED, group.sample.mean if by_loss else -group.sample.mean))
     placed = [each for group in _ranked(groups, by_loss) for each in (group, *again[group.rows[0].path])]
     ranked_by = LOSS if by_loss else "validation accuracy" if by_validation else "test accuracy"
-    return Ranking(tuple(keys), ranked_by, tuple(placed), tuple(rows), common)
+    title = sets[0].title if sets else None
+    images = sets[0] if sets else None
+    return replace(
+        Ranking(tuple(keys), ranked_by, tuple(placed), tuple(rows), common, ignored), title=title, evaluated_on=images
+    )
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, Any]]:
@@ -187,6 +237,8 @@ def _group(rows: list[Row], keys: Sequence[str], watched: Callable[[Row], Score 
         validation_accuracy=_sample_of([row.validation.accuracy for row in rows if row.validation]),
         validation_loss=_sample_of([row.validation.loss for row in rows if row.validation]),
         seconds=_sample_of([row.seconds for row in rows if row.seconds is not None]),
+        ece=_sample_of([row.ece for row in rows if row.ece is not None]),
+        brier=_sample_of([row.brier for row in rows if row.brier is not None]),
         images=min(score.samples for score in scores),
     )
 
@@ -224,6 +276,8 @@ def sorted_by(ranking: Ranking, key: str) -> Ranking:
         "validation_loss": lambda group: group.validation_loss,
         "test_loss": lambda group: group.test_loss,
         "seconds": lambda group: group.seconds,
+        "ece": lambda group: group.ece,
+        "brier": lambda group: group.brier,
     }
     if key in columns:
         column, sign = columns[key], -1 if key.endswith("accuracy") else 1
@@ -235,12 +289,24 @@ def sorted_by(ranking: Ranking, key: str) -> Ranking:
     elif key in ranking.varied:
 
         def value(group: Group) -> Any:
-            return order(group.values.get(key))
+            return order(group.rows[0].values.get(key))
 
     else:
         raise KeyError(", ".join([*ranking.varied, *columns]))
-    groups = sorted(ranking.groups, key=lambda group: (group.rank is None, value(group)))
-    return replace(ranking, groups=tuple(groups), order_key=key)
+
+    def in_order(groups: Sequence[Group]) -> tuple[Group, ...]:
+        return tuple(sorted(groups, key=lambda group: (group.rank is None, value(group))))
+
+    parts = tuple(replace(part, groups=in_order(part.groups), order_key=key) for part in ranking.parts)
+    groups = tuple(group for part in parts for group in part.groups) if parts else in_order(ranking.groups)
+    return replace(ranking, groups=groups, order_key=key, parts=parts)
+
+
+def ranked_rows(ranking: Ranking) -> list[tuple[int | None, Row]]:
+    """Every run with its rank, in the order of the table; those that did not finish are last."""
+    places, last = ranking.places, (len(ranking.groups), None)
+    rows = sorted(ranking.rows, key=lambda row: places.get(row.path, last)[0])
+    return [(places.get(row.path, last)[1], row) for row in rows]
 
 
 def order(value: Any) -> tuple[int, float, str]:

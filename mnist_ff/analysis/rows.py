@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.analysis.calibration import reliability
+from mnist_ff.analysis.evaluated_on import EvaluatedOn, evaluated_on, is_public
 from mnist_ff.config.convert import experiment, flat
-from mnist_ff.config.registry import names
+from mnist_ff.config.no_effect import NO_EFFECT
 from mnist_ff.config.schema import Config
-from mnist_ff.data.catalog import data_set, split_images
+from mnist_ff.data.catalog import split_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import JOBS, holds_runs, may_be_run, runs_below
 from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.lock import is_locked
+from mnist_ff.runs.predictions import read_probabilities
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, why_no_folder
 from mnist_ff.runs.records import Score, Status
 from mnist_ff.runs.search_result import SEARCH, load_search_result
@@ -52,11 +55,24 @@ class Row:
     epochs: int = 0
     seconds: float | None = None
     """Of the whole job."""
+    evaluated_on: EvaluatedOn | None = None
+    """The images of its test score."""
+    asked: frozenset[str] = frozenset()
+    """Keys without effect that a sweep varies all the same."""
+    ece: float | None = None
+    """Expected calibration error on the test images; see with_calibration()."""
+    brier: float | None = None
 
     @property
     def watched(self) -> Score | None:
         """What choosing goes by: the validation score where there is a split, else the test score."""
         return self.test if self.validation is None else self.validation
+
+    @property
+    def name(self) -> str | None:
+        """The label that the user gave it."""
+        name = self.values.get("name")
+        return None if name is None else printable(str(name))
 
 
 def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda done, of: None) -> list[Row]:
@@ -165,16 +181,19 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         reason = None if running else "ended without a summary: the process was killed or its machine failed"
         return Row(label, path, status, reason, values, validation=validation, epochs=epochs)
     status, reason = summary.status, summary.cause
+    score = summary.score
     return Row(
         label,
         path,
         status,
         one_line(reason) if reason and status != Status.FINISHED else None,
         values,
-        test=summary.score,
+        test=score,
         validation=validation,
         epochs=epochs,
         seconds=total,
+        evaluated_on=None if score is None else evaluated_on(run, config, values, score.samples),
+        asked=_asked(job),
     )
 
 
@@ -186,6 +205,24 @@ def _why_unlisted(path: Path) -> str | None:
     except BadRunError as error:
         return str(error)
     return None
+
+
+def _asked(job: Job | None) -> frozenset[str]:
+    """The keys without effect that are in a job's overrides: they were varied on purpose, for the seconds, say."""
+    words = () if job is None else job.overrides
+    return frozenset(word.partition("=")[0].lstrip("+") for word in words) & NO_EFFECT.keys()
+
+
+def with_calibration(row: Row) -> Row:
+    """The row with what its predictions say of its calibration, where it has some."""
+    if row.test is None:
+        return row
+    try:
+        saved = read_probabilities(Run(row.path))
+    except BadRunError:
+        return row
+    found = reliability(saved.probabilities, saved.labels)
+    return replace(row, ece=found.ece, brier=found.brier)
 
 
 def _planned(job: Job | None) -> dict[str, Any]:
@@ -221,7 +258,7 @@ def _validation_images(run: Run, config: Config) -> int:
 
     The data itself is not asked: a directory from elsewhere may name any path.
     """
-    if config.data.name in names("data") and data_set(config.data.name).describe is None:
+    if is_public(config):
         return split_images(config.data)
     try:
         return min(Fields(run.environment().get("data"), "data").whole("validation_images"), MOST_IMAGES)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import note, out, tell
-from mnist_ff.analysis.formats import to_csv, to_json
+from mnist_ff.analysis.compare_plot import check_picture, draw_comparison
+from mnist_ff.analysis.console import note, out, tell, tell_json
+from mnist_ff.analysis.formats import to_csv
+from mnist_ff.analysis.labels import run_labels
 from mnist_ff.analysis.paired import NoTestError, paired, sentences
+from mnist_ff.analysis.pivot import check_pivot, pivot_csv, pivot_json, pivot_of
+from mnist_ff.analysis.pivot_table import show_pivots
 from mnist_ff.analysis.ranking import Ranking, sorted_by
+from mnist_ff.analysis.ranking_json import to_json
+from mnist_ff.analysis.rows import Row, with_calibration
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.runs.search_result import read_search_result
+from mnist_ff.runs.search_result import SearchResult, read_search_result
 from mnist_ff.sweeps.summary import collect_shown, ranking_of, save, show
 
 
@@ -35,39 +41,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", type=argument, metavar="FILE", help="also write an HTML page with the table and the curves"
     )
+    parser.add_argument(
+        "--plot", type=argument, metavar="FILE", help="also draw the curves into one picture: .png, .svg or .pdf"
+    )
+    parser.add_argument(
+        "--pivot", nargs=2, metavar=("ROWS", "COLUMNS"), help="print the score over two keys, such as optimizer.lr seed"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print as JSON")
     form.add_argument("--csv", action="store_true", help="print as CSV, one line per run")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError."""
-    paths = [resolve_run(path, note) for path in arguments.paths]
+    """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError, RunError."""
+    if arguments.plot is not None:
+        check_picture(Path(arguments.plot))
+    paths = _distinct(arguments.paths)
     swept = len(paths) == 1 and is_sweep(paths[0])
-    rows = collect_shown(paths, console)
+    rows = _once(collect_shown(paths, console))
     search_result = read_search_result(paths[0]) if swept else None
-    ranking = ranking_of(rows, search_result)
     if swept and os.access(paths[0], os.W_OK):
-        save(ranking, paths[0], console, search_result)
-    if arguments.sort is not None:
-        try:
-            ranking = sorted_by(ranking, arguments.sort)
-        except KeyError as error:
-            raise ConfigError(f"--sort {arguments.sort}: there is {error.args[0]}") from None
+        save(ranking_of(rows, search_result), paths[0], console, search_result)
+    ranking = _sorted(ranking_of([with_calibration(row) for row in rows], search_result), arguments.sort)
+    if arguments.pivot is not None:
+        check_pivot(ranking, *arguments.pivot)
     if arguments.html is not None:
         write_html(ranking, paths, Path(arguments.html))
+    if arguments.plot is not None:
+        _plot(ranking, Path(arguments.plot))
     if arguments.json:
-        values = {**to_json(ranking, search_result), **_paired_json(ranking)}
-        out(json.dumps(values, indent=1, allow_nan=False))
+        tell_json(_json(ranking, search_result, arguments.pivot))
     elif arguments.csv:
-        out(to_csv(ranking))
+        out(to_csv(ranking) if arguments.pivot is None else _pivot_csv(ranking, arguments.pivot))
+    elif arguments.pivot is not None:
+        show_pivots(console, ranking, *arguments.pivot)
     else:
-        show(ranking, console, search_result)
-        if len(paths) == 1 and ranking.rows and ranking.rows[0].path != paths[0]:
-            tell(console, f"paths are relative to  {display_path(paths[0])}")
-        for line in _paired_lines(ranking):
-            tell(console, line)
+        _show(ranking, paths, console, search_result)
     return 0
+
+
+def _distinct(words: Sequence[str]) -> list[Path]:
+    """The directories that the words mean, each once: two words may mean the same run."""
+    found: dict[Path, tuple[str, Path]] = {}
+    for word in words:
+        path = resolve_run(word, note)
+        before, _ = found.setdefault(path.resolve(), (word, path))
+        if before is not word:
+            said = f"{word} is given twice" if before == word else f"{before} and {word} are the same run"
+            note(f"{said}; it is shown once")
+    return [path for _, path in found.values()]
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Each run once, though a sweep and a job of it may both be given."""
+    found: dict[Path, Row] = {}
+    for row in rows:
+        if found.setdefault(row.path.resolve(), row) is not row:
+            note(f"{row.label} is given twice; it is shown once")
+    return list(found.values())
+
+
+def _sorted(ranking: Ranking, key: str | None) -> Ranking:
+    """Errors: ConfigError for a key that there is not."""
+    if key is None:
+        return ranking
+    try:
+        return sorted_by(ranking, key)
+    except KeyError as error:
+        raise ConfigError(f"--sort {key}: there is {error.args[0]}") from None
+
+
+def _show(ranking: Ranking, paths: Sequence[Path], console: Console, search_result: SearchResult | None) -> None:
+    """The tables for people, and McNemar's test of two runs."""
+    show(ranking, console, search_result)
+    if len(paths) == 1 and ranking.rows and ranking.rows[0].path != paths[0]:
+        tell(console, f"paths are relative to  {display_path(paths[0])}")
+    for line in _paired_lines(ranking):
+        tell(console, line)
+
+
+def _json(ranking: Ranking, search_result: SearchResult | None, keys: Sequence[str] | None) -> dict[str, Any]:
+    """Everything; with --pivot the table of each set of test images stands with it."""
+    values = {**to_json(ranking, search_result, calibrated=True), **_paired_json(ranking)}
+    if keys is not None:
+        for made, table in zip(values["tables"], ranking.tables, strict=True):
+            made["pivot"] = pivot_json(pivot_of(table, *keys))
+    return values
+
+
+def _pivot_csv(ranking: Ranking, keys: Sequence[str]) -> str:
+    found = [(table.title, pivot_of(table, *keys)) for table in ranking.tables]
+    return pivot_csv([(title, pivot) for title, pivot in found if pivot is not None])
 
 
 def write_html(ranking: Ranking, paths: list[Path], place: Path) -> None:
@@ -80,12 +144,22 @@ def write_html(ranking: Ranking, paths: list[Path], place: Path) -> None:
         raise RunError(f"{place}: {error.strerror}") from None
 
 
+def _plot(ranking: Ranking, place: Path) -> None:
+    """Draw the curves. Errors: RunError when there are none, or the file cannot be written."""
+    try:
+        if not draw_comparison(ranking, place):
+            raise RunError(f"--plot {place}: none of the runs has a curve yet")
+    except OSError as error:
+        raise RunError(f"{place}: {error.strerror}") from None
+
+
 def _paired_lines(ranking: Ranking) -> list[str]:
     """McNemar's test where there are two runs, or why there is none."""
     if len(ranking.rows) != 2:
         return []
     try:
-        return sentences(paired(ranking.rows), *(row.label for row in ranking.rows))
+        labels = run_labels(ranking)
+        return sentences(paired(ranking.rows), *(labels[row.path] for row in ranking.rows))
     except NoTestError as error:
         return [f"No significance test: {error}."]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_ff.analysis.ranking import DATA_SOURCE_KEYS, text
+from mnist_ff.analysis.ranking import text
 from mnist_ff.config.convert import config_to_dict, flat
+from mnist_ff.config.no_effect import DATA_SOURCE_KEYS
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.registry import GROUPS as PARTS
 from mnist_ff.config.registry import names, own_parts

@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from mnist_ff.analysis.console import tell, tell_table
-from mnist_ff.analysis.formats import counted, legend, table_of, write_files
+from mnist_ff.analysis.console import tell
+from mnist_ff.analysis.formats import write_files
+from mnist_ff.analysis.ranked_table import show_tables
 from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import Row, collect
 from mnist_ff.config.options import options
@@ -21,8 +22,6 @@ from mnist_ff.sweeps.pictures import draw_jobs
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
-MAX_JOBS_SHOWN = 100
-"""Rows of a table in a terminal; the files hold all."""
 
 
 def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
@@ -118,41 +117,7 @@ def save_report(ranking: Ranking, directory: Path, console: Console) -> None:
 
 
 def show(ranking: Ranking, console: Console, search_result: SearchResult | None = None) -> None:
-    """Print the ranked table, every run that did not finish with its reason, and what a search found."""
-    made = table_of(ranking)
-    if made.ranked:
-        spare = [column for column in LEFT_OUT if column != ranking.ranked_by]
-        left_out = _print_table(console, made.columns, made.ranked[:MAX_JOBS_SHOWN], spare)
-        if left_out:
-            tell(
-                console,
-                f"Columns left out for lack of space: {', '.join(left_out)}. --csv and the sweep's files have them.",
-                style="dim",
-            )
-        if len(made.ranked) > MAX_JOBS_SHOWN:
-            tell(console, f"and {len(made.ranked) - MAX_JOBS_SHOWN} more; see sweep.csv, or use --csv")
-        for line in legend(ranking):
-            tell(console, line, style="dim")
-    for status, reason, keys, path in made.bad[:MAX_JOBS_SHOWN]:
-        tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
-    if len(made.bad) > MAX_JOBS_SHOWN:
-        tell(console, f"and {len(made.bad) - MAX_JOBS_SHOWN} more")
-    tell(console, counted(ranking))
+    """Print the ranked tables, every run that did not finish with its reason, and what a search found."""
+    show_tables(console, ranking)
     for line in [] if search_result is None else lines(search_result):
         tell(console, line)
-
-
-LEFT_OUT = ("validation loss", "test loss", "std", "seconds", "status")
-"""Columns that a narrow terminal does without, the first ones first."""
-
-
-def _print_table(console: Console, columns: list[str], rows: list[list[str]], spare: list[str]) -> list[str]:
-    """Print the columns that there is room for; `spare` may be missing. Returns the names of those left out."""
-    heads = [_in_lines(column) for column in columns]
-    left_out = tell_table(console, heads, rows, ("path", "rank", "status"), [_in_lines(column) for column in spare])
-    return [column for column in spare if _in_lines(column) in left_out]
-
-
-def _in_lines(column: str) -> str:
-    """A column's name in several lines makes it narrow."""
-    return column.replace(".", ".\n").replace(" ", "\n")

@@ -532,7 +532,8 @@ def test_the_files_hold_the_answer() -> None:
     assert values["groups"][1]["within_noise_of_the_one_before"] is True
     assert len(values["runs"]) == 9
     markdown = (SWEEP / "sweep.md").read_text()
-    assert "| 1 | 0.001 | 3 | 95.00 ± 0.50 % | 0.20 |" in markdown
+    assert "| rank | optimizer.lr | n | test accuracy (%) | test std (%) | test loss |" in markdown
+    assert "| 1 | 0.001 | 3 | 95.00 ± 0.50 | 0.20 |" in markdown
     assert "| 2 ≈ | 0.01 |" in markdown
     assert not list(SWEEP.glob(".*.tmp"))
 
@@ -645,7 +646,7 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     (SWEEP / "8" / "summary.json").unlink()
     code, out, err = mnist_ff("compare", "sweep")
     assert code == 0, err
-    assert "95.00 ± 0.50 %" in out
+    assert "95.00 ± 0.50" in out
     assert "interrupted  8  optimizer.lr=0.1 seed=2  ended without a summary" in out
     assert "8 finished, 1 interrupted" in out
     assert {path.name for path in SWEEP.glob("sweep.*")} == {"sweep.csv", "sweep.json", "sweep.md", "sweep.png"}
@@ -674,9 +675,9 @@ def test_a_narrow_terminal_gets_whole_columns() -> None:
     show(ranking, console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
-    assert "95.00 ± 0.50 %" in lines[2]
-    assert max(map(len, lines[:5])) <= 60
-    assert any(line.startswith("Columns left out for lack of space: test loss") for line in lines)
+    assert "95.00 ± 0.50" in lines[3]
+    assert max(map(len, lines[:6])) <= 60
+    assert "Columns left out for lack of space: test loss, status. --csv and --json have them." in lines
 
 
 def test_fifo_in_a_run_does_not_block() -> None:

@@ -1,0 +1,155 @@
+"""The curves of a ranking: for each setting the mean over its seeds, and a band from the lowest to the highest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_ff.analysis.labels import group_labels
+from mnist_ff.analysis.ranking import Ranking
+from mnist_ff.analysis.rows import Row
+from mnist_ff.errors import BadRunError
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.tables import BATCH_COLUMNS, read_batches, read_epochs
+
+POINTS = 200
+"""Of a loss curve, each the mean of some batches."""
+MOST_EPOCHS = 200
+MOST_RUNS = 20
+"""Of a setting, whose files are read."""
+Band = tuple[list[float | None], list[float | None], list[float | None]]
+"""Means, lowest and highest."""
+
+
+@dataclass(frozen=True)
+class GroupCurves:
+    """The curves of one setting, or of a run that did not finish."""
+
+    name: str
+    """No other of the ranking has it."""
+    title: str
+    """The images of `epochs`: validation images, or which test images."""
+    runs: int
+    epochs: dict[str, Any] = field(default_factory=dict)
+    """epoch, from 1, and a Band for accuracy and for loss."""
+    batches: dict[str, Any] | None = None
+    """batch, from 1, per_point, count, and a Band for loss."""
+    rank: int | None = None
+    status: str = "finished"
+
+    @property
+    def legend(self) -> str:
+        """The name, and of how many runs it is the mean."""
+        said = self.name if self.status == "finished" else f"{self.name} ({self.status})"
+        return f"{said} (mean of {self.runs})" if self.runs > 1 else said
+
+
+def curves_of(ranking: Ranking, most: int) -> list[GroupCurves]:
+    """The curves of the best settings of each table, the best first, then of runs that did not finish but have some."""
+    labels = group_labels(ranking)
+    groups = [(place, table, group) for table in ranking.tables for place, group in enumerate(table.groups)]
+    in_turn = sorted(zip(groups, labels, strict=True), key=lambda entry: entry[0][0])  # the best of each table first
+    wanted = [(list(group.rows), label, table, group.rank) for (_, table, group), label in in_turn if not group.again]
+    taken = set(labels)
+    for table in ranking.tables:
+        for row in table.bad:
+            label = _label_of_bad(row, taken)
+            taken.add(label)
+            wanted.append(([row], label, table, None))
+    made = [_curves(rows, label, table, rank) for rows, label, table, rank in wanted[:most]]
+    return [curve for curve in made if curve.epochs or curve.batches]
+
+
+def _label_of_bad(row: Row, taken: set[str]) -> str:
+    label = row.name or row.label
+    return label if label not in taken else row.label
+
+
+def parts_of(found: Sequence[GroupCurves]) -> list[str]:
+    """The images that curves by epoch are of, in the order in which they occur."""
+    return list(dict.fromkeys(curve.title for curve in found if curve.epochs))
+
+
+def _curves(rows: Sequence[Row], name: str, table: Ranking, rank: int | None) -> GroupCurves:
+    read = [_read(Run(row.path)) for row in rows[:MOST_RUNS]]
+    part = next((part for part, _, _ in read if part is not None), None)
+    title = "validation images" if part == "validation" else (table.title or "test images")
+    if part == "validation" and table.title is not None:
+        title = f"validation images of {table.evaluated_on.data if table.evaluated_on else 'the data'}"
+    epochs = _epochs([found for own, found, _ in read if own == part and found])
+    batches = _batches([losses for _, _, losses in read if len(losses)])
+    return GroupCurves(name, title, len(read), epochs, batches, rank, rows[0].status)
+
+
+Epochs = dict[int, dict[str, float | None]]
+"""accuracy and loss by the epoch's number from 1."""
+
+
+def _read(run: Run) -> tuple[str | None, Epochs, NDArray[np.float64]]:
+    """Which images were evaluated, what they gave after each epoch, and the loss of every batch."""
+    part: str | None = None
+    epochs: Epochs = {}
+    try:
+        for row in read_epochs(run.path):
+            part = part or next((part for part in ("validation", "test") if row[f"{part}_loss"] is not None), None)
+            if part is not None and row[f"{part}_loss"] is not None:
+                number = round(row["epoch"] or 0) + 1
+                epochs[number] = {what: row[f"{part}_{what}"] for what in ("accuracy", "loss")}
+        losses = [row[BATCH_COLUMNS.index("loss")] for row in read_batches(run.path)]
+    except BadRunError:
+        return part, epochs, np.zeros(0)
+    return part, epochs, np.array([math.nan if loss is None else loss for loss in losses])
+
+
+def _epochs(runs: Sequence[Epochs]) -> dict[str, Any]:
+    """The runs' common curve over the epochs that any of them has."""
+    numbers = sorted({number for run in runs for number in run})
+    if not numbers:
+        return {}
+    kept = numbers[:: -math.ceil(len(numbers) / MOST_EPOCHS)][::-1]  # the last one is always there
+    found: dict[str, Any] = {"epoch": kept}
+    for what in ("accuracy", "loss"):
+        found[what] = _band([[run.get(number, {}).get(what) for number in kept] for run in runs])
+    return found
+
+
+def _batches(runs: Sequence[NDArray[np.float64]]) -> dict[str, Any] | None:
+    """The runs' common loss while training, in at most POINTS points."""
+    if not runs:
+        return None
+    count = max(map(len, runs))
+    size = math.ceil(count / POINTS)
+    ends = [min(start + size, count) for start in range(0, count, size)]
+    digits = 9 if size == 1 else 6
+    lines = [_means(losses, size) for losses in runs]
+    points = [[float(line[place]) if place < len(line) else None for line in lines] for place in range(len(ends))]
+    band = _band([[row[run] for row in points] for run in range(len(lines))], digits)
+    return {"batch": ends, "per_point": size, "count": count, "loss": band}
+
+
+def _means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """The mean of each `size` values in turn; the last one may be of fewer."""
+    starts = np.arange(0, len(values), size)
+    sums: NDArray[np.float64] = np.add.reduceat(values, starts)
+    return sums / np.diff([*starts, len(values)])
+
+
+def _band(lines: Sequence[Sequence[float | None]], digits: int = 9) -> Band:
+    """Mean, lowest and highest over the lines at each place, None where no line has a finite number."""
+    columns = [
+        [cell for cell in cells if cell is not None and math.isfinite(cell)] for cells in zip(*lines, strict=True)
+    ]
+    return (
+        [_rounded(sum(cells) / len(cells), digits) if cells else None for cells in columns],
+        [_rounded(min(cells), digits) if cells else None for cells in columns],
+        [_rounded(max(cells), digits) if cells else None for cells in columns],
+    )
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
