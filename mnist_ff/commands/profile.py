@@ -138,7 +138,7 @@ def _print(found: Profile, console: Console) -> None:
         tell(console, f"In the run a step took {_ms(in_run)} ms. The profiler was off for these tables.")
     tell(console, "")
     _print_operations(trace.operations, trace.on_device, console)
-    slower = f"{trace.times_slower:.2f} times as long"
+    slower = f"{trace.times_slower:.2f} times as long" if trace.times_slower > 1 else "no longer, within noise"
     tell(console, f"The profiler makes a step {slower}: {_ms(trace.seconds)} ms, else {_ms(trace.plain_seconds)} ms.")
     steps = f"{trace.steps} step{'s' if trace.steps > 1 else ''}"
     tell(console, f"trace  {display_path(trace.path)}")
