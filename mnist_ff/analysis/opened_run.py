@@ -201,8 +201,11 @@ def runs(
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(f"limit={limit!r}: must be at least 1, or None")
     _check_texts(data=data, name=name, since=since, sort=sort)
-    chosen = Filter.of(_texts("status", status), data, name, _texts("where", where), since, _texts("tags", tags))
-    found = select(path, chosen, Order(sort, reverse, limit), jobs=True)
+    try:
+        chosen = Filter.of(_texts("status", status), data, name, _texts("where", where), since, _texts("tags", tags))
+        found = select(path, chosen, Order(sort, reverse, limit), jobs=True)
+    except ConfigError as error:
+        raise type(error)(str(error).removeprefix("--")) from None  # here they are no flags
     return [OpenedRun(Run(entry.path), tables) for entry in found.entries]
 
 
