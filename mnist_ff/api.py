@@ -39,10 +39,11 @@ from mnist_ff.session.start import Caller, start
 from mnist_ff.session.start import resume as resume_run
 from mnist_ff.session.threads import with_threads
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
-from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
+from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory
 from mnist_ff.training.chosen_callbacks import with_view
 from mnist_ff.training.evaluation import score
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -235,7 +236,7 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
     with ExitStack() as stack:
         observers: list[Callback] = [history, *with_view(callbacks, learner.model)]
         if verbose:
-            observers.append(EpochLines(say))
+            observers.append(EpochLines(say, console.width if console.is_terminal else None))
             if console.is_terminal:
                 observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())

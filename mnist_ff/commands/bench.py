@@ -30,7 +30,7 @@ from mnist_ff.engine.device import cpu_name, describe, prepared
 from mnist_ff.errors import ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
-from mnist_ff.runs.numbers import percent, percent_change
+from mnist_ff.runs.numbers import counted, percent, percent_change
 from mnist_ff.session.busy import busy
 from mnist_ff.session.peers import PEERS
 from mnist_ff.session.threads import with_threads
@@ -231,7 +231,7 @@ def _print(result: dict[str, Any], console: Console) -> None:
     model = f"hidden {result['hidden']}" if "hidden" in result else f"model {result['model']}"
     tell(
         console,
-        f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}; {model}, "
+        f"{result['device']}, {counted(result['threads'], 'thread')}, torch {result['versions']['torch']}; {model}, "
         f"batch {result['batch_size']}, {result['optimizer']}",
     )
     times = result["milliseconds"]

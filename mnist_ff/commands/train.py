@@ -24,6 +24,7 @@ from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.find import JOBS
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
@@ -158,7 +159,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     if is_done(run, config):
         summary = run.summary()
         early = summary is not None and summary.epochs < config.trainer.epochs
-        why = "stopped early" if early else f"has finished its {config.trainer.epochs} epochs"
+        why = "stopped early" if early else f"has finished its {counted(config.trainer.epochs, 'epoch')}"
         without = [key for key in given if key in changes and key != "trainer.plots"]
         if without:
             remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more continues training"

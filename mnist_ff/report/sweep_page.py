@@ -28,7 +28,7 @@ from mnist_ff.runs.search_result import lines as finding_lines
 from mnist_ff.runs.search_result import read_search_result
 from mnist_ff.runs.tables import BATCH_COLUMNS
 
-SWEEP_SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
+SWEEP_SCRIPTS = ("pieces.js", "scale.js", "chart.js", "sweep.js")
 MOST_CURVES = 60
 """Runs whose curves are drawn: the best ones, and those without a score after them."""
 POINTS = 200

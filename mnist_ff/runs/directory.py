@@ -41,6 +41,9 @@ WANDBS_OWN = "wandb/*/logs/debug-core.log"
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, *shape)
 uint8, an image a row, itself first."""
+HIDDEN = "hidden.safetensors"
+"""What the hidden layers do on the test images: `N/NAME/mean` and `N/NAME/active` (units,) float32 of each layer, N its
+place from 0; `map` (P, 2) float32 of the images `map_rows` (P,); `images` (K, *shape) uint8 of `image_rows` (K,)."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 PREDICTIONS = "predictions.safetensors"
 MAX_PREDICTIONS_BYTES, MAX_PREDICTIONS = 1 << 30, 10_000_000
@@ -56,6 +59,7 @@ REWRITTEN_FILES = (
     EPOCHS,
     "model.safetensors",
     PREDICTIONS,
+    HIDDEN,
     AUGMENTED,
     "evaluation.json",
     REPORT,

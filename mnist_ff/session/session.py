@@ -48,13 +48,13 @@ from mnist_ff.training.callbacks import (
     EarlyStopping,
     EpochLines,
     MetricWarnings,
-    ProgressBar,
     RunWriter,
 )
 from mnist_ff.training.checkpoint import TrainingState
 from mnist_ff.training.checkpoint_writer import CheckpointWriter
 from mnist_ff.training.chosen_callbacks import chosen_callbacks, with_view
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.progress_bar import ProgressBar
 
 log = logging.getLogger("mnist_ff")
 
@@ -184,7 +184,7 @@ class _Training:
             stack.enter_context(self.checkpoints)
             callbacks: list[Callback | None] = [
                 self.writer,
-                EpochLines(messages.say),
+                EpochLines(messages.say, messages.console.width if messages.console.is_terminal else None),
                 self.early_stopping,
                 Checkpoint(self._timed_save),
                 self.request.pruning,

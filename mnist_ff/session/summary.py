@@ -9,7 +9,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT
 from mnist_ff.runs.given import given_arguments, python_call
-from mnist_ff.runs.numbers import score_text
+from mnist_ff.runs.numbers import counted, score_text
 from mnist_ff.runs.parts import has_own
 from mnist_ff.runs.records import Outcome, Plan, Score, Status, Summary
 from mnist_ff.session.request import RunRequest
@@ -40,7 +40,7 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
     if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
-        lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
+        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}")
     lines.append(f"score          {score_text(summary.score)}")
     steps = f" (steps {seconds['train.steps']:.1f} s)" if "train.steps" in seconds else ""
     lines.append(f"training {seconds['train']:.1f} s{steps}, total {seconds['total']:.1f} s")

@@ -29,6 +29,7 @@ from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopp
 from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.signals import ending_at_once, interruptible
 from mnist_ff.runs.slurm import job_numbers, still_there
 from mnist_ff.runs.start_up import importing, waiting_for, waiting_for_torch
@@ -232,7 +233,9 @@ class Sweep(ABC):
         if there:
             waits = self.launcher.detached
             what = "are waited for" if waits else "are left alone; hydra/launcher=submitit_slurm waits for them"
-            self.say(f"{len(there)} jobs still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
+            self.say(
+                f"{counted(len(there), 'job')} still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}"
+            )
         return [job for job in jobs if job.subdir in there]
 
     def launch(
@@ -247,7 +250,9 @@ class Sweep(ABC):
             return
         with interruptible() as stopped:
             end = _EndAfterSignal(self.request.directory, stopped, self.launcher)
+            console = self.request.console
             watch = Watch(self.request.directory, jobs, keys, counter, self.say, end.look)
+            watch.columns = console.width if console.is_terminal else None
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:

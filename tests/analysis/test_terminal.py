@@ -14,8 +14,6 @@ import pytest
 from rich.console import Console
 
 from mnist_ff.analysis.console import complain, note, out, printable, tell, tell_lines, tell_table
-from mnist_ff.runs.records import BatchRecord, Plan
-from mnist_ff.training.callbacks import ProgressBar
 from mnist_ff.training.checkpoint import CHECKPOINT
 from tests.runs.test_foreign import WORDS
 from tests.support.commands import Command
@@ -176,19 +174,3 @@ def test_no_command_prints_a_name_raw(mnist_ff: Command) -> None:
         assert not [letter for letter in out_ + err if not letter.isprintable() and letter != "\n"], words
     log = Path(run, "train.log").read_text()
     assert not [letter for letter in log if not letter.isprintable() and letter != "\n"]
-
-
-@pytest.mark.parametrize("width", [40, 72, 80])
-def test_progress_of_training_fits_a_terminal(width: int) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=width)
-    with ProgressBar.shown(console) as bar:
-        bar.on_train_begin(Plan(epochs=20, samples=60_000, batch_size=256, sync_every=None, learning_rate=0.001))
-        bar._began -= 1e-4  # a speed as a fast GPU has it, not that of an empty loop
-        bar.on_batch_end(BatchRecord(0, 0, 0, 2.345678, 0.001, 256, 20))
-        bar.on_batch_end(BatchRecord(4699, 19, 234, 0.0109, 0.001, 96, 96))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "…" not in shown
-    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).rstrip().splitlines()[-1]
-    assert last.lstrip("\r").startswith("epoch 20/20 ")
-    assert "batch 235/235  loss 0.0109" in last
-    assert ("samples/s" in last) == (width >= 72)

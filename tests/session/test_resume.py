@@ -344,7 +344,7 @@ def test_the_best_run_gets_more_epochs(mnist_ff: Command) -> None:
     assert mnist_ff("train", *words, "hydra.run.dir=outputs/good")[0] == 0
     assert mnist_ff("train", *words, "optimizer.lr=1e-9", "hydra.run.dir=outputs/bad")[0] == 0
     code, out, err = mnist_ff("train", "resume=best")
-    assert (code, out) == (0, "outputs/good: has finished its 1 epochs; nothing to do\n")
+    assert (code, out) == (0, "outputs/good: has finished its 1 epoch; nothing to do\n")
     assert err.startswith("best is outputs/good: ")
     code, _, err = mnist_ff("train", "resume=best", "trainer.epochs=2")
     assert code == 0, err

@@ -55,7 +55,7 @@ function curves(found) {
   const batches = lines(({ batches: found }) => {
     if (!found) return {};
     const xs = found.loss.map((_, place) => Math.min((place + 1) * found.per_point, found.count));
-    return { xs, ys: found.loss, digits: found.per_point > 1 ? MEAN_DIGITS : DIGITS };
+    return { xs, ys: found.loss };
   });
   const sizes = [...new Set(runs.filter((run) => run.batches).map((run) => run.batches.per_point))].sort((a, b) => a - b);
   const place = (x) => (sizes.length > 1 ? `means of ${sizes[0]} to ${sizes.at(-1)} batches up to batch ${whole(x)}` : upTo(x, sizes[0]));
