@@ -263,6 +263,11 @@ class _Parser(argparse.ArgumentParser):
             from mnist_ff.config.aliases import no_flag
 
             message = no_flag(unknown.split()[0], self.words, self._flags(), self._takes_overrides())
+        elif unknown != message:
+            from mnist_ff.runs.names import quoted_name
+
+            name = quoted_name(self.words)
+            message = message if name is None else f'{message}; type a name with spaces in quotes: "{name}"'
         raise ConfigError(message if "; type " in message else f"{message}; see {self.prog} --help")
 
     def _flags(self) -> list[str]:
