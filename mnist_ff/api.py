@@ -42,6 +42,7 @@ from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory
 from mnist_ff.training.chosen_callbacks import with_view
 from mnist_ff.training.evaluation import score
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.limits import first_reason, limits_of
 from mnist_ff.training.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
@@ -237,9 +238,11 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
             if console.is_terminal:
                 observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
+        limits = limits_of(learner.config.trainer)
+        observers += limits
         learner.prepare(plan)
         try:
-            outcome = learner.fit(plan, observers, stopped)
+            outcome = learner.fit(plan, observers, first_reason(stopped, *limits))
         except (Exception, SystemExit) as error:  # a callback may raise anything
             if history.losses:
                 learner.use_averages()

@@ -8,6 +8,9 @@ from unicodedata import category
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
+MISSED_TARGET = 3
+"""The exit code of mnist-ff train --require-target where no epoch reached trainer.target_accuracy."""
+
 
 class Stopped(BaseException):
     """A signal ends the command: the second one a run, the first one a sweep. Carries the exit code."""

@@ -21,12 +21,20 @@ Train a network. A run writes its config, metrics and model to a new directory.
   mnist-ff train --config-dir DIR experiment=NAME   with files of your own, such
                                                     as DIR/experiment/NAME.yaml
   mnist-ff train --parts FILE.py model=NAME         with your own parts
+  mnist-ff train --json                             the result as JSON on stdout
 
 Resume a run, or train it further:
   mnist-ff train resume=RUN
   mnist-ff train resume=last                        the newest unfinished run
   mnist-ff train resume=RUN trainer.epochs=30       train a run for more epochs
   mnist-ff train resume=best trainer.epochs=30      train the best for more
+
+Stop earlier, or find faults quickly:
+  mnist-ff train trainer.max_seconds=60             a minute of training
+  mnist-ff train trainer.target_accuracy=0.98 --require-target
+                                                    exit code 3 if not reached
+  mnist-ff train experiment=debug                   seconds, with every check on
+  mnist-ff train experiment=overfit                 learn one batch by heart
 
 Sweep over values:
   mnist-ff train -m optimizer.lr=0.01,0.1 seed=0,1  all combinations, ranked

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mnist_ff.config.convert import config_from, config_to_dict, flat
 from mnist_ff.config.legacy import with_legacy_keys
@@ -31,6 +31,8 @@ from mnist_ff.runs.reading import (
 )
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status, Summary
 from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, read_batches, read_epochs, without_gaps
+
+T = TypeVar("T")
 
 MAX_YAML_BYTES = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
@@ -287,7 +289,16 @@ def _summary(values: Fields) -> Summary:
         data=values.text("data"),
         data_instead_of=values.text_or_null("data_instead_of"),
         seconds={part: seconds.number(part) for part in seconds.values},
+        trained_seconds=_optional(values, "trained_seconds", values.number),
+        target_reached=_optional(values, "target_reached", values.flag),
+        validation=_optional(values, "validation", lambda key: _score(values.fields(key))),
+        not_learning=_optional(values, "not_learning", values.text),
     )
+
+
+def _optional(values: Fields, key: str, read: Callable[[str], T]) -> T | None:
+    """A field that older summaries lack, or that is null. Errors: ValueError."""
+    return None if values.values.get(key) is None else read(key)
 
 
 def _score(values: Fields | None) -> Score | None:

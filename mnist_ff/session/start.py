@@ -23,14 +23,13 @@ from mnist_ff.errors import ConfigError, RunError, keep_partial
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import CHECKPOINT, Run, check_saved
 from mnist_ff.runs.given import given_arguments, why_not_here
-from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import resolve
-from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config
+from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config, why_done
 from mnist_ff.session.session import train
 from mnist_ff.session.threads import with_number
 from mnist_ff.session.timing import Timing
@@ -99,7 +98,7 @@ def resume(caller: Caller, run: Run) -> Run:
     config, changes, warnings = resumed_config(run, with_number(saved, {**own, **values}))
     check(config)
     if is_done(run, config):
-        tell(caller.console, f"{run.path}: has finished its {counted(config.trainer.epochs, 'epoch')}; nothing to do")
+        tell(caller.console, f"{run.path}: {why_done(run, config)[0]}; nothing to do")
         complete(run, config, caller.warn)
         return run
     for warning in [*said, *warnings]:

@@ -47,6 +47,12 @@ def check(config: Config) -> None:
     check_machine(config)
 
 
+def require_target(config: Config) -> None:
+    """Errors: ConfigError where --require-target has no target to require."""
+    if config.trainer.target_accuracy is None:
+        raise ConfigError("--require-target: needs trainer.target_accuracy=ACCURACY, such as 0.98")
+
+
 def check_machine(config: Config) -> None:
     """See that this machine can run the config: its device, and what its trackers need.
 
@@ -74,7 +80,8 @@ def _check_keys(config: Config) -> None:
             f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
             f"the training images of data={config.data.name}"
         )
-    check_warmup(config, images)
+    batches = config.trainer.limit_batches
+    check_warmup(config, images if batches is None else min(images, batches * config.trainer.batch_size))
     if held_out == 0:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:

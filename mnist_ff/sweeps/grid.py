@@ -26,6 +26,7 @@ class Grid(Sweep):
     def run(self) -> None:
         """See Sweep. Each data set is fetched before a job starts."""
         plan = self._planned()
+        self.check_target([job.config for job in plan.jobs])
         self.launcher.warm_up()
         if self.request.saved is None:
             self.check_machine([job.config for job in plan.jobs])
@@ -51,6 +52,7 @@ class Grid(Sweep):
         if saved is None:
             check_new_directory(self.request.directory)
         plan = self._planned()
+        self.check_target([job.config for job in plan.jobs])
         jobs = plan.jobs if saved is None else self.unfinished(plan)[0]
         if jobs:
             show_jobs(jobs, Path("outputs"), self.request.console)

@@ -129,14 +129,12 @@ class Watch:
 
     def _line(self, job: Job, row: Row) -> str:
         """The job's line, with as many of its parts as fit: how it ended, the time left, what it is, its seconds."""
-        good = row.status == Status.FINISHED and row.watched is not None
-        score = percent(row.watched.accuracy) if row.watched is not None else ""
         left = self._counter.seconds_left()
         parts = {
             "place": count_of(self._counter.ended, self._counter.of),
             "job": f"job {job.subdir:<{self._widths.job}}",
             "name": f"{named(job, self._keys):<{self._widths.name}}",
-            "end": f"{score:>8}" if good else f"{row.status}: {row.reason}" if row.reason else row.status,
+            "end": _end(row),
             "seconds": "" if row.seconds is None else f"{row.seconds:>6.1f} s",
             "left": "" if left is None else f"ETA {duration(left):>7}",
         }
@@ -145,6 +143,13 @@ class Watch:
             if parts[name] and sum(len(parts[other]) + 2 for other in kept) + len(parts[name]) <= room:
                 kept.append(name)
         return "  ".join(parts[name] for name in parts if name in kept or name == "end").rstrip()
+
+
+def _end(row: Row) -> str:
+    """How a job ended: its accuracy and whether it learned nothing, or its status and why."""
+    if row.status == Status.FINISHED and row.watched is not None:
+        return f"{percent(row.watched.accuracy):>8}{'' if row.not_learning is None else '  not learning'}"
+    return f"{row.status}: {row.reason}" if row.reason else row.status
 
 
 class _Widths(NamedTuple):

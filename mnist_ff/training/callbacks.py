@@ -125,16 +125,22 @@ class RunWriter(Callback):
 
 
 class EpochLines(Callback):
-    """Says one plain line an epoch, like Keras's verbose=2; a shorter one where a terminal has few `columns`."""
+    """Says one plain line an epoch, like Keras's verbose=2; a shorter one where a terminal has few `columns`.
+
+    Epochs of a single batch have a line only where they are scored.
+    """
 
     def __init__(self, say: Callable[[str], None], columns: int | None = None) -> None:
         self._say, self._columns = say, columns
         self._epochs = 0
+        self._of_one_batch = False
 
     def on_train_begin(self, plan: Plan) -> None:
-        self._epochs = plan.epochs
+        self._epochs, self._of_one_batch = plan.epochs, plan.batches == 1
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
+        if self._of_one_batch and epoch.watched is None:
+            return
         head = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
         loss, accuracy = loss_text(epoch.train_loss), percent(epoch.train_accuracy)
         part, score = epoch.watched or ("train", None)

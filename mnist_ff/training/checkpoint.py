@@ -48,7 +48,7 @@ LARGEST_GENERATOR = 1 << 20
 MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 """What a checkpoint's pickle may call, as pickletools names it."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
-LATER = ("augment", "average", "best", "generators")
+LATER = ("augment", "average", "best", "generators", "seconds")
 """Keys that an older checkpoint does not have: None means the same."""
 
 
@@ -63,6 +63,8 @@ class TrainingState:
     """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
     """The weights of the best epoch so far, where they are kept."""
+    seconds: float = 0.0
+    """Of training until here, as trainer.max_seconds counts them."""
 
 
 @contextmanager
@@ -76,9 +78,8 @@ def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], boo
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
         **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
-        "recipe": state.recipe,
         **{key: state.learner[key] for key in ("augment", "average", "generators")},
-        "best": state.best,
+        **{key: getattr(state, key) for key in ("recipe", "best", "seconds")},
     }
     with replacing(run.file(CHECKPOINT), keep=run.file(PREVIOUS)) as temporary:
         with temporary.open("wb") as file:
@@ -231,6 +232,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
         **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
+        "seconds": type(values["seconds"]) in (float, type(None)) and 0 <= (values["seconds"] or 0) < math.inf,
         "generators": values["generators"] is None or _are_generators(values["generators"]),
     }
     for key, fits in good.items():

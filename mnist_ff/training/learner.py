@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -56,6 +57,10 @@ class Learner:
         a finished run.
         """
         assert config.seed is not None, "resolve() picks one"
+        batches = config.trainer.limit_batches
+        if batches is not None:
+            few = data.train.some(batches * config.trainer.batch_size, config.seed)
+            data = dataclasses.replace(data, train=few)
         if model is None:  # else the caller has given the images in its shape
             data = data.viewed(taken_spec(config.model, data.spec).shape)
         self.config, self.data, self.seed = config, data, config.seed
