@@ -23,6 +23,7 @@ FOLDERS = [
     "report",
     "session",
     "sweeps",
+    "serve",
     "commands",
 ]
 """Each imports from those above it only, and from errors.py and files.py."""
@@ -114,10 +115,10 @@ def test_only_compose_imports_hydra(path: Path) -> None:
 WITHOUT_TORCH = [
     *(
         path
-        for folder in ("config", "runs", "images", "analysis", "report")
+        for folder in ("config", "runs", "images", "analysis", "report", "serve")
         for path in (PACKAGE / folder).rglob("*.py")
     ),
-    *(PACKAGE / "commands" / f"{name}.py" for name in ("compare", "completion", "report", "runs")),
+    *(PACKAGE / "commands" / f"{name}.py" for name in ("compare", "completion", "report", "runs", "serve")),
     *(PACKAGE / "data" / f"{name}.py" for name in ("cache", "catalog")),
     PACKAGE / "models/onnx_graph.py",
     PACKAGE / "optim/schedule.py",

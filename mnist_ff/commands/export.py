@@ -54,7 +54,7 @@ TOLERANCE = 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument("--format", choices=list(EXPORT_SUFFIXES), required=True, help="file format")
     parser.add_argument(
         "--out", type=path_argument, metavar="FILE", help="output file (default: the run's name, in this folder)"

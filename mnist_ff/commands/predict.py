@@ -60,7 +60,7 @@ class Seen:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
         "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders with them"
     )

@@ -23,12 +23,11 @@ from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import MISSED_TARGET, ConfigError, RunError
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
-from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.parts import check_parts
-from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.runs.start_up import importing, waiting_for_torch
 from mnist_ff.session.document import run_document
+from mnist_ff.session.teacher import with_teacher
 from mnist_ff.session.timing import Timing, process_start
 from mnist_ff.session.validate import check, check_machine, check_new, require_target
 
@@ -122,7 +121,7 @@ def _single(composer: Composer, overrides: list[str], trainer: _Trainer) -> int:
             "several values for one key need -m: mnist-ff train -m ...; "
             "a comma inside a value needs quotes: 'name=\"a,b\"'"
         )
-    composed = composer.run(overrides)
+    composed = composer.run(with_teacher(overrides))
     return _train_new(composed, composed.config(), trainer, composed.files)
 
 
@@ -162,8 +161,6 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     from mnist_ff.session.threads import with_number
 
     name = expanded("resume", name)
-    if is_file(Path(name) / JOBS):
-        raise ConfigError(f"resume={name}: is a sweep; mnist-ff train -m resume={name} resumes its jobs")
     if not name:
         raise ConfigError("resume=: is empty; give a run directory, or last")
     run = find_run(name, Path("outputs"))
@@ -190,7 +187,8 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
 
 
 def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Trainer) -> int:
-    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
+    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's.
+    The name stays with the run that has it."""
     from mnist_ff.runs.resolve import resolve_run
     from mnist_ff.session.resume import changed, foreign_places, given_values, saved_config
 
@@ -199,12 +197,12 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
     check_parts(run, saved, trainer.warn, trains=True)
     if saved != run.config():
         trainer.warn("that run was resumed with other values; using the last ones")
-    given = given_values(composer, [text for text in overrides if not text.startswith("hydra.")])
+    given = given_values(composer, with_teacher([text for text in overrides if not text.startswith("hydra.")]))
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
         trainer.warn(line)
     composed = composer.run([text for text in overrides if text.startswith("hydra.")])
-    return _train_new(composed, changed(saved, {**places, **given}), trainer, dict)
+    return _train_new(composed, changed(saved, {"name": None, **places, **given}), trainer, dict)
 
 
 class _Trainer:

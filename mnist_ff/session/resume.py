@@ -21,11 +21,11 @@ from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
 from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, PREDICTIONS, PREVIOUS, Run
-from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
+from mnist_ff.runs.find import JOBS, run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.jobs import read_plan, state_of
 from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
-from mnist_ff.runs.reading import is_folder, is_taken
+from mnist_ff.runs.reading import is_file, is_folder, is_taken
 from mnist_ff.runs.records import Status, StopKind, Summary
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
 from mnist_ff.runs.search_result import load_search_result
@@ -54,12 +54,16 @@ RESUMABLE_WITH_WARNING = {"optimizer.lr", "trainer.device", "trainer.threads", "
 
 
 def find_run(word: str, root: Path) -> Run:
-    """The run that a word names: a directory; last, the newest in `root` that did not finish; or best, for more epochs.
+    """The run that a word names: a directory or a run's name; last, the newest in `root` that did not finish; or best,
+    for more epochs.
 
-    Errors: BadRunError.
+    Errors: BadRunError; ConfigError for a sweep.
     """
     if word != LAST or is_folder(Path(word)):
-        return Run.open(resolve_run(word, note, root))
+        path = resolve_run(word, note, root)
+        if is_file(path / JOBS):
+            raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} resumes its jobs")
+        return Run.open(path)
     for path in sorted(runs_below(root), key=run_start, reverse=True):
         run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
@@ -72,7 +76,8 @@ def find_run(word: str, root: Path) -> Run:
 
 
 def find_sweep(word: str, root: Path) -> Path:
-    """The sweep directory that a word names: itself, or last: the newest sweep in `root` with something left to do.
+    """The sweep directory that a word names: itself, its name, or last: the newest sweep in `root` with
+    something left to do.
 
     Errors: BadRunError.
     """
@@ -82,7 +87,7 @@ def find_sweep(word: str, root: Path) -> Path:
             "a sweep directory, or last, the newest sweep with unfinished jobs"
         )
     if word != LAST or is_folder(Path(word)):
-        return Path(word)
+        return resolve_run(word, note, root, sweeps=True)
     for sweep in sorted(sweeps_below(root), key=sweep_start, reverse=True):
         with suppress(BadRunError, OSError):
             if _has_something_left(sweep):

@@ -18,6 +18,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import DataSpec, Status
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.tables import EPOCH_COLUMNS
 
 log = logging.getLogger("mnist_ff")
@@ -125,7 +126,7 @@ def check_no_validation(trainer: TrainerConfig) -> None:
 def check_teacher(path: str, spec: DataSpec) -> None:
     """Errors: BadRunError when trainer.teacher is not a finished run with weights, for images of this spec."""
     try:
-        run = Run.open(expanded("trainer.teacher", path))
+        run = Run.open(resolve_run(expanded("trainer.teacher", path), log.warning))
         check_parts(run, run.config(), log.warning)
         summary, other = run.summary(), run.data_spec().why_other(spec)
     except MissingPartsError as error:

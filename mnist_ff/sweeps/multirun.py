@@ -28,6 +28,7 @@ from mnist_ff.runs.find import JOBS, OUTPUTS
 from mnist_ff.runs.jobs import LARGEST_JOBS_BYTES, SweepPlan, check_parts_of, read_plan
 from mnist_ff.runs.reading import read_object
 from mnist_ff.session.resume import find_sweep
+from mnist_ff.session.teacher import with_teacher
 from mnist_ff.sweeps.grid import Grid
 from mnist_ff.sweeps.launchers.base import Launcher
 from mnist_ff.sweeps.launchers.joblib import JoblibLauncher
@@ -113,7 +114,7 @@ def _parsed(overrides: Sequence[str]) -> _Arguments:
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
     return _Arguments(
-        overrides=[_with_absolute_place(text) for text in with_texts_kept(rest)],
+        overrides=[_with_absolute_place(text) for text in with_teacher(with_texts_kept(rest))],
         resume=None if resume is None else str(find_sweep(expanded("resume", resume), OUTPUTS)),
         dry_run=dry_run == "true",
     )

@@ -322,7 +322,7 @@ def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
     [
         (["resume=nowhere"], "does not exist"),
         (["resume=last"], "no run in outputs/ is unfinished"),
-        (["-m", "resume=x", "seed=0,1"], "x: is not a sweep directory"),
+        (["-m", "resume=x", "seed=0,1"], "x: does not exist"),
         (["--config-of", ""], "empty run name"),
         (["resume=best"], "best: no runs in outputs/"),
         (["-m", "resume=last"], "no sweep in outputs/ has unfinished jobs"),
