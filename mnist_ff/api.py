@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from rich.console import Console
@@ -25,7 +25,7 @@ from mnist_ff.data.catalog import description
 from mnist_ff.data.load import Data, Split, ensure
 from mnist_ff.data.load import load_data as load
 from mnist_ff.engine import device as devices
-from mnist_ff.errors import ConfigError, DataError, type_name
+from mnist_ff.errors import ConfigError, DataError, keep_partial, type_name
 from mnist_ff.models.build import build_model
 from mnist_ff.models.user_module import restored, to_train_on
 from mnist_ff.runs.directory import Run
@@ -38,15 +38,25 @@ from mnist_ff.session.start import Caller, start
 from mnist_ff.session.start import resume as resume_run
 from mnist_ff.session.threads import with_threads
 from mnist_ff.session.validate import check_teacher, check_trainer, check_warmup
-from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory, ProgressBar
+from mnist_ff.training.callbacks import Callback, EpochLines, LossHistory
 from mnist_ff.training.chosen_callbacks import with_view
 from mnist_ff.training.evaluation import score
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.limits import first_reason, limits_of
+from mnist_ff.training.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", "run_network", "train"]
+
+
+class Partial(NamedTuple):
+    """What run_network() had when an exception ended it: on the exception, as its attribute `partial`."""
+
+    model: nn.Module
+    losses: list[float]
+
 
 Arrays: TypeAlias = Sequence[Any]
 """[X_train, X_test, y_train, y_test], the tutorial's order."""
@@ -121,7 +131,8 @@ def run_network(
     trained on from its present weights, in place, and keeps its parameters. validation_data: (images,
     labels) to watch instead of the test images. seed: decides weights, order and dropout; None draws one.
     overrides: other keys, such as 'optimizer=adam'.
-    Errors: ConfigError for a wrong argument, DataError for arrays that do not fit, DivergedError.
+    Errors: ConfigError for a wrong argument, DataError for arrays that do not fit, DivergedError, and whatever a
+    callback raises; what ends training has `.partial`, with `model` and `losses` as they were then.
     """
     observers = _observers(callbacks)
     taken = [*OWN_ARGUMENT, *(["data"] if data is not None else []), *(["model"] if model is not None else [])]
@@ -172,7 +183,8 @@ def train(
     resume: a run to train further, in its own directory; data and model that it was given are given again.
     parts, config_dir: files and folders, as --parts and --config-dir take them.
     Ctrl-C ends training and returns the Run, which can be resumed.
-    Errors: ConfigError before anything is written, BadRunError, DataError, DivergedError, RunError.
+    Errors: ConfigError before anything is written, BadRunError, DataError, DivergedError, RunError, and whatever a
+    callback raises; what ends training has `.partial`, the Run, which can be resumed.
     """
     if resume is not None and directory is not None:
         raise ConfigError("directory: a resumed run stays in its own; leave it out")
@@ -222,14 +234,25 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
     with ExitStack() as stack:
         observers: list[Callback] = [history, *with_view(callbacks, learner.model)]
         if verbose:
-            observers.append(EpochLines(say))
+            observers.append(EpochLines(say, console.width if console.is_terminal else None))
             if console.is_terminal:
                 observers.append(stack.enter_context(ProgressBar.shown(console)))
         stopped = stack.enter_context(interruptible())
+        limits = limits_of(learner.config.trainer)
+        observers += limits
         learner.prepare(plan)
-        if learner.fit(plan, observers, stopped).steps:
+        try:
+            outcome = learner.fit(plan, observers, first_reason(stopped, *limits))
+        except (Exception, SystemExit) as error:  # a callback may raise anything
+            if history.losses:
+                learner.use_averages()
+            keep_partial(error, Partial(learner.model, history.losses))
+            raise
+        if outcome.steps:
             learner.use_averages()
     if verbose:
+        if outcome.stopped is not None:
+            say(f"{outcome.stopped.text}, after {len(history.losses):,} batches")
         say(f"score  {score_text(score(learner.model, learner.data.test))}")
     return history.losses
 

@@ -28,18 +28,19 @@ COMMANDS = {
     "data": "list the cached data sets, or download one",
     "conf": "list the options of config groups, or copy one",
     "lr-find": "learning-rate range test; suggests a learning rate",
+    "profile": "where the time of a run, an epoch and a step goes",
     "help": "show the commands, or the options of one",
     "show": "explain a config key or group: range, default, options",
     "bench": "measure a training step and whole commands",
     "completion": "print the completion script for bash, zsh or fish",
 }
 
-WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "bench")
+WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "profile", "bench")
 """Commands whose modules import PyTorch, which takes a second or more; the others import it when they need it."""
 WITHOUT_PARTS = ("runs", "compare", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
-WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "bench", "help", "show")
+WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "profile", "bench", "help", "show")
 """Commands that compose or explain a config, and take --config-dir."""
 
 HELP = """usage: mnist-ff COMMAND ...
@@ -262,6 +263,11 @@ class _Parser(argparse.ArgumentParser):
             from mnist_ff.config.aliases import no_flag
 
             message = no_flag(unknown.split()[0], self.words, self._flags(), self._takes_overrides())
+        elif unknown != message:
+            from mnist_ff.runs.names import quoted_name
+
+            name = quoted_name(self.words)
+            message = message if name is None else f'{message}; type a name with spaces in quotes: "{name}"'
         raise ConfigError(message if "; type " in message else f"{message}; see {self.prog} --help")
 
     def _flags(self) -> list[str]:

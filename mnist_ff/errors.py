@@ -2,10 +2,14 @@
 
 import errno
 import os
+from contextlib import suppress
 from unicodedata import category
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
+
+MISSED_TARGET = 3
+"""The exit code of mnist-ff train --require-target where no epoch reached trainer.target_accuracy."""
 
 
 class Stopped(BaseException):
@@ -103,6 +107,12 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
     else:
         remedy = ""
     return f"{where}{': ' if where else ''}{what}{remedy}", 1
+
+
+def keep_partial(error: BaseException, partial: object) -> None:
+    """Put what was trained until then on an error, as its attribute `partial`, where its class has room for it."""
+    with suppress(AttributeError, TypeError):
+        error.partial = partial  # type: ignore[attr-defined]
 
 
 def first_line(error: BaseException) -> str:

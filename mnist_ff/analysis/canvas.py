@@ -110,15 +110,15 @@ def pixels_of(figure: Figure) -> NDArray[np.uint8]:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of (height, width, 3) pixels.
+    """A PNG file of (height, width, 3) pixels, or of (height, width) grey ones.
 
     Its lines are not filtered: of plots that takes less than half the time and three quarters of the bytes of
     Pillow's choice of a filter for each line.
     """
-    height, width, _ = pixels.shape
-    lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with its filter, 0 for none
+    height, width, *colours = pixels.shape
+    lines = np.zeros((height, 1 + pixels[0].size), dtype=np.uint8)  # each begins with its filter, 0 for none
     lines[:, 1:] = pixels.reshape(height, -1)
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green and blue
+    head = struct.pack(">IIBBBBB", width, height, 8, 2 if colours else 0, 0, 0, 0)  # 8 bits a colour; 0 is grey
     resolution = struct.pack(">IIB", *[round(DPI / 0.0254)] * 2, 1)  # pixels of a metre
     parts = {b"IHDR": head, b"pHYs": resolution, b"IDAT": zlib.compress(lines.data, COMPRESSION), b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(_part(kind, content) for kind, content in parts.items())

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from mnist_ff.errors import printable
+from mnist_ff.errors import ConfigError, printable
 from mnist_ff.runs.numbers import percent, percent_cell
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ def out(text: str) -> None:
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
 
 
+def ask(question: str) -> bool:
+    """Ask on stderr for y or n; anything but a y is a no. Errors: ConfigError where nobody can answer."""
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise ConfigError(f"{question} Nobody can answer here; give --yes")
+    sys.stderr.write(printable(f"{question} [y/N] "))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def tell_json(value: Any) -> None:
     """One JSON document on stdout, for programs: plain ASCII without control characters. Errors: ValueError for NaN."""
     out(json.dumps(value, indent=1, allow_nan=False).replace("\x7f", "\\u007f"))
@@ -63,6 +72,42 @@ def complain(text: str, style: str | None = "red") -> None:
 def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> None:
     """Print an image, see picture()."""
     console.print(picture(image, colours), soft_wrap=True)
+
+
+def tell_rows(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    left: Collection[str] = (),
+    spare: Sequence[str] = (),
+) -> list[str]:
+    """Print a table whose last two columns, a name and a path, are always seen whole: a terminal without room does
+    without the columns of `spare`; where that is not enough, each row's path, then its name too, goes to a line of its
+    own below it. Returns the columns that were left out.
+    """
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    for below in range(3):
+        count = len(columns) - below
+        kept = list(range(count))
+        while True:
+            widths = [
+                max(cell_len(text) for text in (columns[place], *(row[place] for row in cells))) for place in kept
+            ]
+            fits = not console.is_terminal or sum(widths) + 2 * (len(widths) - 1) <= console.width
+            more = [name for name in spare if name in [columns[place] for place in kept]]
+            if fits or not more:
+                break
+            kept = [place for place in kept if columns[place] != more[0]]
+        if fits:
+            break
+    flush = [number == 0 or columns[place] in left for number, place in enumerate(kept)]
+    tell(console, _line([columns[place] for place in kept], widths, flush), "bold")
+    for row in cells:
+        tell(console, _line([row[place] for place in kept], widths, flush))
+        for text in row[count:]:
+            if text:
+                tell(console, f"  {text}")
+    return [name for name in spare if name in columns and columns.index(name) not in kept]
 
 
 def tell_table(

@@ -41,6 +41,7 @@ class Sheet(NamedTuple):
 
 
 RAW_COLOR, SMOOTH_COLOR, TRAIN_COLOR, HELD_OUT_COLOR = "#b8c4d6", "#1f4e8c", "#1f4e8c", "#c8501e"
+BEST_COLOR = "#1d6b45"
 WEIGHT_TILES = 100
 MOST_IN_SMALL, MOST_COUNTED, MOST_NAMED = 12, 30, 60
 """Most classes of a confusion matrix in a small figure, with the number of images in each cell, with class names."""
@@ -138,16 +139,23 @@ def _epochs(run: Run, title: str) -> Figure:
     figure.subplots_adjust(wspace=BETWEEN_CURVES)
     part = "validation" if any("validation_loss" in row for row in rows) else "test"
     numbers = [int(row["epoch"]) + 1 for row in rows]
-    for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy"))):
+    for index, (what, label) in enumerate((("loss", "cross-entropy (nats)"), ("accuracy", "accuracy (%)"))):
+        scale = 100 if what == "accuracy" else 1
         axes = figure.add_subplot(1, 2, index + 1)
         _title(axes, f"{what.capitalize()} per epoch", title if index == 0 else "")
-        axes.plot(numbers, [row[f"train_{what}"] for row in rows], "o-", color=TRAIN_COLOR, label="train (running)")
+        running = [scale * row[f"train_{what}"] for row in rows]
+        axes.plot(numbers, running, "o-", color=TRAIN_COLOR, label="train, running")
         scored = [(number, row) for number, row in zip(numbers, rows, strict=True) if f"{part}_{what}" in row]
         at = [number for number, _ in scored]
         if scored and f"train_eval_{what}" in scored[0][1]:
-            same = [row[f"train_eval_{what}"] for _, row in scored]
-            axes.plot(at, same, "o--", color=TRAIN_COLOR, fillstyle="none", label="train (evaluated)")
-        axes.plot(at, [row[f"{part}_{what}"] for _, row in scored], "o-", color=HELD_OUT_COLOR, label=part)
+            same = [scale * row[f"train_eval_{what}"] for _, row in scored]
+            axes.plot(at, same, "o--", color=TRAIN_COLOR, fillstyle="none", label="train, evaluated")
+        held_out = [scale * row[f"{part}_{what}"] for _, row in scored]
+        axes.plot(at, held_out, "o-", color=HELD_OUT_COLOR, label=part)
+        if len(at) > 1:
+            best = at[int(np.argmin(held_out) if what == "loss" else np.argmax(held_out))]
+            word = "lowest" if what == "loss" else "highest"
+            axes.axvline(best, color=BEST_COLOR, linestyle=":", label=f"{word}: epoch {best:,}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         if len(numbers) == 1:
@@ -160,6 +168,7 @@ def _epochs(run: Run, title: str) -> Figure:
 
 
 def _confusion(run: Run, title: str) -> Figure:
+    from matplotlib.colors import PowerNorm
     from matplotlib.ticker import MaxNLocator
 
     saved, names = _predictions(run, "answers", "labels"), run.data_spec().classes
@@ -170,7 +179,7 @@ def _confusion(run: Run, title: str) -> Figure:
     figure, axes = new_figure(side, side - 0.5, margins=margins)
     _title(axes, "Confusion matrix, test images", title)
     wrong = counts * (1 - np.eye(len(names), dtype=int))
-    matrix = axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    matrix = axes.imshow(wrong, cmap="Oranges", norm=PowerNorm(0.5, vmin=0, vmax=max(1, wrong.max())))
     if counted:
         _write_counts(axes, counts, wrong)
     if len(names) <= MOST_NAMED:
@@ -178,7 +187,10 @@ def _confusion(run: Run, title: str) -> Figure:
         _make_room(figure, axes, margins)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
-    if not counted:
+    if counted:
+        where = (1 - 0.1 / side, 0.06 / (side - 0.5))
+        figure.text(*where, "colour: square root of the number of mistakes", fontsize=7, color="#5b626a", ha="right")
+    else:
         place = axes.get_position()
         bar = figure.add_axes((1 - 0.85 / side, place.y0 + 0.1 * place.height, 0.2 / side, 0.8 * place.height))
         figure.colorbar(matrix, cax=bar, label="mistakes (images)", ticks=MaxNLocator(integer=True))
@@ -205,7 +217,7 @@ def _write_counts(axes: Axes, counts: np.ndarray, wrong: np.ndarray) -> None:
             ha="center",
             va="center",
             fontweight="bold" if label == answer else "normal",
-            color="white" if wrong[label, answer] > 0.6 * wrong.max() else "black",
+            color="white" if wrong[label, answer] > 0.36 * wrong.max() else "black",
             **size,
         )
 

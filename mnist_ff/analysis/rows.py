@@ -55,6 +55,8 @@ class Row:
     epochs: int = 0
     seconds: float | None = None
     """Of the whole job."""
+    not_learning: str | None = None
+    """Why its loss looks as if nothing was learned, or None."""
     evaluated_on: EvaluatedOn | None = None
     """The images of its test score."""
     asked: frozenset[str] = frozenset()
@@ -189,9 +191,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         one_line(reason) if reason and status != Status.FINISHED else None,
         values,
         test=score,
-        validation=validation,
+        validation=validation if summary.validation is None else summary.validation,
         epochs=epochs,
         seconds=total,
+        not_learning=None if summary.not_learning is None else one_line(summary.not_learning),
         evaluated_on=None if score is None else evaluated_on(run, config, values, score.samples),
         asked=_asked(job),
     )

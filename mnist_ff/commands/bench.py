@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.analysis.console import note, tell, tell_json, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
@@ -30,7 +30,7 @@ from mnist_ff.engine.device import cpu_name, describe, prepared
 from mnist_ff.errors import ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
-from mnist_ff.runs.numbers import percent, percent_change
+from mnist_ff.runs.numbers import counted, percent, percent_change
 from mnist_ff.session.busy import busy
 from mnist_ff.session.peers import PEERS
 from mnist_ff.session.threads import with_threads
@@ -42,6 +42,8 @@ PEER_WORDS = ("lightning", "tensorflow", "jax", "torch")
 """Each of PEERS, written out for Tab."""
 BUSY_PER_CORE = 4
 """Most processes of --busy: more only wait for each other."""
+FEWEST_PAIRS = 10
+"""Pairs with and without logging whose quartiles say something."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer-epochs", type=int, default=20, help="epochs to train with --peers (default: 20)")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="turns of --sweep and --peers (default: 1)")
     parser.add_argument("--out", type=argument, default="bench.json", help="output file (default: bench.json)")
+    parser.add_argument("--json", action="store_true", help="print what the file holds in place of the tables")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -80,9 +83,13 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     peers = _chosen_peers(arguments)
     config = _checked(arguments, bool(peers))
     with busy(arguments.busy):
-        result = _measured(arguments, config, peers, console)
+        result = _measured(arguments, config, peers, Console(stderr=True) if arguments.json else console)
+    write_text(Path(arguments.out), json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if arguments.json:
+        tell_json(result)
+        note(f"written to {arguments.out}")
+        return 0
     _print(result, console)
-    write_text(Path(arguments.out), json.dumps(result, indent=2) + "\n")
     tell(console, f"written to {arguments.out}")
     return 0
 
@@ -192,7 +199,7 @@ def _logging_cost(config: Config, rounds: int, steps: int, device: torch.device)
             seconds = {work: _seconds(work, steps) for work in order}
             costs.append((seconds[pair[1]] / seconds[pair[0]] - 1) * 100)
     low, middle, high = statistics.quantiles(costs, n=4, method="inclusive")
-    return {"logging_percent": middle, "logging_percent_quartiles": [low, high]}
+    return {"logging_percent": middle, "logging_percent_quartiles": [low, high], "logging_pairs": rounds}
 
 
 def _seconds(work: Work, steps: int) -> float:
@@ -224,17 +231,14 @@ def _print(result: dict[str, Any], console: Console) -> None:
     model = f"hidden {result['hidden']}" if "hidden" in result else f"model {result['model']}"
     tell(
         console,
-        f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}; {model}, "
+        f"{result['device']}, {counted(result['threads'], 'thread')}, torch {result['versions']['torch']}; {model}, "
         f"batch {result['batch_size']}, {result['optimizer']}",
     )
     times = result["milliseconds"]
     base = "fp32 products" if "hidden" in result else next(iter(times))
     rows = [(name, f"{row['median']:.3f}", f"{row['ratio']:.2f}") for name, row in times.items()]
     tell_table(console, ("a step", "ms", f"x {base}"), rows)
-    low, high = result["logging_percent_quartiles"]
-    costs = percent_change(result["logging_percent"] / 100)
-    quartiles = f"quartiles {percent_change(low / 100)} to {percent_change(high / 100)}"
-    tell(console, f"logging every batch costs {costs} ({quartiles})")
+    tell(console, _logging_text(result))
     _print_start_up(result, console)
     if "sweep_seconds" in result:
         tell_table(console, ("sweep", "seconds"), [(n, _cell(v)) for n, v in result["sweep_seconds"].items()])
@@ -245,6 +249,17 @@ def _print(result: dict[str, Any], console: Console) -> None:
             for name, seconds in result["training_seconds"].items()
         ]
         tell_table(console, ("training", "seconds", *(f"x {ours}" for ours in ratios)), rows)
+
+
+def _logging_text(result: dict[str, Any]) -> str:
+    """What recording every batch costs, where that is more than noise."""
+    pairs, (low, high) = result["logging_pairs"], result["logging_percent_quartiles"]
+    if pairs < FEWEST_PAIRS:
+        return f"the cost of logging is not shown: it needs --rounds {FEWEST_PAIRS // 2} or more"
+    spread = f"quartiles {percent_change(low / 100)} to {percent_change(high / 100)}, {pairs} pairs"
+    if low <= 0:
+        return f"logging every batch costs nothing that can be measured here ({spread})"
+    return f"logging every batch costs {percent_change(result['logging_percent'] / 100)} ({spread})"
 
 
 def _print_start_up(result: dict[str, Any], console: Console) -> None:

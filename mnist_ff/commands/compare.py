@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=argument,
         metavar="RUN|SWEEP_DIR",
-        help="run or sweep directories, or last, best",
+        help="run or sweep directories, names, or last, best",
     )
     parser.add_argument("--sort", metavar="KEY", help="sort by a key that differs, or by a metric such as seconds")
     parser.add_argument(
@@ -84,7 +84,7 @@ def _distinct(words: Sequence[str]) -> list[Path]:
     """The directories that the words mean, each once: two words may mean the same run."""
     found: dict[Path, tuple[str, Path]] = {}
     for word in words:
-        path = resolve_run(word, note)
+        path = resolve_run(word, note, sweeps=True)
         before, _ = found.setdefault(path.resolve(), (word, path))
         if before is not word:
             said = f"{word} is given twice" if before == word else f"{before} and {word} are the same run"

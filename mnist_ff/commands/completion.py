@@ -17,6 +17,7 @@ from mnist_ff.config.options import copyable, flag_values, folders_of, options, 
 from mnist_ff.config.own_parts import loaded, taken, with_variable
 from mnist_ff.config.suggest import data_words, options_of, override_words, shown_words
 from mnist_ff.errors import ConfigError
+from mnist_ff.runs.names import named
 
 SHELLS = {
     "bash": """\
@@ -87,6 +88,9 @@ TRAIN_OPTIONS = {
     "--help": None,
 }
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+RUN_ACTIONS = ("delete", "restore", "tag", "untag", "note", "archive")
+"""What may follow `mnist-ff runs` beside a folder."""
+TEACHER = "trainer.teacher="
 Kind = str | tuple[str, ...] | None
 
 BASH_ESCAPED = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
@@ -347,20 +351,34 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
     elif kind == "NAME":
         yield from (f"{name} " for name in options_of("experiment"))
     elif "RUN" in kind or "SWEEP" in kind:
+        if "ACTION" in kind and not before:
+            yield from (f"{word} " for word in RUN_ACTIONS)
         yield from ("last ", "best ")
+        yield from run_names()
         yield from directories(current, runs="RUN" in kind, sweeps="SWEEP" in kind)
 
 
 def _override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
     if current.startswith("resume="):
         yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+    elif current.startswith(TEACHER):
+        word = current.removeprefix(TEACHER)
+        yield from (f"{TEACHER}{place}" for place in (*run_names(), *directories(word, runs=True, sweeps=False)))
     else:
         yield from override_words(before, current, sweeping)
 
 
 def _resumable(current: str, sweeping: bool) -> Iterator[str]:
     yield from ["last "] if sweeping else ["last ", "best "]
+    yield from run_names()
     yield from directories(current, runs=not sweeping, sweeps=sweeping)
+
+
+def run_names() -> Iterator[str]:
+    """The names of the runs in outputs/, each whole, but for those that a command would read as something else."""
+    for name in dict.fromkeys(name for _, name in named() if name is not None):
+        if not name.startswith("-") and not os.path.isdir(name):
+            yield f"{name} "
 
 
 def directories(current: str, runs: bool, sweeps: bool) -> Iterator[str]:

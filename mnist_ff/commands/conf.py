@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell
+from mnist_ff.analysis.console import tell, tell_json
 from mnist_ff.config.defaults import HYDRA_GROUPS
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import (
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -50,12 +51,20 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.action == "list":
         if arguments.option is not None or arguments.new_name is not None:
             raise ConfigError("conf list: takes no option; mnist-ff conf copy GROUP/OPTION DIR copies one")
+        if arguments.json:
+            tell_json(_document(options()))
+            return 0
         for line in _listing(options()):
             tell(console, line)
         return 0
     if arguments.option is None or arguments.folder is None:
         raise ConfigError("conf copy: needs an option and a folder, as in mnist-ff conf copy experiment/clean my_conf")
-    _copy(arguments.option, arguments.folder, arguments.new_name, console)
+    path, command = _copy(arguments.option, arguments.folder, arguments.new_name)
+    if arguments.json:
+        tell_json({"path": str(path), "command": command})
+    else:
+        tell(console, f"written to {path}")
+        tell(console, f"use it     {command}")
     return 0
 
 
@@ -89,8 +98,23 @@ def _by_source(known: Options) -> Mapping[str, Mapping[str, Sequence[str]]]:
     return found
 
 
-def _copy(option: str, folder: Path, new_name: str | None, console: Console) -> None:
-    """Write a copy of an option's file, under a name that no option has. Errors: ConfigError, RunError."""
+def _document(known: Options) -> dict[str, list[dict[str, str]]]:
+    """Every group's options, each with the part that it configures and its source, for JSON."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for source, groups in _by_source(known).items():
+        for group, listed in groups.items():
+            for shown in listed:
+                option, _, part = shown.removesuffix(")").partition(" (")
+                row = {"option": option, "part": part or option, "source": source}
+                found.setdefault(group, []).append(row)
+    return found
+
+
+def _copy(option: str, folder: Path, new_name: str | None) -> tuple[Path, str]:
+    """Write a copy of an option's file, under a name that no option has: where, and the command that uses it.
+
+    Errors: ConfigError, RunError.
+    """
     known = options()
     group, name = _named(option, known)
     new_name = f"my_{name}" if new_name is None else new_name
@@ -103,8 +127,7 @@ def _copy(option: str, folder: Path, new_name: str | None, console: Console) -> 
     file, own = known.files[group].get(name), own_part(group, name)
     text = defaults_text(own) if file is None and own is not None else known.files[group][name].read_text("utf-8")
     _write_new(path, _changed(text, group, name, command))
-    tell(console, f"written to {path}")
-    tell(console, f"use it     {command}")
+    return path, command
 
 
 def _named(option: str, known: Options) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_table
+from mnist_ff.analysis.console import tell, tell_json, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.config.keys import choices, hints_of
 from mnist_ff.config.messages import nearest
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.png",
         help="show classes and write a contact sheet (own data: contact_sheet.png)",
     )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -55,11 +56,18 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     for config in configs if names else []:
         _fetch(config)
     own = [config for config in configs if _is_own(config.name)]
-    if len(own) < len(configs):
-        listed = [config for config in configs if config not in own]
-        _list(listed if names else [found for config in listed for found in _cached(config)], console)
-    for config in own if arguments.sheet is None else configs:
-        _show(config, arguments.sheet, console)
+    listed = [config for config in configs if config not in own]
+    if not names:
+        listed = [found for config in listed for found in _cached(config)]
+    shown = [_described(config, arguments.sheet) for config in (own if arguments.sheet is None else configs)]
+    if arguments.json:
+        cached = [_document(config) for config in listed]
+        tell_json({"cache": str(catalog.cache_root(configs[0])), "cached": cached, "shown": shown})
+        return 0
+    if listed:
+        _list(listed, console)
+    for found in shown:
+        _show(found, console)
     return 0
 
 
@@ -91,24 +99,54 @@ def _list(configs: Sequence[DataConfig], console: Console) -> None:
             tell(console, f"{digest}  {name}")
 
 
-def _show(config: DataConfig, sheet: Path | None, console: Console) -> None:
-    """What a data set holds: counts, shape, classes, duplicates; and a contact sheet of its training images."""
+def _document(config: DataConfig) -> dict[str, Any]:
+    """A data set's line and its files for JSON."""
+    name, _, _, state = _row(config)
+    path = catalog.cache_file(config)
+    known = isinstance(config, DownloadConfig)
+    data_set = catalog.data_set(config.name)
+    counts = (read_counts(path) if path.exists() else None) if known else (data_set.train_images, data_set.test_images)
+    train, test = counts or (None, None)
+    size = path.stat().st_size if known and path.exists() else None
+    sums = source_sums(path)
+    return {"name": name, "train": train, "test": test, "state": state, "bytes": size, "sha256": dict(sums)}
+
+
+def _described(config: DataConfig, sheet: Path | None) -> dict[str, Any]:
+    """What a data set holds: counts, shape, classes, warnings; and where a contact sheet of its images was written."""
     from mnist_ff.data.load import load_data
     from mnist_ff.images.contact_sheet import contact_sheet, save_sheet
 
     data = load_data(dataclasses.replace(config, validation_split=0.0), seed=0)
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     parts = {name: split for name, split in splits.items() if split is not None}
-    tell(console, data.title)
-    tell(console, f"images   {data.spec.text}, {str(data.train.images.dtype).removeprefix('torch.')}")
-    counts = {name: split.labels.bincount(minlength=len(data.spec.classes)) for name, split in parts.items()}
-    total = ("all", *(f"{len(split):,}" for split in parts.values()))
-    rows = [(name, *(f"{of[number]:,}" for of in counts.values())) for number, name in enumerate(data.spec.classes)]
-    tell_table(console, ("class", *parts), [total, *rows])
-    for warning in data.facts.warnings:
-        tell(console, f"warning: {warning}", style="yellow")
+    counts = {name: split.labels.bincount(minlength=len(data.spec.classes)).tolist() for name, split in parts.items()}
     picture = contact_sheet(data.train.images.numpy(), data.train.labels.numpy(), data.spec.classes)
-    tell(console, f"contact sheet of training images: {save_sheet(picture, sheet)}")
+    return {
+        "name": config.name,
+        "title": data.title,
+        "images": data.spec.text,
+        "dtype": str(data.train.images.dtype).removeprefix("torch."),
+        "totals": {name: len(split) for name, split in parts.items()},
+        "classes": [
+            {"class": name, **{part: of[number] for part, of in counts.items()}}
+            for number, name in enumerate(data.spec.classes)
+        ],
+        "warnings": list(data.facts.warnings),
+        "sheet": str(save_sheet(picture, sheet)),
+    }
+
+
+def _show(found: dict[str, Any], console: Console) -> None:
+    """What _described() found."""
+    tell(console, found["title"])
+    tell(console, f"images   {found['images']}, {found['dtype']}")
+    rows = [("all", *(f"{count:,}" for count in found["totals"].values()))]
+    rows += [(row["class"], *(f"{row[part]:,}" for part in found["totals"])) for row in found["classes"]]
+    tell_table(console, ("class", *found["totals"]), rows)
+    for warning in found["warnings"]:
+        tell(console, f"warning: {warning}", style="yellow")
+    tell(console, f"contact sheet of training images: {found['sheet']}")
 
 
 def _composed(name: str, overrides: list[str]) -> DataConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import shlex
 from typing import Any
 
 from rich.console import Console
@@ -20,19 +19,19 @@ from mnist_ff.data.load import Data, load_data
 from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.runs.data_record import changed_parts
-from mnist_ff.runs.directory import CHECKPOINT, Run
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts
-from mnist_ff.runs.reading import read_object, written_at
+from mnist_ff.runs.reading import read_object
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.session.resume import is_own_run
-from mnist_ff.training.checkpoint import load_model
 from mnist_ff.training.evaluation import Evaluation, evaluate
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument("--data", choices=names("data"), help="data set (default: the run's)")
     add_data_path(parser)
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to evaluate (default: test)")
@@ -76,19 +75,6 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     ]
     tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
     return 0
-
-
-def check_ended_well(run: Run) -> None:
-    """Errors: BadRunError when a run has no final weights."""
-    summary = run.summary()
-    weights, checkpoint = (written_at(run.file(name)) for name in ("model.safetensors", CHECKPOINT))
-    if summary is None and (weights == 0 or weights < checkpoint):
-        raise BadRunError(
-            f"{run.path}: the run has not ended and has no final weights; if it is not training, "
-            f"mnist-ff train {shlex.quote(f'resume={run.path}')} resumes it"
-        )
-    if summary is not None and summary.score is None:
-        raise BadRunError(f"{run.path}: the run ended as {summary.status}; it has no weights to evaluate")
 
 
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mnist_ff.analysis.console import note, tell, warning
-from mnist_ff.commands.evaluate import add_data_path, check_ended_well, check_fits, data_of, with_data_path
+from mnist_ff.commands.evaluate import add_data_path, check_fits, data_of, with_data_path
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config
@@ -40,7 +40,7 @@ from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.checkpoint import load_model
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -54,7 +54,7 @@ TOLERANCE = 1e-4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument("--format", choices=list(EXPORT_SUFFIXES), required=True, help="file format")
     parser.add_argument(
         "--out", type=path_argument, metavar="FILE", help="output file (default: the run's name, in this folder)"

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.canvas import new_figure, plain_numbers, save_picture
-from mnist_ff.analysis.console import tell
+from mnist_ff.analysis.console import tell, tell_json
 from mnist_ff.config.compose import compose
 from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.options import options
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=200, help="number of batches, one per learning rate (default: 200)"
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON document with all rates and losses")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -59,22 +60,38 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = resolve(compose(arguments.overrides))
     tried = rates(arguments.first, arguments.last, arguments.steps)
     with interruptible() as stopped:
-        losses = _try(config, tried, console, stopped)
+        losses = _try(config, tried, Console(stderr=True) if arguments.json else console, stopped)
     if stopped.exit_code:
         return stopped.exit_code
     found = suggestion(tried, losses)
     rounded = None if found is None else float(f"{found:.2g}")
     directory = _write(config, tried[: len(losses)], losses, rounded)
-    tell(console, f"written to {display_path(directory)}")
+    if arguments.json:
+        tell_json(_values(tried, losses, rounded, directory))
+    else:
+        tell(console, f"written to {display_path(directory)}")
     if rounded is None:
         raise RunError(
             f"the loss never decreased between {arguments.first:g} and {arguments.last:g}; try another range"
         )
+    if arguments.json:
+        return 0
     given = [word for word in arguments.overrides if not word.startswith("optimizer.lr=")]
     tell(console, f"suggested  optimizer.lr={rounded:g}  (steepest decrease of the smoothed loss)")
     train = shlex.join(["mnist-ff", "train", *options().flags, *given, f"optimizer.lr={rounded:g}"])
     tell(console, f"train      {train}{flags()}")
     return 0
+
+
+def _values(tried: Sequence[float], losses: Sequence[float], found: float | None, directory: Path) -> dict[str, Any]:
+    """What --json prints."""
+    return {
+        "suggested_lr": found,
+        "directory": str(display_path(directory)),
+        "lr": list(tried[: len(losses)]),
+        "loss": list(losses),
+        "smoothed_loss": smoothed_losses(losses),
+    }
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -18,7 +18,6 @@ from rich.console import Console
 from mnist_ff.analysis.console import note, out, tell, tell_picture, warning
 from mnist_ff.commands.evaluate import (
     add_data_path,
-    check_ended_well,
     check_fits,
     data_of,
     warn_of_changes,
@@ -37,7 +36,7 @@ from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.checkpoint import load_model
+from mnist_ff.training.trained_model import check_ended_well, load_model
 
 TOP = 3
 """Predictions that are printed."""
@@ -61,7 +60,7 @@ class Seen:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
-    parser.add_argument("run", type=argument, metavar="RUN", help="run directory, or last, best")
+    parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
         "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders with them"
     )

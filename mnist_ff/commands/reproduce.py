@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_lines
+from mnist_ff.analysis.console import tell, tell_json, tell_lines
 from mnist_ff.analysis.rows import collect
 from mnist_ff.analysis.statistics import sample
 from mnist_ff.config.compose import compose
@@ -44,7 +44,7 @@ FIRST_SEED = 1000
 SEEDS = 10
 
 
-IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs"}) | {
+IGNORED_KEYS = (RESUMABLE_KEYS - {"trainer.epochs", "trainer.max_seconds", "trainer.target_accuracy"}) | {
     "seed",
     "name",
     "data.fallback",
@@ -95,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help=f"number of runs, at least 2 (default: {SEEDS})")
+    parser.add_argument("--json", action="store_true", help="print the row as JSON")
     parser.add_argument("--resume", type=argument, metavar="SWEEP_DIR", help="continue an interrupted reproduction")
 
 
@@ -114,6 +115,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     else:
         given = [*arguments.overrides, *([] if arguments.seeds is None else ["--seeds"])]
         directory, words = _old_sweep(name, Path(arguments.resume), given)
+    if arguments.json:
+        console = Console(stderr=True)
     code = sweep(words, console)
     if code:
         again = f"mnist-ff reproduce {name} --resume {shlex.quote(str(display_path(directory)))}{flags()}"
@@ -128,6 +131,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     write_text(path.with_name(f"{_file_name(row)}.json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
     tell_lines(console, text)
     tell(console, f"written to {path} and .json")
+    if arguments.json:
+        tell_json(values)
     return 0
 
 

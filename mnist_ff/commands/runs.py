@@ -1,165 +1,156 @@
-"""List the runs and sweeps in outputs/, newest first."""
+"""List the runs and sweeps in outputs/, delete and restore them, label them, pack them for others."""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_json, tell_table
-from mnist_ff.analysis.rows import Row, collect, read_row
-from mnist_ff.config.paths import path_argument
-from mnist_ff.errors import BadRunError
-from mnist_ff.runs.find import OUTPUTS, run_start, runs_below, sweep_start, sweeps_below
-from mnist_ff.runs.numbers import percent
-from mnist_ff.runs.reading import is_folder, local_time, why_no_folder
+from mnist_ff.analysis.console import tell, tell_json
+from mnist_ff.analysis.run_filter import Filter, Order, select
+from mnist_ff.analysis.run_list import entry_json
+from mnist_ff.analysis.run_table import MAX_ROWS_SHOWN, show
+from mnist_ff.config.paths import argument
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.find import OUTPUTS
+from mnist_ff.runs.reading import is_folder, why_no_folder
 
-MAX_ROWS_SHOWN = 100
-"""Lines of the table in a terminal; --json holds all."""
-
-NARROW_WITHOUT = ("began", "seconds", "data", "name", "status", "accuracy")
-"""Columns that a narrow terminal does without, the first ones first. A path mostly holds the date."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of the list: a run, or a sweep with all its jobs."""
-
-    path: Path
-    began: tuple[float, float]
-    rows: tuple[Row, ...]
-    sweep: bool
-
-    @property
-    def best(self) -> Row | None:
-        """The run with the best accuracy: of the validation images where all have a split, else of the test's."""
-        scored = [row for row in self.rows if row.test is not None]
-        if scored and all(row.validation is not None for row in scored):
-            return max(scored, key=lambda row: row.validation.accuracy if row.validation else 0.0)
-        return max(scored, key=lambda row: row.test.accuracy if row.test else 0.0, default=None)
-
-    @property
-    def status(self) -> str:
-        """finished, or of a sweep: 6 jobs: 5 finished, 1 failed."""
-        if not self.sweep:
-            return self.rows[0].status
-        counts = Counter(row.status for row in self.rows)
-        return f"{len(self.rows)} jobs: {', '.join(f'{count} {status}' for status, count in counts.items())}"
-
-    def common(self, key: str) -> Any:
-        """The value of a config's key where all runs share it, else None."""
-        values = [row.values[key] for row in self.rows if key in row.values]
-        return values[0] if values and all(value == values[0] for value in values) else None
-
-    @property
-    def seconds(self) -> float | None:
-        """Of all runs together."""
-        known = [row.seconds for row in self.rows if row.seconds is not None]
-        return sum(known) if known else None
+ACTIONS = {
+    "delete": "RUN... or filters; moves to outputs/.trash; --purge empties that",
+    "restore": "RUN...; brings deleted runs back; without RUN lists them",
+    "tag": "RUN... TAG",
+    "untag": "RUN... TAG",
+    "note": "RUN TEXT",
+    "archive": "FILE RUN... or filters; one .zip or .tar.zst for others",
+}
+"""First words that are no folder, and what follows them. A folder that is called so is ./delete."""
+EPILOG = "actions:\n" + "\n".join(f"  {name:<9} {what}" for name, what in ACTIONS.items())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument(
-        "folder",
-        nargs="?",
-        type=path_argument,
-        default=OUTPUTS,
-        metavar="FOLDER",
-        help="folder to search (default: outputs)",
+        "words", nargs="*", type=argument, metavar="FOLDER|ACTION RUN|SWEEP_DIR", help="folder (default: outputs)"
     )
     parser.add_argument("--all", action="store_true", help="one line per job instead of one per sweep")
+    parser.add_argument(
+        "--status",
+        action="append",
+        choices=(
+            "finished",
+            "pruned",
+            "interrupted",
+            "diverged",
+            "failed",
+            "repeated",
+            "running",
+            "not started",
+            "broken",
+        ),
+        help="only runs with this status (repeatable: one of several)",
+    )
+    parser.add_argument("--data", metavar="DATA", help="only runs on this data set")
+    parser.add_argument("--name", metavar="GLOB", help="only runs whose name fits, such as 'lr*'")
+    parser.add_argument("--tag", action="append", metavar="TAG", help="only runs with this tag (repeatable)")
+    parser.add_argument(
+        "--where",
+        action="append",
+        metavar="CONDITION",
+        help="only runs with optimizer.lr=0.01, 'optimizer.lr>=0.01', 'score>0.98' (repeatable)",
+    )
+    parser.add_argument("--since", metavar="WHEN", help="only runs begun in the last 2d, 12h, 30m, 1w, or since a date")
+    parser.add_argument("--sort", metavar="KEY", help="began (default), score, seconds, name or a config's key")
+    parser.add_argument("--reverse", action="store_true", help="sort the other way round")
+    parser.add_argument("--limit", type=int, metavar="N", help=f"at most N lines (default: {MAX_ROWS_SHOWN})")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
+    parser.add_argument("--purge", action="store_true", help="with delete: remove what is in the trash for good")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the list. Errors: BadRunError for a folder that is none."""
-    folder: Path = arguments.folder
+    """Print the list, or do what the first word says. Errors: ConfigError, BadRunError, RunError."""
+    action, *words = arguments.words or [""]
+    if action in ACTIONS:
+        _check_flags(arguments, action)
+        said = Console(stderr=True) if arguments.json else console
+        values = _act(arguments, action, words, said)
+        if arguments.json:
+            tell_json(values)
+        return 0
+    if words:
+        raise ConfigError(f"runs: takes one folder, or one of {', '.join(ACTIONS)} first; see mnist-ff runs --help")
+    if arguments.yes or arguments.purge:
+        raise ConfigError("--yes and --purge: are for mnist-ff runs delete")
+    return _list(arguments, Path(action or OUTPUTS), console)
+
+
+def _list(arguments: argparse.Namespace, folder: Path, console: Console) -> int:
     if folder != OUTPUTS and not is_folder(folder):
-        raise BadRunError(f"{folder}: {why_no_folder(folder)}; mnist-ff runs without a folder lists outputs/")
-    entries = found_in(folder, arguments.all)
+        hint = f"mnist-ff runs without a folder lists outputs/, and {', '.join(ACTIONS)} are its actions"
+        raise BadRunError(f"{folder}: {why_no_folder(folder)}; {hint}")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit {arguments.limit}: must be at least 1")
+    chosen = filter_of(arguments)
+    limit = MAX_ROWS_SHOWN if arguments.limit is None and not arguments.json else arguments.limit
+    order = Order(arguments.sort or "began", arguments.reverse, limit)
+    selected = select(folder, chosen, order, arguments.all)
     if arguments.json:
-        tell_json([_json(entry) for entry in entries])
-    elif not entries:
+        tell_json([entry_json(entry) for entry in selected.entries])
+    elif selected.entries:
+        show(selected.entries, selected.more if arguments.limit is None else 0, console)
+    elif chosen.is_empty:
         tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:
-        _show(entries, console)
+        tell(console, f"No run in {folder}/ fits.")
     return 0
 
 
-def found_in(folder: Path, jobs: bool) -> list[Entry]:
-    """The runs and sweeps of a folder, the newest first; with `jobs`, a sweep's jobs one by one."""
-    sweeps = [] if jobs else sweeps_below(folder)
-    apart = [path for path in runs_below(folder) if not any(sweep in path.parents for sweep in sweeps)]
-    entries = [Entry(path, run_start(path), (read_row(path),), sweep=False) for path in apart]
-    entries += [Entry(sweep, sweep_start(sweep), tuple(collect([sweep])), sweep=True) for sweep in sweeps]
-    return sorted(entries, key=lambda entry: entry.began, reverse=True)
+def filter_of(arguments: argparse.Namespace) -> Filter:
+    """What the command's flags choose. Errors: ConfigError."""
+    return Filter.of(
+        status=arguments.status or (),
+        data=arguments.data,
+        name=arguments.name,
+        where=arguments.where or (),
+        since=arguments.since,
+        tags=arguments.tag or (),
+    )
 
 
-def _show(entries: Sequence[Entry], console: Console) -> None:
-    rows = [_cells(entry) for entry in entries[:MAX_ROWS_SHOWN]]
-    columns = ("began", "status", "accuracy", "data", "seconds", "name", "path")
-    left_out = tell_table(console, columns, rows, ("status", "data", "name", "path"), NARROW_WITHOUT)
-    if left_out:
-        tell(console, f"Columns left out for lack of space: {', '.join(left_out)}. --json has them.", style="dim")
-    if len(entries) > MAX_ROWS_SHOWN:
-        tell(console, f"and {len(entries) - MAX_ROWS_SHOWN} more; --json lists all")
-    for row in (
-        row for entry in entries[:MAX_ROWS_SHOWN] if not entry.sweep for row in entry.rows if row.status == "broken"
-    ):
-        tell(console, f"broken  {row.reason}", style="red")
+def _check_flags(arguments: argparse.Namespace, action: str) -> None:
+    """Errors: ConfigError for a flag that has no effect on an action."""
+    for flag in ("sort", "reverse", "limit"):
+        if getattr(arguments, flag):
+            raise ConfigError(f"--{flag}: is for the list, not for runs {action}")
+    if action not in ("delete", "archive") and (arguments.all or not filter_of(arguments).is_empty):
+        raise ConfigError(f"runs {action}: takes runs by name or path, no filters")
+    if action != "delete" and (arguments.yes or arguments.purge):
+        raise ConfigError("--yes and --purge: are for mnist-ff runs delete")
 
 
-def _cells(entry: Entry) -> list[str]:
-    best, seconds = entry.best, entry.seconds
-    data, moment = entry.common("data.name"), local_time(entry.began[0])
-    return [
-        "?" if moment is None else moment.strftime("%Y-%m-%d %H:%M"),
-        entry.status,
-        "" if best is None else _accuracy(best),
-        "" if data is None else str(data),
-        "" if seconds is None else f"{seconds:.1f}",
-        str(entry.common("name") or ""),
-        str(entry.path),
-    ]
+def _act(arguments: argparse.Namespace, action: str, words: Sequence[str], console: Console) -> dict[str, Any]:
+    from mnist_ff.session import housekeeping
 
-
-def _moment(seconds: float) -> str | None:
-    """A time with its offset from UTC; a directory's name may hold a date that has none. None for a time that no
-    calendar has."""
-    moment = local_time(seconds)
-    if moment is None:
-        return None
-    try:
-        return moment.astimezone().isoformat(timespec="seconds")
-    except (OverflowError, OSError, ValueError):
-        return moment.isoformat(timespec="seconds")
-
-
-def _accuracy(best: Row) -> str:
-    if best.watched is None:
-        return ""
-    return f"{percent(best.watched.accuracy)}{' (validation)' if best.validation is not None else ''}"
-
-
-def _json(entry: Entry) -> dict[str, Any]:
-    best = entry.best
-    test, validation = (None, None) if best is None else (best.test, best.validation)
-    return {
-        "path": str(entry.path),
-        "kind": "sweep" if entry.sweep else "run",
-        "began": _moment(entry.began[0]),
-        "status": dict(Counter(row.status for row in entry.rows)) if entry.sweep else entry.rows[0].status,
-        "reason": None if entry.sweep else entry.rows[0].reason,
-        "test_accuracy": None if test is None else test.accuracy,
-        "validation_accuracy": None if validation is None else validation.accuracy,
-        "data": entry.common("data.name"),
-        "seconds": entry.seconds,
-        "name": entry.common("name"),
-        **({"jobs": len(entry.rows)} if entry.sweep else {}),
-    }
+    chosen = housekeeping.Chosen(words, filter_of(arguments), arguments.all)
+    if action == "delete" and arguments.purge:
+        if words or not chosen.filter.is_empty:
+            raise ConfigError("--purge: empties the whole trash; give no runs with it")
+        return housekeeping.empty_trash(arguments.yes, console)
+    if action == "delete":
+        return housekeeping.delete(chosen, arguments.yes, console)
+    if action == "restore":
+        return housekeeping.bring_back(words, console) if words else housekeeping.list_trash(console)
+    if len(words) < 2 - (action == "archive" and not chosen.filter.is_empty) or (action == "note" and len(words) > 2):
+        quote = "; a text with spaces needs quotes" if action == "note" else ""
+        raise ConfigError(f"runs {action}: needs {ACTIONS[action]}{quote}")
+    if action == "note":
+        return housekeeping.annotate(words[0], words[1], console)
+    if action == "archive":
+        rest = housekeeping.Chosen(words[1:], chosen.filter, arguments.all)
+        return housekeeping.archive(Path(words[0]), rest, console)
+    return housekeeping.label(words[:-1], console, words[-1], remove=action == "untag")

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import note, tell, tell_lines
+from mnist_ff.analysis.console import note, tell, tell_json, tell_lines
 from mnist_ff.config.compose import ComposedRun, Composer, with_texts_kept
 from mnist_ff.config.convert import flat
 from mnist_ff.config.float32 import check_float32
@@ -20,16 +20,16 @@ from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import display_path, expanded, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.errors import MISSED_TARGET, ConfigError, RunError
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
-from mnist_ff.runs.find import JOBS
 from mnist_ff.runs.parts import check_parts
-from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.runs.start_up import importing, waiting_for_torch
+from mnist_ff.session.document import run_document
+from mnist_ff.session.teacher import with_teacher
 from mnist_ff.session.timing import Timing, process_start
-from mnist_ff.session.validate import check, check_machine, check_new
+from mnist_ff.session.validate import check, check_machine, check_new, require_target
 
 OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
 """Beginnings of the overrides that mean nothing to a single run."""
@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=adam model.hidden=[64]")
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values")
     parser.add_argument("--config-of", metavar="RUN", help="use the config of a past run")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--require-target", action="store_true", help="exit with 3 where trainer.target_accuracy is not reached"
+    )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
@@ -62,10 +66,12 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     timing.claim("import")
     _check_arguments(arguments)
     overrides = with_texts_kept(arguments.overrides)
+    if arguments.json:
+        console = Console(stderr=True)
     if arguments.multirun:
         from mnist_ff.sweeps.multirun import sweep
 
-        return sweep(overrides, console)
+        return sweep(overrides, console, arguments.require_target, arguments.json)
     resume, others = take(overrides, "resume")
     if (resume is not None or arguments.config_of is not None) and arguments.cfg:
         raise ConfigError("resume= and --config-of: cannot be combined with -m or --cfg")
@@ -82,7 +88,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         text = composer.text(overrides, arguments.cfg, arguments.package, arguments.resolve)
         tell_lines(console, text.removesuffix("\n"))
         return 0
-    trainer = _Trainer(console, timing)
+    trainer = _Trainer(console, timing, arguments.json, arguments.require_target)
     if resume is not None:
         return _resume(composer, resume, others, trainer)
     if arguments.config_of is not None:
@@ -101,6 +107,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ConfigError("--hydra-help: is not supported; mnist-ff train --cfg hydra shows Hydra's own keys")
     if (arguments.resolve or arguments.package) and not arguments.cfg:
         raise ConfigError("--resolve and --package: need --cfg")
+    if arguments.cfg and (arguments.json or arguments.require_target):
+        raise ConfigError("--json and --require-target: are for training; leave out --cfg")
     if arguments.multirun and arguments.cfg:
         raise ConfigError("--cfg: shows a single config; leave out -m")
     if arguments.multirun and arguments.config_of is not None:
@@ -113,13 +121,14 @@ def _single(composer: Composer, overrides: list[str], trainer: _Trainer) -> int:
             "several values for one key need -m: mnist-ff train -m ...; "
             "a comma inside a value needs quotes: 'name=\"a,b\"'"
         )
-    composed = composer.run(overrides)
+    composed = composer.run(with_teacher(overrides))
     return _train_new(composed, composed.config(), trainer, composed.files)
 
 
 def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: Callable[[], Mapping[str, str]]) -> int:
     """Train in the new directory that `composed` names, with these files in its `.hydra/`."""
     check_new(config)
+    trainer.check_target(config)
     check_machine(config)
     directory = output_directory("hydra.run.dir", composed.directory)
     if directory.exists():
@@ -140,12 +149,18 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
 def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Trainer) -> int:
     """Continue a run in its own directory."""
     from mnist_ff.session.drawing import complete
-    from mnist_ff.session.resume import find_run, given_values, is_done, own_places, resumed_config, saved_config
+    from mnist_ff.session.resume import (
+        find_run,
+        given_values,
+        is_done,
+        own_places,
+        resumed_config,
+        saved_config,
+        why_done,
+    )
     from mnist_ff.session.threads import with_number
 
     name = expanded("resume", name)
-    if is_file(Path(name) / JOBS):
-        raise ConfigError(f"resume={name}: is a sweep; mnist-ff train -m resume={name} resumes its jobs")
     if not name:
         raise ConfigError("resume=: is empty; give a run directory, or last")
     run = find_run(name, Path("outputs"))
@@ -155,18 +170,16 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     own, said = own_places(run, given)
     config, changes, warnings = resumed_config(run, with_number(saved_config(run), {**own, **given}))
     check(config)
+    trainer.check_target(config)
     if is_done(run, config):
-        summary = run.summary()
-        early = summary is not None and summary.epochs < config.trainer.epochs
-        why = "stopped early" if early else f"has finished its {config.trainer.epochs} epochs"
+        why, remedy = why_done(run, config)
         without = [key for key in given if key in changes and key != "trainer.plots"]
         if without:
-            remedy = "" if early else f"; trainer.epochs={config.trainer.epochs + 1} or more continues training"
-            raise ConfigError(f"{without[0]}: has no effect: {run.path} {why}{remedy}")
-        trainer.say(f"{run.path}: {why}; nothing to do")
+            raise ConfigError(f"{without[0]}: has no effect: {run.path} {why}{remedy and f'; {remedy}'}")
+        trainer.say(f"{run.path}: {why}; nothing to do{remedy and f' ({remedy})'}")
         for made in complete(run, config, note):
             trainer.say(f"made           {run.file(made)}")
-        return 0
+        return trainer.finish(run)
     for warning in [*said, *warnings]:
         trainer.warn(warning)
     with interruptible() as stopped:
@@ -174,7 +187,8 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
 
 
 def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Trainer) -> int:
-    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's."""
+    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's.
+    The name stays with the run that has it."""
     from mnist_ff.runs.resolve import resolve_run
     from mnist_ff.session.resume import changed, foreign_places, given_values, saved_config
 
@@ -183,19 +197,20 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
     check_parts(run, saved, trainer.warn, trains=True)
     if saved != run.config():
         trainer.warn("that run was resumed with other values; using the last ones")
-    given = given_values(composer, [text for text in overrides if not text.startswith("hydra.")])
+    given = given_values(composer, with_teacher([text for text in overrides if not text.startswith("hydra.")]))
     places, said = foreign_places(saved, given, str(run.path))
     for line in said:
         trainer.warn(line)
     composed = composer.run([text for text in overrides if text.startswith("hydra.")])
-    return _train_new(composed, changed(saved, {**places, **given}), trainer, dict)
+    return _train_new(composed, changed(saved, {"name": None, **places, **given}), trainer, dict)
 
 
 class _Trainer:
     """The training session, imported when it is needed and timed."""
 
-    def __init__(self, console: Console, timing: Timing) -> None:
+    def __init__(self, console: Console, timing: Timing, as_json: bool, requires_target: bool) -> None:
         self._console, self._timing = console, timing
+        self._as_json, self._requires_target = as_json, requires_target
 
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""
@@ -227,5 +242,26 @@ class _Trainer:
         from mnist_ff.session.request import RunRequest
         from mnist_ff.session.session import train
 
-        train(RunRequest(config, run, sys.argv, self._timing, self._console, stopped, changes))
-        return stopped.exit_code
+        try:
+            train(RunRequest(config, run, sys.argv, self._timing, self._console, stopped, changes))
+        except RunError:
+            self._print_document(run)
+            raise
+        return self.finish(run, stopped.exit_code)
+
+    def check_target(self, config: Config) -> None:
+        """Errors: ConfigError where --require-target has no target to require."""
+        if self._requires_target:
+            require_target(config)
+
+    def finish(self, run: Run, code: int = 0) -> int:
+        """Print the run's document where it is asked for, and return the exit code."""
+        self._print_document(run)
+        summary = run.summary()
+        missed = summary is not None and summary.target_reached is False
+        return code or (MISSED_TARGET if self._requires_target and missed else 0)
+
+    def _print_document(self, run: Run) -> None:
+        document = run_document(run) if self._as_json else None
+        if document is not None:
+            tell_json(document)

@@ -104,6 +104,7 @@ COMMANDS = {
     "conf": "config configs options groups",
     "show": "keys key explain describe info",
     "bench": "benchmark speed time",
+    "profile": "profiler prof trace timeline",
     "lr-find": "lr lrfind tuner find-lr",
     "serve": "ui view dashboard board tensorboard web",
     "--version": "version -v -V",

@@ -76,6 +76,8 @@ class Part:
     """Values of its keys, of a user's own part; None where a file in conf/ has them."""
     source: str = ""
     """Of a user's own part, the file and line where it is registered."""
+    taken: Callable[[Any], Any] | None = None
+    """Of a model, the DataSpec to the one whose images it takes, where that may be another."""
 
 
 class Group(NamedTuple):

@@ -108,6 +108,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 """0 to 1, both included."""
 OptionalCount = Annotated[int, Meta(ge=1)] | None
 OptionalNorm = Annotated[float, Meta(gt=0)] | None
+OptionalShare = Annotated[float, Meta(gt=0, le=1)] | None
 
 
 VALIDATION_SCORES = ("validation_loss", "validation_accuracy")
@@ -142,6 +143,9 @@ class TrainerConfig(Section):
     clip_norm: Annotated[OptionalNorm, "max global gradient norm; null: off"]
     max_norm: Annotated[OptionalNorm, "max norm of a unit's incoming weights; null: off"]
     ema: Annotated[float, "decay of the moving average of weights; 0: off", Meta(ge=0, lt=1)]
+    limit_batches: Annotated[OptionalCount, "train on the images of so many batches only; null: all"]
+    max_seconds: Annotated[OptionalNorm, "seconds of training after which a run ends; null: no limit"]
+    target_accuracy: Annotated[OptionalShare, "accuracy at which a run ends (watched images); null: off"]
     patience: Annotated[Annotated[int, Meta(ge=0)] | None, "early-stopping patience in epochs; null: off"]
     min_delta: Annotated[float, "smallest change that counts as improvement", Meta(ge=0)]
     monitor: Annotated[str, "metric that patience and keep_best watch", Among(VALIDATION_SCORES)]

@@ -68,7 +68,10 @@ def _held(path: Path, config: DownloadConfig) -> Iterator[None]:
 def _fetch_to(path: Path, config: DownloadConfig) -> dict[str, torch.Tensor]:
     front = os.environ.get("MNIST_FF_MIRROR")
     mirrors = [*([expanded("MNIST_FF_MIRROR", front)] if front else []), *config.mirrors]
-    waiting_for(f"{config.cached_as}: not in {path.parent} yet; downloading it once")
+    described = catalog.data_set(config.name)
+    files = described.files if described.archive is None else described.archive(config).files
+    size = sum(file.size for file in files) / 1e6
+    waiting_for(f"{config.cached_as}: not in {path.parent} yet; downloading it once ({size:,.0f} MB unpacked)")
     try:
         tensors, sums = fetch(config, mirrors, path.parent)
     except DataError as error:

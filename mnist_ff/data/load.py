@@ -45,6 +45,13 @@ class Split:
         """The same memory with each image in another shape, such as one flat vector."""
         return dataclasses.replace(self, images=self.images.reshape(-1, *shape))
 
+    def some(self, count: int, seed: int) -> Split:
+        """So many of its rows, chosen by the seed; all of them where there are no more."""
+        if count >= len(self):
+            return self
+        rows = torch.randperm(len(self), generator=generator(seed, "some"))[:count].to(self.labels.device)
+        return dataclasses.replace(self, images=self.images[rows], labels=self.labels[rows])
+
     def first(self, rows: int) -> Split:
         """Its first rows."""
         return dataclasses.replace(self, images=self.images[:rows], labels=self.labels[:rows])

@@ -8,13 +8,14 @@ import struct
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
 from mnist_ff.config.paths import expanded
 from mnist_ff.data.catalog import SourceFile
 from mnist_ff.data.idx_format import content
+from mnist_ff.data.transfer_bar import shown
 
 SILENCE_TIMEOUT_S = 30.0
 """A server that sends nothing for so long is given up."""
@@ -64,12 +65,15 @@ def opened(place: str, name: str) -> Iterator[IO[bytes]]:
 
 
 def copy(source: IO[bytes], target: Path, limit: int) -> str:
-    """Copy at most `limit` bytes and return their SHA-256."""
+    """Copy at most `limit` bytes and return their SHA-256; a terminal shows how far a download is."""
     digest, total = hashlib.sha256(), 0
     expected = getattr(source, "length", None)
-    with target.open("wb") as file:
+    bar = shown(target.name, expected) if hasattr(source, "length") else nullcontext(None)  # a mirror's folder is quick
+    with bar as here, target.open("wb") as file:
         while block := source.read(CHUNK_BYTES):
             total += len(block)
+            if here is not None:
+                here(total)
             if total > limit:
                 raise ValueError(f"longer than {limit} bytes")
             digest.update(block)

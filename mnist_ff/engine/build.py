@@ -18,7 +18,7 @@ from mnist_ff.engine.eager import EagerBatch
 from mnist_ff.engine.fused import FusedBatch
 from mnist_ff.engine.graph import GraphState, GraphSteps, capture_cuda
 from mnist_ff.engine.ops import Ops, TorchOps
-from mnist_ff.engine.step import Step, StepInfo, StepOptions, Steps, products_dtype
+from mnist_ff.engine.step import Named, Step, StepInfo, StepOptions, Steps, products_dtype, unnamed
 from mnist_ff.engine.triton_ops import TritonOps, triton_version, why_no_kernels
 from mnist_ff.engine.workspace import FlatParameters
 from mnist_ff.errors import ConfigError
@@ -47,6 +47,8 @@ class StepParts:
     """The model's own, for a caller that wants the average of its weights."""
     shape: tuple[int, ...] = MNIST_SPEC.shape
     """Of one image, also where the split holds them as flat vectors."""
+    named: Named = unnamed
+    """See StepOptions."""
 
     @property
     def device(self) -> torch.device:
@@ -164,6 +166,7 @@ def _options(parts: StepParts, updates: Updates) -> StepOptions:
         build_objective(parts.trainer, parts.teacher, parts.shape),
         parts.augment,
         updates if updates.needed else None,
+        parts.named,
     )
 
 

@@ -77,9 +77,9 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
     threads, cuda = torch.get_num_threads(), device.type == "cuda"
     with ExitStack() as stack:
         # read at MKL's first product: without it, equal runs may differ in a bit
-        stack.enter_context(_variable("MKL_CBWR", "AUTO"))
+        stack.enter_context(variable("MKL_CBWR", "AUTO"))
         if config.deterministic:  # cuBLAS demands it before its first use
-            stack.enter_context(_variable("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
+            stack.enter_context(variable("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
         if cuda:
             stack.enter_context(torch.cuda.device(device))  # streams and graphs are the current device's
         stack.enter_context(torch.random.fork_rng(devices=[device] if cuda else []))
@@ -94,7 +94,7 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
 
 
 @contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
+def variable(name: str, value: str) -> Iterator[None]:
     """An environment variable that the user did not set, inside the block."""
     if name in os.environ:
         yield

@@ -52,13 +52,16 @@ class EagerBatch:
         self._images = split.images
         self._precision, self._objective = options.precision, options.objective
         self._augment, self._updates = options.augment, options.updates
+        self._named = options.named
 
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
         self._model.train()
-        images = as_input(self._images.index_select(0, rows))
+        with self._named("load"):
+            images = as_input(self._images.index_select(0, rows))
         if self._augment is not None:
-            images = self._augment(images)
+            with self._named("augment"):
+                images = self._augment(images)
         self._optimizer.zero_grad(set_to_none=True)
         if self._objective.fgsm_eps:
             images.requires_grad_()
@@ -67,23 +70,28 @@ class EagerBatch:
             if images.grad is None:
                 raise ConfigError("trainer.adversarial: the model's forward() passes no gradient to its images")
             self._add_gradient(self._objective.adversaries(images, images.grad), labels, log_probs.shape)
-        if self._updates is not None:
-            self._updates.before()
-        self._optimizer.step()
-        if self._updates is not None:
-            self._updates.after()
+        with self._named("update"):
+            if self._updates is not None:
+                self._updates.before()
+            self._optimizer.step()
+            if self._updates is not None:
+                self._updates.after()
         log_probs.copy_(batch_log_probs)
 
     def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """Add the gradient of these images' share of the objective; return their log-probabilities, of this shape."""
         try:
-            logits, log_probs = self._predict(images, shape)
-            teacher = self._objective.teacher
-            teacher_probs = None if teacher is None else teacher.probs(images.detach())
-            loss = self._objective.loss(logits, log_probs, labels, teacher_probs)
-            if self._objective.fgsm_eps:
-                loss = self._objective.share * loss
-            loss.backward()  # type: ignore[no-untyped-call]
+            with self._named("forward"):
+                logits = self._predict(images, shape)
+            with self._named("loss"):
+                log_probs = F.log_softmax(logits, 1)
+                teacher = self._objective.teacher
+                teacher_probs = None if teacher is None else teacher.probs(images.detach())
+                loss = self._objective.loss(logits, log_probs, labels, teacher_probs)
+                if self._objective.fgsm_eps:
+                    loss = self._objective.share * loss
+            with self._named("backward"):
+                loss.backward()  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             explained = _explained(error, len(images))
             if explained is None:
@@ -91,11 +99,10 @@ class EagerBatch:
             raise ConfigError(explained) from error
         return log_probs.detach()
 
-    def _predict(self, images: torch.Tensor, shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and log-probabilities, float32. Errors: ConfigError."""
+    def _predict(self, images: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Logits, float32. Errors: ConfigError."""
         low = self._precision != torch.float32
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
-            logits = self._forward(images)
+            logits: torch.Tensor = self._forward(images)
         _check_logits(logits, shape)
-        logits = logits.float()
-        return logits, F.log_softmax(logits, 1)
+        return logits.float()

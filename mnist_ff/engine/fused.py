@@ -23,6 +23,7 @@ class FusedBatch:
     ) -> None:
         self._model, self._ops = model, ops
         self._objective, self._augment, self._updates = options.objective, options.augment, options.updates
+        self._named = options.named
         self._images = split.images.flatten(1)  # (N, D) uint8, or float32 in [0, 1]
         self._as_stored = options.augment is None and model.input_noise.std == 0 and not options.objective.fgsm_eps
         self._buffers = Buffers(model, flat, options.precision, self._images.dtype, self._as_stored, ops)
@@ -32,19 +33,20 @@ class FusedBatch:
         """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
         space = self.space(rows.shape[0])
         self._buffers.load_weights()
-        images = self._gather(space, rows)
+        with self._named("load"):
+            images = self._gather(space, rows)
         self._pass(space, images, labels, log_probs)
         if self._objective.fgsm_eps:
             assert images is not None
             adversaries = self._objective.adversaries(images, self._images_grad(space))
             self._pass(space, adversaries, labels, torch.empty_like(log_probs), accumulate=True)
-        self._buffers.store_grads()
-        if self._updates is None:
+        with self._named("update"):
+            self._buffers.store_grads()
+            if self._updates is not None:
+                self._updates.before()
             self._ops.update()
-            return
-        self._updates.before()
-        self._ops.update()
-        self._updates.after()
+            if self._updates is not None:
+                self._updates.after()
 
     def space(self, batch: int) -> Workspace:
         """The tensors of this batch size."""
@@ -60,7 +62,10 @@ class FusedBatch:
             space.inputs.copy_(space.pixels)
             return None
         images = as_input(space.pixels)
-        return images if self._augment is None else self._augment(images)
+        if self._augment is None:
+            return images
+        with self._named("augment"):
+            return self._augment(images)
 
     def _pass(
         self,
@@ -71,17 +76,20 @@ class FusedBatch:
         accumulate: bool = False,
     ) -> None:
         """The gradient of these images, of the gathered pixels for None; added to the one before on request."""
-        self._ops.begin_pass(space)
-        teacher_probs = self._make_inputs(space, images)
         *hidden, last = space.layers
-        for layer in hidden:
-            self._ops.hidden(layer)
-        self._ops.loss(space, labels, teacher_probs, log_probs)
-        self._ops.param_grads(last, accumulate)
-        for above, layer in zip(space.layers[:0:-1], hidden[::-1], strict=True):
-            self._ops.act_backward(above, layer)
-            self._ops.param_grads(layer, accumulate)
-        self._ops.end_pass()
+        with self._named("forward"):
+            self._ops.begin_pass(space)
+            teacher_probs = self._make_inputs(space, images)
+            for layer in hidden:
+                self._ops.hidden(layer)
+        with self._named("loss"):
+            self._ops.loss(space, labels, teacher_probs, log_probs)
+        with self._named("backward"):
+            self._ops.param_grads(last, accumulate)
+            for above, layer in zip(space.layers[:0:-1], hidden[::-1], strict=True):
+                self._ops.act_backward(above, layer)
+                self._ops.param_grads(layer, accumulate)
+            self._ops.end_pass()
 
     def _make_inputs(self, space: Workspace, images: torch.Tensor | None) -> torch.Tensor | None:
         """Make the network's inputs; return the teacher's probabilities (B, K) for them, if there is a teacher."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from mnist_ff.models.activations import ACTIVATIONS
@@ -21,8 +23,11 @@ class Inference:
         self._buffers = [weights[0].new_empty(block, size) for size in sizes]  # (block, units) each
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, *shape), uint8 in [0, 255] or float32 in [0, 1], to logits (B, K) float32."""
+    def __call__(self, images: torch.Tensor, see: Callable[[str, torch.Tensor], None] | None = None) -> torch.Tensor:
+        """Images (B, *shape), uint8 in [0, 255] or float32 in [0, 1], to logits (B, K) float32.
+
+        see: hears the name of each hidden layer and its units' values, (B, units), which the next block overwrites.
+        """
         inputs, *outputs = (buffer[: len(images)] for buffer in self._buffers)
         inputs.copy_(images.flatten(1))
         scale = 1 / 255 if images.dtype == torch.uint8 else 1.0
@@ -31,5 +36,7 @@ class Inference:
             torch.add(bias, out, alpha=scale, out=out)
             if number < len(outputs) - 1:
                 self._activate(out, out)
+                if see is not None:
+                    see(f"layers.{number}", out)
             inputs, scale = out, 1.0
         return inputs.float() if inputs.dtype != torch.float32 else inputs.clone()

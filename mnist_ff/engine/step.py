@@ -8,6 +8,7 @@ all of them at once. Neither ever waits for the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,17 @@ class StepInfo:
     """What is slower than it could be, and why."""
 
 
+Named = Callable[[str], AbstractContextManager[object]]
+"""A part of a batch step, one of PARTS_OF_A_STEP, to a block in which it is done."""
+PARTS_OF_A_STEP = ("load", "augment", "forward", "loss", "backward", "update")
+_NOTHING = nullcontext()
+
+
+def unnamed(name: str) -> AbstractContextManager[object]:
+    """For a step whose parts nobody asks for."""
+    return _NOTHING
+
+
 @dataclass(frozen=True)
 class StepOptions:
     """How a batch is trained on, beside model, optimizer and images."""
@@ -46,6 +58,8 @@ class StepOptions:
     augment: Augment | None = None
     updates: Updates | None = None
     """What is done before and after each update, where something is."""
+    named: Named = unnamed
+    """Hears which part of a batch step is being done; of a CUDA graph when it is captured."""
 
 
 PLAIN_OPTIONS = StepOptions()

@@ -38,7 +38,9 @@ class Activation:
     onnx: tuple[tuple[str, str, str], ...]
     """Nodes of opset 13: (operator, names of its inputs, name of its output); z is "z", the last output "out"."""
     javascript: str
-    """x to f(x) as an arrow function; erfc(x) is at hand."""
+    """x to f(x) as an arrow function; erfc(x) and sigmoid(x) are at hand."""
+    javascript_slope: str
+    """x to f'(x) likewise."""
     onnx_constants: Mapping[str, float] = field(default_factory=dict)
     """Numbers that the nodes use, by name."""
     needs_input: bool = False
@@ -96,6 +98,7 @@ register(
         triton_slope=_relu_slope,
         onnx=(("Relu", "z", "out"),),
         javascript="(x) => Math.max(x, 0)",
+        javascript_slope="(x) => (x > 0 ? 1 : 0)",
         masks_itself=True,
     )
 )
@@ -119,6 +122,7 @@ register(
         triton_slope=_tanh_slope,
         onnx=(("Tanh", "z", "out"),),
         javascript="Math.tanh",
+        javascript_slope="(x) => 1 - Math.tanh(x) ** 2",
     )
 )
 
@@ -140,7 +144,8 @@ register(
         triton_forward=_sigmoid_triton,
         triton_slope=_sigmoid_slope,
         onnx=(("Sigmoid", "z", "out"),),
-        javascript="(x) => 1 / (1 + Math.exp(-x))",
+        javascript="(x) => sigmoid(x)",
+        javascript_slope="(x) => sigmoid(x) * (1 - sigmoid(x))",
     )
 )
 
@@ -171,6 +176,7 @@ register(
         ),
         onnx_constants={"root": math.sqrt(2), "one": 1.0, "half": 0.5},
         javascript="(x) => (x * erfc(-x / Math.SQRT2)) / 2",
+        javascript_slope="(x) => erfc(-x / Math.SQRT2) / 2 + (x * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI)",
         needs_input=True,
     )
 )
@@ -194,7 +200,8 @@ register(
         triton_forward=_silu_triton,
         triton_slope=_silu_slope,
         onnx=(("Sigmoid", "z", "gate"), ("Mul", "z gate", "out")),
-        javascript="(x) => x / (1 + Math.exp(-x))",
+        javascript="(x) => x * sigmoid(x)",
+        javascript_slope="(x) => sigmoid(x) * (1 + x * (1 - sigmoid(x)))",
         needs_input=True,
     )
 )

@@ -29,7 +29,7 @@ def build_model(config: ModelConfig, seed: int, device: torch.device, spec: Data
     torch's own generators are seeded for the builder, and are after it as they were.
     Errors: PartError for one that is not the built-in network and cannot be trained or saved.
     """
-    what = source_of("model", config.name)
+    what, spec = source_of("model", config.name), taken_spec(config, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(seed, "weights").initial_seed())
         model: nn.Module = part("model", config.name).build(config, spec, seed, device)
@@ -43,6 +43,13 @@ def build_model(config: ModelConfig, seed: int, device: torch.device, spec: Data
         except ConfigError as error:
             raise PartError(str(error)) from error.__cause__
     return network
+
+
+def taken_spec(config: ModelConfig, spec: DataSpec) -> DataSpec:
+    """The data as the configured network takes it: its own, or each image as one flat vector."""
+    taken = part("model", config.name).taken
+    found: DataSpec = spec if taken is None else taken(spec)
+    return found
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ def described_state(config: ModelConfig, spec: DataSpec, most: int) -> dict[str,
     The network is built on torch's meta device, which takes no memory for its numbers. Where its builder reads some, it
     is built with them, and no tensor of it may be larger than the file. Errors: PartError, BadRunError.
     """
+    spec = taken_spec(config, spec)
     try:
         network = _on_meta(config, spec)
     except Exception:  # by item() or from numpy, say; the meta device fails then in any way

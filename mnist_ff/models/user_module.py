@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,24 @@ def to_train_on(model: object, seed: int, device: torch.device, spec: DataSpec) 
             first = first or error
     assert first is not None
     raise first
+
+
+def taken_by(model: nn.Module, spec: DataSpec) -> DataSpec:
+    """The data as a caller's module takes it: its own, or where it refuses that, each image as one flat vector."""
+    flat = DataSpec((spec.inputs,), spec.classes)
+    return flat if not _takes(model, spec) and _takes(model, flat) else spec
+
+
+def _takes(model: nn.Module, spec: DataSpec) -> bool:
+    """Whether a module maps such images to logits. Nothing of it changes: a lazy one is tried as a copy."""
+    tensors = [*model.parameters(), *model.buffers()]
+    try:
+        if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
+            model = copy.deepcopy(model)
+        give_lazy_shapes(model, tensors[0].device if tensors else torch.device("cpu"), spec, "model")
+    except Exception:  # a module of the user's may fail in any way; the one that trains it says how
+        return False
+    return True
 
 
 def check_savable(network: nn.Module, what: str) -> None:

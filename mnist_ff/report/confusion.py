@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
+from mnist_ff.report.predictions import Predictions, images_note
+from mnist_ff.runs.records import DataSpec
 
 MATRIX_CLASSES = 50
 """Most classes of a matrix that is shown whole; of more, the most frequent mistakes are listed."""
 MOST_PAIRS = 60
 SHADES = 5
 """Steps of a cell's colour."""
+SHORT_NAME = 3
+"""Letters of a class name that fit above a column of the matrix."""
+SMALL_MATRIX, SHORT_TABLE = 12, 26
+"""Most classes of a matrix that has the images beside it, and of a table that does not scroll."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,18 @@ class Cell:
     predicted: int
     count: int
     shade: int
+
+
+@dataclass(frozen=True)
+class Shade:
+    """A step of the colour scale: how many images its cells have."""
+
+    number: int
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return f"{self.least:,}" if self.least == self.most else f"{self.least:,} to {self.most:,}"
 
 
 @dataclass(frozen=True)
@@ -69,4 +91,35 @@ def _most(mistakes: NDArray[np.int64]) -> int:
 
 
 def _shade(count: int, most: int, right: bool) -> int:
-    return 0 if right or not count else -(-SHADES * count // most)
+    """By the square root: one frequent mistake does not make all others pale."""
+    return 0 if right or not count else math.ceil(SHADES * math.sqrt(count / most) - 1e-9)
+
+
+def shades(counts: NDArray[np.int64]) -> list[Shade]:
+    """The steps of the colour that some number of mistakes has, fewest images first."""
+    most = int(_mistakes(counts).max(initial=0))
+    found = []
+    for number in range(1, SHADES + 1):
+        least, up_to = most * (number - 1) ** 2 // SHADES**2 + 1, most * number**2 // SHADES**2
+        if least <= up_to:
+            found.append(Shade(number, least, up_to))
+    return found
+
+
+def mistake_facts(found: Predictions | None, spec: DataSpec) -> dict[str, Any]:
+    """For a template: the confusion matrix, whole or its largest cells, and the metrics of each class."""
+    if found is None:
+        return {"metrics": [], "worst": False}
+    counts = confusion_matrix(found.labels, found.predicted, len(spec.classes))
+    return {
+        "cells": matrix_cells(counts),
+        "shades": shades(counts),
+        "frequent": frequent_mistakes(counts),
+        "metrics": class_metrics(counts),
+        "images_note": images_note(found),
+        "worst": bool((found.labels[found.rows] != found.predicted[found.rows]).any()),
+        "names": spec.classes,
+        "wide": len(spec.classes) > SMALL_MATRIX,
+        "long_names": max(map(len, spec.classes)) > SHORT_NAME,
+        "long_table": len(spec.classes) > SHORT_TABLE,
+    }

@@ -1,4 +1,4 @@
-"""batches.csv and epochs.csv as chart data, thinned for very long runs."""
+"""batches.csv and epochs.csv as chart data, thinned for very long runs, and what their curves mean."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_ff.config.schema import Config
+from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, metric_columns, read_batches, read_epochs
 
 MOST_BATCHES = 30_000
@@ -37,20 +40,22 @@ def _as_array(rows: Iterable[Sequence[float | None]], columns: int) -> NDArray[n
 
 
 def batch_curve(run: Run) -> dict[str, Any] | None:
-    """Loss and learning rate of every batch; None before the first. Errors: BadRunError."""
+    """Loss and learning rate of every batch, or the one rate of all; None before the first. Errors: BadRunError."""
     rows = batches_array(run)
     if not len(rows):
         return None
     loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
     first = rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, BATCH_COLUMNS.index("epoch")]
     size = math.ceil(len(rows) / MOST_BATCHES)
+    constant = np.isfinite(lr[0]) and bool((lr == lr[0]).all())
     return {
         "count": len(rows),
         "per_point": size,
         "per_epoch": int(np.count_nonzero(first)),
         "images": int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MOST_IMAGES).sum()),
         "loss": packed(means(loss, size), "<f4"),
-        "lr": packed(means(lr, size), "<f8"),
+        "lr": None if constant else packed(means(lr, size), "<f8"),
+        "constant_lr": float(f"{lr[0]:.9g}") if constant else None,
     }
 
 
@@ -79,8 +84,52 @@ def epoch_curves(run: Run) -> dict[str, Any] | None:
     metrics: dict[str, list[str]] = {}
     for column in names[len(EPOCH_COLUMNS) :]:
         metrics.setdefault(column.partition("/")[0], []).append(column)
-    return {"part": part, "every": step, "columns": found, "metrics": metrics}
+    return {"part": part, "every": step, "columns": found, "metrics": metrics, "best": _best_epochs(found, part)}
+
+
+def _best_epochs(columns: dict[str, list[float | None]], part: str | None) -> dict[str, int]:
+    """The epochs, counted from 1, with the lowest loss and the highest accuracy of the images that follow training."""
+    found = {}
+    for what, sign in (("loss", 1), ("accuracy", -1)):
+        scores = [
+            (sign * cell, place) for place, cell in enumerate(columns.get(f"{part}_{what}", ())) if cell is not None
+        ]
+        if scores and (epoch := columns["epoch"][min(scores)[1]]) is not None:
+            found[what] = int(epoch) + 1
+    return found
 
 
 def _cells(values: NDArray[np.float64]) -> list[float | None]:
     return [float(f"{value:.9g}") if math.isfinite(value) else None for value in values]
+
+
+def why_curves_differ(config: Config, epochs: dict[str, Any] | None, batches: dict[str, Any] | None) -> str:
+    """One sentence on why the curves of an epoch differ."""
+    columns = {} if epochs is None else epochs["columns"]
+    part = (None if epochs is None else epochs["part"]) or "test"
+    changes = "".join(f"{change} and " for change in _changes_while_learning(config))
+    sentence = f"During an epoch, batches are evaluated with {changes}changing weights, so their loss is higher"
+    whole = "the average of its weights" if config.trainer.ema else "the whole network"
+    if "train_eval_loss" not in columns:
+        return f"{sentence}. The {part} images are evaluated by {whole} after the epoch, so the two are not comparable."
+    images = config.trainer.score_train if batches is None else min(config.trainer.score_train, batches["images"])
+    return (
+        f"{sentence}. “evaluated” is the loss on {images:,} training images, measured like the {part} loss "
+        f"by {whole} after the epoch; the gap between these two curves is overfitting."
+    )
+
+
+def _changes_while_learning(config: Config) -> list[str]:
+    """What a batch has in training that a test image has not."""
+    model, augment = config.model, config.augment.name
+    found = {"the model in training mode": not isinstance(model, MLPConfig)}
+    if isinstance(model, MLPConfig):
+        found |= {
+            f"{percent(model.dropout, None)} of the hidden units dropped": model.dropout > 0,
+            f"{percent(model.input_dropout, None)} of the pixels dropped": model.input_dropout > 0,
+            "noise on the pixels": model.input_noise > 0,
+        }
+    found |= {
+        f"images augmented by augment={augment}": augment != "none",
+    }
+    return [change for change, there in found.items() if there]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-ACTIVATIONS_MARK = "/* rows of models/activations.py */"
-"""Where network.js takes its activations."""
+ACTIVATIONS_MARK, SLOPES_MARK = "/* rows of models/activations.py */", "/* their derivatives */"
+"""Where network.js takes its activations and the derivatives of these."""
 LARGEST_PAGE = 4_000_000
 """Bytes."""
 SCRIPT_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
@@ -58,7 +58,13 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 def _asset(name: str) -> str:
     text = (ASSETS / name).read_text(encoding="utf-8")
-    return text.replace(ACTIVATIONS_MARK, ",\n  ".join(f"{row.name}: {row.javascript}" for row in ACTIVATIONS.values()))
+    forms = {
+        ACTIVATIONS_MARK: [(row.name, row.javascript) for row in ACTIVATIONS.values()],
+        SLOPES_MARK: [(row.name, row.javascript_slope) for row in ACTIVATIONS.values()],
+    }
+    for mark, rows in forms.items():
+        text = text.replace(mark, ",\n  ".join(f"{row}: {form}" for row, form in rows))
+    return text
 
 
 def _digest(text: str) -> str:

@@ -31,7 +31,7 @@ from mnist_ff.runs.reading import is_file, read_bytes
 from mnist_ff.runs.search_result import lines as finding_lines
 from mnist_ff.runs.search_result import read_search_result
 
-SWEEP_SCRIPTS = ("pieces.js", "chart.js", "sweep.js")
+SWEEP_SCRIPTS = ("pieces.js", "scale.js", "chart.js", "sweep.js")
 MOST_CURVES = 60
 """Settings whose curves are drawn: the best ones, and runs without a score after them."""
 MOST_ROWS = 1_000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mnist_ff.config.convert import config_from, config_to_dict, flat
 from mnist_ff.config.legacy import with_legacy_keys
@@ -32,6 +32,8 @@ from mnist_ff.runs.reading import (
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec, Score, Status, Summary
 from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, read_batches, read_epochs, without_gaps
 
+T = TypeVar("T")
+
 MAX_YAML_BYTES = 256 << 10
 """Bytes of a YAML file that is read; a run's config takes 2 KB."""
 
@@ -41,6 +43,9 @@ WANDBS_OWN = "wandb/*/logs/debug-core.log"
 AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, *shape)
 uint8, an image a row, itself first."""
+HIDDEN = "hidden.safetensors"
+"""What the hidden layers do on the test images: `N/NAME/mean` and `N/NAME/active` (units,) float32 of each layer, N its
+place from 0; `map` (P, 2) float32 of the images `map_rows` (P,); `images` (K, *shape) uint8 of `image_rows` (K,)."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 PREDICTIONS = "predictions.safetensors"
 MAX_PREDICTIONS_BYTES, MAX_PREDICTIONS = 1 << 30, 10_000_000
@@ -56,6 +61,7 @@ REWRITTEN_FILES = (
     EPOCHS,
     "model.safetensors",
     PREDICTIONS,
+    HIDDEN,
     AUGMENTED,
     "evaluation.json",
     REPORT,
@@ -283,7 +289,16 @@ def _summary(values: Fields) -> Summary:
         data=values.text("data"),
         data_instead_of=values.text_or_null("data_instead_of"),
         seconds={part: seconds.number(part) for part in seconds.values},
+        trained_seconds=_optional(values, "trained_seconds", values.number),
+        target_reached=_optional(values, "target_reached", values.flag),
+        validation=_optional(values, "validation", lambda key: _score(values.fields(key))),
+        not_learning=_optional(values, "not_learning", values.text),
     )
+
+
+def _optional(values: Fields, key: str, read: Callable[[str], T]) -> T | None:
+    """A field that older summaries lack, or that is null. Errors: ValueError."""
+    return None if values.values.get(key) is None else read(key)
 
 
 def _score(values: Fields | None) -> Score | None:

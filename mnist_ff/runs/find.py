@@ -91,7 +91,7 @@ def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
         entries = listed(folder)
     except BadRunError:  # runs_below() names it
         return []
-    folders = [path for path in entries if is_folder(path) and not may_be_run(path)]
+    folders = [path for path in entries if path.name[0] != "." and is_folder(path) and not may_be_run(path)]
     deeper = [sweep for path in folders if depth > 1 and not is_sweep(path) for sweep in sweeps_below(path, depth - 1)]
     return [path for path in folders if is_sweep(path)] + deeper
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,3 +37,19 @@ def loss_text(loss: float | None) -> str:
 def score_text(score: Score) -> str:
     """A score in one line: loss 0.0612, accuracy 98.47 %."""
     return f"loss {loss_text(score.loss)}, accuracy {percent(score.accuracy)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, rounded up to whole ones: 0:05, 12:34, 1:02:03; from a hundred hours on 123 h."""
+    whole = math.ceil(seconds - 1e-6)
+    minutes, left = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 100:
+        return f"{hours:,} h"
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 job, 2 jobs, 4,000 images, 3 batches."""
+    plural = f"{noun}{'es' if noun.endswith(('ch', 's', 'x')) else 's'}"
+    return f"{number:,} {noun if number == 1 else plural}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -109,12 +109,15 @@ def unregistered(config: Config, trains: bool) -> list[str]:
     return [*found, *(f"metrics={name}" for name in config.metrics if name not in names("metric"))]
 
 
-def check_parts(run: Run, config: Config, warn: Callable[[str], None], trains: bool = False) -> None:
-    """See that a run's own parts are registered, and warn of a parts file that is not the one it was trained with.
+def check_parts(
+    run: Run, config: Config, warn: Callable[[str], None], trains: bool = False, groups: Collection[str] = GROUPS
+) -> None:
+    """See that a run's own parts are registered, those of `groups`, and warn of a parts file that is not the one it was
+    trained with.
 
     Errors: BadRunError with the command to type; where parts/ cannot be read, too.
     """
-    missing = unregistered(config, trains)
+    missing = [option for option in unregistered(config, trains) if trains or option.partition("=")[0] in groups]
     if any(f"{group}={name}" in missing for group, name in GIVEN.items()):
         raise BadRunError(why_not_here(run.path, config))
     if missing:

@@ -193,6 +193,11 @@ class Fields:
             raise ValueError(f"{self._prefix}{key} is not a possible number")
         return value
 
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        value: bool = self._get(key, (bool,), "true or false", False)
+        return value
+
     def share(self, key: str) -> float:
         """A number from 0 to 1."""
         value = self.number(key)

@@ -13,8 +13,15 @@ CLASSES = 10
 SIDE = 28
 """An image's height and width."""
 INPUTS = SIDE * SIDE
-EARLY_PREFIX, SIGNAL_PREFIX = "early stopping", "stopped by "
-"""How a summary's cause begins where early stopping or a signal ended training."""
+EARLY_PREFIX, SIGNAL_PREFIX, TIME_PREFIX, TARGET_PREFIX = (
+    "early stopping",
+    "stopped by ",
+    "time limit",
+    "target reached",
+)
+"""How a summary's cause begins where early stopping, a signal, the clock or the target ended training."""
+CALLBACK_PREFIX = "stopped by callback "
+"""How it begins where a callback asked to stop."""
 
 
 MAX_SIDE, MAX_CHANNELS, MAX_CLASSES = 256, 3, 1_000
@@ -105,6 +112,9 @@ class StopKind(Enum):
     SIGNAL = auto()
     EARLY_STOPPING = auto()
     PRUNING = auto()
+    TIME_LIMIT = auto()
+    TARGET = auto()
+    CALLBACK = auto()
 
 
 @dataclass(frozen=True)
@@ -125,15 +135,29 @@ class StopReason:
         return cls(StopKind.EARLY_STOPPING, f"{EARLY_PREFIX}: {text}")
 
     @classmethod
+    def time_limit(cls, text: str) -> StopReason:
+        """The reason that trainer.max_seconds gives."""
+        return cls(StopKind.TIME_LIMIT, f"{TIME_PREFIX}: {text}")
+
+    @classmethod
+    def target(cls, text: str) -> StopReason:
+        """The reason that trainer.target_accuracy gives."""
+        return cls(StopKind.TARGET, f"{TARGET_PREFIX}: {text}")
+
+    @classmethod
+    def from_callback(cls, name: str, text: str) -> StopReason:
+        """The reason that the callback of this name gives, perhaps an empty text."""
+        return cls(StopKind.CALLBACK, f"{CALLBACK_PREFIX}{name}{': ' if text else ''}{text}")
+
+    @classmethod
     def from_summary(cls, status: str, cause: str | None) -> StopReason | None:
         """The reason behind a summary's status and cause; None where nothing stopped training."""
         if cause is None or status not in (Status.FINISHED, Status.PRUNED, Status.INTERRUPTED):
             return None
         if status == Status.PRUNED:
             return cls(StopKind.PRUNING, cause)
-        if cause.startswith(EARLY_PREFIX):
-            return cls(StopKind.EARLY_STOPPING, cause)
-        return cls(StopKind.SIGNAL, cause) if cause.startswith(SIGNAL_PREFIX) else None
+        kind = next((kind for prefix, kind in _KIND_OF.items() if cause.startswith(prefix)), None)
+        return None if kind is None else cls(kind, cause)
 
     @property
     def signal_name(self) -> str | None:
@@ -150,6 +174,16 @@ _STATUS_OF = {
     StopKind.SIGNAL: Status.INTERRUPTED,
     StopKind.EARLY_STOPPING: Status.FINISHED,
     StopKind.PRUNING: Status.PRUNED,
+    StopKind.TIME_LIMIT: Status.FINISHED,
+    StopKind.TARGET: Status.FINISHED,
+    StopKind.CALLBACK: Status.FINISHED,
+}
+_KIND_OF = {
+    EARLY_PREFIX: StopKind.EARLY_STOPPING,
+    CALLBACK_PREFIX: StopKind.CALLBACK,
+    SIGNAL_PREFIX: StopKind.SIGNAL,
+    TIME_PREFIX: StopKind.TIME_LIMIT,
+    TARGET_PREFIX: StopKind.TARGET,
 }
 
 
@@ -339,6 +373,14 @@ class Summary:
     """The data set that was requested but could not be downloaded."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By part, as session/timing.py names them, and `total`. Runs of older versions have fewer parts."""
+    trained_seconds: float | None = None
+    """Seconds of training, those before a resume too, as trainer.max_seconds counts them."""
+    target_reached: bool | None = None
+    """Whether an epoch reached trainer.target_accuracy; None without a target."""
+    validation: Score | None = None
+    """On the validation images, where training stopped within an epoch: the last epoch's score is of other weights."""
+    not_learning: str | None = None
+    """Why the loss of the last batches looks as if nothing is learned, or None."""
 
     @property
     def stop(self) -> StopReason | None:
@@ -347,5 +389,11 @@ class Summary:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether early stopping ended the run."""
-        return self.stop is not None and self.stop.kind is StopKind.EARLY_STOPPING
+        """Whether early stopping, the time limit or the target ended the run before its last epoch."""
+        kinds = (StopKind.EARLY_STOPPING, StopKind.TIME_LIMIT, StopKind.TARGET)
+        return self.stop is not None and self.stop.kind in kinds
+
+    @property
+    def stopped_on_request(self) -> bool:
+        """Whether a callback asked for the end."""
+        return self.stop is not None and self.stop.kind is StopKind.CALLBACK

@@ -1,4 +1,4 @@
-"""Resolve `last` and `best` to a run directory."""
+"""Resolve `last`, `best` and names to a run directory."""
 
 from __future__ import annotations
 
@@ -9,30 +9,49 @@ from pathlib import Path
 from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, run_start, runs_below
+from mnist_ff.runs.names import Handles
 from mnist_ff.runs.numbers import percent
-from mnist_ff.runs.reading import is_folder
+from mnist_ff.runs.reading import is_folder, is_taken
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.tables import last_epoch, read_epochs
 
 LAST, BEST = "last", "best"
 
 
-def resolve_run(word: str, say: Callable[[str], None], root: Path = OUTPUTS) -> Path:
-    """The path that a word means: itself, or for `last` the newest run in `root`, for `best` the best finished one.
+def resolve_run(word: str, say: Callable[[str], None], root: Path = OUTPUTS, sweeps: bool = False) -> Path:
+    """The path that a word means: itself; for `last` the newest run in `root`, for `best` the best finished one; the
+    newest run with this name; or the only directory that is called so, or ends with these four hex digits.
 
-    A directory that is really called so comes first. `say` hears which run was taken, and why.
+    A directory that is really called so comes first. `say` hears which run was taken, and why, where there was a
+    choice. With `sweeps`, the name of a sweep's jobs means the sweep.
     Errors: BadRunError where `root` has no such run.
     """
     if not word:
-        raise BadRunError(f"empty run name; give a run directory, {LAST} or {BEST}")
-    if word not in (LAST, BEST) or is_folder(Path(word)):
+        raise BadRunError(f"empty run name; give a run directory, its name, {LAST} or {BEST}")
+    if is_folder(Path(word)):
         return Path(word)
+    if word not in (LAST, BEST):
+        return _named(word, say, root, sweeps)
     runs = sorted(runs_below(root), key=run_start, reverse=True)
     if not runs:
         raise BadRunError(f"{word}: no runs in {root}/; start one with mnist-ff train, or give a run directory")
     path, why = _last(runs, root) if word == LAST else _best(runs, root)
     say(f"{word} is {path}: {why}")
     return path
+
+
+def _named(word: str, say: Callable[[str], None], root: Path, sweeps: bool) -> Path:
+    """The run that is called so; the word itself where it is a path to something else: its reader complains."""
+    handles = Handles.of(root)
+    found = handles.find(word, sweeps)
+    if found is not None:
+        path, count = found
+        if count > 1:
+            say(f"{word} is {path}: the newest of {count} runs with this name")
+        return path
+    if is_taken(Path(word)) or "/" in word or word in (".", ".."):
+        return Path(word)
+    raise BadRunError(handles.unknown(word))
 
 
 def _last(runs: list[Path], root: Path) -> tuple[Path, str]:

@@ -12,10 +12,11 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Data, Split, as_input
 from mnist_ff.files import write_bytes
-from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
+from mnist_ff.runs.directory import AUGMENTED, HIDDEN, PREDICTIONS, Run
 from mnist_ff.runs.records import Score
 from mnist_ff.training.checkpoint import save_weights
 from mnist_ff.training.evaluation import Evaluation, evaluate
+from mnist_ff.training.hidden import HiddenUnits, principal_axes
 from mnist_ff.training.learner import Learner
 
 WORST_MISTAKES = 25
@@ -26,6 +27,9 @@ DOUBTFUL_PER_CLASS = 6
 """Correct predictions of each class whose images a run saves: the least confident ones."""
 MOST_PIXELS = 16 << 20
 """Numbers in the images of both, whatever their size; a fifth of them is for the correct ones."""
+MAP_POINTS, MAP_IMAGES = 5_000, 1_000
+"""Test images on the map of the last hidden layer, and how many of those have their pixels beside it."""
+MOST_MAP_PIXELS = 4 << 20
 AUGMENTED_IMAGES = 10
 """Classes of which one image is shown with augmented versions."""
 AUGMENTED_PER_IMAGE = 9
@@ -37,16 +41,20 @@ UINT8_CLASSES = 256
 def keep(run: Run, learner: Learner) -> Score:
     """Save weights, predictions for the test images, and augmented images; return the score on the test images."""
     data = learner.data
-    final = evaluate(learner.model, data.test)
+    hidden = HiddenUnits(len(data.test))
+    final = evaluate(learner.model, data.test, hidden)
     save_weights(run.file("model.safetensors"), learner.model)
-    save_predictions(run.file(PREDICTIONS), final, data.test)
+    shown = data.test.viewed(data.spec.shape)  # the network may take vectors
+    kept = save_predictions(run.file(PREDICTIONS), final, shown)
+    save_hidden(run.file(HIDDEN), hidden, kept, shown)
     if learner.augment is not None:
         save_augmented(run.file(AUGMENTED), learner.config, data)
     return final.score
 
 
-def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
-    """Save every prediction and probability, and the images of mistakes, so that plots need no data set.
+def save_predictions(path: Path, final: Evaluation, split: Split) -> torch.Tensor:
+    """Save every prediction and probability, and the images of mistakes, so that plots need no data set. Returns the
+    rows of the images.
 
     `worst_*` are the worst mistakes; `kept_*` are up to MOST_MISTAKES of them, then the least confident correct ones.
     Images are uint8 of the data's shape.
@@ -69,6 +77,38 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> None:
         "kept_images": _images(split, kept),
     }
     write_bytes(path, save(tensors))
+    return kept
+
+
+def save_hidden(path: Path, hidden: HiddenUnits, kept: torch.Tensor, split: Split) -> None:
+    """Save the activity of the hidden layers, and where the last one puts the test images on a map of two axes; nothing
+    of a model without hidden layers. `kept` are the rows of images that predictions.safetensors has."""
+    tensors: dict[str, torch.Tensor] = {}
+    for number, (name, layer) in enumerate(hidden.layers().items()):
+        tensors |= {f"{number}/{name}/mean": layer.mean, f"{number}/{name}/active": layer.active}
+    last = hidden.last_layer()
+    if last is not None and last[1].shape[1] > 1 and len(last[1]) > 2:
+        found = _map(*last, kept, split)
+        tensors |= found if bool(found["map"].isfinite().all()) else {}
+    if tensors:
+        write_bytes(path, save(tensors))
+
+
+def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Split) -> dict[str, torch.Tensor]:
+    """Up to MAP_POINTS images evenly chosen and the kept ones, on the two axes of largest variance; pixels of some."""
+    mean, axes = principal_axes(values)
+    has_pixels = torch.isin(rows, kept.to(rows.device))
+    chosen = has_pixels.clone()
+    chosen[:: -(-len(rows) // MAP_POINTS)] = True
+    room = max(1, min(MAP_IMAGES, MOST_MAP_PIXELS // split.images[0].numel()))
+    others = rows[chosen & ~has_pixels].cpu()
+    shown = others[:: max(1, -(-len(others) // room))].contiguous()
+    return {
+        "map": ((values[chosen] - mean) @ axes).cpu().contiguous(),
+        "map_rows": rows[chosen].cpu(),
+        "image_rows": shown,
+        "images": _images(split, shown),
+    }
 
 
 def _images(split: Split, rows: torch.Tensor) -> torch.Tensor:

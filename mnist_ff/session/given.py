@@ -16,7 +16,7 @@ from mnist_ff.config.registry import GIVEN, Part, register, unregister
 from mnist_ff.config.schema import DataConfig, ModelConfig
 from mnist_ff.data.catalog import DataDescription, DataSet
 from mnist_ff.data.load import Data
-from mnist_ff.models.user_module import restored, to_train
+from mnist_ff.models.user_module import restored, taken_by, to_train
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 
 SOURCE = "given from Python"
@@ -89,6 +89,13 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 def _model_part(model: object, stack: ExitStack) -> Part:
     """The part of a module, which is trained in place and given back by `stack`."""
     name, cls = GIVEN["model"], type(model)
+    found: dict[DataSpec, DataSpec] = {}
+
+    def taken(spec: DataSpec) -> DataSpec:
+        assert isinstance(model, nn.Module)
+        if spec not in found:  # once, before anything is trained
+            found[spec] = taken_by(model, spec)
+        return found[spec]
 
     def build(config: Any, spec: DataSpec, seed: int, device: torch.device) -> nn.Module:
         if device.type == "meta":  # only its names and shapes are asked for
@@ -101,4 +108,4 @@ def _model_part(model: object, stack: ExitStack) -> Part:
     if not isinstance(model, nn.Module):
         to_train(model, 0, torch.device("cpu"), MNIST_SPEC)  # says what it is
     defaults = {"name": name, "type": f"{cls.__module__}.{cls.__qualname__}"}
-    return Part("model", name, ModuleConfig, build, defaults=defaults, source=SOURCE)
+    return Part("model", name, ModuleConfig, build, defaults=defaults, source=SOURCE, taken=taken)

@@ -89,6 +89,21 @@ def begin_again(run: Run, plan: Plan, conditions: Mapping[str, Any], changes: Ma
     run.file("summary.json").unlink(missing_ok=True)  # its presence means that the run has ended
 
 
+def seconds_before(run: Run, saved: Mapping[str, Any]) -> float:
+    """Seconds of training until a checkpoint; of an older one those of the whole epochs. Errors: BadRunError."""
+    seconds = saved["seconds"]
+    return sum(row.get("seconds", 0.0) for row in run.epochs()) if seconds is None else float(seconds)
+
+
+def watched_before(run: Run, data: Data) -> tuple[str, list[float | None]]:
+    """Which images are watched, and the accuracy of each epoch so far, None where it was not scored.
+
+    Errors: BadRunError.
+    """
+    part = "test" if data.validation is None else "validation"
+    return part, [row.get(f"{part}_accuracy") for row in run.epochs()]
+
+
 def monitored(run: Run, column: str) -> list[float]:
     """A column of epochs.csv; NaN where a metric was not finite. Errors: BadRunError when a row has none."""
     empty = math.nan if column in metric_columns(run.path) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,13 +21,15 @@ from mnist_ff.data.catalog import in_own_place
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.optim.schedule import depends_on_length
 from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, PREDICTIONS, PREVIOUS, Run
-from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
+from mnist_ff.runs.find import JOBS, run_start, runs_below, sweep_start, sweeps_below
 from mnist_ff.runs.jobs import read_plan, state_of
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.places import DATA_PLACES, elsewhere, is_own
-from mnist_ff.runs.reading import is_folder, is_taken
-from mnist_ff.runs.records import Status
+from mnist_ff.runs.reading import is_file, is_folder, is_taken
+from mnist_ff.runs.records import Status, StopKind, Summary
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
 from mnist_ff.runs.search_result import load_search_result
+from mnist_ff.runs.tables import BATCH_COLUMNS, read_batches
 
 if TYPE_CHECKING:
     from mnist_ff.config.compose import Composer  # it imports Hydra, which a sweep's worker does without
@@ -39,9 +42,11 @@ RESUMABLE_KEYS = {
     "trainer.checkpoint_every",
     "trainer.epochs",
     "trainer.evaluate_every",
+    "trainer.max_seconds",
     "trainer.plots",
     "trainer.score_train",
     "trainer.sync_every",
+    "trainer.target_accuracy",
 }
 """Keys that change neither the steps done nor those to come."""
 RESUMABLE_WITH_WARNING = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
@@ -49,12 +54,16 @@ RESUMABLE_WITH_WARNING = {"optimizer.lr", "trainer.device", "trainer.threads", "
 
 
 def find_run(word: str, root: Path) -> Run:
-    """The run that a word names: a directory; last, the newest in `root` that did not finish; or best, for more epochs.
+    """The run that a word names: a directory or a run's name; last, the newest in `root` that did not finish; or best,
+    for more epochs.
 
-    Errors: BadRunError.
+    Errors: BadRunError; ConfigError for a sweep.
     """
     if word != LAST or is_folder(Path(word)):
-        return Run.open(resolve_run(word, note, root))
+        path = resolve_run(word, note, root)
+        if is_file(path / JOBS):
+            raise ConfigError(f"resume={word}: is a sweep; mnist-ff train -m resume={word} resumes its jobs")
+        return Run.open(path)
     for path in sorted(runs_below(root), key=run_start, reverse=True):
         run = Run(path)
         with suppress(BadRunError):  # a broken directory is not the one that is meant
@@ -67,7 +76,8 @@ def find_run(word: str, root: Path) -> Run:
 
 
 def find_sweep(word: str, root: Path) -> Path:
-    """The sweep directory that a word names: itself, or last: the newest sweep in `root` with something left to do.
+    """The sweep directory that a word names: itself, its name, or last: the newest sweep in `root` with
+    something left to do.
 
     Errors: BadRunError.
     """
@@ -77,7 +87,7 @@ def find_sweep(word: str, root: Path) -> Path:
             "a sweep directory, or last, the newest sweep with unfinished jobs"
         )
     if word != LAST or is_folder(Path(word)):
-        return Path(word)
+        return resolve_run(word, note, root, sweeps=True)
     for sweep in sorted(sweeps_below(root), key=sweep_start, reverse=True):
         with suppress(BadRunError, OSError):
             if _has_something_left(sweep):
@@ -248,11 +258,21 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
             f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "
             f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed another schedule"
         )
-    summary = run.summary()
-    begun = 0 if summary is None else summary.epochs + (summary.status is not Status.FINISHED)
-    if "trainer.epochs" in changes and epochs < begun:
-        raise ConfigError(f"trainer.epochs={epochs}: the run is already in epoch {begun}")
+    if "trainer.epochs" in changes:
+        _check_epochs(run, epochs)
     return config, changes, warnings
+
+
+def _check_epochs(run: Run, epochs: int) -> None:
+    """Errors: ConfigError for fewer epochs than a run that ended has begun."""
+    summary = run.summary()
+    if summary is None:
+        return
+    last = next(iter(deque(read_batches(run.path), maxlen=1)), None)
+    begun = summary.epochs if last is None else max(summary.epochs, int(last[BATCH_COLUMNS.index("epoch")] or 0) + 1)
+    if epochs < begun:
+        state = f"has finished {begun} epochs" if begun == summary.epochs else f"is already in epoch {begun}"
+        raise ConfigError(f"trainer.epochs={epochs}: {run.path} {state}; give {begun} or more")
 
 
 def is_done(run: Run, config: Config) -> bool:
@@ -265,4 +285,35 @@ def is_done(run: Run, config: Config) -> bool:
         run.file(name).exists() for name in (CHECKPOINT, PREVIOUS)
     ):
         return False
-    return summary.epochs >= config.trainer.epochs or summary.stopped_early
+    return summary.epochs >= config.trainer.epochs or (summary.stopped_early and _is_enough(run, config, summary))
+
+
+def _is_enough(run: Run, config: Config, summary: Summary) -> bool:
+    """Whether what ended a run before its last epoch would end it there again."""
+    stop, limit, target = summary.stop, config.trainer.max_seconds, config.trainer.target_accuracy
+    if stop is not None and stop.kind is StopKind.TIME_LIMIT:
+        return limit is not None and (summary.trained_seconds or 0.0) >= limit
+    if stop is not None and stop.kind is StopKind.TARGET:
+        last = run.epochs()[-1:]
+        accuracies = [row.get("validation_accuracy", row.get("test_accuracy", 0.0)) for row in last]
+        return target is not None and all(accuracy >= target for accuracy in accuracies)
+    return True
+
+
+def why_done(run: Run, config: Config) -> tuple[str, str]:
+    """Why nothing is left to train in a run that is_done(), and what trains on, empty where nothing does."""
+    summary = run.summary()
+    trainer, stop = config.trainer, None if summary is None else summary.stop
+    if summary is None or summary.epochs >= trainer.epochs or stop is None:
+        return (
+            f"has finished its {counted(trainer.epochs, 'epoch')}",
+            f"trainer.epochs={trainer.epochs + 1} or more continues training",
+        )
+    if stop.kind is StopKind.TIME_LIMIT:
+        return (
+            f"has trained for {summary.trained_seconds or 0.0:.1f} s",
+            "a larger trainer.max_seconds, or null, trains on",
+        )
+    if stop.kind is StopKind.TARGET:
+        return "has reached its target", "a higher trainer.target_accuracy, or null, trains on"
+    return "stopped early", ""

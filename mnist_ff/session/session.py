@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 
+from mnist_ff.analysis.console import tell
 from mnist_ff.data.load import load_data
 from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError, Stopped
 from mnist_ff.models.mlp import count_parameters
+from mnist_ff.runs.directory import CHECKPOINT
 from mnist_ff.runs.parts import write_parts
-from mnist_ff.runs.records import Outcome, Position, Score, StopReason, Summary
+from mnist_ff.runs.reading import is_taken
+from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason, Summary
 from mnist_ff.runs.tables import metric_columns
 from mnist_ff.session.artifacts import keep
 from mnist_ff.session.drawing import draw, write_page
@@ -33,9 +36,11 @@ from mnist_ff.session.restore import (
     monitored,
     read_checkpoint,
     restore,
+    seconds_before,
+    watched_before,
 )
 from mnist_ff.session.resume import recipe
-from mnist_ff.session.summary import summarise, summary_lines
+from mnist_ff.session.summary import Ended, how_to_resume, overfit_line, summarise, summary_lines
 from mnist_ff.session.tracking import tracked
 from mnist_ff.trackers.tracking import Tracking, tracker_notes
 from mnist_ff.training.busy import WatchedStep
@@ -45,13 +50,16 @@ from mnist_ff.training.callbacks import (
     EarlyStopping,
     EpochLines,
     MetricWarnings,
-    ProgressBar,
     RunWriter,
 )
 from mnist_ff.training.checkpoint import TrainingState
 from mnist_ff.training.checkpoint_writer import CheckpointWriter
 from mnist_ff.training.chosen_callbacks import chosen_callbacks, with_view
+from mnist_ff.training.evaluation import score as score_on
 from mnist_ff.training.learner import Learner
+from mnist_ff.training.limits import Clock, TargetAccuracy, first_reason
+from mnist_ff.training.loss_watch import LossWatch
+from mnist_ff.training.progress_bar import ProgressBar
 
 log = logging.getLogger("mnist_ff")
 
@@ -74,12 +82,16 @@ def train(request: RunRequest) -> Summary:
                 training = _Training(request, device)
                 with tracked(request, training.plan.first_step, training.messages) as trackings:
                     return training.run_all(trackings)
-        except Stopped:
+        except Stopped:  # a second signal: at once
+            if run.file(CHECKPOINT).exists():
+                Messages(request.console).say(f"stopped at once; resume  {how_to_resume(request)}")
             raise
         except BaseException as error:  # also SystemExit and whatever a user's part makes; Ctrl-C is a signal here
             if not request.is_resume or training is not None:  # a resume that cannot begin leaves the run as it was
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
                     write_failure(run, config, error, request.timing)
+                if is_taken(run.file(CHECKPOINT)) and not isinstance(error, DivergedError):
+                    tell(request.console, f"resume         {how_to_resume(request)}")
                 if config.trainer.plots and isinstance(error, DivergedError):
                     write_page(run, log.warning)
             raise
@@ -94,6 +106,7 @@ class _Training:
         self.request, self.config, self.run, self.device = request, config, run, device
         self.messages = Messages(request.console)
         self.early_stopping = EarlyStopping.from_config(config.trainer)
+        self.target, self.clock = TargetAccuracy.from_config(config.trainer), Clock(config.trainer.max_seconds)
         self.best_weights: dict[str, torch.Tensor] | None = None
         self.writer: RunWriter | None = None
         self.checkpoints = CheckpointWriter(run, device)
@@ -110,6 +123,8 @@ class _Training:
             position = self._restore(saved)
             check_same_teacher(run, conditions)
         self.plan = self.learner.plan(position)
+        trained_on = self.learner.data.train
+        self.loss_watch = LossWatch(config, trained_on.labels, trained_on.classes, self.messages.warn)
         self.callbacks = chosen_callbacks(config.callbacks, self.learner.model)
         if saved is None:
             begin(run, conditions)
@@ -119,6 +134,9 @@ class _Training:
         self.learner.metrics.columns = metric_columns(run.path) or None
         if self.early_stopping is not None:
             self.early_stopping.resume(monitored(run, config.trainer.monitor), config.trainer.epochs)
+        if self.target is not None:
+            self.target.resume(*watched_before(run, self.learner.data))
+        self.clock.resume(seconds_before(run, saved))
 
     def _restore(self, saved: Mapping[str, Any]) -> Position:
         position = restore(self.learner, saved, self.run)
@@ -135,16 +153,32 @@ class _Training:
         outcome = self._fit(trackings)
         with self.request.timing.part("keep"):
             self._choose_weights(outcome)
-            score = keep(self.run, self.learner)
+            ended = self._ended(outcome, keep(self.run, self.learner))
             self._secure_numbers()
-            summary = summarise(self.request, self.learner, self.plan, outcome, score)
+            summary = summarise(self.request, self.learner, ended)
             self.run.write_summary(summary)  # before the pictures: a signal leaves 5 s, and a kill none
         if self.config.trainer.plots and self.request.draws and self.request.stopped() is None:
-            summary = self._draw(outcome, score)
+            summary = self._draw(ended)
+        if self.config.trainer.limit_batches == 1 and outcome.epochs:
+            self.messages.say(*overfit_line(outcome.epochs[-1]))
         for line in summary_lines(self.request, summary):
             self.messages.say(line)
         warn_of_fallback(self.learner.data, self.messages.console)
         return summary
+
+    def _ended(self, outcome: Outcome, score: Score) -> Ended:
+        """How training ended; `score` is on the test images, with the weights that are kept."""
+        held_out = self.learner.data.validation
+        within = outcome.stopped is not None and outcome.steps % self.plan.batches > 0
+        return Ended(
+            self.plan,
+            outcome,
+            score,
+            trained_seconds=self.clock.seconds,
+            target_reached=None if self.target is None else self.target.reached,
+            validation=score_on(self.learner.model, held_out) if within and held_out is not None else None,
+            not_learning=self.loss_watch.found,
+        )
 
     def _announce(self, trackings: Sequence[Tracking]) -> None:
         learner, trainer, say = self.learner, self.config.trainer, self.messages.say
@@ -160,6 +194,8 @@ class _Training:
             f"{count_parameters(learner.model):,} parameters, "
             f"on {self.device} ({how})"
         )
+        if self.request.is_resume:
+            say(_goes_on(self.plan))
         notes = [f"tracked by {tracking.where}" for tracking in trackings]
         for note in [*notes, *tracker_notes(self.config.logger), *learner.step.info.notes]:
             say(note)
@@ -172,15 +208,18 @@ class _Training:
             self.learner.step = WatchedStep(self.learner.step, partial(_say_busy, messages.warn))
         with ExitStack() as stack:
             stack.enter_context(timing.part("train"))
-            early = None if self.early_stopping is None else self.early_stopping()
+            early = self._limit_reached()
             if self.request.is_resume and early is not None:  # only the last files are missing
                 return Outcome(self.plan.first_step, (), 0.0, early)
             self.writer = stack.enter_context(RunWriter.opened(self.run, self.request.is_resume))
             stack.enter_context(self.checkpoints)
             callbacks: list[Callback | None] = [
                 self.writer,
-                EpochLines(messages.say),
+                EpochLines(messages.say, messages.console.width if messages.console.is_terminal else None),
+                self.clock,
+                self.loss_watch,
                 self.early_stopping,
+                self.target,
                 Checkpoint(self._timed_save),
                 self.request.pruning,
                 MetricWarnings(messages.warn),
@@ -190,16 +229,17 @@ class _Training:
                 callbacks.append(stack.enter_context(ProgressBar.shown(messages.console)))
             callbacks += [*self.callbacks, *with_view(self.request.observers, self.learner.model)]
             observers = [callback for callback in callbacks if callback is not None]
-            outcome = self.learner.fit(self.plan, observers, self._reason_to_stop, timing.part)
+            asked = (self.request.stopped, self.request.pruning, self.early_stopping, self.target, self.clock)
+            outcome = self.learner.fit(self.plan, observers, first_reason(*asked), timing.part)
             with timing.part("train.checkpoints"):
                 self.checkpoints.wait()
             return outcome
 
-    def _reason_to_stop(self) -> StopReason | None:
-        for ask in (self.request.stopped, self.request.pruning, self.early_stopping):
-            if ask is not None and (reason := ask()) is not None:
-                return reason
-        return None
+    def _limit_reached(self) -> StopReason | None:
+        """Why the epochs before this process are enough, though there are more."""
+        if self.plan.first_step == self.plan.steps:
+            return None
+        return first_reason(self.early_stopping, self.target, self.clock)()
 
     def _timed_save(self, position: Position) -> None:
         with self.request.timing.part("train.checkpoints"):
@@ -212,7 +252,9 @@ class _Training:
             assert self.early_stopping is not None
             if self.early_stopping.best_epoch == position.epoch - 1:
                 self.best_weights = self.learner.averaged_weights()
-        state = TrainingState(position, recipe(self.config), self.learner.state_dict(), self.best_weights)
+        state = TrainingState(
+            position, recipe(self.config), self.learner.state_dict(), self.best_weights, self.clock.seconds
+        )
         held = self.checkpoints.held(state)
         self._check_finite(held.learner["model"], position)
         self._secure_numbers(self.checkpoints.sync)  # before a checkpoint says that they are there
@@ -243,7 +285,7 @@ class _Training:
         elif outcome.steps:
             self.learner.use_averages()
 
-    def _draw(self, outcome: Outcome, score: Score) -> Summary:
+    def _draw(self, ended: Ended) -> Summary:
         """Pictures, the page, and after each a summary that knows its seconds, which the page shows too.
 
         After a signal mnist-ff report draws the rest.
@@ -251,20 +293,28 @@ class _Training:
         title, name, timing = self.learner.data.title, self.config.name, self.request.timing
         with timing.part("plots"):
             draw(self.run, title if name is None else f"{name}: {title}", self.messages.warn, self.request.stopped)
-        summary = self._summarise_again(outcome, score)
+        summary = self._summarise_again(ended)
         if self.request.stopped() is not None:
             return summary
         with timing.part("report"):
             write_page(self.run, self.messages.warn)
-        return self._summarise_again(outcome, score)
+        return self._summarise_again(ended)
 
-    def _summarise_again(self, outcome: Outcome, score: Score) -> Summary:
-        summary = summarise(self.request, self.learner, self.plan, outcome, score)
+    def _summarise_again(self, ended: Ended) -> Summary:
+        summary = summarise(self.request, self.learner, ended)
         try:
             self.run.write_summary(summary)
         except RunError as error:
             self.messages.warn(f"{error}; the summary written before is kept")
         return summary
+
+
+def _goes_on(plan: Plan) -> str:
+    """Where a resumed run goes on, counted from 1."""
+    if plan.first_step == plan.steps:
+        return f"resumed after all {plan.epochs} epochs: only files of the end are missing"
+    where = f"epoch {plan.start.epoch + 1} of {plan.epochs}, batch {len(plan.start.batches) + 1} of {plan.batches}"
+    return f"resumed from {where}"
 
 
 def _say_busy(warn: Callable[[str], None], times: float) -> None:

@@ -19,16 +19,17 @@ from mnist_ff.config.overrides import quoted
 from mnist_ff.config.paths import output_directory
 from mnist_ff.config.registry import GIVEN
 from mnist_ff.config.schema import Config
-from mnist_ff.errors import ConfigError, RunError
+from mnist_ff.errors import ConfigError, RunError, keep_partial
 from mnist_ff.files import write_texts
-from mnist_ff.runs.directory import Run, check_saved
+from mnist_ff.runs.directory import CHECKPOINT, Run, check_saved
 from mnist_ff.runs.given import given_arguments, why_not_here
 from mnist_ff.runs.parts import check_parts
+from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import resolve
-from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config
+from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config, why_done
 from mnist_ff.session.session import train
 from mnist_ff.session.threads import with_number
 from mnist_ff.session.timing import Timing
@@ -82,7 +83,7 @@ def start(caller: Caller, directory: Path | None) -> Run:
         except OSError as error:
             raise RunError(f"{error.filename or path}: {error.strerror or error}; choose another directory") from None
         timing.claim("config")
-        train(RunRequest(resolved, run, caller.argv, timing, caller.console, stopped, observers=caller.observers))
+        _train(RunRequest(resolved, run, caller.argv, timing, caller.console, stopped, observers=caller.observers))
     return run
 
 
@@ -97,7 +98,7 @@ def resume(caller: Caller, run: Run) -> Run:
     config, changes, warnings = resumed_config(run, with_number(saved, {**own, **values}))
     check(config)
     if is_done(run, config):
-        tell(caller.console, f"{run.path}: has finished its {config.trainer.epochs} epochs; nothing to do")
+        tell(caller.console, f"{run.path}: {why_done(run, config)[0]}; nothing to do")
         complete(run, config, caller.warn)
         return run
     for warning in [*said, *warnings]:
@@ -106,8 +107,18 @@ def resume(caller: Caller, run: Run) -> Run:
     with interruptible() as stopped:
         timing.claim("config")
         request = RunRequest(config, run, caller.argv, timing, caller.console, stopped, changes)
-        train(dataclasses.replace(request, observers=caller.observers))
+        _train(dataclasses.replace(request, observers=caller.observers))
     return run
+
+
+def _train(request: RunRequest) -> None:
+    """Train; an error has the run as its attribute `partial`, where that can be resumed. Errors: those of train()."""
+    try:
+        train(request)
+    except (Exception, SystemExit) as error:  # a callback may raise anything
+        if is_taken(request.run.file(CHECKPOINT)):
+            keep_partial(error, request.run)
+        raise
 
 
 def _check_given(run: Run, saved: Config, given: Sequence[str]) -> None:

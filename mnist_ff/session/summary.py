@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 
 from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
+from mnist_ff.config.schema import Config
 from mnist_ff.models.mlp import count_parameters
-from mnist_ff.runs.directory import REPORT
+from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.given import given_arguments, python_call
-from mnist_ff.runs.numbers import score_text
+from mnist_ff.runs.numbers import counted, loss_text, score_text
 from mnist_ff.runs.parts import has_own
-from mnist_ff.runs.records import Outcome, Plan, Score, Status, Summary
+from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, Status, StopKind, Summary
 from mnist_ff.session.request import RunRequest
 from mnist_ff.training.learner import Learner
 
+ABOUT_ZERO = 0.01
+"""A loss of the images of one batch below which a network has learned them by heart."""
 
-def summarise(request: RunRequest, learner: Learner, plan: Plan, outcome: Outcome, score: Score) -> Summary:
-    """The summary after training; `score` is on the test images."""
+
+@dataclass(frozen=True)
+class Ended:
+    """How the training of a run ended."""
+
+    plan: Plan
+    outcome: Outcome
+    score: Score
+    """On the test images, with the weights that are kept."""
+    trained_seconds: float
+    target_reached: bool | None
+    validation: Score | None
+    not_learning: str | None
+    """As Summary has these four."""
+
+
+def summarise(request: RunRequest, learner: Learner, ended: Ended) -> Summary:
+    """The summary after training."""
+    outcome = ended.outcome
     stop = outcome.stopped or request.stopped()
     return Summary(
         status=Status.FINISHED if outcome.stopped is None else outcome.stopped.status,
         cause=None if stop is None else stop.text,
-        score=score,
-        epochs=plan.start.epoch + len(outcome.epochs),
+        score=ended.score,
+        epochs=ended.plan.start.epoch + len(outcome.epochs),
         steps=outcome.steps,
         parameters=count_parameters(learner.model),
         seed=learner.seed,
@@ -31,7 +52,28 @@ def summarise(request: RunRequest, learner: Learner, plan: Plan, outcome: Outcom
         data=learner.data.name,
         data_instead_of=learner.data.instead_of,
         seconds=request.timing.seconds(),
+        trained_seconds=round(ended.trained_seconds, 4),
+        target_reached=ended.target_reached,
+        validation=ended.validation,
+        not_learning=ended.not_learning,
     )
+
+
+def overfit_line(epoch: EpochRecord) -> tuple[str, str]:
+    """Whether the images of a single batch were learned by heart, and the style to say it in."""
+    loss = epoch.train_loss if epoch.train is None else epoch.train.loss
+    if loss < ABOUT_ZERO:
+        return f"one batch      learned by heart: its loss is {loss_text(loss)}, about zero", "green"
+    return (
+        f"warning: the loss of one batch is {loss_text(loss)} after {epoch.epoch + 1} epochs, not about zero: raise "
+        "trainer.epochs or optimizer.lr, or look for a fault in model, optimizer or labels"
+    ), "yellow"
+
+
+def resume_command(run: Run, config: Config, *words: str) -> str:
+    """The command that goes on with a run, to be pasted."""
+    parts = flags() if has_own(config) else ""
+    return f"mnist-ff train {shlex.join([f'resume={display_path(run.path)}', *words])}{parts}"
 
 
 def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
@@ -39,19 +81,49 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     assert summary.score is not None
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
-    if summary.status is not Status.FINISHED or summary.stopped_early:
-        lines.append(f"{summary.status}: {summary.cause}, after {summary.steps:,} batches")
+    if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
+        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}")
+    elif summary.target_reached is False:
+        lines.append(f"finished: no epoch reached trainer.target_accuracy={request.config.trainer.target_accuracy:g}")
     lines.append(f"score          {score_text(summary.score)}")
     steps = f" (steps {seconds['train.steps']:.1f} s)" if "train.steps" in seconds else ""
-    lines.append(f"training {seconds['train']:.1f} s{steps}, total {seconds['total']:.1f} s")
+    lines.append(f"training       {seconds['train']:.1f} s{steps}, total {seconds['total']:.1f} s")
     lines.append(f"run directory  {path}")
     if request.config.trainer.plots and request.stopped() is not None:
         lines.append(f"draw plots     mnist-ff report {shlex.quote(str(path))}")
     elif run.file(REPORT).is_file():
         lines.append(f"report         {shlex.quote(str(path / REPORT))}")
-    if given_arguments(request.config):
-        return [*lines, f"train further  {python_call(path, request.config)}"]
-    parts = flags() if has_own(request.config) else ""
+    return [*lines, *next_commands(run, request.config, summary)]
+
+
+def next_commands(run: Run, config: Config, summary: Summary) -> list[str]:
+    """The two commands that fit what became of a run."""
+    path = display_path(run.path)
+    if given_arguments(config):
+        return [f"train further  {python_call(path, config)}"]
+    parts = flags() if has_own(config) else ""
+    evaluate = f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"
     if summary.status is Status.INTERRUPTED:
-        lines.append(f"resume         mnist-ff train resume={shlex.quote(str(path))}{parts}")
-    return [*lines, f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"]
+        return [f"resume         {resume_command(run, config)}", evaluate]
+    more = _more(config, summary)
+    if more is not None:
+        return [evaluate, f"train further  {resume_command(run, config, *more)}"]
+    return [evaluate, f"predict        mnist-ff predict {shlex.quote(str(path))} --index 0 1 2{parts}"]
+
+
+def _more(config: Config, summary: Summary) -> list[str] | None:
+    """The overrides with which a run that something ended before its last epoch trains on; None where nothing does."""
+    kind = None if summary.stop is None else summary.stop.kind
+    if kind is StopKind.TIME_LIMIT and config.trainer.max_seconds is not None:
+        return [f"trainer.max_seconds={2 * config.trainer.max_seconds:g}"]
+    if kind is StopKind.TARGET:
+        return ["trainer.target_accuracy=null"]
+    return [] if kind is StopKind.CALLBACK else None
+
+
+def how_to_resume(request: RunRequest) -> str:
+    """The command that trains the run further, or the call, where Python gave its data or model."""
+    config = request.config
+    if given_arguments(config):
+        return python_call(display_path(request.run.path), config)
+    return resume_command(request.run, config)

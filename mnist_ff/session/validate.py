@@ -18,6 +18,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import DataSpec, Status
+from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.runs.tables import EPOCH_COLUMNS
 
 log = logging.getLogger("mnist_ff")
@@ -47,6 +48,12 @@ def check(config: Config) -> None:
     check_machine(config)
 
 
+def require_target(config: Config) -> None:
+    """Errors: ConfigError where --require-target has no target to require."""
+    if config.trainer.target_accuracy is None:
+        raise ConfigError("--require-target: needs trainer.target_accuracy=ACCURACY, such as 0.98")
+
+
 def check_machine(config: Config) -> None:
     """See that this machine can run the config: its device, and what its trackers need.
 
@@ -74,7 +81,8 @@ def _check_keys(config: Config) -> None:
             f"trainer.batch_size={config.trainer.batch_size}: must be at most {images}, "
             f"the training images of data={config.data.name}"
         )
-    check_warmup(config, images)
+    batches = config.trainer.limit_batches
+    check_warmup(config, images if batches is None else min(images, batches * config.trainer.batch_size))
     if held_out == 0:
         check_no_validation(config.trainer)
     if config.trainer.teacher is not None:
@@ -118,7 +126,7 @@ def check_no_validation(trainer: TrainerConfig) -> None:
 def check_teacher(path: str, spec: DataSpec) -> None:
     """Errors: BadRunError when trainer.teacher is not a finished run with weights, for images of this spec."""
     try:
-        run = Run.open(expanded("trainer.teacher", path))
+        run = Run.open(resolve_run(expanded("trainer.teacher", path), log.warning))
         check_parts(run, run.config(), log.warning)
         summary, other = run.summary(), run.data_spec().why_other(spec)
     except MissingPartsError as error:

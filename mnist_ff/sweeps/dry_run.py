@@ -16,9 +16,10 @@ from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import runs_below
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.numbers import counted, duration
 from mnist_ff.runs.reading import written_at
 from mnist_ff.runs.records import Status
-from mnist_ff.sweeps.progress import duration, named, varied_keys
+from mnist_ff.sweeps.progress import named, varied_keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +46,10 @@ def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
 
 def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
     if not known:
-        return f"{jobs} jobs; no comparable run in {root}/, so the duration is unknown"
+        return f"{counted(jobs, 'job')}; no comparable run in {root}/, so the duration is unknown"
     total = duration(sum(known) / len(known) * jobs)
     guess = "" if len(known) == jobs else f" (an estimate: {jobs - len(known)} of them have no comparable run)"
-    return f"{jobs} jobs, about {total} in sequence{guess}; nothing was written"
+    return f"{counted(jobs, 'job')}, about {total} in sequence{guess}; nothing was written"
 
 
 def by_load(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:

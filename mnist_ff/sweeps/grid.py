@@ -12,6 +12,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.config.spelled import spelled
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.jobs import Job, SweepPlan, check_same_grid
+from mnist_ff.runs.numbers import counted
 from mnist_ff.sweeps.progress import JobCounter, varied_keys
 from mnist_ff.sweeps.runner import Sweep, check_new_directory, check_of_jobs, on_subset
 
@@ -25,6 +26,7 @@ class Grid(Sweep):
     def run(self) -> None:
         """See Sweep. Each data set is fetched before a job starts."""
         plan = self._planned()
+        self.check_target([job.config for job in plan.jobs])
         self.launcher.warm_up()
         if self.request.saved is None:
             self.check_machine([job.config for job in plan.jobs])
@@ -33,7 +35,7 @@ class Grid(Sweep):
         with self.opened(plan):
             left, done = self.unfinished(plan)
             before = f", {done} of them already finished" if done else ""
-            self.say(f"{len(plan.jobs)} jobs in {display_path(self.request.directory)}{before}")
+            self.say(f"{counted(len(plan.jobs), 'job')} in {display_path(self.request.directory)}{before}")
             there = self.left_in_slurm(left)
             if self.request.saved is not None:
                 self.say_places(left)
@@ -50,6 +52,7 @@ class Grid(Sweep):
         if saved is None:
             check_new_directory(self.request.directory)
         plan = self._planned()
+        self.check_target([job.config for job in plan.jobs])
         jobs = plan.jobs if saved is None else self.unfinished(plan)[0]
         if jobs:
             show_jobs(jobs, Path("outputs"), self.request.console)

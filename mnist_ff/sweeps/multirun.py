@@ -13,20 +13,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell
+from mnist_ff.analysis.console import tell, tell_json
 from mnist_ff.config.compose import ComposedSweep, Composer, with_texts_kept
 from mnist_ff.config.convert import flat
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import options
 from mnist_ff.config.overrides import key_of, quoted, take, without_quotes
 from mnist_ff.config.passwords import without_password
-from mnist_ff.config.paths import absolute, conf_dir, expanded, output_directory, printed
+from mnist_ff.config.paths import absolute, conf_dir, display_path, expanded, output_directory, printed
 from mnist_ff.config.schema import SELECTIONS
 from mnist_ff.config.yaml_io import read_yaml
-from mnist_ff.errors import BadRunError, ConfigError, Stopped
+from mnist_ff.errors import MISSED_TARGET, BadRunError, ConfigError, Stopped
 from mnist_ff.runs.find import JOBS, OUTPUTS
-from mnist_ff.runs.jobs import SweepPlan, check_parts_of, read_plan
+from mnist_ff.runs.jobs import LARGEST_JOBS_BYTES, SweepPlan, check_parts_of, read_plan
+from mnist_ff.runs.reading import read_object
 from mnist_ff.session.resume import find_sweep
+from mnist_ff.session.teacher import with_teacher
 from mnist_ff.sweeps.grid import Grid
 from mnist_ff.sweeps.launchers.base import Launcher
 from mnist_ff.sweeps.launchers.joblib import JoblibLauncher
@@ -35,7 +37,7 @@ from mnist_ff.sweeps.launchers.submitit import LocalLauncher, SlurmLauncher
 from mnist_ff.sweeps.runner import Request, Sweep
 from mnist_ff.sweeps.search.storage import check_no_password
 from mnist_ff.sweeps.search.sweeper import CHOSEN, SearchSweep
-from mnist_ff.sweeps.summary import conclude
+from mnist_ff.sweeps.summary import conclude, missed_targets
 
 LAUNCHERS: dict[str, type[Launcher]] = {
     "basic": SequentialLauncher,
@@ -65,13 +67,16 @@ class _Arguments:
     dry_run: bool
 
 
-def sweep(overrides: Sequence[str], console: Console) -> int:
+def sweep(overrides: Sequence[str], console: Console, requires_target: bool = False, as_json: bool = False) -> int:
     """Run the jobs that the overrides ask for, or what is left of a sweep's, or list them. Returns the exit code.
 
-    Errors: ConfigError before anything is written; DataError, RunError.
+    requires_target: a finished job that misses trainer.target_accuracy makes it MISSED_TARGET. as_json: the ranking
+    goes to stdout. Errors: ConfigError before anything is written; DataError, RunError.
     """
     arguments = _parsed(overrides)
-    made = _made(arguments, console)
+    if arguments.dry_run and as_json:
+        raise ConfigError("--json: is for the results of a sweep; leave it out with dry_run=true")
+    made = _made(arguments, console, requires_target)
     if arguments.dry_run:
         made.dry_run()
         return 0
@@ -87,7 +92,14 @@ def sweep(overrides: Sequence[str], console: Console) -> int:
                 conclude(directory, console)
         raise
     failed = conclude(directory, console, hurried=bool(stopped))
-    return stopped or failed
+    if as_json:
+        tell_json({"sweep": str(display_path(directory)), **read_object(directory / "sweep.json", LARGEST_JOBS_BYTES)})
+    if stopped or failed or not requires_target:
+        return stopped or failed
+    missed = missed_targets(directory)
+    if missed:
+        tell(console, f"{len(missed)} finished jobs missed trainer.target_accuracy: {' '.join(missed)}", "yellow")
+    return MISSED_TARGET if missed else 0
 
 
 def _parsed(overrides: Sequence[str]) -> _Arguments:
@@ -102,7 +114,7 @@ def _parsed(overrides: Sequence[str]) -> _Arguments:
     if dry_run not in (None, "true", "false"):
         raise ConfigError(f"dry_run={dry_run}: must be true or false")
     return _Arguments(
-        overrides=[_with_absolute_place(text) for text in with_texts_kept(rest)],
+        overrides=[_with_absolute_place(text) for text in with_teacher(with_texts_kept(rest))],
         resume=None if resume is None else str(find_sweep(expanded("resume", resume), OUTPUTS)),
         dry_run=dry_run == "true",
     )
@@ -117,7 +129,7 @@ def _with_absolute_place(override: str) -> str:
     return f"{key}={quoted(absolute(key, place))}"
 
 
-def _made(arguments: _Arguments, console: Console) -> Sweep:
+def _made(arguments: _Arguments, console: Console, requires_target: bool) -> Sweep:
     """The sweep that is asked for, nothing of it written. Errors: ConfigError, BadRunError."""
     given, saved = arguments.overrides, None
     if arguments.resume is not None:
@@ -146,6 +158,7 @@ def _made(arguments: _Arguments, console: Console) -> Sweep:
         console=console,
         saved=saved,
         asked=asked,
+        requires_target=requires_target,
     )
     for part in ("sweeper", "launcher"):
         _check_keys(composed, part)

@@ -73,12 +73,21 @@ def _bar(console: Console, count: int) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal:
         yield lambda number: None
         return
-    from rich.progress import MofNCompleteColumn, Progress
+    from rich.progress import Progress
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("drawing", total=count)
-        yield lambda number: progress.update(task, completed=number)
+    from mnist_ff.runs.progress_line import BAR, Pace, ProgressLine, count_of, eta
+
+    line, pace = ProgressLine(console, ("what", BAR, "run", "left"), ("run", "left", "what", BAR)), Pace()
+    with Progress(line, console=console, transient=True) as progress:
+        task = progress.add_task("drawing", total=count, facts={})
+
+        def begun(number: int) -> None:
+            left = pace.mark(number, count)
+            facts = {"what": "drawing", "run": f"run {count_of(number + 1, count)}"}
+            facts["left"] = eta(None if left is None else left[1])
+            progress.update(task, completed=number, facts=facts)
+
+        yield begun
 
 
 def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[int], None]) -> None:

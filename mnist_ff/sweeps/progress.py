@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import experiment, flat
+from mnist_ff.errors import MnistError
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
-from mnist_ff.runs.numbers import percent
+from mnist_ff.runs.numbers import duration, percent
+from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.records import Status, StopReason
 
+WIDEST = 40
+"""Columns of what a job is named by, at most: longer ones stand out."""
 PROGRESS_POLL_S = 0.3
 """Seconds between two looks at all directories."""
 
@@ -35,6 +42,16 @@ class JobCounter:
     def __init__(self, of: int, ended: int) -> None:
         self.of, self.ended = of, ended
         self._before, self._began = ended, time.monotonic()
+        self._measured = False
+
+    def end(self, seconds: float | None) -> None:
+        """One more job has ended, which took so many seconds beside its imports.
+
+        The clock begins as the first job of which that is known: what is imported before it is imported once.
+        """
+        self.ended += 1
+        if not self._measured and seconds is not None:
+            self._began, self._measured = max(self._began, time.monotonic() - seconds), True
 
     def seconds_left(self) -> float | None:
         """By the pace so far; None at the end, and before the first."""
@@ -48,6 +65,8 @@ class Watch:
 
     comes_back = False
     """Whether a job that was stopped by SIGUSR2 has not ended."""
+    columns: int | None = None
+    """Of the terminal: a line has no more than fits."""
 
     def __init__(
         self,
@@ -61,6 +80,7 @@ class Watch:
         """`jobs` are launched, named by their `keys` and counted in `counter`; `look` is called at each look too."""
         self._sweep, self._say, self._look = sweep, say, look
         self._keys, self._counter = keys, counter
+        self._widths = _Widths.of(jobs, keys)
         self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
@@ -96,7 +116,7 @@ class Watch:
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it continues after requeueing")
                 continue
             del self._waiting[job.subdir]
-            self._counter.ended += 1
+            self._counter.end(_without_imports(self._sweep / job.subdir))
             self._say(self._line(job, row))
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
@@ -108,22 +128,50 @@ class Watch:
         return found.st_ino, found.st_mtime_ns
 
     def _line(self, job: Job, row: Row) -> str:
-        of = self._counter.of
-        parts = [f"{self._counter.ended:>{len(str(of))}}/{of}", f"job {job.subdir}"]
-        name = named(job, self._keys)
-        parts += [name] if name else []
-        if row.status == Status.FINISHED and row.watched is not None:
-            parts.append(percent(row.watched.accuracy))
-        else:
-            parts.append(f"{row.status}: {row.reason}" if row.reason else row.status)
-        parts += [] if row.seconds is None else [f"{row.seconds:.1f} s"]
+        """The job's line, with as many of its parts as fit: how it ended, the time left, what it is, its seconds."""
         left = self._counter.seconds_left()
-        parts += [] if left is None else [f"ETA {duration(left)}"]
-        return "  ".join(parts)
+        parts = {
+            "place": count_of(self._counter.ended, self._counter.of),
+            "job": f"job {job.subdir:<{self._widths.job}}",
+            "name": f"{named(job, self._keys):<{self._widths.name}}",
+            "end": _end(row),
+            "seconds": "" if row.seconds is None else f"{row.seconds:>6.1f} s",
+            "left": "" if left is None else f"ETA {duration(left):>7}",
+        }
+        room, kept = self.columns or sys.maxsize, list[str]()
+        for name in ("place", "end", "left", "job", "name", "seconds"):
+            if parts[name] and sum(len(parts[other]) + 2 for other in kept) + len(parts[name]) <= room:
+                kept.append(name)
+        return "  ".join(parts[name] for name in parts if name in kept or name == "end").rstrip()
 
 
-def duration(seconds: float) -> str:
-    """0:05, 12:34, 1:02:03."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+def _end(row: Row) -> str:
+    """How a job ended: its accuracy and whether it learned nothing, or its status and why."""
+    if row.status == Status.FINISHED and row.watched is not None:
+        return f"{percent(row.watched.accuracy):>8}{'' if row.not_learning is None else '  not learning'}"
+    return f"{row.status}: {row.reason}" if row.reason else row.status
+
+
+class _Widths(NamedTuple):
+    """Of columns that all lines have in common."""
+
+    job: int
+    name: int
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job], keys: Sequence[str]) -> _Widths:
+        """The widest of these jobs, unless one is very wide."""
+        return cls(
+            min(max((len(job.subdir) for job in jobs), default=0), WIDEST),
+            min(max((len(named(job, keys)) for job in jobs), default=0), WIDEST),
+        )
+
+
+def _without_imports(path: Path) -> float | None:
+    """The seconds that a run took beside its imports; None where its summary does not say."""
+    try:
+        summary = Run(path).summary()
+    except MnistError:
+        return None
+    total = None if summary is None else summary.seconds.get("total")
+    return None if summary is None or total is None else total - summary.seconds.get("import", 0.0)

@@ -29,11 +29,12 @@ from mnist_ff.errors import BadRunError, ConfigError, DataError, RunError, Stopp
 from mnist_ff.files import remove_leftovers, write_text
 from mnist_ff.runs.jobs import Job, SweepPlan, link_among_own_files, state_of, write_plan
 from mnist_ff.runs.lock import locked
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.signals import ending_at_once, interruptible
 from mnist_ff.runs.slurm import job_numbers, still_there
 from mnist_ff.runs.start_up import importing, waiting_for, waiting_for_torch
 from mnist_ff.session.resume import foreign_places
-from mnist_ff.session.validate import check_device, check_trackers
+from mnist_ff.session.validate import check_device, check_trackers, require_target
 from mnist_ff.sweeps.job_builder import JobBuilder
 from mnist_ff.sweeps.job_run import SweepJob, resolved_config
 from mnist_ff.sweeps.launchers.base import Launcher
@@ -62,6 +63,8 @@ class Request:
     """The jobs of a sweep that is to continue; None for a new one."""
     asked: tuple[str, ...] = ()
     """The overrides beside resume= that describe jobs."""
+    requires_target: bool = False
+    """Whether every job must have trainer.target_accuracy, for --require-target."""
 
 
 class Sweep(ABC):
@@ -69,6 +72,7 @@ class Sweep(ABC):
 
     began = False
     """Whether the directory is the sweep's, with its jobs saved."""
+    _said_what_loads = False
 
     def __init__(self, request: Request, composer: Composer, composed: ComposedSweep, launcher: Launcher) -> None:
         """Errors: ConfigError for a key's value."""
@@ -141,6 +145,12 @@ class Sweep(ABC):
             check_device(trainer)
         for logger in dict.fromkeys(config.logger for config in configs):
             check_trackers(logger)
+
+    def check_target(self, configs: Sequence[Config]) -> None:
+        """Errors: ConfigError where --require-target has no target to require."""
+        if self.request.requires_target:
+            for config in configs:
+                require_target(config)
 
     def say_places(self, jobs: Sequence[Job]) -> None:
         """Say what saved jobs have of places that were not chosen by this user."""
@@ -232,7 +242,9 @@ class Sweep(ABC):
         if there:
             waits = self.launcher.detached
             what = "are waited for" if waits else "are left alone; hydra/launcher=submitit_slurm waits for them"
-            self.say(f"{len(there)} jobs still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}")
+            self.say(
+                f"{counted(len(there), 'job')} still in Slurm (as {', '.join(job_numbers(there.values()))}) {what}"
+            )
         return [job for job in jobs if job.subdir in there]
 
     def launch(
@@ -247,12 +259,13 @@ class Sweep(ABC):
             return
         with interruptible() as stopped:
             end = _EndAfterSignal(self.request.directory, stopped, self.launcher)
+            console = self.request.console
             watch = Watch(self.request.directory, jobs, keys, counter, self.say, end.look)
+            watch.columns = console.width if console.is_terminal else None
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
-                    if self.launcher.in_process:
-                        waiting_for_torch(f"{len(jobs):,} {'job' if len(jobs) == 1 else 'jobs'}")
+                    self._say_what_loads(len(jobs))
                     self.launcher.launch(self.job_run, jobs, together, self.say, stopped)
                 except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
                     self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
@@ -263,6 +276,15 @@ class Sweep(ABC):
             named = signal_named(reason_to_stop(self.request.directory))
             if named is not None:
                 raise Stopped(128 + named.value)
+
+    def _say_what_loads(self, jobs: int) -> None:
+        """Say once that jobs wait for PyTorch, be it here or in processes of this machine."""
+        what = f"{jobs:,} {'job' if jobs == 1 else 'jobs'}"
+        if self.launcher.in_process:
+            waiting_for_torch(what)
+        elif not self.launcher.detached and not self._said_what_loads:
+            waiting_for(f"{what}: loading PyTorch")
+        self._said_what_loads = True
 
     def say(self, line: str, style: str | None = None) -> None:
         """A line for people."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -16,12 +17,19 @@ from mnist_ff.analysis.rows import Row, collect
 from mnist_ff.config.options import options
 from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
+from mnist_ff.errors import BadRunError
 from mnist_ff.files import remove_leftovers
+from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.jobs import read_plan
+from mnist_ff.runs.records import Status
 from mnist_ff.runs.search_result import SearchResult, further, lines, read_search_result
+from mnist_ff.sweeps.again import best_lines
 from mnist_ff.sweeps.pictures import draw_jobs
 
 MANY = 200
 """Directories from which on reading them gets a progress bar."""
+MOST_LABELS = 10
+"""Jobs that one line names."""
 
 
 def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
@@ -39,13 +47,36 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
     save(ranking, directory, console, search_result, picture=not hurried)
     show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
+    _warn_of_chance(rows, console)
     _say_what_is_next(ranking, directory, console, search_result)
     signalled = 0 if hurried else draw_jobs(rows, lambda text: tell(console, text), console)
     if hurried or signalled:
         tell(console, f"plots and reports  mnist-ff report {shlex.quote(str(display_path(directory)))}")
-    else:
-        save_report(ranking, directory, console)
+    elif save_report(ranking, directory, console):
+        tell(console, f"report         {shlex.quote(str(display_path(directory / REPORT)))}")
+    for line in best_lines(ranking, directory):
+        tell(console, line)
     return signalled or (1 if ranking.bad else 0)
+
+
+def _warn_of_chance(rows: list[Row], console: Console) -> None:
+    """Say which jobs learned nothing, in one line."""
+    labels = [row.label for row in rows if row.not_learning is not None]
+    if labels:
+        shown = " ".join(labels[:MOST_LABELS]) + (" ..." if len(labels) > MOST_LABELS else "")
+        which = f"{len(labels)} of {len(rows)} jobs ended with a loss at chance level or above its start: {shown}"
+        tell(console, f"warning: {which} (the likely key is in their train.log)", style="yellow")
+
+
+def missed_targets(directory: Path) -> list[str]:
+    """The finished jobs of a sweep that did not reach trainer.target_accuracy. Errors: BadRunError."""
+    missed = []
+    for job in read_plan(directory).jobs:
+        with suppress(BadRunError):  # its row says what is broken
+            summary = Run(directory / job.subdir).summary()
+            if summary is not None and summary.status is Status.FINISHED and summary.target_reached is False:
+                missed.append(job.subdir)
+    return missed
 
 
 def _say_what_is_next(
@@ -106,14 +137,16 @@ def _draw(ranking: Ranking, directory: Path, console: Console) -> bool:
     return True
 
 
-def save_report(ranking: Ranking, directory: Path, console: Console) -> None:
-    """Write the sweep's page. One that cannot be made is a warning."""
+def save_report(ranking: Ranking, directory: Path, console: Console) -> bool:
+    """Write the sweep's page, and return whether it is there. One that cannot be made is a warning."""
     try:
         from mnist_ff.report.sweep_page import write_sweep_report
 
         write_sweep_report(ranking, directory)
     except Exception as error:
         tell(console, f"warning: could not write the sweep's report.html ({error})", style="yellow")
+        return False
+    return True
 
 
 def show(ranking: Ranking, console: Console, search_result: SearchResult | None = None) -> None:

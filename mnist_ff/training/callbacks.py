@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from mnist_ff.config.schema import VALIDATION_SCORES, TrainerConfig
 from mnist_ff.files import GrowingFile
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.numbers import loss_text, percent, score_text
+from mnist_ff.runs.numbers import counted, loss_text, percent, score_text
 from mnist_ff.runs.records import (
     BatchRecord,
     EpochRecord,
@@ -39,7 +34,19 @@ from mnist_ff.runs.tables import (
 
 
 class Callback:
-    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time."""
+    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time.
+
+    Epochs and batches count from 0 here and in batches.csv and epochs.csv; all that people read counts from 1.
+    """
+
+    _asked_to_stop: str | None = None
+
+    def stop_training(self, reason: str = "") -> None:
+        """Ask for the end of training, from within any event; `reason` is recorded in summary.json.
+
+        The loop asks after each chunk and each epoch: the chunk that was heard is kept, a new one is not begun.
+        """
+        object.__setattr__(self, "_asked_to_stop", " ".join(str(reason).split()))  # a dataclass may be frozen
 
     def on_train_begin(self, plan: Plan) -> None:
         """Before the first step."""
@@ -118,23 +125,39 @@ class RunWriter(Callback):
 
 
 class EpochLines(Callback):
-    """Says one plain line an epoch, like Keras's verbose=2."""
+    """Says one plain line an epoch, like Keras's verbose=2; a shorter one where a terminal has few `columns`.
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    Epochs of a single batch have a line only where they are scored.
+    """
+
+    def __init__(self, say: Callable[[str], None], columns: int | None = None) -> None:
+        self._say, self._columns = say, columns
         self._epochs = 0
+        self._of_one_batch = False
 
     def on_train_begin(self, plan: Plan) -> None:
-        self._epochs = plan.epochs
+        self._epochs, self._of_one_batch = plan.epochs, plan.batches == 1
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        line = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}  {epoch.seconds:.1f} s"
-        line += f"  train loss {loss_text(epoch.train_loss)}, accuracy {percent(epoch.train_accuracy)}"
-        watched = epoch.watched
-        if watched is not None:
-            part, score = watched
-            line += f"  {part} {score_text(score)}"
-        self._say(line)
+        if self._of_one_batch and epoch.watched is None:
+            return
+        head = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
+        loss, accuracy = loss_text(epoch.train_loss), percent(epoch.train_accuracy)
+        part, score = epoch.watched or ("train", None)
+        scored = "" if score is None else f"  {part} {score_text(score)}"
+        brief = f"  {part} loss {loss}, {accuracy}" if score is None else f"  {part} {brief_score(score)}"
+        forms = (
+            f"{head}  {epoch.seconds:.1f} s  train loss {loss}, accuracy {accuracy}{scored}",
+            f"{head}  {epoch.seconds:.1f} s  train loss {loss}, {accuracy}{'' if score is None else brief}",
+            f"{head}{brief}",
+        )
+        fitting = [form for form in forms if self._columns is None or len(form) <= self._columns]
+        self._say((fitting or forms[-1:])[0])
+
+
+def brief_score(score: Score) -> str:
+    """A score where room is short: loss 0.0612, 98.47 %."""
+    return f"loss {loss_text(score.loss)}, {percent(score.accuracy)}"
 
 
 class MetricWarnings(Callback):
@@ -149,49 +172,6 @@ class MetricWarnings(Callback):
             if not math.isfinite(value) and name not in self._told:
                 self._told.add(name)
                 self._warn(f"{name} is {value} after epoch {epoch.epoch + 1}; its cell in {EPOCHS} is empty")
-
-
-ROOM_FOR_ALL = 72
-"""Columns of a terminal that "epoch 20/20", its bar, batch, loss, speed and time left need."""
-
-
-class ProgressBar(Callback):
-    """A live bar for a terminal: epoch, batch, loss, samples a second, time left; in a narrow one the first three."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-        self._narrow = progress.console.width < ROOM_FOR_ALL
-        self._began = time.perf_counter()
-        self._samples = 0
-        self._plan: Plan | None = None
-
-    @classmethod
-    @contextmanager
-    def shown(cls, console: Console) -> Iterator[ProgressBar]:
-        """A bar that is drawn inside the block and leaves no trace after it."""
-        texts = (TextColumn("{task.description}"), TextColumn("{task.fields[facts]}"))
-        left = TimeRemainingColumn(table_column=Column(no_wrap=True))  # the bar alone gives way
-        columns = texts if console.width < ROOM_FOR_ALL else (texts[0], BarColumn(), texts[1], left)
-        with Progress(*columns, console=console, transient=True) as progress:
-            yield cls(progress, progress.add_task("training", total=None, facts=""))
-
-    def on_train_begin(self, plan: Plan) -> None:
-        self._plan = plan
-        self._began = time.perf_counter()
-        self._progress.update(self._task, total=plan.steps)
-
-    def on_batch_end(self, batch: BatchRecord) -> None:
-        assert self._plan is not None
-        self._samples += batch.samples
-        rate = self._samples / max(time.perf_counter() - self._began, 1e-9)
-        speed = "" if self._narrow else f"  {rate:,.0f} samples/s"
-        self._progress.update(
-            self._task,
-            completed=batch.step + 1,
-            description=f"epoch {batch.epoch + 1}/{self._plan.epochs}",
-            facts=f"batch {batch.batch + 1}/{self._plan.batches}  loss {batch.loss:.4f}{speed}",
-        )
 
 
 class Checkpoint(Callback):
@@ -300,7 +280,9 @@ class EarlyStopping(Callback):
         if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
             return None
         named = self._monitor.replace("_", " ") if self._monitor in VALIDATION_SCORES else self._monitor
-        return StopReason.early_stopping(f"no better {named} in {waited} epochs after epoch {self.best_epoch + 1}")
+        return StopReason.early_stopping(
+            f"no better {named} in {counted(waited, 'epoch')} after epoch {self.best_epoch + 1}"
+        )
 
     def resume(self, scores: Sequence[float], epochs: int) -> None:
         """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""

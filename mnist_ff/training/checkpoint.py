@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from mnist_ff.config.schema import Config, ModelConfig, OptimizerConfig
 from mnist_ff.errors import BadRunError, MissingFileError, RunError
 from mnist_ff.files import replacing, write_bytes
-from mnist_ff.models.build import StateEntry, build_model, described_state
+from mnist_ff.models.build import StateEntry, described_state
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.optimizers import build_optimizer, complete_state, optimizer_part
@@ -48,7 +48,7 @@ LARGEST_GENERATOR = 1 << 20
 MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
 """What a checkpoint's pickle may call, as pickletools names it."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
-LATER = ("augment", "average", "best", "generators")
+LATER = ("augment", "average", "best", "generators", "seconds")
 """Keys that an older checkpoint does not have: None means the same."""
 
 
@@ -63,6 +63,8 @@ class TrainingState:
     """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
     """The weights of the best epoch so far, where they are kept."""
+    seconds: float = 0.0
+    """Of training until here, as trainer.max_seconds counts them."""
 
 
 @contextmanager
@@ -76,9 +78,8 @@ def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], boo
         "epoch": state.position.epoch,
         "batches": [(record.loss, record.correct, record.lr) for record in state.position.batches],
         **{key: state.learner[key] for key in ("model", "optimizer", "dropout", "device")},
-        "recipe": state.recipe,
         **{key: state.learner[key] for key in ("augment", "average", "generators")},
-        "best": state.best,
+        **{key: getattr(state, key) for key in ("recipe", "best", "seconds")},
     }
     with replacing(run.file(CHECKPOINT), keep=run.file(PREVIOUS)) as temporary:
         with temporary.open("wb") as file:
@@ -231,6 +232,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "recipe": isinstance(values["recipe"], str),
         **{key: values[key] is None or _is_generator(values[key]) for key in ("dropout", "augment")},
         **{key: values[key] is None or _are_tensors(values[key]) for key in ("average", "best")},
+        "seconds": type(values["seconds"]) in (float, type(None)) and 0 <= (values["seconds"] or 0) < math.inf,
         "generators": values["generators"] is None or _are_generators(values["generators"]),
     }
     for key, fits in good.items():
@@ -355,7 +357,11 @@ def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
 
     Errors: BadRunError naming the file.
     """
-    entries = _entries(config, spec, _bytes_of(path))
+    check_entries(path, _entries(config, spec, _bytes_of(path)))
+
+
+def check_entries(path: Path, entries: Mapping[str, StateEntry]) -> None:
+    """See that a file holds these tensors. Errors: BadRunError naming the file."""
     try:
         with opened_tensors(path, SLACK + 8 * sum(math.prod(entry.shape) for entry in entries.values())) as saved:
             check_tensors(saved, {name: Wanted(entry.kinds, entry.shape) for name, entry in entries.items()})
@@ -381,18 +387,3 @@ def load_weights(path: Path, model: nn.Module) -> None:
     weights = model.state_dict()
     if not all(bool(weights[name].isfinite().all()) for name in finite):
         raise BadRunError(f"{path}: gives NaN or infinity for some images; train the run again")
-
-
-def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
-    """The trained network of a run with this config, on `device`, in evaluation mode.
-
-    Errors: BadRunError, RunError where there is too little memory.
-    """
-    path, spec = run.file("model.safetensors"), run.data_spec()
-    check_weights(path, config.model, spec)
-    try:
-        model = build_model(config.model, config.seed or 0, device, spec)
-    except RuntimeError as error:  # torch's word for no memory
-        raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
-    load_weights(path, model)
-    return model.train(False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -12,10 +12,12 @@ from torch import nn
 from mnist_ff.config.registry import part
 from mnist_ff.config.schema import CallbacksConfig
 from mnist_ff.errors import RunError
-from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan
+from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, StopReason
 from mnist_ff.training.callbacks import Callback
 
 READ_ONLY = "the model is read-only in a callback; work on a copy: tensor.clone()"
+STOP_IS_A_METHOD = "stop_training is a method; call self.stop_training('why') to stop"
+Fact = TypeVar("Fact")
 
 
 class ModelView(Mapping[str, torch.Tensor]):
@@ -66,33 +68,63 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 class ChosenCallback(Callback):
     """Tells a callback that callbacks=[NAME] chose, or that Python gave, what happens, with a view of the model.
 
-    Errors: RunError where it changes what the view shows, and whatever it raises.
+    It may ask to stop, and the loop asks for its answer. What it raises stops training too, and it hears nothing more;
+    raise_failure() raises that when all that was trained is recorded and saved. A change to what the view shows is
+    such a failure, a RunError.
     """
 
     def __init__(self, name: str, callback: Callback, model: nn.Module) -> None:
         self._name, self._callback, self._model = name, callback, model
+        self._failure: BaseException | None = None
+
+    def reason_to_stop(self) -> StopReason | None:
+        """What it asked for, or that it failed."""
+        if self._failure is not None:
+            return StopReason.from_callback(self._name, type(self._failure).__name__)
+        asked = self._callback._asked_to_stop
+        return None if asked is None else StopReason.from_callback(self._name, asked)
+
+    def raise_failure(self) -> None:
+        """Errors: whatever the callback has raised."""
+        if self._failure is not None:
+            raise self._failure
 
     def on_train_begin(self, plan: Plan) -> None:
-        self._callback.on_train_begin(plan)
+        self._failure = None
+        object.__setattr__(self._callback, "_asked_to_stop", None)  # it may have heard another training
+        self._tell(self._callback.on_train_begin, plan)
 
     def on_epoch_begin(self, epoch: int) -> None:
-        self._callback.on_epoch_begin(epoch)
+        self._tell(self._callback.on_epoch_begin, epoch)
 
     def on_batch_end(self, batch: BatchRecord) -> None:
-        self._callback.on_batch_end(batch)
+        self._tell(self._callback.on_batch_end, batch)
 
     def on_chunk_end(self, batch: BatchRecord) -> None:
-        self._callback.on_chunk_end(batch)
+        self._tell(self._callback.on_chunk_end, batch)
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
+        self._tell(self._show, epoch)
+
+    def on_train_end(self, outcome: Outcome) -> None:
+        self._tell(self._callback.on_train_end, outcome)
+
+    def _show(self, epoch: EpochRecord) -> None:
         view = ModelView(self._model)
         self._callback.on_epoch_end(dataclasses.replace(epoch, model=view))
         changed = view.close()
         if changed is not None:
             raise RunError(f"callbacks={self._name}: changed {changed} in epoch.model; {READ_ONLY}")
 
-    def on_train_end(self, outcome: Outcome) -> None:
-        self._callback.on_train_end(outcome)
+    def _tell(self, event: Callable[[Fact], None], fact: Fact) -> None:
+        if self._failure is not None:
+            return
+        try:
+            event(fact)
+            if not callable(self._callback.stop_training):
+                raise RunError(f"callbacks={self._name}: {STOP_IS_A_METHOD}")
+        except (Exception, SystemExit) as error:  # the end of the process by a signal is another
+            self._failure = error
 
 
 def with_view(callbacks: Iterable[Callback], model: nn.Module) -> list[Callback]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from mnist_ff.engine.inference import Inference
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.unmodified import why_modified
 from mnist_ff.runs.records import Score
+from mnist_ff.training.hidden import HiddenUnits, watched
 
 ROWS_AT_ONCE = 1_000
 """Images in one forward pass on a CPU: always as many, so that the same weights give the same digits; few enough for
@@ -54,30 +57,53 @@ def score(model: nn.Module, split: Split, precision: torch.dtype = torch.float32
     return _score(_logits(model, split, precision), split)
 
 
-def evaluate(model: nn.Module, split: Split) -> Evaluation:
-    """score() with the probabilities and predictions behind it."""
-    logits = _logits(model, split)
+def evaluate(model: nn.Module, split: Split, hidden: HiddenUnits | None = None) -> Evaluation:
+    """score() with the probabilities and predictions behind it; `hidden` listens to the hidden layers."""
+    logits = _logits(model, split, hidden=hidden)
     probabilities, predictions = logits.softmax(1).cpu(), logits.argmax(1).cpu()
     return Evaluation(_score(logits, split), probabilities, predictions, split.labels.cpu())
 
 
-def _logits(model: nn.Module, split: Split, precision: torch.dtype = torch.float32) -> torch.Tensor:
+def _logits(
+    model: nn.Module, split: Split, precision: torch.dtype = torch.float32, hidden: HiddenUnits | None = None
+) -> torch.Tensor:
     """(N, K) float32, dropout off."""
-    was_training, numbers = model.training, split.images[0].numel()
+    numbers = split.images[0].numel()
     rows, most = (len(split), CUDA_NUMBERS) if split.images.is_cuda else (ROWS_AT_ONCE, CPU_NUMBERS)
     at_once = max(1, min(rows, most // numbers))
-    blocks = (split.images[start : start + at_once] for start in range(0, len(split), at_once))
+    found = []
+    with _forward(model, split, min(at_once, len(split)), precision, hidden) as forward:
+        for start in range(0, len(split), at_once):
+            block = split.images[start : start + at_once]
+            found.append(forward(block))
+            if hidden is not None:
+                hidden.end_of_block(len(block))
+    return torch.cat(found).float()
+
+
+@contextmanager
+def _forward(
+    model: nn.Module, split: Split, at_once: int, precision: torch.dtype, hidden: HiddenUnits | None
+) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """A function from up to `at_once` images to their logits, dropout off. The model's mode is then as it was."""
     if split.images.device.type == "cpu" and why_modified(model) is None:
         assert isinstance(model, MLP)
-        forward = Inference(model, min(at_once, len(split)), precision)
-        return torch.cat([forward(block) for block in blocks])
+        yield partial(Inference(model, at_once, precision), see=hidden)
+        return
+    was_training = model.training
     model.train(False)
     try:
         # inference mode would spoil what a foreign module keeps of its forward pass for training
-        with torch.no_grad(), aside(model, split.labels.device):
-            return torch.cat([model(as_input(block)) for block in blocks]).float()
+        with torch.no_grad(), aside(model, split.labels.device), _listening(model, hidden):
+            yield lambda block: model(as_input(block))
     finally:
         model.train(was_training)
+
+
+def _listening(model: nn.Module, hidden: HiddenUnits | None) -> AbstractContextManager[object]:
+    """Let `hidden` hear any model's layers; not a compiled one's, which hooks would compile again."""
+    compiled = any(type(module).__name__ == "OptimizedModule" for module in model.modules())
+    return nullcontext() if hidden is None or compiled else watched(model, hidden)
 
 
 def _score(logits: torch.Tensor, split: Split) -> Score:

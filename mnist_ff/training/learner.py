@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,10 +17,10 @@ from mnist_ff.data.load import Data, Split
 from mnist_ff.data.seeds import generator, row_order
 from mnist_ff.engine.build import StepParts, build_step
 from mnist_ff.engine.chance import Chance, DrawingStep, own_generators
-from mnist_ff.engine.step import Step, never, products_dtype
+from mnist_ff.engine.step import Named, Step, never, products_dtype, unnamed
 from mnist_ff.engine.waits import AdaptedStep, sleeping_team
 from mnist_ff.errors import ConfigError
-from mnist_ff.models.build import build_model
+from mnist_ff.models.build import build_model, taken_spec
 from mnist_ff.models.mlp import MLP
 from mnist_ff.models.user_module import must_be_finite
 from mnist_ff.optim.schedule import is_scheduled, learning_rates
@@ -27,10 +28,11 @@ from mnist_ff.optim.weight_updates import Updates
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import DataSpec, Outcome, Plan, Position, Score, StopReason
 from mnist_ff.training.callbacks import Callback
-from mnist_ff.training.checkpoint import load_model, load_optimizer
+from mnist_ff.training.checkpoint import load_optimizer
 from mnist_ff.training.evaluation import EpochScores, score
 from mnist_ff.training.loop import Listeners, Timed, fit, untimed
 from mnist_ff.training.measure import Metrics
+from mnist_ff.training.trained_model import load_model
 
 
 class Learner:
@@ -39,15 +41,28 @@ class Learner:
     The train command, the Python API, the learning-rate range test and the benchmark all build this one.
     """
 
-    def __init__(self, config: Config, data: Data, model: nn.Module | None = None, rates_given: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Data,
+        model: nn.Module | None = None,
+        rates_given: bool = False,
+        named: Named = unnamed,
+    ) -> None:
         """Build everything on the device that holds `data`.
 
         config: with a seed. model: trained in place of the configured network. rates_given: the caller gives the step
-        its learning rates, whatever the schedule.
+        its learning rates, whatever the schedule. named: hears the parts of each batch step.
         Errors: ConfigError for an engine that the model or device does not have; BadRunError for a teacher that is not
         a finished run.
         """
         assert config.seed is not None, "resolve() picks one"
+        batches = config.trainer.limit_batches
+        if batches is not None:
+            few = data.train.some(batches * config.trainer.batch_size, config.seed)
+            data = dataclasses.replace(data, train=few)
+        if model is None:  # else the caller has given the images in its shape
+            data = data.viewed(taken_spec(config.model, data.spec).shape)
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
         self.model = build_model(config.model, self.seed, self.device, data.spec) if model is None else model
@@ -57,7 +72,7 @@ class Learner:
         self.must_be_finite = must_be_finite(self.model)
         """Names in the model's state_dict."""
         self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
-        parts = self._step_parts(rates_given)
+        parts = self._step_parts(rates_given, named)
         with self.chance.drawn():
             step, self.optimizer = build_step(parts)
         self.step: Step = DrawingStep(step, self.chance)
@@ -65,7 +80,7 @@ class Learner:
         if team is not None:
             self.step = AdaptedStep(self.step, team)
 
-    def _step_parts(self, rates_given: bool) -> StepParts:
+    def _step_parts(self, rates_given: bool, named: Named) -> StepParts:
         config = self.config
         return StepParts(
             self.model,
@@ -77,6 +92,7 @@ class Learner:
             teacher=_load_teacher(config, self.device, self.data.spec),
             updates=self.updates,
             shape=self.data.spec.shape,
+            named=named,
         )
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)

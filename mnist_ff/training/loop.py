@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -14,6 +15,7 @@ from mnist_ff.engine.step import Step, never
 from mnist_ff.errors import DivergedError
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Outcome, Plan, StopReason
 from mnist_ff.training.callbacks import Callback
+from mnist_ff.training.chosen_callbacks import ChosenCallback
 from mnist_ff.training.evaluation import EpochScores
 
 Evaluate = Callable[[], EpochScores]
@@ -37,6 +39,20 @@ class Listeners:
     """Asked after every batch, or as often as the step can stop."""
     timed: Timed = untimed
 
+    @cached_property
+    def chosen(self) -> list[ChosenCallback]:
+        """Those of the user, which may ask to stop, or fail."""
+        return [callback for callback in self.callbacks if isinstance(callback, ChosenCallback)]
+
+    def asked_to_stop(self) -> StopReason | None:
+        """What the first of the user's callbacks that asks for the end says."""
+        reasons = (callback.reason_to_stop() for callback in self.chosen)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def reason_to_stop(self) -> StopReason | None:
+        """Why training does not go on, or None."""
+        return self.stopped() or self.asked_to_stop()
+
 
 def fit(
     step: Step,
@@ -47,7 +63,8 @@ def fit(
 ) -> Outcome:
     """Train through the plan, telling the callbacks every batch's own loss.
 
-    The answer of `listeners.stopped` ends training there, with everything so far kept.
+    The answer of `listeners.stopped` ends training there, with everything so far kept, and so does a user's callback
+    that asks for it, or that raises something: that is raised when the others have heard the end.
     Errors: DivergedError at the first loss that is not finite.
     """
     callbacks, timed = listeners.callbacks, listeners.timed
@@ -69,13 +86,15 @@ def fit(
         with timed("train.callbacks"):
             for callback in callbacks:
                 callback.on_epoch_end(epochs[-1])
-        reason = reason or listeners.stopped()
+        reason = reason or listeners.reason_to_stop()
         if reason is not None:
             break
     outcome = Outcome(steps, tuple(epochs), time.perf_counter() - began, reason if steps < plan.steps else None)
     with timed("train.callbacks"):
         for callback in callbacks:
             callback.on_train_end(outcome)
+    for callback in listeners.chosen:
+        callback.raise_failure()
     return outcome
 
 
@@ -89,7 +108,8 @@ def _train_epoch(
             callback.on_epoch_begin(epoch)
     heard = [callback.on_batch_end for callback in callbacks if _hears_batches(callback)]
     batches = list(plan.start.batches) if epoch == plan.start.epoch else []
-    for chunk in plan.chunks(len(batches)):
+    reason = listeners.asked_to_stop()
+    for chunk in plan.chunks(len(batches)) if reason is None else ():
         with timed("train.steps"):
             metrics = _read(step(order[plan.rows(chunk)], stopped, plan.rates(epoch, chunk)))
         with timed("train.records"):
@@ -99,10 +119,10 @@ def _train_epoch(
                     on_batch_end(record)
             for callback in callbacks:
                 callback.on_chunk_end(batches[-1])
-        reason = stopped()
+        reason = listeners.reason_to_stop()
         if reason is not None:
-            return batches, reason
-    return batches, None
+            break
+    return batches, reason
 
 
 def _hears_batches(callback: Callback) -> bool:

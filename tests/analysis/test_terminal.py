@@ -11,11 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from mnist_ff.analysis.console import complain, note, out, printable, tell, tell_lines, tell_table
-from mnist_ff.runs.records import BatchRecord, Plan
-from mnist_ff.training.callbacks import ProgressBar
 from mnist_ff.training.checkpoint import CHECKPOINT
 from tests.runs.test_foreign import WORDS
 from tests.support.commands import Command
@@ -49,16 +48,25 @@ def shown_at(width: int, *words: str) -> list[str]:
     return file.getvalue().split("\n")
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_path_is_whole_and_last_column(width: int, outputs: None) -> None:
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_score_status_name_and_path_are_seen_at_every_width(width: int, outputs: None) -> None:
+    name = "a name of some length, which says what was tried"
     lines = shown_at(width, "runs")
-    for path in (RUN, WIDE, SWEEP):
-        assert sum(line.endswith(str(path)) for line in lines) == 1
-    if width < 80:
-        assert lines[4].startswith("Columns left out for lack of space: began, seconds")
-    assert width < 80 or all(len(line) <= width for line in lines)
+    assert lines[0].split()[:4] == ["began", "status", "test", "%"] or lines[0].split()[:3] == ["status", "test", "%"]
+    for path, status, score in ((RUN, "finished", "90.00"), (WIDE, "finished", "80.00"), (SWEEP, "4 jobs:", "90.00")):
+        (place,) = [number for number, line in enumerate(lines) if line.endswith(str(path))]
+        row = next(line for line in reversed(lines[: place + 1]) if status in line)
+        assert score in row
+    assert sum(name in line for line in lines) == 1
+    longest = max(width, len(str(RUN)) + 2, len(name) + 2)
+    assert all(cell_len(line) <= longest for line in lines if not line.startswith("Without ")), lines
+    assert width not in (40, 80) or any(line.startswith("Without seconds, data") for line in lines)
     lines = shown_at(width, "runs", "--all")
     assert sum(line.endswith(f"{SWEEP}/3") for line in lines) == 1
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_path_is_whole_and_last_column(width: int, outputs: None) -> None:
     lines = shown_at(width, "compare", str(RUN), str(SWEEP))
     for path in (str(RUN), f"{SWEEP}/{{0,2}}", f"{SWEEP}/{{1,3}}"):  # as a shell reads it
         assert sum(line.endswith(path) for line in lines) == 1, lines
@@ -176,19 +184,3 @@ def test_no_command_prints_a_name_raw(mnist_ff: Command) -> None:
         assert not [letter for letter in out_ + err if not letter.isprintable() and letter != "\n"], words
     log = Path(run, "train.log").read_text()
     assert not [letter for letter in log if not letter.isprintable() and letter != "\n"]
-
-
-@pytest.mark.parametrize("width", [40, 72, 80])
-def test_progress_of_training_fits_a_terminal(width: int) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=width)
-    with ProgressBar.shown(console) as bar:
-        bar.on_train_begin(Plan(epochs=20, samples=60_000, batch_size=256, sync_every=None, learning_rate=0.001))
-        bar._began -= 1e-4  # a speed as a fast GPU has it, not that of an empty loop
-        bar.on_batch_end(BatchRecord(0, 0, 0, 2.345678, 0.001, 256, 20))
-        bar.on_batch_end(BatchRecord(4699, 19, 234, 0.0109, 0.001, 96, 96))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "…" not in shown
-    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).rstrip().splitlines()[-1]
-    assert last.lstrip("\r").startswith("epoch 20/20 ")
-    assert "batch 235/235  loss 0.0109" in last
-    assert ("samples/s" in last) == (width >= 72)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -196,3 +197,16 @@ def test_own_callbacks_and_trackers_are_copied_to_their_place(mnist_ff: Command)
     assert "logger:\n  lines:\n" in out
     assert "callbacks:\n  diary:\n" in out
     assert "optimizer:\n  name: signs\n" in out
+
+
+def test_as_json(mnist_ff: Command) -> None:
+    code, out, _ = mnist_ff("conf", "list", "--json")
+    groups = json.loads(out)
+    assert code == 0
+    assert {"option": "sgd", "part": "sgd", "source": "built-in"} in groups["optimizer"]
+    assert [row["option"] for row in groups["experiment"]] == options().names("experiment")
+    code, out, err = mnist_ff("conf", "copy", "optimizer/sgd", "own", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["path"] == "own/optimizer/my_sgd.yaml"
+    rows = json.loads(mnist_ff("conf", "list", "--config-dir", "own", "--json")[1])["optimizer"]
+    assert [row["part"] for row in rows if row["option"] == "my_sgd"] == ["sgd"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -86,3 +87,14 @@ def test_a_sheet_of_a_thousand_classes_is_small() -> None:
     sheet = contact_sheet(images, np.arange(1_000), [str(number) for number in range(1_000)])
     assert sheet.height < (MOST_ROWS + 1) * (CELL_PX + 10)
     assert sheet.width < PER_CLASS * (CELL_PX + 10) + 200
+
+
+def test_as_json(mnist_ff: Command) -> None:
+    code, out, _ = mnist_ff("data", "mnist_5k", "--sheet", "sheet.png", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [(row["name"], row["train"], row["test"]) for row in found["cached"]] == [("mnist_5k", 4000, 1000)]
+    (shown,) = found["shown"]
+    assert shown["totals"] == {"train": 4000, "test": 1000}
+    assert sum(row["train"] for row in shown["classes"]) == 4000
+    assert shown["sheet"] == "sheet.png"

@@ -14,7 +14,10 @@ from mnist_ff.commands.completion import arguments_of
 
 A_SCRIPT = "completion"
 """The one command whose output is a script."""
-NOT_YET = {"train", "evaluate", "report", "export", "reproduce", "data", "conf", "lr-find", "bench"}
+NOT_YET = {
+    "evaluate",
+    "export",
+}
 NOT_IN_TABLE_YET = {*NOT_YET, "compare", "predict"}
 DOCUMENT = Path(__file__).resolve().parents[2] / "conf" / "README.md"
 

@@ -26,7 +26,11 @@ def test_the_tutorial_is_the_default() -> None:
     assert compose(["experiment=tutorial"]) == compose()
 
 
-@pytest.mark.parametrize("name", [name for name in experiments() if name != "tutorial"])
+CHECKS = ("debug", "overfit")
+"""Presets that find faults: nobody measures them."""
+
+
+@pytest.mark.parametrize("name", [name for name in experiments() if name not in ("tutorial", *CHECKS)])
 def test_experiment_is_a_delta_on_one_network(name: str) -> None:
     config: Config = compose([f"experiment={name}"])
     assert config != compose()
@@ -39,6 +43,14 @@ def test_experiment_is_a_delta_on_one_network(name: str) -> None:
         "Conditions and result:",
     ):
         assert word in head, word
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_goes_with_any_model(name: str) -> None:
+    config = compose([f"experiment={name}"])
+    assert config.model == compose().model, "keys of mlp would keep a model of the user's from being chosen"
+    assert config.data.name == "mnist_5k"
+    assert config.trainer.limit_batches is not None
 
 
 def test_a_trick_that_is_switched_off_is_named() -> None:

@@ -51,6 +51,7 @@ SOFTSIGN = Activation(
     triton_slope=_softsign_slope,
     onnx=(("Softsign", "z", "out"),),
     javascript="(x) => x / (1 + Math.abs(x))",
+    javascript_slope="(x) => (1 + Math.abs(x)) ** -2",
 )
 
 

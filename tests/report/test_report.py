@@ -24,11 +24,11 @@ from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
 from mnist_ff.report import sweep_page
 from mnist_ff.report.config_diff import differences
-from mnist_ff.report.curves import batch_curve, epoch_curves
+from mnist_ff.report.curves import batch_curve, epoch_curves, why_curves_differ
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.page import LARGEST_PAGE
 from mnist_ff.report.predictions import read_predictions
-from mnist_ff.report.run_page import _difference, run_page
+from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import CLASSES, MNIST_SPEC, Score
 from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
@@ -329,11 +329,13 @@ def test_score_train_is_capped_at_the_data(quick: Path, mnist_ff: Command) -> No
 
 
 def test_report_names_what_only_training_batches_have() -> None:
-    said = _difference(make_config("experiment=augmented"), None, None)
+    said = why_curves_differ(make_config("experiment=augmented"), None, None)
     assert "with images augmented by augment=both and changing weights, so their loss is higher" in said
-    said = _difference(make_config("experiment=clean"), None, None)
+    said = why_curves_differ(make_config("experiment=clean"), None, None)
     assert "15 % of the hidden units dropped and 5 % of the pixels dropped and changing weights" in said
-    assert "evaluated by the average of its weights after" in _difference(make_config("trainer.ema=0.9"), None, None)
+    assert "evaluated by the average of its weights after" in why_curves_differ(
+        make_config("trainer.ema=0.9"), None, None
+    )
 
 
 def accuracy(values: Any) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -372,25 +373,21 @@ def reading(page: Browser, chart: str = "loss-chart") -> str:
     return text
 
 
-def test_the_exact_loss_under_the_pointer(page: Browser, trained_run: Path) -> None:
+def test_the_loss_under_the_pointer_has_four_digits_and_words(page: Browser, trained_run: Path) -> None:
     with (trained_run / "batches.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     box = box_of(page, "loss-chart")
     for share in (0.3, 0.5, 0.77):
         mouse(page, "mouseMoved", box["x"] + share * box["width"], box["y"] + 100, buttons=0)
-        words = reading(page)
-        batch = int(words.split("batch ")[1].split(" ")[0])
-        assert f"batch {exact(losses[batch - 1])}," in words
-        assert "smoothed" in words
+        found = re.fullmatch(r"batch (\d+) \(epoch 1, (\d+)/235\): loss ([\d.]+), smoothed ([\d.]+)", reading(page))
+        assert found is not None, reading(page)
+        batch = int(found[1])
+        assert found[2] == found[1]
+        assert float(found[3]) == float(f"{losses[batch - 1]:.4g}")
         width = int(page.js("return document.querySelector('#loss-chart label').textContent").split()[-1])
         first = max(0, batch - 1 - width // 2)
         around = losses[first : batch - 1 - width // 2 + width]
-        assert float(words.split("smoothed ")[1]) == pytest.approx(np.mean(around), rel=1e-4)
-
-
-def exact(value: float) -> str:
-    """As batches.csv has it."""
-    return np.format_float_positional(float(f"{value:.9g}"), trim="-")
+        assert float(found[4]) == pytest.approx(np.mean(around), rel=1e-3)
 
 
 def test_a_mean_of_batches_is_called_one(browser: Browser, trained_run: Path) -> None:
@@ -473,7 +470,7 @@ def test_chart_arrow_keys_and_pinch_zoom(browser: Browser, trained_run: Path) ->
     plot = browser.driver.find_element(By.CSS_SELECTOR, "#loss-chart svg.plot")
     plot.send_keys("0", Keys.HOME)
     first = reading(browser)
-    assert first.startswith("batch 1 (epoch 1, its 1.): batch ")
+    assert first.startswith("batch 1 (epoch 1, 1/235): loss ")
     plot.send_keys(Keys.ARROW_RIGHT)
     assert reading(browser) != first
     browser.frame(1200)
@@ -540,7 +537,7 @@ def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, trai
         label, answer = kept["labels"][row], kept["answers"][row]
         assert caption.startswith(f"{label} → {answer}")
         assert f"{100 * float(kept['probabilities'][row, answer]):.1f} % sure" in caption
-        assert ("label wrong" in caption) == (int(row) in MISLABELLED)
+        assert ("wrong label" in caption) == (int(row) in MISLABELLED)
 
 
 def test_too_large_network_is_left_out_with_notice(browser: Browser, tmp_path: Path) -> None:

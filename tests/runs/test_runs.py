@@ -204,16 +204,16 @@ def test_runs_lists_newest_first_sweeps_as_one(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("runs")
     assert (code, err) == (0, "")
     head, *lines = out.splitlines()
-    assert head.split() == ["began", "status", "accuracy", "data", "seconds", "name", "path"]
+    assert head.split() == ["began", "status", "test", "%", "data", "seconds", "name", "path"]
     assert [line.split()[-1].split("_")[-1] for line in lines[:4]] == ["dddd", "bbbb", "cccc", "aaaa"]
     assert "broken" in lines[0]
     assert "failed" in lines[1]
     assert "3 jobs: 3 finished" in lines[2]
-    assert "95.00 %" in lines[2]
+    assert "95.00" in lines[2]
     assert "7.5" in lines[2]
     assert lines[3].split()[:3] == ["2026-01-01", "00:00", "finished"]
     assert "first try" in lines[3]
-    assert "91.00 %" in lines[3]
+    assert "91.00" in lines[3]
     assert lines[4].startswith("broken  outputs/2026-03-01_00-00-00_dddd/config.yaml")
     _, every, _ = mnist_ff("runs", "--all")
     assert len(every.splitlines()) == 1 + 3 + 3 + 1
@@ -283,7 +283,7 @@ def test_an_empty_word_is_not_this_folder(words: list[str], mnist_ff: Command) -
     make("a")
     code, out, err = mnist_ff(*words, "")
     assert (code, out) == (2, "")
-    assert err == "error: empty run name; give a run directory, last or best\n"
+    assert err == "error: empty run name; give a run directory, its name, last or best\n"
 
 
 def test_names_are_neither_markup_nor_escape_codes(mnist_ff: Command) -> None:

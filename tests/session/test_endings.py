@@ -247,7 +247,7 @@ def test_a_terminal_shows_how_many_runs_are_drawn() -> None:
         with pictures._bar(console, 12) as begun:
             begun(5)
         shown = console.file.getvalue()  # type: ignore[attr-defined]
-        assert ("drawing" in shown, "5/12" in shown) == (terminal, terminal)
+        assert ("drawing" in shown, "run  6/12  ETA        -" in shown) == (terminal, terminal)
 
 
 def test_what_a_killed_process_was_drawing_is_drawn_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

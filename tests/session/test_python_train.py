@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import mnist_ff
@@ -35,6 +36,10 @@ def module(seed: int = 3) -> nn.Module:
         return nn.Sequential(
             nn.Flatten(), nn.Linear(784, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 10)
         )
+
+
+def saved_tensors(run: mnist_ff.Run, name: str) -> dict[str, torch.Tensor]:
+    return load_file(run.file(name))
 
 
 def weights(run: mnist_ff.Run) -> bytes:
@@ -80,8 +85,6 @@ def test_given_data_and_model_leave_a_whole_run(mnist_ff: Command) -> None:
     assert len(history.losses) == 10
     assert [parameter.grad for parameter in model.parameters()] == [None] * 6
     assert model.training
-    from safetensors.torch import load_file
-
     saved = load_file("run/model.safetensors")
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -101,6 +104,60 @@ def test_given_data_and_model_leave_a_whole_run(mnist_ff: Command) -> None:
     assert "run" in out
     assert "broken" not in out
     assert mnist_ff("runs", ".")[0] == 0
+
+
+class Flat(nn.Module):
+    """Takes flat images only, lazily or not."""
+
+    def __init__(self, lazy: bool) -> None:
+        super().__init__()
+        self.first: nn.Module = nn.LazyLinear(10) if lazy else nn.Linear(784, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.ndim != 2:
+            raise ValueError("give (B, D)")
+        return self.first(images)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_module_of_flat_images_trains_resumes_and_reports(mnist_ff: Command, lazy: bool) -> None:
+    import mnist_ff as package
+
+    words, model = [*QUICK, "augment=shift", "trainer.plots=true"], Flat(lazy)
+    run = package.train(*words, data=arrays(), model=model, directory="run", verbose=False)
+    images = saved_tensors(run, "predictions.safetensors")
+    assert images["kept_images"].shape[1:] == images["worst_images"].shape[1:] == (28, 28)
+    assert saved_tensors(run, "augmented.safetensors")["images"].shape[2:] == (28, 28)
+    again = Flat(lazy)
+    with torch.no_grad():
+        logits = model(arrays()[1].flatten(1) / 255)
+    assert np.allclose(logits.softmax(1), images["probabilities"], atol=1e-5)
+    package.train("trainer.epochs=3", resume="run", data=arrays(), model=again, verbose=False)
+    whole = package.train(*words, "trainer.epochs=3", data=arrays(), model=Flat(lazy), directory="w", verbose=False)
+    assert len(whole.losses()) == 18
+    assert len(run.losses()) == 18
+    assert mnist_ff("report", "run")[0] == 0
+
+
+def test_a_module_that_takes_both_sees_images_as_before() -> None:
+    seen = set()
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.LazyLinear(4)
+            self.last = nn.LazyLinear(10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.add(tuple(images.shape[1:]))
+            return self.last(self.first(images).flatten(1))  # type: ignore[no-any-return]
+
+    model = Both()
+    mnist_ff.train(*QUICK, data=arrays(), model=model, directory="run", verbose=False)
+    assert seen == {(28, 28)}
+    assert model.first.weight.shape == (4, 28)
+    with pytest.raises(MnistError, match=r"fails on \(2, 28, 28\) float32 images"):
+        mnist_ff.train(*QUICK, data=arrays(), model=nn.Linear(5, 10), directory="other", verbose=False)
 
 
 WITHOUT_PYTHON = (

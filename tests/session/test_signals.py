@@ -99,6 +99,7 @@ def test_second_signal_ends_at_once_with_whole_files(mnist_ff: Command) -> None:
     twice = f"{again}{kill('SIGTERM')}    {kill('SIGINT')}return real(*given)"
     done = patched("learner.score", twice, "trainer.epochs=3", "hydra.run.dir=run")
     assert done.returncode == 130, done.stderr
+    assert "stopped at once; resume  mnist-ff train resume=run" in done.stdout
     assert not Path("run/summary.json").exists()
     assert_goes_on_as_if_nothing_had_happened(mnist_ff)
 

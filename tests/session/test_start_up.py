@@ -150,7 +150,7 @@ def test_a_download_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fetch(*given: object) -> None:
-        assert capsys.readouterr().err == f"mnist: not in {tmp_path} yet; downloading it once ...\n"
+        assert capsys.readouterr().err == f"mnist: not in {tmp_path} yet; downloading it once (55 MB unpacked) ...\n"
         raise download.DataError("no network")
 
     monkeypatch.setattr(download, "fetch", fetch)

@@ -343,7 +343,7 @@ def test_a_resume_leaves_alone_what_slurm_still_has(slurm: Path, mnist_ff: Comma
     scontrol("release", f"{number}_1")
     code, out, err = mnist_ff("train", "-m", "resume=sweep")
     assert code == 0, err
-    assert re.search(rf"[12] jobs still in Slurm \(as {number}\) are waited for", out), out
+    assert re.search(rf"[12] jobs? still in Slurm \(as {number}\) are waited for", out), out
     assert statuses() == ["finished"] * 3
     assert set(json.loads(Path("sweep/slurm.json").read_text()).values()) == {f"{number}_{job}" for job in "012"}
     assert Run(Path("sweep/0")).environment()["history"] == []

@@ -143,6 +143,11 @@ def test_what_was_read_may_be_kept_and_nothing_is_read_later() -> None:
         recorder.view["layers.1.bias"]
 
 
+def hear_an_epoch(told: ChosenCallback) -> None:
+    told.on_epoch_end(EpochRecord(0, 1.0, 0.5, None, None, 1.0))
+    told.raise_failure()
+
+
 CHANGES: dict[str, Callable[[torch.Tensor], object]] = {
     "in place": lambda weight: weight.add_(1e-3),
     "by data": lambda weight: weight.data.mul_(2),
@@ -168,7 +173,7 @@ def test_every_change_is_an_error_and_reaches_no_weight(change: Callable[[torch.
     view = model.weight.detach().clone()
     told = ChosenCallback("mine", Meddler(), model)
     with pytest.raises(RunError, match=r"callbacks=mine: changed weight in epoch\.model; the model is read-only"):
-        told.on_epoch_end(EpochRecord(0, 1.0, 0.5, None, None, 1.0))
+        hear_an_epoch(told)
     assert torch.equal(model.weight, view)
 
 

@@ -54,7 +54,7 @@ def test_early_stopping_can_go_by_accuracy() -> None:
     stopping.on_epoch_end(epoch(2, 0.5, 0.91))
     reason = stopping()
     assert reason is not None
-    assert reason.text == "early stopping: no better validation accuracy in 1 epochs after epoch 2"
+    assert reason.text == "early stopping: no better validation accuracy in 1 epoch after epoch 2"
 
 
 def test_early_stopping_keeps_the_best_weights(mnist_ff: Command) -> None:

@@ -5,27 +5,30 @@ const NARROW = 560; // CSS pixels, below which lines are named above the chart i
 const SMALLEST_DRAG = 8; // CSS pixels
 const STEP = 1.5; // a zoom by key or button
 const MOST_NAMED = 8; // lines with a colour and a name of their own
-const DIGITS = 9; // of a value under the pointer: as many as a run's files have
-const MEAN_DIGITS = 6; // of one that is the mean of several
+const SPILL = 5; // CSS pixels of a dot or a line that may lie outside of the axes
 const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's end
 
 /**
  * A chart in `host`.
  *
  * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
- * that is looked at, format(y), whole (x counts things), only (read one line, the nearest).
+ * that is looked at, format(y) a number at the axis, say(y) one under the pointer, whole (x counts things), only (read
+ * one line, the nearest), ends (the lowest and highest y in sight), span (the lowest and highest x), tick(x) a number at
+ * the axis, best (x and text of a place that stands out; below: where the text is).
  * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
- * digits (of its values under the pointer, where they are computed here or are means), low and high (ys of a band around it).
+ * said (its name under the pointer, where that is another one), dots (at each point), unread (not under the pointer).
+ * low and high: ys of a band around it.
  */
 class Chart {
   constructor(host, spec) {
-    this.spec = { height: 280, format: figure, read: figure, ...spec };
+    this.spec = { height: 280, format: figure, read: figure, say: spec.format ?? figure, tick: (x) => figure(x, 6), ...spec };
     this.host = host;
     this.cursor = null;
+    this.hidden = new Set(); // names of lines
     this.pointers = new Map();
     this.clipId = `clip-${Math.random().toString(36).slice(2)}`;
     this.reading = element("span", { class: "reading", role: "status" });
-    this.keys = element("span");
+    this.keys = element("span", { class: "keys" });
     this.plot = drawn("svg", {
       class: "plot", tabindex: 0, role: "application", "aria-label": `${spec.title}. Chart; arrow keys read it.`,
       pointerdown: (event) => this._down(event), pointermove: (event) => this._move(event),
@@ -33,19 +36,40 @@ class Chart {
       dblclick: () => this.reset(), keydown: (event) => this._key(event), wheel: (event) => this._wheel(event),
     });
     host.classList.add("chart");
-    host.append(element("div", { class: "chart-head" }, element("strong", {}, spec.y), this.keys, this.reading, this._tools()), this.plot);
+    host.append(element("div", { class: "chart-head" }, element("strong", {}, spec.y), this.keys, this._tools()), this.reading, this.plot);
     this.setLines(spec.lines);
     new ResizeObserver(() => this.draw()).observe(host);
   }
 
   /** Other lines in the same frame. */
   setLines(lines) {
-    this.lines = lines.filter((line) => line.xs.length);
-    const [first, last] = [Math.min(...this.lines.map((line) => line.xs[0])), Math.max(...this.lines.map((line) => line.xs.at(-1)))];
-    const [low, high] = this.lines.length ? [first, last] : [0, 1];
+    this.all = lines.filter((line) => line.xs.length);
+    const [first, last] = [Math.min(...this.all.map((line) => line.xs[0])), Math.max(...this.all.map((line) => line.xs.at(-1)))];
+    const [low, high] = this.spec.span ?? (this.all.length ? [first, last] : [0, 1]);
     this.full = low === high ? [low - 0.5, high + 0.5] : [low, high];
     this.range ??= this.full;
+    const many = this.all.length < 2 || this.all.length > MOST_NAMED;
+    this.keys.replaceChildren(...(many ? [] : this.all.map((line) => this._entry(line))));
+    this._choose();
+  }
+
+  /** Draw the lines that are not hidden. */
+  _choose() {
+    this.lines = this.all.filter((line) => !this.hidden.has(line.name));
     this.draw();
+  }
+
+  /** A line's entry in the legend: a button that hides it and shows it again. */
+  _entry(line) {
+    const sample = drawn("svg", { "aria-hidden": "true" }, drawn("path", { class: `line ${line.look}`, d: "M0 5L26 5" }));
+    const toggle = () => {
+      if (!this.hidden.delete(line.name)) this.hidden.add(line.name);
+      key.setAttribute("aria-pressed", String(!this.hidden.has(line.name)));
+      this._choose();
+    };
+    const shown = String(!this.hidden.has(line.name));
+    const key = element("button", { type: "button", class: "key", title: "show or hide", "aria-pressed": shown, click: toggle }, sample, line.name);
+    return key;
   }
 
   /** Show x from low to high, within what there is. */
@@ -82,14 +106,14 @@ class Chart {
     this._scale();
     const yTicks = this.log ? ticksByFactors(...this.ends) : ticks(...this.ends, this.spec.height / 55);
     this.left = 14 + Math.max(...yTicks.map((y) => this._long(this.spec.format(y))));
-    this._keys(beside ? [] : named.slice(0, MOST_NAMED));
+    this._reserve();
     this.plot.setAttribute("viewBox", `0 0 ${this.width} ${this.spec.height}`);
     this.plot.setAttribute("height", this.spec.height);
     this.marks = drawn("g");
     this.brush = drawn("rect", { class: "brush", visibility: "hidden", y: MARGIN.top, height: this.bottom - MARGIN.top });
-    const box = drawn("rect", { x: this.left, y: 0, width: Math.max(1, this.right - this.left), height: this.bottom + 2 });
+    const box = drawn("rect", { x: this.left - SPILL, y: 0, width: Math.max(1, this.right - this.left + 2 * SPILL), height: this.bottom + SPILL });
     const clip = drawn("clipPath", { id: this.clipId }, box);
-    this.plot.replaceChildren(clip, ...this._axes(yTicks), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks, ...this._names(names));
+    this.plot.replaceChildren(clip, ...this._axes(yTicks), ...this._best(), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks, ...this._names(names));
     this._mark();
   }
 
@@ -110,11 +134,13 @@ class Chart {
   _scale() {
     const all = this.lines.flatMap((line) => [line.ys, line.low ?? [], line.high ?? []].map((ys) => ys.slice(...this._within(line))));
     const seen = all.flatMap((ys) => Array.from(ys)).filter(Number.isFinite);
-    const [low, high] = seen.length ? [seen.reduce((a, b) => Math.min(a, b)), seen.reduce((a, b) => Math.max(a, b))] : [0, 1];
+    const [least, most] = seen.length ? [seen.reduce((a, b) => Math.min(a, b)), seen.reduce((a, b) => Math.max(a, b))] : [0, 1];
+    const [low, high] = this.spec.ends ?? [least, most];
     this.log = this.spec.log && low > 0;
     const ahead = this.log ? Math.log10 : (y) => y;
     const room = (ahead(high) - ahead(low)) * 0.05 || Math.abs(ahead(high)) * 0.05 || 0.5;
-    const [bottom, top] = [ahead(low) - room, ahead(high) + room];
+    const lowest = low >= 0 && !this.log ? 0 : -Infinity; // no axis below zero for what is never negative
+    const [bottom, top] = [Math.max(ahead(low) - room, lowest), ahead(high) + room];
     this.py = (y) => MARGIN.top + ((top - ahead(y)) / (top - bottom)) * (this.bottom - MARGIN.top);
     this.ends = this.log ? [10 ** bottom, 10 ** top] : [bottom, top];
   }
@@ -136,7 +162,7 @@ class Chart {
         drawn("line", { class: "grid", x1: this.left, x2: this.right, y1: this.py(y), y2: this.py(y) }),
         drawn("text", { x: this.left - 8, y: this.py(y) + 4, "text-anchor": "end" }, this.spec.format(y)),
       ]),
-      ...xTicks.map((x) => middle(this.px(x), this.bottom + 18, figure(x, 6))),
+      ...xTicks.map((x) => middle(this.px(x), this.bottom + 18, this.spec.tick(x))),
       middle((this.left + this.right) / 2, this.spec.height - 3, this.spec.x),
     ];
   }
@@ -152,7 +178,7 @@ class Chart {
       if (!there(place)) continue;
       const x = this.px(line.xs[place]);
       const pen = d && there(place - 1) ? "L" : "M";
-      if (!there(place - 1) && !there(place + 1)) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[place]), r: 3.5, ...clip }));
+      if (line.dots || (!there(place - 1) && !there(place + 1))) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[place]), r: 3.5, ...clip }));
       let [low, high] = [line.ys[place], line.ys[place]];
       for (; place + 1 < to && there(place + 1) && Math.floor(this.px(line.xs[place + 1])) === Math.floor(x); place += 1) {
         low = Math.min(low, line.ys[place + 1]);
@@ -191,11 +217,27 @@ class Chart {
       drawn("text", { class: `name ${line.look.split(" ")[0]}`, x: this.right + BESIDE_NAME, y: y + 4 - over }, names.get(line)));
   }
 
-  _keys(named) {
-    const made = named.length < 2 ? [] : named;
-    const sample = (line) => drawn("svg", { "aria-hidden": "true" }, drawn("path", { class: `line ${line.look}`, d: "M0 5L26 5" }));
-    this.keys.replaceChildren(...made.map((line) => element("span", { class: "key" }, sample(line), line.name)));
-    this.keys.className = made.length ? "keys" : "keys none";
+  /** Room for the longest text under the pointer, so that no chart moves as it is read. */
+  _reserve() {
+    const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %`);
+    const longestOf = (words) => words.reduce((long, one) => (one.length > long.length ? one : long), "");
+    const [xs] = this.all.length ? this.all.map((line) => line.xs) : [[]];
+    const place = longestOf([...this.full, xs.at(-1), xs[xs.length >> 1]].map((x) => this.spec.read(x ?? 0)));
+    const now = this.reading.textContent;
+    this.reading.style.height = "auto";
+    this.reading.textContent = `${place}: ${this.spec.only ? longestOf(said) : said.join(", ")}`;
+    this.reading.style.height = `${this.reading.offsetHeight}px`;
+    this.reading.textContent = now;
+  }
+
+  /** A rule at the place that stands out, with its text where lines that fall, or rise, leave room. */
+  _best() {
+    const { best } = this.spec;
+    if (!best || best.x < this.range[0] || best.x > this.range[1]) return [];
+    const x = this.px(best.x);
+    const late = x > (this.left + this.right) / 2;
+    const text = { class: "best-name", x: x + (late ? -6 : 6), y: best.below ? this.bottom - 6 : MARGIN.top + 10, "text-anchor": late ? "end" : "start" };
+    return [drawn("line", { class: "best", x1: x, x2: x, y1: MARGIN.top, y2: this.bottom }), drawn("text", text, best.text)];
   }
 
   _tools() {
@@ -213,7 +255,7 @@ class Chart {
     this.marks.replaceChildren();
     for (const part of this.lines.flatMap((line) => line.drawn ?? [])) part.classList.remove("lit");
     if (this.cursor === null) return;
-    let read = this.lines.map((line) => ({ line, place: nearest(line.xs, this.cursor) }));
+    let read = this.lines.filter((line) => !line.unread).map((line) => ({ line, place: nearest(line.xs, this.cursor) }));
     read = read.map(({ line, place }) => ({ line, place, x: line.xs[place], y: line.ys[place] })).filter(({ y }) => Number.isFinite(y));
     if (!read.length) return;
     if (this.spec.only && this.level !== undefined) read = [closest(read, ({ y }) => Math.abs(this.py(y) - this.level))];
@@ -223,14 +265,14 @@ class Chart {
       this.marks.append(drawn("circle", { class: `dot ${one.line.look.split(" ")[0]}`, cx: this.px(one.x), cy: this.py(one.y), r: 4 }));
       if (this.spec.only) for (const part of one.line.drawn) part.classList.add("lit");
     }
-    const values = read.map(({ line, place, y }) => `${line.name} ${this.spec.format(y, line.digits ?? DIGITS)}${this._spread(line, place)}`);
+    const values = read.map(({ line, place, y }) => `${line.said ?? line.name} ${this.spec.say(y)}${this._spread(line, place)}`);
     this.reading.textContent = `${this.spec.read(x)}: ${values.join(", ")}`;
   }
 
   /** The ends of a line's band at a point, in brackets. */
   _spread(line, place) {
     const ends = [line.low, line.high].map((ys) => ys?.[place] ?? NaN);
-    return ends.every(Number.isFinite) ? ` (${ends.map((y) => this.spec.format(y)).join(" to ")})` : "";
+    return ends.every(Number.isFinite) ? ` (${ends.map((y) => this.spec.say(y)).join(" to ")})` : "";
   }
 
   /** Where a pointer is: share of the width, x and height. */
@@ -322,62 +364,4 @@ class Chart {
     if (x < low || x > high) this.zoomTo(x - (high - low) / 2, x + (high - low) / 2);
     else this._mark();
   }
-}
-
-/** The thing with the least cost. */
-function closest(things, cost) {
-  return things.reduce((best, one) => (cost(one) < cost(best) ? one : best));
-}
-
-/** How many of the rising numbers lie below x. */
-function after(xs, x) {
-  let [low, high] = [0, xs.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (xs[middle] < x) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** The place of the rising number that is nearest to x. */
-function nearest(xs, x) {
-  const place = Math.min(after(xs, x), xs.length - 1);
-  return place > 0 && x - xs[place - 1] < xs[place] - x ? place - 1 : place;
-}
-
-/** Round numbers between low and high, about `count` of them. */
-function ticks(low, high, count, wholeOnly = false) {
-  const rough = (high - low) / clamped(count, 2, 10);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const nice = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
-  const step = wholeOnly ? Math.max(1, Math.round(nice)) : nice;
-  const first = Math.ceil(low / step - 1e-9);
-  return Array.from({ length: Math.max(0, Math.floor(high / step + 1e-9) - first + 1) }, (_, place) => (first + place) * step);
-}
-
-/** 1, 2 and 5 times the powers of ten between low and high; powers alone where there are many. */
-function ticksByFactors(low, high) {
-  const first = Math.floor(Math.log10(low));
-  const powers = Array.from({ length: Math.floor(Math.log10(high)) - first + 1 }, (_, place) => 10 ** (first + place));
-  const factors = high / low > 2000 ? [1] : [1, 2, 5];
-  const within = powers.flatMap((power) => factors.map((factor) => factor * power)).filter((y) => y >= low && y <= high);
-  return within.length > 1 ? within : ticks(low, high, 4);
-}
-
-/** The mean of the `width` numbers around each one; fewer at the ends. */
-function smoothed(ys, width) {
-  const sums = new Float64Array(ys.length + 1);
-  ys.forEach((y, place) => (sums[place + 1] = sums[place] + y));
-  return Float64Array.from(ys, (_, place) => {
-    const from = Math.max(0, place - (width >> 1));
-    const to = Math.min(ys.length, place - (width >> 1) + width);
-    return (sums[to] - sums[from]) / (to - from);
-  });
-}
-
-/** A place on a chart whose points are of `size` batches each, the last one of what is left of `x` batches. */
-function upTo(x, size) {
-  const here = x % size || size;
-  return here > 1 ? `mean of ${whole(here)} batches up to batch ${whole(x)}` : `batch ${whole(x)}`;
 }

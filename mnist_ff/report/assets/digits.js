@@ -5,14 +5,14 @@ const BOX = 20; // pixels of the longer side of the digit in it
 const TIE = 1e-9; // far above the error of a sum of products, far below any difference of greys
 
 /**
- * Prepare a digit as MNIST was: its box scaled to 20 by area averaging, its centre of mass in the middle.
+ * Where a digit's box comes to lie when it is prepared as MNIST was: scaled to 20, its centre of mass in the middle.
  *
- * ink: (height, width) numbers from 0, paper, to 1, ink, row by row. Returns 28 * 28 bytes; paper alone gives zeros.
+ * ink: (height, width) numbers from 0, paper, to 1, ink, row by row. Returns the box, its (rows, columns) pixels
+ * `small`, and the `top` and `left` of these in the field; null for paper alone.
  */
-function centred(ink, width, height) {
-  const field = new Uint8Array(SIDE * SIDE);
+function placed(ink, width, height) {
   const box = inkBox(ink, width, height);
-  if (!box) return field;
+  if (!box) return null;
   const [tall, wide] = [box.bottom - box.top, box.right - box.left];
   const scale = BOX / Math.max(tall, wide);
   const rows = Math.max(1, Math.floor(tall * scale + 0.5));
@@ -20,6 +20,15 @@ function centred(ink, width, height) {
   const small = averaged(ink, width, box, rows, columns);
   const top = offset(rows, (row) => sum(columns, (column) => small[row * columns + column]));
   const left = offset(columns, (column) => sum(rows, (row) => small[row * columns + column]));
+  return { box, rows, columns, small, top, left };
+}
+
+/** Prepare a digit as MNIST was. Returns 28 * 28 bytes; paper alone gives zeros. */
+function centred(ink, width, height) {
+  const field = new Uint8Array(SIDE * SIDE);
+  const found = placed(ink, width, height);
+  if (!found) return field;
+  const { rows, columns, small, top, left } = found;
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {
       const grey = clamped(small[row * columns + column], 0, 1);

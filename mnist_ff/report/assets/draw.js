@@ -148,16 +148,41 @@ function prepared(pad, columns, rows) {
   return columns === SIDE && rows === SIDE ? centred(pad.ink(), width, height) : scaled(pad.ink(), width, height, columns, rows);
 }
 
+/** Where the network's input lies on the field: its left and top edge and the size of one of its pixels. */
+function inputOnField(pad, columns, rows) {
+  const { width, height } = pad.canvas;
+  if (columns !== SIDE || rows !== SIDE) return { left: 0, top: 0, wide: width / columns, high: height / rows };
+  const { box, left, top, ...small } = placed(pad.ink(), width, height);
+  const [wide, high] = [(box.right - box.left) / small.columns, (box.bottom - box.top) / small.rows];
+  return { left: box.left - left * wide, top: box.top - top * high, wide, high };
+}
+
+/** Paint what counts over the field: orange where more ink raises the largest logit, blue where it lowers it. */
+function paintSaliency(pad, columns, rows, gradient) {
+  const over = byId("saliency");
+  const paint = over.getContext("2d");
+  paint.clearRect(0, 0, over.width, over.height);
+  if (!gradient) return;
+  const most = gradient.reduce((found, value) => Math.max(found, Math.abs(value)), 0) || 1;
+  const { left, top, wide, high } = inputOnField(pad, columns, rows);
+  gradient.forEach((value, place) => {
+    const [column, row] = [place % columns, Math.floor(place / columns)];
+    const strength = Math.abs(value) / most;
+    paint.fillStyle = `rgba(${value > 0 ? "217, 95, 26" : "43, 117, 196"}, ${(0.8 * strength).toFixed(3)})`;
+    if (strength > 0.04) paint.fillRect(left + column * wide, top + row * high, wide + 0.5, high + 0.5);
+  });
+}
+
 /** A line of the list of classes. */
 function bar() {
-  const [name, length, share] = [element("b"), element("u"), element("span", {}, "–")];
+  const [name, length, share] = [element("b"), element("u"), element("span", {}, "-")];
   const line = element("li", {}, name, element("i", { "aria-hidden": "true" }, length), share);
   byId("bars").append(line);
   return { line, name, length, share };
 }
 
 /** Field, bars and what the network sees, tied together. Of many classes the likeliest are shown, in their order. */
-function drawing(predict, names) {
+function drawing(predict, saliency, names) {
   const bars = names.slice(0, names.length > MOST_BARS ? LIKELIEST : names.length).map(bar);
   const longest = Math.max(...names.map((name) => name.length));
   if (longest > 1) byId("bars").style.setProperty("--name", `${1.3 * Math.min(longest, LONGEST_NAME)}ch`); // bold
@@ -191,9 +216,18 @@ function drawing(predict, names) {
     const pixels = LOOK.ink ? drawn : drawn.map((pixel) => 255 - pixel); // as dark on light as the data
     paint(seen, shown(pixels));
     fill(empty ? null : predict(pixels));
+    const wanted = byId("what-counts").getAttribute("aria-pressed") === "true";
+    const towardsInk = (gradient) => (LOOK.ink ? gradient : gradient.map((value) => -value));
+    paintSaliency(pad, seen.width, seen.height, wanted && !empty ? towardsInk(saliency(pixels)) : null);
   }
 
   fill(null);
+  byId("what-counts").addEventListener("click", ({ currentTarget: button }) => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    byId("saliency-note").hidden = !on;
+    answer();
+  });
   byId("undo").addEventListener("click", () => pad.undo());
   byId("clear").addEventListener("click", () => pad.clear());
   return pad;

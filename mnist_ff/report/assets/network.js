@@ -1,8 +1,14 @@
-// The trained network: an image's bytes to the probability of each class, as mnist_ff/models/mlp.py computes them with dropout off.
+// The trained network: an image's bytes to the probability of each class, as mnist_ff/models/mlp.py computes them with
+// dropout off, and to the pixels that count.
 
 const ACTIVATIONS = {
   /* rows of models/activations.py */
 };
+const SLOPES = {
+  /* their derivatives */
+};
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 /** The complement of the error function, to 1.2e-7 of its value (Press et al., Numerical Recipes, 2nd ed., 6.2). */
 function erfc(x) {
@@ -25,18 +31,46 @@ function halves(text) {
   return Float32Array.from({ length: view.byteLength / 2 }, (_, place) => table[view.getUint16(2 * place, true)]);
 }
 
-/** A function from an image's bytes to the probability of each class. */
+/** Two functions of an image's bytes: `predict` to the probability of each class, `saliency` to what counts. */
 function network(packed) {
-  const activate = ACTIVATIONS[packed.activation];
+  const [activate, slope] = [ACTIVATIONS[packed.activation], SLOPES[packed.activation]];
   const layers = packed.layers.map((layer) => ({ ...layer, weight: halves(layer.weight), bias: floats(layer.bias) }));
-  return (pixels) => {
+
+  /** Each layer's sums before its activation, the logits last. */
+  function forward(pixels) {
     let values = Float32Array.from(pixels, (pixel) => pixel / 255);
-    layers.forEach((layer, place) => {
-      values = affine(layer, values);
-      if (place < layers.length - 1) values = values.map(activate);
+    return layers.map((layer) => {
+      const sums = affine(layer, values);
+      values = sums.map(activate);
+      return sums;
     });
-    return softmax(values);
-  };
+  }
+
+  /** The gradient of the largest logit by each pixel (0 to 1), back through the layers by the chain rule. */
+  function saliency(pixels) {
+    const sums = forward(pixels);
+    const logits = sums.pop();
+    const best = logits.indexOf(Math.max(...logits));
+    let gradient = Float32Array.from(logits, (_, unit) => Number(unit === best));
+    for (let place = layers.length - 1; place >= 0; place -= 1) {
+      gradient = transposed(layers[place], gradient);
+      if (place) gradient = gradient.map((value, unit) => value * slope(sums[place - 1][unit]));
+    }
+    return gradient;
+  }
+
+  return { predict: (pixels) => softmax(forward(pixels).at(-1)), saliency };
+}
+
+/** values (out,) times weight (out, in). */
+function transposed(layer, values) {
+  const sums = new Float32Array(layer.in);
+  values.forEach((value, unit) => {
+    if (value === 0) return;
+    const row = unit * layer.in;
+    for (let place = 0; place < layer.in; place += 1) sums[place] += value * layer.weight[row + place];
+  });
+  return sums;
 }
 
 /** weight (out, in) times values, plus bias. Inputs that are zero, as most pixels and many units are, cost nothing. */

@@ -44,11 +44,11 @@ function figure(value, digits = 4) {
 }
 
 /** A share as percent. */
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
 /** 12,345. */
 const whole = (value) => value.toLocaleString("en");
 
 /** Options that charts by epochs share. */
 const BY_EPOCH = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}` };
-const AS_PERCENT = { format: (share, digits = 4) => `${Number((100 * share).toPrecision(digits))} %` };
+const AS_PERCENT = { format: (share) => `${Number((100 * share).toPrecision(4))} %`, say: (share) => percent(share, 2) };

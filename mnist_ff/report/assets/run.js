@@ -1,42 +1,49 @@
 // A run's report: its curves, its mistakes, its weights, its network.
 
 function lossCharts(batches) {
-  const [loss, lr] = [floats(batches.loss), new Float64Array(bytes(batches.lr).buffer)];
+  const loss = floats(batches.loss);
   const xs = Float64Array.from(loss, (_, place) => Math.min((place + 1) * batches.per_point, batches.count));
-  const many = batches.per_point > 1;
-  const digits = many ? MEAN_DIGITS : DIGITS;
   const place = (x) => {
     const epoch = Math.floor((x - 1) / batches.per_epoch);
-    return `${upTo(x, batches.per_point)} (epoch ${epoch + 1}, its ${whole(x - epoch * batches.per_epoch)}.)`;
+    return `${upTo(x, batches.per_point)} (epoch ${whole(epoch + 1)}, ${whole(x - epoch * batches.per_epoch)}/${whole(batches.per_epoch)})`;
   };
   const widths = [1];
   while (widths.at(-1) * 2 <= loss.length / 4) widths.push(widths.at(-1) * 2);
   const wanted = widths.findLastIndex((width) => width <= Math.max(1, loss.length / 50));
   const slider = element("input", { type: "range", min: 0, max: widths.length - 1, step: 1, value: wanted, input: () => chart.setLines(lines()) });
   const said = element("span");
+  const name = batches.per_point > 1 ? `mean of ${whole(batches.per_point)} batches` : "each batch";
   const lines = () => {
     const width = widths[slider.value];
     said.textContent = `smooth over ${whole(width * batches.per_point)}`;
-    const raw = { name: many ? "mean" : "batch", look: width > 1 ? "raw thin" : "s0 thin", xs, ys: loss, quiet: true, digits };
-    return width > 1 ? [raw, { name: "smoothed", look: "s0", xs, ys: smoothed(loss, width), quiet: true, digits: MEAN_DIGITS }] : [raw];
+    const raw = { name, said: "loss", look: width > 1 ? "raw thin" : "s0 thin", xs, ys: loss, quiet: true };
+    return width > 1 ? [raw, { name: "smoothed", look: "s0", xs, ys: smoothed(loss, width), quiet: true }] : [raw];
   };
   const shared = { x: "batch", read: place, whole: true };
   const smoothing = element("label", {}, said, slider);
   const chart = new Chart(byId("loss-chart"), { ...shared, title: "Loss per batch", y: "cross-entropy (nats)", log: true, height: 300, lines: lines(), smoothing });
-  new Chart(byId("lr-chart"), { ...shared, title: "Learning rate", y: "", height: 150, lines: [{ name: "learning rate", look: "s0", xs, ys: lr, digits }] });
+  if (!batches.lr) return; // one for all: it is written as text
+  const rates = new Float64Array(bytes(batches.lr).buffer);
+  new Chart(byId("lr-chart"), { ...shared, title: "Learning rate", y: "", height: 150, lines: [{ name: "learning rate", look: "s0", xs, ys: rates }] });
 }
 
-function epochCharts({ part, columns }) {
+function epochCharts({ part, columns, best }) {
   const xs = columns.epoch.map((epoch) => epoch + 1);
   const lines = (what) => [
     { name: "train, running", look: "s0", xs, ys: columns[`train_${what}`] },
     { name: "train, evaluated", look: "s0 dashed", xs, ys: columns[`train_eval_${what}`] },
     { name: part || "test", look: "s1", xs, ys: columns[`${part}_${what}`] },
   ].filter((line) => line.ys);
+  const marked = (what, word, below) => (best[what] && xs.length > 1 ? { best: { x: best[what], text: `${word}: epoch ${whole(best[what])}`, below } } : {});
   const shared = { ...BY_EPOCH, height: 260 };
-  new Chart(byId("epoch-loss-chart"), { ...shared, title: "Loss per epoch", lines: lines("loss"), y: "loss", log: true });
-  new Chart(byId("epoch-accuracy-chart"), { ...shared, title: "Accuracy per epoch", lines: lines("accuracy"), y: "accuracy", ...AS_PERCENT });
+  new Chart(byId("epoch-loss-chart"), { ...shared, title: "Loss per epoch", lines: lines("loss"), y: "cross-entropy (nats)", log: true, ...marked("loss", "lowest", false) });
+  new Chart(byId("epoch-accuracy-chart"), { ...shared, title: "Accuracy per epoch", lines: lines("accuracy"), y: "accuracy", ...AS_PERCENT, ...marked("accuracy", "highest", true) });
 }
+
+const METRICS = new Map([
+  ["gradient_norms", "gradient norm of each layer (L2)"], ["weight_norms", "weight norm of each layer (L2)"],
+  ["dead_units", "dead units of each layer"], ["calibration", "calibration error"],
+]);
 
 /** A chart for each metric, a line for each of its values. */
 function metricCharts({ metrics, columns }) {
@@ -49,7 +56,8 @@ function metricCharts({ metrics, columns }) {
     ));
     const host = element("div", { id: `metric_${metric}` });
     byId("metric-charts").append(host);
-    new Chart(host, { ...BY_EPOCH, height: 220, title: `${metric} per epoch`, y: metric, lines, only: !few });
+    const title = METRICS.get(metric) ?? metric;
+    new Chart(host, { ...BY_EPOCH, height: 220, title: `${title} per epoch`, y: title, lines, only: !few, ...(metric === "dead_units" ? AS_PERCENT : {}) });
   }
 }
 
@@ -63,13 +71,13 @@ function mistakes({ pixels, labels, predicted, really, rows, sure, worst }, name
     const canvas = imageCanvas({ class: INK, "aria-label": `test image ${rows[place]}: ${words}` }, shown(images, place));
     const title = element("strong", {}, right ? label : `${label} → ${prediction}`);
     const caption = element("figcaption", {}, title, `${percent(sure[place])} sure`, element("br"), `no. ${rows[place]}`);
-    if (really[place] !== null) caption.append(element("br"), element("span", { class: "known", title: "Northcutt et al. 2021" }, `label wrong: ${really[place]}`));
+    if (really[place] !== null) caption.append(element("span", { class: "known", title: "Northcutt et al. 2021" }, "wrong label"), `people: ${really[place]}`);
     return element("figure", {}, canvas, caption);
   };
-  byId("worst").append(...worst.map(figureOf));
+  byId("worst")?.append(...worst.map(figureOf));
   const buttons = [...document.querySelectorAll(".confusion button, .confusion-list button")];
   const show = (button) => {
-    const [label, prediction, count] = [button.dataset.label, button.dataset.predicted, button.textContent].map(Number);
+    const [label, prediction, count] = [button.dataset.label, button.dataset.predicted, button.dataset.count].map(Number);
     const places = [...rows.keys()].filter((place) => labels[place] === label && predicted[place] === prediction);
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
     const order = label === prediction && places.length ? ", least confident first" : "";
@@ -78,7 +86,7 @@ function mistakes({ pixels, labels, predicted, really, rows, sure, worst }, name
   };
   for (const button of buttons) button.addEventListener("click", () => show(button));
   const wrong = buttons.filter((button) => !button.classList.contains("right"));
-  if (wrong.length) show(closest(wrong, (button) => -Number(button.textContent)));
+  if (wrong.length) show(closest(wrong, (button) => -Number(button.dataset.count)));
 }
 
 /**
@@ -93,7 +101,7 @@ function weights({ units, shown: count, limit, tiles }) {
   byId("weights-note").textContent = `${count === units ? "All" : `The first ${count} of`} ${units} units. ${meaning} ±${figure(limit)}.`;
   for (let unit = 0; unit < count; unit += 1) {
     const start = LOOK.channels * PIXELS * unit;
-    byId("tiles").append(imageCanvas({ "aria-label": `weights of unit ${unit}` }, (place) => {
+    byId("tiles").append(imageCanvas({ "aria-label": `weights of unit ${unit + 1}` }, (place) => {
       if (LOOK.channels > 1) return [...colour((channel) => 128 + values[start + channel * PIXELS + place]), 255];
       const value = values[start + place];
       return [...(value > 0 ? [217, 95, 26] : [43, 117, 196]), Math.min(255, 2 * Math.abs(value))];
@@ -107,19 +115,30 @@ function augmented({ across, pixels }) {
   byId("rows").style.setProperty("--across", across);
   for (let place = 0; LOOK.channels * PIXELS * place < images.length; place += 1) {
     const changed = place % across > 0;
-    const name = `training image ${Math.floor(place / across)}${changed ? ", changed" : ""}`;
+    const name = `training image ${Math.floor(place / across) + 1}${changed ? ", changed" : ""}`;
     byId("rows").append(imageCanvas({ class: changed ? INK : `${INK} own`, "aria-label": name }, shown(images, place)));
   }
+}
+
+/** Open on a screen with room, and on paper; on a phone it takes a tap. */
+function unfold(details) {
+  details.open = matchMedia("(min-width: 601px)").matches;
+  addEventListener("beforeprint", () => (details.open = true));
 }
 
 if (FACTS.batches) lossCharts(FACTS.batches);
 if (FACTS.epochs) epochCharts(FACTS.epochs);
 if (byId("metric-charts")) metricCharts(FACTS.epochs);
+if (byId("speed-chart")) speedChart(FACTS.epochs, FACTS.batches);
+if (FACTS.calibration) calibrationCharts(FACTS.calibration);
+if (FACTS.layers?.length) activityChart(FACTS.layers);
+if (FACTS.map) window.mnistMap = new ImageMap(FACTS.map, FACTS.images, FACTS.classes);
 if (FACTS.images) mistakes(FACTS.images, FACTS.classes);
 if (FACTS.augmented) augmented(FACTS.augmented);
 if (FACTS.weights) weights(FACTS.weights);
+for (const details of document.querySelectorAll("details.fold")) unfold(details);
 if (FACTS.network) {
-  const predict = network(FACTS.network);
-  const pad = drawing(predict, FACTS.classes);
-  window.mnistFF = { predict, centred, scaled, pad }; // for the console
+  const { predict, saliency } = network(FACTS.network);
+  const pad = drawing(predict, saliency, FACTS.classes);
+  window.mnistFF = { predict, saliency, centred, scaled, pad }; // for the console
 }

@@ -37,11 +37,11 @@ function commonBeginning(names) {
 }
 
 /** The lines of a chart: `pick` gives xs and [means, lowest, highest] of one setting, or nothing. */
-function linesOf(curves, pick, more = () => ({})) {
+function linesOf(curves, pick) {
   const made = curves.filter((curve) => !curve.hidden && pick(curve)).map((curve) => {
     const { xs, band: [ys, low, high] } = pick(curve);
     const spread = curve.runs > 1 && curve.named ? { low, high } : {};
-    return { name: curve.name, look: curve.look, quiet: true, xs, ys, ...spread, ...more(curve) };
+    return { name: curve.name, look: curve.look, quiet: true, xs, ys, ...spread };
   });
   return made.reverse(); // the best on top
 }
@@ -72,7 +72,7 @@ function charts(curves) {
     const chart = (name, what, spec) => [new Chart(document.querySelectorAll(`.${what}-chart`)[place], { ...BY_EPOCH, ...shared, title: `${name} per epoch, ${part}`, y: part, lines: epochs(what)(), ...spec }), epochs(what)];
     return [chart("Accuracy", "accuracy", AS_PERCENT), chart("Loss", "loss", { log: true })];
   });
-  const batches = () => linesOf(curves, ({ batches: found }) => found && { xs: found.batch, band: found.loss }, ({ batches: found }) => ({ digits: found.per_point > 1 ? MEAN_DIGITS : DIGITS }));
+  const batches = () => linesOf(curves, ({ batches: found }) => found && { xs: found.batch, band: found.loss });
   const sizes = [...new Set(curves.filter((curve) => curve.batches).map((curve) => curve.batches.per_point))].sort((a, b) => a - b);
   const read = (x) => (sizes.length > 1 ? `means of ${sizes[0]} to ${sizes.at(-1)} batches up to batch ${whole(x)}` : upTo(x, sizes[0]));
   const training = new Chart(byId("batch-chart"), { ...shared, title: "Loss while training", x: "batch", y: sizes.at(-1) > 1 ? "mean over some batches" : "loss of a batch", lines: batches(), log: true, read });

@@ -16,6 +16,7 @@ from typing import Any
 from mnist_ff.config.paths import display_path
 from mnist_ff.engine.cores import cores_here
 from mnist_ff.errors import ConfigError, Stopped
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.records import Status
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.runs.slurm import is_active, job_numbers, note_submitted, states_of, still_there
@@ -142,9 +143,10 @@ class SlurmLauncher(SubmititLauncher):
 
     def _leave(self, there: int, new: int, numbers: Sequence[str]) -> None:
         sweep = display_path(self.sweep)
-        self.say(f"left: {there} jobs keep running in Slurm (scancel {' '.join(numbers)} stops them)")
+        go_on = "keeps running" if there == 1 else "keep running"
+        self.say(f"left: {counted(there, 'job')} {go_on} in Slurm (scancel {' '.join(numbers)} stops them)")
         if new:
-            self.say(f"{new} jobs were not submitted")
+            self.say(f"{counted(new, 'job')} {'was' if new == 1 else 'were'} not submitted")
         self.say(f"mnist-ff compare {shlex.quote(str(sweep))} shows their progress; train -m resume= waits for them")
 
     def _executor(self, at_once: int, cpus: int) -> Any:

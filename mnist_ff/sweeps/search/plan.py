@@ -156,7 +156,8 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
                 "interrupted" if summary.status is Status.INTERRUPTED else "failed"
             )
             return Verdict(state, reason=reason, certain=summary.status is Status.DIVERGED)
-        value = run.epochs()[-1][objective]
+        within = summary.validation  # where a run ended within an epoch
+        value = run.epochs()[-1][objective] if within is None else vars(within)[objective.removeprefix("validation_")]
     except (BadRunError, IndexError, KeyError) as error:
         return Verdict("failed", reason=f"its run directory is not readable ({error})")
     if not math.isfinite(value):

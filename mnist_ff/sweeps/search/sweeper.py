@@ -173,6 +173,7 @@ class SearchSweep(Sweep):
         plan = self._search_plan(fixed, space, epochs=1)
         check_plan(plan)
         configs = self._corners(fixed, space)
+        self.check_target(configs)
         if fetch:
             self.check_machine(configs)
         if fetch and self._subset_stands_in(configs):

@@ -1,0 +1,99 @@
+"""The head of a run's page: what was trained on what, and its main figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mnist_ff.analysis.rows import Row
+from mnist_ff.config.schema import Config
+from mnist_ff.data.catalog import title_of
+from mnist_ff.errors import BadRunError
+from mnist_ff.models.parts.mlp import MLPConfig
+from mnist_ff.report.network import layer_sizes, parameters_of
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import loss_text, percent, percent_cell
+from mnist_ff.runs.records import DataSpec, Score
+
+MOST_TEXT = 200
+"""Letters of a text that a directory gives."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure at the top of a page."""
+
+    caption: str
+    value: str
+    note: str = ""
+
+
+def head_facts(config: Config, environment: Mapping[str, Any], data: Mapping[str, Any], row: Row) -> list[Tile]:
+    """Data, seed and device, in one line above the figures."""
+    found = [Tile("data", _data(config, data, row))]
+    if config.seed is not None:
+        found.append(Tile("seed", str(config.seed)))
+    return [*found, Tile("device", str(environment.get("device", config.trainer.device))[:MOST_TEXT])]
+
+
+def _data(config: Config, data: Mapping[str, Any], row: Row) -> str:
+    """The data set with how many of its images were trained and tested on."""
+    name = title_of(config.data.name, None) or config.data.name
+    scores = {"validation": row.validation, "test": row.test}
+    counts = [(data["batches"]["images"], "training")] if data["batches"] else []
+    counts += [(score.samples, part) for part, score in scores.items() if score is not None]
+    return f"{name}: {', '.join(f'{count:,} {part}' for count, part in counts)} images" if counts else name
+
+
+def tiles(row: Row, config: Config, spec: DataSpec, data: Mapping[str, Any], run: Run) -> list[Tile]:
+    """Scores, epochs, network, time and speed."""
+    found = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
+    found += [_epoch_tile(row, config, data), _network_tile(config, spec, run)]
+    if row.seconds is not None:
+        found.append(Tile("Time", f"{row.seconds:.1f} s", "for the whole command"))
+    return found + _speed_tiles(data)
+
+
+def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any]) -> Tile:
+    """How many epochs and batches, and which epoch was the best."""
+    batches = 0 if data["batches"] is None else data["batches"]["count"]
+    note = f"of {config.trainer.epochs:,}; {batches:,} batches"
+    best = {} if data["epochs"] is None else data["epochs"]["best"]
+    if "accuracy" in best and row.epochs > 1:
+        note += f"; best accuracy in epoch {best['accuracy']:,}"
+    return Tile("Epochs", f"{row.epochs:,}", note)
+
+
+def _speed_tiles(data: Mapping[str, Any]) -> list[Tile]:
+    """The median epoch's seconds and images per second, evaluation included."""
+    seconds = [one for one in (data["epochs"] or {"columns": {}})["columns"].get("seconds", []) if one]
+    if not seconds or data["batches"] is None:
+        return []
+    middle = statistics.median(seconds)
+    note = f"images a second; {middle:.3g} s an epoch with its evaluation{', median' if len(seconds) > 1 else ''}"
+    return [Tile("Speed", f"{data['batches']['images'] / middle:,.0f}", note)]
+
+
+def _network_tile(config: Config, spec: DataSpec, run: Run) -> Tile:
+    """What the model is: the sizes of the built-in network's layers, the name of another one."""
+    if isinstance(model := config.model, MLPConfig):
+        sizes = layer_sizes(model, spec)
+        return Tile("Network", "-".join(map(str, sizes)), f"{parameters_of(sizes):,} parameters, {model.activation}")
+    try:
+        summary = run.summary()
+    except BadRunError:
+        summary = None
+    return Tile("Model", config.model.name, f"{summary.parameters:,} parameters" if summary else "")
+
+
+def _score_tiles(part: str, score: Score | None) -> list[Tile]:
+    if score is None:
+        return []
+    low, high = score.interval()
+    interval = f"{score.correct:,} of {score.samples:,} correct; 95 % interval {percent_cell(low)} to {percent(high)}"
+    return [
+        Tile(f"{part} accuracy", percent(score.accuracy), interval.replace(" %", "\N{NO-BREAK SPACE}%")),
+        Tile(f"{part} loss", loss_text(score.loss), "cross-entropy in nats"),
+    ]

@@ -1,0 +1,43 @@
+"""What to do after a run, as commands for a terminal."""
+
+from __future__ import annotations
+
+import shlex
+
+from mnist_ff.analysis.rows import Row
+from mnist_ff.config.paths import display_path
+from mnist_ff.config.schema import Config
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.given import given_arguments, python_call
+from mnist_ff.runs.parts import parts_words
+from mnist_ff.runs.records import Status
+
+
+def next_steps(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
+    """Commands, each with its meaning."""
+    path = shlex.quote(str(display_path(run.path)))
+    if given_arguments(config):
+        commands = [(python_call(display_path(run.path), config), "train on, in Python, where its parts came from")]
+    else:
+        commands = _commands_with_the_model(run, config, row, path)
+    return [
+        *commands,
+        (f"mnist-ff compare {path}", "compare with other runs"),
+        (f"mnist-ff report {path}", "write this report again"),
+    ]
+
+
+def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> list[tuple[str, str]]:
+    parts, commands = parts_words(run), []
+    if row.test is not None:
+        commands += [
+            (f"mnist-ff evaluate {path}{parts}", "evaluate it, with metrics per class"),
+            (f"mnist-ff predict {path} --index 0 1 2{parts}", "classify test images, or image files"),
+            (f"mnist-ff export {path} --format onnx{parts}", "export the model; also safetensors and torch"),
+        ]
+    if row.status == Status.FINISHED:
+        commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}{parts}", "train on"))
+    elif row.status == Status.INTERRUPTED:
+        commands.append((f"mnist-ff train resume={path}{parts}", "resume the run"))
+    again = f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}{parts}"
+    return [*commands, (again, "train again with another seed")]

@@ -1,0 +1,128 @@
+"""Names of runs as handles: a config's `name`, a directory's own name, its last four hex digits.
+
+Of each config.yaml only the beginning is read, and nothing of it but its name: ten thousand runs take a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_ff.config.messages import nearest
+from mnist_ff.config.yaml_io import yaml_values
+from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.find import OUTPUTS, may_be_run, run_start, runs_below, sweep_of, sweep_start, sweeps_below
+from mnist_ff.runs.reading import opened
+
+SCANNED_BYTES = 8 << 10
+"""Bytes of a config.yaml in which its name is looked for; it stands in the second line."""
+NAME_LINES = re.compile(rb"^name:[^\n]*\n(?:[ ][^\n]*\n)*", re.MULTILINE)
+"""The key with the lines that a long name goes on in."""
+PLAIN = re.compile(rb"name: ([A-Za-z](?:[A-Za-z0-9_. /+-]*[A-Za-z0-9_])?)\n")
+"""A name that YAML writes as it is; a few such words, null and true say, are none."""
+NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+ENDING = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_([0-9a-f]{4})")
+"""The name of a directory that nobody named, and its ending."""
+MOST_COMPARED = 2_000
+"""Names that are looked through for one that is like a mistyped one."""
+
+
+def name_of(run: Path) -> str | None:
+    """The name in a run's config.yaml; None where it has none, or none can be read."""
+    try:
+        with opened(run / "config.yaml") as file:
+            head = file.read(SCANNED_BYTES)
+    except BadRunError:
+        return None
+    found = NAME_LINES.search(head)
+    return None if found is None else _name(found[0])
+
+
+def _name(lines: bytes) -> str | None:
+    plain = PLAIN.fullmatch(lines)
+    if plain is not None and (name := plain[1].decode()).lower() not in NOT_TEXT:
+        return name
+    try:
+        value = yaml_values(Path("config.yaml"), lines)["name"]
+    except (ConfigError, TypeError, KeyError):
+        return None
+    return value if isinstance(value, str) and value else None
+
+
+def named(root: Path = OUTPUTS) -> Iterator[tuple[Path, str | None]]:
+    """The runs in `root`, jobs of sweeps too, with their names. The name behind a link is not read."""
+    for run in runs_below(root):
+        yield run, None if run.is_symlink() else name_of(run)
+
+
+@dataclass(frozen=True)
+class Handles:
+    """What the runs and sweeps of a folder are called."""
+
+    root: Path
+    runs: tuple[tuple[Path, str | None], ...]
+
+    @classmethod
+    def of(cls, root: Path) -> Handles:
+        """Those of a folder, which is read once."""
+        return cls(root, tuple(named(root)))
+
+    def find(self, word: str, sweeps: bool) -> tuple[Path, int] | None:
+        """The newest of the runs with this name, and how many there are; else the only directory that is called so,
+        or ends so. With `sweeps`, a sweep stands for its jobs. None where nothing fits.
+
+        Errors: BadRunError where several directories do.
+        """
+        runs = [run for run, name in self.runs if name == word]
+        if sweeps:
+            runs = list(dict.fromkeys(_sweep_or_run(run) for run in runs))
+        if runs:
+            return max(runs, key=lambda run: run_start(run) if may_be_run(run) else sweep_start(run)), len(runs)
+        places = [*(run for run, _ in self.runs), *sweeps_below(self.root)]
+        for fits in (lambda path: path.name == word, lambda path: ending_of(path) == word):
+            called = [path for path in places if fits(path)]
+            if len(called) > 1:
+                some = ", ".join(map(str, called[:3]))
+                more = f" and {len(called) - 3} more" if len(called) > 3 else ""
+                raise BadRunError(
+                    f"{word}: is the name of {len(called)} directories ({some}{more}); give the path of one"
+                )
+            if called:
+                return called[0], 1
+        return None
+
+    def unknown(self, word: str) -> str:
+        """What to say of a word that names no run: the nearest name, or how to write one with spaces."""
+        names = list(dict.fromkeys(name for _, name in self.runs if name is not None))
+        split = next((name for name in names if word in name.split() and name != word), None)
+        if split is not None:
+            hint = f'; a name with spaces needs quotes: "{split}"'
+        else:
+            hint = nearest(word, [*names, *(path.name for path, _ in self.runs)][:MOST_COMPARED])
+        return f"{word}: does not exist, and no run in {self.root}/ has this name{hint}; mnist-ff runs lists them"
+
+
+def _sweep_or_run(run: Path) -> Path:
+    """The sweep that a run is a job of, with a path as the run's, relative or not; else the run."""
+    whole = sweep_of(run)
+    return run if whole is None else run.parents[len(run.absolute().parts) - len(whole.parts) - 1]
+
+
+def ending_of(path: Path) -> str | None:
+    """The four hex digits at the end of a directory's name that the clock gave it."""
+    found = ENDING.fullmatch(path.name)
+    return None if found is None else found[1]
+
+
+def quoted_name(words: Sequence[str], root: Path = OUTPUTS) -> str | None:
+    """A run's name that a shell has split into several of these words; None where there is none."""
+    if len(words) < 2:
+        return None
+    names = {name for _, name in named(root) if name is not None and " " in name}
+    for start in range(len(words)):
+        for end in range(start + 2, len(words) + 1):
+            if " ".join(words[start:end]) in names:
+                return " ".join(words[start:end])
+    return None

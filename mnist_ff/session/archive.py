@@ -1,0 +1,103 @@
+"""Pack runs for others: copies without what belongs to this machine, each with a page of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_ff.analysis.ranking import Ranking, rank_rows
+from mnist_ff.analysis.rows import collect
+from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.report.run_page import write_report
+from mnist_ff.report.sweep_page import write_sweep_report
+from mnist_ff.runs.archive import check_archive, write_archive
+from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.find import holds_runs, is_sweep, runs_below
+from mnist_ff.runs.lock import is_locked
+from mnist_ff.runs.portable import copy_portable, private_paths
+from mnist_ff.runs.reading import is_file
+from mnist_ff.runs.search_result import read_search_result
+
+TEXTS = (".yaml", ".json", ".csv", ".html", ".py", ".md", ".txt")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What an archive holds."""
+
+    place: Path
+    folders: tuple[str, ...]
+    """The directories at its top, one for each run or sweep."""
+    files: int
+    warnings: tuple[str, ...]
+
+
+def pack(place: Path, paths: Sequence[Path]) -> Packed:
+    """Write runs and sweeps to one archive, each as a folder of its own name.
+
+    Errors: ConfigError for the archive's name and for two directories of one name; BadRunError; RunError for a run in
+    training, and where the archive cannot be written.
+    """
+    check_archive(place)
+    for path in paths:
+        if not holds_runs(path):
+            Run.open(path)
+        if any(is_locked(run) for run in [path, *runs_below(path)]):
+            raise RunError(f"{path}: a process trains in it; archive it when that has ended")
+    names = [path.absolute().name for path in paths]
+    again = next((name for name in names if names.count(name) > 1), None)
+    if again is not None:
+        raise ConfigError(f"{again}: is the name of two of the directories; archive them one by one")
+    with tempfile.TemporaryDirectory(prefix="mnist-ff-archive-") as made:
+        stage = Path(made).resolve()
+        try:
+            for path, name in zip(paths, names, strict=True):
+                copy_portable(path, stage / name)
+                _write_pages(path, stage / name)
+            sums = write_archive(place, stage)
+        except OSError as error:
+            raise RunError(f"{error.filename or place}: {error.strerror}") from None
+        return Packed(place, tuple(names), len(sums), tuple(_warnings(stage)))
+
+
+def _write_pages(source: Path, copy: Path) -> None:
+    """The pages of the copies, where the originals have some."""
+    if is_sweep(source):
+        for run in runs_below(copy):
+            _write_page(source / run.relative_to(copy), run, copy.parent)
+        if is_file(source / REPORT):
+            write_sweep_report(_ranking(copy), copy)
+            _strip(copy / REPORT, copy.parent)
+    else:
+        _write_page(source, copy, copy.parent)
+
+
+def _ranking(sweep: Path) -> Ranking:
+    found = read_search_result(sweep)
+    return rank_rows(collect([sweep]), smallest_loss=found is not None and found.smallest_loss)
+
+
+def _write_page(source: Path, copy: Path, stage: Path) -> None:
+    if is_file(source / REPORT):
+        try:
+            write_report(Run(copy))
+        except BadRunError:  # the row says why, here and there
+            return
+        _strip(copy / REPORT, stage)
+
+
+def _strip(page: Path, stage: Path) -> None:
+    """Take the place where the copies are made out of a page."""
+    page.write_text(page.read_text("utf-8").replace(f"{stage}/", ""), encoding="utf-8")
+
+
+def _warnings(stage: Path) -> list[str]:
+    """Files in which a path of this machine stands all the same, such as a parts file of the user's own."""
+    said = []
+    for path in sorted(stage.rglob("*")):
+        if path.suffix in TEXTS and path.is_file():
+            text = path.read_text("utf-8", errors="replace")
+            said += [f"{path.relative_to(stage)} names {one}" for one in private_paths() if one in text]
+    return said

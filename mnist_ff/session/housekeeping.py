@@ -1,0 +1,201 @@
+"""Delete, restore, label and archive runs: what `mnist-ff runs ACTION` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mnist_ff.analysis.console import ask, note, tell, tell_rows, warning
+from mnist_ff.analysis.run_filter import NO_FILTER, Filter, select
+from mnist_ff.analysis.run_list import Entry
+from mnist_ff.analysis.run_table import show
+from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import OUTPUTS, holds_runs, is_sweep
+from mnist_ff.runs.labels import changed_labels
+from mnist_ff.runs.names import Handles
+from mnist_ff.runs.portable import LEFT_OUT
+from mnist_ff.runs.reading import is_folder
+from mnist_ff.runs.resolve import BEST, LAST, resolve_run
+from mnist_ff.runs.trash import (
+    TRASH,
+    bytes_in,
+    check_deletable,
+    find_deleted,
+    in_trash,
+    move_to_trash,
+    purge,
+    restore,
+    warnings_of,
+)
+from mnist_ff.session.archive import pack
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Runs and sweeps by name, or by what they are like."""
+
+    words: Sequence[str] = ()
+    filter: Filter = NO_FILTER
+    jobs: bool = False
+    """Whether the jobs of sweeps are taken one by one."""
+
+    def paths(self, action: str) -> list[Path]:
+        """Each of them once. Errors: ConfigError for neither and for both; BadRunError."""
+        if bool(self.words) is not self.filter.is_empty:
+            why = "takes runs, or flags such as --status failed that choose some"
+            raise ConfigError(f"runs {action}: {why}{', not both' if self.words else ''}")
+        found = [one_run(word) for word in self.words] if self.words else self._fitting()
+        return list(dict.fromkeys(found))
+
+    def _fitting(self) -> list[Path]:
+        """The runs that fit, and the sweeps all of whose jobs do."""
+        selected = select(OUTPUTS, self.filter, jobs=self.jobs)
+        whole = [entry for entry in selected.entries if len(selected.fitting[entry.path]) == len(entry.rows)]
+        for entry in selected.entries:
+            if entry not in whole:
+                count = len(selected.fitting[entry.path])
+                note(f"{entry.path}: {count} of its {len(entry.rows)} jobs fit, so it is left alone; --all takes jobs")
+        return [entry.path for entry in whole]
+
+
+def one_run(word: str) -> Path:
+    """The run or sweep that a word means; unlike elsewhere, a name must be the only one.
+
+    Errors: BadRunError.
+    """
+    if word and word not in (LAST, BEST) and not is_folder(Path(word)):
+        found = Handles.of(OUTPUTS).find(word, sweeps=True)
+        if found is not None and found[1] > 1:
+            raise BadRunError(f"{word}: is the name of {found[1]} runs; give paths, or --name '{word}' for all of them")
+    return resolve_run(word, note, sweeps=True)
+
+
+def delete(chosen: Chosen, yes: bool, console: Console) -> Json:
+    """List what was chosen, ask, and move it to the trash. Errors: ConfigError, BadRunError, RunError."""
+    paths, kept = chosen.paths("delete"), []
+    for path in list(paths):
+        try:
+            check_deletable(path)
+        except (BadRunError, RunError) as error:
+            if chosen.words:
+                raise ConfigError(str(error)) from None
+            kept.append({"path": str(path), "reason": str(error)})
+            paths.remove(path)
+            warning(f"{error}")
+    deleted: list[Json] = []
+    if not paths:
+        note("No run to delete.")
+        return {"deleted": deleted, "kept": kept}
+    show([Entry(path, sweep=is_sweep(path)) for path in paths], 0, console)
+    for text in (text for path in paths for text in warnings_of(path)):
+        warning(text)
+    size, counted = sum(bytes_in(path) for path in paths), _counted(paths)
+    if not yes and not ask(f"Move {counted} ({_megabytes(size)}) to {OUTPUTS / TRASH}?"):
+        note("Nothing was deleted.")
+        return {"deleted": deleted, "kept": [*kept, *({"path": str(path), "reason": "no"} for path in paths)]}
+    for path in paths:
+        deleted.append({"path": str(path), "trash": str(move_to_trash(path))})
+    tell(console, f"moved to {OUTPUTS / TRASH}: {counted}")
+    tell(console, f"bring back  mnist-ff runs restore {paths[0]}")
+    tell(console, "empty it    mnist-ff runs delete --purge")
+    return {"deleted": deleted, "kept": kept}
+
+
+def _counted(paths: Sequence[Path]) -> str:
+    sweeps = sum(map(is_sweep, paths))
+    words = [(len(paths) - sweeps, "run"), (sweeps, "sweep")]
+    return " and ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in words if count) or "1 run"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def empty_trash(yes: bool, console: Console) -> Json:
+    """List what is in the trash, ask, and remove it for good. Errors: ConfigError, RunError."""
+    found = in_trash()
+    if not found:
+        note(f"{OUTPUTS / TRASH} is empty.")
+        return {"purged": purge()}
+    list_trash(console)
+    size = sum(bytes_in(one.place) for one in found)
+    if not yes and not ask(f"Remove {len(found)} from {OUTPUTS / TRASH} for good ({_megabytes(size)})?"):
+        note("Nothing was removed.")
+        return {"purged": 0}
+    count = purge()
+    tell(console, f"removed for good: {count}")
+    return {"purged": count}
+
+
+def list_trash(console: Console) -> Json:
+    """What is in the trash, deleted last first."""
+    found = in_trash()
+    if not found:
+        note(f"{OUTPUTS / TRASH} is empty.")
+    else:
+        entries = [Entry(one.content, sweep=is_sweep(one.content)) for one in found]
+        rows = [
+            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.path))
+            for one, entry in zip(found, entries, strict=True)
+        ]
+        tell_rows(console, ("deleted", "status", "name", "path"), rows, ("status", "name", "path"), ("deleted",))
+    return {"trash": [{"path": str(one.path), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
+
+
+def bring_back(words: Sequence[str], console: Console) -> Json:
+    """Restore deleted runs, each to where it was. Errors: BadRunError, RunError."""
+    found = [find_deleted(word) for word in words]
+    restored = [str(restore(one)) for one in dict.fromkeys(found)]
+    for path in restored:
+        tell(console, f"restored {path}")
+    return {"restored": restored}
+
+
+def label(words: Sequence[str], console: Console, tag: str, remove: bool = False) -> Json:
+    """Give runs a tag, or take it away. Errors: BadRunError, ConfigError, RunError."""
+    paths = [_labelled(word) for word in words]
+    done = [changed_labels(path, remove=(tag,)) if remove else changed_labels(path, add=(tag,)) for path in paths]
+    for path, labels in zip(paths, done, strict=True):
+        tell(console, f"{path}  {','.join(labels.tags) or '(no tags)'}")
+    return {"runs": [_labels_json(path) for path in paths]}
+
+
+def annotate(word: str, text: str, console: Console) -> Json:
+    """Give a run a note; an empty one takes it away. Errors: BadRunError, ConfigError, RunError."""
+    path = _labelled(word)
+    labels = changed_labels(path, note=text)
+    tell(console, f"{path}  {labels.note or '(no note)'}")
+    return {"runs": [_labels_json(path)]}
+
+
+def _labelled(word: str) -> Path:
+    path = one_run(word)
+    if not is_sweep(path) and not (is_folder(path) and holds_runs(path)):
+        Run.open(path)
+    return path
+
+
+def _labels_json(path: Path) -> Json:
+    labels = Entry(path).labels
+    return {"path": str(path), "tags": list(labels.tags), "note": labels.note}
+
+
+def archive(place: Path, chosen: Chosen, console: Console) -> Json:
+    """Pack runs into one file for others. Errors: ConfigError, BadRunError, RunError."""
+    packed = pack(place, chosen.paths("archive"))
+    for text in packed.warnings:
+        warning(text)
+    size = place.stat().st_size
+    count = len(packed.folders)
+    what = f"{count} {'directory' if count == 1 else 'directories'}, {packed.files} files"
+    tell(console, f"written to {place}: {what}, {_megabytes(size)}")
+    tell(console, f"left out   {LEFT_OUT}")
+    values = {"archive": str(place), "folders": list(packed.folders), "files": packed.files, "bytes": size}
+    return {**values, "left_out": LEFT_OUT, "warnings": list(packed.warnings)}

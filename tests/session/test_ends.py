@@ -1,0 +1,90 @@
+"""What a run says at its end, where it goes on, and the presets that find faults."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.runs.directory import Run
+from tests.support.commands import Command
+from tests.support.processes import Started
+from tests.support.runs import WORDS, stopped_run
+
+PARTS = Path(__file__).parents[1] / "parts" / "own.py"
+
+
+def test_a_run_ends_with_its_score_report_and_two_commands(mnist_ff: Command) -> None:
+    words = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false"]
+    code, out, _ = mnist_ff("train", *words, "hydra.run.dir='a b/it''s'".replace("''", "\\'"))
+    assert code == 0
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines()[-2:])
+    assert list(lines) == ["evaluate", "predict"]
+    for command in lines.values():
+        assert mnist_ff(*shlex.split(command)[1:])[0] == 0, command
+
+
+def test_fewer_epochs_than_begun_are_refused_with_what_is_right(mnist_ff: Command) -> None:
+    stopped_run("within", 20)
+    code, _, err = mnist_ff("train", "resume=within", "trainer.epochs=1")
+    assert (code, "within is already in epoch 2; give 2 or more" in err) == (2, True)
+    stopped_run("after", 16)
+    code, out, _ = mnist_ff("train", "resume=after", "trainer.epochs=1")
+    assert code == 0, "as many epochs as are done: only the files of the end are made"
+    assert "resumed after all 1 epochs" in out
+    code, _, err = mnist_ff("train", "resume=after", "trainer.epochs=2")
+    assert code == 0
+    assert "after has finished 2 epochs" in mnist_ff("train", "resume=after", "trainer.epochs=1")[2] + err
+
+
+@pytest.mark.slow
+def test_ctrl_c_prints_a_command_that_works_when_pasted(mnist_ff: Command) -> None:
+    Path("my parts").mkdir()
+    Path("my parts/own.py").write_text(PARTS.read_text())
+    words = ["--parts", "my parts/own.py", "data=mnist_5k", "trainer.epochs=400", "trainer.plots=false"]
+    started = Started("train", *words, "optimizer=signs", "hydra.run.dir='my runs/a b'")
+    started.wait_for_rows(20, "my runs")
+    started.process.send_signal(signal.SIGINT)
+    code, out, _ = started.end()
+    assert code == 130
+    (line,) = (line for line in out.splitlines() if line.startswith("resume "))
+    epochs = Run.open("my runs/a b").summary().epochs  # type: ignore[union-attr]
+    command = shlex.split(line.removeprefix("resume").strip())
+    code, out, _ = mnist_ff(*command[1:], f"trainer.epochs={epochs + 1}")
+    assert code == 0
+    assert f"resumed from epoch {epochs + 1} of {epochs + 1}, batch " in out
+
+
+def test_one_batch_is_learned_by_heart_or_it_is_said(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", "experiment=overfit", "trainer.epochs=75", "--json")
+    assert code == 0
+    assert json.loads(out)["steps"] == 75
+    assert err.count("\nepoch ") == 3, "a line where it is scored"
+    assert "64 images to train" in err
+    assert "learned by heart: its loss is 0.00" in err
+    out = mnist_ff("train", "experiment=overfit", "trainer.epochs=10", "optimizer.lr=1e-6")[1]
+    assert "warning: the loss of one batch is 2." in out
+
+
+@pytest.mark.slow
+def test_debug_finds_its_way_through_everything(mnist_ff: Command) -> None:
+    code, out, _ = mnist_ff("train", "experiment=debug", "hydra.run.dir=run")
+    assert code == 0
+    assert "warning" not in out
+    run = Run.open("run")
+    assert {"calibration/ece", "dead_units/layers.0", "gradient_norms/layers.0"} <= set(run.epochs()[-1])
+    assert run.file("report.html").exists()
+    words = ["-m", "--parts", str(PARTS), "experiment=debug,overfit", "model=mlp,small_cnn", "trainer.epochs=1"]
+    assert mnist_ff("train", *words, "trainer.plots=false")[0] == 0
+
+
+def test_json_of_a_run_that_failed(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", *WORDS, "optimizer=sgd", "optimizer.lr=1e30", "--json")
+    document = json.loads(out)
+    assert (code, document["status"], document["score"]) == (1, "diverged", None)
+    assert "error: " in err
+    assert mnist_ff("train", "--cfg", "job", "--json")[0] == 2
+    assert mnist_ff("train", "-m", "dry_run=true", "seed=0,1", "--json")[0] == 2
