@@ -32,12 +32,13 @@ COMMANDS = {
     "help": "show the commands, or the options of one",
     "show": "explain a config key or group: range, default, options",
     "bench": "measure a training step and whole commands",
+    "serve": "show runs in a browser, live while they train",
     "completion": "print the completion script for bash, zsh or fish",
 }
 
 WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "profile", "bench")
 """Commands whose modules import PyTorch, which takes a second or more; the others import it when they need it."""
-WITHOUT_PARTS = ("runs", "compare", "completion")
+WITHOUT_PARTS = ("runs", "compare", "serve", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
 WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "profile", "bench", "help", "show")

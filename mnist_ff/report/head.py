@@ -15,7 +15,7 @@ from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.network import layer_sizes, parameters_of
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.numbers import loss_text, percent, percent_cell
-from mnist_ff.runs.records import DataSpec, Score
+from mnist_ff.runs.records import DataSpec, Score, Summary
 
 MOST_TEXT = 200
 """Letters of a text that a directory gives."""
@@ -50,20 +50,31 @@ def _data(config: Config, data: Mapping[str, Any], row: Row) -> str:
 def tiles(row: Row, config: Config, spec: DataSpec, data: Mapping[str, Any], run: Run) -> list[Tile]:
     """Scores, epochs, network, time and speed."""
     found = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
-    found += [_epoch_tile(row, config, data), _network_tile(config, spec, run)]
+    found += [_epoch_tile(row, config, data, run), _network_tile(config, spec, run)]
     if row.seconds is not None:
         found.append(Tile("Time", f"{row.seconds:.1f} s", "for the whole command"))
     return found + _speed_tiles(data)
 
 
-def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any]) -> Tile:
-    """How many epochs and batches, and which epoch was the best."""
+def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any], run: Run) -> Tile:
+    """How many epochs and batches, which epoch was the best, and what ended training before the last one."""
     batches = 0 if data["batches"] is None else data["batches"]["count"]
     note = f"of {config.trainer.epochs:,}; {batches:,} batches"
     best = {} if data["epochs"] is None else data["epochs"]["best"]
     if "accuracy" in best and row.epochs > 1:
         note += f"; best accuracy in epoch {best['accuracy']:,}"
+    summary = _summary(run)
+    if summary is not None and summary.cause is not None and (summary.stopped_early or summary.stopped_on_request):
+        note += f"; {summary.cause[:MOST_TEXT]}"
     return Tile("Epochs", f"{row.epochs:,}", note)
+
+
+def _summary(run: Run) -> Summary | None:
+    """How the run ended; None where it has not, or its file cannot be read."""
+    try:
+        return run.summary()
+    except BadRunError:
+        return None
 
 
 def _speed_tiles(data: Mapping[str, Any]) -> list[Tile]:
@@ -81,10 +92,7 @@ def _network_tile(config: Config, spec: DataSpec, run: Run) -> Tile:
     if isinstance(model := config.model, MLPConfig):
         sizes = layer_sizes(model, spec)
         return Tile("Network", "-".join(map(str, sizes)), f"{parameters_of(sizes):,} parameters, {model.activation}")
-    try:
-        summary = run.summary()
-    except BadRunError:
-        summary = None
+    summary = _summary(run)
     return Tile("Model", config.model.name, f"{summary.parameters:,} parameters" if summary else "")
 
 

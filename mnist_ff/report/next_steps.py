@@ -7,7 +7,9 @@ import shlex
 from mnist_ff.analysis.rows import Row
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.further import further
 from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.records import Status
@@ -35,9 +37,19 @@ def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> l
             (f"mnist-ff predict {path} --index 0 1 2{parts}", "classify test images, or image files"),
             (f"mnist-ff export {path} --format onnx{parts}", "export the model; also safetensors and torch"),
         ]
-    if row.status == Status.FINISHED:
-        commands.append((f"mnist-ff train resume={path} trainer.epochs={2 * config.trainer.epochs}{parts}", "train on"))
+    more = _further(run, config) if row.status == Status.FINISHED else None
+    if more is not None:
+        commands.append((f"mnist-ff train {' '.join([f'resume={path}', *more])}{parts}", "train on"))
     elif row.status == Status.INTERRUPTED:
         commands.append((f"mnist-ff train resume={path}{parts}", "resume the run"))
     again = f"mnist-ff train --config-of {path} seed={(config.seed or 0) + 1}{parts}"
     return [*commands, (again, "train again with another seed")]
+
+
+def _further(run: Run, config: Config) -> list[str] | None:
+    """What a resume needs to train on; None where nothing is left, or the summary cannot be read."""
+    try:
+        summary = run.summary()
+    except BadRunError:
+        return None
+    return None if summary is None else further(config, summary)

@@ -23,31 +23,39 @@ LARGEST_PAGE = 4_000_000
 SCRIPT_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
-def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def render(
+    template: str,
+    scripts: Sequence[str],
+    data: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    own: Path | None = None,
+) -> str:
     """A page from a template in assets/: `facts` for the template, escaped as text; `data` for its scripts, as JSON.
 
     The policy in its head allows this script and this style by their digests and images from within the page, nothing
-    else: neither another script, wherever a name or a path puts it, nor a request.
+    else: neither another script, wherever a name or a path puts it, nor a request. A page of a server has more assets
+    in a folder of its `own`, a style.css among them, and may ask that server.
     """
     from markupsafe import Markup
 
-    style = _asset("style.css")
-    script = "\n".join(['"use strict";', *map(_asset, scripts)])
+    style = _asset("style.css") + ("" if own is None else _asset("style.css", own))
+    script = "\n".join(['"use strict";', *(_asset(name, own) for name in scripts)])
+    asks = "" if own is None else "; connect-src 'self'"
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"base-uri 'none'; form-action 'none'{asks}"
     )
     inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "data": Markup(json_text(data))}
-    text = _templates().get_template(template).render({**facts, **inlined})
+    text = _templates(own).get_template(template).render({**facts, **inlined})
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may hold bytes that are no text
 
 
 @functools.cache
-def _templates() -> Environment:
+def _templates(own: Path | None) -> Environment:
     """jinja2's, which keeps the templates that it has compiled: the pages of a sweep's jobs share one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(ASSETS)
+    loader = FileSystemLoader([ASSETS] if own is None else [own, ASSETS])
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
@@ -56,8 +64,10 @@ def json_text(data: Mapping[str, Any]) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(SCRIPT_ESCAPES)
 
 
-def _asset(name: str) -> str:
-    text = (ASSETS / name).read_text(encoding="utf-8")
+def _asset(name: str, own: Path | None = None) -> str:
+    """A file of the folder of its own, where it is there, else of assets/."""
+    place = ASSETS / name if own is None or not (own / name).is_file() else own / name
+    text = place.read_text(encoding="utf-8")
     forms = {
         ACTIVATIONS_MARK: [(row.name, row.javascript) for row in ACTIVATIONS.values()],
         SLOPES_MARK: [(row.name, row.javascript_slope) for row in ACTIVATIONS.values()],

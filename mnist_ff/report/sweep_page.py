@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ MOST_LINKS = 8
 """Of a row over several seeds."""
 LARGEST_PICTURE = 1_000_000
 """Bytes of a sweep.png that goes into the page."""
+
+
+Href = Callable[[Path], str | None]
+"""A run's directory to the address of its page, if it has one."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,12 @@ class HeatMap:
 def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = None) -> Path:
     """Write the page of a sweep or of a folder of runs into it, or to `place`. Errors: OSError."""
     target = directory / REPORT if place is None else place
+    write_text(target, sweep_page(ranking, directory, lambda path: _way(path, target)))
+    return target
+
+
+def sweep_page(ranking: Ranking, directory: Path, href: Href) -> str:
+    """The page of a sweep or of a folder of runs."""
     name = shlex.quote(str(display_path(directory)))
     commands = [
         (f"mnist-ff compare {name} --sort seconds", "print the table, sorted by seconds"),
@@ -105,26 +115,30 @@ def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = N
         "picture": _picture(directory / "sweep.png"),
         "commands": commands,
     }
-    write_text(target, _page(ranking, target, facts))
-    return target
+    return _page(ranking, href, facts)
 
 
 def write_comparison(ranking: Ranking, paths: Sequence[Path], target: Path) -> None:
     """Write the page of several runs and sweeps to `target`. Errors: OSError."""
+    write_text(target, comparison_page(ranking, paths, str(target), lambda path: _way(path, target)))
+
+
+def comparison_page(ranking: Ranking, paths: Sequence[Path], place: str, href: Href) -> str:
+    """The page of several runs and sweeps; `place` is the file that a command on it writes."""
     names = [str(display_path(path)) for path in paths]
     facts = {
         "title": f"{len(ranking.rows)} run{'s' if len(ranking.rows) != 1 else ''} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
         "search_result": [],
         "picture": None,
-        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", str(target)]), "write this report again")],
+        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", place]), "write this report again")],
     }
-    write_text(target, _page(ranking, target, facts))
+    return _page(ranking, href, facts)
 
 
-def _page(ranking: Ranking, target: Path, facts: dict[str, Any]) -> str:
+def _page(ranking: Ranking, href: Href, facts: dict[str, Any]) -> str:
     labels = iter(group_labels(ranking))
-    tables = [_table(table, [next(labels) for _ in table.groups], target) for table in ranking.tables]
+    tables = [_table(table, [next(labels) for _ in table.groups], href) for table in ranking.tables]
     bad = sorted(ranking.bad, key=lambda row: row.status)
     curves = curves_of(ranking, MOST_CURVES)
     settings = sum(not group.again for group in ranking.groups)
@@ -139,9 +153,7 @@ def _page(ranking: Ranking, target: Path, facts: dict[str, Any]) -> str:
             "kicker": counted(ranking),
             "tables": [table for table in tables if table.lines],
             "apart": len(tables) > 1,
-            "bad": [
-                (row.status, row.reason or "", _named(row, ranking), _link(row, target)) for row in bad[:MOST_ROWS]
-            ],
+            "bad": [(row.status, row.reason or "", _named(row, ranking), _link(row, href)) for row in bad[:MOST_ROWS]],
             "more_bad": max(0, len(bad) - MOST_ROWS),
             "parts": parts_of(curves),
             "drawn": len(curves),
@@ -156,7 +168,7 @@ def _curve_facts(curve: GroupCurves) -> dict[str, Any]:
     return {**facts, "epochs": curve.epochs, "batches": curve.batches}
 
 
-def _table(table: Ranking, labels: Sequence[str], target: Path) -> RankedTable:
+def _table(table: Ranking, labels: Sequence[str], href: Href) -> RankedTable:
     """A table whose first columns are the run, its rank and the score that ranks."""
     made = table_of(table, labels)
     score = metric_title(table.ranked_by.replace(" ", "_"))
@@ -167,7 +179,7 @@ def _table(table: Ranking, labels: Sequence[str], target: Path) -> RankedTable:
     names = [cells[made.columns.index("name")] if named else MISSING for cells in made.ranked]
     rows = zip(names, made.ranked[:MOST_ROWS], table.groups, strict=False)
     lines = [
-        Line(None if name == MISSING else name, *_links(group.rows, target), [cells[place] for place in places])
+        Line(None if name == MISSING else name, *_links(group.rows, href), [cells[place] for place in places])
         for name, cells, group in rows
     ]
     return RankedTable(
@@ -200,15 +212,20 @@ def _heat_map(table: Ranking) -> HeatMap | None:
     return HeatMap(found.title, down, heads, lines, found.notes)
 
 
-def _links(rows: Sequence[Row], target: Path) -> tuple[list[Link], int]:
-    return [_link(row, target) for row in rows[:MOST_LINKS]], max(0, len(rows) - MOST_LINKS)
+def _links(rows: Sequence[Row], href: Href) -> tuple[list[Link], int]:
+    return [_link(row, href) for row in rows[:MOST_LINKS]], max(0, len(rows) - MOST_LINKS)
 
 
-def _link(row: Row, target: Path) -> Link:
-    if not is_file(row.path / REPORT):
-        return Link(row.label, None)
-    way = os.path.relpath((row.path / REPORT).absolute(), target.absolute().parent)
-    return Link(row.label, quote(Path(way).as_posix(), errors="surrogateescape"))
+def _link(row: Row, href: Href) -> Link:
+    return Link(row.label, href(row.path))
+
+
+def _way(path: Path, target: Path) -> str | None:
+    """The way from a file to the report of a run, where it has one."""
+    if not is_file(path / REPORT):
+        return None
+    way = os.path.relpath((path / REPORT).absolute(), target.absolute().parent)
+    return quote(Path(way).as_posix(), errors="surrogateescape")
 
 
 def _named(row: Row, ranking: Ranking) -> str:

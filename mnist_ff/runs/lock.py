@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mnist_ff.errors import RunError
-from mnist_ff.runs.reading import is_file
+from mnist_ff.errors import BadRunError, RunError
+from mnist_ff.runs.reading import is_file, opened
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+POLL_S = 0.05
 LOCK_TIMEOUT_S = 1.0
 """How long to wait for a directory: is_locked() holds it for a moment."""
 
@@ -36,6 +43,8 @@ def is_locked(folder: Path, timeout_s: float = 0) -> bool:
     """Whether another process holds a directory. Writes nothing there; False where it cannot be told."""
     if not is_file(folder / LOCK):  # FileLock opens it for writing, and would follow a link
         return False
+    if fcntl is not None:
+        return _is_flocked(folder / LOCK, timeout_s)
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
@@ -47,3 +56,21 @@ def is_locked(folder: Path, timeout_s: float = 0) -> bool:
         return False
     lock.release()
     return False
+
+
+def _is_flocked(lock: Path, timeout_s: float) -> bool:
+    """The same of a file that is only read, so that the folder may be one that others own: many may ask at once."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        with opened(lock) as file:
+            while True:
+                try:
+                    fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        return True
+                    time.sleep(POLL_S)
+                else:
+                    return False
+    except (BadRunError, OSError):
+        return False

@@ -51,5 +51,5 @@ def duration(seconds: float) -> str:
 
 def counted(number: int, noun: str) -> str:
     """A number of things: 1 job, 2 jobs, 4,000 images, 3 batches."""
-    plural = f"{noun}{'es' if noun.endswith(('ch', 's', 'x')) else 's'}"
+    plural = f"{noun}{'es' if noun.endswith(('tch', 's', 'x')) else 's'}"
     return f"{number:,} {noun if number == 1 else plural}"

@@ -10,10 +10,11 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT, Run
+from mnist_ff.runs.further import further
 from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.numbers import counted, loss_text, score_text
 from mnist_ff.runs.parts import has_own
-from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, Status, StopKind, Summary
+from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, Status, Summary
 from mnist_ff.session.request import RunRequest
 from mnist_ff.training.learner import Learner
 
@@ -105,20 +106,10 @@ def next_commands(run: Run, config: Config, summary: Summary) -> list[str]:
     evaluate = f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"
     if summary.status is Status.INTERRUPTED:
         return [f"resume         {resume_command(run, config)}", evaluate]
-    more = _more(config, summary)
+    more = further(config, summary) if summary.stopped_early or summary.stopped_on_request else None
     if more is not None:
         return [evaluate, f"train further  {resume_command(run, config, *more)}"]
     return [evaluate, f"predict        mnist-ff predict {shlex.quote(str(path))} --index 0 1 2{parts}"]
-
-
-def _more(config: Config, summary: Summary) -> list[str] | None:
-    """The overrides with which a run that something ended before its last epoch trains on; None where nothing does."""
-    kind = None if summary.stop is None else summary.stop.kind
-    if kind is StopKind.TIME_LIMIT and config.trainer.max_seconds is not None:
-        return [f"trainer.max_seconds={2 * config.trainer.max_seconds:g}"]
-    if kind is StopKind.TARGET:
-        return ["trainer.target_accuracy=null"]
-    return [] if kind is StopKind.CALLBACK else None
 
 
 def how_to_resume(request: RunRequest) -> str:

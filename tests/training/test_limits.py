@@ -14,6 +14,7 @@ import torch
 
 import mnist_ff as package
 from mnist_ff.data.load import Data
+from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import StopKind
 from mnist_ff.training import limits
@@ -82,6 +83,10 @@ def test_a_run_stopped_by_the_clock_and_resumed_equals_an_unbroken_one(
     seconds = summary.trained_seconds
     assert seconds is not None
     assert 40 <= seconds < 60
+    page = run_page(run)
+    assert "of 3; " in page
+    assert "time limit: 40 s of training (trainer.max_seconds)" in page
+    assert "mnist-ff train resume=parted trainer.max_seconds=80" in page
     code, out, _ = mnist_ff("train", "resume=parted")
     assert (code, "has trained for" in out, "trainer.max_seconds" in out) == (0, True, True)
     assert mnist_ff("train", "resume=parted", "trainer.epochs=9")[0] == 2, "the clock would end it at once"

@@ -1,0 +1,76 @@
+"""The pages of the server: the list, a run that is followed, and reports, which are drawn from a run's data.
+
+A report.html that lies in a run directory is never sent: somebody else may have written it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnist_ff.analysis.rows import Row, collect
+from mnist_ff.config.paths import display_path
+from mnist_ff.report.page import render
+from mnist_ff.report.run_page import run_page
+from mnist_ff.report.sweep_page import comparison_page, sweep_page
+from mnist_ff.runs.directory import Run
+from mnist_ff.runs.find import holds_runs
+from mnist_ff.runs.names import name_of
+from mnist_ff.runs.search_result import read_search_result
+from mnist_ff.serve.listing import Listing, id_of
+from mnist_ff.sweeps.summary import ranking_of
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+LIST_SCRIPTS = ("pieces.js", "list.js")
+LIVE_SCRIPTS = ("pieces.js", "chart.js", "live.js")
+MOST_COMPARED = 200
+"""Runs and sweeps that are compared at once."""
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
+COMPARISON = "comparison.html"
+"""The file that a command on the page of a comparison writes."""
+
+
+def policy_of(page: str) -> str:
+    """The policy in a page's head, for its header, where it can also say that no other page may show it."""
+    found = POLICY.search(page)  # nobody's text stands before it
+    assert found is not None
+    return f"{html.unescape(found[1])}; frame-ancestors 'none'"
+
+
+def list_page(listing: Listing) -> str:
+    """The page with the list, which asks for its rows."""
+    return render("list.html", LIST_SCRIPTS, {}, {"title": "Runs", "path": str(display_path(listing.root))}, ASSETS)
+
+
+def live_page(path: Path, listing: Listing) -> str:
+    """The page of a run that is followed."""
+    title = name_of(path) or path.name.encode("utf-8", "backslashreplace").decode("utf-8")
+    values = {"id": id_of(path), "title": title}
+    facts = {**values, "path": str(display_path(path))}
+    return render("live.html", LIVE_SCRIPTS, values, facts, ASSETS)
+
+
+def report_page(path: Path, listing: Listing) -> str:
+    """The page of a run, or of a sweep with links to those of its jobs. Errors: BadRunError."""
+    if not holds_runs(path):
+        return run_page(Run(path))
+    ranking = ranking_of(_rows([path], listing), read_search_result(path))
+    return sweep_page(ranking, path, lambda run: _href(run, listing))
+
+
+def compared(paths: Sequence[Path], listing: Listing) -> str:
+    """The page of several runs and sweeps. Errors: BadRunError."""
+    search_result = read_search_result(paths[0]) if len(paths) == 1 else None
+    ranking = ranking_of(_rows(paths, listing), search_result)
+    return comparison_page(ranking, paths, COMPARISON, lambda run: _href(run, listing))
+
+
+def _rows(paths: Sequence[Path], listing: Listing) -> list[Row]:
+    """The runs of these, without those that a link leads to from outside of the folder."""
+    return [row for row in collect(paths) if listing.holds(row.path)]
+
+
+def _href(run: Path, listing: Listing) -> str | None:
+    return None if listing.path(id_of(run)) is None else f"/report/{id_of(run)}"

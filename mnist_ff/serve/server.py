@@ -1,0 +1,80 @@
+"""The server's socket, its end, and the browser that is opened."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from mnist_ff.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+MOST_CONNECTIONS = 128
+"""At once; more are turned away. Each page that follows a run holds one."""
+LONGEST_REQUEST = 32 << 10
+"""Bytes of a request's line and headers: an address that names MOST_COMPARED runs takes 6 KB."""
+REMOTE = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")
+
+
+def listening(port: int) -> socket.socket:
+    """A socket of this machine alone that listens; of port 0 at a free one. Errors: ConfigError."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # a server that ended a moment ago leaves its port in use
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen(MOST_CONNECTIONS)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"--port {port}: {error.strerror}; leave it out for a free one") from None
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which ends at once when it is asked to: nothing is written that would have to be put away."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            h11_max_incomplete_event_size=LONGEST_REQUEST,
+            timeout_graceful_shutdown=0,
+        )
+        super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ctrl-C and SIGTERM."""
+        self.should_exit = self.force_exit = True
+
+
+def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Answer requests until a signal."""
+    Server(app).run(sockets=[listener])
+
+
+def has_browser() -> bool:
+    """Whether a browser that is started here would be seen: neither over SSH nor without a screen."""
+    if any(os.environ.get(name) for name in REMOTE):
+        return False
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+def open_browser(url: str) -> None:
+    """Start a browser, which may take a while, beside the server."""
+    threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()

@@ -1,0 +1,143 @@
+"""`mnist-ff serve` as a process: what it prints, whom it answers, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+
+from filelock import FileLock
+
+from mnist_ff.commands import serve as command
+from mnist_ff.serve.server import has_browser
+from tests.support.commands import Command
+from tests.support.many_runs import make_run
+from tests.support.processes import COMMAND, Forked
+
+
+def test_a_server_from_its_first_line_to_its_end(tmp_path: Path) -> None:
+    """One line of JSON; the page with the token only; a viewer is connected when Ctrl-C ends it."""
+    run = make_run(tmp_path / "outputs" / "run", 3)
+    (run / "summary.json").unlink()
+    script = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{COMMAND}"
+    started = Forked(script, "serve", str(tmp_path / "outputs"), "--json")
+    info = json.loads(started.first_line())
+    assert info["url"] == f"http://127.0.0.1:{info['port']}/?token={info['token']}"
+    assert ask(info["port"], "/").status == 403
+    assert ask(info["port"], "/", host="evil.example").status == 403
+    opened = ask(info["port"], f"/?token={info['token']}")
+    assert opened.status == 303
+    cookie = {"Cookie": str(opened.headers["set-cookie"]).split(";")[0]}
+    assert ask(info["port"], "/", **cookie).status == 200
+    row = listed(info["port"], cookie)
+    assert (row["name"], row["status"]) == ("run 3", "interrupted")
+    assert ask(info["port"], "/", method="POST", **cookie).status == 405
+    assert ask(info["port"], "/", Cookie="x" * 40_000).status in (400, 403)
+    with FileLock(run / ".lock"), socket.create_connection(("127.0.0.1", info["port"])) as viewer:
+        lines = [
+            f"GET /events/{row['id']} HTTP/1.1",
+            "Host: localhost",
+            f"Authorization: Bearer {info['token']}",
+            "",
+            "",
+        ]
+        viewer.sendall("\r\n".join(lines).encode())
+        viewer.settimeout(20)
+        while b"event: status" not in viewer.recv(1 << 16):
+            pass
+        began = time.monotonic()
+        started.send_signal(signal.SIGINT)
+        out, err = started.communicate(10)
+    assert started.returncode == 0
+    assert time.monotonic() - began < 5
+    assert (out.count("\n"), err) == (1, "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def ask(port: int, path: str, method: str = "GET", host: str | None = None, **headers: str) -> Answer:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}", **headers})
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+
+
+def listed(port: int, cookie: dict[str, str]) -> dict[str, str]:
+    """The first row, when it has been read."""
+    deadline = time.monotonic() + 20
+    while not (rows := json.loads(ask(port, "/runs.json", **cookie).body)["rows"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return dict(rows[0])
+
+
+def test_without_the_extra(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "uvicorn" else object())
+    code, out, err = mnist_ff("serve", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert "pip install 'mnist-ff[serve]'" in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "does not exist"),
+        (["--port", "65536"], "must be from 0 to 65,535"),
+        (["--port", "-1"], "must be from 0"),
+        (["--open", "--no-open"], "not allowed with"),
+    ],
+)
+def test_bad_words(words: list[str], said: str, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("serve", *words)
+    assert code == 2
+    assert said in err.replace("\n", " ")
+
+
+def test_a_port_that_is_taken(mnist_ff: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = mnist_ff("serve", "--port", str(port))
+    assert code == 2
+    assert f"--port {port}: Address already in use" in err.replace("\n", " ")
+
+
+def test_what_it_prints(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("mnist_ff.serve.server.serve", lambda app, listener: listener.close())
+    monkeypatch.setattr("mnist_ff.serve.server.open_browser", opened.append)
+    monkeypatch.setattr("mnist_ff.serve.listing.Listing.start", lambda self: None)
+    code, out, _ = mnist_ff("serve", str(tmp_path), "--no-open")
+    head, url, tunnel = out.splitlines()
+    port = url.partition("127.0.0.1:")[2].partition("/")[0]
+    assert (code, opened) == (0, [])
+    assert "read only" in head
+    assert f"ssh -N -L {port}:127.0.0.1:{port} " in tunnel
+    _, out, _ = mnist_ff("serve", str(tmp_path), "--open")
+    token = out.partition("?token=")[2].split()[0]
+    assert "?once=" in opened[0]
+    assert token not in opened[0]  # a program's arguments can be read by others
+
+
+def test_no_browser_over_ssh_and_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert not has_browser()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert has_browser()
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")
+    assert not has_browser()
