@@ -8,7 +8,9 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as typing has it, without its import: the command deals with Ctrl-C only after this file
 
 if TYPE_CHECKING:
+    from mnist_ff.analysis.opened_run import OpenedRun, open_run, runs
     from mnist_ff.api import (
+        Partial,
         init_model,
         load_data,
         plot_losses,
@@ -23,25 +25,45 @@ if TYPE_CHECKING:
 __all__ = [
     "Callback",
     "LossHistory",
+    "OpenedRun",
+    "Partial",
     "Range",
     "Run",
     "Tracker",
     "init_model",
     "load_data",
+    "open_run",
     "plot_losses",
     "register",
     "run_network",
+    "runs",
     "train",
 ]
 HOMES = {
     "Callback": "training.callbacks",
     "LossHistory": "training.callbacks",
+    "OpenedRun": "analysis.opened_run",
     "Range": "config.own_part",
     "Run": "runs.directory",
     "Tracker": "trackers.base",
+    "open_run": "analysis.opened_run",
     "register": "config.own_part",
 }
 """Names that need no torch, with their modules; the others stand in api.py."""
+
+
+if not TYPE_CHECKING:
+    from mnist_ff import runs  # only a docstring; importing a module below it would else put it in the function's place
+
+    class _Runs(type(runs)):
+        """The folder of code `mnist_ff.runs`, which is also the function: see mnist_ff.analysis.opened_run.runs()."""
+
+        def __call__(self, *arguments, **options):
+            from mnist_ff.analysis.opened_run import runs as list_of
+
+            return list_of(*arguments, **options)
+
+    runs.__class__ = _Runs
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import nn
 
 from mnist_ff.analysis.console import tell
+from mnist_ff.analysis.opened_run import OpenedRun
 from mnist_ff.config.compose import compose
 from mnist_ff.config.options import folders_of, using_folders
 from mnist_ff.config.own_parts import loaded, with_variable
@@ -170,7 +171,7 @@ def train(
     data: Data | Arrays | None = None,
     model: nn.Module | None = None,
     directory: str | Path | None = None,
-    resume: str | Path | Run | None = None,
+    resume: str | Path | Run | OpenedRun | None = None,
     callbacks: Iterable[Callback] | None = (),
     parts: str | Path | Iterable[str | Path] = (),
     config_dir: str | Path | Iterable[str | Path] = (),
@@ -200,6 +201,8 @@ def train(
         caller = Caller(overrides, tuple(given), tuple(observers), console)
         if resume is None:
             return start(caller, None if directory is None else Path(directory))
+        if isinstance(resume, OpenedRun):
+            resume = resume.run
         return resume_run(caller, resume if isinstance(resume, Run) else Run.open(resume))
 
 

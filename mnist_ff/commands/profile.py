@@ -31,8 +31,8 @@ EPOCHS = 2
 """Of the run, unless trainer.epochs says otherwise: the second is as all later ones."""
 MOST_STEPS = 1_000
 WORDS = {
-    "start": "start the interpreter",
-    "import": "import torch and mnist-ff",
+    "start": "start Python",
+    "import": "import PyTorch",
     "config": "read the config",
     "data": "load the data",
     "build": "build model and step",
@@ -42,7 +42,7 @@ WORDS = {
     "train.checkpoints": "train: checkpoints",
     "train.callbacks": "train: callbacks",
     "train.other": "train: other",
-    "keep": "weights and predictions",
+    "keep": "save the results",
     "plots": "plots",
     "report": "report",
     "load": "load the batch",
@@ -138,7 +138,7 @@ def _print(found: Profile, console: Console) -> None:
         tell(console, f"In the run a step took {_ms(in_run)} ms. The profiler was off for these tables.")
     tell(console, "")
     _print_operations(trace.operations, trace.on_device, console)
-    slower = f"{trace.times_slower:.2f} times as long"
+    slower = f"{trace.times_slower:.2f} times as long" if trace.times_slower > 1 else "no longer, within noise"
     tell(console, f"The profiler makes a step {slower}: {_ms(trace.seconds)} ms, else {_ms(trace.plain_seconds)} ms.")
     steps = f"{trace.steps} step{'s' if trace.steps > 1 else ''}"
     tell(console, f"trace  {display_path(trace.path)}")
@@ -162,10 +162,10 @@ def _table(console: Console, head: str, parts: Sequence[Part], times: str) -> No
 
 
 def _print_operations(operations: Sequence[Operation], on_device: bool, console: Console) -> None:
-    total = sum(operation.seconds for operation in operations)
+    total, longest = sum(operation.seconds for operation in operations), 32 if console.width >= 80 else 20
     rows = [
         (
-            operation.name if len(operation.name) <= 32 else f"{operation.name[:31]}…",
+            operation.name if len(operation.name) <= longest else f"{operation.name[: longest - 1]}…",
             operation.meaning or "",
             f"{1e3 * operation.seconds:.3f}",
             f"{100 * operation.seconds / max(total, 1e-12):.1f}",
@@ -173,13 +173,13 @@ def _print_operations(operations: Sequence[Operation], on_device: bool, console:
         )
         for operation in operations
     ]
-    head = "operation, on the device" if on_device else "operation"
+    head = "operation\non the device" if on_device else "operation"
     tell_table(
         console,
         (head, "what it does", "own ms\na step", "%", "calls\na step"),
         rows,
         left=("what it does",),
-        spare=("what it does",),
+        spare=("what it does", "calls\na step"),
     )
 
 

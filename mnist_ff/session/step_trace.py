@@ -103,12 +103,13 @@ def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[
         step(WARM_UP)
         wait()
     steps = max(1, min(steps, MOST_EVENTS // max(1, len(once.events()))))
-    plain = _seconds(lambda: _run(step, steps), wait)
+    before = _seconds(lambda: _run(step, steps), wait)
     with _profiler(learner.device) as profiler:
         seconds = _seconds(lambda: _run(step, steps), wait)
         with record_function(EVALUATE):
             learner.evaluate()
             wait()
+    plain = (before + _seconds(lambda: _run(step, steps), wait)) / 2
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary:

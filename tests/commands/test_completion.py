@@ -135,6 +135,7 @@ def test_what_was_typed_before_decides_the_keys() -> None:
     assert offered("train -m hydra/launcher=jo") == ["hydra/launcher=joblib "]
     assert offered("train -m hydra/launcher=joblib hydra.launcher.") == ["hydra.launcher.n_jobs="]
     assert offered("lr-find optimizer=ad") == ["optimizer=adam ", "optimizer=adamw "]
+    assert offered("profile optimizer=ad") == ["optimizer=adam ", "optimizer=adamw "]
     assert set(offered("data ")) >= {f"{name} " for name in options_of("data")} | {"data.root="}
 
 

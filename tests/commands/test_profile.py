@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
-from mnist_ff.session.profiling import StepClock
-from mnist_ff.session.step_trace import short_name
+from mnist_ff.commands import profile
+from mnist_ff.session.profiling import Part, StepClock
+from mnist_ff.session.step_trace import Operation, short_name
 from tests.support.commands import Command
 
 QUICK = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.threads=1", "trainer.device=cpu")
@@ -99,6 +102,18 @@ def test_bad_input_is_refused_before_anything_is_written(words: list[str], messa
     assert code == 2
     assert message in err
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40])
+def test_no_table_is_wider_than_the_terminal(width: int) -> None:
+    names = [*profile.WORDS, "other"]
+    parts = [Part(name, 12.3456789 / (place + 1), 4700) for place, name in enumerate(names)]
+    console = Console(file=StringIO(), width=width, force_terminal=True, color_system=None)
+    profile._table(console, "the whole run", parts, "times")
+    long = Operation("a_very_long_name_of_an_operation_of_somebodys_library", "matrix product and sum", 0.25, 1234)
+    profile._print_operations([long, Operation("mm", None, 0.001, 3)], True, console)
+    assert isinstance(console.file, StringIO)
+    assert max(map(len, console.file.getvalue().splitlines())) <= width
 
 
 def test_every_moment_of_a_step_belongs_to_one_part() -> None:
