@@ -240,7 +240,8 @@ def _mistakes(run: Run, title: str) -> Figure:
     spec, images = run.data_spec(), saved["worst_images"]
     pictures = np.stack([picture_of(image, spec) for image in images]) if len(images) else np.zeros((0, 1, 1), np.uint8)
     figure, field = _field(as_colours(pictures, is_ink(images, spec)), spec, MISTAKES)
-    _head(figure, "The 25 worst mistakes, test images", title)
+    shown = len(saved["worst_rows"])
+    _head(figure, f"The {shown} worst mistakes, test images" if shown else "No mistakes on the test images", title)
     for place, row in enumerate(saved["worst_rows"]):
         label, predicted = int(saved["labels"][row]), int(saved["answers"][row])
         names = [_short(spec.classes[number]) for number in (label, predicted)]

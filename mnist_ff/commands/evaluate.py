@@ -9,8 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
+from mnist_ff.analysis.calibration import reliability
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
-from mnist_ff.analysis.console import accuracy_text, note, tell, tell_table, warning
+from mnist_ff.analysis.console import accuracy_text, note, tell, tell_json, tell_table, warning
+from mnist_ff.analysis.reading_text import tell_reliability, tell_wrapped
 from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config, DataConfig, FileDataConfig
@@ -20,6 +22,7 @@ from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import loss_text
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import read_object
 from mnist_ff.runs.records import DataSpec
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_path(parser)
     parser.add_argument("--split", choices=("test", "train"), default="test", help="images to evaluate (default: test)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def add_data_path(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +53,7 @@ def add_data_path(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print loss, accuracy and a row a class; add an entry to evaluation.json in the run directory."""
+    """Print loss, accuracy, a row a class and the reliability; add an entry to evaluation.json in the run directory."""
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)
@@ -59,22 +63,32 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     check_ended_well(run)
     earlier = _earlier(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
-    values = _values(evaluation, data.spec)
-    key = f"{data.name} {arguments.split}"
-    run.write_json("evaluation.json", {**earlier, key: values})
+    found = reliability(evaluation.probabilities.numpy(), evaluation.labels.numpy())
+    values = {**_values(evaluation, data.spec), "reliability": dataclasses.asdict(found)}
+    run.write_json("evaluation.json", {**earlier, f"{data.name} {arguments.split}": values})
+    if arguments.json:
+        tell_json({"run": str(run.path), "data": data.name, "split": arguments.split, **values})
+        return 0
     tell(console, f"{run.path} on {data.title}, {arguments.split} images")
-    tell(console, f"loss      {evaluation.score.loss:.6f}")
-    tell(console, f"accuracy  {accuracy_text(evaluation.score)}")
+    tell_wrapped(console, f"loss      {loss_text(evaluation.score.loss)}")
+    tell_wrapped(console, f"accuracy  {accuracy_text(evaluation.score)}")
+    tell(console, "")
+    _tell_classes(console, values, data.spec)
+    tell(console, "")
+    tell_reliability(console, found)
+    return 0
+
+
+def _tell_classes(console: Console, values: dict[str, Any], spec: DataSpec) -> None:
     rows = [
         (
-            data.spec.name_of(row["class"]),
-            row["images"],
+            spec.name_of(row["class"]),
+            f"{row['images']:,}",
             *(f"{row[metric]:.4f}" for metric in ("precision", "recall", "f1")),
         )
         for row in values["classes"]
     ]
     tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
-    return 0
 
 
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:

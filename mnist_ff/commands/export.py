@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from mnist_ff.analysis.console import note, tell, warning
+from mnist_ff.analysis.console import note, tell, tell_json, warning
 from mnist_ff.commands.evaluate import add_data_path, check_fits, data_of, with_data_path
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_data_path(parser)
     parser.add_argument("--softmax", action="store_true", help="with onnx: output probabilities, not logits")
+    parser.add_argument(
+        "--shape",
+        choices=("flat", "image"),
+        help="with onnx: take rows of pixels (B, 784) or images (B, 1, 28, 28) "
+        "(default: flat; a model of your own: the data's shape)",
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
@@ -68,6 +75,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     check, and then there is not a file."""
     if arguments.softmax and arguments.format != "onnx":
         raise ConfigError(f"--softmax: needs --format onnx; a {arguments.format} file holds only weights")
+    if arguments.shape is not None and arguments.format != "onnx":
+        raise ConfigError(f"--shape: needs --format onnx; a {arguments.format} file holds only weights")
     if arguments.format == "onnx":
         _check_installed()
     run = Run.open(resolve_run(arguments.run, note))
@@ -82,16 +91,21 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"{out}: folder {out.parent} does not exist")
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
-        network = _Network(load_model(run, config, device), config, run.data_spec(), run)
+        network = _Network(load_model(run, config, device), config, run.data_spec(), run, arguments.shape)
+        network.check_shape()
         export = _exporter(arguments.format, arguments.softmax)
         try:
             with replacing(out) as temporary:
-                said = export(network, temporary)
+                said, values = export(network, temporary)
         except _OtherError as error:
             raise RunError(f"{out}: {error}; the file was deleted") from None
         except OSError as error:
             raise RunError(f"{out}: {error.strerror}") from None
-    tell(console, f"{display_path(out)}: {said}")
+    if arguments.json:
+        written = {"run": str(run.path), "file": str(out), "format": arguments.format, "bytes": out.stat().st_size}
+        tell_json({**written, **values})
+    else:
+        tell(console, f"{display_path(out)}: {said}")
     return 0
 
 
@@ -112,11 +126,22 @@ class _Network:
     config: Config
     spec: DataSpec
     run: Run
+    layout: str | None = None
+    """Shape that is asked for: flat, image, or None for what fits."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of an image as a file's network takes it: the built-in one takes rows of pixels."""
-        return (self.spec.inputs,) if type(self.model) is MLP else self.spec.shape
+        """Of an image as a file's network takes it: the built-in one takes rows of pixels where nothing is asked."""
+        if self.layout == "image":
+            return (1, *self.spec.shape) if len(self.spec.shape) == 2 else self.spec.shape
+        return (self.spec.inputs,) if self.layout == "flat" or type(self.model) is MLP else self.spec.shape
+
+    def check_shape(self) -> None:
+        """Errors: ConfigError where images are asked for and the data has none."""
+        if self.layout == "image" and not self.spec.is_image:
+            raise ConfigError(
+                f"--shape image: this run's data are {' x '.join(map(str, self.spec.shape))} numbers, not images"
+            )
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -145,6 +170,7 @@ class _Network:
         found: dict[str, Any] = {
             "architecture": self.architecture,
             "input": f"{self.inputs} float32: {pixels}, ink 1",
+            "input_shape": ["B", *self.shape],
             "output": f"{self.outputs} {output}",
             "data": self.config.data.name,
             "seed": self.config.seed,
@@ -167,13 +193,15 @@ class _Network:
 
     def answers(self, images: torch.Tensor, softmax: bool = False) -> torch.Tensor:
         """Logits or probabilities (N, classes) float32 for images (N, *shape)."""
+        if type(self.model) is not MLP:
+            images = images.reshape(-1, *self.spec.shape)
         with torch.inference_mode(), aside(self.model, images.device):
             logits: torch.Tensor = self.model(images).float()
         return logits.softmax(1) if softmax else logits
 
 
-Export = Callable[[_Network, Path], str]
-"""Write the network to a path, check what is there, and say what it holds."""
+Export = Callable[[_Network, Path], tuple[str, dict[str, Any]]]
+"""Write the network to a path, check what is there, and say what it holds: for people and for programs."""
 
 
 def _exporter(form: str, softmax: bool) -> Export:
@@ -182,24 +210,27 @@ def _exporter(form: str, softmax: bool) -> Export:
     return {"safetensors": _export_safetensors, "torch": _export_torch}[form]
 
 
-def _export_safetensors(network: _Network, path: Path) -> str:
+def _export_safetensors(network: _Network, path: Path) -> tuple[str, dict[str, Any]]:
     save_file(network.weights(), path, metadata={"format": "pt", METADATA_KEY: json.dumps(network.facts())})
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()[METADATA_KEY])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     _check_rebuilt(network, facts["architecture"], weights)
-    return f"{_count(weights)} and the architecture in its header, under {METADATA_KEY}"
+    count = _count(weights)
+    return f"{count:,} weights and the architecture in its header, under {METADATA_KEY}", {"weights": count}
 
 
-def _export_torch(network: _Network, path: Path) -> str:
+def _export_torch(network: _Network, path: Path) -> tuple[str, dict[str, Any]]:
     torch.save({"state_dict": network.model.state_dict(), **network.facts()}, path)
     saved = torch.load(path, weights_only=True)
     _check_rebuilt(network, saved["architecture"], saved["state_dict"])
-    return f"{_count(saved['state_dict'])} as state_dict and the architecture, for torch.load(..., weights_only=True)"
+    count = _count(saved["state_dict"])
+    said = f"{count:,} weights as state_dict and the architecture, for torch.load(..., weights_only=True)"
+    return said, {"weights": count}
 
 
-def _count(weights: Mapping[str, torch.Tensor]) -> str:
-    return f"{sum(weight.numel() for weight in weights.values()):,} weights"
+def _count(weights: Mapping[str, torch.Tensor]) -> int:
+    return sum(weight.numel() for weight in weights.values())
 
 
 def _check_rebuilt(network: _Network, architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
@@ -228,7 +259,7 @@ def _check_exporter() -> None:
         raise ConfigError("--format onnx: this model needs onnxscript: pip install 'mnist-ff[onnx]'")
 
 
-def _export_onnx(network: _Network, path: Path, softmax: bool) -> str:
+def _export_onnx(network: _Network, path: Path, softmax: bool) -> tuple[str, dict[str, Any]]:
     import onnx
 
     graph = _graph(network, softmax)
@@ -238,10 +269,14 @@ def _export_onnx(network: _Network, path: Path, softmax: bool) -> str:
     images = as_input(data.test.images[:CHECKED_IMAGES])
     distance = _check_predictions(network, path, images.reshape(-1, *network.shape), softmax)
     opset = next(used.version for used in graph.opset_import if not used.domain)
-    return (
-        f"ONNX, opset {opset}, {INPUT} {network.inputs} float32 in [0, 1] to {output_name(softmax)} {network.outputs}; "
+    output = output_name(softmax)
+    said = (
+        f"ONNX, opset {opset}, {INPUT} {network.inputs} float32 in [0, 1] to {output} {network.outputs}; "
         f"largest difference to the model on {len(images):,} test images: {distance:.1g}"
     )
+    values = {"opset": opset, "input": INPUT, "input_shape": [None, *network.shape], "output": output}
+    values |= {"output_shape": [None, len(network.spec.classes)]}
+    return said, {**values, "checked_images": len(images), "largest_difference": distance}
 
 
 def _graph(network: _Network, softmax: bool) -> ModelProto:
@@ -249,11 +284,11 @@ def _graph(network: _Network, softmax: bool) -> ModelProto:
     facts = {METADATA_KEY: json.dumps(network.facts(output_name(softmax)))}
     if type(network.model) is not MLP:
         _check_exporter()
-        return exported_graph(network.model, network.shape, softmax, facts)
+        return exported_graph(network.model, network.shape, softmax, facts, network.spec.shape)
     weights = {name: weight.numpy() for name, weight in network.model.state_dict().items()}
     numbers = range(len(network.model.layers))
     layers = [(weights[f"layers.{number}.weight"], weights[f"layers.{number}.bias"]) for number in numbers]
-    return build_graph(layers, mlp_keys(network.config.model).activation, softmax, facts)
+    return build_graph(layers, mlp_keys(network.config.model).activation, softmax, facts, network.shape)
 
 
 def _check_predictions(network: _Network, path: Path, images: torch.Tensor, softmax: bool) -> float:

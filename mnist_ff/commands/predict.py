@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mnist_ff.analysis.console import note, out, tell, tell_picture, warning
+from mnist_ff.analysis.calibration import Threshold, threshold
+from mnist_ff.analysis.console import note, tell_json, warning
+from mnist_ff.analysis.labelled import Labelled, tell_labelled
+from mnist_ff.analysis.reading_text import tell_reading, tell_threshold
+from mnist_ff.analysis.readings import Predict, Reading, as_json, read, told
 from mnist_ff.commands.evaluate import (
     add_data_path,
     check_fits,
@@ -27,45 +31,47 @@ from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import as_input, load_data
 from mnist_ff.engine.device import prepared
-from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.images.centre import centred
-from mnist_ff.images.image_io import picture_files, read_brightness, read_pixels
-from mnist_ff.images.segment import NoDigitError, ink_of
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
+from mnist_ff.images.picture_folder import class_folders, find_pictures, skipped_lines
+from mnist_ff.images.prepared import Glyph, Pixels, Preparation, Seen, in_batches
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.parts import check_parts
+from mnist_ff.runs.predictions import read_held_out
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
 from mnist_ff.training.trained_model import check_ended_well, load_model
 
-TOP = 3
-"""Predictions that are printed."""
 PICTURED = 12
 """Images up to which each is shown; of more, the predictions alone."""
-SHOWN_PX = 64
-"""Pixels of a shown image's longer side, at most."""
 CLOTHES = "fashion_mnist"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """An image as the network gets it."""
-
-    name: str
-    pixels: NDArray[np.uint8] | NDArray[np.float32]
-    """Of the data's shape; (28, 28) for MNIST, ink 255."""
-    label: int | None = None
-    """What it is, where that is known."""
+AT_ONCE, NUMBERS_AT_ONCE = 256, 8 << 20
+"""Pictures that are held at a time, and the numbers in them."""
+SECONDS_BETWEEN = 5.0
+"""Of remarks on how far the pictures are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's words."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
-        "images", nargs="*", type=path_argument, metavar="IMAGE", help="PNG or JPEG files, or folders with them"
+        "images",
+        nargs="*",
+        type=path_argument,
+        metavar="IMAGE",
+        help="PNG or JPEG files, or folders with them, also in folders within",
     )
     parser.add_argument(
         "--index", nargs="+", type=_number, metavar="N", default=[], help="test images by index, from 0"
+    )
+    parser.add_argument(
+        "--labels", action="store_true", help="IMAGE is a folder with a folder for each class: print the accuracy"
+    )
+    parser.add_argument("--single", action="store_true", help="read each picture as one digit; never cut it")
+    parser.add_argument(
+        "--unsure-below",
+        type=_share,
+        metavar="P",
+        help="probability below which an answer is unsure, 0 to 1 (default: from images held out from training)",
     )
     parser.add_argument("--json", action="store_true", help="print as JSON")
     add_data_path(parser)
@@ -79,40 +85,66 @@ def _number(word: str) -> int:
         raise argparse.ArgumentTypeError(f"{word} is not a number; give image files before --index") from None
 
 
+def _share(word: str) -> float:
+    """A probability. Errors: argparse's own."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{word} is not a number from 0 to 1")
+    return value
+
+
 def main(arguments: argparse.Namespace, console: Console) -> int:
     """Print each image's top predictions. A file that cannot be used ends nothing but itself; it is named at the end.
 
     Errors: ConfigError, BadRunError, DataError.
     """
-    if not arguments.images and not arguments.index:
-        raise ConfigError("no image given: give PNG or JPEG files, a folder with them, or --index N for a test image")
+    _check(arguments)
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)
     config = with_data_path(run, config, arguments.data_path)
     check_ended_well(run)
-    spec, as_digits = run.data_spec(), False
-    if arguments.images:
-        as_digits = _as_digits(config, spec)
-        if as_digits and config.data.name == CLOTHES:
-            note("this run is trained on clothing, but images are prepared like MNIST's digits")
-    files = [file for path in arguments.images for file in picture_files(path)]
-    seen, failures = _from_files(files, spec, as_digits) if files else ([], [])
-    seen += _from_test_images(arguments.index, run, config)
-    if seen:
-        probabilities = _probabilities(run, config, seen)
-        if not np.isfinite(probabilities).all():
-            raise BadRunError(
-                f"{run.file('model.safetensors')}: gives NaN or infinity for some images; train the run again"
-            )
-        if arguments.json:
-            values = [_json(image, row, spec) for image, row in zip(seen, probabilities, strict=True)]
-            out(json.dumps(values, indent=1, allow_nan=False))
+    spec = run.data_spec()
+    preparation = _preparation(arguments, config, spec) if arguments.images else None
+    files = _files(arguments, spec)
+    failures: list[str] = []
+    batches = _batches(arguments, run, config, files, preparation, failures)
+    limit, chosen = _limit(arguments.unsure_below, run, spec)
+    trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
+    with prepared(trainer, config.seed or 0) as device:
+        predict = _predictor(run, load_model(run, config, device))
+        readings = (reading for seen in batches for reading in read(seen, predict, limit))
+        pictured = len(files) + len(arguments.index) <= PICTURED and spec.is_image
+        output = _Output(spec, limit, arguments.json, pictured, console)
+        if arguments.labels:
+            output.labelled(readings, failures)
         else:
-            _show(seen, probabilities, spec, console)
+            output.readings(readings, chosen)
     if failures:
         raise ConfigError("\n".join(failures))
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Errors: ConfigError for words that do not go together."""
+    if not arguments.images and not arguments.index:
+        raise ConfigError("no image given: give PNG or JPEG files, a folder with them, or --index N for a test image")
+    if arguments.labels and (arguments.index or len(arguments.images) != 1):
+        raise ConfigError("--labels: give one folder, with a folder of pictures for each class")
+
+
+def _preparation(arguments: argparse.Namespace, config: Config, spec: DataSpec) -> Preparation:
+    """How this run's network takes pictures. Errors: ConfigError for one that takes none."""
+    as_digits = _as_digits(config, spec)
+    is_clothing = as_digits and config.data.name == CLOTHES
+    if is_clothing:
+        note("this run is trained on clothing, but images are prepared like MNIST's digits")
+    letters = all(len(name) == 1 for name in spec.classes)
+    # the pictures of a class folder hold one digit each
+    return Preparation(spec, as_digits, as_digits and letters and not arguments.single and not arguments.labels)
 
 
 def _as_digits(config: Config, spec: DataSpec) -> bool:
@@ -129,21 +161,57 @@ def _as_digits(config: Config, spec: DataSpec) -> bool:
     return prepare == "digit" or (prepare is None and spec.shape in (MNIST_SPEC.shape, (1, *MNIST_SPEC.shape)))
 
 
-def _from_files(files: Sequence[Path], spec: DataSpec, as_digits: bool) -> tuple[list[Seen], list[str]]:
-    """The pictures as the network takes them, and a line for each picture that cannot be."""
-    seen, failures = [], []
-    (height, width), coloured = spec.shape[-2:], len(spec.shape) == 3 and spec.shape[0] == 3
-    for file in files:
-        try:
-            pixels = (
-                centred(ink_of(read_brightness(file))) if as_digits else read_pixels(file, coloured, (height, width))
-            )
-            seen.append(Seen(str(file), pixels.reshape(spec.shape)))
-        except NoDigitError:
-            failures.append(f"{file}: no digit found; photograph a single digit, larger or with more light")
-        except ConfigError as error:
-            failures.append(str(error))
-    return seen, failures
+def _files(arguments: argparse.Namespace, spec: DataSpec) -> list[tuple[Path, int | None]]:
+    """The pictures, each with its class where that is asked for. Errors: ConfigError."""
+    places: list[tuple[Path, int | None]] = [(path, None) for path in arguments.images]
+    skipped: list[str] = []
+    if arguments.labels:
+        found, beside = class_folders(arguments.images[0], spec.classes)
+        places = list(found)
+        skipped += beside
+    files: list[tuple[Path, int | None]] = []
+    for path, label in places:
+        pictures = find_pictures(path)
+        files += [(file, label) for file in pictures.files]
+        skipped += pictures.skipped
+    for line in skipped_lines(skipped):
+        note(line)
+    return files
+
+
+def _batches(
+    arguments: argparse.Namespace,
+    run: Run,
+    config: Config,
+    files: Sequence[tuple[Path, int | None]],
+    preparation: Preparation | None,
+    failures: list[str],
+) -> Iterator[list[Seen]]:
+    """Pictures and then test images, a few hundred at a time. Errors: ConfigError for a test image that is not."""
+    tested = _from_test_images(arguments.index, run, config)
+    size = max(1, min(AT_ONCE, NUMBERS_AT_ONCE // run.data_spec().inputs))
+    if len(files) <= PICTURED:
+        size = PICTURED
+    return _chained(files, preparation, failures, tested, size)
+
+
+def _chained(
+    files: Sequence[tuple[Path, int | None]],
+    preparation: Preparation | None,
+    failures: list[str],
+    tested: list[Seen],
+    size: int,
+) -> Iterator[list[Seen]]:
+    if preparation is not None:
+        done, said = 0, time.monotonic()
+        for seen in in_batches(files, preparation, size, failures):
+            yield seen
+            done = min(done + size, len(files))
+            if done < len(files) and time.monotonic() - said > SECONDS_BETWEEN and sys.stderr.isatty():
+                note(f"{done:,} of {len(files):,} pictures")
+                said = time.monotonic()
+    if tested:
+        yield tested
 
 
 def _from_test_images(numbers: Sequence[int], run: Run, config: Config) -> list[Seen]:
@@ -158,57 +226,84 @@ def _from_test_images(numbers: Sequence[int], run: Run, config: Config) -> list[
         raise ConfigError(
             f"--index {wrong[0]}: the test images of {config.data.name} have indices 0 to {len(test) - 1}"
         )
-    return [Seen(f"test image {number}", test.images[number].numpy(), int(test.labels[number])) for number in numbers]
+    return [
+        Seen(f"test image {number}", (Glyph(test.images[number].numpy()),), int(test.labels[number]))
+        for number in numbers
+    ]
 
 
-def _probabilities(run: Run, config: Config, seen: Sequence[Seen]) -> NDArray[np.float32]:
-    """(N, K), rows sum to 1."""
-    trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
-    with prepared(trainer, config.seed or 0) as device, torch.inference_mode():
-        model = load_model(run, config, device)
-        images = torch.stack([as_input(torch.from_numpy(image.pixels.copy())) for image in seen])
-        probabilities: NDArray[np.float32] = model(images).softmax(1).numpy()
-    return probabilities
+def _limit(asked: float | None, run: Run, spec: DataSpec) -> tuple[float | None, tuple[Threshold, str] | None]:
+    """The probability below which an answer is unsure; and how it was found, where the run's own images gave it."""
+    if asked is not None:
+        return asked, None
+    try:
+        held_out = read_held_out(run, spec)
+    except MissingFileError:
+        return None, None
+    except BadRunError as error:
+        warning(f"no answer is called unsure: {error}")
+        return None, None
+    found = threshold(held_out.probabilities, held_out.labels)
+    if found is None:
+        return None, None
+    return (found.value if found.reached else float(np.nextafter(1, 2))), (found, held_out.images)
 
 
-def _top(row: NDArray[np.float32]) -> list[int]:
-    return [int(digit) for digit in np.argsort(-row, kind="stable")[:TOP]]
+def _predictor(run: Run, model: torch.nn.Module) -> Predict:
+    """Images to probabilities (N, K), rows sum to 1. It raises BadRunError where they are no numbers."""
+
+    def predict(images: Sequence[Pixels]) -> NDArray[np.float32]:
+        size = max(1, NUMBERS_AT_ONCE // images[0].size)
+        with torch.inference_mode():
+            rows = [
+                model(torch.stack([as_input(torch.from_numpy(image.copy())) for image in images[start : start + size]]))
+                .softmax(1)
+                .numpy()
+                for start in range(0, len(images), size)
+            ]
+        probabilities: NDArray[np.float32] = np.concatenate(rows)
+        if not np.isfinite(probabilities).all():
+            raise BadRunError(
+                f"{run.file('model.safetensors')}: gives NaN or infinity for some images; train the run again"
+            )
+        return probabilities
+
+    return predict
 
 
-def _show(seen: Sequence[Seen], probabilities: NDArray[np.float32], spec: DataSpec, console: Console) -> None:
-    colours = console.is_terminal and console.color_system is not None
-    for image, row in zip(seen, probabilities, strict=True):
-        predicted = "   ".join(f"{spec.name_of(label)}  {percent(float(row[label]))}" for label in _top(row))
-        labelled = "" if image.label is None else f"   (labelled {spec.name_of(image.label)})"
-        tell(console, f"{image.name}   {predicted}{labelled}")
-        if len(seen) <= PICTURED and spec.is_image:
-            tell_picture(console, _in_grey(image.pixels), colours)
+@dataclass(frozen=True)
+class _Output:
+    """Where and how readings are printed."""
 
+    spec: DataSpec
+    limit: float | None
+    """Below it an answer is unsure."""
+    as_json: bool
+    pictured: bool
+    """Whether the images are shown too."""
+    console: Console
 
-def _in_grey(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.uint8]:
-    """An image (H, W) or (C, H, W) for the terminal: (H, W), H even, at most SHOWN_PX a side; its channels' mean."""
-    grey = pixels.astype(np.float64) * (1 if pixels.dtype == np.uint8 else 255)
-    grey = grey.reshape(-1, *pixels.shape[-2:]).mean(axis=0)
-    block = -(-max(grey.shape) // SHOWN_PX)
-    spare = [(0, -side % step) for side, step in zip(grey.shape, (2 * block, block), strict=True)]
-    grey = np.pad(grey, spare, mode="edge")
-    height, width = grey.shape
-    shown: NDArray[np.float64] = grey.reshape(height // block, block, width // block, block).mean(axis=(1, 3))
-    return shown.astype(np.uint8)
+    def readings(self, found: Iterator[Reading], chosen: tuple[Threshold, str] | None) -> None:
+        """Print them picture by picture, and at the end on stderr what unsure means."""
+        if self.as_json:
+            tell_json([as_json(reading, self.spec, self.limit) for reading in found])
+            return
+        answers = unsure = 0
+        for reading in found:
+            tell_reading(self.console, reading, self.spec, self.pictured)
+            answers += len(reading.answers)
+            unsure += sum(answer.is_unsure for answer in reading.answers)
+        if chosen is not None:
+            tell_threshold(Console(stderr=True), answers, unsure, *chosen)
 
-
-def _json(image: Seen, row: NDArray[np.float32], spec: DataSpec) -> dict[str, Any]:
-    top = _top(row)
-    names = [spec.classes[label] for label in top]
-    named = names != list(map(str, top))
-    return {
-        "image": image.name,
-        "answer": top[0],
-        **({"name": names[0]} if named else {}),
-        "label": image.label,
-        "top": [
-            {"digit": label, **({"name": name} if named else {}), "probability": float(row[label])}
-            for label, name in zip(top, names, strict=True)
-        ],
-        "probabilities": [float(probability) for probability in row],
-    }
+    def labelled(self, found: Iterator[Reading], failures: list[str]) -> None:
+        """Print the figures of labelled pictures; `failures` grows while they are read."""
+        readings = [reading.without_pixels() for reading in found]
+        scored = Labelled(self.spec, readings)
+        if not readings:
+            return
+        if self.as_json:
+            entries = [as_json(reading, self.spec, self.limit) for reading in readings]
+            tell_json({**scored.as_json(failures), "threshold": told(self.limit), "predictions": entries})
+        else:
+            tell_labelled(self.console, scored, self.limit)

@@ -25,19 +25,6 @@ DRAFT_SIDE_PX = 1_280
 """Pixels of the longer side that a larger picture is read with at least."""
 
 
-def picture_files(path: Path) -> list[Path]:
-    """The file itself, or the pictures in a folder by name. Errors: ConfigError where there is none."""
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-        if not found:
-            raise ConfigError(f"{path}: contains no image files ({', '.join(PICTURE_SUFFIXES)})")
-        return found
-    if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise ConfigError(f"{path}: {what}; give PNG or JPEG files, or a folder with them")
-    return [path]
-
-
 def read_brightness(path: Path) -> NDArray[np.float64]:
     """A picture's brightness, upright as its camera was held: (H, W) from 0, black, to 1, white.
 

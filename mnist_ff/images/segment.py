@@ -8,17 +8,14 @@ and 96.2 to 96.7 % when they are straightened by their moments.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from mnist_ff.images.frames import without_frames
-
-Picture = NDArray[np.floating[Any]]
-"""(H, W) floats."""
-Mask = NDArray[np.bool_]
+from mnist_ff.images.paper import MARKED, Picture, otsu, read_paper, shrunk
 
 WORKING_SIDE_PX = 480
 """Pixels of the longer side that is worked with."""
@@ -48,24 +45,24 @@ SPECK = 0.04
 """Fraction of the heaviest piece's ink; lighter pieces do not belong to the digit."""
 REACH = 0.25
 """Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
-MARKED = 0.15
-"""Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
-OTHER = 1.0
-"""How much a table differs from the paper, as a natural logarithm, and shadows seldom do."""
-HALF_LIT = 0.2
-"""Of what stands out in the whole picture: a half of the paper shows less."""
-LEAST_PAPER = 0.15
-"""Of the picture."""
-BROADEST = 0.24
-"""Of the picture's shorter side: no stroke of MNIST's is that wide in its 28 x 28."""
-SOLID = 0.65
-"""Of its box: what a sheet fills, turned and written on."""
 TILTS = np.arange(-20, 20.1, 0.25)
 """Degrees that ruled lines may be turned by."""
 
 
 class NoDigitError(Exception):
     """Nothing in a picture stands out like a digit."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What stands on the paper of a picture."""
+
+    ink: Picture
+    """(h, w) of the one digit, from 0, paper, to 1, ink."""
+    contrast: Picture
+    """(h, w) of all that is written, from 0, paper: what the digit was chosen from."""
+    is_drawn: bool
+    """Whether a program drew it: its greys are ink as they are."""
 
 
 def ink_of(brightness: Picture) -> Picture:
@@ -78,26 +75,34 @@ def ink_of(brightness: Picture) -> Picture:
         (h, w) floats; a larger picture is made smaller before.
     Errors: NoDigitError.
     """
+    return written_in(brightness).ink
+
+
+def written_in(brightness: Picture) -> Written:
+    """ink_of(), with what it was chosen from. Errors: NoDigitError."""
     drawn = drawn_ink(brightness)
     if drawn is not None:
-        return drawn
+        return Written(drawn, drawn, True)
     light = np.log(
         shrunk(brightness, WORKING_SIDE_PX) + FAINT
     )  # light falls on ink and paper alike: their distance stays
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
     dark, smooth = read_paper(smooth)
     sign = 1 if dark else -1
-    ink = _digit_on(sign * smooth)
+    contrast = _contrast_of(sign * smooth)
+    ink = digit_in(contrast)
     if not is_of_strokes(ink):  # the paper itself, on a table of the other kind
         with suppress(NoDigitError):
-            other = _digit_on(-sign * smooth)
-            ink = other if is_of_strokes(other) else ink
-    return thickened(ink)
+            other_contrast = _contrast_of(-sign * smooth)
+            other = digit_in(other_contrast)
+            if is_of_strokes(other):
+                contrast, ink = other_contrast, other
+    return Written(thickened(ink), contrast, False)
 
 
-def _digit_on(light: Picture) -> Picture:
-    """The ink of the digit that is darker than its paper."""
-    return digit_in(without_lines(_without_strips(without_frames(standing_out(light), FAINTEST))))
+def _contrast_of(light: Picture) -> Picture:
+    """What is darker than its paper, without what surrounds it."""
+    return without_lines(_without_strips(without_frames(standing_out(light), FAINTEST)))
 
 
 def drawn_ink(brightness: Picture) -> Picture | None:
@@ -112,85 +117,6 @@ def drawn_ink(brightness: Picture) -> Picture | None:
     ink = without_frames(ink, 0.02)
     scaled: Picture = ink / ink.max()
     return scaled
-
-
-def shrunk(picture: Picture, side: int) -> Picture:
-    """The picture with its longer side at most about `side`, by averages over whole blocks."""
-    block = -(-max(picture.shape) // side)
-    if block == 1:
-        return picture.astype(np.float64)
-    height, width = (max(1, length // block) for length in picture.shape)
-    rows, columns = (min(block, length) for length in picture.shape)
-    cut = picture[: height * rows, : width * columns].astype(np.float64)
-    blocks: Picture = cut.reshape(height, rows, width, columns).mean(axis=(1, 3))
-    return blocks
-
-
-def read_paper(light: Picture) -> tuple[bool, Picture]:
-    """Whether the strokes are darker than the paper; and the picture, with a table around a sheet in the paper's tone.
-
-    The tail of the distances from the median around is the strokes'. What is around the paper has no say where
-    something stands out on it. Half of an unevenly lit sheet is no paper: it differs from the other half by less than
-    a table does, and does not hold the strokes.
-    """
-    small = shrunk(light, 64)
-    everywhere = (_tail(small) ** 3).sum()
-    bright = small > otsu(small)
-    apart = bright.any() and np.median(small[bright]) - np.median(small[~bright]) > OTHER
-    for sheet, paper in _papers(bright):
-        tail = _tail(_filled(small, paper))
-        weight = (tail**3).sum()
-        if (np.abs(tail) > MARKED).mean() >= 0.002 and (apart or abs(weight) > HALF_LIT * abs(everywhere)):
-            return bool(weight <= 0), _filled(light, _enlarged(paper, light)) if sheet and apart else light
-    return bool(everywhere <= 0), light
-
-
-def _enlarged(mask: Mask, picture: Picture) -> Mask:
-    """A small mask of a picture at its size."""
-    rows, columns = (np.arange(long) * short // long for long, short in zip(picture.shape, mask.shape, strict=True))
-    large: Mask = mask[np.ix_(rows, columns)]
-    return large
-
-
-def _tail(light: Picture) -> Picture:
-    """How far each pixel is from the median around."""
-    small = shrunk(light, 32)
-    distance: Picture = small - ndimage.median_filter(
-        small, size=[max(3, length // 2) for length in small.shape], mode="nearest"
-    )
-    return distance
-
-
-def _papers(bright: Mask) -> list[tuple[bool, Mask]]:
-    """What may be the paper, with its strokes, and whether it is a sheet within the picture: those first, by size."""
-    found = []
-    for side in (bright, ~bright):
-        pieces, count = ndimage.label(side)
-        for number in range(1, count + 1):
-            piece = pieces == number
-            if piece.mean() >= LEAST_PAPER:
-                found.append((_is_sheet(piece), int(piece.sum()), piece))
-    found.sort(key=lambda one: one[:2], reverse=True)
-    return [
-        (sheet, ndimage.binary_erosion(ndimage.binary_fill_holes(piece), iterations=1 + sheet, border_value=1))
-        for sheet, _, piece in found
-    ]
-
-
-def _is_sheet(piece: Mask) -> bool:
-    """Whether a piece fills most of its box, is wider than strokes, and the picture's edges do not cut it."""
-    edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
-    (box,) = ndimage.find_objects(piece.astype(int))
-    if edge.any() or piece[box].mean() <= SOLID:
-        return False
-    return bool(2 * ndimage.distance_transform_edt(piece).max() > BROADEST * min(piece.shape))
-
-
-def _filled(light: Picture, paper: Mask) -> Picture:
-    """The same with the paper's nearest brightness wherever there is no paper."""
-    rows, columns = ndimage.distance_transform_edt(~paper, return_distances=False, return_indices=True)
-    filled: Picture = light[rows, columns]
-    return filled
 
 
 def standing_out(light: Picture) -> Picture:
@@ -257,18 +183,23 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 
 def digit_in(contrast: Picture) -> Picture:
     """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
-    contrast = without_frames(contrast, FAINTEST)
-    alone = _without_cut_pieces(contrast)
-    if alone.max() >= LEAST * contrast.max():  # else the digit itself is cut, or fills the picture
-        contrast = alone
-    pieces, count = _pieces(contrast)
+    contrast = uncut(contrast)
+    pieces, count = pieces_of(contrast)
     box = _box(contrast, pieces, count)
     margin = max(2, int(0.15 * max(side.stop - side.start for side in box)))
     rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in box)
-    return _inked(contrast[rows, columns])
+    return inked(contrast[rows, columns])
 
 
-def _pieces(contrast: Picture) -> tuple[NDArray[np.int32], int]:
+def uncut(contrast: Picture) -> Picture:
+    """The same without frames, and without the pieces that the border cuts unless there is little else."""
+    contrast = without_frames(contrast, FAINTEST)
+    alone = _without_cut_pieces(contrast)
+    # else the digit itself is cut, or fills the picture
+    return alone if alone.max() >= LEAST * contrast.max() else contrast
+
+
+def pieces_of(contrast: Picture) -> tuple[NDArray[np.int32], int]:
     """The connected pieces of strong contrast by number from 1, and how many. Errors: NoDigitError."""
     peak = float(np.percentile(contrast, 99.9))
     if peak < FAINTEST:
@@ -281,14 +212,14 @@ def _pieces(contrast: Picture) -> tuple[NDArray[np.int32], int]:
 
 def _without_cut_pieces(contrast: Picture) -> Picture:
     """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner."""
-    pieces, _ = _pieces(contrast)
+    pieces, _ = pieces_of(contrast)
     cut = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
     return _without(contrast, pieces, cut[cut > 0])
 
 
 def _without_strips(contrast: Picture) -> Picture:
     """The same without what runs along a whole side of the picture, however dark it is; all of it if that is all."""
-    pieces, count = _pieces(contrast)
+    pieces, count = pieces_of(contrast)
     sides = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
     along = np.max([np.bincount(side, minlength=count + 1) / side.size for side in sides], axis=0)
     strips = np.flatnonzero(along[1:] > ALONG) + 1
@@ -326,7 +257,7 @@ def _edges(box: tuple[slice, slice]) -> tuple[int, int, int, int]:
     return box[0].start, box[0].stop, box[1].start, box[1].stop
 
 
-def _inked(contrast: Picture) -> Picture:
+def inked(contrast: Picture) -> Picture:
     """Contrast to ink by the digit's own threshold, specks and cut-off neighbours left out."""
     smooth = ndimage.gaussian_filter(contrast, 0.015 * max(contrast.shape))
     level = otsu(smooth)
@@ -367,17 +298,3 @@ def thickened(ink: Picture) -> Picture:
         return ink
     grown: Picture = np.clip(missing + 1 - ndimage.distance_transform_edt(padded <= 0.5), 0, 1)
     return np.maximum(grown, padded)
-
-
-def otsu(values: Picture) -> float:
-    """The threshold that cuts values into the two classes of the least spread within (Otsu 1979), in 256 steps."""
-    counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = counts.cumsum()
-    above = below[-1] - below
-    sums = (counts * centres).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    between = np.where((below > 0) & (above > 0), between, -1.0)
-    best = np.flatnonzero(between == between.max())  # equal over a gap: its middle
-    return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)

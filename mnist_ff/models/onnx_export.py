@@ -24,25 +24,34 @@ EXPORTED_OPSET = 18
 
 
 class _Outputs(nn.Module):
-    """A network's logits or probabilities in float32, whatever it computes with."""
+    """A network's logits or probabilities in float32, whatever it computes with, for images of its own shape or not."""
 
-    def __init__(self, network: nn.Module, softmax: bool) -> None:
+    def __init__(self, network: nn.Module, softmax: bool, shape: tuple[int, ...] | None) -> None:
         super().__init__()
-        self.network, self.softmax = network, softmax
+        self.network, self.softmax, self.shape = network, softmax, shape
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.shape is not None:
+            images = images.reshape(images.shape[0], *self.shape)
         logits: torch.Tensor = self.network(images).float()
         return logits.softmax(1) if self.softmax else logits
 
 
-def exported_graph(network: nn.Module, shape: tuple[int, ...], softmax: bool, facts: Mapping[str, str]) -> ModelProto:
+def exported_graph(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    softmax: bool,
+    facts: Mapping[str, str],
+    own_shape: tuple[int, ...] | None = None,
+) -> ModelProto:
     """The graph from images (B, *shape) float32 in [0, 1] to logits or probabilities (B, classes); B is left open.
 
-    `facts` go into the model's metadata. Errors: RunError for a network that torch cannot export.
+    `facts` go into the model's metadata. `own_shape` is that of the network's images where it is another one. Errors:
+    RunError for a network that torch cannot export.
     """
     from onnx import helper
 
-    outputs = _Outputs(network, softmax).train(False)
+    outputs = _Outputs(network, softmax, None if own_shape == shape else own_shape).train(False)
     try:
         with _silent():
             program = torch.onnx.export(

@@ -27,10 +27,13 @@ def output_name(softmax: bool) -> str:
     return "probabilities" if softmax else "logits"
 
 
-def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[str, str]) -> ModelProto:
+def build_graph(
+    layers: Layers, activation: str, softmax: bool, facts: Mapping[str, str], shape: Sequence[int] = ()
+) -> ModelProto:
     """The graph from images (B, inputs) float32 in [0, 1] to logits or probabilities (B, classes); B is left open.
 
-    `layers` are weights (out, in) and biases (out,), the first first; `facts` go into the model's metadata.
+    With a `shape` of several lengths it takes images (B, *shape). `layers` are weights (out, in) and biases (out,), the
+    first first; `facts` go into the model's metadata.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -41,6 +44,9 @@ def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[s
         for kind, array in zip(("weight", "bias"), layer, strict=True)
     ]
     value = INPUT
+    if len(shape) > 1:
+        nodes.append(helper.make_node("Flatten", [INPUT], ["rows"], axis=1))
+        value = "rows"
     for number in range(len(layers)):
         last = number == len(layers) - 1
         to = "logits" if last else f"{number}.sum"
@@ -55,7 +61,7 @@ def build_graph(layers: Layers, activation: str, softmax: bool, facts: Mapping[s
     graph = helper.make_graph(
         nodes,
         "mnist-ff",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["B", layers[0][0].shape[1]])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["B", *(shape or layers[0][0].shape[1:])])],
         [helper.make_tensor_value_info(output_name(softmax), TensorProto.FLOAT, ["B", len(layers[-1][1])])],
         constants,
     )

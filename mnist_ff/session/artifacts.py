@@ -13,6 +13,7 @@ from mnist_ff.data.augment.build import build_augment
 from mnist_ff.data.load import Data, Split, as_input
 from mnist_ff.files import write_bytes
 from mnist_ff.runs.directory import AUGMENTED, HIDDEN, PREDICTIONS, Run
+from mnist_ff.runs.predictions import VALIDATION_LABELS, VALIDATION_PROBABILITIES
 from mnist_ff.runs.records import Score
 from mnist_ff.training.checkpoint import save_weights
 from mnist_ff.training.evaluation import Evaluation, evaluate
@@ -45,19 +46,20 @@ def keep(run: Run, learner: Learner) -> Score:
     final = evaluate(learner.model, data.test, hidden)
     save_weights(run.file("model.safetensors"), learner.model)
     shown = data.test.viewed(data.spec.shape)  # the network may take vectors
-    kept = save_predictions(run.file(PREDICTIONS), final, shown)
+    held_out = None if data.validation is None else evaluate(learner.model, data.validation)
+    kept = save_predictions(run.file(PREDICTIONS), final, shown, held_out)
     save_hidden(run.file(HIDDEN), hidden, kept, shown)
     if learner.augment is not None:
         save_augmented(run.file(AUGMENTED), learner.config, data)
     return final.score
 
 
-def save_predictions(path: Path, final: Evaluation, split: Split) -> torch.Tensor:
+def save_predictions(path: Path, final: Evaluation, split: Split, held_out: Evaluation | None = None) -> torch.Tensor:
     """Save every prediction and probability, and the images of mistakes, so that plots need no data set. Returns the
     rows of the images.
 
     `worst_*` are the worst mistakes; `kept_*` are up to MOST_MISTAKES of them, then the least confident correct ones.
-    Images are uint8 of the data's shape.
+    Images are uint8 of the data's shape. Of the validation images, `held_out`, probabilities and labels are saved.
     """
     room = max(WORST_MISTAKES, MOST_PIXELS // split.images[0].numel())
     wrong = torch.nonzero(final.predictions != final.labels)[:, 0]
@@ -76,6 +78,8 @@ def save_predictions(path: Path, final: Evaluation, split: Split) -> torch.Tenso
         "kept_rows": kept,
         "kept_images": _images(split, kept),
     }
+    if held_out is not None:
+        tensors |= {VALIDATION_PROBABILITIES: held_out.probabilities, VALIDATION_LABELS: held_out.labels.to(kind)}
     write_bytes(path, save(tensors))
     return kept
 

@@ -11,15 +11,13 @@ from PIL import Image, ImageDraw
 from mnist_ff.images.centre import centred
 from mnist_ff.images.frames import without_frames
 from mnist_ff.images.image_io import read_brightness
+from mnist_ff.images.paper import otsu, read_paper, shrunk
 from mnist_ff.images.segment import (
     NoDigitError,
     digit_in,
     drawn_ink,
     ink_of,
     is_of_strokes,
-    otsu,
-    read_paper,
-    shrunk,
     standing_out,
     thickened,
     without_lines,

@@ -69,8 +69,12 @@ def scene(kind: str, rng: np.random.Generator) -> Scene:
 
 def photograph(digit: NDArray[np.uint8], seen: Scene, rng: np.random.Generator) -> bytes:
     """A JPEG file of an MNIST digit, (28, 28) uint8, written on paper and photographed."""
+    return taken(placed(digit, seen, rng), seen, rng)
+
+
+def taken(ink: NDArray[np.float64], seen: Scene, rng: np.random.Generator) -> bytes:
+    """A JPEG file of ink on paper, (size, size) share of ink in each pixel."""
     side = seen.size
-    ink = placed(digit, seen, rng)
     lines = lines_on(seen, rng)
     reflectance = seen.paper * np.where(lines, seen.line if seen.paper > 0.5 else 1 / seen.line, 1.0)
     reflectance = reflectance * (1 - ink) + seen.ink * ink
@@ -96,21 +100,27 @@ def placed(
     digit: NDArray[np.uint8], seen: Scene, rng: np.random.Generator, margin: int | None = None
 ) -> NDArray[np.float64]:
     """(side, side) share of ink in each pixel: the digit with sharp edges, turned, anywhere off the border."""
-    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
-    cut = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = seen.height / max(cut.shape)
-    padded = np.pad(cut, 3)
-    shape = tuple(max(1, round(length * scale)) for length in padded.shape)
-    large = Image.fromarray(padded).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    turned = large.rotate(seen.angle, Image.Resampling.BICUBIC, expand=True)
-    sharp = np.clip((np.asarray(turned) / 255 - 0.5) * max(1.0, scale / 2) + 0.5, 0, 1)
-    rows, columns = np.flatnonzero((sharp > 0.5).any(axis=1)), np.flatnonzero((sharp > 0.5).any(axis=0))
-    sharp = sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    sharp = sharp_ink(digit, seen.height, seen.angle)
     margin = seen.size // 20 if margin is None else margin
     field = np.zeros((seen.size, seen.size))
     top, left = (int(rng.integers(margin, seen.size - length - margin)) for length in sharp.shape)
     field[top : top + sharp.shape[0], left : left + sharp.shape[1]] = sharp
     return field
+
+
+def sharp_ink(digit: NDArray[np.uint8], size: int, angle: float) -> NDArray[np.float64]:
+    """(h, w) a digit's ink with sharp edges, its longer side `size` pixels before it is turned."""
+    rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
+    cut = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = size / max(cut.shape)
+    padded = np.pad(cut, 3)
+    shape = tuple(max(1, round(length * scale)) for length in padded.shape)
+    large = Image.fromarray(padded).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    turned = large.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    sharp = np.clip((np.asarray(turned) / 255 - 0.5) * max(1.0, scale / 2) + 0.5, 0, 1)
+    rows, columns = np.flatnonzero((sharp > 0.5).any(axis=1)), np.flatnonzero((sharp > 0.5).any(axis=0))
+    inked: NDArray[np.float64] = sharp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return inked
 
 
 def lines_on(seen: Scene, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -1,0 +1,140 @@
+"""Readings of pictures on a terminal of any width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.cells import cell_len
+from rich.console import Console
+
+from mnist_ff.analysis.calibration import Reliability, Threshold
+from mnist_ff.analysis.console import tell, tell_picture, tell_table
+from mnist_ff.analysis.readings import Answer, Reading
+from mnist_ff.errors import printable
+from mnist_ff.images.prepared import Pixels
+from mnist_ff.runs.numbers import percent, percent_cell
+from mnist_ff.runs.records import DataSpec
+
+SHOWN_PX = 64
+"""Pixels of a shown image's longer side, at most."""
+APART = "   "
+UNSURE = "unsure"
+
+
+def tell_reading(console: Console, reading: Reading, spec: DataSpec, pictured: bool) -> None:
+    """Print what was read, with the pictures as the network got them where `pictured`."""
+    if len(reading.answers) == 1:
+        labelled = [] if reading.label is None else [f"(labelled {spec.name_of(reading.label)})"]
+        _tell_row(console, reading.name, reading.answers[0], spec, labelled)
+    else:
+        _tell_whole(console, reading, spec)
+        for number, answer in enumerate(reading.answers, 1):
+            _tell_row(console, f"  digit {number}", answer, spec, [])
+    if reading.remark is not None:
+        tell_wrapped(console, f"  {reading.remark}")
+    if pictured:
+        _tell_pictures(console, [answer.pixels for answer in reading.answers])
+
+
+def _room(console: Console) -> int | None:
+    return console.width if console.is_terminal else None
+
+
+def tell_wrapped(console: Console, text: str) -> None:
+    """Print a sentence in lines of the terminal's width; elsewhere in one line."""
+    room = _room(console)
+    indent = " " * (len(text) - len(text.lstrip()))
+    for line in textwrap.wrap(text, room, subsequent_indent=indent) if room else [text]:
+        tell(console, line)
+
+
+def _tell_row(console: Console, name: str, answer: Answer, spec: DataSpec, last: Sequence[str]) -> None:
+    """The name and the top predictions in a line; on a narrow terminal fewer of them, or the name above them."""
+    cells = [f"{spec.name_of(label)}  {percent(float(answer.probabilities[label]))}" for label in answer.top]
+    if answer.is_unsure:
+        cells[0] += f"  {UNSURE}"
+    room = _room(console)
+    beside = [APART.join([name, *cells[:count], *last]) for count in range(len(cells), 0, -1)]
+    below = [APART.join(["", *cells[:count], *last]) for count in range(len(cells), 0, -1)]
+    if _fits(beside[0], room):
+        tell(console, beside[0])
+        return
+    fitting = next((text for text in beside if _fits(text, room)), None)
+    if fitting is None:
+        tell(console, name)
+        fitting = next((text for text in below if _fits(text, room)), below[-1])
+    tell(console, fitting)
+
+
+def _fits(text: str, room: int | None) -> bool:
+    return room is None or cell_len(printable(text)) <= room
+
+
+def _tell_whole(console: Console, reading: Reading, spec: DataSpec) -> None:
+    lines = len(reading.lines)
+    words = [reading.text(spec, " / "), f"{len(reading.answers)} digits" + (f" in {lines} lines" if lines > 1 else "")]
+    words += [UNSURE] if reading.is_unsure else []
+    room, line = _room(console), APART.join([reading.name, *words])
+    if not _fits(line, room):
+        tell(console, reading.name)
+        tell_wrapped(console, "  " + APART.join(words))
+        return
+    tell(console, line)
+
+
+def _tell_pictures(console: Console, images: Sequence[Pixels]) -> None:
+    """Images side by side, as many in a row as the terminal has room for."""
+    colours = console.is_terminal and console.color_system is not None
+    room = _room(console) or 80
+    shown = [in_grey(image, min(SHOWN_PX, room)) for image in images]
+    each = max(1, (room + 1) // (shown[0].shape[1] + 1))
+    for start in range(0, len(shown), each):
+        row = shown[start : start + each]
+        paper = np.zeros((row[0].shape[0], 1), dtype=np.uint8)
+        joined = np.concatenate([part for one in row for part in (one, paper)][:-1], axis=1)
+        tell_picture(console, joined, colours)
+
+
+def in_grey(pixels: Pixels, most: int = SHOWN_PX) -> NDArray[np.uint8]:
+    """An image (H, W) or (C, H, W) for the terminal: (H, W), H even, at most `most` a side; its channels' mean."""
+    grey = pixels.astype(np.float64) * (1 if pixels.dtype == np.uint8 else 255)
+    grey = grey.reshape(-1, *pixels.shape[-2:]).mean(axis=0)
+    block = -(-max(grey.shape) // most)
+    spare = [(0, -side % step) for side, step in zip(grey.shape, (2 * block, block), strict=True)]
+    grey = np.pad(grey, spare, mode="edge")
+    height, width = grey.shape
+    shown: NDArray[np.float64] = grey.reshape(height // block, block, width // block, block).mean(axis=(1, 3))
+    return shown.astype(np.uint8)
+
+
+def tell_threshold(console: Console, readings: int, unsure: int, found: Threshold, images: str) -> None:
+    """Say how many answers are unsure, and what that means."""
+    if not unsure:
+        return
+    head = f"{unsure:,} of {readings:,} unsure: "
+    if not found.reached:
+        tell_wrapped(
+            console,
+            f"{head}on {found.images:,} {images} images no top probability was found at which "
+            f"{percent(found.target, 1)} of the answers are right",
+        )
+        return
+    tell_wrapped(
+        console,
+        f"{head}top probability below {percent(found.value)}; at or above it {percent(found.accuracy)} of the answers "
+        f"for the {images} images were right ({percent(found.share, 1)} of {found.images:,})",
+    )
+
+
+def tell_reliability(console: Console, found: Reliability) -> None:
+    """Print the calibration, and how many images are answered at each confidence and how many of these are right."""
+    tell_wrapped(console, f"ECE {found.ece:.4f}, Brier score {found.brier:.4f}")
+    rows = [
+        (percent_cell(row.threshold, 1), f"{row.images:,}", percent_cell(row.share), percent_cell(row.accuracy))
+        for row in found.coverage
+    ]
+    heads = ("probability\nat least (%)", "images", "answered\n(%)", "accuracy\n(%)")
+    tell_table(console, heads, rows)

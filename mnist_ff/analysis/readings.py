@@ -1,0 +1,143 @@
+"""What a network reads in pictures: probabilities to predictions, and which of them are unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_ff.images.prepared import Glyph, Pixels, Seen
+from mnist_ff.runs.records import DataSpec
+
+TOP = 3
+"""Predictions that are told of each image."""
+CUT = "digits touch; cut where the ink is thinnest"
+MAY_TOUCH = "wide for one digit; if it is several, write them apart"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction for one image, or one digit of a picture."""
+
+    pixels: Pixels
+    probabilities: NDArray[np.float32]
+    """(K,), their sum 1."""
+    line: int
+    is_unsure: bool
+
+    @property
+    def top(self) -> list[int]:
+        """The classes with the largest probabilities, the largest first."""
+        return [int(label) for label in np.argsort(-self.probabilities, kind="stable")[:TOP]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All predictions for a picture."""
+
+    name: str
+    answers: tuple[Answer, ...]
+    """In the order in which the digits are read."""
+    label: int | None
+    remark: str | None
+    """What is doubtful about how the picture was cut."""
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether any of it is."""
+        return any(answer.is_unsure for answer in self.answers)
+
+    @property
+    def lines(self) -> list[list[Answer]]:
+        """The predictions by line of writing."""
+        numbers = sorted({answer.line for answer in self.answers})
+        return [[answer for answer in self.answers if answer.line == number] for number in numbers]
+
+    def without_pixels(self) -> Reading:
+        """The same for keeping thousands of them."""
+        none = np.zeros(0, dtype=np.uint8)
+        return replace(self, answers=tuple(replace(answer, pixels=none) for answer in self.answers))
+
+    def text(self, spec: DataSpec, between: str = "\n") -> str:
+        """What is read as a whole: a class's name, or the digits of each line."""
+        return between.join("".join(spec.classes[answer.top[0]] for answer in line) for line in self.lines)
+
+
+Predict = Callable[[Sequence[Pixels]], NDArray[np.float32]]
+"""Images to probabilities (N, K)."""
+
+
+def read(seen: Sequence[Seen], predict: Predict, threshold: float | None) -> list[Reading]:
+    """The network's readings. Predictions with a top probability below `threshold` are unsure."""
+    glyphs = [glyph for picture in seen for glyph in picture.glyphs]
+    images = [image for glyph in glyphs for image in (glyph.pixels, *glyph.touching)]
+    rows = iter(predict(images)) if images else iter(())
+    readings = []
+    for picture in seen:
+        answers: list[Answer] = []
+        remarks = []
+        for glyph in picture.glyphs:
+            found = [(image, next(rows)) for image in (glyph.pixels, *glyph.touching)]
+            chosen = _chosen(found)
+            answers += [
+                Answer(image, row, glyph.line, threshold is not None and float(row.max()) < threshold)
+                for image, row in chosen
+            ]
+            remarks.append(_remark(glyph, len(chosen) > 1, answers[-1].is_unsure))
+        remark = next((text for text in (CUT, MAY_TOUCH) if text in remarks), None)
+        readings.append(Reading(picture.name, tuple(answers), picture.label, remark))
+    return readings
+
+
+def _chosen(found: list[tuple[Pixels, NDArray[np.float32]]]) -> list[tuple[Pixels, NDArray[np.float32]]]:
+    """One digit, or those that it may be cut into where the network is surer of each of them than of the whole."""
+    parts = found[1:]
+    surer = bool(parts) and min(float(row.max()) for _, row in parts) > float(found[0][1].max())
+    return parts if surer else found[:1]
+
+
+def _remark(glyph: Glyph, was_cut: bool, is_unsure: bool) -> str | None:
+    if was_cut:
+        return CUT
+    return MAY_TOUCH if glyph.is_wide or (glyph.touching and is_unsure) else None
+
+
+def as_json(reading: Reading, spec: DataSpec, threshold: float | None) -> dict[str, Any]:
+    """A picture's entry. One with several digits has `parts`, and no answer, top or probabilities of its own."""
+    several = len(reading.answers) > 1
+    own = _values(reading.answers[0], spec) if not several else {"answer": None, "top": [], "probabilities": None}
+    entry = {"image": reading.name, **own, "label": reading.label}
+    entry |= {
+        "unsure": reading.is_unsure,
+        "threshold": told(threshold),
+        "read": reading.text(spec),
+    }
+    parts = [
+        {"line": number, "unsure": answer.is_unsure, **_values(answer, spec)}
+        for number, line in enumerate(reading.lines, 1)
+        for answer in line
+    ]
+    return {**entry, "parts": parts if several else [], "remark": reading.remark}
+
+
+def told(threshold: float | None) -> float | None:
+    """A threshold for programs, 1 where every answer is below it."""
+    return None if threshold is None else min(threshold, 1.0)
+
+
+def _values(answer: Answer, spec: DataSpec) -> dict[str, Any]:
+    top = answer.top
+    names = [spec.classes[label] for label in top]
+    named = names != list(map(str, top))
+    return {
+        "answer": top[0],
+        **({"name": names[0]} if named else {}),
+        "top": [
+            {"digit": label, **({"name": name} if named else {}), "probability": float(answer.probabilities[label])}
+            for label, name in zip(top, names, strict=True)
+        ],
+        "probabilities": [float(probability) for probability in answer.probabilities],
+    }
