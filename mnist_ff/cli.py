@@ -14,7 +14,7 @@ from typing import Any
 from mnist_ff.engine.spinning import settled
 from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
 from mnist_ff.runs.signals import ending_at_once
-from mnist_ff.runs.start_up import importing, waiting
+from mnist_ff.runs.start_up import erase, going_on, importing
 
 COMMANDS = {
     "train": "train a network, or sweep over values with -m",
@@ -183,17 +183,19 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
         return completion_main(argv, COMMANDS)
     with ExitStack() as stack:
         argv = _with_parts(name, argv, stack)
-        with ending_at_once(), importing(), waiting(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}"):
-            from rich.console import Console
+        stack.callback(erase)
+        command = _imported(name)
+        from rich.console import Console
 
-            console = Console()
-            command: Any = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+        console = Console()
+        going_on(f"{name}: {'reading the config' if name in ('train', 'reproduce') else 'working'}")
         stack.enter_context(_own_options(name, argv))
         parser = _Parser.of(name, command, argv)
         parser.set_defaults(began=began, is_process=is_process)
         if name == "help":
             parser.set_defaults(overview=_overview(), commands=COMMANDS, parser_of=_parser_of)
         if {"-h", "--help"} & set(argv):
+            erase()
             sys.stdout.write(parser.format_help())
             return 0
         with ending_at_once():  # what argparse puts away fails where Ctrl-C came in between
@@ -205,6 +207,15 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
         return code
 
 
+def _imported(name: str) -> Any:
+    """A command's module; a line on the terminal says at once that it is loaded."""
+    going_on(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}")
+    with ending_at_once(), importing():
+        import rich.console  # noqa: F401 (every command needs it)
+
+        return importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
+
+
 def _parser_of(name: str) -> argparse.ArgumentParser:
     """The parser of a command, for `help`. Errors: ConfigError."""
     if name not in COMMANDS:
@@ -213,9 +224,7 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
         from mnist_ff.commands.completion import parser
 
         return parser()
-    with ending_at_once(), importing(), waiting(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}"):
-        command = importlib.import_module(f"mnist_ff.commands.{name.replace('-', '_')}")
-    return _Parser.of(name, command, [])
+    return _Parser.of(name, _imported(name), [])
 
 
 def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:

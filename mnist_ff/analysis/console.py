@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mnist_ff.errors import ConfigError, printable
 from mnist_ff.runs.numbers import percent, percent_cell
+from mnist_ff.runs.start_up import erase
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ RAMP = " .:-=+*#%@"
 
 def note(text: str) -> None:
     """A remark in one line on stderr, where it is in no program's way."""
+    erase()
     sys.stderr.write(printable(text) + "\n")
 
 
@@ -36,6 +38,7 @@ def warning(text: str) -> None:
 
 def out(text: str) -> None:
     """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
+    erase()
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
 
 
@@ -55,6 +58,7 @@ def tell_json(value: Any) -> None:
 
 def tell(console: Console, text: str, style: str | None = None) -> None:
     """Print a line as it is, names and paths in it: neither markup nor a terminal's commands, and never cut."""
+    erase()
     console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
@@ -71,6 +75,7 @@ def complain(text: str, style: str | None = "red") -> None:
 
 def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> None:
     """Print an image, see picture()."""
+    erase()
     console.print(picture(image, colours), soft_wrap=True)
 
 

@@ -25,8 +25,6 @@ class ProgressLine(ProgressColumn):
     A terminal without room for all has those that come first in `by_importance`.
     """
 
-    max_refresh = 0.1
-
     def __init__(self, console: Console, shown: Sequence[str], by_importance: Sequence[str]) -> None:
         super().__init__(table_column=Column(no_wrap=True, overflow="crop"))
         self._console, self._shown, self._by_importance = console, shown, by_importance

@@ -18,7 +18,7 @@ _began = False
 
 
 _shown = False
-"""Whether a line of waiting() stands on the terminal."""
+"""Whether a line of going_on() stands on the terminal."""
 
 
 def begin() -> None:
@@ -78,22 +78,17 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """Inside the block a line on a terminal's stderr says what is waited for; it goes with the block."""
+def going_on(text: str) -> None:
+    """Let a line on a terminal's stderr say what goes on, until something is printed: whoever prints calls erase()."""
     global _shown
-    before, _shown = _shown, _shown or _can_erase()
-    if _shown and not before:
+    if _shown or _can_erase():
+        erase()
+        _shown = True
         _write(f"{printable(text)} ..."[: _columns() - 1])
-    try:
-        yield
-    finally:
-        if not before:
-            erase()
 
 
 def erase() -> None:
-    """Take away the line of waiting(), if there is one."""
+    """Take away the line of going_on(), if there is one."""
     global _shown
     if _shown:
         _shown = False
@@ -110,7 +105,7 @@ def _can_erase() -> bool:
 def _columns() -> int:
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return 80
 
 

@@ -14,7 +14,7 @@ from mnist_ff.analysis.rows import Row, collect
 from mnist_ff.config.paths import display_path
 from mnist_ff.report.page import render
 from mnist_ff.report.run_page import run_page
-from mnist_ff.report.sweep_page import comparison_page, sweep_page
+from mnist_ff.report.sweep_page import SWEEP_SCRIPTS, comparison_page, sweep_page
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import holds_runs
 from mnist_ff.runs.names import name_of
@@ -24,7 +24,8 @@ from mnist_ff.sweeps.summary import ranking_of
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 LIST_SCRIPTS = ("pieces.js", "list.js")
-LIVE_SCRIPTS = ("pieces.js", "chart.js", "live.js")
+LIVE_SCRIPTS = (*SWEEP_SCRIPTS[:-1], "live.js")
+"""What a chart needs, as on the page of a sweep."""
 MOST_COMPARED = 200
 """Runs and sweeps that are compared at once."""
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')

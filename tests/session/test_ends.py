@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from mnist_ff.runs.directory import Run
 from tests.support.commands import Command
-from tests.support.processes import Started
+from tests.support.processes import Started, in_a_terminal
 from tests.support.runs import WORDS, stopped_run
 
 PARTS = Path(__file__).parents[1] / "parts" / "own.py"
@@ -25,6 +26,17 @@ def test_a_run_ends_with_its_score_report_and_two_commands(mnist_ff: Command) ->
     assert list(lines) == ["evaluate", "predict"]
     for command in lines.values():
         assert mnist_ff(*shlex.split(command)[1:])[0] == 0, command
+
+
+@pytest.mark.parametrize("columns", [120, 40])
+def test_a_command_is_one_line_in_a_terminal_of_any_width(columns: int) -> None:
+    place = "outputs/a rather long name of a folder"
+    words = ["data=mnist_5k", "model.hidden=[8]", "trainer.plots=false", "trainer.max_seconds=0.001"]
+    code, seen = in_a_terminal("train", *words, f"hydra.run.dir='{place}'", columns=columns)
+    assert code == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen).splitlines()
+    assert f"evaluate       mnist-ff evaluate '{place}'" in lines
+    assert f"train further  mnist-ff train 'resume={place}' trainer.max_seconds=0.002" in lines
 
 
 def test_fewer_epochs_than_begun_are_refused_with_what_is_right(mnist_ff: Command) -> None:

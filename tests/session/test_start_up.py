@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from mnist_ff.analysis.console import note
+from mnist_ff.cli import COMMANDS, WITH_TORCH
 from mnist_ff.data import download
 from mnist_ff.data.sets import mnist_5k
 from mnist_ff.runs import start_up
@@ -46,6 +49,31 @@ NEVER_TO_TRAIN = {"torch._dynamo", "torch._inductor", "sympy", "scipy", "torchvi
 NEVER_TO_READ = {*NEVER_TO_TRAIN, "torch", "hydra", "joblib", "optuna"}
 
 
+FIRST = """
+import sys
+from mnist_ff import cli
+from mnist_ff.runs import start_up
+class Enter(BaseException):
+    pass
+class Terminal:
+    encoding, first = "utf-8", None
+    def isatty(self):
+        return True
+    def write(self, text):
+        self.first = self.first or text
+        raise Enter(self.first)
+for name in [name for name in cli.COMMANDS if name != "completion"]:
+    sys.stderr = Terminal()
+    try:
+        cli.main([name, "--help"])
+    except Enter as enter:
+        heavy = {"torch", "numpy", "hydra", "yaml", "rich", "msgspec"} & set(sys.modules)
+        print(name, enter, *heavy, sep="|", file=sys.__stdout__)
+    finally:
+        sys.stderr, start_up._shown = sys.__stderr__, False
+"""
+
+
 def _ran(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
 
@@ -64,6 +92,30 @@ def test_a_line_comes_before_torch(
     monkeypatch.chdir(tmp_path)
     done = _ran(NO_TORCH, *words)
     assert done.stderr.splitlines()[:2] == [line, "torch is asked for"]
+
+
+def test_a_terminal_shows_a_line_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is there after 0.1 to 0.2 s, whatever the command imports."""
+    monkeypatch.setenv("TERM", "xterm")
+    done = _ran(FIRST)
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    assert [name for name, *_ in lines] == [name for name in COMMANDS if name != "completion"], done.stderr
+    for name, said, *heavy in lines:
+        assert said == f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''} ..."
+        assert heavy == []
+
+
+def test_the_line_on_a_terminal_goes_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    monkeypatch.setenv("TERM", "xterm")
+    start_up.going_on("train: loading")
+    assert said.getvalue() == "", "nothing in a file"
+    monkeypatch.setattr(said, "isatty", lambda: True)
+    start_up.going_on("train: loading")
+    note("found")
+    start_up.waiting_for("data")
+    assert said.getvalue() == "train: loading ...\r\x1b[Kfound\ndata ...\n"
 
 
 def test_a_wrong_override_comes_alone_and_before_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

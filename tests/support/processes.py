@@ -83,12 +83,12 @@ def _run_script(script: str, words: list[str], folder: str, environment: dict[st
     exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})
 
 
-def in_a_terminal(*words: str, columns: int = 140) -> tuple[int, str]:
-    """mnist-ff in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
+def in_a_terminal(*words: str, columns: int = 140, script: str = COMMAND) -> tuple[int, str]:
+    """mnist-ff, or a script, in a real pseudo-terminal, read to its end: exit code and all that it wrote."""
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     terminal = os.ttyname(slave)
-    started = Forked(COMMAND, *words, environment=environment, stdout=terminal, stderr=terminal)
+    started = Forked(script, *words, environment=environment, stdout=terminal, stderr=terminal)
     seen, deadline = b"", time.monotonic() + 120
     while (code := started.poll()) is None or select.select([master], [], [], 0)[0]:
         assert time.monotonic() < deadline

@@ -15,6 +15,8 @@ from mnist_ff.runs.numbers import duration
 from mnist_ff.runs.progress_line import ProgressLine
 from mnist_ff.runs.records import BatchRecord, Plan
 from mnist_ff.training.progress_bar import BY_IMPORTANCE, SHOWN, ProgressBar, loss_cell, speed_cell
+from tests.support.commands import Command
+from tests.support.processes import in_a_terminal
 
 PLAN = Plan(epochs=20, samples=60_000, batch_size=256, sync_every=25, learning_rate=0.001)
 LONG = Plan(epochs=1_000, samples=60_000, batch_size=1, sync_every=25, learning_rate=0.001)
@@ -84,3 +86,36 @@ def test_numbers_keep_their_columns() -> None:
     times = [0, 0.2, 5, 754, 3_723, 359_999, 400_000]
     assert [duration(seconds) for seconds in times] == ["0:00", "0:01", "0:05", "12:34", "1:02:03", "99:59:59", "111 h"]
     assert max(map(len, map(duration, times))) == 8
+
+
+EACH_WIDTH = """
+import fcntl, struct, sys, termios, os
+from mnist_ff.cli import main
+for columns in (120, 80, 60, 40):
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    os.environ["COLUMNS"] = str(columns)
+    print(f"@{columns}@", flush=True)
+    code = main([*sys.argv[1:], f"hydra.run.dir=run_{columns}"])
+sys.exit(code)
+"""
+
+
+def test_in_a_real_terminal_of_each_width(mnist_ff: Command) -> None:
+    """Whole lines of one width, none broken; epochs and batches from 1; nothing of the bar is left behind."""
+    words = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=2", "trainer.sync_every=4", "trainer.plots=false")
+    code, seen = in_a_terminal("train", *words, script=EACH_WIDTH)
+    assert code == 0, seen
+    for columns, text in re.findall(r"@(\d+)@(.*?)(?=@\d+@|\Z)", seen, flags=re.DOTALL):
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+        rows = [row for row in re.split(r"[\r\n]+", plain) if row]
+        bars = [row for row in rows if "ETA" in row]
+        assert bars
+        assert {len(row) for row in bars} == {len(bars[0])}
+        assert len(bars[0]) < int(columns)
+        assert all(row.startswith(("epoch 1/2  ", "epoch 2/2  ")) for row in bars)
+        assert all(re.search(r"ETA +(-|\d:\d\d)$", row) for row in bars)
+        assert not any(re.search(r"epoch 0|batch +0/16.*loss +\d", row) for row in rows)
+        epochs = [row for row in rows if re.match(r"epoch \d/2 .*%$", row)]
+        assert len(epochs) == 2
+        assert max(map(len, epochs)) <= int(columns)
+        assert text.startswith("\r\ntrain: loading ...\r\x1b[K")

@@ -60,15 +60,17 @@ function halve() {
 function redraw(chart, lines) {
   const all = chart.range === undefined || (chart.range[0] === chart.full[0] && chart.range[1] === chart.full[1]);
   if (all) chart.range = undefined;
+  const key = [...chart.keys.children].indexOf(document.activeElement);
   chart.setLines(lines);
+  if (key >= 0) chart.keys.children[key]?.focus({ preventScroll: true }); // the legend is made anew
 }
 
 function paint() {
   painted = false;
   let width = 1;
   while (width * 2 <= curve.ys.length / 50) width *= 2;
-  const raw = { name: curve.size > 1 ? `mean of ${curve.size}` : "batch", look: width > 1 ? "raw thin" : "s0 thin", xs: curve.xs, ys: curve.ys };
-  const smooth = { name: `smoothed over ${whole(width * curve.size)}`, look: "s0", xs: curve.xs, ys: width > 1 ? smoothed(curve.ys, width) : [] };
+  const raw = { name: curve.size > 1 ? "mean" : "batch", said: "loss", look: width > 1 ? "raw thin" : "s0 thin", xs: curve.xs, ys: curve.ys };
+  const smooth = { name: "smoothed", said: `smoothed over ${whole(width * curve.size)}`, look: "s0", xs: curve.xs, ys: width > 1 ? smoothed(curve.ys, width) : [] };
   redraw(lossChart, width > 1 ? [raw, smooth] : [raw]);
   if (epochs) {
     const lines = (what) => [
