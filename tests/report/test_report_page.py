@@ -344,7 +344,7 @@ def test_it_prints_on_white_paper(browser: Browser, trained_run: Path) -> None:
     heights = browser.js(
         "return [...document.querySelectorAll('.pair .plot')].map((one) => one.getBoundingClientRect().height)"
     )
-    assert len(heights) == 2
+    assert len(heights) == 4
     assert all(0 < height < 320 for height in heights)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
