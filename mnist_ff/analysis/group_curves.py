@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_ff.analysis.labels import group_labels
+from mnist_ff.analysis.labels import group_labels, run_labels
 from mnist_ff.analysis.ranking import Ranking
 from mnist_ff.analysis.rows import Row
 from mnist_ff.errors import BadRunError
@@ -55,19 +55,14 @@ def curves_of(ranking: Ranking, most: int) -> list[GroupCurves]:
     groups = [(place, table, group) for table in ranking.tables for place, group in enumerate(table.groups)]
     in_turn = sorted(zip(groups, labels, strict=True), key=lambda entry: entry[0][0])  # the best of each table first
     wanted = [(list(group.rows), label, table, group.rank) for (_, table, group), label in in_turn if not group.again]
-    taken = set(labels)
+    taken, runs = set(labels), run_labels(ranking)
     for table in ranking.tables:
         for row in table.bad:
-            label = _label_of_bad(row, taken)
+            label = runs[row.path] if runs[row.path] not in taken else row.label
             taken.add(label)
             wanted.append(([row], label, table, None))
     made = [_curves(rows, label, table, rank) for rows, label, table, rank in wanted[:most]]
     return [curve for curve in made if curve.epochs or curve.batches]
-
-
-def _label_of_bad(row: Row, taken: set[str]) -> str:
-    label = row.name or row.label
-    return label if label not in taken else row.label
 
 
 def parts_of(found: Sequence[GroupCurves]) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_ff.analysis.canvas import new_figure, plain_numbers, save_picture
+from mnist_ff.analysis.canvas import drawn, new_figure, plain_numbers, save_pixels
 from mnist_ff.analysis.formats import counted
 from mnist_ff.analysis.plot_values import (
     axis_label,
@@ -33,6 +35,8 @@ MOST_LEVELS = 30
 """Of a heat map's side; more are drawn as parallel coordinates."""
 MAX_LINES_DRAWN = 2000
 MOST_DOTS = 40
+LETTERS_OF_A_NAME = 60
+"""After which it goes on in another line."""
 LABEL: dict[str, Any] = {
     "ha": "right",
     "va": "center",
@@ -43,8 +47,14 @@ LABEL: dict[str, Any] = {
 
 
 def draw_sweep(ranking: Ranking, path: Path, title: str) -> None:
-    """Draw the answer into a PNG file. Errors: OSError, and whatever a figure raises."""
-    save_picture(path, lambda: sweep_figure(ranking, title))
+    """Draw the answer into a PNG file, a picture below the other for each set of test images. Errors: OSError, and
+    whatever a figure raises."""
+    titles = [f"{title}: {table.title}" if ranking.parts else title for table in ranking.tables]
+    drawings = [partial(sweep_figure, table, name) for table, name in zip(ranking.tables, titles, strict=True)]
+    pictures = [drawn(drawing) for drawing in drawings]
+    width = max(picture.shape[1] for picture in pictures)
+    wide = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in pictures]
+    save_pixels(path, np.concatenate(wide))
 
 
 def sweep_figure(ranking: Ranking, title: str) -> Figure:
@@ -59,7 +69,7 @@ def sweep_figure(ranking: Ranking, title: str) -> Figure:
     levels = {key: sorted({text(_value(group, key)) for group in ranking.ranked}) for key in keys}
     if len(keys) == 1 and _numeric(ranking, keys[0]) and len(ranking.groups) > 1:
         return _curve(ranking, keys[0], title)
-    if len(keys) == 2 and _is_grid(ranking, levels):
+    if len(keys) == 2 and is_grid(ranking, levels):
         return _heat_map(ranking, keys[0], keys[1], title)
     if len(keys) >= 2 and len(ranking.groups) > 3:
         return _parallel(ranking, title)
@@ -79,7 +89,7 @@ def _value(group: Group, key: str) -> Any:
     return group.values.get(key, "-")
 
 
-def _is_grid(ranking: Ranking, levels: Mapping[str, Sequence[str]]) -> bool:
+def is_grid(ranking: Ranking, levels: Mapping[str, Sequence[Any]]) -> bool:
     """Whether two keys were crossed: at least two values each, and at least half of the cells filled."""
     sizes = [len(found) for found in levels.values()]
     return min(sizes) >= 2 and max(sizes) <= MOST_LEVELS and len(ranking.ranked) >= 0.5 * math.prod(sizes)
@@ -146,8 +156,9 @@ def _value_axis(axes: Axes, means: np.ndarray, halves: np.ndarray, ranking: Rank
 def _dots(ranking: Ranking, title: str) -> Figure:
     """A line for each setting, the best on top: mean with its interval, a dot for each run."""
     groups = ranking.groups[:MOST_DOTS]
-    figure, axes = new_figure(9, max(2.6, 0.36 * len(groups) + 1.6))
     names = [_name(group) if group.rank is not None else f"{_name(group)} (pruned)" for group in groups]
+    lines = sum(0.36 + 0.16 * name.count("\n") for name in names)
+    figure, axes = new_figure(9, max(2.6, lines + 1.6))
     places = np.arange(len(groups))[::-1]
     for place, group in zip(places, groups, strict=True):
         if group.sample.n > 1:
@@ -165,8 +176,7 @@ def _dots(ranking: Ranking, title: str) -> Figure:
 
 def _name(group: Group) -> str:
     words = [brief(value) if len(group.values) == 1 else f"{key}={brief(value)}" for key, value in group.values.items()]
-    name = "  ".join(words) or "all seeds"
-    return name if len(name) <= 60 else name[:57] + "..."
+    return "\n".join(textwrap.wrap("  ".join(words) or "all seeds", LETTERS_OF_A_NAME))
 
 
 def _heat_map(ranking: Ranking, first: str, second: str, title: str) -> Figure:
@@ -194,7 +204,8 @@ def _heat_map(ranking: Ranking, first: str, second: str, title: str) -> Figure:
             weight = "bold" if (line, column) == best else "normal"
             style: dict[str, Any] = {"color": "white" if dark else "black", "fontweight": weight, "fontsize": 9}
             axes.text(column, line, f"{cells[line, column]:{digits}}", ha="center", va="center", **style)
-    axes.set_xticks(range(len(columns)), list(columns), parse_math=False, rotation=45 if len(columns) > 12 else 0)
+    slope = 45 if len(columns) > 12 else 20 if max(map(len, columns)) > 9 else 0  # long names do not meet
+    axes.set_xticks(range(len(columns)), list(columns), parse_math=False, rotation=slope)
     axes.set_yticks(range(len(lines)), list(lines), parse_math=False)
     axes.set_xlabel(across)
     axes.set_ylabel(down)

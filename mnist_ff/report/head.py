@@ -14,6 +14,7 @@ from mnist_ff.errors import BadRunError
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.network import layer_sizes, parameters_of
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.labels import labels_of
 from mnist_ff.runs.numbers import counted, loss_text, percent, percent_cell
 from mnist_ff.runs.records import DataSpec, Score, Summary
 
@@ -31,11 +32,14 @@ class Tile:
 
 
 def head_facts(config: Config, environment: Mapping[str, Any], data: Mapping[str, Any], row: Row) -> list[Tile]:
-    """Data, seed and device, in one line above the figures."""
+    """Data, seed and device, and what people noted of the run, in one line above the figures."""
     found = [Tile("data", _data(config, data, row))]
     if config.seed is not None:
         found.append(Tile("seed", str(config.seed)))
-    return [*found, Tile("device", str(environment.get("device", config.trainer.device))[:MOST_TEXT])]
+    found.append(Tile("device", str(environment.get("device", config.trainer.device))[:MOST_TEXT]))
+    labels = labels_of(row.path)
+    noted = {"tags": ", ".join(labels.tags), "note": labels.note or ""}
+    return found + [Tile(what, text) for what, text in noted.items() if text]
 
 
 def _data(config: Config, data: Mapping[str, Any], row: Row) -> str:
@@ -52,8 +56,17 @@ def tiles(row: Row, config: Config, spec: DataSpec, data: Mapping[str, Any], run
     found = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
     found += [_epoch_tile(row, config, data, run), _network_tile(config, spec, run)]
     if row.seconds is not None:
-        found.append(Tile("Time", f"{row.seconds:.1f} s", "for the whole command"))
+        whose = "since the run was resumed" if _was_resumed(run) else "for the whole command"
+        found.append(Tile("Time", f"{row.seconds:.1f} s", whose))
     return found + _speed_tiles(data)
+
+
+def _was_resumed(run: Run) -> bool:
+    """Whether the seconds in summary.json are those of a resume."""
+    try:
+        return bool(run.environment().get("history"))
+    except BadRunError:
+        return False
 
 
 def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any], run: Run) -> Tile:

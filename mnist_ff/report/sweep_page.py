@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -12,34 +11,33 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mnist_ff.analysis.formats import counted, legend, table_of
+from mnist_ff.analysis.formats import counted, legend, metric_title, table_of
+from mnist_ff.analysis.group_curves import GroupCurves, curves_of, parts_of
+from mnist_ff.analysis.labels import group_labels
+from mnist_ff.analysis.pivot import pivot_of, value_text
+from mnist_ff.analysis.plot_values import colors_of, means_of
 from mnist_ff.analysis.ranking import Ranking, brief, text
 from mnist_ff.analysis.rows import Row
+from mnist_ff.analysis.sweep_plot import is_grid
 from mnist_ff.config.paths import display_path
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import write_text
-from mnist_ff.report.curves import batches_array, epoch_curves, means
 from mnist_ff.report.page import render
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.find import is_sweep
+from mnist_ff.runs.numbers import MISSING
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.reading import is_file, read_bytes
 from mnist_ff.runs.search_result import lines as finding_lines
 from mnist_ff.runs.search_result import read_search_result
-from mnist_ff.runs.tables import BATCH_COLUMNS
 
 SWEEP_SCRIPTS = ("pieces.js", "scale.js", "chart.js", "sweep.js")
 MOST_CURVES = 60
-"""Runs whose curves are drawn: the best ones, and those without a score after them."""
-POINTS = 200
-"""Of a run's loss curve, each the mean of some batches."""
+"""Settings whose curves are drawn: the best ones, and runs without a score after them."""
 MOST_ROWS = 1_000
 """Of a table; the sweep's files hold all."""
 MOST_LINKS = 8
 """Of a row over several seeds."""
-MAX_EPOCHS_PER_RUN = 200
-MOST_KEYS = 3
-"""Of a curve's name."""
 LARGEST_PICTURE = 1_000_000
 """Bytes of a sweep.png that goes into the page."""
 
@@ -58,12 +56,37 @@ class Link:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: its cells and its runs."""
+    """A row of a table: its runs, and its cells beside them."""
 
-    cells: list[str]
+    name: str | None
     runs: list[Link]
     more: int
     """Runs that are not named."""
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class RankedTable:
+    """The settings on one set of test images."""
+
+    title: str | None
+    legend: list[str]
+    columns: list[str]
+    """Rank and score come first, so that they are in sight on every page."""
+    lines: list[Line]
+    more: int
+    heat: HeatMap | None
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Two crossed keys: a cell's text and its shade, from 0 for the worst to 5 for the best."""
+
+    title: str
+    rows: str
+    columns: list[str]
+    lines: list[tuple[str, list[tuple[str, int]]]]
+    notes: list[str]
 
 
 def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = None) -> Path:
@@ -80,7 +103,7 @@ def sweep_page(ranking: Ranking, directory: Path, href: Href) -> str:
         (f"mnist-ff compare {name} --sort seconds", "print the table, sorted by seconds"),
         (f"mnist-ff report {name}", "write this report again"),
     ]
-    if is_sweep(directory):
+    if is_sweep(directory) and ranking.bad:
         first = next((row.path for row in ranking.rows), directory)
         resume = f"mnist-ff train -m resume={name}{parts_words(Run(first))}"
         commands.insert(0, (resume, "run only failed, interrupted and missing jobs"))
@@ -114,32 +137,79 @@ def comparison_page(ranking: Ranking, paths: Sequence[Path], place: str, href: H
 
 
 def _page(ranking: Ranking, href: Href, facts: dict[str, Any]) -> str:
-    made = table_of(ranking)
-    ranked = [
-        Line(cells[:-1], *_links(group.rows, href))
-        for cells, group in zip(made.ranked[:MOST_ROWS], ranking.groups, strict=False)
-    ]
+    labels = iter(group_labels(ranking))
+    tables = [_table(table, [next(labels) for _ in table.groups], href) for table in ranking.tables]
     bad = sorted(ranking.bad, key=lambda row: row.status)
-    curves = _curves(ranking)
-    scored = sum(len(group.rows) for group in ranking.groups)
+    curves = curves_of(ranking, MOST_CURVES)
+    settings = sum(not group.again for group in ranking.groups)
+    heats = all(table.heat is not None for table in tables)
     return render(
         "sweep.html",
         SWEEP_SCRIPTS,
-        {"runs": curves, "ranked_by": ranking.ranked_by},
+        {"curves": [_curve_facts(curve) for curve in curves]},
         {
             **facts,
+            "picture": None if heats else facts["picture"],
             "kicker": counted(ranking),
-            "legend": legend(ranking),
-            "columns": (*made.columns[:-1], "run"),
-            "ranked": ranked,
-            "more": max(0, len(made.ranked) - MOST_ROWS),
+            "tables": [table for table in tables if table.lines],
+            "apart": len(tables) > 1,
             "bad": [(row.status, row.reason or "", _named(row, ranking), _link(row, href)) for row in bad[:MOST_ROWS]],
             "more_bad": max(0, len(bad) - MOST_ROWS),
+            "parts": parts_of(curves),
             "drawn": len(curves),
-            "left_out": max(0, scored - MOST_CURVES),
+            "left_out": max(0, settings - MOST_CURVES),
             "common": [(key, text(value)) for key, value in ranking.common.items()],
         },
     )
+
+
+def _curve_facts(curve: GroupCurves) -> dict[str, Any]:
+    facts = {"name": curve.name, "legend": curve.legend, "part": curve.title, "runs": curve.runs}
+    return {**facts, "epochs": curve.epochs, "batches": curve.batches}
+
+
+def _table(table: Ranking, labels: Sequence[str], href: Href) -> RankedTable:
+    """A table whose first columns are the run, its rank and the score that ranks."""
+    made = table_of(table, labels)
+    score = metric_title(table.ranked_by.replace(" ", "_"))
+    first = [column for column in ("rank", score) if column in made.columns]
+    columns = first + [column for column in made.columns if column not in (*first, "name", "path")]
+    places = [made.columns.index(column) for column in columns]
+    named = "name" in made.columns
+    names = [cells[made.columns.index("name")] if named else MISSING for cells in made.ranked]
+    rows = zip(names, made.ranked[:MOST_ROWS], table.groups, strict=False)
+    lines = [
+        Line(None if name == MISSING else name, *_links(group.rows, href), [cells[place] for place in places])
+        for name, cells, group in rows
+    ]
+    return RankedTable(
+        table.title, legend(table), columns, lines, max(0, len(made.ranked) - MOST_ROWS), _heat_map(table)
+    )
+
+
+def _heat_map(table: Ranking) -> HeatMap | None:
+    """Two keys that were crossed; the one with more values goes down, so that it fits a phone."""
+    if len(table.varied) != 2:
+        return None
+    levels = {key: {text(group.values.get(key)) for group in table.ranked} for key in table.varied}
+    if not table.ranked or not is_grid(table, {key: list(found) for key, found in levels.items()}):
+        return None
+    down, across = sorted(table.varied, key=lambda key: -len(levels[key]))
+    found = pivot_of(table, down, across)
+    if found is None:
+        return None
+    colors = colors_of(means_of(table.ranked, table), table)
+    scale = 1.0 if table.by_loss else 100.0
+    shades = [
+        [0 if cell is None else 1 + round(4 * colors.goodness(scale * cell.mean)) for cell in line]
+        for line in found.cells
+    ]
+    lines = [
+        (value_text(value), list(zip(texts, shade, strict=True)))
+        for value, texts, shade in zip(found.row_values, found.texts, shades, strict=True)
+    ]
+    heads = [f"{across}={value_text(value)}" for value in found.column_values]
+    return HeatMap(found.title, down, heads, lines, found.notes)
 
 
 def _links(rows: Sequence[Row], href: Href) -> tuple[list[Link], int]:
@@ -160,43 +230,6 @@ def _way(path: Path, target: Path) -> str | None:
 
 def _named(row: Row, ranking: Ranking) -> str:
     return " ".join(f"{key}={brief(row.values[key])}" for key in ranking.keys if key in row.values)
-
-
-def _curves(ranking: Ranking) -> list[dict[str, Any]]:
-    """The curves of the best runs, the best first, then of those that did not finish but have some."""
-    ranked = [row for group in ranking.groups for row in group.rows]
-    drawn = [(row, _curves_of(Run(row.path))) for row in [*ranked, *ranking.bad][:MOST_CURVES]]
-    return [{"name": _label(row, ranking), **curves} for row, curves in drawn if curves is not None]
-
-
-def _label(row: Row, ranking: Ranking) -> str:
-    """A short name for a curve: its values where few keys differ, else the run's own name or place."""
-    if 0 < len(ranking.keys) <= MOST_KEYS:
-        return _named(row, ranking)
-    name = row.values.get("name")
-    return row.label if name is None else str(name)
-
-
-def _curves_of(run: Run) -> dict[str, Any] | None:
-    """A run's epochs and its loss in POINTS steps; None where it has neither."""
-    curves: dict[str, Any] = {}
-    try:
-        epochs = epoch_curves(run)
-        if epochs is not None and epochs["part"] is not None:
-            columns, part = epochs["columns"], epochs["part"]
-            step = math.ceil(len(columns["epoch"]) / MAX_EPOCHS_PER_RUN)
-            names = {"epoch": "epoch", "loss": f"{part}_loss", "accuracy": f"{part}_accuracy"}
-            curves["epochs"] = {name: columns[key][::-step][::-1] for name, key in names.items() if key in columns}
-            curves["part"] = part
-        loss = batches_array(run)[:, BATCH_COLUMNS.index("loss")]
-        if len(loss):
-            size = math.ceil(len(loss) / POINTS)
-            digits = 9 if size == 1 else 6
-            points = [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in means(loss, size)]
-            curves["batches"] = {"per_point": size, "count": len(loss), "loss": points}
-    except BadRunError:
-        return curves or None
-    return curves or None
 
 
 def _picture(path: Path) -> str | None:

@@ -12,12 +12,12 @@ from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import title_of
 from mnist_ff.errors import RunError
 from mnist_ff.files import remove_leftovers
-from mnist_ff.runs.directory import PREDICTIONS, REPORT, Run
+from mnist_ff.runs.directory import HIDDEN, PREDICTIONS, REPORT, Run
 
 log = logging.getLogger("mnist_ff")
 
 PLOTS = "plots"
-DRAWN_FROM = ("batches.csv", "model.safetensors", PREDICTIONS)
+DRAWN_FROM = ("batches.csv", "model.safetensors", PREDICTIONS, HIDDEN)
 """Files that a run writes at its end; what is older than one of them shows another state of the run."""
 
 

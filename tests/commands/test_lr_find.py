@@ -187,3 +187,13 @@ def test_suggestion_is_the_steepest_descent() -> None:
     assert suggestion(tried[:5], [1, 2, 3, 4, 5]) is None
     assert suggestion([], []) is None
     assert rates(1, 100, 3) == pytest.approx([1, 10, 100])
+
+
+def test_json_has_every_rate_and_loss(mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("lr-find", "data=mnist_5k", "model.hidden=[32]", "--steps", "120", "seed=0", "--json")
+    assert code == 0, err
+    values = json.loads(out)
+    folder = Path(values["directory"])
+    assert values["suggested_lr"] == json.loads((folder / "lr_find.json").read_text())["suggested_lr"]
+    assert len(values["lr"]) == len(values["loss"]) == len(values["smoothed_loss"]) <= 120
+    assert "120 batches of 256" in err

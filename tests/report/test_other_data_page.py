@@ -107,7 +107,7 @@ def test_a_page_of_colour_images(browser: Browser, tmp_path: Path) -> None:
     browser.open(run.file("report.html"), scheme="dark")
     assert browser.js("return ['pad', 'draw', 'bars'].map((id) => document.getElementById(id))") == [None] * 3
     parts = browser.js("return [...document.querySelectorAll('nav a')].map((one) => one.textContent)")
-    assert parts == ["Training", "Mistakes", "Augmented", "Weights", "Config", "Next steps"]
+    assert parts == ["Training", "Mistakes", "Calibration", "Augmented", "Weights", "Config", "Next steps"]
     saved = load_file(run.file(PREDICTIONS))
     shown = np.array(browser.js(PIXELS, "#worst canvas"), dtype=np.uint8).reshape(25, 32, 32, 4)
     assert np.array_equal(shown[..., :3], saved["worst_images"].transpose(0, 2, 3, 1))

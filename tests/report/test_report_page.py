@@ -344,7 +344,7 @@ def test_it_prints_on_white_paper(browser: Browser, trained_run: Path) -> None:
     heights = browser.js(
         "return [...document.querySelectorAll('.pair .plot')].map((one) => one.getBoundingClientRect().height)"
     )
-    assert len(heights) == 2
+    assert len(heights) == 4
     assert all(0 < height < 320 for height in heights)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
@@ -556,11 +556,11 @@ def test_a_sweeps_page(browser: Browser, tmp_path: Path, mnist_ff: Any) -> None:
     words = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "optimizer=sgd", "optimizer.lr=0.01,0.1,1e30")
     assert mnist_ff("train", "-m", *words, "hydra.sweep.dir=sweep")[0] == 1
     browser.open(Path("sweep/report.html"))
-    first = "return [...document.querySelectorAll('.sortable tbody tr')].map((row) => row.cells[1].textContent)"
+    first = "return [...document.querySelectorAll('.sortable tbody tr')].map((row) => row.cells[3].textContent)"
     assert browser.js(first) == ["0.1", "0.01"]
-    browser.driver.find_element(By.CSS_SELECTOR, ".sortable th:nth-child(2) button").click()
+    browser.driver.find_element(By.CSS_SELECTOR, ".sortable th:nth-child(4) button").click()
     assert browser.js(first) == ["0.01", "0.1"]
-    assert browser.js("return document.querySelectorAll('#accuracy-chart .plot path.line').length") == 2
+    assert browser.js("return document.querySelectorAll('.accuracy-chart .plot path.line').length") == 2
     assert browser.js("return document.querySelectorAll('#batch-chart .plot path.line').length") == 3
     assert "the loss became nan" in browser.js("return document.getElementById('bad').textContent")
     assert "mnist-ff train -m resume=sweep" in browser.js("return document.getElementById('next').textContent")
@@ -588,10 +588,10 @@ def test_names_beside_lines_keep_their_ends(browser: Browser, mnist_ff: Any) -> 
         (folder / str(number) / "batches.csv").write_text(",".join(BATCH_COLUMNS) + "\n" + rows)
     assert mnist_ff("compare", *(str(folder / str(number)) for number in range(6)), "--html", "six.html")[0] == 0
     browser.open(Path("six.html"))
-    names = browser.js("return [...document.querySelectorAll('#batch-chart text.name')].map((one) => one.textContent)")
+    names = browser.js("return [...document.querySelectorAll('#legend button')].map((one) => one.textContent)")
     assert sorted(names) == list("012345")
     assert f"without “{folder}/”" in browser.js("return document.getElementById('runs-note').textContent")
-    assert browser.js("return document.querySelectorAll('#loss-chart svg.plot > circle.dot').length") == 6
+    assert browser.js("return document.querySelectorAll('.loss-chart svg.plot > circle.dot').length") == 6
     box = box_of(browser, "batch-chart")
     mouse(browser, "mouseMoved", box["x"] + 0.5 * box["width"], box["y"] + 100, buttons=0)
     assert reading(browser, "batch-chart").startswith("mean of 3 batches up to batch ")
