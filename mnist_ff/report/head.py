@@ -56,8 +56,17 @@ def tiles(row: Row, config: Config, spec: DataSpec, data: Mapping[str, Any], run
     found = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
     found += [_epoch_tile(row, config, data, run), _network_tile(config, spec, run)]
     if row.seconds is not None:
-        found.append(Tile("Time", f"{row.seconds:.1f} s", "for the whole command"))
+        whose = "since the run was resumed" if _was_resumed(run) else "for the whole command"
+        found.append(Tile("Time", f"{row.seconds:.1f} s", whose))
     return found + _speed_tiles(data)
+
+
+def _was_resumed(run: Run) -> bool:
+    """Whether the seconds in summary.json are those of a resume."""
+    try:
+        return bool(run.environment().get("history"))
+    except BadRunError:
+        return False
 
 
 def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any], run: Run) -> Tile:
