@@ -21,7 +21,7 @@ COMMANDS = {
     "evaluate": "evaluate a run: accuracy, interval, metrics per class",
     "compare": "rank runs and sweeps; test if two runs differ",
     "report": "write the HTML report of a run or sweep",
-    "runs": "list the runs in outputs/, newest first",
+    "runs": "list, filter, label, delete and pack runs",
     "predict": "classify images: PNG, JPEG, photographs, test images",
     "export": "export a model: safetensors, ONNX, torch",
     "reproduce": "run a recipe with fresh seeds: mean, std, interval",

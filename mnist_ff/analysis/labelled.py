@@ -146,7 +146,7 @@ def _tell_worst(console: Console, found: Labelled) -> None:
         top = answer.top[0]
         unsure = "  unsure" if answer.is_unsure else ""
         tell(console, reading.name)
-        tell(
+        tell_wrapped(
             console,
             f"   read as {found.spec.name_of(top)}  {percent(float(answer.probabilities[top]))}{unsure}",
         )

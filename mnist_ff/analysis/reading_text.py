@@ -65,8 +65,12 @@ def _tell_row(console: Console, name: str, answer: Answer, spec: DataSpec, last:
     fitting = next((text for text in beside if _fits(text, room)), None)
     if fitting is None:
         tell(console, name)
-        fitting = next((text for text in below if _fits(text, room)), below[-1])
-    tell(console, fitting)
+        fitting = next((text for text in below if _fits(text, room)), None)
+    if fitting is not None:
+        tell(console, fitting)
+        return
+    for text in (cells[0], *last):
+        tell_wrapped(console, APART + text)
 
 
 def _fits(text: str, room: int | None) -> bool:

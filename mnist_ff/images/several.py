@@ -275,14 +275,14 @@ def _ink(written: Written, contrast: Picture, pieces: NDArray[np.int32], digit: 
     return thickened(inked(inside))
 
 
-def _apart(ink: Picture) -> tuple[Picture, ...]:
+def _apart(ink: Picture, wide: float = WIDE) -> tuple[Picture, ...]:
     """The inks of digits that may touch in this one, from left to right; none where it is not wide, or has no cut."""
     mask = ink > 0.5 * ink.max()
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return ()
     height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-    if width < WIDE * height:
+    if width < wide * height:
         return ()
     low = int(columns[0] + NARROWEST * height)
     high = int(columns[-1] + 1 - NARROWEST * height)
@@ -295,11 +295,11 @@ def _apart(ink: Picture) -> tuple[Picture, ...]:
         kept = half > 0.5 * ink.max()
         if not kept.any():
             return ()
-        tall, wide = _size(kept)
-        if tall < AS_HIGH * height or wide < NARROWEST * tall:
+        tall, broad = _size(kept)
+        if tall < AS_HIGH * height or broad < NARROWEST * tall:
             return ()
-        further = _apart(half)
-        if not further and wide > WIDEST * tall:
+        further = _apart(half, TOO_WIDE)
+        if not further and broad > WIDEST * tall:
             return ()
         found += further or [half]
     return tuple(found)

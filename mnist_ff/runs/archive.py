@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
+import importlib.util
 import os
+import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,27 +28,36 @@ def check_archive(place: Path) -> None:
     if not place.name.endswith((ZIP, ZSTD)) or place.name in (ZIP, ZSTD):
         raise ConfigError(f"{place}: an archive's name ends with {ZIP} or {ZSTD}, such as runs{ZIP}")
     if place.name.endswith(ZSTD):
-        _zstd(place)
+        _check_zstd(place)
     if is_taken(place):
         raise ConfigError(f"{place}: already exists; choose another name")
     if not place.parent.is_dir():
         raise ConfigError(f"{place}: folder {place.parent} does not exist")
 
 
-def _zstd(place: Path) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """What opens a zstd file for writing and for reading: Python's own from 3.14 on, else the package zstandard.
-
-    Errors: ConfigError where there is neither.
+def _open_zstd(place: Path, mode: str) -> Any:
+    """A file of zstd, open to write or read what is packed in it: by Python's own module from 3.14 on, else by the
+    package zstandard. Errors: ConfigError where there is neither.
     """
-    for name in ("compression.zstd", "zstandard"):
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue
-        return module.open, module.open
-    raise ConfigError(
-        f"{place}: needs zstandard, which is not installed: pip install 'mnist-ff[zstd]'; or use a name with {ZIP}"
-    )
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.open(place, mode)
+    _check_zstd(place)
+    import zstandard
+
+    return zstandard.open(place, mode)
+
+
+def _check_zstd(place: Path) -> None:
+    if sys.version_info < (3, 14) and not _has_zstandard():
+        raise ConfigError(
+            f"{place}: needs zstandard, which is not installed: pip install 'mnist-ff[zstd]'; or use a name with {ZIP}"
+        )
+
+
+def _has_zstandard() -> bool:
+    return importlib.util.find_spec("zstandard") is not None
 
 
 def write_archive(place: Path, folder: Path) -> dict[str, str]:
@@ -98,7 +108,7 @@ def _pack_zip(target: Path, files: Mapping[str, Path]) -> None:
 
 
 def _pack_tar(target: Path, files: Mapping[str, Path]) -> None:
-    with _zstd(target)[0](target, "wb") as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+    with _open_zstd(target, "wb") as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
         for name, path in files.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = path.stat().st_size, 0o644
@@ -112,7 +122,7 @@ def _read_back(place: Path, zipped: bool) -> dict[str, str]:
         with zipfile.ZipFile(place) as archive:
             return {name: _sum(archive.open(name)) for name in archive.namelist()}
     found = {}
-    with _zstd(place)[1](place, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
+    with _open_zstd(place, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
         for entry in tar:
             inner = tar.extractfile(entry)
             assert inner is not None

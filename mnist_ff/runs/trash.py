@@ -23,6 +23,7 @@ from mnist_ff.runs.find import JOBS, OUTPUTS, is_sweep, may_be_run, runs_below, 
 from mnist_ff.runs.lock import LOCK, is_locked, locked
 from mnist_ff.runs.names import ending_of, name_of
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, read_object
+from mnist_ff.runs.slurm import still_there, submitted
 from mnist_ff.runs.tables import BATCHES, EPOCHS
 
 TRASH = ".trash"
@@ -61,7 +62,8 @@ class Deleted:
 
 
 def check_deletable(path: Path, root: Path = OUTPUTS) -> None:
-    """Errors: BadRunError for what is no run or sweep directory itself; RunError for one in which a process trains."""
+    """Errors: BadRunError for what is no run or sweep directory itself; RunError for one in which a process trains, or
+    that a Slurm cluster has."""
     if path.is_symlink():
         raise BadRunError(f"{path}: is a symbolic link, which is not followed; delete the run where it is")
     if not is_folder(path):
@@ -74,6 +76,16 @@ def check_deletable(path: Path, root: Path = OUTPUTS) -> None:
         raise BadRunError(f"{path}: is not a run or sweep directory; see mnist-ff runs")
     if any(is_locked(place) for place in _locks_of(path)):
         raise RunError(f"{path}: a process trains in it; stop that first")
+    if _waits_in_slurm(path):
+        raise RunError(f"{path}: a Slurm cluster still has jobs of it; cancel them first (scancel)")
+
+
+def _waits_in_slurm(path: Path) -> bool:
+    """Errors: RunError where Slurm does not say; BadRunError."""
+    if is_sweep(path):
+        return bool(still_there(path, list(submitted(path))))
+    sweep = sweep_of(path)
+    return sweep is not None and bool(still_there(sweep, [path.absolute().relative_to(sweep).as_posix()]))
 
 
 def _is_run_or_sweep(path: Path, whole: Path, root: Path) -> bool:

@@ -264,10 +264,11 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 
 
 def _check_epochs(run: Run, epochs: int) -> None:
-    """Errors: ConfigError for fewer epochs than a run that ended has begun."""
+    """Errors: ConfigError for fewer epochs than a run that ended has begun; RunError for a link in its directory."""
     summary = run.summary()
     if summary is None:
         return
+    run.check_no_links()  # before anything is read through one
     last = next(iter(deque(read_batches(run.path), maxlen=1)), None)
     begun = summary.epochs if last is None else max(summary.epochs, int(last[BATCH_COLUMNS.index("epoch")] or 0) + 1)
     if epochs < begun:

@@ -218,3 +218,23 @@ def test_a_jobs_file_is_named_by_its_sweep(trained: Path, mnist_ff: Command) -> 
     Path("sweep/multirun.yaml").touch()
     assert mnist_ff("export", "sweep/0", "--format", "torch")[0] == 0
     assert Path("sweep-0.pt").is_file()
+
+
+@needs_onnx
+def test_shape_image_takes_images_and_gives_the_same(run: Path, mnist_ff: Command) -> None:
+    import onnxruntime
+
+    code, out, err = mnist_ff("export", "run", "--format", "onnx", "--shape", "image", "--out", "i.onnx", "--json")
+    assert code == 0, err
+    values = json.loads(out)
+    assert (values["input_shape"], values["file"], values["checked_images"]) == ([None, 1, 28, 28], "i.onnx", 1000)
+    session = onnxruntime.InferenceSession("i.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["B", 1, 28, 28]
+    found = session.run(None, {"images": images().reshape(-1, 1, 28, 28)})[0]
+    assert np.abs(found - logits(run, [20, 10])).max() < 1e-4
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["mnist_ff"])
+    assert facts["input_shape"] == ["B", 1, 28, 28]
+    assert mnist_ff("export", "run", "--format", "onnx", "--shape", "flat", "--out", "f.onnx")[0] == 0
+    assert answer("f.onnx")[0].get_inputs()[0].shape == ["B", 784]
+    code, out, err = mnist_ff("export", "run", "--format", "torch", "--shape", "image")
+    assert (code, out, err) == (2, "", "error: --shape: needs --format onnx; a torch file holds only weights\n")

@@ -14,12 +14,10 @@ from mnist_ff.commands.completion import arguments_of
 
 A_SCRIPT = "completion"
 """The one command whose output is a script."""
-NOT_YET: set[str] = set()
-NOT_IN_TABLE_YET = {*NOT_YET}
 DOCUMENT = Path(__file__).resolve().parents[2] / "conf" / "README.md"
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in {A_SCRIPT, *NOT_YET}])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != A_SCRIPT])
 def test_every_command_has_the_flag(command: str) -> None:
     """Read as Tab completion reads it: from the command's source."""
     assert ("--json",) in [argument.names for argument in arguments_of(command)]
@@ -28,12 +26,7 @@ def test_every_command_has_the_flag(command: str) -> None:
 def test_the_table_has_a_row_for_every_command() -> None:
     section = DOCUMENT.read_text("utf-8").partition("\n## JSON\n")[2].partition("\n## ")[0]
     named = {word for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for word in re.findall(r"[\w-]+", row)}
-    assert {*COMMANDS, A_SCRIPT} - named == {A_SCRIPT, *NOT_IN_TABLE_YET}
-
-
-def test_what_is_done_is_no_longer_on_the_list() -> None:
-    done = {name for name in NOT_YET if ("--json",) in [argument.names for argument in arguments_of(name)]}
-    assert not done, f"{done}: take it off NOT_YET"
+    assert {*COMMANDS} - named == {A_SCRIPT}
 
 
 def test_a_document_is_plain_ascii_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_a_directorys_own_name_and_its_ending() -> None:
     assert ending_of(Path("c5a6")) is None
 
 
-def test_a_sweeps_name_is_the_sweep_where_one_is_taken() -> None:
+def test_a_sweeps_name_is_the_sweep_where_one_is_taken(mnist_ff: Command) -> None:
     sweep = OUTPUTS / "sweeps" / "2026-11-24_21-03-02_30a5"
     make_sweep(sweep, list(product(seed=[0, 1])), lambda _: 0.9, "name=wide")
     assert resolve_run("wide", silent, sweeps=True) == sweep
@@ -105,6 +105,9 @@ def test_a_sweeps_name_is_the_sweep_where_one_is_taken() -> None:
     said: list[str] = []
     assert resolve_run("wide", said.append).parent == sweep
     assert "the newest of 2 runs" in said[0]
+    code, out, err = mnist_ff("train", "-m", "resume=wide")
+    assert code == 0, err
+    assert f"2 jobs in {sweep}, 2 of them already finished" in out
 
 
 @pytest.mark.parametrize(
