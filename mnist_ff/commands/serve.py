@@ -56,15 +56,18 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     port, keys, listing = listener.getsockname()[1], Keys(), Listing(arguments.folder)
     address = f"http://{LOOPBACK}:{port}/"
     url = f"{address}?token={keys.token}"
+
+    def ready() -> None:
+        if arguments.json:
+            out(json.dumps({"url": url, "port": port, "token": keys.token}))
+        else:
+            _say(console, arguments.folder, url, port)
+        console.file.flush()
+        if arguments.open or (not arguments.no_open and not arguments.json and has_browser()):
+            open_browser(f"{address}?once={keys.once()}")
+
     listing.start()
-    if arguments.json:
-        out(json.dumps({"url": url, "port": port, "token": keys.token}))
-    else:
-        _say(console, arguments.folder, url, port)
-    console.file.flush()
-    if arguments.open or (not arguments.no_open and not arguments.json and has_browser()):
-        open_browser(f"{address}?once={keys.once()}")
-    serve(guarded(listing, keys), listener)
+    serve(guarded(listing, keys), listener, ready)
     return 0
 
 

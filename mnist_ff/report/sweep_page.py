@@ -150,6 +150,7 @@ def _page(ranking: Ranking, href: Href, facts: dict[str, Any]) -> str:
         {
             **facts,
             "picture": None if heats else facts["picture"],
+            "picture_coloured": len(ranking.varied) > 1,  # by score, from dark to bright: inverted, the best is dark
             "kicker": counted(ranking),
             "tables": [table for table in tables if table.lines],
             "apart": len(tables) > 1,

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -39,7 +40,8 @@ def listening(port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn's, which ends at once when it is asked to: nothing is written that would have to be put away."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
+        self._ready = ready
         config = uvicorn.Config(
             app,
             loop="asyncio",
@@ -58,14 +60,19 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that it is ready when it answers and hears signals."""
+        await super().startup(sockets)
+        self._ready()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ctrl-C and SIGTERM."""
         self.should_exit = self.force_exit = True
 
 
-def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer requests until a signal."""
-    Server(app).run(sockets=[listener])
+def serve(app: ASGIApp, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Answer requests until a signal; `ready` is called when both work."""
+    Server(app, ready).run(sockets=[listener])
 
 
 def has_browser() -> bool:

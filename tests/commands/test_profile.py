@@ -55,7 +55,8 @@ def test_parts_add_up_and_the_trace_has_their_names(mnist_ff: Command, monkeypat
     assert total_of(found["run"]) > total_of(found["epoch"]) > total_of(found["step"]) > 0
     counts = {part["part"]: part["count"] for part in found["run"]["parts"]}
     assert (counts["train.steps"], counts["train.scores"], counts["train.checkpoints"]) == (16, 1, 2)
-    assert (counts["plots"], counts["report"]) == (5, 1)
+    assert counts["plots"] >= 5
+    assert counts["report"] == 1
     steps = {part["part"]: part["count"] for part in found["step"]["parts"]}
     assert steps == {"load": 1, "augment": 1, "forward": 1, "loss": 1, "backward": 1, "update": 1, "other": None}
     assert found["operations"][0]["seconds"] >= found["operations"][1]["seconds"]

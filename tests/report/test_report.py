@@ -19,6 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from mnist_ff.analysis import plots
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
+from mnist_ff.analysis.ranking import rank_rows
+from mnist_ff.analysis.rows import collect
+from mnist_ff.analysis.sweep_plot import draw_sweep
 from mnist_ff.cli import COMMANDS
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.load import load_data
@@ -35,7 +38,7 @@ from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.training.evaluation import Evaluation
 from tests.support.commands import Command, only_run
 from tests.support.configs import make_config
-from tests.support.sweep_maker import make_sweep
+from tests.support.sweep_maker import make_sweep, product
 
 QUICK = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu")
 
@@ -354,6 +357,17 @@ def test_a_sweeps_page_links_to_the_runs(mnist_ff: Command) -> None:
     curves = facts(page)["curves"]
     assert [curve["legend"] for curve in curves] == ["optimizer.lr=0.02 (mean of 2)", "optimizer.lr=0.01 (mean of 2)"]
     assert curves[0]["epochs"]["accuracy"] == [[0.9075], [0.907], [0.908]], "mean, lowest and highest"
+
+
+@pytest.mark.parametrize(("keys", "inverted"), [(1, True), (3, False)])
+def test_a_picture_whose_colours_mean_something_keeps_them_in_the_dark(keys: int, inverted: bool) -> None:
+    values = {"optimizer__lr": [0.001, 0.002], "model__dropout": [0.0, 0.1], "trainer__batch_size": [50, 100]}
+    grid = list(product(**dict(list(values.items())[:keys])))
+    make_sweep(Path("sweep"), grid, lambda job: 0.9 + job["optimizer.lr"])
+    ranking = rank_rows(collect([Path("sweep")]))
+    draw_sweep(ranking, Path("sweep/sweep.png"), "a sweep")
+    page = sweep_page.sweep_page(ranking, Path("sweep"), lambda path: None)
+    assert ('class="picture inverted"' in page, 'class="picture"' in page) == (inverted, not inverted)
 
 
 def test_compare_writes_a_page(mnist_ff: Command) -> None:

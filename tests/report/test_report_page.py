@@ -579,7 +579,13 @@ def test_names_beside_lines_keep_their_ends(browser: Browser, mnist_ff: Any) -> 
     """Six runs of four keys, so that their places name them: the job's number is in sight, and no name is cut off."""
     folder = Path("outputs/a-rather-long-name-of-a-folder-with-sweeps/another-rather-long-name/of-a-sweep")
     grid = [
-        {"optimizer.lr": 0.01 * n, "seed": n, "trainer.batch_size": 50 + n, "model.dropout": 0.1 * n}
+        {
+            "optimizer.lr": 0.01 * n,
+            "seed": n,
+            "trainer.batch_size": 50 + n,
+            "model.dropout": 0.1 * n,
+            "model.input_dropout": 0.1 * n,
+        }
         for n in range(1, 7)
     ]
     make_sweep(folder, grid, lambda values: 0.9 + values["seed"] / 1000, "data.validation_split=0.1")

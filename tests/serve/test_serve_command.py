@@ -115,9 +115,12 @@ def test_a_port_that_is_taken(mnist_ff: Command) -> None:
     assert f"--port {port}: Address already in use" in err.replace("\n", " ")
 
 
-def test_what_it_prints(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", ["120", "80", "60", "40"])
+def test_what_it_prints(columns: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Three lines, whole however narrow the terminal is: they are copied."""
     opened: list[str] = []
-    monkeypatch.setattr("mnist_ff.serve.server.serve", lambda app, listener: listener.close())
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("mnist_ff.serve.server.serve", lambda app, listener, ready: (ready(), listener.close()))
     monkeypatch.setattr("mnist_ff.serve.server.open_browser", opened.append)
     monkeypatch.setattr("mnist_ff.serve.listing.Listing.start", lambda self: None)
     code, out, _ = mnist_ff("serve", str(tmp_path), "--no-open")

@@ -148,7 +148,7 @@ def test_a_changed_grid_is_refused(mnist_ff: Command) -> None:
     assert "2 of them already finished" in out
     code, _, err = mnist_ff("train", "-m", "resume=nowhere")
     assert code == 2
-    assert "is not a sweep directory" in err
+    assert "nowhere: does not exist" in err
     code, _, err = mnist_ff("train", "resume=sweep")
     assert code == 2
     assert "mnist-ff train -m resume=sweep resumes its jobs" in err

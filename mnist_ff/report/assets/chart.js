@@ -14,7 +14,7 @@ const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's en
  * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
  * that is looked at, format(y) a number at the axis, say(y) one under the pointer, whole (x counts things), only (read
  * one line, the nearest), ends (the lowest and highest y in sight), span (the lowest and highest x), tick(x) a number at
- * the axis, best (x and text of a place that stands out; below: where the text is).
+ * the axis, best (x and text of a place that stands out; below: where the text is), legendElsewhere.
  * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
  * said (its name under the pointer, where that is another one), dots (at each point), unread (not under the pointer).
  * low and high: ys of a band around it.
@@ -48,8 +48,8 @@ class Chart {
     const [low, high] = this.spec.span ?? (this.all.length ? [first, last] : [0, 1]);
     this.full = low === high ? [low - 0.5, high + 0.5] : [low, high];
     this.range ??= this.full;
-    const many = this.all.length < 2 || this.all.length > MOST_NAMED;
-    this.keys.replaceChildren(...(many ? [] : this.all.map((line) => this._entry(line))));
+    const keyed = !this.spec.legendElsewhere && this.all.length > 1 && this.all.length <= MOST_NAMED;
+    this.keys.replaceChildren(...(keyed ? this.all.map((line) => this._entry(line)) : []));
     this._choose();
   }
 

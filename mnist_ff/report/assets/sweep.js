@@ -66,7 +66,7 @@ function legend(curves, redraw) {
 /** Accuracy and loss by epoch for each set of images, and the loss while training. */
 function charts(curves) {
   const parts = [...new Set(curves.filter((curve) => curve.epochs.epoch).map((curve) => curve.part))];
-  const shared = { height: 300, only: curves.length > MOST_NAMED };
+  const shared = { height: 300, only: curves.length > MOST_NAMED, legendElsewhere: true };
   const made = parts.flatMap((part, place) => {
     const epochs = (what) => () => linesOf(curves.filter((curve) => curve.part === part), ({ epochs: found }) => found[what] && { xs: found.epoch, band: found[what] });
     const chart = (name, what, spec) => [new Chart(document.querySelectorAll(`.${what}-chart`)[place], { ...BY_EPOCH, ...shared, title: `${name} per epoch, ${part}`, y: part, lines: epochs(what)(), ...spec }), epochs(what)];

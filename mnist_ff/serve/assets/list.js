@@ -107,7 +107,7 @@ function draw() {
   const at = document.activeElement?.closest?.("[data-part]")?.dataset.part;
   const validated = shown.rows.some((row) => row.validation !== null) || asked.sort === "validation";
   const columns = COLUMNS.filter((column) => column.key !== "validation" || validated);
-  byId("heads").replaceChildren(element("th", { scope: "col" }, element("span", { class: "corner" }, "compare")), ...columns.map(headOf));
+  byId("heads").replaceChildren(element("th", { scope: "col" }, element("span", { class: "unseen" }, "compare")), ...columns.map(headOf));
   const lines = shown.rows.flatMap((row) => [row, ...(unfolded.get(row.id) ?? []).map((job) => ({ ...job, job: true }))]);
   byId("rows").replaceChildren(...lines.map((row) => lineOf(row, columns)));
   if (at) document.querySelector(`[data-part="${CSS.escape(at)}"]`)?.focus({ preventScroll: true });
