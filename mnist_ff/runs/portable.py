@@ -23,7 +23,7 @@ from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import plain_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, MAX_YAML_BYTES, PREDICTIONS
+from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, HIDDEN, MAX_YAML_BYTES, PREDICTIONS
 from mnist_ff.runs.find import JOBS, is_sweep, runs_below
 from mnist_ff.runs.jobs import SweepPlan, read_plan, write_plan
 from mnist_ff.runs.labels import LABELS
@@ -32,7 +32,7 @@ from mnist_ff.runs.reading import is_file, is_folder, listed, read_bytes, read_j
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.tables import BATCHES, EPOCHS
 
-COPIED = (BATCHES, EPOCHS, CHECKPOINT, "model.safetensors", PREDICTIONS, AUGMENTED, LABELS)
+COPIED = (BATCHES, EPOCHS, CHECKPOINT, "model.safetensors", PREDICTIONS, HIDDEN, AUGMENTED, LABELS)
 """Files that are copied as they are: numbers."""
 CLEANED = ("environment.json", "evaluation.json", "summary.json", SEARCH)
 """JSON files whose texts are cleaned."""
@@ -47,6 +47,8 @@ OMITTED_KEYS = {"places", "seal", "hostname", "user", "cwd", "repository"}
 """Fields of JSON files that are left out, at any level."""
 PATHS = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?/(?:[^\s'\"<>|,;:=()\[\]{}/]+/)*[^\s'\"<>|,;:=()\[\]{}/]+")
 """An absolute path in a text."""
+LOGIN = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+"""The user and password in an address."""
 
 
 def copy_portable(source: Path, target: Path) -> None:
@@ -159,7 +161,8 @@ def cleaned(value: Any) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """A text in which an absolute path is its last part, and this machine's and user's names are left out."""
+    """A text in which an absolute path is its last part, and logins and this machine's and user's names are left out."""
+    text = LOGIN.sub("", text)
     text = PATHS.sub(lambda found: PurePosixPath(found[0]).name, text)
     for name in private_names():
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "-", text)
