@@ -161,7 +161,7 @@ def cleaned(value: Any) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """A text in which an absolute path is its last part, and logins and this machine's and user's names are left out."""
+    """A text in which an absolute path is its last part, without logins and this machine's and user's names."""
     text = LOGIN.sub("", text)
     text = PATHS.sub(lambda found: PurePosixPath(found[0]).name, text)
     for name in private_names():
