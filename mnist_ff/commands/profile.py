@@ -17,7 +17,7 @@ from mnist_ff.config.overrides import key_of
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.numbers import MISSING
+from mnist_ff.runs.numbers import MISSING, counted
 from mnist_ff.runs.places import elsewhere
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.profiling import CountedTiming, Part, Profile, profiled
@@ -124,7 +124,7 @@ def _print(found: Profile, console: Console) -> None:
     tell(console, f"{found.device} ({found.engine}, {trainer.precision}{threads})")
     tell(
         console,
-        f"{found.summary.epochs} epochs of {found.plan.batches:,} batches of {found.plan.batch_size}, "
+        f"{counted(found.summary.epochs, 'epoch')} of {counted(found.plan.batches, 'batch')} of {found.plan.batch_size}, "
         f"data={found.config.data.name} model={found.config.model.name} optimizer={found.config.optimizer.name}",
     )
     tell(console, "")
