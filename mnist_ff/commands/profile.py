@@ -19,6 +19,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.numbers import MISSING, counted
 from mnist_ff.runs.places import elsewhere
+from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.profiling import CountedTiming, Part, Profile, profiled
 from mnist_ff.session.resolve import resolve
@@ -115,6 +116,8 @@ def _trace_file(given: str | None) -> Path:
     out = Path(given)
     if not out.absolute().parent.is_dir() or out.is_dir():
         raise ConfigError(f"--out {out}: is not a file path")
+    if is_taken(out):
+        raise ConfigError(f"--out {out}: already exists; choose another file, or remove it")
     return out
 
 
