@@ -125,9 +125,10 @@ def _print(found: Profile, console: Console) -> None:
     trainer, trace = found.config.trainer, found.trace
     threads = f", {found.threads} thread{'s' if found.threads > 1 else ''}" if found.on_cpu else ""
     tell(console, f"{found.device} ({found.engine}, {trainer.precision}{threads})")
+    epochs, batches = counted(found.summary.epochs, "epoch"), counted(found.plan.batches, "batch")
     tell(
         console,
-        f"{counted(found.summary.epochs, 'epoch')} of {counted(found.plan.batches, 'batch')} of {found.plan.batch_size}, "
+        f"{epochs} of {batches} of {found.plan.batch_size}, "
         f"data={found.config.data.name} model={found.config.model.name} optimizer={found.config.optimizer.name}",
     )
     tell(console, "")
