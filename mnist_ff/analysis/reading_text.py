@@ -135,7 +135,7 @@ def tell_threshold(console: Console, readings: int, unsure: int, found: Threshol
 
 def tell_reliability(console: Console, found: Reliability) -> None:
     """Print the calibration, and how many images are answered at each confidence and how many of these are right."""
-    tell_wrapped(console, f"ECE {found.ece:.4f}, Brier score {found.brier:.4f}")
+    tell_wrapped(console, f"ECE {percent(found.ece)}, Brier score {found.brier:.4f}")
     rows = [
         (percent_cell(row.threshold, 1), f"{row.images:,}", percent_cell(row.share), percent_cell(row.accuracy))
         for row in found.coverage
