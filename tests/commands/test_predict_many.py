@@ -105,7 +105,7 @@ def test_evaluate_prints_and_keeps_the_reliability(trained_run: Path, mnist_ff: 
         "run": str(trained_run), "data": "mnist", "split": "test",
     }  # fmt: skip
     out = mnist_ff("evaluate", str(trained_run))[1]
-    assert f"ECE {expected.ece:.4f}, Brier score {expected.brier:.4f}" in out
+    assert f"ECE {100 * expected.ece:.2f} %, Brier score {expected.brier:.4f}" in out
 
 
 def test_a_run_with_a_validation_split_keeps_its_probabilities() -> None:
