@@ -8,7 +8,8 @@ import io
 import os
 import sys
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
 from mnist_ff.engine.spinning import settled
@@ -60,45 +61,55 @@ mnist-ff --version shows the version.
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
     began = time.perf_counter()
+    words = sys.argv[1:] if argv is None else argv
     try:
         _print_what_can_be()
         with settled():  # before a command imports torch
-            code = _run(sys.argv[1:] if argv is None else argv, began, argv is None)
+            code = _run(words, began, argv is None)
         _flush()
         return code
     except MnistError as error:
         traceback = _own_code(error.__cause__)[0]
         if traceback:
             _complain(traceback.rstrip("\n"), style=None)
-        _complain(f"error: {error}{_command_with_parts(error, sys.argv[1:] if argv is None else argv)}")
-        return error.exit_code
+        text = f"{error}{_command_with_parts(error, words)}"
+        return _failed(text, error.exit_code, words, document=not error.has_document)
     except Stopped as stop:
         return stop.exit_code
     except KeyboardInterrupt:
-        _complain("error: interrupted")
-        return INTERRUPTED
+        return _failed("interrupted", INTERRUPTED, words)
     except Exception as error:
-        return _complain_of_exception(error)
+        return _failed(*_said_of_exception(error), words)
     except BaseException as error:  # such as sys.exit() in the user's own part, which is no success
         traceback, own = _own_code(error)
         if not traceback:
             raise
         _complain(traceback.rstrip("\n"), style=None)
-        _complain(f"error: {own}")
-        return 1
+        return _failed(str(own), 1, words)
 
 
-def _complain_of_exception(error: Exception) -> int:
-    """Say what went wrong that is no MnistError: on this machine, in the user's own parts, or in mnist-ff."""
+def _failed(text: str, code: int, words: Sequence[str], document: bool = True) -> int:
+    """Say on stderr what went wrong, and on stdout too where a program waits for a document; return the exit code."""
+    _complain(f"error: {text}")
+    if document and "--json" in words:
+        with suppress(OSError, MemoryError, ImportError):  # the line above is what can be had
+            from mnist_ff.analysis.console import tell_json
+
+            tell_json({"error": text, "exit_code": code})
+            _flush()
+    return code
+
+
+def _said_of_exception(error: Exception) -> tuple[str, int]:
+    """What went wrong that is no MnistError, on this machine, in the user's own parts, or in mnist-ff; and the exit
+    code. A traceback is printed where one helps."""
     said, (traceback, own) = of_the_machine(error), _own_code(error)
     if said is not None and not traceback:
-        _complain(f"error: {said[0]}")
-        return said[1]
+        return said
     _complain((traceback or _traceback()).rstrip("\n"), style=None)
     broken = isinstance(error, OSError | MemoryError | ImportError)
     where = "a broken installation" if broken else "in a callback"
-    _complain(f"error: {own or f'this is a bug in mnist-ff or {where}; see the traceback above'}")
-    return 1
+    return own or f"this is a bug in mnist-ff or {where}; see the traceback above", 1
 
 
 def _own_code(error: BaseException | None) -> tuple[str, str | None]:

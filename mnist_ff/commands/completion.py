@@ -6,13 +6,13 @@ import argparse
 import ast
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnist_ff.config.bash_line import quoted, read_line
 from mnist_ff.config.options import copyable, flag_values, folders_of, options, using_folders
 from mnist_ff.config.own_parts import loaded, taken, with_variable
 from mnist_ff.config.suggest import data_words, options_of, override_words, shown_words
@@ -85,6 +85,8 @@ TRAIN_OPTIONS = {
     "--cfg": ("job", "hydra", "all"),
     "--resolve": None,
     "--package": "",
+    "--require-target": None,
+    "--json": None,
     "--help": None,
 }
 """What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
@@ -92,16 +94,6 @@ RUN_ACTIONS = ("delete", "restore", "tag", "untag", "note", "archive")
 """What may follow `mnist-ff runs` beside a folder."""
 TEACHER = "trainer.teacher="
 Kind = str | tuple[str, ...] | None
-
-BASH_ESCAPED = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
-"""What a backslash must precede in bash outside quotes."""
-BASH_EXPANDS = frozenset("$`&();<>|*?{")
-"""What makes bash expand a word, or end it, where it stands outside quotes."""
-TOKENS = {
-    quote: re.compile(pattern, re.DOTALL)
-    for quote, pattern in {"": r"[ \t\n]+|\$'|\\.?|.", "'": ".", "$'": ".", '"': r"\\[$`\"\\\n]|\\\Z|."}.items()
-}
-"""What bash reads at once, by the quote that is open."""
 
 
 def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -177,54 +169,16 @@ def for_bash(line: str, replaced: str, commands: Mapping[str, str]) -> list[str]
     Each is quoted for the place where `replaced` begins, and leaves the same quote open. bash closes it after the only
     one, but not where that ends with a quote of the same kind.
     """
-    words, places = _read_bash(line)
+    words, places = read_line(line)
     cut = len(line) - len(replaced)
     if cut not in places or not line.endswith(replaced):
         return []
     quote, known = places[cut]
     found = candidates(words[1:-1], words[-1], commands)
     if not quote:
-        return [_quoted(word[known:].removesuffix(" "), "") + " " * word.endswith(" ") for word in found]
-    texts = [_quoted(word[known:].removesuffix(" "), quote) for word in found]
+        return [quoted(word[known:].removesuffix(" "), "") + " " * word.endswith(" ") for word in found]
+    texts = [quoted(word[known:].removesuffix(" "), quote) for word in found]
     return [f"{text}{quote[-1]}" if len(texts) == 1 and text.endswith(quote[-1]) else text for text in texts]
-
-
-def _quoted(text: str, quote: str) -> str:
-    """Text as bash reads it inside this quote, or outside any; a ! is safe from the history in none but by a \\."""
-    if not quote:
-        return BASH_ESCAPED.sub(r"\\\g<0>", text)
-    if quote == "$'":
-        return re.sub(r"[\\']", r"\\\g<0>", text).replace("!", r"\041")
-    text = text.replace("'", r"'\''") if quote == "'" else re.sub(r'[$`"\\]', r"\\\g<0>", text)
-    return text.replace("!", rf"{quote}\!{quote}")
-
-
-def _read_bash(line: str) -> tuple[list[str], dict[int, tuple[str, int]]]:
-    """A line's words, the last one what is being typed, and for each place in that one the open quote and how many of
-    its letters are known by then; no places where bash would make something else of it, by a variable say."""
-    words, quote, places, plain = [""], "", {0: ("", 0)}, True
-    at = 0
-    while (token := TOKENS[quote].match(line, at)) is not None:
-        text, at = token[0], token.end()
-        if not quote and text[0] in " \t\n":
-            words, places, plain = [*words, ""] if len(places) > 1 else words, {}, True
-        elif not quote and text in ("'", '"', "$'"):
-            quote = text
-        elif quote and text == quote[-1]:
-            quote = ""
-        else:
-            plain = plain and not _is_active(text, quote, words[-1])
-            escape = len(text) == 2 or (text == "\\" and at == len(line) and quote != "'")
-            words[-1] += text[1:].strip("\n") if escape else text
-        places[at] = (quote, len(words[-1]))
-    return words, places if plain else {}
-
-
-def _is_active(token: str, quote: str, before: str) -> bool:
-    """Whether bash takes this for more than itself, after what the word has so far."""
-    if quote:
-        return token in {"'": "", "$'": "\\", '"': "$`"}[quote]
-    return token in BASH_EXPANDS or (token == "~" and before[-1:] in ("", "=", ":"))
 
 
 def _train(before: Sequence[str], current: str) -> Iterator[str]:

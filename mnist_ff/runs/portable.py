@@ -23,7 +23,7 @@ from mnist_ff.config.legacy import with_legacy_keys
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import plain_yaml, yaml_values
 from mnist_ff.errors import BadRunError, ConfigError
-from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, MAX_YAML_BYTES, PREDICTIONS
+from mnist_ff.runs.directory import AUGMENTED, CHECKPOINT, HIDDEN, MAX_YAML_BYTES, PREDICTIONS
 from mnist_ff.runs.find import JOBS, is_sweep, runs_below
 from mnist_ff.runs.jobs import SweepPlan, read_plan, write_plan
 from mnist_ff.runs.labels import LABELS
@@ -32,7 +32,7 @@ from mnist_ff.runs.reading import is_file, is_folder, listed, read_bytes, read_j
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.tables import BATCHES, EPOCHS
 
-COPIED = (BATCHES, EPOCHS, CHECKPOINT, "model.safetensors", PREDICTIONS, AUGMENTED, LABELS)
+COPIED = (BATCHES, EPOCHS, CHECKPOINT, "model.safetensors", PREDICTIONS, HIDDEN, AUGMENTED, LABELS)
 """Files that are copied as they are: numbers."""
 CLEANED = ("environment.json", "evaluation.json", "summary.json", SEARCH)
 """JSON files whose texts are cleaned."""

@@ -68,6 +68,8 @@ def test_options_of_train_are_accepted() -> None:
         "--config-of": ["RUN"],
         "--config-dir": ["DIR"],
     }
+    flags = {flag for action in parser._actions for flag in action.option_strings if action.help != argparse.SUPPRESS}
+    assert flags - set(TRAIN_OPTIONS) <= {"-h", "-c", "-p"}
     for option in TRAIN_OPTIONS:
         if option != "--help":
             parser.parse_intermixed_args([option, *words.get(option, [])])

@@ -11,6 +11,7 @@ import pytest
 from mnist_ff.analysis.console import tell_json
 from mnist_ff.cli import COMMANDS
 from mnist_ff.commands.completion import arguments_of
+from tests.support.commands import Command
 
 A_SCRIPT = "completion"
 """The one command whose output is a script."""
@@ -27,6 +28,41 @@ def test_the_table_has_a_row_for_every_command() -> None:
     section = DOCUMENT.read_text("utf-8").partition("\n## JSON\n")[2].partition("\n## ")[0]
     named = {word for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for word in re.findall(r"[\w-]+", row)}
     assert {*COMMANDS} - named == {A_SCRIPT}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("runs nowhere", 2),
+        ("runs delete nothing", 2),
+        ("runs --since never", 2),
+        ("compare nothing", 2),
+        ("report nothing", 2),
+        ("show nothing", 2),
+        ("help nothing", 2),
+        ("conf", 2),
+        ("data nothing", 2),
+        ("export nothing", 2),
+        ("evaluate nothing", 2),
+        ("predict nothing --index 0", 2),
+        ("reproduce nothing", 2),
+        ("train lr=0.1", 2),
+        ("train -m seed=0,x", 2),
+        ("train resume=nothing", 2),
+        ("no-such-command", 2),
+        ("serve nowhere", 2),
+    ],
+)
+def test_a_failure_is_one_document_too(words: str, code: int, mnist_ff: Command) -> None:
+    found, out, err = mnist_ff(*words.split(), "--json")
+    assert found == code, err
+    document = json.loads(out)
+    assert document["exit_code"] == code
+    assert f"error: {document['error']}\n" in err
+
+
+def test_without_the_flag_a_failure_leaves_stdout_alone(mnist_ff: Command) -> None:
+    assert mnist_ff("runs", "nowhere")[:2] == (2, "")
 
 
 def test_a_document_is_plain_ascii_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:

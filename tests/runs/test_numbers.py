@@ -64,6 +64,6 @@ def test_nothing_else_writes_percent() -> None:
 def test_pages_write_percent_in_one_place() -> None:
     for path in (PACKAGE / "report/assets").glob("*.js"):
         lines = path.read_text(encoding="utf-8").splitlines()
-        found = [line for line in lines if re.search(r"\}\s?%", line) and ".style." not in line]
+        found = [line for line in lines if re.search(r"\}\s?%", line) and ".style." not in line and "hsl(" not in line]
         assert path.name == "pieces.js" or not found, (path.name, found)
         assert all("} %" in line for line in found)

@@ -56,7 +56,7 @@ def assert_whole(run: Path, like: Path) -> None:
     for name in [*LAST, *PICTURES]:
         assert (run / name).is_file(), name
     assert not list(run.rglob(".*.tmp"))
-    for name in ("batches.csv", *LAST[:3]):
+    for name in ("batches.csv", "hidden.safetensors", *LAST[:3]):
         assert (run / name).read_bytes() == (like / name).read_bytes(), name
     first, second = (json.loads((path / "summary.json").read_text()) for path in (run, like))
     assert (first["status"], first["score"]) == (second["status"], second["score"])

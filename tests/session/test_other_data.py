@@ -86,7 +86,7 @@ def test_evaluate_repeats_the_score(trained: tuple[str, Path], mnist_ff: Command
     summary = Run(folder / "run").summary()
     assert summary is not None
     assert summary.score is not None
-    assert f"loss      {summary.score.loss:.6f}" in out
+    assert f"loss      {summary.score.loss:.4f}" in out
     values = json.loads((folder / "run" / "evaluation.json").read_text())["npz test"]
     assert [row["class"] for row in values["classes"]] == list(range(KINDS[kind][1]))
     assert not any("name" in row for row in values["classes"])
@@ -108,7 +108,8 @@ def test_predict_shows_test_images_and_pictures(trained: tuple[str, Path], tmp_p
     if kind != "letters":  # a picture of 28 x 28 grey pixels is prepared as a digit
         assert picture["probabilities"] == pytest.approx(image["probabilities"], abs=1e-6)
     code, out, error = mnist_ff("predict", run, "--index", "0", "1")
-    assert (code, error) == (0, "")
+    assert code == 0, error
+    assert all(line.startswith("2 of 2 unsure") for line in error.splitlines())  # so few images train so little
     assert "test image 1" in out
 
 

@@ -15,7 +15,7 @@ function calibrationCharts({ bins, coverage }) {
   });
   const xs = coverage.map(([threshold]) => threshold);
   new Chart(byId("coverage-chart"), {
-    ...share, title: "Answered images", x: "lowest confidence that is answered (%)", y: "share of images", tick: (x) => String(Math.round(100 * x)), read: (x) => `confidence of at least ${Number((100 * x).toFixed(1))} %`,
+    ...share, title: "Answered images", x: "lowest confidence that is answered (%)", y: "share of images", tick: (x) => String(Math.round(100 * x)), read: (x) => `confidence of at least ${AS_PERCENT.format(x)}`,
     lines: [
       { name: "answered", look: "s0", xs, ys: coverage.map(([, answered]) => answered) },
       { name: "correct among answered", look: "s1", xs, ys: coverage.map(([, , accuracy]) => accuracy) },
@@ -30,7 +30,7 @@ function activityChart(layers) {
   ));
   new Chart(byId("activity-chart"), {
     ...AS_PERCENT, title: "Activity of hidden units", x: "units of a layer, most active first (%)", y: "images on which a unit is active", height: 240, ends: [0, 1], lines,
-    read: (x) => `unit at ${Math.round(x)} % of its layer`,
+    read: (x) => `unit at ${percent(x / 100, 0)} of its layer`,
   });
 }
 
