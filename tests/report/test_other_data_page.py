@@ -206,6 +206,6 @@ def test_mixed_data_on_one_page(browser: Browser, tmp_path: Path, mnist_ff: Any)
     assert code == 0
     assert "No significance test: they were evaluated on different test images" in out
     browser.open(Path("both.html"))
-    assert browser.js("return document.querySelectorAll('#accuracy-chart .plot path.line').length") == 2
+    assert browser.js("return document.querySelectorAll('.accuracy-chart .plot path.line').length") == 2
     assert box_of(browser, "batch-chart")["width"] > 300
     assert browser.problems() == []
