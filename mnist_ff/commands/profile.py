@@ -17,8 +17,9 @@ from mnist_ff.config.overrides import key_of
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import ConfigError
-from mnist_ff.runs.numbers import MISSING
+from mnist_ff.runs.numbers import MISSING, counted
 from mnist_ff.runs.places import elsewhere
+from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.profiling import CountedTiming, Part, Profile, profiled
 from mnist_ff.session.resolve import resolve
@@ -115,6 +116,8 @@ def _trace_file(given: str | None) -> Path:
     out = Path(given)
     if not out.absolute().parent.is_dir() or out.is_dir():
         raise ConfigError(f"--out {out}: is not a file path")
+    if is_taken(out):
+        raise ConfigError(f"--out {out}: already exists; choose another file, or remove it")
     return out
 
 
@@ -122,9 +125,10 @@ def _print(found: Profile, console: Console) -> None:
     trainer, trace = found.config.trainer, found.trace
     threads = f", {found.threads} thread{'s' if found.threads > 1 else ''}" if found.on_cpu else ""
     tell(console, f"{found.device} ({found.engine}, {trainer.precision}{threads})")
+    epochs, batches = counted(found.summary.epochs, "epoch"), counted(found.plan.batches, "batch")
     tell(
         console,
-        f"{found.summary.epochs} epochs of {found.plan.batches:,} batches of {found.plan.batch_size}, "
+        f"{epochs} of {batches} of {found.plan.batch_size}, "
         f"data={found.config.data.name} model={found.config.model.name} optimizer={found.config.optimizer.name}",
     )
     tell(console, "")

@@ -16,6 +16,7 @@ from mnist_ff.report.images import shrunk
 from mnist_ff.report.packing import packed, rounded
 from mnist_ff.report.predictions import Predictions
 from mnist_ff.runs.directory import HIDDEN, Run
+from mnist_ff.runs.reading import LARGEST_NUMBER
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
 
@@ -29,6 +30,8 @@ SHEET_BYTES, SHEET_WIDTH = 450_000, 32
 """Of the picture that holds the map's images: bytes in the page at most, images in a row."""
 LARGEST = 32_767
 """A coordinate of the map in the page, as int16."""
+SMALLEST = 1e-30
+"""A map that is smaller than this is one point."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,16 @@ def hidden_layers(run: Run) -> list[Layer]:
 
 def _layer(saved: Any, name: str) -> Layer:
     """Errors: ValueError."""
-    units = saved.get_slice(name).get_shape()[0]
+    shape = saved.get_slice(name).get_shape()
+    units = shape[0] if len(shape) == 1 else 0
     if not 0 < units <= MOST_UNITS:
-        raise ValueError(f"{name} has {units} units")
+        raise ValueError(
+            f"{name} is of shape {' x '.join(map(str, shape)) or '()'}, expected 1 to {MOST_UNITS:,} units"
+        )
     other = name.removesuffix("mean") + "active"
     check_tensors(saved, {key: Wanted(FLOAT_TYPES, (units,)) for key in (name, other)})
     mean, active = (np.asarray(saved.get_tensor(key)).astype(np.float64) for key in (name, other))
-    if not np.isfinite(mean).all() or not (active.min() >= 0 and active.max() <= 1.001):
+    if not np.abs(mean).max() <= LARGEST_NUMBER or not (active.min() >= 0 and active.max() <= 1.001):
         raise ValueError(f"{name} holds no activity")
     ordered = -np.sort(-active)
     places = np.unique(np.linspace(0, units - 1, CURVE_POINTS).astype(np.int64))
@@ -94,10 +100,10 @@ def map_part(run: Run, spec: DataSpec, predictions: Predictions | None) -> dict[
     for found in (rows, image_rows):
         if found.size and not (found.min() >= 0 and found.max() < len(predictions.labels)):
             raise BadRunError(f"{run.file(HIDDEN)}: not readable (it refers to images that do not exist)")
-    if not np.isfinite(points).all():
-        raise BadRunError(f"{run.file(HIDDEN)}: not readable (a place on its map is not finite)")
+    if not np.abs(points).max(initial=0) <= LARGEST_NUMBER:  # nor NaN
+        raise BadRunError(f"{run.file(HIDDEN)}: not readable (a place on its map is no possible number)")
     sheet, shown = _sheet(shrunk(images, spec))
-    scaled = points * (LARGEST / (np.abs(points).max(initial=0) or 1.0))
+    scaled = points / max(np.abs(points).max(initial=0), SMALLEST) * LARGEST
     return {
         "points": packed(np.rint(scaled), "<i2"),
         "rows": packed(rows, "<i4"),

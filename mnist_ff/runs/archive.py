@@ -64,9 +64,13 @@ def write_archive(place: Path, folder: Path) -> dict[str, str]:
     """Pack everything in a folder, with paths below it, and return the SHA-256 of each file by its path.
 
     What was written is read again and compared before the file gets its name.
-    Errors: ConfigError where there is a file already; RunError where it cannot be written or differs.
+    Errors: ConfigError where there is a file already, and for a name that another system reads otherwise; RunError
+    where it cannot be written or differs.
     """
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    odd = next((name for name in files if "\\" in name or not name.isprintable()), None)
+    if odd is not None:  # on another system a backslash leads into another folder
+        raise ConfigError(f"{odd!r}: cannot be the name of a file for others; rename it")
     sums = {name: _sum(path.open("rb")) for name, path in files.items()}
     try:
         with _new_file(place) as temporary:

@@ -47,6 +47,8 @@ OMITTED_KEYS = {"places", "seal", "hostname", "user", "cwd", "repository"}
 """Fields of JSON files that are left out, at any level."""
 PATHS = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?/(?:[^\s'\"<>|,;:=()\[\]{}/]+/)*[^\s'\"<>|,;:=()\[\]{}/]+")
 """An absolute path in a text."""
+LOGIN = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+"""The user and password in an address."""
 
 
 def copy_portable(source: Path, target: Path) -> None:
@@ -159,7 +161,8 @@ def cleaned(value: Any) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """A text in which an absolute path is its last part, and this machine's and user's names are left out."""
+    """A text in which an absolute path is its last part, without logins and this machine's and user's names."""
+    text = LOGIN.sub("", text)
     text = PATHS.sub(lambda found: PurePosixPath(found[0]).name, text)
     for name in private_names():
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "-", text)

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -45,9 +45,12 @@ class Deleted:
     place: Path
     """Its folder in the trash."""
     path: Path
-    """Where it was."""
+    """Where it goes when it is restored: where it was, unless that is neither in this folder nor in that of the runs,
+    as a note that came with a stranger's trash can name any place."""
     deleted: str
     """When it was deleted, in ISO format."""
+    noted: Path
+    """Where it was as the note says; who restores it by this path gets it there."""
 
     @property
     def name(self) -> str | None:
@@ -202,17 +205,21 @@ def in_trash(root: Path = OUTPUTS) -> list[Deleted]:
             continue
         try:
             fields = Fields(read_object(place / RECORD, MAX_RECORD_BYTES))
-            found.append(Deleted(place, _place_of(fields.text("path"), root), fields.text("deleted")))
+            noted = fields.text("path")
+            where = Path(os.path.normpath(root / noted))
+            found.append(Deleted(place, _place_of(noted, root), fields.text("deleted"), where))
         except (BadRunError, ValueError):
-            found.append(Deleted(place, root / place.name, ""))
+            found.append(Deleted(place, root / place.name, "", root / place.name))
     return sorted(found, key=lambda one: (one.deleted, one.place.name), reverse=True)
 
 
 def find_deleted(word: str, root: Path = OUTPUTS) -> Deleted:
     """What was deleted from this path, or is called so; the last of several. Errors: BadRunError."""
-    deleted = in_trash(root)
+    deleted, whole = in_trash(root), os.path.abspath(word)
+    for one in deleted:
+        if os.path.abspath(one.noted) == whole and TRASH not in one.noted.parts:
+            return replace(one, path=Path(word))
     tests = (
-        lambda one: os.path.abspath(one.path) == os.path.abspath(word),
         lambda one: one.name == word,
         lambda one: word in (one.path.name, one.place.name, ending_of(one.path)),
     )

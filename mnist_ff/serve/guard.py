@@ -51,9 +51,9 @@ class Keys:
         """Whether this is the token, in a time that does not tell how much of it fits."""
         return hmac.compare_digest(word, self.token.encode())
 
-    def opens(self, query: Mapping[bytes, list[bytes]]) -> bool:
+    def opens(self, query: Mapping[str, list[bytes]]) -> bool:
         """Whether the query of an address has the token, or the word that can be used once."""
-        given, once = query.get(b"token", []), query.get(b"once", [])
+        given, once = query.get("token", []), query.get("once", [])
         if any(map(self.is_token, given)):
             return True
         if self._once is not None and any(hmac.compare_digest(word, self._once.encode()) for word in once):
@@ -87,7 +87,7 @@ class Guard:
         origin = b"http://" + hosts[0]
         if any(value != origin for value in _values(headers, b"origin")):
             return refusal(403, "This request comes from another page.")
-        query = parse_qs(scope["query_string"]) if scope["path"] == "/" else {}
+        query = _query(scope["query_string"]) if scope["path"] == "/" else {}
         if self.keys.opens(query):
             return self._opened(f"mnist-ff-{asked[1] or 80}", headers)
         if any(self.keys.is_token(word) for word in _bearers(headers)):
@@ -114,6 +114,12 @@ def refusal(code: int, why: str, headers: Mapping[str, str] | None = None) -> Re
     title = f"{code} {HTTPStatus(code).phrase}"
     page = f'<!doctype html><html lang="en"><title>{title}</title><h1>{title}</h1><p>{why}</p></html>\n'
     return HTMLResponse(page, code, headers)
+
+
+def _query(words: bytes) -> dict[str, list[bytes]]:
+    """The fields of an address's query, whose values may be any bytes."""
+    fields = parse_qs(words.decode("latin-1"), errors="replace")
+    return {name: [value.encode("utf-8", "replace") for value in values] for name, values in fields.items()}
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:

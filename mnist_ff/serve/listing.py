@@ -91,7 +91,7 @@ class Listing:
             seen = _sweep_state(path) if sweep else _run_state(path)
             kept = self._kept.get(path)
             if kept is None or kept[0] != seen or kept[1].sweep != sweep:
-                self._kept[path] = seen, self._entry(path, sweep)
+                self._keep(path, sweep, seen)
                 changed.append(path)
             self.read += 1
             if not self.complete and time.monotonic() - shown > SHOWN_EVERY_S:
@@ -100,6 +100,12 @@ class Listing:
         if changed or not self.complete:
             self.complete = True
             self._show()
+
+    def _keep(self, path: Path, sweep: bool, seen: Any) -> None:
+        try:
+            self._kept[path] = seen, self._entry(path, sweep)
+        except BadRunError:  # it went meanwhile
+            self._kept.pop(path, None)
 
     def _entry(self, path: Path, sweep: bool) -> Entry:
         """An entry with all that the list shows of it. The jobs of a sweep that are links out of the folder are not."""

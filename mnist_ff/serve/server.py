@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -9,11 +10,13 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from mnist_ff.errors import ConfigError
+from mnist_ff.analysis.console import warning
+from mnist_ff.errors import ConfigError, of_the_machine
 
 LOOPBACK = "127.0.0.1"
 MOST_CONNECTIONS = 128
@@ -35,6 +38,22 @@ def listening(port: int) -> socket.socket:
         listener.close()
         raise ConfigError(f"--port {port}: {error.strerror}; leave it out for a free one") from None
     return listener
+
+
+class _Complaints:
+    """Says each error of the event loop once, in a line: one of too many open files comes a thousand times a second."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """One error."""
+        error = context.get("exception")
+        of_machine = None if error is None else of_the_machine(error)
+        said = of_machine[0] if of_machine else str(context["message"])
+        if said not in self._said:
+            self._said.add(said)
+            warning(f"the server goes on without some requests: {said}")
 
 
 class Server(uvicorn.Server):
@@ -62,6 +81,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that it is ready when it answers and hears signals."""
+        asyncio.get_running_loop().set_exception_handler(_Complaints())
         await super().startup(sockets)
         self._ready()
 

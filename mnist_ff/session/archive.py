@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def pack(place: Path, paths: Sequence[Path]) -> Packed:
             Run.open(path)
         if any(is_locked(run) for run in [path, *runs_below(path)]):
             raise RunError(f"{path}: a process trains in it; archive it when that has ended")
-    names = [path.absolute().name for path in paths]
+    names = [os.path.basename(os.path.abspath(path)) for path in paths]
     again = next((name for name in names if names.count(name) > 1), None)
     if again is not None:
         raise ConfigError(f"{again}: is the name of two of the directories; archive them one by one")

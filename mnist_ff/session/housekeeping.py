@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +54,7 @@ class Chosen:
             why = "takes runs, or flags such as --status failed that choose some"
             raise ConfigError(f"runs {action}: {why}{', not both' if self.words else ''}")
         found = [one_run(word) for word in self.words] if self.words else self._fitting()
-        return list(dict.fromkeys(found))
+        return list({os.path.abspath(path): path for path in reversed(found)}.values())[::-1]
 
     def _fitting(self) -> list[Path]:
         """The runs that fit, and the sweeps all of whose jobs do."""
@@ -103,7 +105,7 @@ def delete(chosen: Chosen, yes: bool, console: Console) -> Json:
     for path in paths:
         deleted.append({"path": str(path), "trash": str(move_to_trash(path))})
     tell(console, f"moved to {OUTPUTS / TRASH}: {counted}")
-    tell(console, f"bring back  mnist-ff runs restore {paths[0]}")
+    tell(console, f"bring back  mnist-ff runs restore {shlex.quote(str(paths[0]))}")
     tell(console, "empty it    mnist-ff runs delete --purge")
     return {"deleted": deleted, "kept": kept}
 
@@ -142,19 +144,21 @@ def list_trash(console: Console) -> Json:
     else:
         entries = [Entry(one.content, sweep=is_sweep(one.content)) for one in found]
         rows = [
-            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.path))
+            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.noted))
             for one, entry in zip(found, entries, strict=True)
         ]
         tell_rows(console, ("deleted", "status", "name", "path"), rows, ("status", "name", "path"), ("deleted",))
-    return {"trash": [{"path": str(one.path), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
+    return {"trash": [{"path": str(one.noted), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
 
 
 def bring_back(words: Sequence[str], console: Console) -> Json:
     """Restore deleted runs, each to where it was. Errors: BadRunError, RunError."""
     found = [find_deleted(word) for word in words]
     restored = [str(restore(one)) for one in dict.fromkeys(found)]
-    for path in restored:
+    for path, one in zip(restored, dict.fromkeys(found), strict=True):
         tell(console, f"restored {path}")
+        if os.path.abspath(path) != os.path.abspath(one.noted):
+            note(f"{path} was {one.noted}, which is outside of this folder; give that path to restore a run there")
     return {"restored": restored}
 
 

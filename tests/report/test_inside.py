@@ -169,6 +169,9 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "other images": lambda good: {"images": good["images"][:, :5]},
     "not finite": lambda good: {"map": good["map"] * np.nan},
     "three axes": lambda good: {"map": np.zeros((1000, 3), np.float32)},
+    "a map beyond reckoning": lambda good: {"map": np.full((1000, 2), 1e308)},
+    "a layer without a length": lambda good: {"0/layers.0/mean": np.ones((), np.float32)},
+    "a mean beyond reckoning": lambda good: {"0/layers.0/mean": np.full(16, 1e308)},
     "activity above 1": lambda good: {"0/layers.0/active": good["0/layers.0/active"] + 7},
     "mean of text": lambda good: {"0/layers.0/mean": np.zeros(16, np.uint8)},
     "units that differ": lambda good: {"0/layers.0/mean": np.zeros(3, np.float32)},
@@ -185,6 +188,11 @@ def test_hostile_files_spoil_their_part_only(change: Callable[[dict[str, Any]], 
     assert ("hidden.safetensors: not readable" in page) == (change is not HOSTILE["a layer that is markup"])
     assert facts(page)["images"] is not None
     assert facts(page)["calibration"] is not None
+
+
+def test_a_map_of_one_point_is_one_point(copied: Run) -> None:
+    save_file({**load_file(copied.file(HIDDEN)), "map": np.full((1000, 2), 5e-324)}, copied.file(HIDDEN))
+    assert set(base64.b64decode(facts(run_page(copied))["map"]["points"])) == {0}
 
 
 def test_probabilities_that_are_none_have_no_calibration(copied: Run) -> None:

@@ -286,6 +286,24 @@ def test_a_purge_follows_no_link_and_a_note_leads_nowhere_else(tmp_path: Path, m
     assert (keep / "file").exists()
 
 
+def test_a_run_from_elsewhere_returns_by_the_path_that_delete_prints(
+    tmp_path_factory: pytest.TempPathFactory, mnist_ff: Command
+) -> None:
+    """By its name alone it goes to outputs/, which is said: a note names any place."""
+    for number, word in enumerate(("{path}", "far run")):
+        path = tmp_path_factory.mktemp("elsewhere") / "far run"
+        write_run(path, CONFIG, 0.9)
+        code, out, err = mnist_ff("runs", "delete", str(path), os.path.relpath(path), "--yes")
+        assert code == 0, err
+        assert f"mnist-ff runs restore '{path}'" in out
+        assert str(path) in mnist_ff("runs", "restore")[1]
+        code, _, err = mnist_ff("runs", "restore", word.format(path=path))
+        assert code == 0
+        there = OUTPUTS / "far run" if number else path
+        assert Run(there).summary()
+        assert (f"{there} was {path}" in err) == bool(number)
+
+
 def test_a_crash_between_note_and_move_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     path = make("a")
     with monkeypatch.context() as patch:
@@ -342,6 +360,7 @@ def test_a_colleague_can_use_an_archive(name: str, mnist_ff: Command, monkeypatc
     assert code == 0, err
     assert json.loads(out)["folders"] == ["one", SWEEP.name]
     assert json.loads(out)["warnings"] == []
+    assert Path("outputs/one/hidden.safetensors").exists()
     assert mnist_ff("runs", "archive", name, "small")[0] == 2, "it never overwrites"
     there = Path("colleague").absolute()
     if name.endswith(".zip"):
@@ -368,6 +387,17 @@ def test_a_colleague_can_use_an_archive(name: str, mnist_ff: Command, monkeypatc
     assert read_labels(Path("outputs/one")).tags == ("paper",)
 
 
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.zst"])
+@pytest.mark.parametrize("folder", [b"a\xff", b"..\\..\\a", b"a\nb", b"a\x1b[2J"])
+def test_an_archive_has_no_name_that_leads_elsewhere(folder: bytes, name: str, mnist_ff: Command) -> None:
+    pytest.importorskip("zstandard")
+    make(os.fsdecode(folder))
+    code, _, err = mnist_ff("runs", "archive", name, os.fsdecode(b"outputs/" + folder))
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "cannot be the name of a file for others" in err
+    assert not Path(name).exists()
+
+
 def test_an_archive_is_whole_or_absent(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     make("a")
     for broken in (lambda *words: {}, lambda *words: (_ for _ in ()).throw(OSError(28, "No space left on device"))):
@@ -385,6 +415,8 @@ def test_texts_lose_their_paths() -> None:
     assert clean_text("hydra.run.dir=/home/ada/x y /tmp/z.py 3 / 4 a/b https://host/x") == (
         "hydra.run.dir=x y z.py 3 / 4 a/b https://host/x"
     )
+    words = ['data.mirrors=["https://ada:s3cr3t@host/x"]', "a@b", "x://k3y@h?y=1@2", "http://h/a@b"]
+    assert cleaned(words) == ['data.mirrors=["https://host/x"]', "a@b", "x://h?y=1@2", "http://h/a@b"]
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
 
 

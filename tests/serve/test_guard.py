@@ -105,6 +105,11 @@ def test_a_link_on_another_page_moves_on_by_itself() -> None:
     assert KEYS.token not in answer.text
 
 
+@pytest.mark.parametrize("query", ["token=%ff", "once=%C3%A9", "%ff=1&token", "token=%00%ED%A0%80"])
+def test_bytes_that_are_no_text_do_not_open(query: str) -> None:
+    assert request(APP, f"/?{query}").status == 403
+
+
 def test_the_token_opens_the_first_page_only() -> None:
     assert request(APP, f"/runs.json?token={KEYS.token}").status == 403
     assert request(APP, "/?token=").status == 403

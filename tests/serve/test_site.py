@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import html
 import json
 import os
 import re
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ pytest.importorskip("starlette", reason="the extra serve is not installed")
 from filelock import FileLock
 
 from mnist_ff.serve import app as serve_app
+from mnist_ff.serve import listing as listing_module
 from mnist_ff.serve.app import Site
 from mnist_ff.serve.listing import Listing, id_of
 from mnist_ff.serve.query import PAGE
+from mnist_ff.serve.server import _Complaints
 from tests.support.commands import MARKUP
 from tests.support.many_runs import make_run, make_runs
 from tests.support.serving import request
@@ -40,6 +45,31 @@ def site_of(folder: Path) -> Any:
     listing = Listing(folder)
     listing.scan()
     return Site(listing).app()
+
+
+def test_a_sweep_that_goes_while_the_list_is_read_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = Listing(folder)
+    read = listing_module._sweep_state
+
+    def state(path: Path) -> tuple[Any, ...]:
+        found = read(path)
+        shutil.rmtree(path)
+        return found
+
+    monkeypatch.setattr(listing_module, "_sweep_state", state)
+    listing.scan()
+    assert (len(listing.entries), listing.complete) == (6, True)
+
+
+def test_an_error_of_the_machine_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """asyncio alone writes a traceback for each connection that finds no room."""
+    complain = _Complaints()
+    with closing(asyncio.new_event_loop()) as loop:
+        for _ in range(3):
+            complain(loop, {"message": "accept() failed", "exception": OSError(errno.EMFILE, "Too many open files")})
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: the server goes on without some requests: Too many open files; raise ulimit -n"
+    ]
 
 
 def rows_of(site: Any, query: str = "") -> list[dict[str, Any]]:
