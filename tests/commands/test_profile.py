@@ -90,7 +90,7 @@ def test_tables_fit_80_columns_for_the_eager_engine_and_own_models(mnist_ff: Com
     ("words", "message"),
     [
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
-        (["optimiser.lr=1"], "did you mean optimizer.lr?"),
+        (["optimiser.lr=1"], "type optimizer.lr=1"),
         (["seed=1,2"], "seed"),
         (["hydra.run.dir=x"], "hydra.run.dir=x: profile trains a run that is thrown away; leave it out"),
         (["--steps", "0"], "--steps 0: must be from 1 to 1,000"),
