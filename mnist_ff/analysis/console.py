@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,17 @@ def tell(console: Console, text: str, style: str | None = None) -> None:
     """Print a line as it is, names and paths in it: neither markup nor a terminal's commands, and never cut."""
     erase()
     console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def tell_wrapped(console: Console, text: str, style: str | None = None) -> None:
+    """Print a sentence in lines of the terminal's width, broken between words; in a pipe, in one line.
+
+    For prose. A command or a path that a user copies is printed by tell().
+    """
+    room = room_of(console)
+    indent = " " * (len(text) - len(text.lstrip()))
+    for line in textwrap.wrap(text, room, subsequent_indent=indent, break_on_hyphens=False) if room else [text]:
+        tell(console, line, style)
 
 
 def tell_lines(console: Console, text: str, style: str | None = None) -> None:

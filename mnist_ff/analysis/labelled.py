@@ -12,8 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mnist_ff.analysis.class_metrics import confusion_matrix
-from mnist_ff.analysis.console import tell, tell_table
-from mnist_ff.analysis.reading_text import tell_wrapped
+from mnist_ff.analysis.console import tell, tell_table, tell_wrapped
 from mnist_ff.analysis.readings import Reading
 from mnist_ff.runs.numbers import percent, percent_cell
 from mnist_ff.runs.records import DataSpec, Score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import picked, room_of, table_lines, table_width, tell
+from mnist_ff.analysis.console import picked, room_of, table_lines, table_width, tell, tell_wrapped
 from mnist_ff.analysis.pivot import Pivot, pivot_of, value_text
 from mnist_ff.analysis.ranking import Ranking
 
@@ -20,7 +20,7 @@ def show_pivots(console: Console, ranking: Ranking, rows: str, columns: str) -> 
             continue
         _print(console, found)
         for line in found.notes:
-            tell(console, line, style="dim")
+            tell_wrapped(console, line, style="dim")
 
 
 def _print(console: Console, found: Pivot) -> None:

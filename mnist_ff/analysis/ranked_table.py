@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.console import Console
 
-from mnist_ff.analysis.console import fitting, picked, room_of, table_lines, table_width, tell
+from mnist_ff.analysis.console import fitting, picked, room_of, table_lines, table_width, tell, tell_wrapped
 from mnist_ff.analysis.formats import Table, counted, legend, table_of
 from mnist_ff.analysis.labels import group_labels
 from mnist_ff.analysis.ranking import Ranking
@@ -30,7 +30,9 @@ def show_tables(console: Console, ranking: Ranking) -> None:
         own, labels = labels[: len(table.groups)], labels[len(table.groups) :]
         _show_ranked(console, table, table_of(table, own))
     if ranking.parts:
-        tell(console, "The runs were evaluated on different test images; each set has its own ranks.", style="dim")
+        tell_wrapped(
+            console, "The runs were evaluated on different test images; each set has its own ranks.", style="dim"
+        )
     bad = table_of(ranking).bad
     for status, reason, keys, path in bad[:MOST_ROWS]:
         tell(console, f"{status}  {path}  {keys}  {reason}", style="red" if status != "not started" else None)
@@ -45,11 +47,11 @@ def _show_ranked(console: Console, ranking: Ranking, made: Table) -> None:
     left_out = print_ranked(console, made)
     if left_out:
         said = f"Columns left out for lack of space: {', '.join(left_out)}. --csv and --json have them."
-        tell(console, said, style="dim")
+        tell_wrapped(console, said, style="dim")
     if len(made.ranked) > MOST_ROWS:
         tell(console, f"and {len(made.ranked) - MOST_ROWS} more; see sweep.csv, or use --csv")
     for line in legend(ranking):
-        tell(console, line, style="dim")
+        tell_wrapped(console, line, style="dim")
 
 
 def print_ranked(console: Console, made: Table) -> list[str]:

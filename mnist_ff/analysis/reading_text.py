@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mnist_ff.analysis.calibration import Reliability, Threshold
-from mnist_ff.analysis.console import tell, tell_picture, tell_table
+from mnist_ff.analysis.console import room_of, tell, tell_picture, tell_table, tell_wrapped
 from mnist_ff.analysis.readings import Answer, Reading
 from mnist_ff.errors import printable
 from mnist_ff.images.prepared import Pixels
@@ -39,24 +38,12 @@ def tell_reading(console: Console, reading: Reading, spec: DataSpec, pictured: b
         _tell_pictures(console, [answer.pixels for answer in reading.answers])
 
 
-def _room(console: Console) -> int | None:
-    return console.width if console.is_terminal else None
-
-
-def tell_wrapped(console: Console, text: str) -> None:
-    """Print a sentence in lines of the terminal's width; elsewhere in one line."""
-    room = _room(console)
-    indent = " " * (len(text) - len(text.lstrip()))
-    for line in textwrap.wrap(text, room, subsequent_indent=indent) if room else [text]:
-        tell(console, line)
-
-
 def _tell_row(console: Console, name: str, answer: Answer, spec: DataSpec, last: Sequence[str]) -> None:
     """The name and the top predictions in a line; on a narrow terminal fewer of them, or the name above them."""
     cells = [f"{spec.name_of(label)}  {percent(float(answer.probabilities[label]))}" for label in answer.top]
     if answer.is_unsure:
         cells[0] += f"  {UNSURE}"
-    room = _room(console)
+    room = room_of(console)
     beside = [APART.join([name, *cells[:count], *last]) for count in range(len(cells), 0, -1)]
     below = [APART.join(["", *cells[:count], *last]) for count in range(len(cells), 0, -1)]
     if _fits(beside[0], room):
@@ -81,7 +68,7 @@ def _tell_whole(console: Console, reading: Reading, spec: DataSpec) -> None:
     lines = len(reading.lines)
     words = [reading.text(spec, " / "), f"{len(reading.answers)} digits" + (f" in {lines} lines" if lines > 1 else "")]
     words += [UNSURE] if reading.is_unsure else []
-    room, line = _room(console), APART.join([reading.name, *words])
+    room, line = room_of(console), APART.join([reading.name, *words])
     if not _fits(line, room):
         tell(console, reading.name)
         tell_wrapped(console, "  " + APART.join(words))
@@ -92,7 +79,7 @@ def _tell_whole(console: Console, reading: Reading, spec: DataSpec) -> None:
 def _tell_pictures(console: Console, images: Sequence[Pixels]) -> None:
     """Images side by side, as many in a row as the terminal has room for."""
     colours = console.is_terminal and console.color_system is not None
-    room = _room(console) or 80
+    room = room_of(console) or 80
     shown = [in_grey(image, min(SHOWN_PX, room)) for image in images]
     each = max(1, (room + 1) // (shown[0].shape[1] + 1))
     for start in range(0, len(shown), each):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_rows
+from mnist_ff.analysis.console import tell, tell_rows, tell_wrapped
 from mnist_ff.analysis.run_list import Entry
 from mnist_ff.runs.numbers import MISSING, percent_cell
 from mnist_ff.runs.reading import local_time
@@ -31,7 +31,7 @@ def show(entries: Sequence[Entry], more: int, console: Console) -> None:
             rows = [row[:place] + row[place + 1 :] for row in rows]
     left_out = tell_rows(console, columns, rows, ("status", "data", "tags", "name", "path"), SPARE)
     if left_out:
-        tell(console, f"Without {', '.join(left_out)} for lack of space; --json has them.", style="dim")
+        tell_wrapped(console, f"Without {', '.join(left_out)} for lack of space; --json has them.", style="dim")
     if more:
         tell(console, f"and {more:,} more; --limit N shows N, --json lists all")
     for entry in entries:

@@ -67,8 +67,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         check_pivot(ranking, *arguments.pivot)
     if arguments.html is not None:
         write_html(ranking, paths, Path(arguments.html))
+        note(f"page  {arguments.html}")
     if arguments.plot is not None:
         _plot(ranking, Path(arguments.plot))
+        note(f"plot  {arguments.plot}")
     if arguments.json:
         tell_json(_json(ranking, search_result, arguments.pivot))
     elif arguments.csv:

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from mnist_ff.analysis.calibration import reliability
 from mnist_ff.analysis.class_metrics import class_metrics, confusion_matrix
-from mnist_ff.analysis.console import accuracy_text, note, tell, tell_json, tell_table, warning
-from mnist_ff.analysis.reading_text import tell_reliability, tell_wrapped
+from mnist_ff.analysis.console import accuracy_text, note, tell, tell_json, tell_table, tell_wrapped, warning
+from mnist_ff.analysis.reading_text import tell_reliability
 from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config, DataConfig, FileDataConfig
@@ -22,7 +22,7 @@ from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.numbers import loss_text
+from mnist_ff.runs.numbers import loss_text, percent_cell
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import read_object
 from mnist_ff.runs.records import DataSpec
@@ -84,11 +84,11 @@ def _tell_classes(console: Console, values: dict[str, Any], spec: DataSpec) -> N
         (
             spec.name_of(row["class"]),
             f"{row['images']:,}",
-            *(f"{row[metric]:.4f}" for metric in ("precision", "recall", "f1")),
+            *(percent_cell(row[metric]) for metric in ("precision", "recall", "f1")),
         )
         for row in values["classes"]
     ]
-    tell_table(console, ("class", "images", "precision", "recall", "F1"), rows)
+    tell_table(console, ("class", "images", "precision\n(%)", "recall\n(%)", "F1\n(%)"), rows)
 
 
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:

@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "not started",
             "broken",
         ),
-        help="only runs with this status (repeatable: one of several)",
+        metavar="STATUS",
+        help="only runs with this status: finished, pruned, interrupted, diverged, failed, repeated, running, "
+        "'not started' or broken (repeatable: one of several)",
     )
     parser.add_argument("--data", metavar="DATA", help="only runs on this data set")
     parser.add_argument("--name", metavar="GLOB", help="only runs whose name fits, such as 'lr*'")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from mnist_ff.analysis.formats import counted, legend, metric_title, table_of
 from mnist_ff.analysis.group_curves import GroupCurves, curves_of, parts_of
-from mnist_ff.analysis.labels import group_labels
+from mnist_ff.analysis.labels import group_labels, named
 from mnist_ff.analysis.pivot import pivot_of, value_text
 from mnist_ff.analysis.plot_values import colors_of, means_of
 from mnist_ff.analysis.ranking import Ranking, brief, text
@@ -154,7 +154,7 @@ def _page(ranking: Ranking, href: Href, facts: dict[str, Any]) -> str:
             "kicker": counted(ranking),
             "tables": [table for table in tables if table.lines],
             "apart": len(tables) > 1,
-            "bad": [(row.status, row.reason or "", _named(row, ranking), _link(row, href)) for row in bad[:MOST_ROWS]],
+            "bad": [_unfinished(row, ranking, href) for row in bad[:MOST_ROWS]],
             "more_bad": max(0, len(bad) - MOST_ROWS),
             "parts": parts_of(curves),
             "drawn": len(curves),
@@ -219,6 +219,12 @@ def _links(rows: Sequence[Row], href: Href) -> tuple[list[Link], int]:
 
 def _link(row: Row, href: Href) -> Link:
     return Link(row.label, href(row.path))
+
+
+def _unfinished(row: Row, ranking: Ranking, href: Href) -> tuple[str, str, str, str | None, Link]:
+    """Status, reason, keys, name where names tell runs apart, and the way to the run's page."""
+    name = row.name if named(ranking) else None
+    return row.status, row.reason or "", _named(row, ranking), name, _link(row, href)
 
 
 def _way(path: Path, target: Path) -> str | None:

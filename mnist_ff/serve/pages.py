@@ -5,6 +5,7 @@ A report.html that lies in a run directory is never sent: somebody else may have
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 from collections.abc import Sequence
@@ -69,8 +70,9 @@ def compared(paths: Sequence[Path], listing: Listing) -> str:
 
 
 def _rows(paths: Sequence[Path], listing: Listing) -> list[Row]:
-    """The runs of these, without those that a link leads to from outside of the folder."""
-    return [row for row in collect(paths) if listing.holds(row.path)]
+    """The runs of these, without those that a link leads to from outside of the folder. Their paths are as listed."""
+    rows = [row for row in collect(paths) if listing.holds(row.path)]
+    return [dataclasses.replace(row, label=str(display_path(Path(row.label)))) for row in rows]
 
 
 def _href(run: Path, listing: Listing) -> str | None:

@@ -242,7 +242,10 @@ def test_curves_are_means_with_a_band(sweep: Path) -> None:
 def test_a_picture_of_several_runs(sweep: Path, mnist_ff: Command) -> None:
     from mnist_ff.analysis.canvas import own_style
 
-    assert mnist_ff("compare", "sweep", "--plot", "curves.PNG")[0] == 0
+    code, _, err = mnist_ff("compare", "sweep", "--plot", "curves.PNG", "--html", "page.html")
+    assert code == 0
+    assert "plot  curves.PNG" in err
+    assert "page  page.html" in err
     assert Path("curves.PNG").read_bytes().startswith(b"\x89PNG")
     assert mnist_ff("compare", "sweep/0", "sweep/2", "--plot", "curves.svg")[0] == 0
     assert "<svg" in Path("curves.svg").read_text()

@@ -48,6 +48,15 @@ def shown_at(width: int, *words: str) -> list[str]:
     return file.getvalue().split("\n")
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_sentences_below_a_table_are_broken_between_words(width: int, outputs: None) -> None:
+    lines = shown_at(width, "compare", str(SWEEP))
+    begin = next(place for place, line in enumerate(lines) if line.startswith("Ranked by"))
+    prose = [line for line in lines[begin:] if "outputs/" not in line]
+    assert max(map(len, prose)) <= width
+    assert "Runs that differ only in their seed are one row: mean ± half its 95 % interval (t)" in " ".join(prose)
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_score_status_name_and_path_are_seen_at_every_width(width: int, outputs: None) -> None:
     name = "a name of some length, which says what was tried"

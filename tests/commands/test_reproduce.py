@@ -86,7 +86,7 @@ def test_a_row_goes_into_the_results_as_written() -> None:
     assert text == f"before\n\n{HEAD}| `speedrun` | 4 |\n| `clean` | 1 |\n| `fashion` | 3 |\n\nafter\n"
     assert with_row(f"{HEAD}\nafter\n\nmore", HEAD, "clean", "| `clean` |") == f"{HEAD}| `clean` |\n\nafter\n\nmore"
     assert [RESULTS.read_text().count(head) for head in (HEAD, CHECK_HEAD, GPU_HEAD)] == [1, 1, 1]
-    assert sorted(ORDER) == experiments()
+    assert sorted([*ORDER, *CHECKS]) == experiments()
 
 
 def test_reproduce_row_uses_fresh_runs_only(mnist_ff: Command) -> None:

@@ -59,6 +59,7 @@ def test_the_run_directory_holds_everything(finished: tuple[Path, str]) -> None:
         "config.yaml",
         "environment.json",
         "epochs.csv",
+        "hidden.safetensors",
         "model.safetensors",
         "plots",
         "predictions.safetensors",

@@ -182,6 +182,21 @@ return cut.map((one) => `${one.innerText.slice(0, 60)} ${one.scrollWidth - one.c
 """
 
 
+OUTSIDE = """
+return [...document.querySelectorAll("svg.plot text")].filter((text) => {
+  const [box, frame] = [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
+  return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1);
+}).map((text) => text.textContent);
+"""
+
+
+def test_axes_of_a_phone_have_numbers_and_whole_names(page: Browser) -> None:
+    page.frame(320, 900, mobile=True)
+    assert page.js(OUTSIDE) == []
+    assert page.js("return ticks(1, 4700, 2.6, true)") == [2000, 4000]
+    assert page.js("return figure(6000)") == "6,000"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_all_parts_fit_and_can_be_read(width: int, scheme: str, page: Browser) -> None:

@@ -200,12 +200,12 @@ def test_pages_of_other_data_fit(width: int, browser: Browser, tmp_path: Path) -
 
 def test_mixed_data_on_one_page(browser: Browser, tmp_path: Path, mnist_ff: Any) -> None:
     """compare's page of runs on different data; they are not tested against each other."""
-    for name, spec in (("letters", LETTERS), ("colours", COLOURS)):
-        made_run(tmp_path / name, spec)
+    for name, spec, images in (("letters", LETTERS, 400), ("colours", COLOURS, 300)):
+        made_run(tmp_path / name, spec, images=images)
     code, out, _ = mnist_ff("compare", "letters", "colours", "--html", "both.html")
     assert code == 0
     assert "No significance test: they were evaluated on different test images" in out
     browser.open(Path("both.html"))
-    assert browser.js("return document.querySelectorAll('#accuracy-chart .plot path.line').length") == 2
+    assert browser.js("return document.querySelectorAll('.accuracy-chart .plot path.line').length") == 2
     assert box_of(browser, "batch-chart")["width"] > 300
     assert browser.problems() == []

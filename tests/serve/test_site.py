@@ -242,6 +242,15 @@ def test_a_comparison_of_chosen_runs_leads_to_their_reports(folder: Path) -> Non
     assert request(site, f"/compare?run={ids[0]}&run=nobody").status == 404
 
 
+def test_a_comparison_names_runs_as_the_list_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    site = site_of(folder.resolve())
+    ids = [row["id"] for row in rows_of(site)]
+    page = request(site, "/compare?" + "&".join(f"run={word}" for word in ids[1:3])).text
+    assert ">outputs/" in page
+    assert str(folder.parent) not in page
+
+
 def test_a_broken_run_has_a_page_that_says_so(folder: Path) -> None:
     run = folder / "2026-01-01_00-01-00_0001"
     (run / "config.yaml").write_text("<script>: [")

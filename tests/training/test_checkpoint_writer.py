@@ -244,7 +244,8 @@ def test_an_error_of_training_waits_for_the_thread(way: str, monkeypatch: pytest
 
     with pytest.raises(ZeroDivisionError):
         run_with(At(BATCHES + 1, fail))
-    assert torch.load("run/checkpoint.pt", weights_only=True)["epoch"] == 1
+    assert torch.load("run/checkpoint.previous.pt", weights_only=True)["epoch"] == 1
+    assert torch.load("run/checkpoint.pt", weights_only=True)["epoch"] == 2  # what was trained when the callback failed
     assert not list(Path("run").glob(".*.tmp"))
 
 

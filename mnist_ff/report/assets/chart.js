@@ -163,8 +163,14 @@ class Chart {
         drawn("text", { x: this.left - 8, y: this.py(y) + 4, "text-anchor": "end" }, this.spec.format(y)),
       ]),
       ...xTicks.map((x) => middle(this.px(x), this.bottom + 18, this.spec.tick(x))),
-      middle((this.left + this.right) / 2, this.spec.height - 3, this.spec.x),
+      middle(this._inside((this.left + this.right) / 2, this.spec.x), this.spec.height - 3, this.spec.x),
     ];
+  }
+
+  /** The middle of a text, moved so that none of it lies outside of the chart. */
+  _inside(middle, text) {
+    const half = this._long(text) / 2;
+    return Math.max(half, Math.min(middle, this.width - half));
   }
 
   /** A line in sight: the highest and lowest point of each pixel column, and a dot for a point without neighbours. */

@@ -29,7 +29,7 @@ function activityChart(layers) {
     { name, look: `s${place % MOST_NAMED}`, xs: curve.map((_, unit) => (100 * unit) / Math.max(1, curve.length - 1)), ys: curve }
   ));
   new Chart(byId("activity-chart"), {
-    ...AS_PERCENT, title: "Activity of hidden units", x: "units of a layer, the most active ones first (%)", y: "images on which a unit is active", height: 240, ends: [0, 1], lines,
+    ...AS_PERCENT, title: "Activity of hidden units", x: "units of a layer, most active first (%)", y: "images on which a unit is active", height: 240, ends: [0, 1], lines,
     read: (x) => `unit at ${percent(x / 100, 0)} of its layer`,
   });
 }

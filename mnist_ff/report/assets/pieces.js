@@ -40,7 +40,7 @@ const floats = (text) => new Float32Array(bytes(text).buffer);
 function figure(value, digits = 4) {
   if (value === null || !Number.isFinite(value)) return "-";
   const near = Number(value.toPrecision(digits));
-  return value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6) ? near.toExponential() : String(near);
+  return value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6) ? near.toExponential() : near.toLocaleString("en", { maximumSignificantDigits: 15 });
 }
 
 /** A share as percent. */

@@ -26,8 +26,14 @@ function nearest(xs, x) {
 function ticks(low, high, count, wholeOnly = false) {
   const rough = (high - low) / clamped(count, 2, 10);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const nice = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
-  const step = wholeOnly ? Math.max(1, Math.round(nice)) : nice;
+  const sizes = [1, 2, 5, 10].map((factor) => factor * power);
+  const found = multiples(low, high, sizes.find((size) => size >= rough * 0.999), wholeOnly);
+  return found.length > 1 ? found : multiples(low, high, sizes.findLast((size) => size <= rough * 1.001), wholeOnly);
+}
+
+/** The multiples of a size between low and high. */
+function multiples(low, high, size, wholeOnly) {
+  const step = wholeOnly ? Math.max(1, Math.round(size)) : size;
   const first = Math.ceil(low / step - 1e-9);
   return Array.from({ length: Math.max(0, Math.floor(high / step + 1e-9) - first + 1) }, (_, place) => (first + place) * step);
 }

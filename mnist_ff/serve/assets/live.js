@@ -107,7 +107,7 @@ function facts() {
     tile("Loss", lastLoss === null ? "-" : lastLoss.toFixed(4), curve.size > 1 ? `mean of the last ${whole(curve.size)} batches` : "last batch"),
     ...(known ? [...score("Validation", state.validation), ...score("Test", state.test)] : []),
     ...(!known && watched !== null && watched !== undefined ? [tile(`${epochs.part === "test" ? "Test" : "Validation"} accuracy`, `${(100 * watched).toFixed(2)} %`, `after epoch ${whole(epochs.epoch.at(-1))}`)] : []),
-    ...(state.over ? [] : [tile("Time left", left(total), "training, at the speed of now")]),
+    ...(state.over ? [] : [tile("Time left", left(total), "training, at the current speed")]),
     ...(state.seconds ? [tile("Time", `${state.seconds.toFixed(1)} s`, "of the whole run")] : []),
   ];
   byId("tiles").replaceChildren(...tiles);
