@@ -243,7 +243,7 @@ def restore(deleted: Deleted) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.rename(deleted.content, path)
         sync_folder(path.parent)
-        shutil.rmtree(deleted.place)
+        shutil.rmtree(deleted.place, ignore_errors=True)
     except OSError as error:
         raise RunError(f"{path}: cannot be restored ({error.strerror})") from None
     return path
