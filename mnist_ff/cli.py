@@ -71,7 +71,7 @@ mnist-ff --version shows the version.
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
     began = time.perf_counter()
-    words = sys.argv[1:] if argv is None else argv
+    words, documents = sys.argv[1:] if argv is None else argv, _documents()
     try:
         _print_what_can_be()
         with settled():  # before a command imports torch
@@ -83,25 +83,32 @@ def main(argv: list[str] | None = None) -> int:
         if traceback:
             _complain(traceback.rstrip("\n"), style=None)
         text = f"{error}{_command_with_parts(error, words)}"
-        return _failed(text, error.exit_code, words, document=not error.has_document)
+        return _failed(text, error.exit_code, words, documents)
     except Stopped as stop:
         return stop.exit_code
     except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED, words)
+        return _failed("interrupted", INTERRUPTED, words, documents)
     except Exception as error:
-        return _failed(*_said_of_exception(error), words)
+        return _failed(*_said_of_exception(error), words, documents)
     except BaseException as error:  # such as sys.exit() in the user's own part, which is no success
         traceback, own = _own_code(error)
         if not traceback:
             raise
         _complain(traceback.rstrip("\n"), style=None)
-        return _failed(str(own), 1, words)
+        return _failed(str(own), 1, words, documents)
 
 
-def _failed(text: str, code: int, words: Sequence[str], document: bool = True) -> int:
-    """Say on stderr what went wrong, and on stdout too where a program waits for a document; return the exit code."""
+def _documents() -> int:
+    """How many JSON documents this process has printed."""
+    console = sys.modules.get("mnist_ff.analysis.console")  # not imported: none
+    return 0 if console is None else console.documents()
+
+
+def _failed(text: str, code: int, words: Sequence[str], documents: int) -> int:
+    """Say on stderr what went wrong, and on stdout too where a program waits for a document and has none, as there were
+    so many before the command; return the exit code."""
     _complain(f"error: {text}")
-    if document and "--json" in words:
+    if "--json" in words and _documents() == documents:
         with suppress(OSError, MemoryError, ImportError):  # the line above is what can be had
             from mnist_ff.analysis.console import tell_json
 

@@ -24,8 +24,6 @@ class MnistError(Exception):
     """An expected failure: one line that says what, where and how to fix it."""
 
     exit_code = 1
-    has_document = False
-    """Whether the command has printed its JSON document already."""
 
 
 class ConfigError(MnistError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RAMP = " .:-=+*#%@"
 """Letters from paper to ink."""
+_documents = 0
 
 
 def note(text: str) -> None:
@@ -54,7 +55,14 @@ def ask(question: str) -> bool:
 
 def tell_json(value: Any) -> None:
     """One JSON document on stdout, for programs: plain ASCII without control characters. Errors: ValueError for NaN."""
+    global _documents
     out(json.dumps(value, indent=1, allow_nan=False).replace("\x7f", "\\u007f"))
+    _documents += 1
+
+
+def documents() -> int:
+    """How many JSON documents this process has printed: a command that fails may have printed its own."""
+    return _documents
 
 
 def tell(console: Console, text: str, style: str | None = None) -> None:

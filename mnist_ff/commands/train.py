@@ -244,8 +244,8 @@ class _Trainer:
 
         try:
             train(RunRequest(config, run, sys.argv, self._timing, self._console, stopped, changes))
-        except RunError as error:
-            error.has_document = self._print_document(run)
+        except RunError:
+            self._print_document(run)
             raise
         return self.finish(run, stopped.exit_code)
 
@@ -261,9 +261,7 @@ class _Trainer:
         missed = summary is not None and summary.target_reached is False
         return code or (MISSED_TARGET if self._requires_target and missed else 0)
 
-    def _print_document(self, run: Run) -> bool:
-        """Whether there was one to print."""
+    def _print_document(self, run: Run) -> None:
         document = run_document(run) if self._as_json else None
         if document is not None:
             tell_json(document)
-        return document is not None

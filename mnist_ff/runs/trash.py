@@ -72,7 +72,8 @@ def check_deletable(path: Path, root: Path = OUTPUTS) -> None:
     if not is_folder(path):
         Run.open(path)
     whole = Path(os.path.realpath(path))
-    around = {Path.home().resolve(), Path.cwd().resolve(), root.resolve()}
+    home = os.path.expanduser("~")  # a user may have none
+    around = {Path(home).resolve(), Path.cwd().resolve(), root.resolve()}
     if any(place == whole or whole in place.parents for place in around):
         raise BadRunError(f"{path}: holds your home, this folder or all runs; give run or sweep directories")
     if not _is_run_or_sweep(path, whole, root):
@@ -149,6 +150,7 @@ def move_to_trash(path: Path, root: Path = OUTPUTS) -> Path:
     with ExitStack() as held:
         if is_file(path / LOCK):
             held.enter_context(locked(path, "a process trains in it; stop that first"))
+        place = None
         try:
             place = _new_place(trash)
             record = {"path": _noted(path, root), "deleted": datetime.now().astimezone().isoformat("T", "seconds")}
@@ -157,6 +159,8 @@ def move_to_trash(path: Path, root: Path = OUTPUTS) -> Path:
             sync_folder(place)
             sync_folder(path.parent)
         except OSError as error:
+            if place is not None and not is_taken(place / CONTENT):
+                shutil.rmtree(place, ignore_errors=True)
             raise RunError(f"{path}: cannot be moved to {trash} ({error.strerror}); remove it yourself") from None
     return place / CONTENT
 

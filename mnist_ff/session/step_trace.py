@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from mnist_ff.training.learner import Learner
 WARM_UP = 3
 MOST_EVENTS = 60_000
 """In a trace: 25 MB or so. A network of very many operations is traced for fewer steps."""
+TAIL_BYTES = 64
+"""In which a whole trace ends."""
 TOP = 10
 """Operations that are listed; the others are added up."""
 EVALUATE, STEP = "evaluate", "step "
@@ -91,6 +95,20 @@ class Trace:
 
 
 @variable("KINETO_LOG_LEVEL", "9")  # what the profiler's library would say on stderr
+def _export(profiler: Any, out: Path) -> None:
+    """Write the trace. torch says nothing where the disk is full. Errors: OSError, RuntimeError."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as temporary:
+        try:
+            profiler.export_chrome_trace(str(temporary))
+        finally:  # it writes to a name of its own first, and may leave that
+            temporary.with_name(f"{temporary.name}.tmp").unlink(missing_ok=True)
+        with temporary.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            if not file.read().rstrip().endswith(b"}"):
+                raise OSError(errno.ENOSPC, "was not written to its end; see whether the disk is full")
+
+
 def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[], None]) -> Trace:
     """Trace up to so many steps of a learner whose parts are named by record_function(), write the trace.
 
@@ -111,9 +129,7 @@ def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[
             wait()
     plain = (before + _seconds(lambda: _run(step, steps), wait)) / 2
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as temporary:
-            profiler.export_chrome_trace(str(temporary))
+        _export(profiler, out)
     except (OSError, RuntimeError) as error:
         raise RunError(f"{out}: {getattr(error, 'strerror', None) or error}") from None
     events, on_device = _of_steps(profiler.events()), learner.device.type == "cuda"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mnist_ff.commands import profile
 from mnist_ff.session.profiling import Part, StepClock
-from mnist_ff.session.step_trace import Operation, short_name
+from mnist_ff.session.step_trace import Operation, _export, short_name
 from tests.support.commands import Command
 
 QUICK = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.threads=1", "trainer.device=cpu")
@@ -157,3 +157,17 @@ def test_no_setting_of_the_process_is_left_behind(mnist_ff: Command) -> None:
     import os
 
     assert "KINETO_LOG_LEVEL" not in os.environ
+
+
+@pytest.mark.parametrize("left", ["", '{"traceEvents": [{"name": "a"}, {'])
+def test_a_trace_is_whole_or_absent(left: str, tmp_path: Path) -> None:
+    """As torch leaves it on a full disk, without an error."""
+
+    class Profiler:
+        def export_chrome_trace(self, path: str) -> None:
+            Path(path).write_text(left)
+            Path(f"{path}.tmp").write_text(left)
+
+    with pytest.raises(OSError, match="was not written to its end"):
+        _export(Profiler(), tmp_path / "trace.json")
+    assert not list(tmp_path.iterdir())
