@@ -13,7 +13,15 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
 from mnist_ff.engine.spinning import settled
-from mnist_ff.errors import INTERRUPTED, ConfigError, MissingPartsError, MnistError, Stopped, of_the_machine
+from mnist_ff.errors import (
+    INTERRUPTED,
+    BadRunError,
+    ConfigError,
+    MissingPartsError,
+    MnistError,
+    Stopped,
+    of_the_machine,
+)
 from mnist_ff.runs.signals import ending_at_once
 from mnist_ff.runs.start_up import erase, going_on, importing
 
@@ -39,6 +47,8 @@ COMMANDS = {
 
 WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "profile", "bench")
 """Commands whose modules import PyTorch, which takes a second or more; the others import it when they need it."""
+OF_A_RUN = ("evaluate", "predict", "export")
+"""Commands whose first word is a run; it is looked for before PyTorch is imported."""
 WITHOUT_PARTS = ("runs", "compare", "serve", "completion")
 """Commands that only read files, and take --parts without importing them; completion does so itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
@@ -202,13 +212,14 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
     with ExitStack() as stack:
         argv = _with_parts(name, argv, stack)
         stack.callback(erase)
+        given, argv = argv, _with_run_found(name, argv)
         command = _imported(name)
         from rich.console import Console
 
         console = Console()
         going_on(f"{name}: {'reading the config' if name in ('train', 'reproduce') else 'working'}")
         stack.enter_context(_own_options(name, argv))
-        parser = _Parser.of(name, command, argv)
+        parser = _Parser.of(name, command, given)
         parser.set_defaults(began=began, is_process=is_process)
         if name == "help":
             parser.set_defaults(overview=_overview(), commands=COMMANDS, parser_of=_parser_of)
@@ -223,6 +234,25 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
             raise ConfigError("--parts: cannot be shortened")
         code: int = command.main(arguments, console)
         return code
+
+
+def _with_run_found(name: str, argv: list[str]) -> list[str]:
+    """The words with a run's path instead of its name: one that is not there is said at once. Errors: BadRunError."""
+    if name not in OF_A_RUN or not argv or argv[0].startswith("-") or {"-h", "--help"} & set(argv):
+        return argv
+    going_on(f"{name}: finding the run")
+    from mnist_ff.analysis.console import note
+    from mnist_ff.config.paths import argument
+    from mnist_ff.runs.names import quoted_name
+    from mnist_ff.runs.resolve import resolve_run
+
+    try:
+        found = str(resolve_run(argument(argv[0]), note))
+    except BadRunError:
+        if quoted_name(argv) is not None:  # the parser says how a name with spaces is typed
+            return argv
+        raise
+    return argv if found.startswith("-") or os.path.isdir(argv[0]) else [found, *argv[1:]]
 
 
 def _imported(name: str) -> Any:

@@ -55,6 +55,17 @@ NAMES = [
 ]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+def test_a_run_that_is_not_there_is_said_before_torch_is_loaded(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mnist_ff import cli
+
+    monkeypatch.setattr(cli, "_imported", lambda name: pytest.fail("loaded"))
+    assert cli.main([command, "nope", "--json"]) == 2
+    assert "nope: does not exist" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_that_a_config_can_hold_is_read(name: str) -> None:
     path = make("x", name)
