@@ -57,14 +57,12 @@ WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "profile", "bench", "he
 
 HELP = """usage: mnist-ff COMMAND ...
 
-Train, compare and understand small feed-forward networks on MNIST.
+Train, compare and understand small feed-forward networks on MNIST. Commands:
 
-commands
 {commands}
 
-mnist-ff help COMMAND shows the options of a command.
-mnist-ff show KEY shows what a config key means.
-mnist-ff --version shows the version.
+mnist-ff help COMMAND shows the options of a command, mnist-ff show KEY what a
+config key means, mnist-ff --version the version.
 """
 
 

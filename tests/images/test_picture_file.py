@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mnist_ff.errors import ConfigError
-from mnist_ff.images.image_io import MAX_PIXELS, picture_files, read_brightness
+from mnist_ff.images.image_io import MAX_PIXELS, read_brightness
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 FILE = Path("a.png")
@@ -139,15 +139,3 @@ def test_what_is_no_whole_picture_is_one_line(make: object) -> None:
     with pytest.raises(ConfigError, match=r"a\.png: (is not a PNG or JPEG image|cannot be read)") as error:
         read_brightness(FILE)
     assert len(str(error.value).splitlines()) == 1
-
-
-def test_folders_and_paths() -> None:
-    folder = Path("digits")
-    folder.mkdir()
-    with pytest.raises(ConfigError, match="digits: contains no image files"):
-        picture_files(folder)
-    for name in ("b.JPG", "a.png", "c.jpeg", "notes.txt"):
-        (folder / name).touch()
-    assert [path.name for path in picture_files(folder)] == ["a.png", "b.JPG", "c.jpeg"]
-    with pytest.raises(ConfigError, match=r"nowhere: does not exist"):
-        picture_files(Path("nowhere"))

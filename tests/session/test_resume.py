@@ -369,7 +369,7 @@ def test_the_newest_sweep_with_something_left_goes_on(mnist_ff: Command) -> None
     assert code == 0, err
     assert err == f"last is {left}: the newest sweep with unfinished jobs\n"
     assert out.startswith("job 1 ")
-    assert "\n1 jobs; " in out
+    assert "\n1 job; " in out
     counts = {"complete": 1, "pruned": 0, "failed": 1, "running": 0, "waiting": 0}
     search_result = SearchResult("s", "search.journal", "validation_accuracy", 2, counts, 0, 0.9, {}, {})
     write_search_result(left, search_result)
