@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from mnist_ff.analysis.calibration import Reliability, Threshold
 from mnist_ff.analysis.console import room_of, tell, tell_picture, tell_table, tell_wrapped
 from mnist_ff.analysis.readings import Answer, Reading
 from mnist_ff.errors import printable
-from mnist_ff.images.prepared import Pixels
 from mnist_ff.runs.numbers import percent, percent_cell
 from mnist_ff.runs.records import DataSpec
+
+if TYPE_CHECKING:  # they need scipy, which evaluate does not
+    from mnist_ff.images.prepared import Pixels
 
 SHOWN_PX = 64
 """Pixels of a shown image's longer side, at most."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_ff.images.prepared import Glyph, Pixels, Seen
 from mnist_ff.runs.records import DataSpec
+
+if TYPE_CHECKING:  # they need scipy, which evaluate does not
+    from mnist_ff.images.prepared import Glyph, Pixels, Seen
 
 TOP = 3
 """Predictions that are told of each image."""
@@ -66,7 +68,7 @@ class Reading:
         return between.join("".join(spec.classes[answer.top[0]] for answer in line) for line in self.lines)
 
 
-Predict = Callable[[Sequence[Pixels]], NDArray[np.float32]]
+Predict = Callable[[Sequence["Pixels"]], NDArray[np.float32]]
 """Images to probabilities (N, K)."""
 
 

@@ -42,6 +42,10 @@ AS_DARK = 0.55
 """Of the heaviest digit's mean contrast."""
 AS_BOLD = (0.22, 4.5)
 """Of the heaviest digit's width of stroke."""
+RULED = (0.065, 0.65)
+"""Spread across of the spread along, and width of the heaviest digit's strokes, below both of which a piece is a
+printed line, such as a tooth of a comb to write in: those have 0.02 to 0.053 and 0.25 to 0.56, MNIST's ones at least
+0.084."""
 ACROSS = 0.5
 """Of the narrower of two pieces: what lies above, below or across the other one is part of the same digit."""
 STACKED = 0.15
@@ -211,9 +215,8 @@ class _Likeness:
 
     def _facts(self, digit: _Digit) -> tuple[float, float]:
         """Mean contrast, and the width of the strokes."""
-        rows, columns = slice(digit.top, digit.bottom), slice(digit.left, digit.right)
-        mask = np.isin(self._pieces[rows, columns], digit.numbers)
-        return float(self._contrast[rows, columns][mask].mean()), _stroke(mask)
+        inside, mask = self._contrast[digit.top : digit.bottom, digit.left : digit.right], self._mask(digit)
+        return float(inside[mask].mean()), _stroke(mask)
 
     def is_ink(self, digit: _Digit) -> bool:
         """Whether it is as dark as ink."""
@@ -225,7 +228,13 @@ class _Likeness:
         if not (digit.mass >= AS_HEAVY * main.mass and AS_HIGH * main.height <= digit.height <= main.height / AS_HIGH):
             return False
         dark, bold = self._facts(digit)
+        if bold < RULED[1] * self._bold and _spread(self._mask(digit)) < RULED[0]:
+            return False
         return dark >= AS_DARK * self._dark and AS_BOLD[0] * self._bold <= bold <= AS_BOLD[1] * self._bold
+
+    def _mask(self, digit: _Digit) -> Mask:
+        rows, columns = slice(digit.top, digit.bottom), slice(digit.left, digit.right)
+        return np.isin(self._pieces[rows, columns], digit.numbers)
 
 
 def _stroke(mask: Mask) -> float:
@@ -233,6 +242,13 @@ def _stroke(mask: Mask) -> float:
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))
     ridge = (depth > 0) & (depth >= ndimage.maximum_filter(depth, 3))
     return 2 * float(np.median(depth[ridge])) - 1
+
+
+def _spread(mask: Mask) -> float:
+    """How far a piece spreads across its longest direction, of how far along it: 0 of a thin straight line, 1 of a
+    round spot."""
+    across, along = np.linalg.eigvalsh(np.cov(np.argwhere(mask).T.astype(np.float64)))
+    return float(np.sqrt(max(0.0, across) / along)) if along > 0 else 1.0
 
 
 def _set_lines(digits: Sequence[_Digit]) -> None:
