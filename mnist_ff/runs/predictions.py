@@ -8,12 +8,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import MAX_PREDICTIONS, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
 
 VALIDATION_PROBABILITIES, VALIDATION_LABELS = "validation_probabilities", "validation_labels"
 """Tensors of a run with a validation split, beside `probabilities` and `labels` of the test images."""
+ROUNDING = 1e-3
+"""How far above 1 a probability may be: float16 and other devices round."""
+
+
+class NoProbabilitiesError(BadRunError):
+    """The file's numbers are no probabilities."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,14 @@ class SavedProbabilities:
     """(N,), from 0 to C - 1."""
 
 
-def read_probabilities(run: Run, spec: DataSpec | None = None) -> SavedProbabilities:
+def read_probabilities(run: Run, spec: DataSpec | None = None, most: int | None = None) -> SavedProbabilities:
     """The test images' probabilities and labels; `spec` is the run's, read where it is not given.
 
-    Errors: BadRunError, MissingFileError.
+    most: probabilities that are read; of more, those of the first images.
+    Errors: BadRunError, NoProbabilitiesError among them; MissingFileError.
     """
     with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as saved:
-        return _read(saved, "test", spec or run.data_spec())
+        return _read(run, saved, "test", spec or run.data_spec(), most)
 
 
 def read_held_out(run: Run, spec: DataSpec | None = None) -> SavedProbabilities:
@@ -44,11 +52,13 @@ def read_held_out(run: Run, spec: DataSpec | None = None) -> SavedProbabilities:
     """
     with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as saved:
         has_validation = VALIDATION_PROBABILITIES in set(saved.keys())
-        return _read(saved, "validation" if has_validation else "test", spec or run.data_spec())
+        return _read(run, saved, "validation" if has_validation else "test", spec or run.data_spec())
 
 
-def _read(saved: Any, images: Literal["test", "validation"], spec: DataSpec) -> SavedProbabilities:
-    """Errors: ValueError for tensors that are not probabilities of these classes and their labels."""
+def _read(
+    run: Run, saved: Any, images: Literal["test", "validation"], spec: DataSpec, most: int | None = None
+) -> SavedProbabilities:
+    """Errors: NoProbabilitiesError; ValueError for tensors that do not fit these classes or each other."""
     names = ("probabilities", "labels") if images == "test" else (VALIDATION_PROBABILITIES, VALIDATION_LABELS)
     classes = len(spec.classes)
     wanted = (Wanted(FLOAT_TYPES, (None, classes)), Wanted(INTEGER_TYPES, (None,)))
@@ -58,10 +68,12 @@ def _read(saved: Any, images: Literal["test", "validation"], spec: DataSpec) -> 
         raise ValueError(f"{names[0]} and {names[1]} do not match each other")
     if max(counts) > MAX_PREDICTIONS:
         raise ValueError(f"more than {MAX_PREDICTIONS:,} predictions")
-    probabilities = np.asarray(saved.get_tensor(names[0])).astype(np.float32)
-    labels = np.asarray(saved.get_tensor(names[1])).astype(np.int64)
+    count = max(counts) if most is None else max(1, min(max(counts), most // classes))
+    probabilities = np.asarray(saved.get_slice(names[0])[:count]).astype(np.float32)
+    labels = np.asarray(saved.get_slice(names[1])[:count]).astype(np.int64)
     if not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError("it refers to classes that do not exist")
-    if not (probabilities.min() >= 0 and probabilities.max() <= 1):  # false for NaN too
-        raise ValueError(f"{names[0]} holds numbers that are no probabilities")
-    return SavedProbabilities(images, probabilities, labels)
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # false for NaN too
+        path = run.file(PREDICTIONS)
+        raise NoProbabilitiesError(f"{path}: not readable ({names[0]} holds numbers that are no probabilities)")
+    return SavedProbabilities(images, np.minimum(probabilities, 1), labels)
