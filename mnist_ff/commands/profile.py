@@ -123,7 +123,7 @@ def _trace_file(given: str | None) -> Path:
 
 def _print(found: Profile, console: Console) -> None:
     trainer, trace = found.config.trainer, found.trace
-    threads = f", {found.threads} thread{'s' if found.threads > 1 else ''}" if found.on_cpu else ""
+    threads = f", {counted(found.threads, 'thread')}" if found.on_cpu else ""
     tell(console, f"{found.device} ({found.engine}, {trainer.precision}{threads})")
     epochs, batches = counted(found.summary.epochs, "epoch"), counted(found.plan.batches, "batch")
     tell(
@@ -144,7 +144,7 @@ def _print(found: Profile, console: Console) -> None:
     _print_operations(trace.operations, trace.on_device, console)
     slower = f"{trace.times_slower:.2f} times as long" if trace.times_slower > 1 else "no longer, within noise"
     tell(console, f"The profiler makes a step {slower}: {_ms(trace.seconds)} ms, else {_ms(trace.plain_seconds)} ms.")
-    steps = f"{trace.steps} step{'s' if trace.steps > 1 else ''}"
+    steps = counted(trace.steps, "step")
     tell(console, f"trace  {display_path(trace.path)}")
     tell(console, f"       {steps} and an evaluation; open it in https://ui.perfetto.dev or chrome://tracing")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_ff.analysis.rows import GOOD, Row
-from mnist_ff.analysis.run_filter import CONDITION, Condition
+from mnist_ff.analysis.run_filter import CONDITION, FACTS, Condition
 from mnist_ff.analysis.run_list import Entry
 from mnist_ff.errors import ConfigError
 from mnist_ff.serve.listing import Listing, id_of
@@ -36,16 +36,18 @@ class Line:
         return str(self.entry.common("data.name") or "")
 
 
+def _fact(line: Line, name: str) -> Any:
+    return None if line.row is None else FACTS[name](line.row)
+
+
 ORDERS: Mapping[str, Callable[[Line], Any]] = {
     "began": lambda line: line.entry.began,
     "name": lambda line: (line.entry.name or line.entry.path.name).casefold(),
     "status": lambda line: line.entry.status,
-    "test": lambda line: None if line.row is None or line.row.test is None else line.row.test.accuracy,
-    "loss": lambda line: None if line.row is None or line.row.test is None else line.row.test.loss,
-    "validation": lambda line: (
-        None if line.row is None or line.row.validation is None else line.row.validation.accuracy
-    ),
-    "epochs": lambda line: None if line.row is None else line.row.epochs,
+    "test": lambda line: _fact(line, "test_accuracy"),
+    "loss": lambda line: _fact(line, "test_loss"),
+    "validation": lambda line: _fact(line, "validation_accuracy"),
+    "epochs": lambda line: _fact(line, "epochs"),
     "data": lambda line: line.data or None,
     "seconds": lambda line: line.entry.seconds,
 }

@@ -20,6 +20,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, holds_runs, is_sweep
 from mnist_ff.runs.labels import changed_labels
 from mnist_ff.runs.names import Handles
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.portable import LEFT_OUT
 from mnist_ff.runs.reading import is_folder
 from mnist_ff.runs.resolve import BEST, LAST, resolve_run
@@ -113,7 +114,7 @@ def delete(chosen: Chosen, yes: bool, console: Console) -> Json:
 def _counted(paths: Sequence[Path]) -> str:
     sweeps = sum(map(is_sweep, paths))
     words = [(len(paths) - sweeps, "run"), (sweeps, "sweep")]
-    return " and ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in words if count) or "1 run"
+    return " and ".join(counted(count, word) for count, word in words if count)
 
 
 def _megabytes(size: int) -> str:

@@ -17,6 +17,7 @@ from mnist_ff.engine import device as devices
 from mnist_ff.errors import DivergedError, RunError, Stopped
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import CHECKPOINT
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.parts import write_parts
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.records import Outcome, Plan, Position, Score, StopReason, Summary
@@ -187,8 +188,7 @@ class _Training:
             self.messages.warn(text)
         how = f"{learner.step.info.engine}, {trainer.precision}"
         if self.device.type == "cpu":
-            threads = torch.get_num_threads()
-            how += f", {threads} thread{'s' if threads > 1 else ''}"
+            how += f", {counted(torch.get_num_threads(), 'thread')}"
         say(
             f"{learner.data.title}: {len(learner.data.train):,} images to train, "
             f"{count_parameters(learner.model):,} parameters, "

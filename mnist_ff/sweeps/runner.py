@@ -279,7 +279,7 @@ class Sweep(ABC):
 
     def _say_what_loads(self, jobs: int) -> None:
         """Say once that jobs wait for PyTorch, be it here or in processes of this machine."""
-        what = f"{jobs:,} {'job' if jobs == 1 else 'jobs'}"
+        what = counted(jobs, "job")
         if self.launcher.in_process:
             waiting_for_torch(what)
         elif not self.launcher.detached and not self._said_what_loads:
