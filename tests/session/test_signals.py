@@ -65,6 +65,10 @@ def kill(number: str) -> str:
     return f"os.kill(os.getpid(), signal.{number})\n"
 
 
+EPOCHS = "trainer.epochs=4"
+"""The end of the third epoch waits for the second one's checkpoint: a signal within its write has epochs to end."""
+
+
 WITHIN_THE_SECOND_EPOCHS_CHECKPOINT = """
 if ".checkpoint.pt." in os.readlink(f"/proc/self/fd/{given[0]}"):
     calls.append(given)
@@ -85,7 +89,7 @@ MOMENTS = {
 )
 def test_signal_waits_for_evaluation_and_writes(moment: str, number: str, mnist_ff: Command) -> None:
     name, condition = MOMENTS[moment]
-    done = patched(name, f"{condition}{kill(number)}return real(*given)", "trainer.epochs=3", "hydra.run.dir=run")
+    done = patched(name, f"{condition}{kill(number)}return real(*given)", EPOCHS, "hydra.run.dir=run")
     assert done.returncode == 128 + getattr(signal, number).value, done.stderr
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["cause"] == f"stopped by {number}"
@@ -97,7 +101,7 @@ def test_signal_waits_for_evaluation_and_writes(moment: str, number: str, mnist_
 def test_second_signal_ends_at_once_with_whole_files(mnist_ff: Command) -> None:
     again = "calls.append(given)\nif len(calls) == 2:\n    "
     twice = f"{again}{kill('SIGTERM')}    {kill('SIGINT')}return real(*given)"
-    done = patched("learner.score", twice, "trainer.epochs=3", "hydra.run.dir=run")
+    done = patched("learner.score", twice, EPOCHS, "hydra.run.dir=run")
     assert done.returncode == 130, done.stderr
     assert "stopped at once; resume  mnist-ff train resume=run" in done.stdout
     assert not Path("run/summary.json").exists()
@@ -106,7 +110,7 @@ def test_second_signal_ends_at_once_with_whole_files(mnist_ff: Command) -> None:
 
 def assert_goes_on_as_if_nothing_had_happened(mnist_ff: Command) -> None:
     assert mnist_ff("train", "resume=run")[0] == 0
-    assert mnist_ff("train", *WORDS, "trainer.epochs=3", "hydra.run.dir=whole")[0] == 0
+    assert mnist_ff("train", *WORDS, EPOCHS, "hydra.run.dir=whole")[0] == 0
     assert bytes_of(Path("run")) == bytes_of(Path("whole"))
 
 
