@@ -103,14 +103,23 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if not isinstance(value, Section):
-        return value
-    return {key: list(inner) if isinstance(inner, tuple) else inner for key, inner in vars(value).items()}
+    return plain_values(value) if isinstance(value, Section) else value
+
+
+def plain_values(section: Section) -> dict[str, Any]:
+    """A section's keys with plain values."""
+    return {key: list(inner) if isinstance(inner, tuple) else inner for key, inner in vars(section).items()}
 
 
 def _config(values: Any, unregistered: bool) -> Config:
     _check_names(Config, Config, values, "")
-    config = Config(**{key: _made(key, _Equal.of(value), unregistered) for key, value in values.items()})
+    return config_of({key: made_of(key, value, unregistered) for key, value in values.items()})
+
+
+def config_of(made: Mapping[str, Any]) -> Config:
+    """The config whose keys have become these. Errors: ConfigError."""
+    _check_names(Config, Config, made, "")
+    config = Config(**made)
     _check_monitor(config)
     return config
 
@@ -147,9 +156,14 @@ class _Equal(str):
         return made
 
 
+def made_of(key: str, value: Any, unregistered: bool) -> Any:
+    """What one of the config's keys becomes. Errors: ConfigError; KeyError for another key."""
+    return _made(key, _Equal.of(value), unregistered)
+
+
 @until_registered
 def _made(key: str, given: _Equal, unregistered: bool) -> Any:
-    """What one of the config's keys becomes, made once of equal values: the runs of a sweep share most of them."""
+    """The same, made once of equal values: the runs of a sweep share most of them."""
     hint = hints_of(Config)[key]
     if key in SELECTIONS:
         return _selection(SELECTIONS[key], given.value, key, unregistered)
