@@ -1,4 +1,4 @@
-"""What to do after a run, as commands for a terminal."""
+"""Commands for the next steps after a run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mnist_ff.runs.records import Status
 
 
 def next_steps(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
-    """Commands, each with its meaning."""
+    """Pairs of a command and what it does."""
     path = shlex.quote(str(display_path(run.path)))
     if given_arguments(config):
-        commands = [(python_call(display_path(run.path), config), "train on, in Python, where its parts came from")]
+        commands = [(python_call(display_path(run.path), config), "train on, in Python with the same arguments")]
     else:
         commands = _commands_with_the_model(run, config, row, path)
     return [
@@ -47,7 +47,7 @@ def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> l
 
 
 def _further(run: Run, config: Config) -> list[str] | None:
-    """What a resume needs to train on; None where nothing is left, or the summary cannot be read."""
+    """The overrides with which a resume trains on; None if there are none or the summary cannot be read."""
     try:
         summary = run.summary()
     except BadRunError:

@@ -206,7 +206,7 @@ def test_probabilities_that_are_none_have_no_calibration(copied: Run) -> None:
 
 def test_the_map_is_left_out_first(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = facts(run_page(copied))
-    monkeypatch.setattr(module, "LARGEST_PAGE", len(run_page(copied)) - 1)
+    monkeypatch.setattr(module, "MAX_PAGE_BYTES", len(run_page(copied)) - 1)
     page = run_page(copied)
     assert facts(page)["map"] is None
     assert facts(page)["network"] == whole["network"]
