@@ -9,7 +9,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.further import further
+from mnist_ff.runs.further import overrides_to_continue
 from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.records import Status
@@ -52,4 +52,4 @@ def _further(run: Run, config: Config) -> list[str] | None:
         summary = run.summary()
     except BadRunError:
         return None
-    return None if summary is None else further(config, summary)
+    return None if summary is None else overrides_to_continue(config, summary)
