@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -289,8 +290,26 @@ def test_a_purge_follows_no_link_and_a_note_leads_nowhere_else(tmp_path: Path, m
     assert trash.restore(trash.find_deleted("evil")) == OUTPUTS / "evil"
     assert sorted(path.name for path in keep.iterdir()) == ["file"]
     trash.move_to_trash(OUTPUTS / "evil")
-    assert trash.purge() == 1
+    assert trash.purge(trash.in_trash()) == ["other"]
     assert (keep / "file").exists()
+
+
+def test_a_purge_leaves_what_nobody_deleted(mnist_ff: Command) -> None:
+    """A run that was moved to the trash by hand, or deleted after the list was shown, is not removed unasked."""
+    asked, later = (trash.move_to_trash(make(name)).parent for name in ("a", "b"))
+    for name in ("by hand", "2026-01-01_00-00-00_0123abcd"):
+        shutil.copytree(asked / trash.CONTENT, OUTPUTS / ".trash" / name)
+    (OUTPUTS / ".trash" / "2026-01-01_00-00-00_00000000").mkdir()
+    listed = [one for one in trash.in_trash() if one.place == asked]
+    left = sorted([later.name, "by hand", "2026-01-01_00-00-00_0123abcd"])
+    assert trash.purge(listed) == left
+    code, out, err = mnist_ff("runs", "delete", "--purge", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, "removed for good: 1")
+    assert "still holds 2026-01-01_00-00-00_0123abcd, by hand" in err
+    assert Run(OUTPUTS / ".trash" / "by hand").config()
+    code, _, err = mnist_ff("runs", "delete", "--purge")
+    assert (code, len(err.splitlines())) == (0, 2)
+    assert Run(OUTPUTS / ".trash" / "by hand").config()
 
 
 def test_a_run_from_elsewhere_returns_by_the_path_that_delete_prints(
@@ -319,7 +338,7 @@ def test_a_crash_between_note_and_move_loses_nothing(monkeypatch: pytest.MonkeyP
             trash.move_to_trash(path)
     assert Run(path).config()
     assert not list((OUTPUTS / ".trash").iterdir())
-    assert trash.purge() == 0
+    assert trash.purge([]) == []
 
 
 def test_tags_and_notes(outputs: None, mnist_ff: Command) -> None:
