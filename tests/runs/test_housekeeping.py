@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -21,7 +22,7 @@ from mnist_ff.analysis.run_filter import Condition, Filter, Order, moment_of, se
 from mnist_ff.commands import runs as command
 from mnist_ff.commands.completion import RUN_ACTIONS, arguments_of, candidates
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.runs import archive, trash
+from mnist_ff.runs import archive, labels, trash
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS
 from mnist_ff.runs.labels import LABELS, Labels, labels_of, read_labels
@@ -444,6 +445,25 @@ def test_texts_lose_their_paths() -> None:
     words = ['data.mirrors=["https://ada:s3cr3t@host/x"]', "a@b", "x://k3y@h?y=1@2", "http://h/a@b"]
     assert cleaned(words) == ['data.mirrors=["https://host/x"]', "a@b", "x://h?y=1@2", "http://h/a@b"]
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
+
+
+def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a process that was killed while it wrote leaves nothing for ever."""
+    path, wrote = make("a"), labels.write_text
+    (path / f".{labels.LABELS}.x.tmp").touch()
+
+    def slowly(place: Path, text: str) -> None:
+        time.sleep(0.05)
+        wrote(place, text)
+
+    monkeypatch.setattr(labels, "write_text", slowly)
+    threads = [threading.Thread(target=labels.changed_labels, args=[path, (f"t{number}",)]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert labels.read_labels(path).tags == ("t0", "t1", "t2", "t3")
+    assert not list(path.glob(".*.tmp"))
 
 
 def test_old_directories_have_no_labels() -> None:
