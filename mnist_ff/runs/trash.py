@@ -11,8 +11,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,8 @@ RECORD = "trash.json"
 """The file with a directory's original path and the time of its deletion."""
 CONTENT = "run"
 """The name of the deleted directory in its folder."""
+FOLDER_NAME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{8}")
+"""The name of a deleted directory's folder in the trash."""
 MAX_RECORD_BYTES = 16 << 10
 RUN_FILES = ("environment.json", BATCHES, EPOCHS, "summary.json", CHECKPOINT, "train.log")
 """A run has at least one of these files. A config.yaml alone is no proof: other programs have such files too."""
@@ -257,24 +259,36 @@ def restore(deleted: Deleted) -> Path:
     return path
 
 
-def purge(root: Path = OUTPUTS) -> int:
-    """Remove everything in the trash for good, and return the number of directories. Symbolic links are not followed.
+def purge(deleted: Sequence[Deleted], root: Path = OUTPUTS) -> list[str]:
+    """Remove these directories for good, and the remains of interrupted deletions. Symbolic links are not followed.
+
+    Returns the names of what is left in the trash because `mnist-ff runs delete` did not put it there.
 
     Errors: RunError if something cannot be removed.
     """
     trash = _trash(root)
-    count = len(in_trash(root))
-    if is_folder(trash):
-        try:
-            for path in listed(trash):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+    if not is_folder(trash):
+        return []
+    try:
+        for one in deleted:
+            shutil.rmtree(one.folder)
+        for folder in listed(trash):
+            _remove_if_empty(folder)
+        left = sorted(path.name for path in listed(trash))
+        if not left:
             trash.rmdir()
-        except OSError as error:
-            raise RunError(f"{error.filename or trash}: {error.strerror}") from None
-    return count
+    except OSError as error:
+        raise RunError(f"{error.filename or trash}: {error.strerror}") from None
+    return left
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder of the trash without a deleted directory, left by an interrupted deletion."""
+    ours = FOLDER_NAME.fullmatch(folder.name) and is_folder(folder) and not folder.is_symlink()
+    if ours and not is_taken(folder / CONTENT):
+        (folder / RECORD).unlink(missing_ok=True)
+        with suppress(OSError):  # the directory has been moved here since, or something else is in the folder
+            folder.rmdir()
 
 
 def bytes_in(folder: Path) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from mnist_ff.analysis.console import warning
 from mnist_ff.errors import ConfigError, of_the_machine
@@ -23,6 +24,8 @@ MAX_CONNECTIONS = 128
 """Open connections; requests beyond it are refused with status 503. Each live page holds one."""
 MAX_REQUEST_BYTES = 32 << 10
 """Size of a request's line and headers. A URL that compares MAX_COMPARED runs takes 6 KB."""
+IDLE_S = 10.0
+"""Seconds after which an idle connection is closed; it may take up to twice as long."""
 SSH_VARIABLES = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")
 
 
@@ -56,6 +59,40 @@ class _ErrorReporter:
             warning(f"the server goes on without some requests: {said}")
 
 
+class Connection(H11Protocol):
+    """A connection that is closed when it is idle: no request comes, or the response is not received. Otherwise any
+    process of this machine could hold all MAX_CONNECTIONS without a token."""
+
+    _check: asyncio.TimerHandle | None = None
+    _before: tuple[RequestResponseCycle | None, int] | None = None
+    """At the previous check: the last request, and how many bytes of its response were waiting to be sent."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the checks."""
+        super().connection_made(transport)
+        self._check_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the checks."""
+        if self._check is not None:
+            self._check.cancel()
+        super().connection_lost(exc)
+
+    def _check_later(self) -> None:
+        self._before = self.cycle, self.transport.get_write_buffer_size()
+        self._check = self.loop.call_later(IDLE_S, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """Close the connection if nothing has changed since the last check. A response that is still being made may
+        take any time, as long as what has been sent is received."""
+        waiting = self.transport.get_write_buffer_size()
+        answering = self.cycle is not None and not self.cycle.response_complete and not waiting
+        if (self.cycle, waiting) == self._before and not answering:
+            self.transport.abort()
+        else:
+            self._check_later()
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which stops at once on a signal: it writes nothing, so no request has to be completed."""
 
@@ -64,7 +101,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",
