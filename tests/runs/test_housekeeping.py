@@ -301,7 +301,7 @@ def test_a_purge_leaves_what_nobody_deleted(mnist_ff: Command) -> None:
     for name in ("by hand", "2026-01-01_00-00-00_0123abcd"):
         shutil.copytree(asked / trash.CONTENT, OUTPUTS / ".trash" / name)
     (OUTPUTS / ".trash" / "2026-01-01_00-00-00_00000000").mkdir()
-    listed = [one for one in trash.in_trash() if one.place == asked]
+    listed = [one for one in trash.in_trash() if one.folder == asked]
     left = sorted([later.name, "by hand", "2026-01-01_00-00-00_0123abcd"])
     assert trash.purge(listed) == left
     code, out, err = mnist_ff("runs", "delete", "--purge", "--yes")

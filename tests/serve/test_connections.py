@@ -78,7 +78,7 @@ def answered(connection: socket.socket) -> bytes:
     "first", [b"", b"GET / HTTP/1.1\r\nHost: ", asked() + b"GET /", asked("/large") + asked("/large")]
 )
 def test_idle_connections_are_closed(first: bytes, port: int) -> None:
-    """Without a request, with an incomplete one, alone or after another one, and with a response that is not received."""
+    """No request, an incomplete one, alone or after another one, and a response that is not received."""
     with ExitStack() as stack:
         idle = [stack.enter_context(connected(port, first)) for _ in range(server.MAX_CONNECTIONS)]
         deadline = time.monotonic() + 20

@@ -86,7 +86,7 @@ function curves(found) {
   }));
   const bands = styled.some((curve) => curve.runs > 1) ? "A line is the mean over a setting's seeds; its band goes from the lowest to the highest. " : "";
   const grey = styled.some((curve) => !curve.named) ? "The best settings have a colour; point at a line for its name. " : "";
-  byId("runs-note").textContent = bands + grey + (prefix ? `“${prefix.trim()}”, with which all names begin, is left out.` : "");
+  byId("runs-note").textContent = bands + grey + (prefix ? `The names are shown without “${prefix.trim()}”, their common beginning.` : "");
   const made = charts(styled);
   legend(styled, () => made.forEach(([chart, lines]) => chart.setLines(lines())));
 }
