@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import ProgressColumn, Task
@@ -12,10 +12,14 @@ from rich.text import Text
 
 from mnist_ff.runs.numbers import MISSING, duration
 
-GAP = "  "
+GAP, TIGHT = "  ", " "
+NEEDED = 3
+"""The most important facts, for which a narrow terminal has tight gaps."""
+ECHO = 2
+"""Columns of the ^C that a terminal shows behind the line at Ctrl-C: a line that it wraps could not be erased."""
 BAR = "bar"
 """The name of the bar among the facts of a line."""
-LEAST_BAR, MOST_BAR = 10, 40
+LEAST_BAR, MOST_BAR = 8, 40
 """Columns of the bar; with less room there is none."""
 
 
@@ -32,17 +36,25 @@ class ProgressLine(ProgressColumn):
     def render(self, task: Task) -> Text:
         facts: dict[str, str] = task.fields["facts"]
         if not facts:
-            return Text(f"{task.description} ..."[: self._console.width - 1])
-        room = self._console.width - 1  # a line that ends in the last column is two on some terminals
+            return Text(f"{task.description} ..."[: self._console.width - 1 - ECHO])
+        room = self._console.width - 1 - ECHO  # a line that ends in the last column is two on some terminals
         widths = {name: LEAST_BAR if name == BAR else len(facts[name]) for name in self._shown}
-        kept: list[str] = []
-        for name in self._by_importance:
-            if sum(widths[other] for other in kept) + widths[name] + len(GAP) * len(kept) <= room:
-                kept.append(name)
-        used = sum(widths[name] for name in kept) + len(GAP) * (len(kept) - 1)
+        kept, gap = self._kept(widths, room, GAP), GAP
+        needed = self._by_importance[:NEEDED]
+        if not {*needed} <= {*kept} and {*needed} <= {*self._kept(widths, room, TIGHT)}:
+            kept, gap = list(needed), TIGHT
+        used = sum(widths[name] for name in kept) + len(gap) * (len(kept) - 1)
         bar = min(LEAST_BAR + room - used, MOST_BAR)
         names = [name for name in self._shown if name in kept]
-        return Text(GAP).join([self._bar(task, bar) if name == BAR else Text(facts[name]) for name in names])
+        return Text(gap).join([self._bar(task, bar) if name == BAR else Text(facts[name]) for name in names])
+
+    def _kept(self, widths: Mapping[str, int], room: int, gap: str) -> list[str]:
+        """The most important facts that fit."""
+        kept: list[str] = []
+        for name in self._by_importance:
+            if sum(widths[other] for other in kept) + widths[name] + len(gap) * len(kept) <= room:
+                kept.append(name)
+        return kept
 
     def _bar(self, task: Task, width: int) -> Text:
         letter = "-" if self._console.options.ascii_only or self._console.legacy_windows else "━"

@@ -83,7 +83,10 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
     if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
-        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}")
+        target = request.config.trainer.target_accuracy
+        missed = summary.status is Status.FINISHED and summary.target_reached is False
+        missing = f"; trainer.target_accuracy={target:g} was not reached" if missed else ""
+        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}{missing}")
     elif summary.target_reached is False:
         lines.append(f"finished: no epoch reached trainer.target_accuracy={request.config.trainer.target_accuracy:g}")
     lines.append(f"score          {score_text(summary.score)}")

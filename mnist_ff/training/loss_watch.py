@@ -13,7 +13,7 @@ from mnist_ff.runs.numbers import loss_text, percent
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Plan
 from mnist_ff.training.callbacks import Callback
 
-FEWEST_BATCHES = 50
+FEWEST_BATCHES = 30
 """Batches from which on a loss that stays at chance level is judged; fewer say too little."""
 FEWEST_FAR_ABOVE = 16
 """Batches from which on a loss far above its start is; there is less doubt about it."""
