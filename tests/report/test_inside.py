@@ -114,7 +114,7 @@ def test_a_model_without_hidden_layers_has_no_file(tmp_path: Path) -> None:
 
 def test_many_images_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2,500 images in blocks of 1,000 every third is kept where memory holds no more."""
-    monkeypatch.setattr(hidden_module, "MOST_NUMBERS", 2500 * 20 // 3 + 20)
+    monkeypatch.setattr(hidden_module, "MAX_VALUES", 2500 * 20 // 3 + 20)
     split, model = make_split(2500), MLP([20], "tanh", 0.0)
     listener = HiddenUnits(len(split))
     evaluate(model, split, listener)
