@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
-from mnist_ff.files import write_text
+from mnist_ff.files import hold, remove_leftovers, write_text
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.reading import Fields, read_object
 
@@ -16,6 +20,9 @@ LABELS = "labels.json"
 MAX_LABELS_BYTES = 64 << 10
 MOST_TAGS, LONGEST_TAG, LONGEST_NOTE = 50, 60, 2_000
 """Tags of a run, letters of a tag, letters of a note."""
+
+LONGEST_WAIT_S, POLL_S = 10.0, 0.02
+"""For another process that changes them, and between two looks."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +80,51 @@ def changed_labels(
 
     Errors: ConfigError for a tag or note that is none; BadRunError; RunError where it cannot be written.
     """
-    before = read_labels(directory)
-    tags = tuple(sorted({*before.tags, *add} - {*remove}))
-    try:
-        labels = Labels(tags, before.note if note is None else note or None)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    if labels != before:
-        Run(directory).check_place()
-        values = {"tags": list(labels.tags), "note": labels.note}
+    with _alone(directory):
+        before = read_labels(directory)
+        tags = tuple(sorted({*before.tags, *add} - {*remove}))
         try:
-            write_text(directory / LABELS, json.dumps(values, indent=2) + "\n")
-        except OSError as error:
-            raise RunError(f"{directory / LABELS}: {error.strerror}") from None
+            labels = Labels(tags, before.note if note is None else note or None)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if labels != before:
+            _write(directory, labels)
     return labels
+
+
+def _write(directory: Path, labels: Labels) -> None:
+    Run(directory).check_place()
+    values = {"tags": list(labels.tags), "note": labels.note}
+    try:
+        remove_leftovers(directory, f".{LABELS}.*.tmp")
+        write_text(directory / LABELS, json.dumps(values, indent=2) + "\n")
+    except OSError as error:
+        raise RunError(f"{directory / LABELS}: {error.strerror}") from None
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait for another process that changes the same labels, where the disk has locks: each would undo the other's
+    change. The directory itself is locked, as a run in training has its .lock. Errors: RunError."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:  # Windows opens no folder; what else is wrong is said by who reads or writes
+        yield
+        return
+    try:
+        deadline = time.monotonic() + LONGEST_WAIT_S
+        while not _held(descriptor):
+            if time.monotonic() > deadline:
+                raise RunError(f"{directory}: another process changes its labels; try again")
+            time.sleep(POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _held(descriptor: int) -> bool:
+    try:
+        hold(descriptor)
+    except OSError:
+        return False
+    return True

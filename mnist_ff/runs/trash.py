@@ -10,8 +10,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ RECORD = "trash.json"
 """In a deleted directory's folder: where it was, and when it was deleted."""
 CONTENT = "run"
 """The deleted directory, in that folder."""
+PLACE = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{8}")
+"""The name of such a folder."""
 MAX_RECORD_BYTES = 16 << 10
 OF_RUNS = ("environment.json", BATCHES, EPOCHS, "summary.json", CHECKPOINT, "train.log")
 """Files of which a run has one; other folders have a config.yaml too."""
@@ -249,24 +251,34 @@ def restore(deleted: Deleted) -> Path:
     return path
 
 
-def purge(root: Path = OUTPUTS) -> int:
-    """Remove everything in the trash for good, and return how many directories it had. No link is followed.
+def purge(deleted: Sequence[Deleted], root: Path = OUTPUTS) -> list[str]:
+    """Remove these for good, and what crashes left in the trash. No link is followed. Returns the names of what stays
+    there: nobody deleted it with `mnist-ff runs delete`, such as a run that was moved there by hand.
 
     Errors: RunError where something cannot be removed.
     """
     trash = _trash(root)
-    count = len(in_trash(root))
-    if is_folder(trash):
-        try:
-            for place in listed(trash):
-                if place.is_dir() and not place.is_symlink():
-                    shutil.rmtree(place)
-                else:
-                    place.unlink()
+    if not is_folder(trash):
+        return []
+    try:
+        for one in deleted:
+            shutil.rmtree(one.place)
+        for place in listed(trash):
+            _remove_remainder(place)
+        left = sorted(path.name for path in listed(trash))
+        if not left:
             trash.rmdir()
-        except OSError as error:
-            raise RunError(f"{error.filename or trash}: {error.strerror}") from None
-    return count
+    except OSError as error:
+        raise RunError(f"{error.filename or trash}: {error.strerror}") from None
+    return left
+
+
+def _remove_remainder(place: Path) -> None:
+    """Remove a new place whose run did not come, unless it comes now."""
+    if PLACE.fullmatch(place.name) and is_folder(place) and not place.is_symlink() and not is_taken(place / CONTENT):
+        (place / RECORD).unlink(missing_ok=True)
+        with suppress(OSError):  # it came, or something else lies there
+            place.rmdir()
 
 
 def bytes_in(folder: Path) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.analysis.console import warning
 from mnist_ff.analysis.run_list import Entry
-from mnist_ff.errors import BadRunError
+from mnist_ff.errors import BadRunError, first_line, of_the_machine
 from mnist_ff.runs.find import JOBS, is_sweep, may_be_run, runs_below, sweeps_below
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.search_result import SEARCH
@@ -50,6 +51,7 @@ class Listing:
         self._kept: dict[Path, tuple[Any, Entry]] = {}
         self._paths: dict[str, Path] = {}
         self._asked, self._wake = 0.0, threading.Event()
+        self._said: set[str] = set()
 
     def start(self) -> None:
         """Begin to read, in a thread that ends with the process."""
@@ -72,11 +74,22 @@ class Listing:
     def _keep_reading(self) -> None:
         while True:
             began = time.monotonic()
-            self.scan()
+            try:
+                self.scan()
+            except Exception as error:  # the list stays as it is until the next look
+                self._complain(error)
             time.sleep(max(PAUSE_S, EASE * (time.monotonic() - began) if self.complete else 0))
             self._wake.clear()
             if time.monotonic() - self._asked > LOOKED_AT_S:
                 self._wake.wait()
+
+    def _complain(self, error: Exception) -> None:
+        """Say once in the terminal what went wrong."""
+        said = of_the_machine(error)
+        text = said[0] if said else f"{type(error).__name__}: {first_line(error)}"
+        if text not in self._said:
+            self._said.add(text)
+            warning(f"the list could not be read: {text}")
 
     def scan(self) -> None:
         """Read what is new or has changed."""

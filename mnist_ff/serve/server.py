@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from mnist_ff.analysis.console import warning
 from mnist_ff.errors import ConfigError, of_the_machine
@@ -23,6 +24,8 @@ MOST_CONNECTIONS = 128
 """At once; more are turned away. Each page that follows a run holds one."""
 LONGEST_REQUEST = 32 << 10
 """Bytes of a request's line and headers: an address that names MOST_COMPARED runs takes 6 KB."""
+IDLE_S = 10.0
+"""After which a connection is closed that asks for nothing, and after twice as many at the latest."""
 REMOTE = ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")
 
 
@@ -56,6 +59,39 @@ class _Complaints:
             warning(f"the server goes on without some requests: {said}")
 
 
+class Connection(H11Protocol):
+    """A connection that is closed where its request, or its reader, does not come: everybody on this machine can open
+    all MOST_CONNECTIONS, without a token."""
+
+    _check: asyncio.TimerHandle | None = None
+    _before: tuple[RequestResponseCycle | None, int] | None = None
+    """At the check before: the last request, and how much of its answer was not taken."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """It begins."""
+        super().connection_made(transport)
+        self._check_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It ends."""
+        if self._check is not None:
+            self._check.cancel()
+        super().connection_lost(exc)
+
+    def _check_later(self) -> None:
+        self._before = self.cycle, self.transport.get_write_buffer_size()
+        self._check = self.loop.call_later(IDLE_S, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """A request that is being answered takes the time it takes, if what is there of the answer is taken."""
+        waiting = self.transport.get_write_buffer_size()
+        answering = self.cycle is not None and not self.cycle.response_complete and not waiting
+        if (self.cycle, waiting) == self._before and not answering:
+            self.transport.abort()
+        else:
+            self._check_later()
+
+
 class Server(uvicorn.Server):
     """uvicorn's, which ends at once when it is asked to: nothing is written that would have to be put away."""
 
@@ -64,7 +100,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -36,7 +36,7 @@ def draw(
     except Exception as error:
         failures = {"all": error}
     for picture, failure in failures.items():
-        log.warning("no plot %s:\n%s", picture, "".join(traceback.format_exception(failure)))
+        log.info("no plot %s:\n%s", picture, "".join(traceback.format_exception(failure)))
         warn(f"could not draw {picture} ({failure})")
 
 
@@ -47,7 +47,7 @@ def write_page(run: Run, warn: Callable[[str], None]) -> None:
 
         write_report(run)
     except Exception as error:
-        log.warning("no report:\n%s", "".join(traceback.format_exception(error)))
+        log.info("no report:\n%s", "".join(traceback.format_exception(error)))
         warn(f"could not write {REPORT} ({error})")
 
 

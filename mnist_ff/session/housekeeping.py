@@ -128,24 +128,25 @@ def _megabytes(size: int) -> str:
 def empty_trash(yes: bool, console: Console) -> Json:
     """List the trash, ask for confirmation, and remove its contents for good. Errors: ConfigError, RunError."""
     found = in_trash()
-    if not found:
-        note(f"{OUTPUTS / TRASH} is empty.")
-        return {"purged": purge()}
     list_trash(console)
     size = sum(bytes_in(one.place) for one in found)
-    if not yes and not ask(f"Remove {len(found)} from {OUTPUTS / TRASH} for good ({_megabytes(size)})?"):
+    if found and not yes and not ask(f"Remove {len(found)} from {OUTPUTS / TRASH} for good ({_megabytes(size)})?"):
         note("Nothing was removed.")
         return {"purged": 0}
-    count = purge()
-    tell(console, f"removed for good: {count}")
-    return {"purged": count}
+    left = purge(found)
+    if found:
+        tell(console, f"removed for good: {len(found)}")
+    if left:
+        names = f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
+        note(f"{OUTPUTS / TRASH} still holds {names}, which mnist-ff did not put there; move it out or remove it")
+    return {"purged": len(found)}
 
 
 def list_trash(console: Console) -> Json:
     """List the trash, the last deleted first."""
     found = in_trash()
     if not found:
-        note(f"{OUTPUTS / TRASH} is empty.")
+        note(f"No deleted run is in {OUTPUTS / TRASH}.")
     else:
         entries = [Entry(one.content, sweep=is_sweep(one.content)) for one in found]
         rows = [

@@ -139,6 +139,16 @@ def test_the_command_writes_it_again_or_elsewhere(quick: Path, copied: Run, mnis
         assert "Traceback" not in err
 
 
+def test_a_plot_that_cannot_be_drawn_is_one_line(copied: Run, mnist_ff: Command) -> None:
+    copied.file("predictions.safetensors").write_bytes(b"x" * 100)
+    shutil.rmtree(copied.file("plots"), ignore_errors=True)
+    code, out, err = mnist_ff("report", "run")
+    assert (code, out.splitlines()[-1]) == (0, "run/report.html")
+    assert [line[: line.index("(")] for line in err.splitlines()] == [
+        "could not draw confusion ", "could not draw mistakes "
+    ]  # fmt: skip
+
+
 def in_an_empty_folder(mnist_ff: Command) -> tuple[int, str, str]:
     Path("empty").mkdir()
     return mnist_ff("report", "empty")

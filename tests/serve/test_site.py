@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,28 @@ def test_a_sweep_that_goes_while_the_list_is_read_is_left_out(folder: Path, monk
     monkeypatch.setattr(listing_module, "_sweep_state", state)
     listing.scan()
     assert (len(listing.entries), listing.complete) == (6, True)
+
+
+def test_a_look_that_fails_is_said_once_and_the_next_one_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing, scan, looks = Listing(folder), Listing.scan, iter("abc")
+
+    def failing(self: Listing) -> None:
+        if next(looks, None):
+            raise MemoryError
+        scan(self)
+
+    monkeypatch.setattr(Listing, "scan", failing)
+    monkeypatch.setattr(listing_module, "PAUSE_S", 0.001)
+    listing.start()
+    deadline = time.monotonic() + 20
+    while not listing.complete:
+        assert time.monotonic() < deadline
+        listing.looked_at()
+        time.sleep(0.01)
+    assert len(listing.entries) == 7
+    assert capsys.readouterr().err.count("the list could not be read: not enough memory") == 1
 
 
 def test_an_error_of_the_machine_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
