@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import ProgressColumn, Task
@@ -12,10 +12,14 @@ from rich.text import Text
 
 from mnist_ff.runs.numbers import MISSING, duration
 
-GAP = "  "
+GAP, NARROW_GAP = "  ", " "
+NEEDED = 3
+"""A narrow terminal has NARROW_GAP between the parts if the NEEDED most important ones do not fit otherwise."""
+ECHO = 2
+"""Columns left free for the ^C that a terminal prints after the line at Ctrl-C. A wrapped line cannot be erased."""
 BAR = "bar"
 """The name of the bar among the parts of a line."""
-MIN_BAR, MAX_BAR = 10, 40
+MIN_BAR, MAX_BAR = 8, 40
 """Least and greatest width of the bar, in columns. With less room it is left out."""
 
 
@@ -32,17 +36,25 @@ class ProgressLine(ProgressColumn):
     def render(self, task: Task) -> Text:
         facts: dict[str, str] = task.fields["facts"]
         if not facts:
-            return Text(f"{task.description} ..."[: self._console.width - 1])
-        room = self._console.width - 1  # some terminals wrap a line that fills the last column
+            return Text(f"{task.description} ..."[: self._console.width - 1 - ECHO])
+        room = self._console.width - 1 - ECHO  # some terminals wrap a line that fills the last column
         widths = {name: MIN_BAR if name == BAR else len(facts[name]) for name in self._shown}
-        kept: list[str] = []
-        for name in self._by_importance:
-            if sum(widths[other] for other in kept) + widths[name] + len(GAP) * len(kept) <= room:
-                kept.append(name)
-        used = sum(widths[name] for name in kept) + len(GAP) * (len(kept) - 1)
+        kept, gap = self._kept(widths, room, GAP), GAP
+        needed = self._by_importance[:NEEDED]
+        if not {*needed} <= {*kept} and {*needed} <= {*self._kept(widths, room, NARROW_GAP)}:
+            kept, gap = list(needed), NARROW_GAP
+        used = sum(widths[name] for name in kept) + len(gap) * (len(kept) - 1)
         bar = min(MIN_BAR + room - used, MAX_BAR)
         names = [name for name in self._shown if name in kept]
-        return Text(GAP).join([self._bar(task, bar) if name == BAR else Text(facts[name]) for name in names])
+        return Text(gap).join([self._bar(task, bar) if name == BAR else Text(facts[name]) for name in names])
+
+    def _kept(self, widths: Mapping[str, int], room: int, gap: str) -> list[str]:
+        """The names of the most important parts that fit."""
+        kept: list[str] = []
+        for name in self._by_importance:
+            if sum(widths[other] for other in kept) + widths[name] + len(gap) * len(kept) <= room:
+                kept.append(name)
+        return kept
 
     def _bar(self, task: Task, width: int) -> Text:
         letter = "-" if self._console.options.ascii_only or self._console.legacy_windows else "━"
