@@ -73,11 +73,9 @@ def _epochs(axes: Axes, found: Sequence[GroupCurves], part: str, what: str) -> N
     from matplotlib.ticker import MaxNLocator
 
     scale = 100 if what == "accuracy" else 1
-    own = [(place, curve) for place, curve in enumerate(found) if curve.title == part]
+    own = [(place, curve) for place, curve in enumerate(found) if curve.title == part and curve.epochs]
     for place, curve in reversed(own):  # the best on top
-        points = curve.epochs.get(what)
-        if points is not None:
-            _line(axes, place, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in points])
+        _line(axes, place, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in curve.epochs[what]])
     axes.set_title(f"{'Accuracy' if what == 'accuracy' else 'Loss'}, {part}", fontsize=10, parse_math=False)
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy (%)" if what == "accuracy" else "loss")
@@ -110,7 +108,8 @@ def _scaled(value: float | None, scale: float) -> float | None:
 
 
 def _line(axes: Axes, place: int, xs: Sequence[float], points: Sequence[Sequence[float | None]]) -> None:
-    """A line, and its band where the curve is of several runs; `points` are means, lowest and highest."""
+    """A line, and its band where the curve is of several runs, of one point a bar; `points` are means, lowest and
+    highest."""
     import numpy as np
 
     mean, low, high = (np.array(ys, dtype=float) for ys in points)
@@ -118,6 +117,8 @@ def _line(axes: Axes, place: int, xs: Sequence[float], points: Sequence[Sequence
     color: Any = COLORS[place] if is_named else OTHERS
     if is_named and not np.array_equal(low, high, equal_nan=True):
         axes.fill_between(xs, low, high, color=color, alpha=0.17, linewidth=0, zorder=2)
+        if len(xs) == 1:
+            axes.vlines(xs, low, high, color=color, alpha=0.6, linewidth=1.5, zorder=2)
     marker = "o" if len(xs) == 1 else None
     axes.plot(xs, mean, color=color, linewidth=1.7 if is_named else 0.8, marker=marker, zorder=3 if is_named else 1)
 

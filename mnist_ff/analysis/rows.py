@@ -218,7 +218,7 @@ def _asked(job: Job | None) -> frozenset[str]:
 
 def with_calibration(row: Row) -> Row:
     """The row with what its predictions say of its calibration, where it has some."""
-    if row.test is None:
+    if row.test is None or row.ece is not None:
         return row
     try:
         saved = read_probabilities(Run(row.path))

@@ -31,6 +31,8 @@ MOST_PIXELS = 16 << 20
 MAP_POINTS, MAP_IMAGES = 5_000, 1_000
 """Test images on the map of the last hidden layer, and how many of those have their pixels beside it."""
 MOST_MAP_PIXELS = 4 << 20
+SMALLEST_SPREAD = 1e-30
+"""Where all images are the same to the last hidden layer, no axis has a share of the variance."""
 AUGMENTED_IMAGES = 10
 """Classes of which one image is shown with augmented versions."""
 AUGMENTED_PER_IMAGE = 9
@@ -101,6 +103,8 @@ def save_hidden(path: Path, hidden: HiddenUnits, kept: torch.Tensor, split: Spli
 def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Split) -> dict[str, torch.Tensor]:
     """Up to MAP_POINTS images evenly chosen and the kept ones, on the two axes of largest variance; pixels of some."""
     mean, axes = principal_axes(values)
+    centred = values - mean
+    along = (centred @ axes).square().sum(0) / centred.square().sum().clamp_min(SMALLEST_SPREAD)
     has_pixels = torch.isin(rows, kept.to(rows.device))
     chosen = has_pixels.clone()
     chosen[:: -(-len(rows) // MAP_POINTS)] = True
@@ -108,7 +112,8 @@ def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Sp
     others = rows[chosen & ~has_pixels].cpu()
     shown = others[:: max(1, -(-len(others) // room))].contiguous()
     return {
-        "map": ((values[chosen] - mean) @ axes).cpu().contiguous(),
+        "map": (centred[chosen] @ axes).cpu().contiguous(),
+        "map_variance": along.clamp(0, 1).cpu(),
         "map_rows": rows[chosen].cpu(),
         "image_rows": shown,
         "images": _images(split, shown),

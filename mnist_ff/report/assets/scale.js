@@ -47,6 +47,16 @@ function ticksByFactors(low, high) {
   return within.length > 1 ? within : ticks(low, high, 4);
 }
 
+/** The places from `from` to before `to` at which something holds, in stretches without a gap. */
+function stretches(from, to, holds) {
+  const found = [[]];
+  for (let place = from; place < to; place += 1) {
+    if (holds(place)) found.at(-1).push(place);
+    else found.push([]);
+  }
+  return found;
+}
+
 /** The mean of the `width` numbers around each one; fewer at the ends. */
 function smoothed(ys, width) {
   const sums = new Float64Array(ys.length + 1);

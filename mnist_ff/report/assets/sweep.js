@@ -11,7 +11,7 @@ function sortable(table) {
       const rows = [...body.rows].sort((a, b) => compared(a.cells[place].textContent, b.cells[place].textContent));
       body.append(...(up ? rows : rows.reverse()));
     };
-    head.replaceChildren(element("button", { type: "button", click: sort }, head.textContent));
+    head.replaceChildren(element("button", { type: "button", click: sort }, ...head.childNodes));
   });
 }
 
@@ -86,7 +86,8 @@ function curves(found) {
   }));
   const bands = styled.some((curve) => curve.runs > 1) ? "A line is the mean over the seeds of a setting, its band goes from the lowest to the highest. " : "";
   const grey = styled.some((curve) => !curve.named) ? "The best ones have a colour; the line nearest to the pointer says which it is. " : "";
-  byId("runs-note").textContent = bands + grey + (beginning ? `The names are without “${beginning.trim()}”, which all begin with.` : "");
+  const jobs = styled.every((curve) => /^[0-9]+$/.test(curve.shown)) ? "The names are the jobs' numbers, as in the table. " : "";
+  byId("runs-note").textContent = bands + grey + jobs + (beginning ? `The names are without “${beginning.trim()}”, which all begin with.` : "");
   const made = charts(styled);
   legend(styled, () => made.forEach(([chart, lines]) => chart.setLines(lines())));
 }
