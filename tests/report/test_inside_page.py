@@ -186,7 +186,8 @@ const found = document.querySelectorAll("#reliability-chart path.whisker");
 return [...found].map((one) => (one.getAttribute("d").match(/L/g) ?? []).length);
 """
 BROKEN = """
-return [...document.querySelectorAll(".zoom")].filter((one) => new Set([...one.children].map((key) => key.offsetTop)).size > 1).length;
+const rows = (one) => new Set([...one.children].map((key) => key.offsetTop)).size;
+return [...document.querySelectorAll(".zoom")].filter((one) => rows(one) > 1).length;
 """
 
 
@@ -218,15 +219,19 @@ def test_buttons_of_a_chart_stay_together(page: Browser) -> None:
         assert page.js(BROKEN) == 0, width
 
 
+ENDS = """
+const along = (axis) => [...mnistMap.points].filter((_, at) => at % 2 === axis);
+return [along(0), along(1)].map((all) => [Math.min(...all), Math.max(...all)]);
+"""
+
+
 def test_the_maps_axes_have_names(page: Browser) -> None:
     """And points from edge to edge along both, however different their spread is."""
     names = page.js("return [...document.querySelectorAll('.frame span')].map((one) => one.textContent)")
     assert [re.sub(r"[\d.]+", "N", name) for name in names] == [
         "second component (N % of the variance)", "first component (N % of the variance)"
     ]  # fmt: skip
-    ends = page.js(
-        "return [0, 1].map((axis) => [...mnistMap.points].filter((_, at) => at % 2 === axis)).map((all) => [Math.min(...all), Math.max(...all)])"
-    )
+    ends = page.js(ENDS)
     assert ends == [[-32767, 32767]] * 2
 
 
