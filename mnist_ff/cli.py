@@ -21,6 +21,7 @@ from mnist_ff.errors import (
     MnistError,
     Stopped,
     of_the_machine,
+    printable,
 )
 from mnist_ff.runs.signals import ending_at_once
 from mnist_ff.runs.start_up import erase, going_on, importing
@@ -80,10 +81,14 @@ def main(argv: list[str] | None = None) -> int:
         traceback = _own_code(error.__cause__)[0]
         if traceback:
             _complain(traceback.rstrip("\n"), style=None)
-        text = f"{error}{_command_with_parts(error, words)}"
+        said = printable(str(error)) if isinstance(error, BadRunError) else str(error)  # a path may hold a line's end
+        text = f"{said}{_command_with_parts(error, words)}"
         return _failed(text, error.exit_code, words, documents)
     except Stopped as stop:
         return stop.exit_code
+    except BrokenPipeError:  # a reader such as head has enough
+        _flush()
+        return 1
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED, words, documents)
     except Exception as error:

@@ -25,7 +25,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
-        _take(descriptor)
+        hold(descriptor)
         yield temporary
         temporary.chmod(0o644)
         with temporary.open("rb+") as file:
@@ -73,7 +73,7 @@ def remove_leftovers(folder: Path, pattern: str = ".*.tmp") -> None:
         with suppress(OSError):  # another process holds it
             descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
             try:
-                if _take(descriptor) or time.time() - os.fstat(descriptor).st_mtime > ABANDONED_S:
+                if hold(descriptor) or time.time() - os.fstat(descriptor).st_mtime > ABANDONED_S:
                     path.unlink()
             finally:
                 os.close(descriptor)
@@ -83,7 +83,7 @@ ABANDONED_S = 3600
 """Age in seconds of a temporary file that nobody writes any more, on a disk without locks."""
 
 
-def _take(descriptor: int) -> bool:
+def hold(descriptor: int) -> bool:
     """Hold an open file until it is closed, as a process's end does; False where the disk has no locks.
 
     Errors: OSError when another process holds it.

@@ -90,7 +90,7 @@ def tell_lines(console: Console, text: str, style: str | None = None) -> None:
 
 def complain(text: str, style: str | None = "red") -> None:
     """Lines about a failure on stderr."""
-    tell_lines(Console(stderr=True), "\n".join(text.splitlines()), style)
+    tell_lines(Console(stderr=True), text, style)
 
 
 def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> None:

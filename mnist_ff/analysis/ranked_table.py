@@ -31,7 +31,7 @@ def show_tables(console: Console, ranking: Ranking) -> None:
         _show_ranked(console, table, table_of(table, own))
     if ranking.parts:
         tell_wrapped(
-            console, "The runs were evaluated on different test images; each set has its own ranks.", style="dim"
+            console, "The runs were evaluated on different test images; each set has its own ranking.", style="dim"
         )
     bad = table_of(ranking).bad
     for status, reason, keys, path in bad[:MOST_ROWS]:

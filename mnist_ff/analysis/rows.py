@@ -96,7 +96,7 @@ def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda don
 
 def _broken_file(file: Path, error: BadRunError, alone: bool) -> Row:
     """The row of a sweep's own file that cannot be read: its runs are there all the same."""
-    return Row(file.name if alone else str(file), file, "broken", one_line(str(error)))
+    return Row(file.name if alone else str(file), file, "broken", _why(str(error)))
 
 
 def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
@@ -153,10 +153,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     except FileNotFoundError:
         reason = _why_unlisted(path)
         if reason is not None:
-            return Row(label, path, "broken", one_line(reason), _planned(job))
+            return Row(label, path, "broken", _why(reason), _planned(job))
         return Row(label, path, "not started", "not started", _planned(job))
     except OSError as error:
-        return Row(label, path, "broken", one_line(f"{path}: cannot be read ({error.strerror})"), _planned(job))
+        return Row(label, path, "broken", _why(f"{path}: cannot be read ({error.strerror})"), _planned(job))
     running = not is_file(run.file("summary.json")) and is_locked(path)
     if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
         reason = None if running else "ended before it saved its config"
@@ -164,7 +164,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     try:
         config = run.config()
     except BadRunError as error:
-        return Row(label, path, "broken", one_line(str(error)), _planned(job))
+        return Row(label, path, "broken", _why(str(error)), _planned(job))
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds a different experiment than job {job.number}", _planned(job))
     values = flat(experiment(config))
@@ -175,9 +175,9 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         epochs, validation = _last_epoch(run, config)
         total = None if summary is None else summary.seconds.get("total", 0.0)
     except BadRunError as error:
-        return Row(label, path, "broken", one_line(str(error)), values)
+        return Row(label, path, "broken", _why(str(error)), values)
     except ValueError as error:
-        return Row(label, path, "broken", one_line(f"{run.file('epochs.csv')}: {error}"), values)
+        return Row(label, path, "broken", _why(f"{run.file('epochs.csv')}: {error}"), values)
     if summary is None:
         status = "running" if running else Status.INTERRUPTED
         reason = None if running else "ended without a summary: the process was killed or its machine failed"
@@ -230,6 +230,11 @@ def with_calibration(row: Row) -> Row:
 
 def _planned(job: Job | None) -> dict[str, Any]:
     return {} if job is None else flat(experiment(job.config))
+
+
+def _why(reason: str) -> str:
+    """A reason that names a path, which may hold a line's end itself."""
+    return one_line(printable(reason))
 
 
 def one_line(reason: str) -> str:

@@ -31,7 +31,7 @@ from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
 from mnist_ff.data.load import as_input, load_data
 from mnist_ff.engine.device import prepared
-from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
+from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, printable
 from mnist_ff.images.picture_folder import class_folders, find_pictures, skipped_lines
 from mnist_ff.images.prepared import Glyph, Pixels, Preparation, Seen, in_batches
 from mnist_ff.runs.directory import Run
@@ -51,7 +51,7 @@ SECONDS_BETWEEN = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
         "images",
@@ -124,7 +124,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         else:
             output.readings(readings, chosen)
     if failures:
-        raise ConfigError("\n".join(failures))
+        raise ConfigError("\n".join(map(printable, failures)))
     return 0
 
 

@@ -59,7 +59,7 @@ def test_nothing_and_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
         find_pictures(Path("empty"))
     with pytest.raises(ConfigError, match="nowhere: does not exist"):
         find_pictures(Path("nowhere"))
-    monkeypatch.setattr("mnist_ff.images.picture_folder.MOST_PICTURES", 2)
+    monkeypatch.setattr("mnist_ff.images.picture_folder.MAX_PICTURES", 2)
     with pytest.raises(ConfigError, match="holds more than 2 pictures"):
         find_pictures(Path("p"))
 

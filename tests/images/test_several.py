@@ -11,7 +11,7 @@ from scipy import ndimage
 from mnist_ff.images.centre import centred
 from mnist_ff.images.image_io import read_brightness
 from mnist_ff.images.segment import ink_of
-from mnist_ff.images.several import MOST_DIGITS, TooManyError, digits_of
+from mnist_ff.images.several import MAX_DIGITS, TooManyError, digits_of
 from tests.support.mnist import mnist_test_images
 from tests.support.photographs import photograph, scene, sharp_ink
 from tests.support.several_digits import drawing_of, photograph_of
@@ -111,4 +111,4 @@ def test_a_page_of_text_is_refused() -> None:
             page[row : row + 10, column : column + 3] = 0.0
     with pytest.raises(TooManyError):
         digits_of(page)
-    assert MOST_DIGITS == 100
+    assert MAX_DIGITS == 100

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -20,7 +22,7 @@ from mnist_ff.analysis.run_filter import Condition, Filter, Order, moment_of, se
 from mnist_ff.commands import runs as command
 from mnist_ff.commands.completion import RUN_ACTIONS, arguments_of, candidates
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.runs import archive, trash
+from mnist_ff.runs import archive, labels, trash
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS
 from mnist_ff.runs.labels import LABELS, Labels, labels_of, read_labels
@@ -289,8 +291,26 @@ def test_a_purge_follows_no_link_and_a_note_leads_nowhere_else(tmp_path: Path, m
     assert trash.restore(trash.find_deleted("evil")) == OUTPUTS / "evil"
     assert sorted(path.name for path in keep.iterdir()) == ["file"]
     trash.move_to_trash(OUTPUTS / "evil")
-    assert trash.purge() == 1
+    assert trash.purge(trash.in_trash()) == ["other"]
     assert (keep / "file").exists()
+
+
+def test_a_purge_leaves_what_nobody_deleted(mnist_ff: Command) -> None:
+    """A run that was moved to the trash by hand, or deleted after the list was shown, is not removed unasked."""
+    asked, later = (trash.move_to_trash(make(name)).parent for name in ("a", "b"))
+    for name in ("by hand", "2026-01-01_00-00-00_0123abcd"):
+        shutil.copytree(asked / trash.CONTENT, OUTPUTS / ".trash" / name)
+    (OUTPUTS / ".trash" / "2026-01-01_00-00-00_00000000").mkdir()
+    listed = [one for one in trash.in_trash() if one.folder == asked]
+    left = sorted([later.name, "by hand", "2026-01-01_00-00-00_0123abcd"])
+    assert trash.purge(listed) == left
+    code, out, err = mnist_ff("runs", "delete", "--purge", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, "removed for good: 1")
+    assert "still holds 2026-01-01_00-00-00_0123abcd, by hand" in err
+    assert Run(OUTPUTS / ".trash" / "by hand").config()
+    code, _, err = mnist_ff("runs", "delete", "--purge")
+    assert (code, len(err.splitlines())) == (0, 2)
+    assert Run(OUTPUTS / ".trash" / "by hand").config()
 
 
 def test_a_run_from_elsewhere_returns_by_the_path_that_delete_prints(
@@ -319,7 +339,7 @@ def test_a_crash_between_note_and_move_loses_nothing(monkeypatch: pytest.MonkeyP
             trash.move_to_trash(path)
     assert Run(path).config()
     assert not list((OUTPUTS / ".trash").iterdir())
-    assert trash.purge() == 0
+    assert trash.purge([]) == []
 
 
 def test_tags_and_notes(outputs: None, mnist_ff: Command) -> None:
@@ -401,7 +421,7 @@ def test_an_archive_has_no_name_that_leads_elsewhere(folder: bytes, name: str, m
     make(os.fsdecode(folder))
     code, _, err = mnist_ff("runs", "archive", name, os.fsdecode(b"outputs/" + folder))
     assert (code, len(err.splitlines())) == (2, 1)
-    assert "cannot be the name of a file for others" in err
+    assert "this name does not work on every system" in err
     assert not Path(name).exists()
 
 
@@ -425,6 +445,25 @@ def test_texts_lose_their_paths() -> None:
     words = ['data.mirrors=["https://ada:s3cr3t@host/x"]', "a@b", "x://k3y@h?y=1@2", "http://h/a@b"]
     assert cleaned(words) == ['data.mirrors=["https://host/x"]', "a@b", "x://h?y=1@2", "http://h/a@b"]
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
+
+
+def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a process that was killed while it wrote leaves nothing for ever."""
+    path, wrote = make("a"), labels.write_text
+    (path / f".{labels.LABELS}.x.tmp").touch()
+
+    def slowly(place: Path, text: str) -> None:
+        time.sleep(0.05)
+        wrote(place, text)
+
+    monkeypatch.setattr(labels, "write_text", slowly)
+    threads = [threading.Thread(target=labels.update_labels, args=[path, (f"t{number}",)]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert labels.read_labels(path).tags == ("t0", "t1", "t2", "t3")
+    assert not list(path.glob(".*.tmp"))
 
 
 def test_old_directories_have_no_labels() -> None:
