@@ -157,7 +157,7 @@ class Chart {
 
   _axes(yTicks) {
     const middle = (x, y, text) => drawn("text", { x, y, "text-anchor": "middle" }, text);
-    const longest = Math.max(...this.range.map((x) => this._long(this.spec.tick(Math.round(x * 100) / 100))));
+    const longest = Math.max(...this.range.map((x) => this._textWidth(this.spec.tick(Math.round(x * 100) / 100))));
     const xTicks = ticks(...this.range, (this.right - this.left) / (longest + 45), this.spec.whole);
     return [
       ...yTicks.flatMap((y) => [
