@@ -239,7 +239,7 @@ def test_a_pivot_is_the_means_of_cells(sweep: Path, mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (("model.hiden", "optimizer.lr"), "--pivot model.hiden: is no key that differs; there is model.hidden"),
+        (("model.hiden", "optimizer.lr"), "--pivot model.hiden: is not a varied key; choose from model.hidden"),
         (("model.dropout", "seed"), "--pivot model.dropout: is 0.4 in all runs"),
         (("seed", "seed"), "needs two different keys"),
     ],
