@@ -1,4 +1,4 @@
-"""A ranking for programs: sweep.json, and compare --json."""
+"""A ranking as JSON values, for sweep.json and compare --json."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ CALIBRATION = ("ece", "brier")
 
 
 def to_json(ranking: Ranking, search_result: SearchResult | None = None, calibrated: bool = False) -> dict[str, Any]:
-    """Everything. `calibrated` says whether ECE and Brier score were looked for: they are null where there are none."""
+    """The whole ranking. With `calibrated`, it has the fields `ece` and `brier`, null for runs without predictions."""
     more = CALIBRATION if calibrated else ()
     labels = group_labels(ranking)
-    tables = _numbers_of_tables(ranking)
-    places = [tables[group.rows[0].path] for group in ranking.groups]
+    tables = _table_of_each_run(ranking)
     groups = [
-        {**_group_json(group, (*SAMPLES, *more)), "label": label, "table": place}
-        for group, label, place in zip(ranking.groups, labels, places, strict=True)
+        {**_group_json(group, (*SAMPLES, *more)), "label": label, "table": tables[group.rows[0].path]}
+        for group, label in zip(ranking.groups, labels, strict=True)
     ]
     return {
         **({} if search_result is None else {"search": asdict(search_result)}),
@@ -44,8 +43,8 @@ def to_json(ranking: Ranking, search_result: SearchResult | None = None, calibra
     }
 
 
-def _numbers_of_tables(ranking: Ranking) -> dict[Any, int]:
-    """The place of each run's table in `tables`."""
+def _table_of_each_run(ranking: Ranking) -> dict[Any, int]:
+    """The index in `tables` of each run's table, by the run's path."""
     return {row.path: number for number, table in enumerate(ranking.tables) for row in table.rows}
 
 
@@ -91,7 +90,7 @@ def _group_json(group: Group, names: Sequence[str]) -> dict[str, Any]:
 
 
 def sample_json(found: Sample) -> dict[str, Any]:
-    """A mean with its error."""
+    """A mean with its standard deviation, interval and number of runs."""
     interval = None if found.half is None else [found.mean - found.half, found.mean + found.half]
     return {"mean": found.mean, "std": found.std, "interval_95": interval, "n": found.n}
 

@@ -36,7 +36,7 @@ MOST_LEVELS = 30
 MAX_LINES_DRAWN = 2000
 MOST_DOTS = 40
 LETTERS_OF_A_NAME = 60
-"""After which it goes on in another line."""
+"""Longer names are wrapped."""
 LABEL: dict[str, Any] = {
     "ha": "right",
     "va": "center",
@@ -47,8 +47,8 @@ LABEL: dict[str, Any] = {
 
 
 def draw_sweep(ranking: Ranking, path: Path, title: str) -> None:
-    """Draw the answer into a PNG file, a picture below the other for each set of test images. Errors: OSError, and
-    whatever a figure raises."""
+    """Draw a ranking into a PNG file, with a figure for each set of test images, one below the other. Errors: OSError,
+    and whatever a figure raises."""
     titles = [f"{title}: {table.title}" if ranking.parts else title for table in ranking.tables]
     drawings = [partial(sweep_figure, table, name) for table, name in zip(ranking.tables, titles, strict=True)]
     pictures = [drawn(drawing) for drawing in drawings]

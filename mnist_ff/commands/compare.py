@@ -29,7 +29,7 @@ from mnist_ff.sweeps.summary import collect_shown, ranking_of, save, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "paths",
         nargs="+",

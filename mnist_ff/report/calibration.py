@@ -1,4 +1,4 @@
-"""Whether the probabilities of a run's predictions can be trusted, for a page."""
+"""The calibration of a run's predicted probabilities, as data for a page."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.predictions import NoProbabilitiesError, read_probabilities
 from mnist_ff.runs.records import DataSpec
 
-MOST_NUMBERS = 20_000_000
-"""Probabilities that are read; of more, those of the first images."""
-CURVE = tuple(sorted({*THRESHOLDS, *(place / 50 for place in range(50))}))
-"""Top probabilities at which the page says how many images are answered."""
+MAX_NUMBERS = 20_000_000
+"""Probabilities read from predictions.safetensors; with more, only those of the first images are read."""
+CURVE = tuple(sorted({*THRESHOLDS, *(step / 50 for step in range(50))}))
+"""Confidence thresholds at which the page shows the share of images answered."""
 
 
 def calibration_part(run: Run, spec: DataSpec) -> dict[str, Any] | None:
-    """Bins of the reliability diagram, ECE, Brier score and coverage; None where the numbers are no probabilities.
+    """Bins of the reliability diagram, ECE, Brier score and coverage; None for a file without probabilities.
 
     Errors: BadRunError.
     """
     try:
-        saved = read_probabilities(run, spec, MOST_NUMBERS)
+        saved = read_probabilities(run, spec, MAX_NUMBERS)
     except NoProbabilitiesError:
         return None
     found = reliability(saved.probabilities, saved.labels, thresholds=CURVE)

@@ -59,7 +59,7 @@ def test_runs_on_different_test_images_are_ranked_apart(mnist_ff: Command) -> No
     first, second = "\n".join(lines[heads[0] : heads[1]]), "\n".join(lines[heads[1] :])
     assert [line.split()[0] for line in first.splitlines() if line.endswith((" a", " c"))] == ["1", "2"]
     assert re.search(r"^1 .* b$", second, re.MULTILINE)
-    assert "each set has its own ranks" in second
+    assert "each set has its own ranking" in second
     values = json.loads(mnist_ff("compare", "a", "b", "c", "--json")[1])
     assert [table["test_images"]["data"] for table in values["tables"]] == ["mnist", "fashion_mnist"]
     assert [(group["table"], group["rank"], group["runs"]) for group in values["groups"]] == [
@@ -212,7 +212,7 @@ def test_a_pivot_is_the_means_of_cells(sweep: Path, mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (("model.hiden", "optimizer.lr"), "--pivot model.hiden: is no key that differs; there is model.hidden"),
+        (("model.hiden", "optimizer.lr"), "--pivot model.hiden: is not a varied key; choose from model.hidden"),
         (("model.dropout", "seed"), "--pivot model.dropout: is 0.4 in all runs"),
         (("seed", "seed"), "needs two different keys"),
     ],

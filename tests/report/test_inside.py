@@ -23,7 +23,7 @@ from mnist_ff.report.hidden import hidden_layers, map_part
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import HIDDEN, Run
-from mnist_ff.runs.labels import changed_labels
+from mnist_ff.runs.labels import update_labels
 from mnist_ff.runs.records import MNIST_SPEC
 from mnist_ff.session.artifacts import save_hidden
 from mnist_ff.training import hidden as hidden_module
@@ -206,7 +206,7 @@ def test_probabilities_that_are_none_have_no_calibration(copied: Run) -> None:
 
 def test_the_map_is_left_out_first(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = facts(run_page(copied))
-    monkeypatch.setattr(module, "LARGEST_PAGE", len(run_page(copied)) - 1)
+    monkeypatch.setattr(module, "MAX_PAGE_BYTES", len(run_page(copied)) - 1)
     page = run_page(copied)
     assert facts(page)["map"] is None
     assert facts(page)["network"] == whole["network"]
@@ -241,7 +241,7 @@ def test_the_head_says_data_and_seed(made: Path) -> None:
 
 def test_the_head_says_what_people_noted(copied: Run) -> None:
     assert "<dt>tags</dt>" not in run_page(copied)
-    changed_labels(copied.path, add=("baseline", "<b>bold"), note="with & without")
+    update_labels(copied.path, add=("baseline", "<b>bold"), note="with & without")
     page = run_page(copied)
     assert "<dt>tags</dt><dd>&lt;b&gt;bold, baseline</dd>" in page
     assert "<dt>note</dt><dd>with &amp; without</dd>" in page
