@@ -92,7 +92,7 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["--where", "lr=0.1"], "lr: no such key; did you mean optimizer.lr?"),
         (["--where", "optimizer.lrr=0.1"], "did you mean optimizer.lr?"),
         (["--where", "nonsense"], "give KEY=VALUE"),
-        (["--where", "optimizer.lr>x"], "> compares numbers, and x is none"),
+        (["--where", "optimizer.lr>x"], "> compares numbers; x is not a number"),
         (["--sort", "scor"], "did you mean score?"),
         (["--since", "tomorrow"], "give 30m, 12h, 2d, 1w, or a date"),
         (["--limit", "0"], "must be at least 1"),
