@@ -13,11 +13,9 @@ from mnist_ff.analysis.evaluated_on import sum_of_test_images
 from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.statistics import EXACT_BELOW, mcnemar
 from mnist_ff.errors import BadRunError, MissingFileError
-from mnist_ff.runs.directory import MAX_PREDICTIONS, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
-from mnist_ff.runs.records import MAX_CLASSES
-from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, opened_tensors
+from mnist_ff.runs.directory import PREDICTIONS, Run
+from mnist_ff.runs.predictions import read_predicted
 
-CLASS = Wanted(INTEGER_TYPES, (None,))
 LEVEL = 0.05
 """Chance below which a difference is called one."""
 
@@ -92,17 +90,9 @@ def _predictions(path: Path) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
     """A run's predictions and the labels, each (N,). Errors: NoTestError."""
     file = path / PREDICTIONS
     try:
-        with opened_tensors(file, MAX_PREDICTIONS_BYTES) as saved:
-            parts = [saved.get_slice(name) for name in ("answers", "labels")]
-            fit = all(CLASS.fits(part.get_dtype(), part.get_shape()) for part in parts)
-            fit = fit and all(part.get_shape()[0] <= MAX_PREDICTIONS for part in parts)
-            found = [saved.get_tensor(name) for name in ("answers", "labels")] if fit else []
+        return read_predicted(Run(path))
     except MissingFileError:
         raise NoTestError(f"{path} has no {PREDICTIONS}") from None
     except BadRunError as error:
         said = str(error).removeprefix(f"{file}: ").removeprefix("not readable ").strip("()")
         raise NoTestError(f"{file} is not readable ({said})") from None
-    named = [len(values) > 0 and values.min() >= 0 and values.max() < MAX_CLASSES for values in found]
-    if not found or not all(named) or found[0].shape != found[1].shape:
-        raise NoTestError(f"{file} is not a predictions file")
-    return found[0], found[1]

@@ -15,8 +15,9 @@ from mnist_ff.analysis.pixels import is_ink, picture_of
 from mnist_ff.analysis.tiles import Cells, as_colours, cells_for, tiled
 from mnist_ff.files import remove_leftovers
 from mnist_ff.models.parts.mlp import MLPConfig
-from mnist_ff.runs.directory import AUGMENTED, PREDICTIONS, Run
+from mnist_ff.runs.directory import AUGMENTED, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
 from mnist_ff.runs.numbers import percent
+from mnist_ff.runs.predictions import read_predicted
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import opened_tensors
@@ -171,8 +172,9 @@ def _confusion(run: Run, title: str) -> Figure:
     from matplotlib.colors import PowerNorm
     from matplotlib.ticker import MaxNLocator
 
-    saved, names = _predictions(run, "answers", "labels"), run.data_spec().classes
-    counts = confusion_matrix(saved["labels"], saved["answers"], len(names))
+    names = run.data_spec().classes
+    predicted, labels = read_predicted(run, len(names))
+    counts = confusion_matrix(labels, predicted, len(names))
     side = 7.0 if len(names) <= MOST_IN_SMALL else 9.0
     counted = len(names) <= MOST_COUNTED
     margins = MATRIX if counted else MATRIX._replace(right=1.1)
@@ -236,7 +238,9 @@ def _short(name: str) -> str:
 
 
 def _mistakes(run: Run, title: str) -> Figure:
-    saved = _predictions(run, "answers", "labels", "worst_rows", "worst_images", "probabilities")
+    needed = ("answers", "labels", "worst_rows", "worst_images", "probabilities")
+    with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as file:
+        saved = {name: file.get_tensor(name) for name in needed}
     spec, images = run.data_spec(), saved["worst_images"]
     pictures = np.stack([picture_of(image, spec) for image in images]) if len(images) else np.zeros((0, 1, 1), np.uint8)
     figure, field = _field(as_colours(pictures, is_ink(images, spec)), spec, MISTAKES)
@@ -318,11 +322,6 @@ def _above_tile(figure: Figure, cells: Cells, number: int, text: str) -> None:
     while len(text) > LONGEST_TITLE and (wide := written.get_window_extent().width) > room:
         size *= 0.98 * room / wide  # letters do not get as much smaller as they are asked to
         written.set_fontsize(size)
-
-
-def _predictions(run: Run, *names: str) -> dict[str, np.ndarray]:
-    with opened_tensors(run.file(PREDICTIONS)) as saved:
-        return {name: saved.get_tensor(name) for name in names}
 
 
 DRAWINGS: dict[str, Drawing] = {

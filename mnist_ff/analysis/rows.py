@@ -22,7 +22,7 @@ from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.predictions import read_probabilities
 from mnist_ff.runs.reading import Fields, is_file, is_folder, is_taken, listed, why_no_folder
-from mnist_ff.runs.records import Score, Status
+from mnist_ff.runs.records import Score, Status, Summary
 from mnist_ff.runs.search_result import SEARCH, load_search_result
 from mnist_ff.runs.tables import last_epoch
 
@@ -55,6 +55,8 @@ class Row:
     epochs: int = 0
     seconds: float | None = None
     """Of the whole job."""
+    seconds_without_imports: float | None = None
+    """The same without the time that imports took."""
     not_learning: str | None = None
     """A warning that the loss shows no learning, or None."""
     evaluated_on: EvaluatedOn | None = None
@@ -194,10 +196,16 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         validation=validation if summary.validation is None else summary.validation,
         epochs=epochs,
         seconds=total,
+        seconds_without_imports=_without_imports(summary),
         not_learning=None if summary.not_learning is None else one_line(summary.not_learning),
         evaluated_on=None if score is None else evaluated_on(run, config, values, score.samples),
         asked=_asked(job),
     )
+
+
+def _without_imports(summary: Summary) -> float | None:
+    total = summary.seconds.get("total")
+    return None if total is None else total - summary.seconds.get("import", 0.0)
 
 
 def _why_unlisted(path: Path) -> str | None:

@@ -26,6 +26,7 @@ from mnist_ff.report.page import render
 from mnist_ff.runs.directory import REPORT, Run
 from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.numbers import MISSING
+from mnist_ff.runs.numbers import counted as number_of
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.reading import is_file, read_bytes
 from mnist_ff.runs.search_result import SearchResult, read_search_result
@@ -135,7 +136,7 @@ def comparison_page(ranking: Ranking, paths: Sequence[Path], file: str, href: Hr
     """The comparison page of several runs and sweeps. `file` is the path in the command that writes it again."""
     names = [str(display_path(path)) for path in paths]
     facts = {
-        "title": f"{len(ranking.rows)} run{'s' if len(ranking.rows) != 1 else ''} compared",
+        "title": f"{number_of(len(ranking.rows), 'run')} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
         "search_result": [],
         "picture": None,

@@ -1,4 +1,4 @@
-"""Read the probabilities and labels in predictions.safetensors."""
+"""Read the predictions, probabilities and labels in predictions.safetensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import MAX_PREDICTIONS, MAX_PREDICTIONS_BYTES, PREDICTIONS, Run
-from mnist_ff.runs.records import DataSpec
+from mnist_ff.runs.records import MAX_CLASSES, DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
 
 VALIDATION_PROBABILITIES, VALIDATION_LABELS = "validation_probabilities", "validation_labels"
@@ -55,6 +55,32 @@ def read_held_out(run: Run, spec: DataSpec | None = None) -> SavedProbabilities:
         return _read(run, saved, "validation" if has_validation else "test", spec or run.data_spec())
 
 
+def read_predicted(run: Run, classes: int = MAX_CLASSES) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The predicted classes and the labels of the test images, each (N,) and from 0 to classes - 1.
+
+    Errors: BadRunError, MissingFileError.
+    """
+    with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as saved:
+        numbers = Wanted(INTEGER_TYPES, (None,))
+        check_tensors(saved, {"answers": numbers, "labels": numbers})
+        check_lengths(saved, "answers", "labels")
+        predicted, labels = (np.asarray(saved.get_tensor(name)).astype(np.int64) for name in ("answers", "labels"))
+        if not all(values.min() >= 0 and values.max() < classes for values in (predicted, labels)):
+            raise ValueError("it refers to classes that do not exist")
+    return predicted, labels
+
+
+def check_lengths(saved: Any, *names: str) -> int:
+    """The length that these tensors share. Errors: ValueError if they differ, or are empty or too long."""
+    counts = {saved.get_slice(name).get_shape()[0] for name in names}
+    if len(counts) > 1 or 0 in counts:
+        raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} do not match each other")
+    (count,) = counts
+    if count > MAX_PREDICTIONS:
+        raise ValueError(f"more than {MAX_PREDICTIONS:,} predictions")
+    return int(count)
+
+
 def _read(
     run: Run, saved: Any, images: Literal["test", "validation"], spec: DataSpec, most: int | None = None
 ) -> SavedProbabilities:
@@ -63,12 +89,8 @@ def _read(
     classes = len(spec.classes)
     wanted = (Wanted(FLOAT_TYPES, (None, classes)), Wanted(INTEGER_TYPES, (None,)))
     check_tensors(saved, dict(zip(names, wanted, strict=True)))
-    counts = {saved.get_slice(name).get_shape()[0] for name in names}
-    if len(counts) > 1 or 0 in counts:
-        raise ValueError(f"{names[0]} and {names[1]} do not match each other")
-    if max(counts) > MAX_PREDICTIONS:
-        raise ValueError(f"more than {MAX_PREDICTIONS:,} predictions")
-    count = max(counts) if most is None else max(1, min(max(counts), most // classes))
+    saved_rows = check_lengths(saved, *names)
+    count = saved_rows if most is None else max(1, min(saved_rows, most // classes))
     probabilities = np.asarray(saved.get_slice(names[0])[:count]).astype(np.float32)
     labels = np.asarray(saved.get_slice(names[1])[:count]).astype(np.int64)
     if not (labels.min() >= 0 and labels.max() < classes):

@@ -18,6 +18,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.engine.cores import cores_here
 from mnist_ff.errors import MnistError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete, left_out
 from mnist_ff.session.messages import logging_to
@@ -42,7 +43,7 @@ def draw_jobs(rows: Sequence[Row], say: Callable[[str], None], console: Console)
     with interruptible() as stopped:
         runs = [Run(row.path) for row in rows if _should_have(row) and _is_incomplete(Run(row.path), say)]
         if runs and stopped() is None:
-            say(f"drawing the pictures of {len(runs)} run{'s' if len(runs) > 1 else ''}")
+            say(f"drawing the pictures of {counted(len(runs), 'run')}")
             with _bar(console, len(runs)) as begun:
                 _draw(runs, stopped, begun)
         if stopped() is None:

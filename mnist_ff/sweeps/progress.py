@@ -12,8 +12,6 @@ from typing import NamedTuple
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import experiment, flat
-from mnist_ff.errors import MnistError
-from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.numbers import duration, percent
 from mnist_ff.runs.progress_line import count_of
@@ -116,7 +114,7 @@ class Watch:
                 self._say(f"job {job.subdir} was stopped by SIGUSR2; it continues after requeueing")
                 continue
             del self._waiting[job.subdir]
-            self._counter.end(_without_imports(self._sweep / job.subdir))
+            self._counter.end(row.seconds_without_imports)
             self._say(self._line(job, row))
 
     def _summary_id(self, job: Job) -> tuple[int, int] | None:
@@ -165,13 +163,3 @@ class _Widths(NamedTuple):
             min(max((len(job.subdir) for job in jobs), default=0), MAX_WIDTH),
             min(max((len(named(job, keys)) for job in jobs), default=0), MAX_WIDTH),
         )
-
-
-def _without_imports(path: Path) -> float | None:
-    """A run's total seconds without imports. None if its summary does not have them."""
-    try:
-        summary = Run(path).summary()
-    except MnistError:
-        return None
-    total = None if summary is None else summary.seconds.get("total")
-    return None if summary is None or total is None else total - summary.seconds.get("import", 0.0)

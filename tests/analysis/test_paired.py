@@ -180,7 +180,7 @@ CASES: dict[Callable[[Path], None], str] = {
     other_data: "they were evaluated on different images, mnist_5k and mnist",
     no_answers: "b has no predictions.safetensors",
     damaged: "b/predictions.safetensors is not readable",
-    not_answers: "b/predictions.safetensors is not a predictions file",
+    not_answers: "b/predictions.safetensors is not readable (answers is F64 of shape 5 x 2, expected N)",
     incomplete: "b/predictions.safetensors is not readable",
     failed: "b is failed and has no score",
     broken: "b is broken and has no score",

@@ -1,0 +1,44 @@
+"""A teacher may be given by name, and a sweep may have several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnist_ff.session.resume import changed
+from mnist_ff.session.teacher import with_teacher
+from tests.support.configs import make_config
+from tests.support.sweep_maker import write_run
+
+SMALL, WORDS, BIG = Path("outputs/a"), Path("outputs/b"), Path("outputs/c")
+
+
+@pytest.fixture(autouse=True)
+def runs() -> None:
+    for path, name in ((SMALL, "small"), (WORDS, "two words"), (BIG, "big")):
+        write_run(path, changed(make_config("data=mnist_5k"), {"name": name}), 0.9)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("small", f"'{SMALL}'"),
+        ("small,big", f"'{SMALL}','{BIG}'"),
+        ("'two words', small", f"'{WORDS}','{SMALL}'"),
+        ("choice(small,big)", f"choice('{SMALL}','{BIG}')"),
+        ("null,small", f"null,'{SMALL}'"),
+        (f"{SMALL},big", f"{SMALL},'{BIG}'"),
+        ("small,nobody", f"'{SMALL}',nobody"),
+        ("null", "null"),
+        ("nobody", "nobody"),
+        ("${name},small", "${name},small"),
+        ("[small,big]", "[small,big]"),
+        ("range(1,3)", "range(1,3)"),
+        ("small,", "small,"),
+        ("'small", "'small"),
+        ("", ""),
+    ],
+)
+def test_names_become_paths(given: str, found: str) -> None:
+    assert with_teacher([f"trainer.teacher={given}", "seed=1,2"]) == [f"trainer.teacher={found}", "seed=1,2"]
