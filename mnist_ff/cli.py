@@ -46,8 +46,6 @@ COMMANDS = {
     "completion": "print the completion script for bash, zsh or fish",
 }
 
-WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "profile", "bench")
-"""Commands whose modules import PyTorch, which takes a second or more; the others import it when they need it."""
 OF_A_RUN = ("evaluate", "predict", "export")
 """Commands whose first word is a run; it is looked for before PyTorch is imported."""
 WITHOUT_PARTS = ("runs", "compare", "serve", "completion")
@@ -260,7 +258,7 @@ def _with_run_found(name: str, argv: list[str]) -> list[str]:
 
 def _imported(name: str) -> Any:
     """A command's module; a line on the terminal says at once that it is loaded."""
-    going_on(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}")
+    going_on(f"{name}: loading")
     with ending_at_once(), importing():
         import rich.console  # noqa: F401 (every command needs it)
 

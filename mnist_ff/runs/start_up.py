@@ -19,6 +19,8 @@ _began = False
 
 _shown = False
 """Whether a line of going_on() stands on the terminal."""
+_line = ""
+"""The last one."""
 
 
 def begin() -> None:
@@ -80,11 +82,13 @@ def importing() -> Iterator[None]:
 
 def going_on(text: str) -> None:
     """Let a line on a terminal's stderr say what goes on, until something is printed: whoever prints calls erase()."""
-    global _shown
-    if _shown or _can_erase():
-        erase()
-        _shown = True
-        _write(f"{printable(text)} ..."[: _columns() - 1])
+    global _shown, _line
+    if not (_shown or _can_erase()):
+        return
+    line = f"{printable(text)} ..."[: _columns() - 1]
+    if not _shown or line != _line:  # one that is written again flickers
+        _write(f"\r\x1b[K{line}" if _shown else line)
+        _shown, _line = True, line
 
 
 def erase() -> None:

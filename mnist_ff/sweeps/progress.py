@@ -1,4 +1,7 @@
-"""One progress line per job, for every launcher: a thread watches the run directories."""
+"""One progress line per job, for every launcher: a thread watches the run directories.
+
+On a terminal the last line says which jobs are being trained.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +19,19 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.errors import MnistError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.numbers import duration, percent
 from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.records import Status, StopReason
+from mnist_ff.runs.start_up import erase, going_on
+from mnist_ff.runs.tables import last_epoch
 
 WIDEST = 40
 """Columns of what a job is named by, at most: longer ones stand out."""
 PROGRESS_POLL_S = 0.3
 """Seconds between two looks at all directories."""
+LOOKED_AT = 64
+"""Of the jobs that have not ended, so many are asked whether they are being trained: the next ones in their order."""
 
 
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
@@ -65,6 +74,8 @@ class Watch:
 
     comes_back = False
     """Whether a job that was stopped by SIGUSR2 has not ended."""
+    is_live = False
+    """Whether a line on the terminal says which jobs are being trained, until something is printed."""
     columns: int | None = None
     """Of the terminal: a line has no more than fits."""
 
@@ -93,12 +104,16 @@ class Watch:
         self._end.set()
         self._thread.join()
         self.look()
+        if self.is_live:
+            erase()
 
     def _run(self) -> None:
         pause = PROGRESS_POLL_S
         while not self._end.wait(pause):
             began = time.monotonic()
             self.look()
+            if self.is_live and (text := self.in_training()):
+                going_on(text)
             # ten thousand directories are looked at less often
             pause = max(PROGRESS_POLL_S, 20 * (time.monotonic() - began))
 
@@ -118,6 +133,21 @@ class Watch:
             del self._waiting[job.subdir]
             self._counter.end(_without_imports(self._sweep / job.subdir))
             self._say(self._line(job, row))
+
+    def in_training(self) -> str:
+        """The jobs that are being trained: of one its epochs so far, of several their names; empty where none is."""
+        waiting = [job for job, _ in list(self._waiting.values())[:LOOKED_AT]]
+        found = [job for job in waiting if is_locked(self._sweep / job.subdir)]
+        if len(found) != 1:
+            return f"{len(found)} jobs are training: {', '.join(job.subdir for job in found)}" if found else ""
+        (job,) = found
+        epochs = 0
+        with suppress(MnistError, OSError):  # its first epoch has not ended
+            epochs, _ = last_epoch(self._sweep / job.subdir)
+        of = job.config.trainer.epochs
+        place = count_of(self._counter.ended + 1, self._counter.of)
+        parts = [place, f"job {job.subdir}", named(job, self._keys), f"epoch {count_of(min(epochs + 1, of), of)}"]
+        return "  ".join(part for part in parts if part)
 
     def _ending(self, job: Job) -> tuple[int, int] | None:
         """Which summary.json is there; one of before a resume does not count."""

@@ -186,7 +186,8 @@ class Sweep(ABC):
             )
         self.say(
             "WARNING: mnist could not be downloaded; all jobs use mnist_5k, 5,000 images of it."
-            " Scores are not comparable with MNIST's.",
+            " Scores are not comparable with MNIST's. For MNIST itself, set MNIST_FF_MIRROR to a folder or URL with its"
+            " files.",
             style="bold yellow",
         )
         return True
@@ -262,6 +263,8 @@ class Sweep(ABC):
             console = self.request.console
             watch = Watch(self.request.directory, jobs, keys, counter, self.say, end.look)
             watch.columns = console.width if console.is_terminal else None
+            # what a user's own parts print in this process would stand behind the line
+            watch.is_live = console.is_terminal and not (self.launcher.in_process and in_use())
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
