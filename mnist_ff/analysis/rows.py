@@ -56,11 +56,11 @@ class Row:
     seconds: float | None = None
     """Of the whole job."""
     not_learning: str | None = None
-    """Why its loss looks as if nothing was learned, or None."""
+    """A warning that the loss shows no learning, or None."""
     evaluated_on: EvaluatedOn | None = None
-    """The images of its test score."""
+    """The images of the test score."""
     asked: frozenset[str] = frozenset()
-    """Keys without effect that a sweep varies all the same."""
+    """Keys in the job's overrides that do not change results."""
     ece: float | None = None
     """Expected calibration error on the test images; see with_calibration()."""
     brier: float | None = None
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def name(self) -> str | None:
-        """The label that the user gave it."""
+        """The run's name, printable; None if it has none."""
         name = self.values.get("name")
         return None if name is None else printable(str(name))
 
@@ -211,14 +211,15 @@ def _why_unlisted(path: Path) -> str | None:
 
 
 def _asked(job: Job | None) -> frozenset[str]:
-    """The keys without effect that are in a job's overrides: they were varied on purpose, for the seconds, say."""
+    """The keys in a job's overrides that do not change results. They are compared because the user varied them, such
+    as trainer.threads for the time."""
     words = () if job is None else job.overrides
     return frozenset(word.partition("=")[0].lstrip("+") for word in words) & NO_EFFECT.keys()
 
 
 def with_calibration(row: Row) -> Row:
-    """The row with what its predictions say of its calibration, where it has some."""
-    if row.test is None:
+    """The row with ECE and Brier score, if the run has predictions."""
+    if row.test is None or row.ece is not None:
         return row
     try:
         saved = read_probabilities(Run(row.path))
@@ -233,7 +234,7 @@ def _planned(job: Job | None) -> dict[str, Any]:
 
 
 def _why(reason: str) -> str:
-    """A reason that names a path, which may hold a line's end itself."""
+    """A reason in one line, with the newlines of paths in it escaped."""
     return one_line(printable(reason))
 
 

@@ -45,7 +45,7 @@ TOLERANCE = 1e-4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument("--format", choices=list(EXPORT_SUFFIXES), required=True, help="file format")
     parser.add_argument(
@@ -302,7 +302,9 @@ def _export_onnx(network: _Network, path: Path, softmax: bool) -> tuple[str, dic
 def _graph(network: _Network, softmax: bool) -> ModelProto:
     """The built-in network's graph node by node, any other's by torch's exporter. Errors: ConfigError, RunError."""
     facts = {METADATA_KEY: json.dumps(network.facts(output_name(softmax)))}
-    if not network.is_built_in:
+    from mnist_ff.models.mlp import MLP
+
+    if type(network.model) is not MLP:
         from mnist_ff.models.onnx_export import exported_graph
 
         _check_exporter()

@@ -44,8 +44,9 @@ AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, *shape)
 uint8, an image a row, itself first."""
 HIDDEN = "hidden.safetensors"
-"""What the hidden layers do on the test images: `N/NAME/mean` and `N/NAME/active` (units,) float32 of each layer, N its
-place from 0; `map` (P, 2) float32 of the images `map_rows` (P,); `images` (K, *shape) uint8 of `image_rows` (K,)."""
+"""Activity of the hidden layers on the test images: `N/NAME/mean` and `N/NAME/active`, (units,) float32, for layer N,
+counted from 0; `map`, (P, 2) float32, for the images `map_rows` (P,); `images`, (K, *shape) uint8, of `image_rows`
+(K,)."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 PREDICTIONS = "predictions.safetensors"
 MAX_PREDICTIONS_BYTES, MAX_PREDICTIONS = 1 << 30, 10_000_000
@@ -297,7 +298,7 @@ def _summary(values: Fields) -> Summary:
 
 
 def _optional(values: Fields, key: str, read: Callable[[str], T]) -> T | None:
-    """A field that older summaries lack, or that is null. Errors: ValueError."""
+    """A field that may be null or missing, as in older summaries. Errors: ValueError."""
     return None if values.values.get(key) is None else read(key)
 
 

@@ -63,7 +63,7 @@ class Timing:
 
 
 class CountedTiming(Timing):
-    """Timing that also counts how often each part was opened."""
+    """Timing that also counts how often each part was entered."""
 
     def __init__(self, began: float, started: float | None = None) -> None:
         super().__init__(began, started)
@@ -71,7 +71,7 @@ class CountedTiming(Timing):
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """As Timing does."""
+        """As Timing.part()."""
         self.counts[name] = self.counts.get(name, 0) + 1
         with super().part(name):
             yield

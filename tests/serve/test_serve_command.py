@@ -1,4 +1,4 @@
-"""`mnist-ff serve` as a process: what it prints, whom it answers, and how it ends."""
+"""`mnist-ff serve` as a process: what it prints, which requests it answers, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.support.many_runs import make_run
 from tests.support.processes import COMMAND, Forked
 
 
-def test_a_server_from_its_first_line_to_its_end(tmp_path: Path) -> None:
-    """One line of JSON; the page with the token only; a viewer is connected when Ctrl-C ends it."""
+def test_a_server_from_start_to_ctrl_c(tmp_path: Path) -> None:
+    """It prints one line of JSON, serves pages with the token only, and stops while a viewer is connected."""
     run = make_run(tmp_path / "outputs" / "run", 3)
     (run / "summary.json").unlink()
     script = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{COMMAND}"
@@ -77,7 +77,7 @@ def ask(port: int, path: str, method: str = "GET", host: str | None = None, **he
 
 
 def listed(port: int, cookie: dict[str, str]) -> dict[str, str]:
-    """The first row, when it has been read."""
+    """The first row of the list, once the folder has been read."""
     deadline = time.monotonic() + 20
     while not (rows := json.loads(ask(port, "/runs.json", **cookie).body)["rows"]):
         assert time.monotonic() < deadline
@@ -101,13 +101,13 @@ def test_without_the_extra(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, t
         (["--open", "--no-open"], "not allowed with"),
     ],
 )
-def test_bad_words(words: list[str], said: str, mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], said: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("serve", *words)
     assert code == 2
     assert said in err.replace("\n", " ")
 
 
-def test_a_port_that_is_taken(mnist_ff: Command) -> None:
+def test_a_port_in_use(mnist_ff: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = mnist_ff("serve", "--port", str(port))
@@ -116,8 +116,10 @@ def test_a_port_that_is_taken(mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize("columns", ["120", "80", "60", "40"])
-def test_what_it_prints(columns: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Three lines, whole however narrow the terminal is: they are copied."""
+def test_printed_lines_are_not_wrapped(
+    columns: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Three lines that people copy, so none is wrapped in a narrow terminal."""
     opened: list[str] = []
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("mnist_ff.serve.server.serve", lambda app, listener, ready: (ready(), listener.close()))
@@ -135,7 +137,7 @@ def test_what_it_prints(columns: str, mnist_ff: Command, monkeypatch: pytest.Mon
     assert token not in opened[0]  # a program's arguments can be read by others
 
 
-def test_no_browser_over_ssh_and_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_browser_over_ssh_or_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
