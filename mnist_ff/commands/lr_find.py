@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _values(tried: Sequence[float], losses: Sequence[float], found: float | None, directory: Path) -> dict[str, Any]:
-    """What --json prints."""
+    """The JSON document."""
     return {
         "suggested_lr": found,
         "directory": str(display_path(directory)),

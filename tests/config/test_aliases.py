@@ -149,8 +149,8 @@ def test_a_flag_of_a_command_without_overrides(mnist_ff: Command) -> None:
         (("sweep",), "sweep: no such command; type mnist-ff train -m"),
         (("optimizer.lr=0.1",), "optimizer.lr=0.1: no such command; type mnist-ff train optimizer.lr=0.1"),
         (("trian",), "did you mean train?"),
-        (("--parts", "x.py", "train"), "--parts: options stand after the command: mnist-ff train --parts x.py"),
-        (("-m", "train", "seed=0,1"), "-m: options stand after the command: mnist-ff train -m seed=0,1"),
+        (("--parts", "x.py", "train"), "--parts: options come after the command: mnist-ff train --parts x.py"),
+        (("-m", "train", "seed=0,1"), "-m: options come after the command: mnist-ff train -m seed=0,1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
