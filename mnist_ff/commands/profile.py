@@ -142,9 +142,9 @@ def _print(found: Profile, console: Console) -> None:
         tell(console, f"In the run a step took {_ms(in_run)} ms. The profiler was off for these tables.")
     tell(console, "")
     _print_operations(trace.operations, trace.on_device, console)
-    slower = f"{trace.times_slower:.2f} times as long" if trace.times_slower > 1 else "no longer, within noise"
-    times = f"{_ms(trace.seconds)} ms, and {_ms(trace.plain_seconds)} ms without it"
-    tell(console, f"With the profiler a step takes {slower}: {times}.")
+    slower = f"{trace.times_slower:.2f} times" if trace.times_slower > 1 else "within noise"
+    times = f"{_ms(trace.seconds)} ms, without it {_ms(trace.plain_seconds)} ms"
+    tell(console, f"With the profiler a step takes {times} ({slower}).")
     steps = counted(trace.steps, "step")
     tell(console, f"trace  {display_path(trace.path)}")
     tell(console, f"       {steps} and an evaluation; open it in https://ui.perfetto.dev or chrome://tracing")
