@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_ff.analysis.canvas import new_figure, own_style, plain_numbers, save_picture
+from mnist_ff.analysis.canvas import log_y, new_figure, own_style, save_picture
 from mnist_ff.analysis.group_curves import GroupCurves, curves_of, parts_of
 from mnist_ff.analysis.ranking import Ranking
 from mnist_ff.errors import ConfigError
@@ -126,8 +126,7 @@ def _line(axes: Axes, index: int, xs: Sequence[float], points: Sequence[Sequence
 def _log_where_positive(axes: Axes) -> None:
     lowest = axes.dataLim.ymin
     if lowest > 0 and axes.dataLim.ymax > 5 * lowest:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
+        log_y(axes)
 
 
 def _legend(figure: Figure, named: Sequence[GroupCurves], others: int) -> None:
