@@ -78,7 +78,7 @@ def _epochs(axes: Axes, found: Sequence[GroupCurves], part: str, what: str) -> N
         _line(axes, index, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in curve.epochs[what]])
     axes.set_title(f"{'Accuracy' if what == 'accuracy' else 'Loss'}, {part}", fontsize=10, parse_math=False)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "loss")
+    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "cross-entropy (nats)")
     longest = max((len(curve.epochs["epoch"]) for _, curve in own), default=0)
     if longest == 1:
         axes.set_xlim(0.5, 1.5)
@@ -98,7 +98,7 @@ def _batches(axes: Axes, found: Sequence[GroupCurves]) -> None:
     means = f", means of {min(sizes)}{several} batches" if max(sizes, default=1) > 1 else ""
     axes.set_title(f"Loss while training{means}", fontsize=10)
     axes.set_xlabel("batch")
-    axes.set_ylabel("loss")
+    axes.set_ylabel("cross-entropy (nats)")
     _log_where_positive(axes)
     axes.grid(alpha=0.25)
 
