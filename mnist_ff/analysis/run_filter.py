@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mnist_ff.analysis.rows import STATUSES, Row
 from mnist_ff.analysis.run_list import Entry, found_in
@@ -22,6 +22,8 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.runs.find import run_start
 from mnist_ff.runs.labels import labels_of
 from mnist_ff.runs.names import name_of
+
+T = TypeVar("T")
 
 FACTS: Mapping[str, Callable[[Row], Any]] = {
     "score": lambda row: None if row.watched is None else row.watched.accuracy,
@@ -193,8 +195,13 @@ class Order:
     reverse: bool = False
     limit: int | None = None
 
-    def of(self, entry: Entry) -> tuple[int, Any]:
-        """The sort key of an entry: numbers first, then texts, then entries without a value."""
+    @property
+    def descending(self) -> bool:
+        """Whether the largest value comes first."""
+        return (SHORT_KEYS.get(self.key, self.key) in DESCENDING) is not self.reverse
+
+    def of(self, entry: Entry) -> tuple[int, Any] | None:
+        """The sort key of an entry: numbers before texts; None for an entry without a value."""
         key = SHORT_KEYS.get(self.key, self.key)
         if key in ENTRY_FACTS:
             value = ENTRY_FACTS[key](entry)
@@ -204,7 +211,7 @@ class Order:
             values = [FACTS[key](one) if key in FACTS else one.values.get(key) for one in rows]
             value = values[0] if values and all(one == values[0] for one in values) else None
         if value is None:
-            return 2, None
+            return None
         comparable = _is_number(value) or key == "began"
         return (0, value) if comparable else (1, str(value))
 
@@ -242,18 +249,16 @@ def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs
             kept.append(entry)
             fitting[entry.path] = rows
     if not newest_first:
-        kept = _in_order(kept, order)
+        kept = missing_last(kept, order.of, order.descending)
     wanted = len(kept) if order.limit is None else order.limit
     return Selected(kept[:wanted], fitting, max(0, len(kept) - wanted))
 
 
-def _in_order(entries: Sequence[Entry], order: Order) -> list[Entry]:
-    """The entries sorted by the order's key. Entries without a value come last in either direction."""
-    keyed = [(order.of(entry), entry) for entry in entries]
-    having = [pair for pair in keyed if pair[0][0] < 2]
-    descending = (SHORT_KEYS.get(order.key, order.key) in DESCENDING) is not order.reverse
-    having.sort(key=lambda pair: pair[0], reverse=descending)
-    return [entry for _, entry in having] + [entry for key, entry in keyed if key[0] == 2]
+def missing_last(items: Iterable[T], key: Callable[[T], Any], descending: bool) -> list[T]:
+    """The items sorted by a key. Those whose key is None come last in either direction."""
+    keyed = [(key(item), item) for item in items]
+    having = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
+    return [item for _, item in having] + [item for value, item in keyed if value is None]
 
 
 def _check_keys(keys: Sequence[str], entries: Sequence[Entry]) -> None:

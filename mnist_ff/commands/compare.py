@@ -124,7 +124,7 @@ def _show(ranking: Ranking, paths: Sequence[Path], console: Console, search_resu
 
 def _json(ranking: Ranking, search_result: SearchResult | None, keys: Sequence[str] | None) -> dict[str, Any]:
     """The JSON document. With --pivot, each table has its pivot table."""
-    values = {**to_json(ranking, search_result, calibrated=True), **_paired_json(ranking)}
+    values = {**to_json(ranking, search_result), **_paired_json(ranking)}
     if keys is not None:
         for made, table in zip(values["tables"], ranking.tables, strict=True):
             made["pivot"] = pivot_json(pivot_of(table, *keys))
