@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mnist_ff.config.aliases import meant
+from mnist_ff.config.aliases import accepted, meant
 from mnist_ff.config.constraints import INT_LIMIT, OneOf, PartOf, allows, limits_text
 from mnist_ff.config.keys import (
     bare_type,
@@ -307,7 +307,8 @@ def _tables(section: Any) -> dict[str, OneOf]:
 def _check_choice(given: str, allowed: tuple[str, ...], path: str) -> None:
     if given not in allowed:
         given = brief_text(given)
-        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{nearest(given, allowed)}")
+        remedy = accepted(path, given) or nearest(given, allowed)
+        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{remedy}")
 
 
 def key_value(hint: Any, value: Any, path: str) -> Any:
@@ -325,7 +326,9 @@ def key_value(hint: Any, value: Any, path: str) -> Any:
         for index in map(int, re.findall(r"\[(\d+)\](?=[\[\]\d]*`$)", str(error))):
             if is_list(hint):
                 hint, value, path = item_of(hint), value[index], f"{path}[{index}]"
-        raise ConfigError(_explained(hint, value, path)) from None
+        said, remedy = _explained(hint, value, path), accepted(path, value)
+        is_said = "did you mean" in said or said.endswith(remedy.removeprefix("; type "))
+        raise ConfigError(said if is_said else f"{said}{remedy}") from None
     *section, key = path.split(".")
     _check_value(made, ".".join(section), key)
     return made
@@ -364,7 +367,8 @@ def _explained(hint: Any, value: Any, path: str) -> str:
         allowed = [str(name) for name in typing.get_args(kind)]
         return f"{path}={given}: must be one of {', '.join(allowed)}{null}{nearest(given, allowed)}"
     if typing.get_origin(kind) is tuple:
-        return f"{path}={given}: must be a list, such as {path}=[...]{null}"
+        inside = "..." if value is None or isinstance(value, Mapping) else given
+        return f"{path}={given}: must be a list, such as {path}=[{inside}]{null}"
     if kind not in WORDS:
         return f"{path}={brief_text(repr(value))}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}"
     limits = _broken_limits(kind, notes_of(inner), value)
