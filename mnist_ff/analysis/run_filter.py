@@ -195,9 +195,8 @@ def moment_of(text: str) -> float:
 
 def other_data(folder: Path, chosen: Filter) -> str:
     """The end of a message that no run fits: the data that there are, where the filter names none of them."""
-    there = {
-        str(row.values["data.name"]) for entry in found_in(folder) for row in entry.rows if "data.name" in row.values
-    }
+    rows = [row for entry in found_in(folder, jobs=False) for row in entry.rows]
+    there = {str(row.values["data.name"]) for row in rows if "data.name" in row.values}
     if chosen.data is None or chosen.data in there or not there:
         return ""
     return f"; their data: {', '.join(sorted(there))}"

@@ -135,7 +135,7 @@ def test_every_target_exists_and_no_word_means_two_things() -> None:
         ("optimizer.lr=0.1,0.2", "optimizer.lr=0.1,0.2: has several values; -m makes a run of each"),
         ("name=a,b", """a text with a comma needs quotes: 'name="a,b"'; -m makes"""),
         ("callbacks=EarlyStopping", "is not built in; trainer.patience=3 does that"),
-        ("callbacks=[ModelCheckpoint]", "trainer.checkpoint_epochs=1"),
+        ("callbacks=[ModelCheckpoint]", "trainer.checkpoint_epochs=1 sets"),
         ("schedule=ReduceLROnPlateau", "did you mean cosine?"),
         ("metrics=[accuracy]", "loss and accuracy are always measured"),
         ("resume=True", "type resume=last"),
@@ -146,7 +146,7 @@ def test_a_value_of_another_library_leads_to_the_right_one(typed: str, right: st
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert right in err
     assert err.count("type ") + err.count("did you mean") <= 1, "one remedy"
-    if right.partition("=")[0] == typed.partition("=")[0]:
+    if " " not in right and "resume" not in right:
         Composer().run([right]).config()
 
 
