@@ -38,7 +38,7 @@ FEWEST, MOST = 10, 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]"
     )

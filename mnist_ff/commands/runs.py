@@ -40,7 +40,7 @@ EPILOG = "actions:\n" + "\n".join(f"  {name:<9} {what}" for name, what in ACTION
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(

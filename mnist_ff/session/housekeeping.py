@@ -19,7 +19,7 @@ from mnist_ff.analysis.run_table import show
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, holds_runs, is_sweep
-from mnist_ff.runs.labels import changed_labels
+from mnist_ff.runs.labels import update_labels
 from mnist_ff.runs.names import Handles
 from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.portable import LEFT_OUT
@@ -139,7 +139,7 @@ def empty_trash(yes: bool, console: Console) -> Json:
     """List the trash, ask for confirmation, and remove its contents for good. Errors: ConfigError, RunError."""
     found = in_trash()
     list_trash(console)
-    size = sum(bytes_in(one.place) for one in found)
+    size = sum(bytes_in(one.folder) for one in found)
     if found and not yes and not ask(f"Remove {len(found)} from {OUTPUTS / TRASH} for good ({_megabytes(size)})?"):
         note("Nothing was removed.")
         return {"purged": 0}
@@ -160,11 +160,11 @@ def list_trash(console: Console) -> Json:
     else:
         entries = [Entry(one.content, sweep=is_sweep(one.content)) for one in found]
         rows = [
-            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.noted))
+            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.original))
             for one, entry in zip(found, entries, strict=True)
         ]
         tell_rows(console, ("deleted", "status", "name", "path"), rows, ("status", "name", "path"), ("deleted",))
-    return {"trash": [{"path": str(one.noted), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
+    return {"trash": [{"path": str(one.original), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
 
 
 def bring_back(words: Sequence[str], console: Console) -> Json:
@@ -173,15 +173,15 @@ def bring_back(words: Sequence[str], console: Console) -> Json:
     restored = [str(restore(one)) for one in dict.fromkeys(found)]
     for path, one in zip(restored, dict.fromkeys(found), strict=True):
         tell(console, f"restored {path}")
-        if os.path.abspath(path) != os.path.abspath(one.noted):
-            note(f"{path} was {one.noted}, which is outside of this folder; give that path to restore a run there")
+        if os.path.abspath(path) != os.path.abspath(one.original):
+            note(f"{path} was {one.original}, which is outside of this folder; give that path to restore a run there")
     return {"restored": restored}
 
 
 def label(words: Sequence[str], console: Console, tag: str, remove: bool = False) -> Json:
     """Add a tag to runs, or remove it. Errors: BadRunError, ConfigError, RunError."""
     paths = [_labelled(word) for word in words]
-    done = [changed_labels(path, remove=(tag,)) if remove else changed_labels(path, add=(tag,)) for path in paths]
+    done = [update_labels(path, remove=(tag,)) if remove else update_labels(path, add=(tag,)) for path in paths]
     for path, labels in zip(paths, done, strict=True):
         tell(console, f"{path}  {','.join(labels.tags) or '(no tags)'}")
     return {"runs": [_labels_json(path) for path in paths]}
@@ -190,7 +190,7 @@ def label(words: Sequence[str], console: Console, tag: str, remove: bool = False
 def annotate(word: str, text: str, console: Console) -> Json:
     """Set a run's note. An empty text removes it. Errors: BadRunError, ConfigError, RunError."""
     path = _labelled(word)
-    labels = changed_labels(path, note=text)
+    labels = update_labels(path, note=text)
     tell(console, f"{path}  {labels.note or '(no note)'}")
     return {"runs": [_labels_json(path)]}
 

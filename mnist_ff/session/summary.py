@@ -10,7 +10,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT, Run
-from mnist_ff.runs.further import further
+from mnist_ff.runs.further import overrides_to_continue
 from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.numbers import counted, loss_text, score_text
 from mnist_ff.runs.parts import has_own
@@ -109,7 +109,7 @@ def next_commands(run: Run, config: Config, summary: Summary) -> list[str]:
     evaluate = f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"
     if summary.status is Status.INTERRUPTED:
         return [f"resume         {resume_command(run, config)}", evaluate]
-    more = further(config, summary) if summary.stopped_early or summary.stopped_on_request else None
+    more = overrides_to_continue(config, summary) if summary.stopped_early or summary.stopped_on_request else None
     if more is not None:
         return [evaluate, f"train further  {resume_command(run, config, *more)}"]
     return [evaluate, f"predict        mnist-ff predict {shlex.quote(str(path))} --index 0 1 2{parts}"]
