@@ -7,7 +7,7 @@ import json
 import operator
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,6 +43,13 @@ OF_ENTRIES: Mapping[str, Callable[[Entry], Any]] = {
 }
 """What a list is sorted by besides."""
 SHORT = {"data": "data.name", "model": "model.name", "optimizer": "optimizer.name", "schedule": "schedule.name"}
+INSTEAD = {
+    "began": "; --since takes a time",
+    "path": "; give a folder, or --name",
+    "tags": "; --tag takes one",
+    "note": "; mnist-ff runs shows the notes",
+}
+"""What to do with a key that no condition or order takes."""
 LARGEST_FIRST = ("began", "score", "test_accuracy", "validation_accuracy")
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
@@ -52,7 +59,8 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|=|>|<)\s*(.*)", re.DOTALL)
+CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*)", re.DOTALL)
+"""As on the command line; == is Python's =."""
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 SINCE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([mhdw])")
 
@@ -72,6 +80,7 @@ class Condition:
         if found is None:
             raise ConfigError(f"--where {text}: give KEY=VALUE, or one of >=, <=, !=, > and < in place of =")
         key, sign, value = SHORT.get(found[1], found[1]), found[2], _value(found[3])
+        sign = "=" if sign == "==" else sign
         if sign not in ("=", "!=") and not _is_number(value):
             raise ConfigError(f"--where {text}: {sign} compares numbers, and {found[3] or 'nothing'} is none")
         return cls(key, sign, value)
@@ -222,7 +231,8 @@ def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs
     Errors: ConfigError for a key that neither a config nor a run in the folder has.
     """
     entries = found_in(folder, jobs)
-    _check_keys([*(condition.key for condition in chosen.where), SHORT.get(order.key, order.key)], entries)
+    _check_keys([condition.key for condition in chosen.where], FACTS, entries)
+    _check_keys([SHORT.get(order.key, order.key)], {*FACTS, *OF_ENTRIES}, entries)
     newest_first = order.key == "began"
     if newest_first and order.reverse:
         entries.reverse()
@@ -251,16 +261,14 @@ def _in_order(entries: Sequence[Entry], order: Order) -> list[Entry]:
     return [entry for _, entry in having] + [entry for key, entry in keyed if key[0] == 2]
 
 
-def _check_keys(keys: Sequence[str], entries: Sequence[Entry]) -> None:
+def _check_keys(keys: Sequence[str], facts: Collection[str], entries: Sequence[Entry]) -> None:
     """Errors: ConfigError for a key that there is not; those of own parts are known by the runs that have them."""
-    asked = [key for key in keys if key not in FACTS and key not in OF_ENTRIES]
-    odd = [key for key in asked if key not in known_keys()]
+    odd = [key for key in keys if key not in facts and key not in known_keys()]
     if not odd:
         return
-    known = {*known_keys(), *FACTS, *OF_ENTRIES}
-    known |= {key for entry in entries for row in entry.rows for key in row.values}
+    known = {*known_keys(), *facts, *(key for entry in entries for row in entry.rows for key in row.values)}
     for key in odd:
         if key not in known:
             ends = sorted(one for one in known if one.rpartition(".")[2] == key)
-            hint = f"; did you mean {ends[0]}?" if ends else nearest(key, sorted(known))
+            hint = f"; did you mean {ends[0]}?" if ends else INSTEAD.get(key) or nearest(key, sorted(known))
             raise ConfigError(f"{key}: no such key{hint}")

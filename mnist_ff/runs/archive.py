@@ -29,7 +29,13 @@ def check_archive(place: Path) -> None:
         raise ConfigError(f"{place}: an archive's name ends with {ZIP} or {ZSTD}, such as runs{ZIP}")
     if place.name.endswith(ZSTD):
         _check_zstd(place)
-    if is_taken(place):
+    try:
+        os.lstat(place)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # too long a name, say
+        raise ConfigError(f"{place}: {error.strerror}; choose another name") from None
+    else:
         raise ConfigError(f"{place}: already exists; choose another name")
     if not place.parent.is_dir():
         raise ConfigError(f"{place}: folder {place.parent} does not exist")
