@@ -435,6 +435,11 @@ def test_an_archive_is_whole_or_absent(mnist_ff: Command, monkeypatch: pytest.Mo
         monkeypatch.setattr(archive, "_read_back", broken)
         assert mnist_ff("runs", "archive", "x.zip", "outputs/a")[0] == 1
         assert [path.name for path in Path().iterdir() if "zip" in path.name] == []
+    full = OSError(28, "No space left on device", "outputs/a/model.safetensors", None, "/copy/model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *words, **options: (_ for _ in ()).throw(full))
+        code, _, err = mnist_ff("runs", "archive", "x.zip", "outputs/a")
+        assert (code, "error: /copy/model.safetensors: No space left on device; make room in " in err) == (1, True)
     if sys.version_info < (3, 14):
         monkeypatch.setattr(archive, "_has_zstandard", lambda: False)
         code, _, err = mnist_ff("runs", "archive", "x.tar.zst", "outputs/a")
