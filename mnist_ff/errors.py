@@ -9,7 +9,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
 MISSED_TARGET = 3
-"""The exit code of mnist-ff train --require-target where no epoch reached trainer.target_accuracy."""
+"""The exit code of mnist-ff train --require-target where trainer.target_accuracy was not reached."""
 
 
 class Stopped(BaseException):

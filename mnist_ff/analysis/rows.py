@@ -11,8 +11,8 @@ from typing import Any
 
 from mnist_ff.analysis.calibration import reliability
 from mnist_ff.analysis.evaluated_on import EvaluatedOn, evaluated_on, is_public
-from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.no_effect import NO_EFFECT
+from mnist_ff.config.saved import flat_experiment
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import split_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
@@ -56,11 +56,11 @@ class Row:
     seconds: float | None = None
     """Of the whole job."""
     not_learning: str | None = None
-    """Why its loss looks as if nothing was learned, or None."""
+    """A warning that the loss shows no learning, or None."""
     evaluated_on: EvaluatedOn | None = None
-    """The images of its test score."""
+    """The images of the test score."""
     asked: frozenset[str] = frozenset()
-    """Keys without effect that a sweep varies all the same."""
+    """Keys in the job's overrides that do not change results."""
     ece: float | None = None
     """Expected calibration error on the test images; see with_calibration()."""
     brier: float | None = None
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def name(self) -> str | None:
-        """The label that the user gave it."""
+        """The run's name, printable; None if it has none."""
         name = self.values.get("name")
         return None if name is None else printable(str(name))
 
@@ -167,7 +167,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         return Row(label, path, "broken", _why(str(error)), _planned(job))
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds a different experiment than job {job.number}", _planned(job))
-    values = flat(experiment(config))
+    values = flat_experiment(config)
     if job is not None and job.config.trainer.fixed_threads is None:
         values["trainer.threads"] = job.config.trainer.threads  # left to each machine: no difference that was asked for
     try:
@@ -211,14 +211,15 @@ def _why_unlisted(path: Path) -> str | None:
 
 
 def _asked(job: Job | None) -> frozenset[str]:
-    """The keys without effect that are in a job's overrides: they were varied on purpose, for the seconds, say."""
+    """The keys in a job's overrides that do not change results. They are compared because the user varied them, such
+    as trainer.threads for the time."""
     words = () if job is None else job.overrides
     return frozenset(word.partition("=")[0].lstrip("+") for word in words) & NO_EFFECT.keys()
 
 
 def with_calibration(row: Row) -> Row:
-    """The row with what its predictions say of its calibration, where it has some."""
-    if row.test is None:
+    """The row with ECE and Brier score, if the run has predictions."""
+    if row.test is None or row.ece is not None:
         return row
     try:
         saved = read_probabilities(Run(row.path))
@@ -229,11 +230,11 @@ def with_calibration(row: Row) -> Row:
 
 
 def _planned(job: Job | None) -> dict[str, Any]:
-    return {} if job is None else flat(experiment(job.config))
+    return {} if job is None else flat_experiment(job.config)
 
 
 def _why(reason: str) -> str:
-    """A reason that names a path, which may hold a line's end itself."""
+    """A reason in one line, with the newlines of paths in it escaped."""
     return one_line(printable(reason))
 
 

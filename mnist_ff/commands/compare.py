@@ -29,7 +29,7 @@ from mnist_ff.sweeps.summary import collect_shown, ranking_of, save, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "paths",
         nargs="+",
@@ -124,7 +124,7 @@ def _show(ranking: Ranking, paths: Sequence[Path], console: Console, search_resu
 
 def _json(ranking: Ranking, search_result: SearchResult | None, keys: Sequence[str] | None) -> dict[str, Any]:
     """Everything; with --pivot the table of each set of test images stands with it."""
-    values = {**to_json(ranking, search_result, calibrated=True), **_paired_json(ranking)}
+    values = {**to_json(ranking, search_result), **_paired_json(ranking)}
     if keys is not None:
         for made, table in zip(values["tables"], ranking.tables, strict=True):
             made["pivot"] = pivot_json(pivot_of(table, *keys))

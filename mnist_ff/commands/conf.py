@@ -35,7 +35,7 @@ BUILT_IN = "built-in"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("action", choices=("list", "copy"), help="list all options, or copy one to change it")
     parser.add_argument("option", nargs="?", metavar="GROUP/OPTION", help="to copy, such as experiment/clean")
     parser.add_argument("folder", nargs="?", type=path_argument, metavar="DIR", help="your config folder")

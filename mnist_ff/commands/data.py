@@ -25,7 +25,7 @@ from mnist_ff.runs.reading import local_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="data set to download or read, and verify"
     )

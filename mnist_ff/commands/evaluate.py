@@ -33,7 +33,7 @@ from mnist_ff.training.trained_model import check_ended_well, load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument("--data", choices=names("data"), help="data set (default: the run's)")
     add_data_path(parser)

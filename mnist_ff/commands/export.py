@@ -53,7 +53,7 @@ TOLERANCE = 1e-4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument("--format", choices=list(EXPORT_SUFFIXES), required=True, help="file format")
     parser.add_argument(

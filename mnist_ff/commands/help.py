@@ -11,7 +11,7 @@ from mnist_ff.analysis.console import out, tell_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("topic", nargs="?", metavar="COMMAND", help="command to explain (default: list all)")
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"

@@ -19,7 +19,7 @@ from mnist_ff.analysis.calibration import Threshold, threshold
 from mnist_ff.analysis.console import note, tell_json, warning
 from mnist_ff.analysis.labelled import Labelled, tell_labelled
 from mnist_ff.analysis.reading_text import tell_reading, tell_threshold
-from mnist_ff.analysis.readings import Predict, Reading, as_json, read, told
+from mnist_ff.analysis.readings import Predict, Reading, as_json, read, threshold_json
 from mnist_ff.commands.evaluate import (
     add_data_path,
     check_fits,
@@ -51,7 +51,7 @@ SECONDS_BETWEEN = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("run", type=argument, metavar="RUN", help="run directory or name, or last, best")
     parser.add_argument(
         "images",
@@ -304,6 +304,6 @@ class _Output:
             return
         if self.as_json:
             entries = [as_json(reading, self.spec, self.limit) for reading in readings]
-            tell_json({**scored.as_json(failures), "threshold": told(self.limit), "predictions": entries})
+            tell_json({**scored.as_json(failures), "threshold": threshold_json(self.limit), "predictions": entries})
         else:
             tell_labelled(self.console, scored, self.limit)

@@ -26,7 +26,7 @@ from mnist_ff.sweeps.summary import collect_shown, ranking_of, save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "path", type=argument, metavar="RUN|SWEEP_DIR", help="run or sweep directory or name, or last, best"
     )

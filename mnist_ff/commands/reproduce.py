@@ -88,7 +88,7 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other overrides; the row lists them")
     parser.add_argument(

@@ -31,7 +31,7 @@ EPILOG = "actions:\n" + "\n".join(f"  {name:<9} {what}" for name, what in ACTION
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
@@ -138,7 +138,7 @@ def _check_flags(arguments: argparse.Namespace, action: str) -> None:
 def _act(arguments: argparse.Namespace, action: str, words: Sequence[str], console: Console) -> dict[str, Any]:
     from mnist_ff.session import housekeeping
 
-    chosen = housekeeping.Chosen(words, filter_of(arguments), arguments.all)
+    chosen = housekeeping.Selection(words, filter_of(arguments), arguments.all)
     if action == "delete" and arguments.purge:
         if words or not chosen.filter.is_empty:
             raise ConfigError("--purge: empties the whole trash; give no runs with it")
@@ -153,6 +153,6 @@ def _act(arguments: argparse.Namespace, action: str, words: Sequence[str], conso
     if action == "note":
         return housekeeping.annotate(words[0], words[1], console)
     if action == "archive":
-        rest = housekeeping.Chosen(words[1:], chosen.filter, arguments.all)
+        rest = housekeeping.Selection(words[1:], chosen.filter, arguments.all)
         return housekeeping.archive(Path(words[0]), rest, console)
     return housekeeping.label(words[:-1], console, words[-1], remove=action == "untag")

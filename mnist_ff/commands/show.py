@@ -12,7 +12,7 @@ from mnist_ff.config.description_text import description_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("word", nargs="?", metavar="KEY|GROUP", help="such as optimizer.lr, optimizer, optimizer=adam")
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"

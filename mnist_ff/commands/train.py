@@ -38,7 +38,7 @@ NOT_SUPPORTED = ("config-path", "config-name", "info", "shell-completion", "expe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     parser.format_help = train_help  # type: ignore[method-assign]
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=adam model.hidden=[64]")
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values")

@@ -1,6 +1,6 @@
-"""What other libraries call a key: the words of Keras, PyTorch, Lightning, ultralytics and scikit-learn.
+"""Names of keys in Keras, PyTorch, Lightning, ultralytics and scikit-learn, and our names for them.
 
-Every message about a key, flag or command that does not exist takes its suggestion from here.
+Messages about unknown keys, flags and commands take their suggestions from here.
 """
 
 from __future__ import annotations
@@ -66,28 +66,28 @@ WORDS = {
     "metrics": "metric",
     "hydra.run.dir": "output_dir out_dir output save_dir log_dir default_root_dir out",
 }
-"""A key or group of ours, with the words that others have for it."""
+"""A key or group, and the names that other libraries have for it."""
 
-NONE_HERE = {
-    "imgsz img_size image_size input_size": "images keep the size that the data has, 28 x 28 for MNIST; "
-    "pictures of your own are resized by data=folder data.size=[28,28]",
-    "verbose progress_bar enable_progress_bar": "a terminal shows a bar, a file one line an epoch; "
+UNSUPPORTED = {
+    "imgsz img_size image_size input_size": "images keep the size of the data, 28 x 28 for MNIST; "
+    "data=folder data.size=[28,28] resizes pictures of your own",
+    "verbose progress_bar enable_progress_bar": "a terminal shows a progress bar, a file one line per epoch; "
     "from Python: mnist_ff.train(verbose=0)",
     "loss criterion loss_fn loss_function": "the loss is cross-entropy; "
     "trainer.label_smoothing=0.1 and trainer.confidence_penalty=0.1 change it",
     "workers num_workers dataloader_num_workers pin_memory prefetch persistent_workers": "there is no data loader: "
-    "the images lie on the device; trainer.threads=VALUE sets the CPU threads",
+    "the images are in device memory; trainer.threads=VALUE sets the CPU threads",
     "project": "type name=VALUE for a label, hydra.run.dir=FOLDER for a folder, "
     "or logger=wandb logger.wandb.project=VALUE",
     "exist_ok overwrite": "two runs never share a directory; hydra.run.dir=FOLDER names another one",
     "accumulate_grad_batches gradient_accumulation_steps accumulate nbs": "a larger trainer.batch_size does the same",
     "steps_per_epoch max_steps num_steps total_steps": "an epoch is all training images; type trainer.epochs=VALUE",
-    "num_classes nc classes input_dim input_shape in_features": "the data says it; mnist-ff data NAME shows it",
-    "pretrained weights freeze": "runs start from fresh weights; resume=RUN trains a run further",
+    "num_classes nc classes input_dim input_shape in_features": "the data determines it; mnist-ff data NAME shows it",
+    "pretrained weights freeze": "a new run starts from random weights; resume=RUN trains a run further",
     "strategy num_nodes": "a run trains on one device; a sweep on several: mnist-ff train -m hydra/launcher=joblib",
     "wandb tensorboard mlflow": "type logger={word}",
 }
-"""Words for what does not exist here, with what to do."""
+"""Names of settings that do not exist here, and what to do instead."""
 
 COMMANDS = {
     "runs": "list ls ps jobs experiments history runs_list",
@@ -110,7 +110,7 @@ COMMANDS = {
     "--version": "version -v -V",
     "completion": "complete autocomplete",
 }
-"""Commands of ours, with what others call them."""
+"""Commands, and other names that people try."""
 
 VALUES: Mapping[str, Mapping[str, str]] = {
     "trainer.device": {
@@ -136,31 +136,31 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     },
     "optimizer": {r"(\w+)": r"\1"},
 }
-"""Other people's values of a key, as whole patterns in lower case, with ours; the pattern that is nothing is a flag."""
+"""Values that people try for a key, as patterns for the whole value in lower case, and our value for each. The empty
+pattern stands for a flag without a value."""
 
-
-COUNTED = ("gpus", "devices", "numgpus", "ngpu", "ngpus")
-"""Words, as plain() makes them, for a number of devices."""
+DEVICE_COUNTS = ("gpus", "devices", "numgpus", "ngpu", "ngpus")
+"""Names of a number of devices, in the form of plain()."""
 
 
 class Key(NamedTuple):
-    """What a word means here."""
+    """The meaning of a name from another library."""
 
     name: str
-    """A key or group; empty where there is none."""
-    instead: str = ""
-    """What to do where there is none."""
+    """A key or group. Empty if there is none."""
+    advice: str = ""
+    """What to do if there is none."""
 
 
 def plain(word: str) -> str:
-    """A word without what people write differently: Learning-Rate is learningrate."""
+    """A word in lower case with letters and digits only: Learning-Rate becomes learningrate."""
     return re.sub(r"[^a-z0-9]", "", word.lower())
 
 
 def meant(word: str, known: Collection[str] = ()) -> Key | None:
-    """The key or group that a word means exactly, with or without a section before it; None where nobody knows.
+    """The key or group that a word means, with or without a section before it. None if it is unknown.
 
-    known: the keys and groups that may be named; all where it is empty.
+    known: the keys and groups to choose from. Empty: all.
     """
     names = known or every_name()
     section, _, last = word.lstrip("+").rpartition(".")
@@ -168,9 +168,9 @@ def meant(word: str, known: Collection[str] = ()) -> Key | None:
         return None
     own = [name for name in names if plain(name.rpartition(".")[2]) == plain(last)]
     of_section = [name for name in own if section and name.startswith(section)]
-    for words, instead in NONE_HERE.items():
+    for words, advice in UNSUPPORTED.items():
         if not of_section and plain(last) in map(plain, words.split()):
-            return Key("", instead.replace("{word}", last.lower()))
+            return Key("", advice.replace("{word}", last.lower()))
     for name in of_section or own:
         return Key(name)
     for name, words in WORDS.items():
@@ -180,7 +180,7 @@ def meant(word: str, known: Collection[str] = ()) -> Key | None:
 
 
 def every_name() -> list[str]:
-    """Every key and group that a command line may have."""
+    """Every key and group of the command line."""
     return [*known_keys(), *sweep_keys(), *built_in_groups(), "resume", "hydra.run.dir"]
 
 
@@ -190,19 +190,19 @@ def suggestion(word: str, value: str | None, known: Collection[str] = ()) -> str
     if found is None:
         return nearest(word, known or every_name())
     if not found.name:
-        return f"; {found.instead.replace('VALUE', value or 'VALUE')}"
-    return f"; type {override(found.name, _of_one(word, value))}{owners_of(found.name)}"
+        return f"; {found.advice.replace('VALUE', value or 'VALUE')}"
+    return f"; type {override(found.name, _device_for(word, value))}{owners_of(found.name)}"
 
 
-def _of_one(word: str, value: str | None) -> str | None:
-    """A number of devices says no more than whether there is one: a run trains on one."""
-    if plain(word) not in COUNTED or value is None:
+def _device_for(word: str, value: str | None) -> str | None:
+    """The device for a number of devices: a run trains on one. Other values are kept."""
+    if plain(word) not in DEVICE_COUNTS or value is None:
         return value
     return "cpu" if value in ("0", "cpu") else "gpu"
 
 
 def override(name: str, value: str | None) -> str:
-    """NAME=VALUE with a value of ours for one of theirs."""
+    """NAME=VALUE, with the value translated by VALUES."""
     given = "" if value is None else value
     for pattern, ours in VALUES.get(name, {}).items():
         if (match := re.fullmatch(pattern, given.strip("'\"").lower())) is not None:
@@ -213,7 +213,7 @@ def override(name: str, value: str | None) -> str:
 
 
 def owners_of(key: str) -> str:
-    """The end of a message about a key that only some options of its group have; empty where the default has it."""
+    """The end of a message about a key that only some options of its group have. Empty if the default option has it."""
     section, _, name = key.partition(".")
     group = next((group for group, found in GROUPS.items() if found.folder == section), None)
     if group is None or not name or section in SELECTIONS:
@@ -223,28 +223,29 @@ def owners_of(key: str) -> str:
     return "" if default in owners else f", a key of {section}={', '.join(owners)}"
 
 
-def no_flag(typed: str, words: Sequence[str], flags: Iterable[str], takes_overrides: bool) -> str:
+def no_flag(argument: str, words: Sequence[str], flags: Iterable[str], takes_overrides: bool) -> str:
     """A message about a flag that a command does not have: what to type instead.
 
     words: the command line behind the command. flags: those that the command has.
     """
-    flag, _, value = typed.partition("=")
+    flag, _, value = argument.partition("=")
     word = flag.lstrip("-")
-    close = nearest(word, [name[2:] for name in flags if name.startswith("--")]).replace("mean ", "mean --")
+    suggested = nearest(word, [name[2:] for name in flags if name.startswith("--")]).replace("mean ", "mean --")
     found = meant(word) or (meant(word.removeprefix("no-")) if word.startswith("no-") else None)
     if not takes_overrides or found is None:
-        return f"{flag}: no such flag{close}"
+        return f"{flag}: no such flag{suggested}"
     if not found.name:
-        return f"{flag}: no such flag; {found.instead}"
+        return f"{flag}: no such flag; {found.advice}"
     after = [second for first, second in itertools.pairwise(words) if first == flag]
     given = value or next((text for text in after if not text.startswith("--")), None)
     given = "false" if word.startswith("no-") and meant(word) is None else given
     given = None if given is not None and holds_password(given) else given
-    return f"{flag}: overrides have no dashes; type {override(found.name, _of_one(word, given))}{owners_of(found.name)}"
+    typed = override(found.name, _device_for(word, given))
+    return f"{flag}: overrides have no dashes; type {typed}{owners_of(found.name)}"
 
 
 def no_command(word: str, commands: Collection[str]) -> ConfigError:
-    """The error about a command that does not exist."""
+    """The error about an unknown command."""
     if "=" in word:
         return ConfigError(f"{word}: no such command; type mnist-ff train {word}")
     for right, words in COMMANDS.items():

@@ -88,7 +88,7 @@ def _forward(
     """A function from up to `batch_size` images to logits, without dropout. The training mode is restored after it."""
     if split.images.device.type == "cpu" and why_modified(model) is None:
         assert isinstance(model, MLP)
-        yield partial(Inference(model, batch_size, precision), see=hidden)
+        yield partial(Inference(model, batch_size, precision), on_layer=hidden)
         return
     was_training = model.training
     model.train(False)

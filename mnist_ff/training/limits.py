@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from mnist_ff.config.schema import TrainerConfig
 from mnist_ff.runs.numbers import percent
-from mnist_ff.runs.records import EpochRecord, Outcome, Plan, StopReason
+from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, StopReason
 from mnist_ff.training.callbacks import Callback
 
 
@@ -89,6 +89,10 @@ class TargetAccuracy(Callback):
         """
         for epoch, accuracy in enumerate(accuracies):
             self._check(epoch, part, accuracy)
+
+    def reached_by(self, score: Score) -> bool:
+        """Whether an epoch so far reached it, or this score of a run that ended within an epoch does."""
+        return self.reached or float(f"{score.accuracy:.9g}") >= self._target
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         if epoch.watched is not None:

@@ -17,7 +17,7 @@ from mnist_ff.runs.numbers import loss_text, percent
 from mnist_ff.runs.records import BatchRecord, EpochRecord, Plan
 from mnist_ff.training.callbacks import Callback
 
-MIN_BATCHES = 50
+MIN_BATCHES = 30
 """Minimum number of batches to judge whether the loss stays at chance level."""
 MIN_BATCHES_FAR_ABOVE = 16
 """Minimum number of batches to judge whether the loss is far above its start, which is less uncertain."""

@@ -270,7 +270,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("words", BAD)
-def test_bad_words(words: list[str], mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], mnist_ff: Command) -> None:
     code, _, err = mnist_ff("bench", *words)
     assert code == 2
     assert err.startswith("error: ")

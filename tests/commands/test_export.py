@@ -197,7 +197,7 @@ def test_nothing_is_overwritten(form: str, run: Path, mnist_ff: Command) -> None
         (["run", "--format", "torch", "--softmax"], "--softmax: needs --format onnx"),
     ],
 )
-def test_bad_words(words: list[str], reason: str, run: Path, mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], reason: str, run: Path, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("export", *words)
     assert code == 2
     assert reason in err

@@ -131,7 +131,7 @@ def test_a_bad_file_ends_nothing_but_itself(trained_run: Path, mnist_ff: Command
         (["--index", "8", "x.png"], "argument --index: x.png is not a number; give image files before --index"),
     ],
 )
-def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist: Path, mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], reason: str, trained_run: Path, real_mnist: Path, mnist_ff: Command) -> None:
     code, out, err = mnist_ff("predict", str(trained_run), *words)
     assert (code, out) == (2, "")
     assert reason in err

@@ -90,7 +90,9 @@ def test_every_suggestion_is_accepted() -> None:
 def test_every_target_exists_and_no_word_means_two_things() -> None:
     names = {*aliases.every_name(), "trainer.max_seconds"}
     assert set(aliases.WORDS) <= names
-    words = [aliases.plain(word) for listed in [*aliases.WORDS.values(), *aliases.NONE_HERE] for word in listed.split()]
+    words = [
+        aliases.plain(word) for listed in [*aliases.WORDS.values(), *aliases.UNSUPPORTED] for word in listed.split()
+    ]
     assert sorted({word for word in words if words.count(word) > 1}) == []
     last = {aliases.plain(key.rpartition(".")[2]) for key in known_keys()}
     assert last & set(words) == {"project"}

@@ -1,4 +1,4 @@
-"""Connections to `mnist-ff serve` that ask for nothing take nobody's place."""
+"""Idle connections to `mnist-ff serve` are closed, so that they do not block others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def slow(request: Request) -> Response:
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(server, "IDLE_S", IDLE_S)
-    listener, ready = server.listening(0), threading.Event()
+    listener, ready = server.listen_on(0), threading.Event()
     app = Starlette(routes=[Route("/", small), Route("/large", large), Route("/slow", slow)])
     running = server.Server(app, ready.set)
     thread = threading.Thread(target=running.run, args=[[listener]], daemon=True)
@@ -64,7 +64,7 @@ def asked(path: str = "/") -> bytes:
 
 
 def answered(connection: socket.socket) -> bytes:
-    """All that comes until the server closes it."""
+    """Everything received until the server closes the connection."""
     content = b""
     try:
         while piece := connection.recv(1 << 20):
@@ -78,9 +78,9 @@ def answered(connection: socket.socket) -> bytes:
     "first", [b"", b"GET / HTTP/1.1\r\nHost: ", asked() + b"GET /", asked("/large") + asked("/large")]
 )
 def test_idle_connections_are_closed(first: bytes, port: int) -> None:
-    """Silent ones, a request that does not go on, also behind another one, and an answer that nobody takes."""
+    """No request, an incomplete one, alone or after another one, and a response that is not received."""
     with ExitStack() as stack:
-        idle = [stack.enter_context(connected(port, first)) for _ in range(server.MOST_CONNECTIONS)]
+        idle = [stack.enter_context(connected(port, first)) for _ in range(server.MAX_CONNECTIONS)]
         deadline = time.monotonic() + 20
         while True:
             with connected(port, asked()) as one:
@@ -88,10 +88,10 @@ def test_idle_connections_are_closed(first: bytes, port: int) -> None:
                     break
             assert time.monotonic() < deadline, "its places stay taken"
             time.sleep(IDLE_S)
-        assert len(idle) == server.MOST_CONNECTIONS
+        assert len(idle) == server.MAX_CONNECTIONS
 
 
-def test_an_answer_that_takes_its_time_comes_whole(port: int) -> None:
+def test_a_slow_response_is_complete(port: int) -> None:
     with connected(port, asked("/slow")) as one:
         assert answered(one).endswith(b"late")
     with connected(port, asked("/large")) as one:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +123,22 @@ def test_a_target_ends_a_run_and_a_higher_one_trains_on(mnist_ff: Command) -> No
     whole_run("whole")
     assert_equal_runs(Path("whole"), Path("run"))
     assert mnist_ff("train", "resume=run", "--require-target")[0] == 3, "said again without training"
+
+
+@pytest.mark.parametrize("split", ["0", "0.2"])
+def test_a_run_stopped_within_an_epoch_reaches_its_target_by_its_score(
+    mnist_ff: Command, ticking: Callable[[float], None], split: str
+) -> None:
+    ticking(1.0)
+    words = [*WORDS, "trainer.sync_every=1", "trainer.max_seconds=9", f"data.validation_split={split}"]
+    code, out, _ = mnist_ff("train", *words, "trainer.target_accuracy=0.01", "hydra.run.dir=low", "--require-target")
+    summary = Run.open("low").summary()
+    assert summary is not None
+    assert (code, summary.epochs, summary.target_reached) == (0, 0, True), "the score that is shown reaches it"
+    assert "not reached" not in out
+    code, out, _ = mnist_ff("train", *words, "trainer.target_accuracy=1", "hydra.run.dir=high", "--require-target")
+    assert code == 3
+    assert re.search(r"finished: time limit.*after \d+ batch(es)?; trainer.target_accuracy=1 was not reached", out)
 
 
 def test_a_target_goes_with_keep_best_and_patience(mnist_ff: Command) -> None:
