@@ -329,7 +329,31 @@ class _Parser(argparse.ArgumentParser):
 
             name = quoted_name(self.words)
             message = message if name is None else f'{message}; type a name with spaces in quotes: "{name}"'
+        else:
+            message = self._of_one_argument(message)
         raise ConfigError(message if "; type " in message else f"{message}; see {self.prog} --help")
+
+    def _of_one_argument(self, message: str) -> str:
+        """argparse's words about one argument in ours: its name, what is wrong, what it takes."""
+        import re
+
+        found = re.fullmatch(r"argument (.+?): (.*)", message, re.DOTALL)
+        if found is None:
+            return message
+        name, wrong = found.groups()
+        action = next(one for one in self._actions if name in ("/".join(one.option_strings), one.metavar, one.dest))
+        if wrong.startswith("expected"):
+            takes = action.metavar if isinstance(action.metavar, str) else " ".join(action.metavar or ["a value"])
+            return f"{name}: needs {takes}"
+        choice = re.match(r"invalid (choice|int value): '(.*?)'", wrong)
+        if choice is None:
+            return f"{name}: {wrong}"
+        if action.choices is None:
+            return f"{name} {choice[2]}: must be an integer"
+        from mnist_ff.config.messages import nearest
+
+        choices = [str(one) for one in action.choices]
+        return f"{name} {choice[2]}: must be one of {', '.join(choices)}{nearest(choice[2], choices)}"
 
     def _flags(self) -> list[str]:
         return [flag for action in self._actions for flag in action.option_strings]

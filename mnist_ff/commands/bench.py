@@ -49,7 +49,7 @@ FEWEST_PAIRS = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
     )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"

@@ -20,6 +20,7 @@ from mnist_ff.analysis.pivot_table import show_pivots
 from mnist_ff.analysis.ranking import Ranking, sorted_by
 from mnist_ff.analysis.ranking_json import to_json
 from mnist_ff.analysis.rows import Row, with_calibration
+from mnist_ff.config.messages import meant_of
 from mnist_ff.config.paths import argument, display_path
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.runs.find import is_sweep
@@ -108,9 +109,10 @@ def _sorted(ranking: Ranking, key: str | None) -> Ranking:
     if key is None:
         return ranking
     try:
-        return sorted_by(ranking, key)
+        return sorted_by(ranking, ranking.ranked_by.replace(" ", "_") if key == "score" else key)
     except KeyError as error:
-        raise ConfigError(f"--sort {key}: there is {error.args[0]}") from None
+        known = [*str(error.args[0]).split(", "), "score"]
+        raise ConfigError(f"--sort {key}: there is {', '.join(known)}{meant_of(key, known)}") from None
 
 
 def _show(ranking: Ranking, paths: Sequence[Path], console: Console, search_result: SearchResult | None) -> None:

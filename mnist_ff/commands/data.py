@@ -27,7 +27,11 @@ from mnist_ff.runs.reading import local_time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "words", nargs="*", metavar="[NAME] [data.KEY=VALUE ...]", help="data set to download or read, and verify"
+        "words",
+        nargs="*",
+        default=[],
+        metavar="[NAME] [data.KEY=VALUE ...]",
+        help="data set to download or read, and verify",
     )
     parser.add_argument(
         "--sheet",

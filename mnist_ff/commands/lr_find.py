@@ -39,7 +39,9 @@ FEWEST, MOST = 10, 100_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]"
+    )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
         nargs="*",
+        default=[],
         type=path_argument,
         metavar="IMAGE",
         help="PNG or JPEG files, or folders with them, also in folders within",
@@ -82,7 +83,9 @@ def _number(word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{word} is not a number; give image files before --index") from None
+        numbers = [part for part in word.replace(",", " ").split() if part.isdecimal()]
+        typed = f"type --index {' '.join(numbers)}" if len(numbers) > 1 else "give image files before --index"
+        raise argparse.ArgumentTypeError(f"{word} is not a number; {typed}") from None
 
 
 def _share(word: str) -> float:

@@ -58,7 +58,9 @@ WORDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train, such as trainer.engine=eager")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="as for train, such as trainer.engine=eager"
+    )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )

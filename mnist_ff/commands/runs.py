@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.console import tell, tell_json
-from mnist_ff.analysis.run_filter import Filter, Order, select
+from mnist_ff.analysis.run_filter import Filter, Order, other_data, select
 from mnist_ff.analysis.run_list import entry_json
 from mnist_ff.analysis.run_table import MAX_ROWS_SHOWN, show
 from mnist_ff.config.paths import argument
@@ -27,6 +27,15 @@ ACTIONS = {
     "archive": "FILE RUN... or filters; one .zip or .tar.zst for others",
 }
 """First words that are no folder, and what follows them. A folder that is called so is ./delete."""
+ALSO_CALLED = {
+    **dict.fromkeys(("rm", "remove", "del", "trash", "clean", "prune"), "delete"),
+    **dict.fromkeys(("undelete", "undo", "recover"), "restore"),
+    **dict.fromkeys(("pack", "zip", "export", "save", "share"), "archive"),
+    **dict.fromkeys(("label", "mark"), "tag"),
+    **dict.fromkeys(("comment", "annotate", "describe"), "note"),
+    **dict.fromkeys(("ls", "list", "show", "all"), ""),
+}
+"""What others call an action, or the list itself."""
 EPILOG = "actions:\n" + "\n".join(f"  {name:<9} {what}" for name, what in ACTIONS.items())
 
 
@@ -35,7 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
-        "words", nargs="*", type=argument, metavar="FOLDER|ACTION RUN|SWEEP_DIR", help="folder (default: outputs)"
+        "words",
+        nargs="*",
+        default=[],
+        type=argument,
+        metavar="FOLDER|ACTION RUN|SWEEP_DIR",
+        help="folder (default: outputs)",
     )
     parser.add_argument("--all", action="store_true", help="one line per job instead of one per sweep")
     parser.add_argument(
@@ -84,8 +98,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         if arguments.json:
             tell_json(values)
         return 0
-    if words:
-        raise ConfigError(f"runs: takes one folder, or one of {', '.join(ACTIONS)} first; see mnist-ff runs --help")
+    if words or (action and not is_folder(Path(action)) and action.lower() in ALSO_CALLED):
+        meant = ALSO_CALLED.get(action.lower())
+        hint = "see mnist-ff runs --help" if meant is None else f"type {' '.join(['mnist-ff runs', meant]).strip()}"
+        raise ConfigError(f"runs {action}: takes one folder, or one of {', '.join(ACTIONS)} first; {hint}")
     if arguments.yes or arguments.purge:
         raise ConfigError("--yes and --purge: are for mnist-ff runs delete")
     return _list(arguments, Path(action or OUTPUTS), console)
@@ -108,7 +124,7 @@ def _list(arguments: argparse.Namespace, folder: Path, console: Console) -> int:
     elif chosen.is_empty:
         tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:
-        tell(console, f"No run in {folder}/ fits.")
+        tell(console, f"No run in {folder}/ fits{other_data(folder, chosen)}.")
     return 0
 
 

@@ -11,16 +11,17 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_json, tell_lines
+from mnist_ff.config.aliases import accepted
 from mnist_ff.config.compose import ComposedRun, Composer, with_texts_kept
 from mnist_ff.config.convert import flat
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import sweep_keys
-from mnist_ff.config.overrides import key_of, take, without_quotes
+from mnist_ff.config.overrides import key_of, refuse_several, take, without_quotes
 from mnist_ff.config.passwords import check_no_password
 from mnist_ff.config.paths import display_path, expanded, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
-from mnist_ff.errors import MISSED_TARGET, ConfigError, RunError
+from mnist_ff.errors import MISSED_TARGET, BadRunError, ConfigError, RunError
 from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.parts import check_parts
@@ -40,7 +41,9 @@ NOT_SUPPORTED = ("config-path", "config-name", "info", "shell-completion", "expe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.format_help = train_help  # type: ignore[method-assign]
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=adam model.hidden=[64]")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="such as optimizer=adam model.hidden=[64]"
+    )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values")
     parser.add_argument("--config-of", metavar="RUN", help="use the config of a past run")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -116,11 +119,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _single(composer: Composer, overrides: list[str], trainer: _Trainer) -> int:
-    if any(override.values is not None for override in composer.check(overrides)):
-        raise ConfigError(
-            "several values for one key need -m: mnist-ff train -m ...; "
-            "a comma inside a value needs quotes: 'name=\"a,b\"'"
-        )
+    refuse_several(composer.check(overrides))
     composed = composer.run(with_teacher(overrides))
     return _train_new(composed, composed.config(), trainer, composed.files)
 
@@ -163,7 +162,10 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     name = expanded("resume", name)
     if not name:
         raise ConfigError("resume=: is empty; give a run directory, or last")
-    run = find_run(name, Path("outputs"))
+    try:
+        run = find_run(name, Path("outputs"))
+    except BadRunError as error:
+        raise BadRunError(f"{error}{accepted('resume', name)}") from None
     given = given_values(composer, overrides)
     check_float32(flat(given))
     check_parts(run, saved_config(run), trainer.warn, trains=True)
