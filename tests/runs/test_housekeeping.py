@@ -70,6 +70,7 @@ def names_of(mnist_ff: Command, *words: str) -> list[str]:
         ("--where optimizer.lr=0.01", "sweeps a"),
         ("--where optimizer.lr=1e-2 --where score>0.92", "sweeps"),
         ("--where optimizer.lr>=0.1", "sweeps b"),
+        ("--where optimizer.lr==0.01", "sweeps a"),
         ("--where optimizer.lr!=0.01 --where seed=0", "sweeps b c"),
         ("--where model.hidden=[500,300] --limit 1", "sweeps"),
         ("--where trainer.patience=null --where trainer.plots=true --limit 2", "sweeps b"),
@@ -92,6 +93,8 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["--where", "lr=0.1"], "lr: no such key; did you mean optimizer.lr?"),
         (["--where", "optimizer.lrr=0.1"], "did you mean optimizer.lr?"),
         (["--where", "nonsense"], "give KEY=VALUE"),
+        (["--where", "began>0"], "began: no such key; use --since"),
+        (["--where", "path=a"], "path: no such key"),
         (["--where", "optimizer.lr>x"], "> compares numbers; x is not a number"),
         (["--sort", "scor"], "did you mean score?"),
         (["--since", "tomorrow"], "give 30m, 12h, 2d, 1w, or a date"),
@@ -121,6 +124,7 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["note", "a", "x" * 3000], "give one line of 1 to 2,000"),
         (["archive", "x.rar", "a"], "ends with .zip or .tar.zst"),
         (["archive", "no/x.zip", "a"], "folder no does not exist"),
+        (["archive", "x" * 300 + ".zip", "a"], "File name too long; choose another name"),
         (["restore", "zzz"], "zzz: is not in outputs/.trash"),
         (["--yes"], "are for mnist-ff runs delete"),
     ],
@@ -461,6 +465,11 @@ def test_an_archive_is_whole_or_absent(mnist_ff: Command, monkeypatch: pytest.Mo
         monkeypatch.setattr(archive, "_read_back", broken)
         assert mnist_ff("runs", "archive", "x.zip", "outputs/a")[0] == 1
         assert [path.name for path in Path().iterdir() if "zip" in path.name] == []
+    full = OSError(28, "No space left on device", "outputs/a/model.safetensors", None, "/copy/model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *words, **options: (_ for _ in ()).throw(full))
+        code, _, err = mnist_ff("runs", "archive", "x.zip", "outputs/a")
+        assert (code, "error: /copy/model.safetensors: No space left on device; make room in " in err) == (1, True)
     if sys.version_info < (3, 14):
         monkeypatch.setattr(archive, "_has_zstandard", lambda: False)
         code, _, err = mnist_ff("runs", "archive", "x.tar.zst", "outputs/a")
