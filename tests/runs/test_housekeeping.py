@@ -235,8 +235,8 @@ def test_elsewhere_a_name_of_several_runs_is_the_newest(mnist_ff: Command) -> No
 def test_a_list_without_runs_names_the_data_that_there_are(mnist_ff: Command) -> None:
     make("a")
     code, out, _ = mnist_ff("runs", "--data", "cifar10")
-    assert (code, out) == (0, "No run in outputs/ fits; their data: mnist_5k.\n")
-    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ fits.\n"
+    assert (code, out) == (0, "No run in outputs/ matches; their data: mnist_5k.\n")
+    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ matches.\n"
     assert mnist_ff("runs", "--data", "cifar10", "--json")[1].strip() == "[]"
 
 
