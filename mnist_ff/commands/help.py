@@ -53,7 +53,7 @@ def _is_of_config(word: str) -> bool:
 
 
 def _described(action: argparse.Action) -> dict[str, Any]:
-    """One of a command's arguments: its flags, or its name where it is known by its place."""
+    """An argument of a command as JSON values: an option with its flags, or a positional argument."""
     metavar = action.metavar if isinstance(action.metavar, str) else None
     return {
         "flags": list(action.option_strings),

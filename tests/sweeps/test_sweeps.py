@@ -622,6 +622,12 @@ def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
     assert [axes.get_title() for axes in figure.axes if axes.get_title() == "importance"] == ["importance"]
 
 
+def test_values_beside_dots_have_their_keys_name() -> None:
+    grid = [{"model.activation": name} for name in ("relu", "tanh", "gelu")]
+    axes = sweep_figure(ranked(grid, lambda v: 0.9), "x").axes[0]
+    assert axes.get_ylabel() == "model.activation"
+
+
 def test_a_searchs_picture_has_the_importance_of_its_words() -> None:
     """The share of variance is 1 for keys whose values are all different, as a search's are."""
     grid = [{"optimizer.lr": 0.001 * n, "model.dropout": 0.1 * n} for n in range(1, 6)]
