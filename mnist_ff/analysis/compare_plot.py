@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_ff.analysis.canvas import new_figure, own_style, plain_numbers, save_picture
+from mnist_ff.analysis.canvas import log_y, new_figure, own_style, save_picture
 from mnist_ff.analysis.group_curves import GroupCurves, curves_of, parts_of
 from mnist_ff.analysis.ranking import Ranking
 from mnist_ff.errors import ConfigError
@@ -73,14 +73,12 @@ def _epochs(axes: Axes, found: Sequence[GroupCurves], part: str, what: str) -> N
     from matplotlib.ticker import MaxNLocator
 
     scale = 100 if what == "accuracy" else 1
-    own = [(index, curve) for index, curve in enumerate(found) if curve.title == part]
+    own = [(index, curve) for index, curve in enumerate(found) if curve.title == part and curve.epochs]
     for index, curve in reversed(own):  # the best on top
-        points = curve.epochs.get(what)
-        if points is not None:
-            _line(axes, index, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in points])
+        _line(axes, index, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in curve.epochs[what]])
     axes.set_title(f"{'Accuracy' if what == 'accuracy' else 'Loss'}, {part}", fontsize=10, parse_math=False)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "loss")
+    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "cross-entropy (nats)")
     longest = max((len(curve.epochs["epoch"]) for _, curve in own), default=0)
     if longest == 1:
         axes.set_xlim(0.5, 1.5)
@@ -100,7 +98,7 @@ def _batches(axes: Axes, found: Sequence[GroupCurves]) -> None:
     means = f", means of {min(sizes)}{several} batches" if max(sizes, default=1) > 1 else ""
     axes.set_title(f"Loss while training{means}", fontsize=10)
     axes.set_xlabel("batch")
-    axes.set_ylabel("loss")
+    axes.set_ylabel("cross-entropy (nats)")
     _log_where_positive(axes)
     axes.grid(alpha=0.25)
 
@@ -110,7 +108,8 @@ def _scaled(value: float | None, scale: float) -> float | None:
 
 
 def _line(axes: Axes, index: int, xs: Sequence[float], points: Sequence[Sequence[float | None]]) -> None:
-    """A line, with a band if it is a mean of several runs. `points` are means, minima and maxima."""
+    """A line, with a band if it is a mean of several runs, a bar at a single point. `points` are means, minima and
+    maxima."""
     import numpy as np
 
     mean, low, high = (np.array(ys, dtype=float) for ys in points)
@@ -118,6 +117,8 @@ def _line(axes: Axes, index: int, xs: Sequence[float], points: Sequence[Sequence
     color: Any = COLORS[index] if is_named else OTHERS
     if is_named and not np.array_equal(low, high, equal_nan=True):
         axes.fill_between(xs, low, high, color=color, alpha=0.17, linewidth=0, zorder=2)
+        if len(xs) == 1:
+            axes.vlines(xs, low, high, color=color, alpha=0.6, linewidth=1.5, zorder=2)
     marker = "o" if len(xs) == 1 else None
     axes.plot(xs, mean, color=color, linewidth=1.7 if is_named else 0.8, marker=marker, zorder=3 if is_named else 1)
 
@@ -125,8 +126,7 @@ def _line(axes: Axes, index: int, xs: Sequence[float], points: Sequence[Sequence
 def _log_where_positive(axes: Axes) -> None:
     lowest = axes.dataLim.ymin
     if lowest > 0 and axes.dataLim.ymax > 5 * lowest:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
+        log_y(axes)
 
 
 def _legend(figure: Figure, named: Sequence[GroupCurves], others: int) -> None:

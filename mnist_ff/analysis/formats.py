@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.labels import group_labels, has_names, named, path_text
-from mnist_ff.analysis.ranking import SAME_SEED, WITHIN_NOISE, Group, Ranking, brief, ranked_rows, text
+from mnist_ff.analysis.ranking import SAME_SEED, WITHIN_NOISE, Group, Ranking, brief, rank_rows, ranked_rows, text
 from mnist_ff.analysis.ranking_json import to_json
-from mnist_ff.analysis.rows import Row
+from mnist_ff.analysis.rows import Row, with_calibration
 from mnist_ff.analysis.statistics import Sample
 from mnist_ff.errors import printable
 from mnist_ff.files import write_text
@@ -189,7 +189,10 @@ def write_files(ranking: Ranking, directory: Path, drawn: bool, search_result: S
     """Write sweep.csv, sweep.json and sweep.md, with the result of a search. sweep.md shows sweep.png if `drawn`.
     Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(ranking))
-    write_text(directory / "sweep.json", json.dumps(to_json(ranking, search_result), indent=1, allow_nan=False) + "\n")
+    by_loss = search_result is not None and search_result.smallest_loss
+    calibrated = rank_rows([with_calibration(row) for row in ranking.rows], by_loss)
+    values = to_json(calibrated, search_result)
+    write_text(directory / "sweep.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
     write_text(directory / "sweep.md", to_markdown(ranking, directory.resolve().name, drawn, search_result))
 
 

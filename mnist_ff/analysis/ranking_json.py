@@ -13,17 +13,16 @@ from mnist_ff.analysis.statistics import Sample
 from mnist_ff.runs.records import Score
 from mnist_ff.runs.search_result import SearchResult
 
-SAMPLES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "seconds")
 CALIBRATION = ("ece", "brier")
+SAMPLES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "seconds", *CALIBRATION)
 
 
-def to_json(ranking: Ranking, search_result: SearchResult | None = None, calibrated: bool = False) -> dict[str, Any]:
-    """The whole ranking. With `calibrated`, it has the fields `ece` and `brier`, null for runs without predictions."""
-    more = CALIBRATION if calibrated else ()
+def to_json(ranking: Ranking, search_result: SearchResult | None = None) -> dict[str, Any]:
+    """The whole ranking. `ece` and `brier` are null of rows without them; with_calibration() adds them to a row."""
     labels = group_labels(ranking)
     tables = _table_of_each_run(ranking)
     groups = [
-        {**_group_json(group, (*SAMPLES, *more)), "label": label, "table": tables[group.rows[0].path]}
+        {**_group_json(group), "label": label, "table": tables[group.rows[0].path]}
         for group, label in zip(ranking.groups, labels, strict=True)
     ]
     return {
@@ -37,8 +36,7 @@ def to_json(ranking: Ranking, search_result: SearchResult | None = None, calibra
         "tables": [_table_json(table) for table in ranking.tables],
         "groups": groups,
         "runs": [
-            {**_run_json(row, rank, ranking.keys, more), "table": tables.get(row.path)}
-            for rank, row in ranked_rows(ranking)
+            {**_run_json(row, rank, ranking.keys), "table": tables.get(row.path)} for rank, row in ranked_rows(ranking)
         ],
     }
 
@@ -59,7 +57,7 @@ def _table_json(table: Ranking) -> dict[str, Any]:
     }
 
 
-def _run_json(row: Row, rank: int | None, keys: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
+def _run_json(row: Row, rank: int | None, keys: Sequence[str]) -> dict[str, Any]:
     return {
         "run": row.label,
         "name": row.name,
@@ -71,12 +69,12 @@ def _run_json(row: Row, rank: int | None, keys: Sequence[str], more: Sequence[st
         "test": _score_json(row.test),
         "epochs": row.epochs,
         "seconds": row.seconds,
-        **{name: getattr(row, name) for name in more},
+        **{name: getattr(row, name) for name in CALIBRATION},
     }
 
 
-def _group_json(group: Group, names: Sequence[str]) -> dict[str, Any]:
-    samples = {name: getattr(group, name) for name in names}
+def _group_json(group: Group) -> dict[str, Any]:
+    samples = {name: getattr(group, name) for name in SAMPLES}
     return {
         "rank": group.rank,
         "status": group.status,

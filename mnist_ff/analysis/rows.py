@@ -11,8 +11,8 @@ from typing import Any
 
 from mnist_ff.analysis.calibration import reliability
 from mnist_ff.analysis.evaluated_on import EvaluatedOn, evaluated_on, is_public
-from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.no_effect import NO_EFFECT
+from mnist_ff.config.saved import flat_experiment
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import split_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
@@ -167,7 +167,7 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         return Row(label, path, "broken", _why(str(error)), _planned(job))
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds a different experiment than job {job.number}", _planned(job))
-    values = flat(experiment(config))
+    values = flat_experiment(config)
     if job is not None and job.config.trainer.fixed_threads is None:
         values["trainer.threads"] = job.config.trainer.threads  # left to each machine: no difference that was asked for
     try:
@@ -219,7 +219,7 @@ def _asked(job: Job | None) -> frozenset[str]:
 
 def with_calibration(row: Row) -> Row:
     """The row with ECE and Brier score, if the run has predictions."""
-    if row.test is None:
+    if row.test is None or row.ece is not None:
         return row
     try:
         saved = read_probabilities(Run(row.path))
@@ -230,7 +230,7 @@ def with_calibration(row: Row) -> Row:
 
 
 def _planned(job: Job | None) -> dict[str, Any]:
-    return {} if job is None else flat(experiment(job.config))
+    return {} if job is None else flat_experiment(job.config)
 
 
 def _why(reason: str) -> str:

@@ -7,21 +7,23 @@ import json
 import operator
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mnist_ff.analysis.rows import STATUSES, Row
 from mnist_ff.analysis.run_list import Entry, found_in
 from mnist_ff.config.keys import known_keys
-from mnist_ff.config.messages import nearest
+from mnist_ff.config.messages import meant_of, nearest
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.find import run_start
 from mnist_ff.runs.labels import labels_of
 from mnist_ff.runs.names import name_of
+
+T = TypeVar("T")
 
 FACTS: Mapping[str, Callable[[Row], Any]] = {
     "score": lambda row: None if row.watched is None else row.watched.accuracy,
@@ -43,8 +45,17 @@ ENTRY_FACTS: Mapping[str, Callable[[Entry], Any]] = {
 }
 """Further values that a list can be sorted by."""
 SHORT_KEYS = {"data": "data.name", "model": "model.name", "optimizer": "optimizer.name", "schedule": "schedule.name"}
+SHARES = ("score", "test_accuracy", "validation_accuracy")
+"""Facts that are shares from 0 to 1."""
 DESCENDING = ("began", "score", "test_accuracy", "validation_accuracy")
 """Keys that sort in descending order by default; all others sort in ascending order."""
+INSTEAD = {
+    "began": "; use --since",
+    "path": "; give a folder, or use --name",
+    "tags": "; use --tag",
+    "note": "; mnist-ff runs shows the notes",
+}
+"""What to use for what neither a condition nor an order takes."""
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -53,7 +64,8 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|=|>|<)\s*(.*)", re.DOTALL)
+CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*)", re.DOTALL)
+"""As on the command line; == is Python's =."""
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 """Seconds."""
 SINCE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([mhdw])")
@@ -74,6 +86,10 @@ class Condition:
         if found is None:
             raise ConfigError(f"--where {text}: give KEY=VALUE, or one of >=, <=, !=, > and < in place of =")
         key, sign, value = SHORT_KEYS.get(found[1], found[1]), found[2], _value(found[3])
+        sign = "=" if sign == "==" else sign
+        share = _share_of_percent(found[3]) if key in SHARES and not (_is_number(value) and 0 <= value <= 1) else None
+        if share is not None:
+            raise ConfigError(f"--where {text}: accuracies are shares from 0 to 1; type '{found[1]}{sign}{share}'")
         if sign not in ("=", "!=") and not _is_number(value):
             raise ConfigError(f"--where {text}: {sign} compares numbers; {found[3] or 'nothing'} is not a number")
         return cls(key, sign, value)
@@ -86,6 +102,14 @@ class Condition:
         if self.sign in ("=", "!="):
             return _is_same(found, self.value) is (self.sign == "=")
         return _is_number(found) and OPERATORS[self.sign](found, self.value)
+
+
+def _share_of_percent(text: str) -> str | None:
+    """98, 98 % and 98.5% as a share; None for what is no percentage."""
+    with suppress(ValueError):
+        number = float(text.strip().removesuffix("%"))
+        return f"{number / 100:g}" if 0 <= number <= 100 else None
+    return None
 
 
 def _is_number(value: Any) -> bool:
@@ -185,6 +209,15 @@ def moment_of(text: str) -> float:
     raise ConfigError(f"--since {text}: give 30m, 12h, 2d, 1w, or a date such as 2026-11-24 or 2026-11-24T18:00")
 
 
+def other_data(folder: Path, chosen: Filter) -> str:
+    """The end of a message that no run fits: the data that there are, where the filter names none of them."""
+    rows = [row for entry in found_in(folder, jobs=False) for row in entry.rows]
+    there = {str(row.values["data.name"]) for row in rows if "data.name" in row.values}
+    if chosen.data is None or chosen.data in there or not there:
+        return ""
+    return f"; their data: {', '.join(sorted(there))}"
+
+
 @dataclass(frozen=True)
 class Order:
     """How a list is sorted, and its largest number of entries."""
@@ -193,8 +226,13 @@ class Order:
     reverse: bool = False
     limit: int | None = None
 
-    def of(self, entry: Entry) -> tuple[int, Any]:
-        """The sort key of an entry: numbers first, then texts, then entries without a value."""
+    @property
+    def descending(self) -> bool:
+        """Whether the largest value comes first."""
+        return (SHORT_KEYS.get(self.key, self.key) in DESCENDING) is not self.reverse
+
+    def of(self, entry: Entry) -> tuple[int, Any] | None:
+        """The sort key of an entry: numbers before texts; None for an entry without a value."""
         key = SHORT_KEYS.get(self.key, self.key)
         if key in ENTRY_FACTS:
             value = ENTRY_FACTS[key](entry)
@@ -204,7 +242,7 @@ class Order:
             values = [FACTS[key](one) if key in FACTS else one.values.get(key) for one in rows]
             value = values[0] if values and all(one == values[0] for one in values) else None
         if value is None:
-            return 2, None
+            return None
         comparable = _is_number(value) or key == "began"
         return (0, value) if comparable else (1, str(value))
 
@@ -227,7 +265,8 @@ def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs
     Errors: ConfigError for a key that exists neither in configs nor in a run of the folder.
     """
     entries = found_in(folder, jobs)
-    _check_keys([*(condition.key for condition in chosen.where), SHORT_KEYS.get(order.key, order.key)], entries)
+    _check_keys([condition.key for condition in chosen.where], FACTS, entries)
+    _check_keys([SHORT_KEYS.get(order.key, order.key)], {*FACTS, *ENTRY_FACTS}, entries)
     newest_first = order.key == "began"
     if newest_first and order.reverse:
         entries.reverse()
@@ -242,29 +281,29 @@ def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs
             kept.append(entry)
             fitting[entry.path] = rows
     if not newest_first:
-        kept = _in_order(kept, order)
+        kept = missing_last(kept, order.of, order.descending)
     wanted = len(kept) if order.limit is None else order.limit
     return Selected(kept[:wanted], fitting, max(0, len(kept) - wanted))
 
 
-def _in_order(entries: Sequence[Entry], order: Order) -> list[Entry]:
-    """The entries sorted by the order's key. Entries without a value come last in either direction."""
-    keyed = [(order.of(entry), entry) for entry in entries]
-    having = [pair for pair in keyed if pair[0][0] < 2]
-    descending = (SHORT_KEYS.get(order.key, order.key) in DESCENDING) is not order.reverse
-    having.sort(key=lambda pair: pair[0], reverse=descending)
-    return [entry for _, entry in having] + [entry for key, entry in keyed if key[0] == 2]
+def missing_last(items: Iterable[T], key: Callable[[T], Any], descending: bool) -> list[T]:
+    """The items sorted by a key. Those whose key is None come last in either direction."""
+    keyed = [(key(item), item) for item in items]
+    having = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
+    return [item for _, item in having] + [item for value, item in keyed if value is None]
 
 
-def _check_keys(keys: Sequence[str], entries: Sequence[Entry]) -> None:
+def _check_keys(keys: Sequence[str], facts: Collection[str], entries: Sequence[Entry]) -> None:
     """Check that keys exist. Keys of users' own parts are found in the runs. Errors: ConfigError."""
-    unknown = [key for key in keys if key not in FACTS and key not in ENTRY_FACTS and key not in known_keys()]
+    unknown = [key for key in keys if key not in facts and key not in known_keys()]
     if not unknown:
         return
-    known = {*known_keys(), *FACTS, *ENTRY_FACTS}
-    known |= {key for entry in entries for row in entry.rows for key in row.values}
+    known = {*known_keys(), *facts, *(key for entry in entries for row in entry.rows for key in row.values)}
     for key in unknown:
         if key not in known:
-            ends = sorted(one for one in known if one.rpartition(".")[2] == key)
-            hint = f"; did you mean {ends[0]}?" if ends else nearest(key, sorted(known))
+            hint = (
+                INSTEAD.get(key)
+                or meant_of(key, known)
+                or "; mnist-ff show lists the groups, and mnist-ff show GROUP its keys"
+            )
             raise ConfigError(f"{key}: no such key{hint}")

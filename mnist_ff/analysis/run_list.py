@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.rows import Row, collect, read_row
-from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
+from mnist_ff.runs.find import run_start, runs_and_sweeps, runs_below, sweep_start
 from mnist_ff.runs.labels import Labels, labels_of
 from mnist_ff.runs.names import name_of
 from mnist_ff.runs.reading import local_time
@@ -39,8 +39,9 @@ class Entry:
 
     @functools.cached_property
     def name(self) -> str | None:
-        """The run's name, or the name that all jobs of a sweep share."""
-        name: str | None = self.common("name") if self.sweep else name_of(self.path)
+        """The run's name, or the name that all jobs of a sweep share. A config that was read is not read again."""
+        known = self.sweep or ("rows" in self.__dict__ and self.rows[0].values)
+        name: str | None = self.common("name") if known else name_of(self.path)
         return name
 
     @property
@@ -73,10 +74,8 @@ class Entry:
 
 def found_in(folder: Path, jobs: bool) -> list[Entry]:
     """The runs and sweeps of a folder, newest first. With `jobs`, the jobs of sweeps instead of the sweeps."""
-    sweeps = [] if jobs else sweeps_below(folder)
-    whole = set(sweeps)
-    entries = [Entry(path) for path in runs_below(folder) if not whole.intersection(path.parents)]
-    entries += [Entry(sweep, sweep=True) for sweep in sweeps]
+    found = ((run, False) for run in runs_below(folder)) if jobs else runs_and_sweeps(folder)
+    entries = [Entry(path, sweep) for path, sweep in found]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 

@@ -42,14 +42,14 @@ PEER_WORDS = ("lightning", "tensorflow", "jax", "torch")
 """Each of PEERS, written out for Tab."""
 BUSY_PER_CORE = 4
 """Most processes of --busy: more only wait for each other."""
-FEWEST_PAIRS = 10
-"""Pairs with and without logging whose quartiles say something."""
+MIN_PAIRS = 10
+"""Pairs of measurements, with and without logging, that are needed to print quartiles."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="such as model.hidden=[64] trainer.device=cpu"
     )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
@@ -252,13 +252,13 @@ def _print(result: dict[str, Any], console: Console) -> None:
 
 
 def _logging_text(result: dict[str, Any]) -> str:
-    """What recording every batch costs, where that is more than noise."""
+    """A sentence on the cost of recording every batch, if it is more than noise."""
     pairs, (low, high) = result["logging_pairs"], result["logging_percent_quartiles"]
-    if pairs < FEWEST_PAIRS:
-        return f"the cost of logging is not shown: it needs --rounds {FEWEST_PAIRS // 2} or more"
+    if pairs < MIN_PAIRS:
+        return f"the cost of logging is not shown: it needs --rounds {MIN_PAIRS // 2} or more"
     spread = f"quartiles {percent_change(low / 100)} to {percent_change(high / 100)}, {pairs} pairs"
     if low <= 0:
-        return f"logging every batch costs nothing that can be measured here ({spread})"
+        return f"logging every batch has no measurable cost here ({spread})"
     return f"logging every batch costs {percent_change(result['logging_percent'] / 100)} ({spread})"
 
 

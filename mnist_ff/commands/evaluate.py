@@ -53,7 +53,7 @@ def add_data_path(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print loss, accuracy, a row a class and the reliability; add an entry to evaluation.json in the run directory."""
+    """Print loss, accuracy, metrics per class and calibration; add an entry to evaluation.json in the run directory."""
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)

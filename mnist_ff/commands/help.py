@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _described(action: argparse.Action) -> dict[str, Any]:
-    """One of a command's arguments: its flags, or its name where it is known by its place."""
+    """An argument of a command as JSON values: an option with its flags, or a positional argument."""
     metavar = action.metavar if isinstance(action.metavar, str) else None
     return {
         "flags": list(action.option_strings),

@@ -39,7 +39,9 @@ FEWEST, MOST = 10, 100_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="such as optimizer=sgd model.hidden=[64]"
+    )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
@@ -84,7 +86,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _values(tried: Sequence[float], losses: Sequence[float], found: float | None, directory: Path) -> dict[str, Any]:
-    """What --json prints."""
+    """The JSON document."""
     return {
         "suggested_lr": found,
         "directory": str(display_path(directory)),

@@ -98,7 +98,7 @@ def _exactly(word: str) -> tuple[Described, str] | None:
     group, _, option = word.replace("=", "/").rpartition("/")
     if group in known.files and option:
         if option not in (listed := known.names(group)):
-            raise ConfigError(f"{word}: must be one of {', '.join(listed) or 'nothing yet'}{nearest(option, listed)}")
+            raise ConfigError(f"{word}: must be one of {', '.join(listed) or 'none'}{nearest(option, listed)}")
         return describe_option(group, option), f"{group}={option}"
     if word in {**known_keys(), **sweep_keys(), **TYPED_WORDS} or word in _hydra_keys():
         return describe_key(word), word

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnist_ff.analysis.calibration import THRESHOLDS, reliability
+from mnist_ff.analysis.calibration import THRESHOLDS, Bin, reliability
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.intervals import wilson_interval
 from mnist_ff.runs.predictions import NoProbabilitiesError, read_probabilities
 from mnist_ff.runs.records import DataSpec
 
@@ -13,6 +14,12 @@ MAX_NUMBERS = 20_000_000
 """Probabilities read from predictions.safetensors; with more, only those of the first images are read."""
 CURVE = tuple(sorted({*THRESHOLDS, *(step / 50 for step in range(50))}))
 """Confidence thresholds at which the page shows the share of images answered."""
+
+
+def _bin(one: Bin) -> list[Any]:
+    """Mean confidence, accuracy, images, and the ends of the accuracy's 95 % interval."""
+    low, high = (min(max(end, 0.0), 1.0) for end in wilson_interval(one.accuracy or 0.0, one.count))
+    return [one.confidence, one.accuracy, one.count, round(low, 6), round(high, 6)]
 
 
 def calibration_part(run: Run, spec: DataSpec) -> dict[str, Any] | None:
@@ -29,6 +36,6 @@ def calibration_part(run: Run, spec: DataSpec) -> dict[str, Any] | None:
         "images": found.images,
         "ece": round(found.ece, 6),
         "brier": round(found.brier, 6),
-        "bins": [[one.confidence, one.accuracy, one.count] for one in found.bins if one.count],
+        "bins": [_bin(one) for one in found.bins if one.count],
         "coverage": [[one.threshold, one.share, one.accuracy] for one in found.coverage],
     }

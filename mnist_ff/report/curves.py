@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
@@ -41,23 +42,34 @@ def _as_array(rows: Iterable[Sequence[float | None]], columns: int) -> NDArray[n
 
 
 def batch_curve(run: Run) -> dict[str, Any] | None:
-    """Loss and learning rate of every batch, or the constant rate; None without batches. Errors: BadRunError."""
+    """Loss and learning rate of every batch, or the constant rate; None without batches. Batches and images of an epoch
+    are None while the first one has not ended. Errors: BadRunError."""
     rows = batches_array(run)
     if not len(rows):
         return None
     loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
     first = rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, BATCH_COLUMNS.index("epoch")]
     size = math.ceil(len(rows) / MAX_BATCHES)
+    whole = not bool(first.all()) or _has_epoch(run)
+    images = int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MAX_IMAGES).sum())
     constant = np.isfinite(lr[0]) and bool((lr == lr[0]).all())
     return {
         "count": len(rows),
         "per_point": size,
-        "per_epoch": int(np.count_nonzero(first)),
-        "images": int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MAX_IMAGES).sum()),
+        "per_epoch": int(np.count_nonzero(first)) if whole else None,
+        "images": images if whole else None,
         "loss": packed(means(loss, size), "<f4"),
         "lr": None if constant else packed(means(lr, size), "<f8"),
         "constant_lr": float(f"{lr[0]:.9g}") if constant else None,
     }
+
+
+def _has_epoch(run: Run) -> bool:
+    """Whether an epoch has ended, as far as epochs.csv can be read."""
+    try:
+        return next(iter(read_epochs(run.path)), None) is not None
+    except BadRunError:
+        return False
 
 
 def means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
@@ -111,7 +123,7 @@ def why_curves_differ(config: Config, epochs: dict[str, Any] | None, batches: di
     whole = "the average of its weights" if config.trainer.ema else "the whole network"
     if "train_eval_loss" not in columns:
         return f"{sentence}. The {part} images are evaluated by {whole} after the epoch, so the two are not comparable."
-    images = config.trainer.score_train if batches is None else min(config.trainer.score_train, batches["images"])
+    images = min(config.trainer.score_train, (batches or {}).get("images") or config.trainer.score_train)
     return (
         f"{sentence}. “evaluated” is the loss on {images:,} training images, measured like the {part} loss "
         f"by {whole} after the epoch; the gap between these two curves is overfitting."

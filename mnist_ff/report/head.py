@@ -46,7 +46,8 @@ def _data(config: Config, data: Mapping[str, Any], row: Row) -> str:
     """The data set, with the numbers of training, validation and test images."""
     name = title_of(config.data.name, None) or config.data.name
     scores = {"validation": row.validation, "test": row.test}
-    counts = [(data["batches"]["images"], "training")] if data["batches"] else []
+    trained = data["batches"]["images"] if data["batches"] else None
+    counts = [] if trained is None else [(trained, "training")]
     counts += [(score.samples, part) for part, score in scores.items() if score is not None]
     return f"{name}: {', '.join(f'{count:,} {part}' for count, part in counts)} images" if counts else name
 
@@ -93,7 +94,7 @@ def _summary(run: Run) -> Summary | None:
 def _speed_tiles(data: Mapping[str, Any]) -> list[Tile]:
     """Images per second and seconds of the median epoch, evaluation included."""
     seconds = [one for one in (data["epochs"] or {"columns": {}})["columns"].get("seconds", []) if one]
-    if not seconds or data["batches"] is None:
+    if not seconds or data["batches"] is None or data["batches"]["images"] is None:
         return []
     middle = statistics.median(seconds)
     note = f"images a second; {middle:.3g} s an epoch with its evaluation{', median' if len(seconds) > 1 else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from mnist_ff.report.images import shrunk
 from mnist_ff.report.packing import packed, rounded
 from mnist_ff.report.predictions import Predictions
 from mnist_ff.runs.directory import HIDDEN, Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.reading import LARGEST_NUMBER
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
@@ -92,6 +94,7 @@ def map_part(run: Run, spec: DataSpec, predictions: Predictions | None) -> dict[
                 np.asarray(saved.get_tensor(name)) for name in ("map", "map_rows", "image_rows")
             )
             images = np.asarray(saved.get_tensor("images"))
+            variance = _variance(saved)
     except MissingFileError:
         return None
     points, rows = points[:MAX_POINTS].astype(np.float64), rows[:MAX_POINTS].astype(np.int64)
@@ -102,9 +105,9 @@ def map_part(run: Run, spec: DataSpec, predictions: Predictions | None) -> dict[
     if not np.abs(points).max(initial=0) <= LARGEST_NUMBER:  # also refuses NaN
         raise BadRunError(f"{run.file(HIDDEN)}: not readable (a coordinate of its map is not a valid number)")
     sheet, shown = _sheet(shrunk(images, spec))
-    scaled = points / max(np.abs(points).max(initial=0), MIN_EXTENT) * INT16_MAX
     return {
-        "points": packed(np.rint(scaled), "<i2"),
+        "points": packed(np.rint(INT16_MAX * _spread_out(points)), "<i2"),
+        "variance": variance,
         "rows": packed(rows, "<i4"),
         "labels": packed(predictions.labels[rows], "<u2"),
         "predicted": packed(predictions.predicted[rows], "<u2"),
@@ -112,6 +115,37 @@ def map_part(run: Run, spec: DataSpec, predictions: Predictions | None) -> dict[
         "sheet": sheet,
         "across": SHEET_WIDTH,
     }
+
+
+def map_axes(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """The names of the map's axes, with the share of the variance along each where the run recorded it."""
+    shares = (None if found is None else found["variance"]) or (None, None)
+    named = zip(("first", "second"), shares, strict=True)
+    first, second = (
+        f"{which} component" + ("" if share is None else f" ({percent(share, 1)} of the variance)")
+        for which, share in named
+    )
+    return first, second
+
+
+def _spread_out(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (M, 2) from -1 to 1 along each axis; along one on which they are all the same, 0."""
+    if not len(points):
+        return points
+    low, high = points.min(axis=0), points.max(axis=0)
+    width = np.maximum(high - low, MIN_EXTENT)
+    return np.where(high - low > MIN_EXTENT, 2 * (points - low) / width - 1, 0)
+
+
+def _variance(saved: Any) -> list[float] | None:
+    """The share of the variance along each axis; None of a run that did not record it. Errors: ValueError."""
+    if "map_variance" not in saved.keys():  # noqa: SIM118 (it is no dict)
+        return None
+    check_tensors(saved, {"map_variance": Wanted(FLOAT_TYPES, (2,))})
+    shares = np.asarray(saved.get_tensor("map_variance")).astype(np.float64)
+    if not (shares.min() >= 0 and shares.max() <= 1.001):
+        raise ValueError("map_variance holds no shares")
+    return rounded(shares)
 
 
 def _check_map(saved: Any, spec: DataSpec) -> None:

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,15 @@ from mnist_ff.models.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 ACTIVATIONS_MARK, SLOPES_MARK = "/* rows of models/activations.py */", "/* their derivatives */"
 """Comments in network.js that are replaced by the activations and their derivatives."""
 MAX_PAGE_BYTES = 4_000_000
 """Size of a run's report; parts in LEFT_OUT are left out of a larger one."""
+BETWEEN_PARTS = re.compile(r"([/_=]|\.(?=[A-Za-z]))")
+"""Where a path, a key or key=value may break: not within a number."""
 SCRIPT_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
@@ -56,7 +60,16 @@ def _templates(own: Path | None) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader([ASSETS] if own is None else [own, ASSETS])
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["breakable"] = breakable
+    return made
+
+
+def breakable(name: object) -> Markup:
+    """A path or a key, escaped, that a narrow column breaks between its parts and not within them."""
+    from markupsafe import Markup, escape
+
+    return Markup(BETWEEN_PARTS.sub(r"\1<wbr>", str(escape(name))))
 
 
 def json_text(data: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.catalog import data_set, title_of
-from mnist_ff.errors import BadRunError
+from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.augmented import augmented_part
@@ -26,7 +26,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.confusion import mistake_facts
 from mnist_ff.report.curves import batch_curve, epoch_curves, why_curves_differ
 from mnist_ff.report.head import head_facts, tiles
-from mnist_ff.report.hidden import hidden_layers, map_part
+from mnist_ff.report.hidden import hidden_layers, map_axes, map_part
 from mnist_ff.report.images import look_of
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import (
@@ -128,6 +128,8 @@ class _Parts:
             return make()
         except LeftOutError as error:
             self.missing[name] = str(error)
+        except MissingFileError as error:
+            self.missing[name] = f"Not in the run directory: {_file_of(error)}."
         except BadRunError as error:
             self.missing[name] = f"Not in the run directory: {_cut(str(error))}."
         return None
@@ -153,6 +155,8 @@ def _facts(
         "calibration": data["calibration"],
         "layers": data["layers"],
         "on_map": data["map"] is not None,
+        "map_axes": map_axes(data["map"]),
+        "has_epochs": data["epochs"] is not None,
         "speed": bool(data["batches"] and data["epochs"] and len(data["epochs"]["columns"].get("seconds", [])) > 1),
         "percent": percent,
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
@@ -203,6 +207,11 @@ def _said(key: str, value: Any) -> str:
     if key == "argv" and isinstance(value, list):
         return shlex.join(map(str, value))
     return text(value)
+
+
+def _file_of(error: MissingFileError) -> str:
+    """The name of the file that a run does not have."""
+    return _cut(Path(str(error).removesuffix(": does not exist")).name)
 
 
 def _cut(long: str) -> str:

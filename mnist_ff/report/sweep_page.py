@@ -6,7 +6,7 @@ import base64
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,8 +28,8 @@ from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.numbers import MISSING
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.reading import is_file, read_bytes
+from mnist_ff.runs.search_result import SearchResult, read_search_result
 from mnist_ff.runs.search_result import lines as finding_lines
-from mnist_ff.runs.search_result import read_search_result
 
 SWEEP_SCRIPTS = ("pieces.js", "scale.js", "chart.js", "sweep.js")
 MAX_CURVES = 60
@@ -59,6 +59,8 @@ class Line:
     """A row of a table: its runs and its other cells."""
 
     name: str | None
+    folder: str
+    """What the paths of its runs begin with, said once; the links have the rest."""
     runs: list[Link]
     more: int
     """Number of further runs, without a link."""
@@ -111,11 +113,17 @@ def sweep_page(ranking: Ranking, directory: Path, href: Href) -> str:
     facts = {
         "title": directory.resolve().name,
         "path": str(display_path(directory)),
-        "search_result": [] if search_result is None else finding_lines(search_result),
+        "search_result": [] if search_result is None else finding_lines(_near(search_result)),
         "picture": _picture(directory / "sweep.png"),
         "commands": commands,
     }
     return _page(ranking, href, facts)
+
+
+def _near(found: SearchResult) -> SearchResult:
+    """The result with the path of its study as short as others are."""
+    is_path = Path(found.storage).is_absolute()
+    return replace(found, storage=str(display_path(Path(found.storage)))) if is_path else found
 
 
 def write_comparison(ranking: Ranking, paths: Sequence[Path], target: Path) -> None:
@@ -213,8 +221,13 @@ def _heat_map(table: Ranking) -> HeatMap | None:
     return HeatMap(found.title, down, heads, lines, found.notes)
 
 
-def _links(rows: Sequence[Row], href: Href) -> tuple[list[Link], int]:
-    return [_link(row, href) for row in rows[:MAX_LINKS]], max(0, len(rows) - MAX_LINKS)
+def _links(rows: Sequence[Row], href: Href) -> tuple[str, list[Link], int]:
+    """The folder that several runs share, the ways to their pages, and how many more there are."""
+    shown = rows[:MAX_LINKS]
+    folders = {os.path.dirname(row.label) for row in shown}
+    folder = f"{folders.pop()}/" if len(shown) > 1 and len(folders) == 1 and folders != {""} else ""
+    links = [Link(row.label.removeprefix(folder), href(row.path)) for row in shown]
+    return folder, links, max(0, len(rows) - MAX_LINKS)
 
 
 def _link(row: Row, href: Href) -> Link:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mnist_ff.config.convert import config_from, config_to_dict, flat
-from mnist_ff.config.legacy import with_legacy_keys
+from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.registry import names, part
+from mnist_ff.config.saved import saved_config
 from mnist_ff.config.schema import Config
-from mnist_ff.config.yaml_io import to_yaml, yaml_values
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, write_text
 from mnist_ff.runs.find import link_of_a_sweep, may_be_run
@@ -81,7 +81,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), str(path), True)))
+        found = flat(config_to_dict(saved_config(path, content)))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -147,9 +147,7 @@ class Run:
         if not content:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
-            values = yaml_values(path, content)
-            plain = with_legacy_keys(values) if isinstance(values, dict) else {}
-            return config_from(plain, where=str(path), unregistered=True)
+            return saved_config(path, content)
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 

@@ -14,16 +14,12 @@ from mnist_ff.config.messages import nearest
 from mnist_ff.config.yaml_io import yaml_values
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.find import OUTPUTS, may_be_run, run_start, runs_below, sweep_of, sweep_start, sweeps_below
-from mnist_ff.runs.reading import opened
+from mnist_ff.runs.reading import head_of
 
 SCANNED_BYTES = 8 << 10
 """Bytes of a config.yaml that are searched for the name, which is in the second line."""
 NAME_LINES = re.compile(rb"^name:[^\n]*\n(?:[ ][^\n]*\n)*", re.MULTILINE)
 """The key `name` and the continuation lines of a long name."""
-PLAIN = re.compile(rb"name: ([A-Za-z](?:[A-Za-z0-9_. /+-]*[A-Za-z0-9_])?)\n")
-"""A name that YAML writes without quotes, unless it is one of NOT_TEXT."""
-NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
-"""Words that are not strings in YAML."""
 ENDING = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_([0-9a-f]{4})")
 """The default name of a run directory: date, time and four hex digits."""
 MAX_CANDIDATES = 2_000
@@ -33,8 +29,7 @@ MAX_CANDIDATES = 2_000
 def name_of(run: Path) -> str | None:
     """The name in a run's config.yaml; None if it has none or the file cannot be read."""
     try:
-        with opened(run / "config.yaml") as file:
-            head = file.read(SCANNED_BYTES)
+        head = head_of(run / "config.yaml", SCANNED_BYTES)
     except BadRunError:
         return None
     found = NAME_LINES.search(head)
@@ -42,9 +37,6 @@ def name_of(run: Path) -> str | None:
 
 
 def _name(lines: bytes) -> str | None:
-    plain = PLAIN.fullmatch(lines)
-    if plain is not None and (name := plain[1].decode()).lower() not in NOT_TEXT:
-        return name
     try:
         value = yaml_values(Path("config.yaml"), lines)["name"]
     except (ConfigError, TypeError, KeyError):

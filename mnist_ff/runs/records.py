@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+from mnist_ff.runs.intervals import wilson_interval
+
 CLASSES = 10
 SIDE = 28
 """An image's height and width."""
@@ -307,11 +309,8 @@ class Score:
     samples: int
 
     def interval(self) -> tuple[float, float]:
-        """The accuracy's 95 % Wilson interval (Wilson 1927): the noise of a finite set of images."""
-        z, n, p = 1.959963984540054, self.samples, self.accuracy
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return centre - half, centre + half
+        """The accuracy's 95 % Wilson interval: the noise of a finite set of images."""
+        return wilson_interval(self.accuracy, self.samples)
 
 
 @dataclass(frozen=True)

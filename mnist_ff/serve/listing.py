@@ -6,14 +6,15 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.console import warning
 from mnist_ff.analysis.run_list import Entry
 from mnist_ff.errors import BadRunError, first_line, of_the_machine
-from mnist_ff.runs.find import JOBS, is_sweep, may_be_run, runs_below, sweeps_below
+from mnist_ff.runs.find import JOBS, is_sweep, may_be_run, runs_and_sweeps, runs_below
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.serve.live import WATCHED, signature
@@ -22,11 +23,14 @@ PAUSE_S = 2.0
 """Least seconds between two scans of the folder."""
 PAUSE_FACTOR = 10
 """The pause after a scan is at least this many times the scan's duration. So, after the first scan, at most
-1 / PAUSE_FACTOR of one core is used: runs may be training on the same machine."""
+1 / PAUSE_FACTOR of one core is used: runs may be training on the same machine. The same holds for updates of the list
+during the first scan."""
 KEEP_FRESH_S = 10.0
 """Seconds after the last request for which the list is kept up to date."""
+FIRST_PAGE = 100
+"""Newest runs that are shown as soon as they have been read."""
 SHOWN_EVERY_S = 0.25
-"""Seconds between two updates of the list during the first scan."""
+"""Least seconds between two later updates of the list during the first scan."""
 ID_LENGTH = 20
 SWEEP_FILES = (JOBS, SEARCH, "labels.json")
 RUN_FILES = (*WATCHED, "labels.json")
@@ -95,23 +99,24 @@ class Listing:
 
     def scan(self) -> None:
         """Scan the folder once: read runs and sweeps that are new or changed, drop those that have gone."""
-        found = list(self._found())
+        found, jobs = self._found()
         self.found, self.read = len(found), 0
         there = {path for path, _ in found}
         changed = [path for path in self._kept if path not in there]
         for path in changed:
             del self._kept[path]
-        shown = time.monotonic()
+        show_at, page = time.monotonic() + SHOWN_EVERY_S, min(FIRST_PAGE, len(found))
         for path, sweep in found:
-            seen = _sweep_state(path) if sweep else _run_state(path)
+            seen = _sweep_state(path, jobs[path]) if sweep else _run_state(path)
             kept = self._kept.get(path)
             if kept is None or kept[0] != seen or kept[1].sweep != sweep:
                 self._keep(path, sweep, seen)
                 changed.append(path)
             self.read += 1
-            if not self.complete and time.monotonic() - shown > SHOWN_EVERY_S:
+            now = time.monotonic()
+            if not self.complete and (now > show_at or self.read == page):
                 self._show()
-                shown = time.monotonic()
+                show_at = time.monotonic() + max(SHOWN_EVERY_S, PAUSE_FACTOR * (time.monotonic() - now))
         if changed or not self.complete:
             self.complete = True
             self._show()
@@ -125,25 +130,23 @@ class Listing:
     def _entry(self, path: Path, sweep: bool) -> Entry:
         """An entry with everything that the list shows already read, without jobs that are links out of the folder."""
         entry = Entry(path, sweep)
-        _ = entry.began, entry.rows, entry.name, entry.labels
+        _ = entry.began, entry.rows, entry.name, entry.labels  # in this order: a name is one of the rows' values
         if sweep and not all(self.holds(row.path) for row in entry.rows if row.path.is_symlink()):
             entry.__dict__["rows"] = tuple(row for row in entry.rows if self.holds(row.path))
         return entry
 
-    def _found(self) -> Iterator[tuple[Path, bool]]:
-        """The paths of runs and sweeps, newest names first, and whether each is a sweep. Renews the table of ids."""
-        if may_be_run(self.root):
-            runs, sweeps = [self.root], []
-        else:
-            sweeps = [] if is_sweep(self.root) else [path for path in sweeps_below(self.root) if self.holds(path)]
-            try:
-                runs = [path for path in runs_below(self.root) if not path.is_symlink() or self.holds(path)]
-            except BadRunError:  # the folder was removed or cannot be read
-                runs = []
-        whole = set(sweeps)
-        self._paths = {id_of(path): path for path in (*runs, *sweeps)}
-        apart = [(path, False) for path in runs if not whole.intersection(path.parents)]
-        yield from sorted([*apart, *((path, True) for path in sweeps)], key=lambda one: one[0].name, reverse=True)
+    def _found(self) -> tuple[list[tuple[Path, bool]], dict[Path, list[Path]]]:
+        """The paths of runs and sweeps, newest names first, each with whether it is a sweep, and the jobs of each
+        sweep. Renews the table of ids."""
+        found, jobs = _read_folder(self.root)
+        found = [(path, sweep) for path, sweep in found if self._is_inside(path, sweep)]
+        jobs = {path: [job for job in jobs[path] if self._is_inside(job)] for path, sweep in found if sweep}
+        self._paths = {id_of(path): path for path in chain((path for path, _ in found), *jobs.values())}
+        return sorted(found, key=lambda one: one[0].name, reverse=True), jobs
+
+    def _is_inside(self, path: Path, sweep: bool = False) -> bool:
+        """Whether a path that was found lies in the folder. On the way to a sweep there may be links too."""
+        return self.holds(path) if sweep or path.is_symlink() else True
 
     def _show(self) -> None:
         """Publish what has been read as a new version of the list."""
@@ -159,10 +162,25 @@ def _run_state(path: Path) -> tuple[Any, ...]:
     return (*stats, not ended and is_locked(path))
 
 
-def _sweep_state(path: Path) -> tuple[Any, ...]:
+def _sweep_state(path: Path, jobs: Sequence[Path]) -> tuple[Any, ...]:
     """A value that changes when the sweep or one of its jobs does."""
-    try:
-        jobs = sorted(runs_below(path))
-    except BadRunError:
-        jobs = []
     return (*(signature(path / name) for name in SWEEP_FILES), *((job.name, _run_state(job)) for job in jobs))
+
+
+def _read_folder(root: Path) -> tuple[list[tuple[Path, bool]], dict[Path, list[Path]]]:
+    """Runs and sweeps in a folder, which may be one itself, and the jobs of each sweep; nothing if the folder was
+    removed or cannot be read."""
+    if may_be_run(root):
+        return [(root, False)], {}
+    try:
+        found = [(run, False) for run in runs_below(root)] if is_sweep(root) else list(runs_and_sweeps(root))
+    except BadRunError:
+        return [], {}
+    return found, {path: _jobs_of(path) for path, sweep in found if sweep}
+
+
+def _jobs_of(sweep: Path) -> list[Path]:
+    try:
+        return sorted(runs_below(sweep))
+    except BadRunError:
+        return []

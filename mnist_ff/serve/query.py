@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_ff.analysis.rows import GOOD, Row
-from mnist_ff.analysis.run_filter import CONDITION, FACTS, Condition
+from mnist_ff.analysis.run_filter import CONDITION, Condition, Order, missing_last
 from mnist_ff.analysis.run_list import Entry
 from mnist_ff.errors import ConfigError
 from mnist_ff.serve.listing import Listing, id_of
@@ -37,21 +37,18 @@ class Line:
         return str(self.entry.common("data.name") or "")
 
 
-def _fact(line: Line, name: str) -> Any:
-    return None if line.row is None else FACTS[name](line.row)
-
-
-ORDERS: Mapping[str, Callable[[Line], Any]] = {
-    "began": lambda line: line.entry.began,
-    "name": lambda line: (line.entry.name or line.entry.path.name).casefold(),
-    "status": lambda line: line.entry.status,
-    "test": lambda line: _fact(line, "test_accuracy"),
-    "loss": lambda line: _fact(line, "test_loss"),
-    "validation": lambda line: _fact(line, "validation_accuracy"),
-    "epochs": lambda line: _fact(line, "epochs"),
-    "data": lambda line: line.data or None,
-    "seconds": lambda line: line.entry.seconds,
+ORDERS: Mapping[str, str] = {
+    "began": "began",
+    "name": "name",
+    "status": "status",
+    "test": "test_accuracy",
+    "loss": "test_loss",
+    "validation": "validation_accuracy",
+    "epochs": "epochs",
+    "data": "data.name",
+    "seconds": "seconds",
 }
+"""The keys of `mnist-ff runs --sort` that the page's sort keys stand for."""
 ASCENDING = ("name", "status", "data", "loss")
 """Sort keys that are ascending by default; the others are descending."""
 
@@ -145,12 +142,12 @@ def _text(line: Line, listing: Listing) -> str:
 
 
 def _in_order(lines: Sequence[Line], query: Query) -> list[Line]:
-    """The lines in the query's order. Lines without a value come last in either direction."""
-    key = ORDERS[query.sort]
-    keyed = [(key(line), line) for line in lines]
-    having = [pair for pair in keyed if pair[0] is not None]
-    having.sort(key=lambda pair: pair[0], reverse=(query.sort not in ASCENDING) is not query.reverse)
-    return [line for _, line in having] + [line for value, line in keyed if value is None]
+    """The lines in the query's order; a run without a name is sorted by that of its directory."""
+    order = Order(ORDERS[query.sort])
+    descending = (query.sort not in ASCENDING) is not query.reverse
+    if query.sort == "name":
+        return missing_last(lines, lambda line: (line.entry.name or line.entry.path.name).casefold(), descending)
+    return missing_last(lines, lambda line: order.of(line.entry), descending)
 
 
 def line_json(line: Line, listing: Listing) -> dict[str, Any]:

@@ -33,6 +33,8 @@ MAP_POINTS, MAP_IMAGES = 5_000, 1_000
 images of mistakes and doubtful predictions."""
 MOST_MAP_PIXELS = 4 << 20
 """Maximum number of pixels of the images on the map."""
+SMALLEST_SPREAD = 1e-30
+"""Where all images are the same to the last hidden layer, no axis has a share of the variance."""
 AUGMENTED_IMAGES = 10
 """Maximum number of classes of which one image is saved with augmented versions."""
 AUGMENTED_PER_IMAGE = 9
@@ -107,6 +109,8 @@ def save_hidden(path: Path, hidden: HiddenUnits, kept: torch.Tensor, split: Spli
 def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Split) -> dict[str, torch.Tensor]:
     """Coordinates of about MAP_POINTS evenly spaced images and the kept ones, and pixels of some of them."""
     mean, axes = principal_axes(values)
+    centred = values - mean
+    along = (centred @ axes).square().sum(0) / centred.square().sum().clamp_min(SMALLEST_SPREAD)
     has_pixels = torch.isin(rows, kept.to(rows.device))
     chosen = has_pixels.clone()
     chosen[:: -(-len(rows) // MAP_POINTS)] = True
@@ -114,7 +118,8 @@ def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Sp
     others = rows[chosen & ~has_pixels].cpu()
     shown = others[:: max(1, -(-len(others) // room))].contiguous()
     return {
-        "map": ((values[chosen] - mean) @ axes).cpu().contiguous(),
+        "map": (centred[chosen] @ axes).cpu().contiguous(),
+        "map_variance": along.clamp(0, 1).cpu(),
         "map_rows": rows[chosen].cpu(),
         "image_rows": shown,
         "images": _images(split, shown),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Selection:
         if bool(self.words) is not self.filter.is_empty:
             why = "takes runs, or flags such as --status failed that choose some"
             raise ConfigError(f"runs {action}: {why}{', not both' if self.words else ''}")
-        found = [resolve_unique(word) for word in self.words] if self.words else self._fitting()
+        resolve = resolve_unique if action == "delete" else resolve_one
+        found = [resolve(word) for word in self.words] if self.words else self._fitting()
         return list({os.path.abspath(path): path for path in reversed(found)}.values())[::-1]
 
     def _fitting(self) -> list[Path]:
@@ -69,16 +71,24 @@ class Selection:
         return [entry.path for entry in whole]
 
 
+def resolve_one(word: str) -> Path:
+    """The path of the run or sweep that a word names; of several the newest, which is said. Errors: BadRunError."""
+    return resolve_run(word, note, sweeps=True)
+
+
 def resolve_unique(word: str) -> Path:
-    """The path of the run or sweep that a word names. Other than in other commands, a name must be unique.
+    """The same for `delete`: a name must be unique.
 
     Errors: BadRunError.
     """
     if word and word not in (LAST, BEST) and not is_folder(Path(word)):
         found = Handles.of(OUTPUTS).find(word, sweeps=True)
         if found is not None and found[1] > 1:
-            raise BadRunError(f"{word}: is the name of {found[1]} runs; give paths, or --name '{word}' for all of them")
-    return resolve_run(word, note, sweeps=True)
+            pattern = shlex.quote(glob.escape(word))
+            raise BadRunError(
+                f"{word}: is the name of {found[1]} runs; give paths, or --name {pattern} for all of them"
+            )
+    return resolve_one(word)
 
 
 def delete(chosen: Selection, yes: bool, console: Console) -> Json:
@@ -186,7 +196,7 @@ def annotate(word: str, text: str, console: Console) -> Json:
 
 
 def _labelled(word: str) -> Path:
-    path = resolve_unique(word)
+    path = resolve_one(word)
     if not is_sweep(path) and not (is_folder(path) and holds_runs(path)):
         Run.open(path)
     return path

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 
+from mnist_ff.config.aliases import instead_of
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.messages import nearest
@@ -69,7 +70,8 @@ def _check_keys(config: Config) -> None:
         key, _, name = option.partition("=")
         known = names("metric" if key == "metrics" else SELECTIONS[key].group if key in SELECTIONS else key)
         written = f"{key}.name" if key in GROUPS else key
-        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{nearest(name, known)}")
+        remedy = instead_of(key, name) or nearest(name, known)
+        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{remedy}")
     images, spec = training_images(config.data), description(config.data).spec
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < len(spec.classes):

@@ -121,7 +121,7 @@ def save(
 ) -> None:
     """Write the sweep's tables and its plot. An error is only a warning: the runs are safe."""
     remove_leftovers(directory)
-    drawn = picture and _draw(ranking, directory, console)
+    drawn = picture and _draw(ranking, directory, console, search_result)
     try:
         write_files(ranking, directory, drawn, search_result)
     except OSError as error:
@@ -130,11 +130,12 @@ def save(
         tell(console, f"warning: could not write the sweep's tables ({error})", style="yellow")
 
 
-def _draw(ranking: Ranking, directory: Path, console: Console) -> bool:
+def _draw(ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None) -> bool:
     try:
         from mnist_ff.analysis.sweep_plot import draw_sweep
 
-        draw_sweep(ranking, directory / "sweep.png", directory.resolve().name)
+        found = None if search_result is None else search_result.importance
+        draw_sweep(ranking, directory / "sweep.png", directory.resolve().name, found)
     except Exception as error:
         tell(console, f"warning: could not draw the sweep's plot ({error})", style="yellow")
         return False

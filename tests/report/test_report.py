@@ -117,7 +117,11 @@ def test_report_of_a_diverged_run_says_why(mnist_ff: Command) -> None:
     found = facts(page)
     assert found["batches"]["count"] >= 1
     assert found["network"] is None
-    assert "model.safetensors: does not exist" in page
+    assert "Not in the run directory: model.safetensors." in page
+    assert "No epoch has ended." in page
+    assert 'id="difference"' not in page
+    assert (found["batches"]["per_epoch"], found["batches"]["images"]) == (None, None)
+    assert "training images" not in page[: page.index("<main>")], "how many there are is not known from some batches"
 
 
 def test_the_command_writes_it_again_or_elsewhere(quick: Path, copied: Run, mnist_ff: Command) -> None:
@@ -389,7 +393,7 @@ def test_compare_writes_a_page(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("compare", "sweep/0", "sweep/1", "--html", "pages/two.html")
     assert (code, out) == (0, plain[1])
     page = Path("pages/two.html").read_text()
-    assert '<a href="../sweep/1/report.html">sweep/1</a>' in page
+    assert '<a href="../sweep/1/report.html">sweep/<wbr>1</a>' in page
     assert [curve["epochs"]["accuracy"][0] for curve in facts(page)["curves"]] == [[0.907], [0.906]]
     code, _, err = mnist_ff("compare", "sweep", "--html", "no/two.html")
     assert code == 1

@@ -52,14 +52,45 @@ def test_a_sweep_removed_during_a_scan_is_left_out(folder: Path, monkeypatch: py
     listing = Listing(folder)
     read = listing_module._sweep_state
 
-    def state(path: Path) -> tuple[Any, ...]:
-        found = read(path)
+    def state(path: Path, jobs: list[Path]) -> tuple[Any, ...]:
+        found = read(path, jobs)
         shutil.rmtree(path)
         return found
 
     monkeypatch.setattr(listing_module, "_sweep_state", state)
     listing.scan()
     assert (len(listing.entries), listing.complete) == (6, True)
+
+
+def test_the_newest_runs_are_shown_before_the_others_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(250):
+        (tmp_path / f"{number:04d}").mkdir()
+        (tmp_path / f"{number:04d}" / "config.yaml").touch()
+    monkeypatch.setattr(listing_module, "SHOWN_EVERY_S", 1000)
+    listing, shown = Listing(tmp_path), []
+    show = listing._show
+
+    def kept() -> None:
+        show()
+        shown.append({entry.path.name for entry in listing.entries})
+
+    monkeypatch.setattr(listing, "_show", kept)
+    listing.scan()
+    assert [len(names) for names in shown] == [PAGE, 250]
+    assert min(shown[0]) == "0150"
+
+
+def test_showing_a_list_takes_a_small_part_of_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at it sorts all of it: of many runs it must not be taken after every run."""
+    for number in range(150):
+        (tmp_path / f"{number:04d}").mkdir()
+        (tmp_path / f"{number:04d}" / "config.yaml").touch()
+    monkeypatch.setattr(listing_module, "SHOWN_EVERY_S", 0)
+    listing, shown = Listing(tmp_path), []
+    monkeypatch.setattr(listing, "_show", lambda: (shown.append(listing.read), time.sleep(0.05)))
+    began = time.monotonic()
+    listing.scan()
+    assert 0.05 * len(shown) < 0.15 + 0.3 * (time.monotonic() - began)
 
 
 def test_a_failed_scan_is_reported_once_and_repeated(

@@ -622,6 +622,24 @@ def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
     assert [axes.get_title() for axes in figure.axes if axes.get_title() == "importance"] == ["importance"]
 
 
+def test_values_beside_dots_have_their_keys_name() -> None:
+    grid = [{"model.activation": name} for name in ("relu", "tanh", "gelu")]
+    axes = sweep_figure(ranked(grid, lambda v: 0.9), "x").axes[0]
+    assert axes.get_ylabel() == "model.activation"
+
+
+def test_a_searchs_picture_has_the_importance_of_its_words() -> None:
+    """The share of variance is 1 for keys whose values are all different, as a search's are."""
+    grid = [{"optimizer.lr": 0.001 * n, "model.dropout": 0.1 * n} for n in range(1, 6)]
+    ranking = ranked(grid, lambda v: 0.9 + v["optimizer.lr"])
+    assert list(importance(ranking).values()) == [pytest.approx(1)] * 2
+    bars = sweep_figure(ranking, "x", {"optimizer.lr": 0.7, "model.dropout": 0.3}).axes[1]
+    assert sorted(bar.get_width() for bar in bars.patches) == [pytest.approx(30), pytest.approx(70)]
+    assert bars.get_xlabel() == "PED-ANOVA (%)"
+    bars = sweep_figure(ranking, "x", {"another key": 1.0}).axes[1]
+    assert bars.get_xlabel().startswith("share of variance")
+
+
 @pytest.mark.parametrize("grid", [[{}], [{"name": "$\\frac$"}, {"name": "漢"}], list(product(seed=[0, 1]))], ids=str)
 def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
     draw_sweep(ranked(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")

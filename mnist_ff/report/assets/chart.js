@@ -7,6 +7,8 @@ const ZOOM_STEP = 1.5; // factor of a zoom by key or button
 const MAX_NAMED = 8; // lines with a colour and a name of their own
 const OVERFLOW = 5; // CSS pixels by which dots and lines may reach beyond the axes
 const NAME_MARGIN = 8; // CSS pixels on either side of a name beside a line's end
+const MAX_READOUT = 3; // rows of the readout; where all lines would take more, one is read at a time
+const WHISKER = 3; // CSS pixels of a whisker's cap on either side
 
 /**
  * A chart in `host`.
@@ -16,7 +18,8 @@ const NAME_MARGIN = 8; // CSS pixels on either side of a name beside a line's en
  * line only), ends (fixed limits of y), span (limits of x), tick(x) a tick label of x, best (x and text of a marked
  * point; below: text at the bottom), legendElsewhere (no legend of its own).
  * A line: name, look (its CSS classes), xs (ascending), ys (null is a gap), quiet (no name at its end), said (its name in
- * the readout, if different), dots (a dot at each point), unread (not in the readout), low and high (ys of a band).
+ * the readout, if different), unread (not in the readout), points (a dot at each point, no line between them), low and high
+ * (ys of a band, or of a whisker at each of the points).
  */
 class Chart {
   constructor(host, spec) {
@@ -61,14 +64,13 @@ class Chart {
   /** A line's entry in the legend: a button that hides it and shows it again. */
   _entry(line) {
     const sample = drawn("svg", { "aria-hidden": "true" }, drawn("path", { class: `line ${line.look}`, d: "M0 5L26 5" }));
-    const toggle = () => {
+    const toggle = ({ currentTarget: key }) => {
       if (!this.hidden.delete(line.name)) this.hidden.add(line.name);
       key.setAttribute("aria-pressed", String(!this.hidden.has(line.name)));
       this._choose();
     };
     const shown = String(!this.hidden.has(line.name));
-    const key = element("button", { type: "button", class: "key", title: "show or hide", "aria-pressed": shown, click: toggle }, sample, line.name);
-    return key;
+    return element("button", { type: "button", class: "key", title: "show or hide", "aria-pressed": shown, click: toggle }, sample, line.name);
   }
 
   /** Show x from low to high, within the lines' range. */
@@ -155,7 +157,8 @@ class Chart {
 
   _axes(yTicks) {
     const middle = (x, y, text) => drawn("text", { x, y, "text-anchor": "middle" }, text);
-    const xTicks = ticks(...this.range, (this.right - this.left) / 90, this.spec.whole);
+    const longest = Math.max(...this.range.map((x) => this._textWidth(this.spec.tick(Math.round(x * 100) / 100))));
+    const xTicks = ticks(...this.range, (this.right - this.left) / (longest + 45), this.spec.whole);
     return [
       ...yTicks.flatMap((y) => [
         drawn("line", { class: "grid", x1: this.left, x2: this.right, y1: this.py(y), y2: this.py(y) }),
@@ -183,7 +186,7 @@ class Chart {
       if (!there(index)) continue;
       const x = this.px(line.xs[index]);
       const pen = d && there(index - 1) ? "L" : "M";
-      if (line.dots || (!there(index - 1) && !there(index + 1))) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[index]), r: 3.5, ...clip }));
+      if (line.points || (!there(index - 1) && !there(index + 1))) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[index]), r: 3.5, ...clip }));
       let [low, high] = [line.ys[index], line.ys[index]];
       for (; index + 1 < to && there(index + 1) && Math.floor(this.px(line.xs[index + 1])) === Math.floor(x); index += 1) {
         low = Math.min(low, line.ys[index + 1]);
@@ -192,21 +195,22 @@ class Chart {
       d += `${pen}${x.toFixed(1)} ${this.py(high).toFixed(1)}`;
       if (low < high) d += `L${x.toFixed(1)} ${this.py(low).toFixed(1)}`;
     }
-    return (line.drawn = [...this._band(line, from, to, clip), drawn("path", { class: `line ${line.look}`, d, ...clip }), ...dots]);
+    const path = line.points ? [] : [drawn("path", { class: `line ${line.look}`, d, ...clip })];
+    return (line.drawn = [...this._band(line, from, to, clip), ...path, ...dots]);
   }
 
-  /** The band of a line, if it has one: an area for each stretch without gaps. */
+  /** The band of a line that has one: an area for each stretch without gaps, a whisker for a point that stands alone. */
   _band(line, from, to, clip) {
     if (!line.low) return [];
     const point = (ys) => (index) => `${this.px(line.xs[index]).toFixed(1)} ${this.py(ys[index]).toFixed(1)}`;
-    const stretches = [[]];
-    for (let index = from; index < to; index += 1) {
-      if (Number.isFinite(line.low[index]) && Number.isFinite(line.high[index])) stretches.at(-1).push(index);
-      else stretches.push([]);
-    }
-    const areas = stretches.filter((indices) => indices.length > 1);
+    const found = stretches(from, to, (index) => Number.isFinite(line.low[index]) && Number.isFinite(line.high[index]));
+    const colour = line.look.split(" ")[0];
+    const areas = line.points ? [] : found.filter((indices) => indices.length > 1);
     const d = areas.map((indices) => `M${[...indices.map(point(line.high)), ...[...indices].reverse().map(point(line.low))].join("L")}Z`).join("");
-    return d ? [drawn("path", { class: `band ${line.look.split(" ")[0]}`, d, ...clip })] : [];
+    const alone = found.filter((indices) => !areas.includes(indices)).flat();
+    const cap = (ys, index) => `M${this.px(line.xs[index]) - WHISKER} ${this.py(ys[index]).toFixed(1)}h${2 * WHISKER}`;
+    const whiskers = alone.map((index) => `M${point(line.low)(index)}L${point(line.high)(index)}${cap(line.low, index)}${cap(line.high, index)}`).join("");
+    return [...(d ? [drawn("path", { class: `band ${colour}`, d, ...clip })] : []), ...(whiskers ? [drawn("path", { class: `line whisker ${colour}`, d: whiskers, ...clip })] : [])];
   }
 
   /** Names beside the lines' ends, moved apart where they would overlap. */
@@ -224,14 +228,16 @@ class Chart {
 
   /** Reserve the height of the longest readout, so that the chart does not move under the pointer. */
   _reserve() {
-    const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %`);
+    const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %${line.low ? " (00.0000 % to 00.0000 %)" : ""}`);
     const longestOf = (words) => words.reduce((long, one) => (one.length > long.length ? one : long), "");
     const [xs] = this.all.length ? this.all.map((line) => line.xs) : [[]];
     const position = longestOf([...this.full, xs.at(-1), xs[xs.length >> 1]].map((x) => this.spec.read(x ?? 0)));
     const now = this.reading.textContent;
+    const high = (text) => ((this.reading.textContent = text), this.reading.offsetHeight);
     this.reading.style.height = "auto";
-    this.reading.textContent = `${position}: ${this.spec.only ? longestOf(said) : said.join(", ")}`;
-    this.reading.style.height = `${this.reading.offsetHeight}px`;
+    const all = high(`${position}: ${said.join(", ")}`);
+    this.only = this.spec.only || all > MAX_READOUT * high("0");
+    this.reading.style.height = `${this.only ? high(`${position}: ${longestOf(said)}`) : all}px`;
     this.reading.textContent = now;
   }
 
@@ -247,12 +253,12 @@ class Chart {
 
   _tools() {
     const button = (text, label, click) => element("button", { type: "button", "aria-label": label, title: label, click }, text);
-    return element(
-      "span", { class: "tools" }, this.spec.smoothing ?? "",
+    const zoom = [
       button("+", "zoom in", () => this.zoomBy(ZOOM_STEP, this.cursor ?? undefined)),
       button("−", "zoom out", () => this.zoomBy(1 / ZOOM_STEP)),
       button("all", "show all", () => this.reset()),
-    );
+    ];
+    return element("span", { class: "tools" }, this.spec.smoothing ?? "", element("span", { class: "zoom" }, ...zoom));
   }
 
   /** The cursor's line, dots and readout: the nearest point of each line, or of the nearest line alone. */
@@ -260,18 +266,39 @@ class Chart {
     this.marks.replaceChildren();
     for (const part of this.lines.flatMap((line) => line.drawn ?? [])) part.classList.remove("lit");
     if (this.cursor === null) return;
-    let read = this.lines.filter((line) => !line.unread).map((line) => ({ line, index: nearest(line.xs, this.cursor) }));
-    read = read.map(({ line, index }) => ({ line, index, x: line.xs[index], y: line.ys[index] })).filter(({ y }) => Number.isFinite(y));
+    let read = this._here();
     if (!read.length) return;
-    if (this.spec.only && this.level !== undefined) read = [closest(read, ({ y }) => Math.abs(this.py(y) - this.level))];
+    if (this.only) read = [this._followed(read)];
     const { x } = closest(read, (one) => Math.abs(one.x - this.cursor));
     this.marks.append(drawn("line", { class: "rule", x1: this.px(x), x2: this.px(x), y1: MARGIN.top, y2: this.bottom }));
     for (const one of read) {
       this.marks.append(drawn("circle", { class: `dot ${one.line.look.split(" ")[0]}`, cx: this.px(one.x), cy: this.py(one.y), r: 4 }));
-      if (this.spec.only) for (const part of one.line.drawn) part.classList.add("lit");
+      if (this.only) for (const part of one.line.drawn) part.classList.add("lit");
     }
     const values = read.map(({ line, index, y }) => `${line.said ?? line.name} ${this.spec.say(y)}${this._spread(line, index)}`);
     this.reading.textContent = `${this.spec.read(x)}: ${values.join(", ")}`;
+  }
+
+  /** The point of each line that is nearest to the cursor. */
+  _here() {
+    const found = this.lines.filter((line) => !line.unread).map((line) => ({ line, index: nearest(line.xs, this.cursor) }));
+    return found.map(({ line, index }) => ({ line, index, x: line.xs[index], y: line.ys[index] })).filter(({ y }) => Number.isFinite(y));
+  }
+
+  /** Of these points the nearest to the pointer; without one that of the line that keys chose, else the last drawn. */
+  _followed(read) {
+    if (this.level !== undefined) return closest(read, ({ y }) => Math.abs(this.py(y) - this.level));
+    return read.find(({ line }) => line.name === this.follows) ?? read.at(-1);
+  }
+
+  /** Read the next line above, or below. */
+  _climb(direction) {
+    if (this.cursor === null) this._walk(0);
+    const read = this._here().sort((a, b) => a.y - b.y);
+    const index = read.findIndex(({ line }) => line.name === this._followed(this._here()).line.name);
+    this.follows = read[clamped(index + direction, 0, read.length - 1)]?.line.name;
+    this.level = undefined;
+    this._mark();
   }
 
   /** The limits of a line's band at a point, in brackets. */
@@ -351,12 +378,13 @@ class Chart {
       "+": closer, "=": closer, "-": () => this.zoomBy(1 / ZOOM_STEP), 0: all, Escape: all,
       ArrowLeft: () => this._walk(-1), ArrowRight: () => this._walk(1),
       Home: () => this._go(this.range[0]), End: () => this._go(this.range[1]),
+      ...(this.only ? { ArrowUp: () => this._climb(1), ArrowDown: () => this._climb(-1) } : {}),
     });
   }
 
-  /** Move the cursor along the first line by a hundredth of the points in sight, at least by one. */
+  /** The next point of the line that is read, of several the first, or as many further as a hundredth of what is in sight. */
   _walk(direction) {
-    const line = this.lines[0];
+    const line = this.lines.find(({ name }) => this.only && name === this.follows) ?? this.lines[0];
     if (!line) return;
     const [from, to] = this._within(line);
     const step = this.cursor === null ? 0 : direction * Math.max(1, Math.round((to - from) / 100));
@@ -364,7 +392,7 @@ class Chart {
   }
 
   _go(x) {
-    this.cursor = x;
+    [this.cursor, this.level] = [x, undefined];
     const [low, high] = this.range;
     if (x < low || x > high) this.zoomTo(x - (high - low) / 2, x + (high - low) / 2);
     else this._mark();

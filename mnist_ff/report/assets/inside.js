@@ -3,19 +3,19 @@
 /** The reliability diagram, and the share of images answered at each confidence threshold. */
 function calibrationCharts({ bins, coverage }) {
   const share = { ...AS_PERCENT, height: 300 };
-  const confidence = bins.map(([mean]) => mean);
+  const column = (index) => bins.map((bin) => bin[index]);
   const counts = new Map(bins.map(([mean, , count]) => [mean, count]));
-  const read = (x) => `confidence ${percent(x, 2)}${counts.has(x) ? ` (${whole(counts.get(x))} images)` : ""}`;
+  const read = (x) => `confidence ${percent(x, 2)}${counts.has(x) ? ` (${counts.get(x) === 1 ? "1 image" : `${whole(counts.get(x))} images`})` : ""}`;
   new Chart(byId("reliability-chart"), {
-    ...share, title: "Reliability", x: "mean confidence of a bin (%)", y: "correct", tick: (x) => String(Math.round(100 * x)), read, ends: [0, 1], span: [0, 1],
+    ...share, title: "Reliability", x: "mean confidence of a bin (%)", y: "accuracy of a bin", tick: (x) => String(Math.round(100 * x)), read, ends: [0, 1], span: [0, 1],
     lines: [
-      { name: "accuracy", look: "s0", xs: confidence, ys: bins.map(([, accuracy]) => accuracy), dots: true },
+      { name: "accuracy", look: "s0", xs: column(0), ys: column(1), low: column(3), high: column(4), points: true },
       { name: "perfectly calibrated", look: "s7 dashed", xs: [0, 1], ys: [0, 1], unread: true },
     ],
   });
   const xs = coverage.map(([threshold]) => threshold);
   new Chart(byId("coverage-chart"), {
-    ...share, title: "Answered images", x: "confidence threshold (%)", y: "share of images", tick: (x) => String(Math.round(100 * x)), read: (x) => `confidence of at least ${AS_PERCENT.format(x)}`,
+    ...share, title: "Answered images", x: "confidence threshold (%)", y: "share of images", span: [0, 1], tick: (x) => String(Math.round(100 * x)), read: (x) => `confidence of at least ${AS_PERCENT.format(x)}`,
     lines: [
       { name: "answered", look: "s0", xs, ys: coverage.map(([, answered]) => answered) },
       { name: "correct among answered", look: "s1", xs, ys: coverage.map(([, , accuracy]) => accuracy) },

@@ -7,6 +7,7 @@ function lossCharts(batches) {
     const epoch = Math.floor((x - 1) / batches.per_epoch);
     return `${upTo(x, batches.per_point)} (epoch ${whole(epoch + 1)}, ${whole(x - epoch * batches.per_epoch)}/${whole(batches.per_epoch)})`;
   };
+  const inFirstEpoch = (x) => `${upTo(x, batches.per_point)} (epoch 1)`; // how many it would have had is not known
   const widths = [1];
   while (widths.at(-1) * 2 <= loss.length / 4) widths.push(widths.at(-1) * 2);
   const wanted = widths.findLastIndex((width) => width <= Math.max(1, loss.length / 50));
@@ -19,9 +20,9 @@ function lossCharts(batches) {
     const raw = { name, said: "loss", look: width > 1 ? "raw thin" : "s0 thin", xs, ys: loss, quiet: true };
     return width > 1 ? [raw, { name: "smoothed", look: "s0", xs, ys: smoothed(loss, width), quiet: true }] : [raw];
   };
-  const shared = { x: "batch", read: position, whole: true };
+  const shared = { x: "batch", read: batches.per_epoch ? position : inFirstEpoch, whole: true };
   const smoothing = element("label", {}, said, slider);
-  const chart = new Chart(byId("loss-chart"), { ...shared, title: "Loss per batch", y: "cross-entropy (nats)", log: true, height: 300, lines: lines(), smoothing });
+  const chart = new Chart(byId("loss-chart"), { ...shared, title: "Loss per batch", y: "cross-entropy (nats)", log: true, height: 300, lines: lines(), ...(widths.length > 1 ? { smoothing } : {}) });
   if (!batches.lr) return; // constant: the page states it as text
   const rates = new Float64Array(bytes(batches.lr).buffer);
   new Chart(byId("lr-chart"), { ...shared, title: "Learning rate", y: "", height: 150, lines: [{ name: "learning rate", look: "s0", xs, ys: rates }] });
@@ -42,8 +43,9 @@ function epochCharts({ part, columns, best }) {
 
 const METRICS = new Map([
   ["gradient_norms", "gradient norm of each layer (L2)"], ["weight_norms", "weight norm of each layer (L2)"],
-  ["dead_units", "dead units of each layer"], ["calibration", "calibration error"],
+  ["dead_units", "dead units of each layer"], ["calibration", "calibration: ECE and Brier score"],
 ]);
+const VALUES = new Map([["calibration/ece", "ECE"], ["calibration/brier", "Brier score"]]);
 
 /** A chart for each metric, a line for each of its values. */
 function metricCharts({ metrics, columns }) {
@@ -52,7 +54,7 @@ function metricCharts({ metrics, columns }) {
     const found = all.filter((column) => Object.hasOwn(columns, column)); // the others were never finite
     const few = found.length <= MAX_NAMED;
     const lines = found.map((column, index) => (
-      { name: column.slice(metric.length + 1) || metric, look: few ? `s${index}` : "s0 faint", quiet: !few, xs, ys: columns[column] }
+      { name: VALUES.get(column) ?? (column.slice(metric.length + 1) || metric), look: few ? `s${index}` : "s0 faint", quiet: !few, xs, ys: columns[column] }
     ));
     const host = element("div", { id: `metric_${metric}` });
     byId("metric-charts").append(host);

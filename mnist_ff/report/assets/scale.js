@@ -47,6 +47,16 @@ function ticksByFactors(low, high) {
   return within.length > 1 ? within : ticks(low, high, 4);
 }
 
+/** The indices from `from` to before `to` at which something holds, in stretches without a gap. */
+function stretches(from, to, holds) {
+  const found = [[]];
+  for (let index = from; index < to; index += 1) {
+    if (holds(index)) found.at(-1).push(index);
+    else found.push([]);
+  }
+  return found;
+}
+
 /** The moving average over `width` values, centred; over fewer at the ends. */
 function smoothed(ys, width) {
   const sums = new Float64Array(ys.length + 1);

@@ -11,7 +11,7 @@ function sortable(table) {
       const rows = [...body.rows].sort((a, b) => compared(a.cells[index].textContent, b.cells[index].textContent));
       body.append(...(up ? rows : rows.reverse()));
     };
-    head.replaceChildren(element("button", { type: "button", click: sort }, head.textContent));
+    head.replaceChildren(element("button", { type: "button", click: sort }, ...head.childNodes));
   });
 }
 
@@ -86,7 +86,8 @@ function curves(found) {
   }));
   const bands = styled.some((curve) => curve.runs > 1) ? "A line is the mean over a setting's seeds; its band goes from the lowest to the highest. " : "";
   const grey = styled.some((curve) => !curve.named) ? "The best settings have a colour; point at a line for its name. " : "";
-  byId("runs-note").textContent = bands + grey + (prefix ? `The names are shown without “${prefix.trim()}”, their common beginning.` : "");
+  const jobs = styled.every((curve) => /^[0-9]+$/.test(curve.shown)) ? "The names are the jobs' numbers, as in the table. " : "";
+  byId("runs-note").textContent = bands + grey + jobs + (prefix ? `The names are shown without “${prefix.trim()}”, their common beginning.` : "");
   const made = charts(styled);
   legend(styled, () => made.forEach(([chart, lines]) => chart.setLines(lines())));
 }
