@@ -220,7 +220,7 @@ def archive(place: Path, chosen: Selection, console: Console) -> Json:
         warning(text)
     size = place.stat().st_size
     count = len(packed.folders)
-    what = f"{count} {'directory' if count == 1 else 'directories'}, {packed.files} files"
+    what = f"{count} {'directory' if count == 1 else 'directories'}, {counted(packed.files, 'file')}"
     tell(console, f"written to {place}: {what}, {_megabytes(size)}")
     tell(console, f"left out   {LEFT_OUT}")
     values = {"archive": str(place), "folders": list(packed.folders), "files": packed.files, "bytes": size}
