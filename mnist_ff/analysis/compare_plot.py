@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_ff.analysis.canvas import new_figure, own_style, plain_numbers, save_picture
+from mnist_ff.analysis.canvas import log_y, new_figure, own_style, save_picture
 from mnist_ff.analysis.group_curves import GroupCurves, curves_of, parts_of
 from mnist_ff.analysis.ranking import Ranking
 from mnist_ff.errors import ConfigError
@@ -78,7 +78,7 @@ def _epochs(axes: Axes, found: Sequence[GroupCurves], part: str, what: str) -> N
         _line(axes, index, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in curve.epochs[what]])
     axes.set_title(f"{'Accuracy' if what == 'accuracy' else 'Loss'}, {part}", fontsize=10, parse_math=False)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "loss")
+    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "cross-entropy (nats)")
     longest = max((len(curve.epochs["epoch"]) for _, curve in own), default=0)
     if longest == 1:
         axes.set_xlim(0.5, 1.5)
@@ -98,7 +98,7 @@ def _batches(axes: Axes, found: Sequence[GroupCurves]) -> None:
     means = f", means of {min(sizes)}{several} batches" if max(sizes, default=1) > 1 else ""
     axes.set_title(f"Loss while training{means}", fontsize=10)
     axes.set_xlabel("batch")
-    axes.set_ylabel("loss")
+    axes.set_ylabel("cross-entropy (nats)")
     _log_where_positive(axes)
     axes.grid(alpha=0.25)
 
@@ -126,8 +126,7 @@ def _line(axes: Axes, index: int, xs: Sequence[float], points: Sequence[Sequence
 def _log_where_positive(axes: Axes) -> None:
     lowest = axes.dataLim.ymin
     if lowest > 0 and axes.dataLim.ymax > 5 * lowest:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
+        log_y(axes)
 
 
 def _legend(figure: Figure, named: Sequence[GroupCurves], others: int) -> None:

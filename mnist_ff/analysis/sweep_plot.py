@@ -171,6 +171,8 @@ def _dots(ranking: Ranking, title: str) -> Figure:
     )
     axes.set_yticks(places, names, parse_math=False)
     axes.set_ylim(-0.7, len(groups) - 0.3)
+    if len(groups[0].values) == 1:
+        axes.set_ylabel(next(iter(groups[0].values)), parse_math=False)
     axes.set_xlabel(f"{axis_label(ranking)}, {interval_text(groups, ranking)}")
     axes.grid(alpha=0.25, axis="x")
     _titled(axes, title, ranking)
@@ -315,7 +317,8 @@ def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]
     heights = np.linspace(0, 1, len(names)) if len(names) > 1 else np.array([0.5])
     place = dict(zip(names, heights, strict=True))
     found = np.array([place[text(value)] for value in values])
-    return found, [(float(height), name) for name, height in place.items()][:: max(1, len(names) // 12)]
+    labels = [(float(height), brief(value)) for value, height in zip(levels, heights, strict=True)]
+    return found, labels[:: max(1, len(labels) // 12)]
 
 
 def _titled(axes: Axes, title: str, ranking: Ranking, best: str | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mnist_ff.config.aliases import meant
+from mnist_ff.config.aliases import accepted, meant
 from mnist_ff.config.constraints import INT_LIMIT, OneOf, PartOf
 from mnist_ff.config.keys import (
     hints_of,
@@ -315,7 +315,8 @@ def _tables(section: Any) -> dict[str, OneOf]:
 def _check_choice(given: str, allowed: tuple[str, ...], path: str) -> None:
     if given not in allowed:
         given = brief_text(given)
-        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{nearest(given, allowed)}")
+        remedy = accepted(path, given) or nearest(given, allowed)
+        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{remedy}")
 
 
 def key_value(hint: Any, value: Any, path: str) -> Any:
@@ -333,7 +334,9 @@ def key_value(hint: Any, value: Any, path: str) -> Any:
         for index in map(int, re.findall(r"\[(\d+)\](?=[\[\]\d]*`$)", str(error))):
             if is_list(hint):
                 hint, value, path = item_of(hint), value[index], f"{path}[{index}]"
-        raise ConfigError(why_refused(hint, value, path)) from None
+        said, remedy = why_refused(hint, value, path), accepted(path, value)
+        is_said = "did you mean" in said or said.endswith(remedy.removeprefix("; type "))
+        raise ConfigError(said if is_said else f"{said}{remedy}") from None
     *section, key = path.split(".")
     _check_value(made, ".".join(section), key)
     return made

@@ -88,7 +88,7 @@ def describe(word: str) -> tuple[Described, str]:
     if key is not None:
         raise ConfigError(f"{word}: no such key; {key.advice}")
     known = [*every_name(), *TYPED_WORDS, *(name for group in options().files for name in options().names(group))]
-    raise ConfigError(f"{word}: no such key, group or option{nearest(word, known)}")
+    raise ConfigError(f"{word}: no such key, group or option{nearest(word, known)}; mnist-ff show lists the groups")
 
 
 def _exactly(word: str) -> tuple[Described, str] | None:
@@ -98,7 +98,7 @@ def _exactly(word: str) -> tuple[Described, str] | None:
     group, _, option = word.replace("=", "/").rpartition("/")
     if group in known.files and option:
         if option not in (listed := known.names(group)):
-            raise ConfigError(f"{word}: must be one of {', '.join(listed) or 'nothing yet'}{nearest(option, listed)}")
+            raise ConfigError(f"{word}: must be one of {', '.join(listed) or 'none'}{nearest(option, listed)}")
         return describe_option(group, option), f"{group}={option}"
     if word in {**known_keys(), **sweep_keys(), **TYPED_WORDS} or word in _hydra_keys():
         return describe_key(word), word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Meta
@@ -25,7 +26,8 @@ def why_refused(hint: Any, value: Any, path: str) -> str:
         allowed = [str(name) for name in typing.get_args(kind)]
         return f"{path}={given}: must be one of {', '.join(allowed)}{null}{nearest(given, allowed)}"
     if typing.get_origin(kind) is tuple:
-        return f"{path}={given}: must be a list, such as {path}=[...]{null}"
+        inside = "..." if value is None or isinstance(value, Mapping) else given
+        return f"{path}={given}: must be a list, such as {path}=[{inside}]{null}"
     if kind not in WORDS:
         return f"{path}={brief_text(repr(value))}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}"
     limits = _broken_limits(kind, notes_of(inner), value)

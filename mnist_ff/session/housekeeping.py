@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Selection:
         if bool(self.words) is not self.filter.is_empty:
             why = "takes runs, or flags such as --status failed that choose some"
             raise ConfigError(f"runs {action}: {why}{', not both' if self.words else ''}")
-        found = [resolve_unique(word) for word in self.words] if self.words else self._fitting()
+        resolve = resolve_unique if action == "delete" else resolve_one
+        found = [resolve(word) for word in self.words] if self.words else self._fitting()
         return list({os.path.abspath(path): path for path in reversed(found)}.values())[::-1]
 
     def _fitting(self) -> list[Path]:
@@ -69,16 +71,24 @@ class Selection:
         return [entry.path for entry in whole]
 
 
+def resolve_one(word: str) -> Path:
+    """The path of the run or sweep that a word names; of several the newest, which is said. Errors: BadRunError."""
+    return resolve_run(word, note, sweeps=True)
+
+
 def resolve_unique(word: str) -> Path:
-    """The path of the run or sweep that a word names. Other than in other commands, a name must be unique.
+    """The same for `delete`: a name must be unique.
 
     Errors: BadRunError.
     """
     if word and word not in (LAST, BEST) and not is_folder(Path(word)):
         found = Handles.of(OUTPUTS).find(word, sweeps=True)
         if found is not None and found[1] > 1:
-            raise BadRunError(f"{word}: is the name of {found[1]} runs; give paths, or --name '{word}' for all of them")
-    return resolve_run(word, note, sweeps=True)
+            pattern = shlex.quote(glob.escape(word))
+            raise BadRunError(
+                f"{word}: is the name of {found[1]} runs; give paths, or --name {pattern} for all of them"
+            )
+    return resolve_one(word)
 
 
 def delete(chosen: Selection, yes: bool, console: Console) -> Json:
@@ -170,7 +180,10 @@ def bring_back(words: Sequence[str], console: Console) -> Json:
 
 def label(words: Sequence[str], console: Console, tag: str, remove: bool = False) -> Json:
     """Add a tag to runs, or remove it. Errors: BadRunError, ConfigError, RunError."""
-    paths = [_labelled(word) for word in words]
+    try:
+        paths = [_labelled(word) for word in words]
+    except BadRunError as error:
+        raise BadRunError(f"{error}; the last word, {tag}, is the tag" if len(words) > 1 else str(error)) from None
     done = [update_labels(path, remove=(tag,)) if remove else update_labels(path, add=(tag,)) for path in paths]
     for path, labels in zip(paths, done, strict=True):
         tell(console, f"{path}  {','.join(labels.tags) or '(no tags)'}")
@@ -186,7 +199,7 @@ def annotate(word: str, text: str, console: Console) -> Json:
 
 
 def _labelled(word: str) -> Path:
-    path = resolve_unique(word)
+    path = resolve_one(word)
     if not is_sweep(path) and not (is_folder(path) and holds_runs(path)):
         Run.open(path)
     return path
@@ -199,12 +212,15 @@ def _labels_json(path: Path) -> Json:
 
 def archive(place: Path, chosen: Selection, console: Console) -> Json:
     """Pack runs into one file for others. Errors: ConfigError, BadRunError, RunError."""
-    packed = pack(place, chosen.paths("archive"))
+    paths = chosen.paths("archive")
+    if not paths:
+        raise ConfigError(f"{place}: not written, since no run fits; mnist-ff runs with these flags lists what does")
+    packed = pack(place, paths)
     for text in packed.warnings:
         warning(text)
     size = place.stat().st_size
     count = len(packed.folders)
-    what = f"{count} {'directory' if count == 1 else 'directories'}, {packed.files} files"
+    what = f"{count} {'directory' if count == 1 else 'directories'}, {counted(packed.files, 'file')}"
     tell(console, f"written to {place}: {what}, {_megabytes(size)}")
     tell(console, f"left out   {LEFT_OUT}")
     values = {"archive": str(place), "folders": list(packed.folders), "files": packed.files, "bytes": size}

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 
+from mnist_ff.config.aliases import instead_of
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.messages import nearest
@@ -15,6 +16,7 @@ from mnist_ff.config.schema import SELECTIONS, Config, LoggerConfig, TrainerConf
 from mnist_ff.data.catalog import description, training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import DataSpec, Status
@@ -68,12 +70,13 @@ def _check_keys(config: Config) -> None:
         key, _, name = option.partition("=")
         known = names("metric" if key == "metrics" else SELECTIONS[key].group if key in SELECTIONS else key)
         written = f"{key}.name" if key in GROUPS else key
-        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{nearest(name, known)}")
+        remedy = instead_of(key, name) or nearest(name, known)
+        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{remedy}")
     images, spec = training_images(config.data), description(config.data).spec
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < len(spec.classes):
         raise ConfigError(
-            f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
+            f"data.validation_split={config.data.validation_split:g}: leaves {counted(images, 'image')} to train and "
             f"{held_out} to validate; both need at least one per class"
         )
     if config.trainer.batch_size > images:
