@@ -13,8 +13,6 @@ from rich.console import Console
 from mnist_ff.analysis.console import note, tell, tell_json, tell_lines
 from mnist_ff.config.aliases import accepted
 from mnist_ff.config.compose import ComposedRun, Composer, with_texts_kept
-from mnist_ff.config.convert import flat
-from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.keys import sweep_keys
 from mnist_ff.config.overrides import key_of, refuse_several, take, without_quotes
 from mnist_ff.config.passwords import check_no_password
@@ -22,15 +20,15 @@ from mnist_ff.config.paths import display_path, expanded, output_directory
 from mnist_ff.config.schema import Config
 from mnist_ff.config.train_help import train_help
 from mnist_ff.errors import MISSED_TARGET, BadRunError, ConfigError, RunError
-from mnist_ff.files import write_texts
 from mnist_ff.runs.directory import Run, check_saved
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.signals import Interruption, ending_at_once, interruptible
 from mnist_ff.runs.start_up import importing, waiting_for_torch
 from mnist_ff.session.document import run_document
+from mnist_ff.session.prepare import check_is_new, resumption, write_overrides
 from mnist_ff.session.teacher import with_teacher
 from mnist_ff.session.timing import Timing, process_start
-from mnist_ff.session.validate import check, check_machine, check_new, require_target
+from mnist_ff.session.validate import check_machine, check_new, require_target
 
 SWEEP_PREFIXES = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
 """Prefixes of overrides that are for sweeps only."""
@@ -130,34 +128,20 @@ def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: 
     trainer.check_target(config)
     check_machine(config)
     directory = output_directory("hydra.run.dir", composed.directory)
-    if directory.exists():
-        raise ConfigError(f"{directory}: already exists; two runs never share a directory")
+    check_is_new(directory)
     resolved = trainer.resolve(config)  # before the directory is made, so that an error in the data leaves none
     check_saved(resolved)
     with interruptible() as stopped:
         run = Run.create(directory)
         composed.enter(directory)
-        try:
-            write_texts(run.file(".hydra"), files())
-        except OSError as error:
-            where = error.filename or directory
-            raise RunError(f"{where}: {error.strerror or error}; choose another folder with hydra.run.dir=") from None
+        write_overrides(run, files(), "choose another folder with hydra.run.dir=")
         return trainer.train(resolved, run, stopped)
 
 
 def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Trainer) -> int:
     """Continue a run in its own directory."""
     from mnist_ff.session.drawing import complete
-    from mnist_ff.session.resume import (
-        find_run,
-        given_values,
-        is_done,
-        own_places,
-        resumed_config,
-        saved_config,
-        why_done,
-    )
-    from mnist_ff.session.threads import with_number
+    from mnist_ff.session.resume import find_run, given_values, is_done, why_done
 
     name = expanded("resume", name)
     if not name:
@@ -167,11 +151,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
     except BadRunError as error:
         raise BadRunError(f"{error}{accepted('resume', name)}") from None
     given = given_values(composer, overrides)
-    check_float32(flat(given))
-    check_parts(run, saved_config(run), trainer.warn, trains=True)
-    own, said = own_places(run, given)
-    config, changes, warnings = resumed_config(run, with_number(saved_config(run), {**own, **given}))
-    check(config)
+    config, changes, warnings = resumption(run, given, trainer.warn)
     trainer.check_target(config)
     if is_done(run, config):
         why, remedy = why_done(run, config)
@@ -182,7 +162,7 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
         for made in complete(run, config, note):
             trainer.say(f"made           {run.file(made)}")
         return trainer.finish(run)
-    for warning in [*said, *warnings]:
+    for warning in warnings:
         trainer.warn(warning)
     with interruptible() as stopped:
         return trainer.train(config, Run(run.path.absolute()), stopped, changes)

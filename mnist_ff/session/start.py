@@ -13,27 +13,24 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.compose import Composer, with_texts_kept
-from mnist_ff.config.convert import config_to_dict, flat
-from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.convert import config_to_dict
 from mnist_ff.config.overrides import quoted
 from mnist_ff.config.paths import output_directory
 from mnist_ff.config.registry import GIVEN
 from mnist_ff.config.schema import Config
-from mnist_ff.errors import ConfigError, RunError, keep_partial
-from mnist_ff.files import write_texts
+from mnist_ff.errors import ConfigError, keep_partial
 from mnist_ff.runs.directory import CHECKPOINT, Run, check_saved
 from mnist_ff.runs.given import given_arguments, why_not_here
-from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
 from mnist_ff.session.drawing import complete
+from mnist_ff.session.prepare import check_is_new, resumption, write_overrides
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.resolve import resolve
-from mnist_ff.session.resume import given_values, is_done, own_places, resumed_config, saved_config, why_done
+from mnist_ff.session.resume import given_values, is_done, saved_config, why_done
 from mnist_ff.session.session import train
-from mnist_ff.session.threads import with_number
 from mnist_ff.session.timing import Timing
-from mnist_ff.session.validate import check, check_machine, check_new
+from mnist_ff.session.validate import check_machine, check_new
 from mnist_ff.training.callbacks import Callback
 
 
@@ -71,17 +68,13 @@ def start(caller: Caller, directory: Path | None) -> Run:
     check_new(config)
     check_machine(config)
     path = output_directory("directory", composed.directory)
-    if path.exists():
-        raise ConfigError(f"{path}: already exists; two runs never share a directory")
+    check_is_new(path)
     with timing.part("data"):
         resolved = resolve(config)
     check_saved(resolved)
     with interruptible() as stopped:
         run = Run.create(path)
-        try:
-            write_texts(run.file(".hydra"), composed.files())
-        except OSError as error:
-            raise RunError(f"{error.filename or path}: {error.strerror or error}; choose another directory") from None
+        write_overrides(run, composed.files(), "choose another directory")
         timing.claim("config")
         _train(RunRequest(resolved, run, caller.argv, timing, caller.console, stopped, observers=caller.observers))
     return run
@@ -91,17 +84,13 @@ def resume(caller: Caller, run: Run) -> Run:
     """Continue a run in its own directory and return it. Errors: ConfigError, BadRunError, DataError, RunError."""
     timing, saved = Timing(time.perf_counter()), saved_config(run)
     values = given_values(Composer(), with_texts_kept(list(caller.overrides)))
-    check_float32(flat(values))
     _check_given(run, saved, caller.given)
-    check_parts(run, saved, caller.warn, trains=True)
-    own, said = own_places(run, values)
-    config, changes, warnings = resumed_config(run, with_number(saved, {**own, **values}))
-    check(config)
+    config, changes, warnings = resumption(run, values, caller.warn)
     if is_done(run, config):
         tell(caller.console, f"{run.path}: {why_done(run, config)[0]}; nothing to do")
         complete(run, config, caller.warn)
         return run
-    for warning in [*said, *warnings]:
+    for warning in warnings:
         caller.warn(warning)
     run = Run(run.path.absolute())
     with interruptible() as stopped:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from mnist_ff.analysis.ranking import brief, differing
 from mnist_ff.analysis.rows import Row, read_row
 from mnist_ff.config.convert import experiment, flat
+from mnist_ff.errors import MnistError
 from mnist_ff.runs.jobs import Job
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.numbers import duration, percent

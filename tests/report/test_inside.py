@@ -14,7 +14,6 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from mnist_ff.analysis import plots
 from mnist_ff.analysis.calibration import reliability
 from mnist_ff.data.load import as_input, load_data
 from mnist_ff.models.mlp import MLP
@@ -31,6 +30,7 @@ from mnist_ff.training.evaluation import evaluate
 from mnist_ff.training.hidden import HiddenUnits, principal_axes
 from tests.report.test_report import facts
 from tests.support.mnist import make_split
+from tests.support.training import train_without_pictures
 
 QUICK = ("data=mnist_5k", "model.hidden=[16,12]", "trainer.epochs=2", "trainer.device=cpu")
 
@@ -50,13 +50,7 @@ class Convolutional(nn.Module):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mnist_ff import cli
-
-    run = tmp_path_factory.mktemp("inside") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "DRAWINGS", {})  # they take seconds
-        assert cli.main(["train", *QUICK, f"hydra.run.dir={run}"]) == 0
-    return run
+    return train_without_pictures(tmp_path_factory.mktemp("inside") / "run", *QUICK)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mnist_ff.analysis import plots
 from mnist_ff.data.load import as_input, load_data
 from mnist_ff.models.mlp import MLP
 from mnist_ff.runs.directory import HIDDEN, Run
@@ -18,6 +17,7 @@ from mnist_ff.training.checkpoint import load_weights
 from tests.report.test_report_page import COLOURS, PAD, box_of, contrast, drag, encoded, made_run, mouse, reading
 from tests.support.browser import Browser
 from tests.support.mnist import make_split
+from tests.support.training import train_without_pictures
 
 METRICS = "metrics=[gradient_norms,weight_norms,dead_units]"
 RUN = (
@@ -33,13 +33,7 @@ RUN = (
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mnist_ff import cli
-
-    run = tmp_path_factory.mktemp("inside") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "DRAWINGS", {})  # they take seconds
-        assert cli.main(["train", *RUN, f"hydra.run.dir={run}"]) == 0
-    return run
+    return train_without_pictures(tmp_path_factory.mktemp("inside") / "run", *RUN)
 
 
 @pytest.fixture

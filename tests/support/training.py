@@ -6,6 +6,8 @@ import subprocess
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import Forked
 
 WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.plots=false"]
@@ -27,6 +29,17 @@ sys.exit(cli.main(["train", *sys.argv[1:]]))
     process = Forked(script, *WORDS, *words)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(words, process.returncode or 0, out, err)
+
+
+def train_without_pictures(run: Path, *words: str) -> Path:
+    """mnist-ff train in this process into a directory; plots, which take seconds, are left out."""
+    from mnist_ff import cli
+    from mnist_ff.analysis import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "DRAWINGS", {})
+        assert cli.main(["train", *words, f"hydra.run.dir={run}"]) == 0
+    return run
 
 
 def bytes_of(run: Path) -> tuple[bytes, bytes]:
