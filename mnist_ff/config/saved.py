@@ -34,7 +34,9 @@ def _key_by_key(texts: list[bytes] | None) -> Config | None:
     try:
         made = dict(map(_made, texts))
         return None if len(made) < len(texts) else config_of({**_absent(), **made})
-    except (ConfigError, *yaml_errors()):
+    except ConfigError:
+        return None
+    except yaml_errors():
         return None
 
 
