@@ -136,6 +136,11 @@ def test_help_of_no_command_says_what_to_type(word: str, said: str, mnist_ff: Co
     assert err.endswith(f"; type mnist-ff {said}\n")
 
 
+def test_the_command_of_a_switch_turns_it(described: Callable[[str], Any]) -> None:
+    assert described("trainer.keep_best")["command"] == "mnist-ff train trainer.keep_best=true"
+    assert described("trainer.shuffle")["command"] == "mnist-ff train trainer.shuffle=false"
+
+
 def test_a_text_below_its_key_is_no_key(mnist_ff: Command) -> None:
     lines = mnist_ff("show", "experiment=debug")[1].splitlines()
     (place,) = (number for number, line in enumerate(lines) if line.startswith("  metrics="))
