@@ -196,9 +196,8 @@ class _Training:
         if self.device.type == "cpu":
             how += f", {counted(torch.get_num_threads(), 'thread')}"
         say(
-            f"{learner.data.title}: {len(learner.data.train):,} images to train, "
-            f"{count_parameters(learner.model):,} parameters, "
-            f"on {self.device} ({how})"
+            f"{learner.data.own_title}: {len(learner.data.train):,} images to train, "
+            f"{count_parameters(learner.model):,} parameters, {self.device} ({how})"
         )
         if self.request.is_resume:
             say(_goes_on(self.plan))
