@@ -46,8 +46,6 @@ COMMANDS = {
     "completion": "print the completion script for bash, zsh or fish",
 }
 
-WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "profile", "bench")
-"""Commands whose modules import PyTorch, which takes seconds. The others import it when they need it."""
 WITH_RUN = ("evaluate", "predict", "export")
 """Commands whose first argument is a run, which is resolved before PyTorch is imported."""
 WITHOUT_PARTS = ("runs", "compare", "serve", "completion")
@@ -261,7 +259,7 @@ def _with_run_found(name: str, argv: list[str]) -> list[str]:
 
 def _imported(name: str) -> Any:
     """Import a command's module, after a line on the terminal that says so."""
-    going_on(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}")
+    going_on(f"{name}: loading")
     with ending_at_once(), importing():
         import rich.console  # noqa: F401 (every command needs it)
 

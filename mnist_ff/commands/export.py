@@ -13,11 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
 
 from mnist_ff.analysis.console import note, tell, tell_json, warning
 from mnist_ff.commands.evaluate import add_data_path, check_fits, data_of, with_data_path
@@ -25,14 +21,8 @@ from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.paths import argument, display_path, path_argument
 from mnist_ff.config.schema import Config
 from mnist_ff.data.cache import METADATA_KEY
-from mnist_ff.data.load import as_input, load_data
-from mnist_ff.engine.chance import aside
-from mnist_ff.engine.device import prepared
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import replacing
-from mnist_ff.models.build import build_model
-from mnist_ff.models.mlp import MLP
-from mnist_ff.models.onnx_export import exported_graph
 from mnist_ff.models.onnx_graph import INPUT, build_graph, output_name
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.directory import Run
@@ -40,10 +30,12 @@ from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.trained_model import check_ended_well, load_model
+from mnist_ff.runs.torch_import import importing_torch
 
 if TYPE_CHECKING:
+    import torch
     from onnx import ModelProto
+    from torch import nn
 
 EXPORT_SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "torch": "pt"}
 CHECKED_IMAGES = 1_000
@@ -83,12 +75,15 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = run.config()
     check_parts(run, config, warning)
     config = with_data_path(run, config, arguments.data_path)
-    check_ended_well(run)
     out: Path = arguments.out or Path(f"{_name(run.path.resolve())}.{EXPORT_SUFFIXES[arguments.format]}")
     if out.exists() or out.is_symlink():
         raise ConfigError(f"{out}: already exists; choose another file with --out, or remove it")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: folder {out.parent} does not exist")
+    with importing_torch("export"):
+        from mnist_ff.engine.device import prepared
+        from mnist_ff.training.trained_model import check_ended_well, load_model
+    check_ended_well(run)
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
     with prepared(trainer, config.seed or 0) as device:
         network = _Network(load_model(run, config, device), config, run.data_spec(), run, arguments.shape)
@@ -134,7 +129,14 @@ class _Network:
         """The input shape of one image in the file. Without --shape, the built-in network takes rows of pixels."""
         if self.layout == "image":
             return (1, *self.spec.shape) if len(self.spec.shape) == 2 else self.spec.shape
-        return (self.spec.inputs,) if self.layout == "flat" or type(self.model) is MLP else self.spec.shape
+        return (self.spec.inputs,) if self.layout == "flat" or self.is_built_in else self.spec.shape
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is the built-in network, and not the user's."""
+        from mnist_ff.models.mlp import MLP
+
+        return type(self.model) is MLP
 
     def check_shape(self) -> None:
         """Errors: ConfigError for --shape image if the data are not images."""
@@ -146,7 +148,7 @@ class _Network:
     @property
     def architecture(self) -> dict[str, Any]:
         """How to build the network again: the arguments of `MLP`, or the keys of the user's model."""
-        if type(self.model) is not MLP:
+        if not self.is_built_in:
             return {"model": flat(config_to_dict(self.config)["model"])}
         keys = mlp_keys(self.config.model)
         found = {"hidden": list(keys.hidden), "activation": keys.activation, "dropout": keys.dropout}
@@ -183,7 +185,12 @@ class _Network:
 
     def rebuilt(self, architecture: Mapping[str, Any]) -> nn.Module:
         """A fresh network of this architecture."""
-        if type(self.model) is MLP:
+        import torch
+
+        from mnist_ff.models.build import build_model
+        from mnist_ff.models.mlp import MLP
+
+        if self.is_built_in:
             return MLP(**architecture)
         return build_model(self.config.model, 0, torch.device("cpu"), self.spec)
 
@@ -193,7 +200,11 @@ class _Network:
 
     def answers(self, images: torch.Tensor, softmax: bool = False) -> torch.Tensor:
         """Logits or probabilities (N, classes) float32 for images (N, *shape)."""
-        if type(self.model) is not MLP:
+        import torch
+
+        from mnist_ff.engine.chance import aside
+
+        if not self.is_built_in:
             images = images.reshape(-1, *self.spec.shape)
         with torch.inference_mode(), aside(self.model, images.device):
             logits: torch.Tensor = self.model(images).float()
@@ -211,6 +222,9 @@ def _exporter(form: str, softmax: bool) -> Export:
 
 
 def _export_safetensors(network: _Network, path: Path) -> tuple[str, dict[str, Any]]:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
     save_file(network.weights(), path, metadata={"format": "pt", METADATA_KEY: json.dumps(network.facts())})
     with safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()[METADATA_KEY])
@@ -221,6 +235,8 @@ def _export_safetensors(network: _Network, path: Path) -> tuple[str, dict[str, A
 
 
 def _export_torch(network: _Network, path: Path) -> tuple[str, dict[str, Any]]:
+    import torch
+
     torch.save({"state_dict": network.model.state_dict(), **network.facts()}, path)
     saved = torch.load(path, weights_only=True)
     _check_rebuilt(network, saved["architecture"], saved["state_dict"])
@@ -235,6 +251,8 @@ def _count(weights: Mapping[str, torch.Tensor]) -> int:
 
 def _check_rebuilt(network: _Network, architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
     """Check that the network built from the file's content equals the model. Errors: _DiffersError."""
+    import torch
+
     built = network.rebuilt(architecture).train(False)
     try:
         built.load_state_dict(dict(weights))
@@ -262,6 +280,8 @@ def _check_exporter() -> None:
 def _export_onnx(network: _Network, path: Path, softmax: bool) -> tuple[str, dict[str, Any]]:
     import onnx
 
+    from mnist_ff.data.load import as_input, load_data
+
     graph = _graph(network, softmax)
     onnx.save(graph, os.fspath(path))
     data = load_data(data_of(network.config.data), network.config.seed or 0)
@@ -284,8 +304,12 @@ def _graph(network: _Network, softmax: bool) -> ModelProto:
 
     Errors: ConfigError, RunError.
     """
+    from mnist_ff.models.mlp import MLP
+
     facts = {METADATA_KEY: json.dumps(network.facts(output_name(softmax)))}
     if type(network.model) is not MLP:
+        from mnist_ff.models.onnx_export import exported_graph
+
         _check_exporter()
         return exported_graph(network.model, network.shape, softmax, facts, network.spec.shape)
     weights = {name: weight.numpy() for name, weight in network.model.state_dict().items()}
@@ -300,6 +324,7 @@ def _check_predictions(network: _Network, path: Path, images: torch.Tensor, soft
     Errors: _DiffersError if it is above TOLERANCE or a prediction differs.
     """
     import onnxruntime
+    import torch
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     expected = network.answers(images, softmax)

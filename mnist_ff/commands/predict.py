@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -29,17 +29,18 @@ from mnist_ff.commands.evaluate import (
 )
 from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
-from mnist_ff.data.load import as_input, load_data
-from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, printable
-from mnist_ff.images.picture_folder import class_folders, find_pictures, skipped_lines
-from mnist_ff.images.prepared import Glyph, Pixels, Preparation, Seen, in_batches
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.predictions import read_held_out
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.trained_model import check_ended_well, load_model
+from mnist_ff.runs.torch_import import importing_torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnist_ff.images.prepared import Pixels, Preparation, Seen
 
 PICTURED = 12
 """Up to this number of images, each is shown; with more, only the predictions."""
@@ -109,11 +110,14 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = run.config()
     check_parts(run, config, warning)
     config = with_data_path(run, config, arguments.data_path)
-    check_ended_well(run)
     spec = run.data_spec()
     preparation = _preparation(arguments, config, spec) if arguments.images else None
     files = _files(arguments, spec)
     failures: list[str] = []
+    with importing_torch("predict"):
+        from mnist_ff.engine.device import prepared
+        from mnist_ff.training.trained_model import check_ended_well, load_model
+    check_ended_well(run)
     batches = _batches(arguments, run, config, files, preparation, failures)
     limit, chosen = _limit(arguments.unsure_below, run, spec)
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
@@ -141,6 +145,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _preparation(arguments: argparse.Namespace, config: Config, spec: DataSpec) -> Preparation:
     """How pictures are prepared for this run's network. Errors: ConfigError if its input is not an image."""
+    from mnist_ff.images.prepared import Preparation
+
     as_digits = _as_digits(config, spec)
     is_clothing = as_digits and config.data.name == CLOTHES
     if is_clothing:
@@ -166,6 +172,8 @@ def _as_digits(config: Config, spec: DataSpec) -> bool:
 
 def _files(arguments: argparse.Namespace, spec: DataSpec) -> list[tuple[Path, int | None]]:
     """The picture files, with --labels each with its label. Errors: ConfigError."""
+    from mnist_ff.images.picture_folder import class_folders, find_pictures, skipped_lines
+
     given: list[tuple[Path, int | None]] = [(path, None) for path in arguments.images]
     skipped: list[str] = []
     if arguments.labels:
@@ -206,6 +214,8 @@ def _chained(
     size: int,
 ) -> Iterator[list[Seen]]:
     if preparation is not None:
+        from mnist_ff.images.prepared import in_batches
+
         done, said = 0, time.monotonic()
         for seen in in_batches(files, preparation, size, failures):
             yield seen
@@ -220,6 +230,9 @@ def _chained(
 def _from_test_images(numbers: Sequence[int], run: Run, config: Config) -> list[Seen]:
     if not numbers:
         return []
+    from mnist_ff.data.load import load_data
+    from mnist_ff.images.prepared import Glyph, Seen
+
     data = load_data(data_of(config.data), config.seed or 0)
     check_fits(run, data)
     warn_of_changes(run, data)
@@ -252,8 +265,11 @@ def _limit(asked: float | None, run: Run, spec: DataSpec) -> tuple[float | None,
     return (found.value if found.reached else float(np.nextafter(1, 2))), (found, held_out.images)
 
 
-def _predictor(run: Run, model: torch.nn.Module) -> Predict:
+def _predictor(run: Run, model: nn.Module) -> Predict:
     """A function from images to probabilities (N, K). It raises BadRunError for NaN or infinity."""
+    import torch
+
+    from mnist_ff.data.load import as_input
 
     def predict(images: Sequence[Pixels]) -> NDArray[np.float32]:
         size = max(1, NUMBERS_AT_ONCE // images[0].size)

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -21,11 +21,13 @@ from mnist_ff.runs.numbers import MISSING, counted
 from mnist_ff.runs.places import elsewhere
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.session.profiling import CountedTiming, Part, Profile, profiled
-from mnist_ff.session.resolve import resolve
-from mnist_ff.session.step_trace import Operation
-from mnist_ff.session.timing import process_start
+from mnist_ff.runs.torch_import import importing_torch
+from mnist_ff.session.timing import CountedTiming, process_start
 from mnist_ff.session.validate import check, check_new
+
+if TYPE_CHECKING:
+    from mnist_ff.session.profiling import Part, Profile
+    from mnist_ff.session.step_trace import Operation
 
 PROFILE_FOLDER = Path("outputs", "profile")
 EPOCHS = 2
@@ -76,6 +78,10 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     timing = CountedTiming(arguments.began, process_start(arguments.began) if arguments.is_process else None)
     timing.claim("import")
     config, out = _checked(arguments)
+    timing.claim("config")
+    with timing.part("import"), importing_torch("profile"):
+        from mnist_ff.session.profiling import profiled
+        from mnist_ff.session.resolve import resolve
     with timing.part("data"):
         resolved = resolve(config)
     with interruptible() as stopped, Console(stderr=True).status("training, timing, tracing"):

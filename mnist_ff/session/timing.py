@@ -62,6 +62,21 @@ class Timing:
         self._open, self._since = name, now
 
 
+class CountedTiming(Timing):
+    """Timing that also counts how often each part was entered."""
+
+    def __init__(self, began: float, started: float | None = None) -> None:
+        super().__init__(began, started)
+        self.counts: dict[str, int] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """As Timing.part()."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+        with super().part(name):
+            yield
+
+
 def process_start(began: float) -> float | None:
     """When this process started, by time.perf_counter(), to a hundredth of a second; our code began at `began`.
 

@@ -486,6 +486,21 @@ def test_texts_lose_their_paths() -> None:
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
 
 
+def test_of_several_words_the_last_is_the_tag(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "tag", "small", "nice", "paper")
+    assert code == 2
+    assert "nice: does not exist" in err
+    assert "the last word, paper, is the tag" in err
+    assert read_labels(OUTPUTS / "a") == Labels()
+
+
+def test_an_archive_of_nothing_is_not_written(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "archive", "x.zip", "--tag", "no-such-tag")
+    assert code == 2
+    assert "x.zip: not written, since no run fits" in err
+    assert not Path("x.zip").exists()
+
+
 def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a process that was killed while it wrote leaves nothing for ever."""
     path, wrote = make("a"), labels.write_text
