@@ -235,8 +235,8 @@ def test_elsewhere_a_name_of_several_runs_is_the_newest(mnist_ff: Command) -> No
 def test_a_list_without_runs_names_the_data_that_there_are(mnist_ff: Command) -> None:
     make("a")
     code, out, _ = mnist_ff("runs", "--data", "cifar10")
-    assert (code, out) == (0, "No run in outputs/ fits; their data: mnist_5k.\n")
-    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ fits.\n"
+    assert (code, out) == (0, "No run in outputs/ matches; their data: mnist_5k.\n")
+    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ matches.\n"
     assert mnist_ff("runs", "--data", "cifar10", "--json")[1].strip() == "[]"
 
 
@@ -484,6 +484,21 @@ def test_texts_lose_their_paths() -> None:
     words = ['data.mirrors=["https://ada:s3cr3t@host/x"]', "a@b", "x://k3y@h?y=1@2", "http://h/a@b"]
     assert cleaned(words) == ['data.mirrors=["https://host/x"]', "a@b", "x://h?y=1@2", "http://h/a@b"]
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
+
+
+def test_of_several_words_the_last_is_the_tag(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "tag", "small", "nice", "paper")
+    assert code == 2
+    assert "nice: does not exist" in err
+    assert "the last word, paper, is the tag" in err
+    assert read_labels(OUTPUTS / "a") == Labels()
+
+
+def test_an_archive_of_nothing_is_not_written(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "archive", "x.zip", "--tag", "no-such-tag")
+    assert code == 2
+    assert "x.zip: not written, since no run fits" in err
+    assert not Path("x.zip").exists()
 
 
 def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
