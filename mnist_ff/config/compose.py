@@ -56,7 +56,6 @@ OF_KEYS = ("sweep.rows", "hydra.sweeper.params")
 """Keys whose values are groups of keys and values."""
 OF_VALUES = ("choice", "shuffle", "sort")
 """Hydra's functions whose arguments are values as they would stand alone."""
-LOOKS_ELSE = {OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL}
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -155,7 +154,7 @@ class Composer:
 
 def _store_own_parts() -> Hashable:
     """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/; return them."""
-    store, found = ConfigStore.instance(), []
+    store, known = ConfigStore.instance(), []
     for name, group in GROUPS.items():
         if group.folder is None:
             continue
@@ -163,8 +162,8 @@ def _store_own_parts() -> Hashable:
         for option, part in own_parts(name).items():
             package = f"{group.folder}.{option}" if group.folder in SELECTIONS else None
             store.store(option, node_of(part), group=group.folder, package=package, provider="mnist-ff")
-            found.append((name, option, repr(node_of(part))))
-    return tuple(found)
+            known.append((name, option, repr(node_of(part))))
+    return tuple(known)
 
 
 class _Composed:
@@ -305,7 +304,8 @@ def _selected(composed: DictConfig, key: str) -> Any:
     """The plain value of a dotted key. Errors: ConfigError."""
     with config_errors(), hydra_values(composed):
         value = OmegaConf.select(composed, key, throw_on_missing=True)
-        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+        is_config = OmegaConf.is_config(value)
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_config else value
 
 
 @contextmanager
@@ -358,7 +358,7 @@ def _other_kinds(node: Any, of_text: bool) -> Iterator[tuple[int, int]]:
     """Where numbers, true and false stand as the values of texts: start, and one past the end."""
     if isinstance(node, OverrideParser.PrimitiveContext):
         tokens = [child.symbol for child in node.getChildren() if child.symbol.type != OverrideLexer.WS]
-        if of_text and len(tokens) == 1 and tokens[0].type in LOOKS_ELSE:
+        if of_text and len(tokens) == 1 and tokens[0].type in (OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL):
             yield tokens[0].start, tokens[0].stop + 1
         return
     if isinstance(node, OverrideParser.FunctionContext) and node.getChild(0).getText() not in OF_VALUES:
