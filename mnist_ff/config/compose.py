@@ -56,6 +56,7 @@ OF_KEYS = ("sweep.rows", "hydra.sweeper.params")
 """Keys whose values are groups of keys and values."""
 OF_VALUES = ("choice", "shuffle", "sort")
 """Hydra's functions whose arguments are values as they would stand alone."""
+LOOKS_ELSE = {OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL}
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -155,13 +156,11 @@ class Composer:
 def _store_own_parts() -> Hashable:
     """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/; return them."""
     store, known = ConfigStore.instance(), []
-    for name, group in GROUPS.items():
-        if group.folder is None:
-            continue
-        store.repo.pop(group.folder, None)
+    for name, folder in ((name, group.folder) for name, group in GROUPS.items() if group.folder is not None):
+        store.repo.pop(folder, None)
         for option, part in own_parts(name).items():
-            package = f"{group.folder}.{option}" if group.folder in SELECTIONS else None
-            store.store(option, node_of(part), group=group.folder, package=package, provider="mnist-ff")
+            package = f"{folder}.{option}" if folder in SELECTIONS else None
+            store.store(option, node_of(part), group=folder, package=package, provider="mnist-ff")
             known.append((name, option, repr(node_of(part))))
     return tuple(known)
 
@@ -358,7 +357,7 @@ def _other_kinds(node: Any, of_text: bool) -> Iterator[tuple[int, int]]:
     """Where numbers, true and false stand as the values of texts: start, and one past the end."""
     if isinstance(node, OverrideParser.PrimitiveContext):
         tokens = [child.symbol for child in node.getChildren() if child.symbol.type != OverrideLexer.WS]
-        if of_text and len(tokens) == 1 and tokens[0].type in (OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL):
+        if of_text and len(tokens) == 1 and tokens[0].type in LOOKS_ELSE:
             yield tokens[0].start, tokens[0].stop + 1
         return
     if isinstance(node, OverrideParser.FunctionContext) and node.getChild(0).getText() not in OF_VALUES:
