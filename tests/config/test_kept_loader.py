@@ -82,3 +82,14 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
     other.replace(path)
     assert rate() == 0.7
+
+
+def test_each_config_has_a_directory_of_its_own() -> None:
+    """What is looked up once for a config, such as the time, is not looked up for all of them."""
+    assert len({Composer().run(["optimizer=adam"]).directory for _ in range(5)}) == 5
+
+
+def test_the_working_folder_is_the_one_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compose()
+    monkeypatch.chdir(tmp_path)
+    assert Composer().run([]).composed.hydra.runtime.cwd == str(tmp_path)
