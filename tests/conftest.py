@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -187,11 +188,14 @@ def slurm(slurm_session: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mnist_ff(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in this process: words to (exit code, stdout, stderr)."""
+    """Run a command in this process: words to (exit code, stdout, stderr). Without pytest's handlers: logged warnings
+    of which no file hears are on stderr, as for a user."""
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = cli.main(list(words))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(logging.getLogger(), "handlers", [])
+            code = cli.main(list(words))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

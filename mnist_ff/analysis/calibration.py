@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BINS = 15
-"""Of the reliability diagram, as in the metric `calibration`."""
+"""Bins of the reliability diagram, the same number as in the metric `calibration`."""
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
-"""Top probabilities at which the coverage is told."""
+"""Confidence thresholds (least top probabilities) of the coverage table."""
 TARGET = 0.995
-"""Accuracy that sure predictions must have."""
-FEWEST = 20
-"""Images below which no threshold is chosen."""
+"""Accuracy that the predictions above the threshold must have."""
+MIN_IMAGES = 20
+"""With fewer images, no threshold is chosen."""
 ROWS_AT_ONCE = 100_000
-"""Images whose squares are summed at a time, for the sake of memory."""
+"""Images per block when squared errors are summed, to limit memory."""
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,31 @@ class Bin:
     high: float
     count: int
     confidence: float | None
-    """Their mean top probability; None where there are none."""
+    """Mean top probability; None for an empty bin."""
     accuracy: float | None
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What remains when only images with a top probability of at least `threshold` are answered."""
+    """The result of answering only images with a top probability of at least `threshold`."""
 
     threshold: float
     images: int
+    """Number of answered images."""
     share: float
-    """Of all images."""
+    """Answered images as a share of all, 0 to 1."""
     accuracy: float | None
-    """Among the answered; None where there are none."""
+    """Accuracy on the answered images; None without any."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Whether predicted probabilities tell how often predictions are correct."""
+    """How well predicted probabilities match the accuracy of the predictions."""
 
     images: int
     ece: float
-    """Expected calibration error (Guo et al. 2017), 0 to 1: the mean over the images of the difference between a bin's
-    accuracy and its mean top probability."""
+    """Expected calibration error (Guo et al. 2017), 0 to 1: the absolute difference between a bin's accuracy and its
+    mean top probability, averaged over the bins with their numbers of images as weights."""
     brier: float
     """Brier score (Brier 1950), 0 to 2: the mean squared distance of the probabilities to the one-hot label."""
     bins: tuple[Bin, ...]
@@ -68,13 +69,13 @@ class Threshold:
     target: float
     """Accuracy that the sure predictions must have."""
     reached: bool
-    """Whether they have it; if not, every prediction is unsure and `value` is 1."""
+    """Whether a threshold reaches the target; if not, every prediction is unsure and `value` is 1."""
     images: int
-    """Held-out images that it was chosen on."""
+    """Number of held-out images on which the threshold was chosen."""
     share: float
-    """Of these, how many are answered for sure."""
+    """Sure predictions as a share of these images, 0 to 1."""
     accuracy: float | None
-    """Among the sure ones; None where there are none."""
+    """Accuracy of the sure predictions; None without any."""
 
     def unsure(self, top: float) -> bool:
         """Whether a prediction with this top probability is unsure."""
@@ -84,15 +85,15 @@ class Threshold:
 def reliability(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, thresholds: Sequence[float] = THRESHOLDS
 ) -> Reliability:
-    """Reliability of probabilities (N, C) for images with these labels (N,); coverage at `thresholds`.
+    """Calibration of probabilities (N, C) for images with labels (N,), and coverage at `thresholds`.
 
-    Bins have equal width and hold their upper edge. Errors: ValueError for arrays of other shapes, or of no images.
+    Bins have equal width and include their upper edge. Errors: ValueError for wrong shapes, or without images.
     """
     found, truth = _checked(probabilities, labels)
     top, right = _top(found, truth)
-    places = np.clip(np.ceil(top * bins).astype(np.int64), 1, bins) - 1
+    bin_of = np.clip(np.ceil(top * bins).astype(np.int64), 1, bins) - 1
     counts, confidence, correct = (
-        np.bincount(places, weights, minlength=bins) for weights in (None, top, right.astype(np.float64))
+        np.bincount(bin_of, weights, minlength=bins) for weights in (None, top, right.astype(np.float64))
     )
     brier = sum(_squares(block, kept) for block, kept in _blocks(found, truth))
     return Reliability(
@@ -114,36 +115,36 @@ def reliability(
 
 
 def threshold(probabilities: ArrayLike, labels: ArrayLike, target: float = TARGET) -> Threshold | None:
-    """The smallest top probability such that the images that have at least as much are `target` accurate.
+    """The smallest confidence threshold at which the predictions above it reach the accuracy `target`.
 
     The images must be held out from training. This is the reject option of Chow (1970) on the largest softmax
-    probability, chosen on a risk-coverage curve (Geifman and El-Yaniv 2017). The value is that of the least confident
-    image that is answered: without mistakes it is the lowest top probability that was seen at all.
+    probability, chosen on a risk-coverage curve (Geifman and El-Yaniv 2017). The threshold is the top probability of
+    the least confident answered image; without mistakes, the lowest top probability of all images.
 
-    So that luck is not taken for reliability, at least 1 / (1 - target) images must be answered (200 of them for
-    99.5 %), or half of a set with fewer than twice as many. Where that cannot be had, as in a network at chance, every
-    prediction is unsure. Sets with fewer than FEWEST images tell nothing: None.
+    To exclude luck, at least 1 / (1 - target) images must be answered (200 for 99.5 %), or half of the images if there
+    are fewer than twice as many. If no threshold reaches the target, as in a network at chance level, every prediction
+    is unsure. None for fewer than MIN_IMAGES images.
 
-    Errors: ValueError for arrays of other shapes, or a target outside of 0 to 1.
+    Errors: ValueError for wrong shapes, or a target outside (0, 1].
     """
     if not 0 < target <= 1:
         raise ValueError(f"target {target} is not in (0, 1]")
     top, right = _top(*_checked(probabilities, labels))
-    if len(top) < FEWEST:
+    if len(top) < MIN_IMAGES:
         return None
     order = np.argsort(-top, kind="stable")
     top, accuracy = top[order], np.cumsum(right[order]) / np.arange(1, len(top) + 1)
-    last_of_equals = np.append(top[1:] < top[:-1], True)  # images of the same confidence are answered together
+    last_of_equals = np.append(top[1:] < top[:-1], True)  # images of equal confidence are answered together
     answered = np.flatnonzero(last_of_equals & (accuracy >= target)) + 1
-    answered = answered[answered >= min(_least(target), (len(top) + 1) // 2)]
+    answered = answered[answered >= min(_min_answered(target), (len(top) + 1) // 2)]
     if not len(answered):
         return Threshold(1.0, target, False, len(top), 0.0, None)
     most = int(answered[-1])
     return Threshold(float(top[most - 1]), target, True, len(top), most / len(top), float(accuracy[most - 1]))
 
 
-def _least(target: float) -> float:
-    """Images that must be answered before one mistake among them is in keeping with the target."""
+def _min_answered(target: float) -> float:
+    """The number of images among which one mistake still meets the target."""
     return math.inf if target == 1 else round(1 / (1 - target))
 
 

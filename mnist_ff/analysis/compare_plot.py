@@ -1,4 +1,4 @@
-"""The curves of several runs in one picture: compare --plot."""
+"""Draw the curves of several runs in one figure: compare --plot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_ff.analysis.canvas import new_figure, own_style, plain_numbers, save_picture
+from mnist_ff.analysis.canvas import log_y, new_figure, own_style, save_picture
 from mnist_ff.analysis.group_curves import GroupCurves, curves_of, parts_of
 from mnist_ff.analysis.ranking import Ranking
 from mnist_ff.errors import ConfigError
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 COLORS = ("#1f5fa8", "#c04a12", "#00795a", "#9a4a86", "#2b8fbd", "#8a6a00", "#6b5fb5", "#5b626a")
 DATE_KEYS = {"svg": "Date", "pdf": "CreationDate"}
-"""What would make two pictures of the same runs differ."""
+"""Metadata that is left out, so that equal runs give equal files."""
 OTHERS = "#b9bdc2"
-"""Of the lines that have no name."""
-MOST_DRAWN = 60
+"""Colour of the lines without an entry in the legend."""
+MAX_DRAWN = 60
+"""Settings and unfinished runs whose curves are drawn."""
 LETTERS_ACROSS = 110
-"""Of a legend in small letters, below a picture of this width."""
+"""Letters that fit in a line of the legend."""
 
 
-def check_picture(place: Path) -> None:
-    """Errors: ConfigError for a file that is no picture, or in a folder that does not exist."""
-    if place.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--plot {place}: must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    if place.is_dir():
-        raise ConfigError(f"--plot {place}: is a folder; give a file")
-    if not place.parent.is_dir():
-        raise ConfigError(f"--plot {place}: folder {place.parent} does not exist")
+def check_picture(path: Path) -> None:
+    """Check the path of a figure. Errors: ConfigError for an unknown format, or a folder that does not exist."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"--plot {path}: must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if path.is_dir():
+        raise ConfigError(f"--plot {path}: is a folder; give a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--plot {path}: folder {path.parent} does not exist")
 
 
-def draw_comparison(ranking: Ranking, place: Path) -> int:
-    """Draw the runs' curves into a file. Returns how many curves there are; without any nothing is written.
-    Errors: OSError."""
-    found = curves_of(ranking, MOST_DRAWN)
+def draw_comparison(ranking: Ranking, path: Path) -> int:
+    """Draw the runs' curves into a file and return their number. Without any, nothing is written. Errors: OSError."""
+    found = curves_of(ranking, MAX_DRAWN)
     if not found:
         return 0
-    if place.suffix.lower() == ".png":
-        save_picture(place, lambda: comparison_figure(found))
+    if path.suffix.lower() == ".png":
+        save_picture(path, lambda: comparison_figure(found))
         return len(found)
-    form = place.suffix.lower()[1:]
-    with own_style(), replacing(place) as temporary:
+    form = path.suffix.lower()[1:]
+    with own_style(), replacing(path) as temporary:
         comparison_figure(found).savefig(temporary, format=form, metadata={DATE_KEYS[form]: None})
     return len(found)
 
 
 def comparison_figure(found: Sequence[GroupCurves]) -> Figure:
-    """A row of accuracy and loss for each set of images that was evaluated, and the loss while training; the legend is
-    below, where it hides nothing."""
+    """A row with accuracy and loss per epoch for each set of evaluated images, then the training loss, and the legend
+    below."""
     parts = parts_of(found)
     named = found[: len(COLORS)]
     lines = sum(1 + len(curve.name) // LETTERS_ACROSS for curve in named)
@@ -73,14 +73,12 @@ def _epochs(axes: Axes, found: Sequence[GroupCurves], part: str, what: str) -> N
     from matplotlib.ticker import MaxNLocator
 
     scale = 100 if what == "accuracy" else 1
-    own = [(place, curve) for place, curve in enumerate(found) if curve.title == part]
-    for place, curve in reversed(own):  # the best on top
-        points = curve.epochs.get(what)
-        if points is not None:
-            _line(axes, place, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in points])
+    own = [(index, curve) for index, curve in enumerate(found) if curve.title == part and curve.epochs]
+    for index, curve in reversed(own):  # the best on top
+        _line(axes, index, curve.epochs["epoch"], [[_scaled(y, scale) for y in ys] for ys in curve.epochs[what]])
     axes.set_title(f"{'Accuracy' if what == 'accuracy' else 'Loss'}, {part}", fontsize=10, parse_math=False)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "loss")
+    axes.set_ylabel("accuracy (%)" if what == "accuracy" else "cross-entropy (nats)")
     longest = max((len(curve.epochs["epoch"]) for _, curve in own), default=0)
     if longest == 1:
         axes.set_xlim(0.5, 1.5)
@@ -92,15 +90,15 @@ def _epochs(axes: Axes, found: Sequence[GroupCurves], part: str, what: str) -> N
 
 def _batches(axes: Axes, found: Sequence[GroupCurves]) -> None:
     sizes = set()
-    for place, curve in reversed(list(enumerate(found))):
+    for index, curve in reversed(list(enumerate(found))):
         if curve.batches is not None:
-            _line(axes, place, curve.batches["batch"], curve.batches["loss"])
+            _line(axes, index, curve.batches["batch"], curve.batches["loss"])
             sizes.add(curve.batches["per_point"])
     several = f" to {max(sizes)}" if len(sizes) > 1 else ""
     means = f", means of {min(sizes)}{several} batches" if max(sizes, default=1) > 1 else ""
     axes.set_title(f"Loss while training{means}", fontsize=10)
     axes.set_xlabel("batch")
-    axes.set_ylabel("loss")
+    axes.set_ylabel("cross-entropy (nats)")
     _log_where_positive(axes)
     axes.grid(alpha=0.25)
 
@@ -109,15 +107,18 @@ def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else scale * value
 
 
-def _line(axes: Axes, place: int, xs: Sequence[float], points: Sequence[Sequence[float | None]]) -> None:
-    """A line, and its band where the curve is of several runs; `points` are means, lowest and highest."""
+def _line(axes: Axes, index: int, xs: Sequence[float], points: Sequence[Sequence[float | None]]) -> None:
+    """A line, with a band if it is a mean of several runs, a bar at a single point. `points` are means, minima and
+    maxima."""
     import numpy as np
 
     mean, low, high = (np.array(ys, dtype=float) for ys in points)
-    is_named = place < len(COLORS)
-    color: Any = COLORS[place] if is_named else OTHERS
+    is_named = index < len(COLORS)
+    color: Any = COLORS[index] if is_named else OTHERS
     if is_named and not np.array_equal(low, high, equal_nan=True):
         axes.fill_between(xs, low, high, color=color, alpha=0.17, linewidth=0, zorder=2)
+        if len(xs) == 1:
+            axes.vlines(xs, low, high, color=color, alpha=0.6, linewidth=1.5, zorder=2)
     marker = "o" if len(xs) == 1 else None
     axes.plot(xs, mean, color=color, linewidth=1.7 if is_named else 0.8, marker=marker, zorder=3 if is_named else 1)
 
@@ -125,17 +126,16 @@ def _line(axes: Axes, place: int, xs: Sequence[float], points: Sequence[Sequence
 def _log_where_positive(axes: Axes) -> None:
     lowest = axes.dataLim.ymin
     if lowest > 0 and axes.dataLim.ymax > 5 * lowest:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
+        log_y(axes)
 
 
 def _legend(figure: Figure, named: Sequence[GroupCurves], others: int) -> None:
-    """Whole names, a line each where they are long, below the picture."""
+    """The legend below the plots, with full names in as many columns as fit."""
     import textwrap
 
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=COLORS[place], linewidth=2) for place in range(len(named))]
+    handles = [Line2D([], [], color=COLORS[index], linewidth=2) for index in range(len(named))]
     labels = ["\n".join(textwrap.wrap(curve.legend, LETTERS_ACROSS)) for curve in named]
     if others:
         handles.append(Line2D([], [], color=OTHERS, linewidth=1))

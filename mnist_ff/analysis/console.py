@@ -1,4 +1,4 @@
-"""Numbers to text for the terminal."""
+"""Print text, tables, JSON and images to the terminal."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from mnist_ff.runs.records import Score
 
 RAMP = " .:-=+*#%@"
-"""Letters from paper to ink."""
+"""Letters for grey values, from paper to ink."""
 _documents = 0
 
 
 def note(text: str) -> None:
-    """A remark in one line on stderr, where it is in no program's way."""
+    """Print a line to stderr."""
     erase()
     sys.stderr.write(printable(text) + "\n")
 
 
 def warning(text: str) -> None:
-    """A warning in one line on stderr."""
+    """Print a warning as one line to stderr."""
     note(f"warning: {text}")
 
 
 def out(text: str) -> None:
-    """Lines on stdout as they are, for programs and as help: nothing is wrapped or coloured."""
+    """Print lines to stdout, for programs and for help: nothing is wrapped or coloured."""
     erase()
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
 
 
 def ask(question: str) -> bool:
-    """Ask on stderr for y or n; anything but a y is a no. Errors: ConfigError where nobody can answer."""
+    """Ask a yes-or-no question on stderr; only "y" or "yes" is True. Errors: ConfigError if stdin is not a terminal."""
     if not (sys.stdin is not None and sys.stdin.isatty()):
         raise ConfigError(f"{question} Nobody can answer here; give --yes")
     sys.stderr.write(printable(f"{question} [y/N] "))
@@ -54,27 +54,27 @@ def ask(question: str) -> bool:
 
 
 def tell_json(value: Any) -> None:
-    """One JSON document on stdout, for programs: plain ASCII without control characters. Errors: ValueError for NaN."""
+    """Print one JSON document to stdout, in ASCII without control characters. Errors: ValueError for NaN."""
     global _documents
     out(json.dumps(value, indent=1, allow_nan=False).replace("\x7f", "\\u007f"))
     _documents += 1
 
 
 def documents() -> int:
-    """How many JSON documents this process has printed: a command that fails may have printed its own."""
+    """The number of JSON documents printed so far. A command that fails may have printed one before."""
     return _documents
 
 
 def tell(console: Console, text: str, style: str | None = None) -> None:
-    """Print a line as it is, names and paths in it: neither markup nor a terminal's commands, and never cut."""
+    """Print a line. Names and paths in it are escaped, never read as markup or escape codes, and never cut."""
     erase()
     console.print(printable(text), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def tell_wrapped(console: Console, text: str, style: str | None = None) -> None:
-    """Print a sentence in lines of the terminal's width, broken between words; in a pipe, in one line.
+    """Print a sentence, wrapped between words to the terminal's width; in a pipe, in one line.
 
-    For prose. A command or a path that a user copies is printed by tell().
+    Print commands and paths that a user copies with tell() instead.
     """
     room = room_of(console)
     indent = " " * (len(text) - len(text.lstrip()))
@@ -83,14 +83,14 @@ def tell_wrapped(console: Console, text: str, style: str | None = None) -> None:
 
 
 def tell_lines(console: Console, text: str, style: str | None = None) -> None:
-    """Print a text of several lines, each as tell() does. No name stands in it that may hold a line's end itself."""
+    """Print a text of several lines, each as tell() does. Names in it must not contain newlines."""
     for line in text.split("\n"):
         tell(console, line, style)
 
 
 def complain(text: str, style: str | None = "red") -> None:
-    """Lines about a failure on stderr."""
-    tell_lines(Console(stderr=True), "\n".join(text.splitlines()), style)
+    """Print an error message to stderr."""
+    tell_lines(Console(stderr=True), text, style)
 
 
 def tell_picture(console: Console, image: NDArray[np.uint8], colours: bool) -> None:
@@ -106,29 +106,28 @@ def tell_rows(
     left: Collection[str] = (),
     spare: Sequence[str] = (),
 ) -> list[str]:
-    """Print a table whose last two columns, a name and a path, are always seen whole: a terminal without room does
-    without the columns of `spare`; where that is not enough, each row's path, then its name too, goes to a line of its
-    own below it. Returns the columns that were left out.
+    """Print a table whose last two columns, a name and a path, are never cut.
+
+    In a narrow terminal the columns of `spare` are left out, first ones first. If that is not enough, each row's path,
+    and then its name too, is printed below the row. Returns the columns that were left out.
     """
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     for below in range(3):
         count = len(columns) - below
         kept = list(range(count))
         while True:
-            widths = [
-                max(cell_len(text) for text in (columns[place], *(row[place] for row in cells))) for place in kept
-            ]
+            widths = [max(cell_len(text) for text in (columns[at], *(row[at] for row in cells))) for at in kept]
             fits = not console.is_terminal or sum(widths) + 2 * (len(widths) - 1) <= console.width
-            more = [name for name in spare if name in [columns[place] for place in kept]]
+            more = [name for name in spare if name in [columns[at] for at in kept]]
             if fits or not more:
                 break
-            kept = [place for place in kept if columns[place] != more[0]]
+            kept = [at for at in kept if columns[at] != more[0]]
         if fits:
             break
-    flush = [number == 0 or columns[place] in left for number, place in enumerate(kept)]
-    tell(console, _line([columns[place] for place in kept], widths, flush), "bold")
+    flush = [number == 0 or columns[at] in left for number, at in enumerate(kept)]
+    tell(console, _line([columns[at] for at in kept], widths, flush), "bold")
     for row in cells:
-        tell(console, _line([row[place] for place in kept], widths, flush))
+        tell(console, _line([row[at] for at in kept], widths, flush))
         for text in row[count:]:
             if text:
                 tell(console, f"  {text}")
@@ -143,15 +142,14 @@ def tell_table(
     spare: Sequence[str] = (),
     title: str | None = None,
 ) -> list[str]:
-    """Print a plain table whose cells are whole: no line of it is broken, so that a path in it can be copied.
+    """Print a table. No cell is cut and no line wrapped, so that paths can be copied.
 
-    The first column and those in `left` begin at the left, the others end at the right; a column's name may have
-    several lines. A terminal without room does without the columns of `spare`, the first ones first, whose names are
-    returned.
+    The first column and those in `left` are left-aligned, the others right-aligned. A column's name may have several
+    lines. In a narrow terminal the columns of `spare` are left out, first ones first; their names are returned.
     """
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     kept, left_out = fitting(columns, cells, spare, room_of(console))
-    heads, lines = table_lines([columns[place] for place in kept], picked(cells, kept), left)
+    heads, lines = table_lines([columns[at] for at in kept], picked(cells, kept), left)
     if title is not None:
         tell(console, title, "italic")
     for line in heads:
@@ -162,26 +160,26 @@ def tell_table(
 
 
 def room_of(console: Console) -> int | None:
-    """Columns of a terminal; None for a pipe, which takes lines of any length."""
+    """The width of the terminal in columns; None for a pipe, where lines may have any length."""
     return console.width if console.is_terminal else None
 
 
 def fitting(
     columns: Sequence[str], cells: Sequence[Sequence[str]], spare: Sequence[str], room: int | None
 ) -> tuple[list[int], list[str]]:
-    """The places of the columns that are kept so that a line fits, and the names of the spare ones that gave way."""
+    """The indices of the columns that fit into `room`, and the names of the spare ones that were left out."""
     left_out: list[str] = []
     while True:
-        kept = [place for place, column in enumerate(columns) if column not in left_out]
+        kept = [at for at, column in enumerate(columns) if column not in left_out]
         more = [column for column in spare if column in columns and column not in left_out]
-        if room is None or not more or table_width([columns[place] for place in kept], picked(cells, kept)) <= room:
+        if room is None or not more or table_width([columns[at] for at in kept], picked(cells, kept)) <= room:
             return kept, left_out
         left_out.append(more[0])
 
 
 def picked(cells: Sequence[Sequence[str]], kept: Sequence[int]) -> list[list[str]]:
-    """Some columns of a table's cells."""
-    return [[row[place] for place in kept] for row in cells]
+    """The cells of the columns with these indices."""
+    return [[row[at] for at in kept] for row in cells]
 
 
 def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
@@ -190,14 +188,14 @@ def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]
 
 
 def table_width(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
-    """Letters of the longest line of a table."""
+    """The width of a table in terminal columns."""
     return sum(_widths(columns, cells)) + 2 * (len(columns) - 1)
 
 
 def table_lines(
     columns: Sequence[str], cells: Sequence[Sequence[str]], left: Collection[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """The lines of a table's head, and a line for each row; see tell_table()."""
+    """The lines of a table: those of its header, and one for each row. See tell_table()."""
     heads = [[printable(line) for line in column.split("\n")] for column in columns]
     widths = _widths(columns, cells)
     flush = [at == 0 or column in left for at, column in enumerate(columns)]
@@ -215,8 +213,8 @@ def _line(texts: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> 
 
 
 def picture(image: NDArray[np.uint8], colours: bool) -> Text:
-    """An image of (H, W), H even, as lines of W letters, each two pixels high: half blocks in greys, or a letter as
-    dark as the mean of its two pixels."""
+    """An image, uint8 (H, W) with H even, as H / 2 lines of W letters. Each letter shows two pixels: with `colours` a
+    half block in two greys, else a letter of RAMP for their mean."""
     if not colours:
         means = (image[0::2].astype(int) + image[1::2]) * len(RAMP) // 512
         return Text("\n".join("".join(RAMP[level] for level in row).rstrip() for row in means))
@@ -230,7 +228,7 @@ def picture(image: NDArray[np.uint8], colours: bool) -> Text:
 
 
 def accuracy_text(score: Score) -> str:
-    """Accuracy in percent with its 95 % interval."""
+    """Accuracy in percent, with its 95 % interval and the counts."""
     low, high = score.interval()
     interval = f"95 % interval {percent_cell(low)} to {percent(high)}"
     return f"{percent(score.accuracy)} ({interval}, {score.correct:,} of {score.samples:,})"

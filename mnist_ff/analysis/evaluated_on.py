@@ -1,4 +1,4 @@
-"""Which test images a run was evaluated on: accuracies on different images cannot be ranked together."""
+"""Which test images a run was evaluated on. Runs on different images are ranked separately."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from mnist_ff.errors import BadRunError, printable
 from mnist_ff.runs.directory import Run
 
 TRAINING_KEYS = frozenset({"data.name", "data.validation_split", "data.instead_of", *NO_EFFECT})
-"""Keys of the data that say nothing of its test images, or are told otherwise."""
+"""Keys of the data that do not change the test images, and data.name, which has a field of its own."""
 SHOWN_DIGITS = 12
-"""Of a SHA-256."""
+"""Hex digits shown of a SHA-256."""
 
 
 @dataclass(frozen=True)
 class EvaluatedOn:
-    """The test images of a run, as far as its directory tells."""
+    """The identity of a run's test images, from its run directory."""
 
     data: str
     images: int
     keys: tuple[tuple[str, Any], ...] = ()
-    """What else chooses them, such as EMNIST's split, as text."""
+    """Other keys that select the images, such as EMNIST's split, with their values as text."""
     sha256: str | None = None
-    """Of the test images of the user's own files."""
+    """SHA-256 of the images in the user's own files, if recorded."""
 
     @property
     def title(self) -> str:
-        """mnist, 10,000 test images."""
+        """A heading such as "mnist, 10,000 test images"."""
         words = "".join(f" {key.removeprefix('data.')}={value}" for key, value in self.keys)
         return printable(f"{self.data}{words}, {self.images:,} test images")
 
 
 def evaluated_on(run: Run, config: Config, values: Mapping[str, Any], images: int) -> EvaluatedOn:
-    """The test images that a score of `images` images belongs to; `values` is the config by dotted key."""
+    """The test images of a run's score on `images` images. `values` is the config by dotted key."""
     name = str(values["data.name"])
     sha256 = None if is_public(config) else sum_of_test_images(run)
     kept = {} if sha256 is not None else {key: value for key, value in values.items() if key.startswith("data.")}
@@ -47,12 +47,12 @@ def evaluated_on(run: Run, config: Config, values: Mapping[str, Any], images: in
 
 
 def is_public(config: Config) -> bool:
-    """Whether the data set is one whose files are known, so that its name tells its content."""
+    """Whether the data set is a published one, so that its name determines its images."""
     return config.data.name in names("data") and data_set(config.data.name).describe is None
 
 
 def sum_of_test_images(run: Run) -> str | None:
-    """The SHA-256 of the test images of the user's own files, where the run recorded it."""
+    """The SHA-256 of the test images in the user's own files; None if the run did not record it."""
     try:
         data = run.environment().get("data")
     except BadRunError:
@@ -63,7 +63,7 @@ def sum_of_test_images(run: Run) -> str | None:
 
 
 def titles(sets: Sequence[EvaluatedOn]) -> list[str]:
-    """Headings that tell sets apart: with the beginning of a SHA-256 where the rest is the same."""
+    """A heading for each set, with the beginning of its SHA-256 if headings would be equal otherwise."""
     plain = [one.title for one in sets]
     return [_with_sum(one, plain.count(one.title) > 1) for one in sets]
 
@@ -73,5 +73,5 @@ def _with_sum(one: EvaluatedOn, unclear: bool) -> str:
 
 
 def distinct(sets: Iterable[EvaluatedOn | None]) -> list[EvaluatedOn]:
-    """The sets that occur, in the order in which they do."""
+    """The distinct sets, in order of first occurrence."""
     return list(dict.fromkeys(one for one in sets if one is not None))

@@ -1,4 +1,4 @@
-"""A ranking as files and on the terminal: sweep.csv, sweep.json, sweep.md, the ranked table."""
+"""A ranking as a table of text cells, and as sweep.csv, sweep.json and sweep.md."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.labels import group_labels, has_names, named, path_text
-from mnist_ff.analysis.ranking import SAME_SEED, WITHIN_NOISE, Group, Ranking, brief, ranked_rows, text
+from mnist_ff.analysis.ranking import SAME_SEED, WITHIN_NOISE, Group, Ranking, brief, rank_rows, ranked_rows, text
 from mnist_ff.analysis.ranking_json import to_json
-from mnist_ff.analysis.rows import Row
+from mnist_ff.analysis.rows import Row, with_calibration
 from mnist_ff.analysis.statistics import Sample
 from mnist_ff.errors import printable
 from mnist_ff.files import write_text
@@ -24,24 +24,24 @@ from mnist_ff.runs.search_result import lines as finding_lines
 
 METRICS = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 CALIBRATION = {"ece": "ECE (%)", "brier": "Brier score"}
-"""Of the predictions of the test images, with the heads of their columns."""
+"""Calibration metrics on the test images, and the heads of their columns."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as plain text cells, units in the heads: ranked groups, then the rows that did not finish."""
+    """A ranking as text cells, with units in the column heads."""
 
     columns: list[str]
     ranked: list[list[str]]
     spare: list[str]
-    """The columns that may give way where there is no room, the first ones first."""
+    """Columns that a narrow terminal leaves out, first ones first."""
     bad: list[list[str]]
-    """Status, reason, varied keys, path."""
+    """Status, reason, keys and path of each run that did not finish."""
 
 
 def table_of(ranking: Ranking, labels: Sequence[str] = ()) -> Table:
-    """The ranked table's cells; columns that no group has are left out. `labels` are the groups' where they are told
-    apart from those of other tables."""
+    """The cells of a ranking's table, without columns that are empty for all groups. `labels`, one for each group, are
+    given if they must be unique among several tables."""
     columns = _columns(ranking)
     names = list(columns)
     bad = [
@@ -56,11 +56,11 @@ def table_of(ranking: Ranking, labels: Sequence[str] = ()) -> Table:
 
 
 Cell = Callable[[Group, str], str]
-"""A cell of a group with this label."""
+"""A function from a group and its label to the text of a cell."""
 
 
 def _columns(ranking: Ranking) -> dict[str, Cell]:
-    """The columns by name, from the left to the right."""
+    """The columns by name, from left to right."""
     seeds = any(group.sample.n > 1 for group in ranking.groups)
     found: dict[str, Cell] = {"rank": lambda group, _: _rank(group)}
     if has_names(ranking):
@@ -87,7 +87,7 @@ def _has_name(group: Group) -> bool:
 
 
 def varied_columns(ranking: Ranking) -> list[str]:
-    """The keys with a column of their own: the run's name has one already."""
+    """The keys with a column of their own: all varied ones but `name`, which has one already."""
     return [key for key in ranking.varied if not (key == "name" and has_names(ranking))]
 
 
@@ -101,12 +101,12 @@ def _printable(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _is_spread(name: str, ranking: Ranking) -> bool:
-    """Whether a figure is shown with its interval and its spread over seeds."""
+    """Whether a metric is shown with its interval and its standard deviation over seeds."""
     return name.endswith("accuracy") or name.replace("_", " ") == ranking.ranked_by
 
 
 def _metric_columns(name: str, spread: bool) -> dict[str, Cell]:
-    """A column for a mean, and with `spread` half its interval in it and a column for the std."""
+    """A column for the mean. With `spread`, it has half the interval too, and the std gets a column."""
     title = metric_title(name)
     if not spread:
         return {title: lambda group, _: _mean_of(name, getattr(group, name))}
@@ -117,7 +117,7 @@ def _metric_columns(name: str, spread: bool) -> dict[str, Cell]:
 
 
 def metric_title(name: str) -> str:
-    """The head of a metric's column, with its unit: test accuracy (%)."""
+    """The head of a metric's column, with its unit: "test accuracy (%)"."""
     return f"{name.replace('_', ' ')} (%)" if name.replace(" ", "_").endswith("accuracy") else name.replace("_", " ")
 
 
@@ -144,7 +144,7 @@ def score_cell(name: str, found: Sample | None) -> str:
 
 
 def _spare(columns: Sequence[str], ranking: Ranking) -> list[str]:
-    """Rank, name, the score that ranks and path stay; of the keys that differ the first ones stay longest."""
+    """The columns to leave out when there is no room, first ones first. Rank, name, path and the ranking score stay."""
     score = metric_title(ranking.ranked_by.replace(" ", "_"))
     stay = {"rank", "name", "path", score}
     heads = [*CALIBRATION.values(), "validation loss", "test loss", "status"]
@@ -158,7 +158,7 @@ def _named(values: dict[str, Any], keys: Sequence[str]) -> str:
 
 
 def legend(ranking: Ranking) -> list[str]:
-    """What must be known to read the table, in sentences."""
+    """Sentences that explain the table."""
     said = [f"Ranked by {ranking.ranked_by}."]
     if ranking.order_key is not None:
         said = [f"Sorted by {ranking.order_key}; ranks are by {ranking.ranked_by}."]
@@ -180,21 +180,24 @@ def legend(ranking: Ranking) -> list[str]:
 
 
 def counted(ranking: Ranking) -> str:
-    """5 finished, 1 failed."""
+    """The number of runs by status: "5 finished, 1 failed"."""
     said = [f"{count} {status}" for status, count in ranking.counts.items()] or ["no runs"]
     return ", ".join([*said, *([f"{len(ranking.again)} the same seed again"] if ranking.again else [])])
 
 
 def write_files(ranking: Ranking, directory: Path, drawn: bool, search_result: SearchResult | None = None) -> None:
-    """Write sweep.csv, sweep.json and sweep.md, whole, with what a search found; the page shows sweep.png if it was
-    drawn. Errors: OSError."""
+    """Write sweep.csv, sweep.json and sweep.md, with the result of a search. sweep.md shows sweep.png if `drawn`.
+    Errors: OSError."""
     write_text(directory / "sweep.csv", to_csv(ranking))
-    write_text(directory / "sweep.json", json.dumps(to_json(ranking, search_result), indent=1, allow_nan=False) + "\n")
+    by_loss = search_result is not None and search_result.smallest_loss
+    calibrated = rank_rows([with_calibration(row) for row in ranking.rows], by_loss)
+    values = to_json(calibrated, search_result)
+    write_text(directory / "sweep.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
     write_text(directory / "sweep.md", to_markdown(ranking, directory.resolve().name, drawn, search_result))
 
 
 def to_csv(ranking: Ranking) -> str:
-    """One line a run, the best first. Cells that a spreadsheet would take for a formula begin with an apostrophe."""
+    """A line for each run, best first. Cells that a spreadsheet would read as formulas get a leading apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     metrics = [f"{part}_{what}" for part in ("validation", "test") for what in ("accuracy", "loss")]
@@ -215,7 +218,7 @@ def to_csv(ranking: Ranking) -> str:
 
 
 def _more_columns(ranking: Ranking) -> dict[str, Callable[[Row], str]]:
-    """Columns at the end: calibration where it is known, and the test images where there are several sets."""
+    """Columns at the end: calibration if it is known, and the test images if there are several sets."""
     found: dict[str, Callable[[Row], str]] = {}
     if any(row.ece is not None for row in ranking.rows):
         found["ece"] = lambda row: "" if row.ece is None else repr(row.ece)
@@ -227,7 +230,7 @@ def _more_columns(ranking: Ranking) -> dict[str, Callable[[Row], str]]:
 
 
 def defused(cell: Any) -> Any:
-    """A cell that a spreadsheet does not take for a formula."""
+    """A cell with a leading apostrophe if a spreadsheet would read it as a formula."""
     if not isinstance(cell, str):
         return cell
     cell = printable(cell)
@@ -243,7 +246,7 @@ def _is_number(cell: str) -> bool:
 
 
 def to_markdown(ranking: Ranking, title: str, drawn: bool, search_result: SearchResult | None = None) -> str:
-    """What a search found, the ranked tables, those that did not finish, what all runs share."""
+    """The result of a search, the ranked tables, the runs that did not finish, and the values that all runs share."""
     lines = [f"# {_escaped(title)}", "", f"{len(ranking.rows)} runs: {counted(ranking)}.", ""]
     if search_result is not None:
         lines += [*(f"- {_escaped(line)}" for line in finding_lines(search_result)), ""]
@@ -268,10 +271,10 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> li
 
 
 MARKDOWN_SIGNS = re.compile(r"[\\\\|`*\[\]!~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
-"""What Markdown takes for more than letters: its own signs, and what GitHub makes links of."""
+"""Characters that are special in Markdown, and those of which GitHub makes links."""
 
 
 def _escaped(cell: str) -> str:
-    """A text that neither Markdown nor the HTML that it is turned into takes for more than letters."""
+    """A text with the special characters of Markdown and HTML escaped."""
     cell = MARKDOWN_SIGNS.sub(r"\\\g<0>", printable(cell))
     return cell.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""The curves of a ranking: for each setting the mean over its seeds, and a band from the lowest to the highest."""
+"""The curves of a ranking's settings: the mean over a setting's seeds, and a band from the lowest to the highest."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.tables import BATCH_COLUMNS, read_batches, read_epochs
 
 POINTS = 200
-"""Of a loss curve, each the mean of some batches."""
-MOST_EPOCHS = 200
-MOST_RUNS = 20
-"""Of a setting, whose files are read."""
+"""Points of a loss curve; with more batches, each point is the mean of several."""
+MAX_EPOCHS = 200
+"""Points of a curve per epoch; longer ones are thinned."""
+MAX_RUNS = 20
+"""Runs of a setting that are read; further ones are not in the mean."""
 Band = tuple[list[float | None], list[float | None], list[float | None]]
-"""Means, lowest and highest."""
+"""Means, minima and maxima."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +32,29 @@ class GroupCurves:
     """The curves of one setting, or of a run that did not finish."""
 
     name: str
-    """No other of the ranking has it."""
+    """Unique within the ranking."""
     title: str
-    """The images of `epochs`: validation images, or which test images."""
+    """The images of `epochs`: "validation images", or the title of the test images."""
     runs: int
+    """Number of runs in the mean."""
     epochs: dict[str, Any] = field(default_factory=dict)
-    """epoch, from 1, and a Band for accuracy and for loss."""
+    """`epoch`, counted from 1, and a Band for `accuracy` and `loss`."""
     batches: dict[str, Any] | None = None
-    """batch, from 1, per_point, count, and a Band for loss."""
+    """`batch`, counted from 1, `per_point`, `count`, and a Band for `loss`."""
     rank: int | None = None
     status: str = "finished"
 
     @property
     def legend(self) -> str:
-        """The name, and of how many runs it is the mean."""
+        """The name, with the status if it is not finished and the number of runs if several."""
         said = self.name if self.status == "finished" else f"{self.name} ({self.status})"
         return f"{said} (mean of {self.runs})" if self.runs > 1 else said
 
 
 def curves_of(ranking: Ranking, most: int) -> list[GroupCurves]:
-    """The curves of the best settings of each table, the best first, then of runs that did not finish but have some."""
+    """At most `most` curves: of the best settings of each table, best first, then of runs that did not finish."""
     labels = group_labels(ranking)
-    groups = [(place, table, group) for table in ranking.tables for place, group in enumerate(table.groups)]
+    groups = [(index, table, group) for table in ranking.tables for index, group in enumerate(table.groups)]
     in_turn = sorted(zip(groups, labels, strict=True), key=lambda entry: entry[0][0])  # the best of each table first
     wanted = [(list(group.rows), label, table, group.rank) for (_, table, group), label in in_turn if not group.again]
     taken, runs = set(labels), run_labels(ranking)
@@ -66,12 +68,12 @@ def curves_of(ranking: Ranking, most: int) -> list[GroupCurves]:
 
 
 def parts_of(found: Sequence[GroupCurves]) -> list[str]:
-    """The images that curves by epoch are of, in the order in which they occur."""
+    """The distinct titles of the curves per epoch, in order of first occurrence."""
     return list(dict.fromkeys(curve.title for curve in found if curve.epochs))
 
 
 def _curves(rows: Sequence[Row], name: str, table: Ranking, rank: int | None) -> GroupCurves:
-    read = [_read(Run(row.path)) for row in rows[:MOST_RUNS]]
+    read = [_read(Run(row.path)) for row in rows[:MAX_RUNS]]
     part = next((part for part, _, _ in read if part is not None), None)
     title = "validation images" if part == "validation" else (table.title or "test images")
     if part == "validation" and table.title is not None:
@@ -82,11 +84,11 @@ def _curves(rows: Sequence[Row], name: str, table: Ranking, rank: int | None) ->
 
 
 Epochs = dict[int, dict[str, float | None]]
-"""accuracy and loss by the epoch's number from 1."""
+"""`accuracy` and `loss` by epoch, counted from 1."""
 
 
 def _read(run: Run) -> tuple[str | None, Epochs, NDArray[np.float64]]:
-    """Which images were evaluated, what they gave after each epoch, and the loss of every batch."""
+    """Which images were evaluated, "validation" or "test", the scores after each epoch, and the loss of each batch."""
     part: str | None = None
     epochs: Epochs = {}
     try:
@@ -102,11 +104,11 @@ def _read(run: Run) -> tuple[str | None, Epochs, NDArray[np.float64]]:
 
 
 def _epochs(runs: Sequence[Epochs]) -> dict[str, Any]:
-    """The runs' common curve over the epochs that any of them has."""
+    """Bands of the runs' scores over all epochs that any of them has."""
     numbers = sorted({number for run in runs for number in run})
     if not numbers:
         return {}
-    kept = numbers[:: -math.ceil(len(numbers) / MOST_EPOCHS)][::-1]  # the last one is always there
+    kept = numbers[:: -math.ceil(len(numbers) / MAX_EPOCHS)][::-1]  # always includes the last epoch
     found: dict[str, Any] = {"epoch": kept}
     for what in ("accuracy", "loss"):
         found[what] = _band([[run.get(number, {}).get(what) for number in kept] for run in runs])
@@ -114,7 +116,7 @@ def _epochs(runs: Sequence[Epochs]) -> dict[str, Any]:
 
 
 def _batches(runs: Sequence[NDArray[np.float64]]) -> dict[str, Any] | None:
-    """The runs' common loss while training, in at most POINTS points."""
+    """The band of the runs' training loss, in at most POINTS points."""
     if not runs:
         return None
     count = max(map(len, runs))
@@ -122,20 +124,20 @@ def _batches(runs: Sequence[NDArray[np.float64]]) -> dict[str, Any] | None:
     ends = [min(start + size, count) for start in range(0, count, size)]
     digits = 9 if size == 1 else 6
     lines = [_means(losses, size) for losses in runs]
-    points = [[float(line[place]) if place < len(line) else None for line in lines] for place in range(len(ends))]
+    points = [[float(line[at]) if at < len(line) else None for line in lines] for at in range(len(ends))]
     band = _band([[row[run] for row in points] for run in range(len(lines))], digits)
     return {"batch": ends, "per_point": size, "count": count, "loss": band}
 
 
 def _means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """The mean of each `size` values in turn; the last one may be of fewer."""
+    """The mean of every `size` consecutive values; the last group may be smaller."""
     starts = np.arange(0, len(values), size)
     sums: NDArray[np.float64] = np.add.reduceat(values, starts)
     return sums / np.diff([*starts, len(values)])
 
 
 def _band(lines: Sequence[Sequence[float | None]], digits: int = 9) -> Band:
-    """Mean, lowest and highest over the lines at each place, None where no line has a finite number."""
+    """Mean, minimum and maximum over the lines at each point; None where no line has a finite value."""
     columns = [
         [cell for cell in cells if cell is not None and math.isfinite(cell)] for cells in zip(*lines, strict=True)
     ]

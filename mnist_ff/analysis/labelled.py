@@ -1,4 +1,4 @@
-"""Predictions for labelled pictures: accuracy, a confusion table that fits the terminal, the worst mistakes."""
+"""Predictions for labelled pictures: accuracy, a confusion matrix that fits the terminal, the worst mistakes."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from mnist_ff.runs.numbers import percent, percent_cell
 from mnist_ff.runs.records import DataSpec, Score
 
 WORST = 10
-"""Mistakes that are listed."""
+"""Mistakes listed, and kinds of mistakes when the matrix does not fit."""
 PLAIN_COLUMNS = 80
-"""Where the output is no terminal."""
+"""Width of the output if it is not a terminal."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Readings of pictures whose classes are known."""
+    """The predictions for pictures whose labels are known."""
 
     spec: DataSpec
     readings: Sequence[Reading]
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(N,)."""
+        """The labels, (N,)."""
         return np.array([reading.label for reading in self.readings], dtype=np.int64)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(N,)."""
+        """The predicted classes, (N,)."""
         return np.array([reading.answers[0].top[0] for reading in self.readings], dtype=np.int64)
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Counts (C, C), a row for each label."""
+        """The confusion matrix, counts (C, C) with a row for each label."""
         return confusion_matrix(self.labels, self.predicted, len(self.spec.classes))
 
     def score(self) -> Score:
-        """Accuracy with all that its interval needs; of the loss nothing is known but the probabilities' own."""
+        """The loss, from the predicted probabilities, and the accuracy with its counts."""
         given = np.array([reading.answers[0].probabilities[reading.label] for reading in self.readings])
         loss = float(-np.log(np.maximum(given.astype(np.float64), np.finfo(np.float32).tiny)).mean())
         right = int((self.labels == self.predicted).sum())
         return Score(loss, right / len(self.labels), right, len(self.labels))
 
     def sure(self) -> tuple[int, int]:
-        """How many predictions are sure, and how many of these are right."""
+        """The number of sure predictions, and how many of these are correct."""
         sure = np.array([not reading.is_unsure for reading in self.readings])
         return int(sure.sum()), int((sure & (self.labels == self.predicted)).sum())
 
     def worst(self) -> list[Reading]:
-        """Mistakes, the most confident first."""
+        """The mistakes, most confident first."""
         wrong = [reading for reading in self.readings if reading.answers[0].top[0] != reading.label]
         return sorted(wrong, key=lambda reading: -float(reading.answers[0].probabilities.max()))
 
     def as_json(self, failures: Sequence[str]) -> dict[str, Any]:
-        """The figures, for programs."""
+        """The results as JSON values. `failures` are the pictures that could not be read."""
         score, (sure, sure_right) = self.score(), self.sure()
         return {
             "images": score.samples,
@@ -79,7 +79,7 @@ class Labelled:
 
 
 def tell_labelled(console: Console, found: Labelled, threshold: float | None) -> None:
-    """Print accuracy, confusion table and the worst mistakes."""
+    """Print the accuracy, the confusion matrix and the worst mistakes."""
     score, (sure, sure_right) = found.score(), found.sure()
     low, high = score.interval()
     tell_wrapped(
@@ -95,7 +95,7 @@ def tell_labelled(console: Console, found: Labelled, threshold: float | None) ->
 
 
 def _tell_confusion(console: Console, found: Labelled) -> None:
-    """The whole table where it fits, else its cells of mistakes, the largest first."""
+    """Print the confusion matrix if it fits the terminal, else the most frequent mistakes."""
     counts, spec = found.confusion, found.spec
     room = console.width if console.is_terminal else PLAIN_COLUMNS
     used = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1)).tolist()
@@ -114,7 +114,7 @@ def _count(number: int) -> str:
 
 
 def _tell_pairs(console: Console, counts: NDArray[np.int64], spec: DataSpec, room: int) -> None:
-    """The cells beside the diagonal, the largest first."""
+    """Print the most frequent mistakes."""
     pairs = [(int(counts[label, other]), int(label), int(other)) for label, other in np.argwhere(counts)]
     pairs = sorted((pair for pair in pairs if pair[1] != pair[2]), key=lambda pair: (-pair[0], pair[1:]))
     if not pairs:
@@ -129,7 +129,7 @@ def _tell_pairs(console: Console, counts: NDArray[np.int64], spec: DataSpec, roo
 
 
 def _cut(name: str, room: int) -> str:
-    """A class's name in a third of the room."""
+    """A class name cut to a third of the width."""
     most = max(8, room // 3)
     return name if cell_len(name) <= most else f"{name[: most - 3]}..."
 

@@ -1,4 +1,4 @@
-"""Short names for the rows of a ranking, no two of them the same: for tables, legends and sentences."""
+"""Short, unique labels for the rows of a ranking, for tables, legends and sentences."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mnist_ff.analysis.ranking import Group, Ranking, brief
 from mnist_ff.analysis.rows import Row
 from mnist_ff.errors import printable
 
-MOST_KEYS = 3
-"""Of a label that is made of values."""
-FEW = 8
-"""Groups whose names are shown though they are the same."""
-MOST_PATHS = 5
-"""Of a group that are all written."""
+MAX_KEYS = 3
+"""A label is made of the values of at most this many keys."""
+FEW_GROUPS = 8
+"""Up to this many groups, names are shown even if all are the same."""
+MAX_PATHS = 5
+"""A group of at most this many runs is written with all their paths."""
 BRACES = set("{}, '\"\\$*?[]()&;|<>!#~`")
-"""What a shell would not take for a part of a name between braces."""
+"""Characters that are special to a shell within a brace expansion."""
 
 
 def group_labels(ranking: Ranking) -> list[str]:
-    """A label for each group: the name that the user gave, else the values that differ, else the place."""
+    """A label for each group: its name, else the values of the keys that differ, else its path."""
     by_name = named(ranking)
     labels = [(_names(group) if by_name else None) or _by_values(group.values, ranking) or _place(group)
               for group in ranking.groups]  # fmt: skip
@@ -31,7 +31,7 @@ def group_labels(ranking: Ranking) -> list[str]:
 
 
 def run_labels(ranking: Ranking) -> dict[Path, str]:
-    """A label for each run: its group's, with the seed where the group has several runs; see group_labels()."""
+    """A label for each run: its group's label, with the seed if the group has several runs. See group_labels()."""
     found: list[tuple[Row, str]] = []
     for group, label in zip(ranking.groups, group_labels(ranking), strict=True):
         several = len(group.rows) > 1
@@ -45,15 +45,15 @@ def run_labels(ranking: Ranking) -> dict[Path, str]:
 
 
 def named(ranking: Ranking) -> bool:
-    """Whether labels are the names that the user gave: not where all settings of a sweep share one."""
+    """Whether labels are the runs' names: not if all settings of a sweep share one name."""
     names = {row.name for group in ranking.groups for row in group.rows}
-    told_by_values = len(ranking.groups) > 1 and 0 < len(ranking.varied) <= MOST_KEYS
+    told_by_values = len(ranking.groups) > 1 and 0 < len(ranking.varied) <= MAX_KEYS
     return names != {None} and bool(names) and not (len(names) == 1 and told_by_values)
 
 
 def has_names(ranking: Ranking) -> bool:
-    """Whether a table has a column for names: not for one that all of many settings share."""
-    few = len(ranking.groups) <= FEW
+    """Whether a table has a column for names: not if many settings all share one name."""
+    few = len(ranking.groups) <= FEW_GROUPS
     return named(ranking) or (few and any(row.name for group in ranking.groups for row in group.rows))
 
 
@@ -64,7 +64,7 @@ def _names(group: Group) -> str | None:
 
 def _by_values(values: Mapping[str, Any], ranking: Ranking) -> str | None:
     keys = [key for key in ranking.varied if key in values and key != "name"]
-    if not keys or len(keys) > MOST_KEYS:
+    if not keys or len(keys) > MAX_KEYS:
         return None
     return printable(" ".join(f"{key}={brief(values[key])}" for key in keys))
 
@@ -74,23 +74,23 @@ def _place(group: Group) -> str:
 
 
 def numbered(labels: Sequence[str], order: Sequence[Any]) -> list[str]:
-    """The labels, with (1), (2), ... behind those that occur more than once, by the order of `order`."""
+    """The labels, with (1), (2), ... appended to those that occur more than once, counted in the order of `order`."""
     count, taken = Counter(labels), set(labels)
     made = list(labels)
     number: Counter[Hashable] = Counter()
-    for place in sorted(range(len(labels)), key=lambda place: str(order[place])):
-        label = labels[place]
+    for index in sorted(range(len(labels)), key=lambda index: str(order[index])):
+        label = labels[index]
         if count[label] > 1:
             number[label] += 1
             while (shown := f"{label} ({number[label]})") in taken:
                 number[label] += 1
-            made[place] = shown
+            made[index] = shown
             taken.add(shown)
     return made
 
 
 def path_text(labels: Sequence[str]) -> str:
-    """The paths of a group: 0 1 2 below one sweep, and sweep/{0,1,2}, as a shell reads it, of long paths."""
+    """The paths of a group's runs: "0 1 2", or in a common folder "sweep/{0,1,2}", which a shell expands."""
     if len(labels) == 1:
         return labels[0]
     parents = {os.path.dirname(label) for label in labels}
@@ -102,5 +102,5 @@ def path_text(labels: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> Iterable[str]:
-    """All of a few names; of many the first two and the last."""
-    return names if len(names) <= MOST_PATHS else (*names[:2], "…", names[-1])
+    """The names, or the first two and the last of more than MAX_PATHS."""
+    return names if len(names) <= MAX_PATHS else (*names[:2], "…", names[-1])

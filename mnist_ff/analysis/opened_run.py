@@ -1,4 +1,4 @@
-"""Runs at hand in Python: `mnist_ff.open_run()` and `mnist_ff.runs()`. No torch until a model is asked for."""
+"""Read runs in Python: `mnist_ff.open_run()` and `mnist_ff.runs()`. torch is imported only for models."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from mnist_ff.runs.tables import BATCH_COLUMNS, BATCHES, EPOCHS, epoch_columns, 
 from mnist_ff.runs.tensors import INTEGER_TYPES, Wanted, read_tensors
 
 Tables: TypeAlias = Literal["auto", "pandas", "numpy"]
-"""What tables are: pandas DataFrames or structured NumPy arrays; auto: DataFrames where pandas is installed."""
-WHOLE = ("step", "epoch", "batch", "samples")
-"""Columns of integers."""
-LARGEST_WHOLE = 1 << 53
+"""Type of the tables: pandas DataFrames, structured NumPy arrays, or "auto": DataFrames if pandas is installed."""
+INTEGER_COLUMNS = ("step", "epoch", "batch", "samples")
+MAX_INTEGER = 1 << 53
+"""Larger integers are not exact in float64."""
 
 
 class OpenedRun:
-    """A run directory that is read, attribute by attribute, when it is asked for.
+    """A run directory. Each attribute is read from its file on access.
 
-    Tables are of one kind, pandas DataFrames or structured NumPy arrays, with the same columns. Whatever is broken in
-    the directory raises BadRunError where it is asked for.
+    Tables are pandas DataFrames or structured NumPy arrays, with the same columns. Access to a broken file raises
+    BadRunError.
     """
 
     def __init__(self, run: Run, tables: Tables = "auto") -> None:
         self.run = run
-        """As mnist_ff.train() returns and resumes it."""
+        """The `Run` that mnist_ff.train() returns and resumes."""
         self._with_pandas = _with_pandas(tables)
 
     def __repr__(self) -> str:
@@ -53,17 +53,17 @@ class OpenedRun:
 
     @property
     def path(self) -> Path:
-        """The directory."""
+        """The run directory."""
         return self.run.path
 
     @property
     def status(self) -> str:
-        """finished, pruned, interrupted, diverged, failed, running, not started or broken; as `mnist-ff runs` says."""
+        """finished, pruned, interrupted, diverged, failed, running, not started or broken, as in `mnist-ff runs`."""
         return self._row.status
 
     @property
     def reason(self) -> str | None:
-        """Why it did not finish, in one line."""
+        """Why the run did not finish, in one line; None if it did."""
         return self._row.reason
 
     @functools.cached_property
@@ -72,7 +72,7 @@ class OpenedRun:
 
     @property
     def name(self) -> str | None:
-        """Its name, where it has one. Errors: BadRunError."""
+        """The run's name, or None. Errors: BadRunError."""
         return self.config.name
 
     @functools.cached_property
@@ -87,17 +87,17 @@ class OpenedRun:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of their numbers. Errors: BadRunError."""
+        """The class names, indexed by label. Errors: BadRunError."""
         return self.run.data_spec().classes
 
     @property
     def summary(self) -> Summary | None:
-        """How it ended: status, cause, score, seconds; None while it has not. Errors: BadRunError."""
+        """Status, cause, score and seconds of a run that has ended, else None. Errors: BadRunError."""
         return self.run.summary()
 
     @property
     def batches(self) -> Any:
-        """A row for each batch: step, epoch, batch (from 0, as in the file), loss, lr, samples. Errors: BadRunError."""
+        """A row for each batch: step, epoch, batch (all counted from 0), loss, lr, samples. Errors: BadRunError."""
         rows: list[Mapping[str, float | None]] = [
             dict(zip(BATCH_COLUMNS, row, strict=True)) for row in read_batches(self.path)
         ]
@@ -105,16 +105,16 @@ class OpenedRun:
 
     @property
     def epochs(self) -> Any:
-        """A row for each epoch: epoch (from 0, as in the file), losses, accuracies, seconds, metrics; NaN where a score
-        was not measured. Errors: BadRunError."""
+        """A row for each epoch: epoch (counted from 0), losses, accuracies, seconds, metrics; NaN for values that were
+        not measured. Errors: BadRunError."""
         return self._table(EPOCHS, epoch_columns(self.path), list(read_epochs(self.path)))
 
     @property
     def predictions(self) -> Any:
         """A row for each test image, in the data set's order: label, predicted, and the probability of each class.
 
-        As a DataFrame these are columns p0, p1, ...; in an array one field `probabilities` of shape (N, C).
-        Errors: BadRunError for a run that has not ended with predictions, or broken ones.
+        In a DataFrame the probabilities are columns p0, p1, ...; in an array one field `probabilities`, (N, C).
+        Errors: BadRunError for a run without predictions, or broken ones.
         """
         saved = read_probabilities(self.run)
         path, count = self.run.file(PREDICTIONS), len(saved.labels)
@@ -137,19 +137,19 @@ class OpenedRun:
         parts: str | Path | Iterable[str | Path] = (),
         device: Any = "cpu",
     ) -> Any:
-        """The trained network in evaluation mode, a torch.nn.Module: images, float32 in [0, 1], to logits.
+        """The trained network, a torch.nn.Module in evaluation mode: from images, float32 in [0, 1], to logits.
 
-        module: what mnist_ff.train(model=...) was given, for a run of such a one; it gets the run's weights, in place.
-        parts: files, as --parts takes them, for a run with a model of your own.
+        module: for a run of mnist_ff.train(model=...), the same module; the run's weights are loaded into it in place.
+        parts: for a run with a model of your own, the files given to --parts.
         Errors: BadRunError for a run without final weights, or broken ones; ConfigError.
         """
         from mnist_ff.training.trained_model import trained_model
 
-        with loaded(with_variable(_paths(parts))):  # the config is read again: its model is known now
+        with loaded(with_variable(_paths(parts))):  # the config is read again, now that its model is registered
             return trained_model(self.run, self.run.config(), module, warning, device)
 
     def _table(self, name: str, columns: Iterable[str], rows: list[Mapping[str, float | None]]) -> Any:
-        """Errors: BadRunError for what is no integer in a column of them."""
+        """A table of these rows. Errors: BadRunError for other values in a column of integers."""
         found = {column: _column(self.run.file(name), column, [row[column] for row in rows]) for column in columns}
         if self._with_pandas:
             return _frame(found)
@@ -160,11 +160,12 @@ class OpenedRun:
 
 
 def open_run(run: str | Path | Run | OpenedRun, folder: str | Path = OUTPUTS, tables: Tables = "auto") -> OpenedRun:
-    """A run directory to read: its config, numbers, predictions and model.
+    """Open a run directory to read its config, records, predictions and model.
 
-    run: a path, a name, 'last' or 'best', as on the command line; which run of `folder` that is, is said on stderr. Or
-    what mnist_ff.train() returned. tables: 'pandas', 'numpy', or 'auto': pandas where it is installed.
-    Errors: BadRunError for what is no run; ConfigError.
+    run: a path, a name, 'last' or 'best', as on the command line, where the chosen run is printed to stderr; or the
+    result of mnist_ff.train(). folder: where names are searched.
+    tables: 'pandas', 'numpy', or 'auto' for pandas if it is installed.
+    Errors: BadRunError if it is not a run; ConfigError.
     """
     if isinstance(run, OpenedRun):
         run = run.run
@@ -188,12 +189,12 @@ def runs(
     limit: int | None = None,
     tables: Tables = "auto",
 ) -> list[OpenedRun]:
-    """The runs in a folder, newest first, also the jobs of its sweeps; chosen as the options of `mnist-ff runs` do.
+    """The runs in a folder and the jobs of its sweeps, newest first. The arguments are the options of `mnist-ff runs`.
 
-    status: one or several, such as 'finished'. name: a pattern such as 'small*'. where: such as 'optimizer.lr=0.01'
-    or ['score>0.98', 'data=mnist']. since: '2d', '12h' or a date. sort: a key or score, such as 'score'.
-    A broken directory is in the list: its `status` says so, and what cannot be read raises BadRunError.
-    Errors: ConfigError for a filter that is none; BadRunError for a folder that is none.
+    status: one or several, such as 'finished'. name: a pattern such as 'small*'. where: one or several conditions, such
+    as 'optimizer.lr=0.01' or ['score>0.98', 'data=mnist']. since: '2d', '12h' or a date. sort: a key or score, such as
+    'score'. Broken directories are included, with the status 'broken'.
+    Errors: ConfigError for an invalid filter; BadRunError if `folder` is not a folder.
     """
     path = _folder(folder)
     if path != OUTPUTS and not is_folder(path):
@@ -205,16 +206,16 @@ def runs(
         chosen = Filter.of(_texts("status", status), data, name, _texts("where", where), since, _texts("tags", tags))
         found = select(path, chosen, Order(sort, reverse, limit), jobs=True)
     except ConfigError as error:
-        raise type(error)(str(error).removeprefix("--")) from None  # here they are no flags
+        raise type(error)(str(error).removeprefix("--")) from None  # arguments have no dashes
     return [OpenedRun(Run(entry.path), tables) for entry in found.entries]
 
 
 def _column(path: Path, column: str, cells: list[float | None]) -> NDArray[Any]:
-    """A column's numbers, NaN for an empty cell. Errors: BadRunError."""
+    """A column's values, NaN for empty cells. Errors: BadRunError."""
     values = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
-    if column not in WHOLE:
+    if column not in INTEGER_COLUMNS:
         return values
-    if not all(cell is not None and abs(cell) < LARGEST_WHOLE and cell == int(cell) for cell in cells):
+    if not all(cell is not None and abs(cell) < MAX_INTEGER and cell == int(cell) for cell in cells):
         raise BadRunError(f"{path}: {column} is not an integer everywhere")
     return values.astype(np.int64)
 
@@ -248,7 +249,7 @@ def _check_texts(**given: Any) -> None:
 
 
 def _texts(name: str, given: Any) -> list[str]:
-    """One text or several. Errors: ConfigError."""
+    """An argument that is one text or several, as a list. Errors: ConfigError."""
     found = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else None
     if found is None or not all(isinstance(text, str) for text in found):
         raise ConfigError(f"{name}: is {type_name(given)}; give a text, or a list of texts")

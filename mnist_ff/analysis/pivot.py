@@ -1,4 +1,4 @@
-"""A ranking over two keys: a table of rows and columns with the score that ranks in its cells."""
+"""Pivot tables: the mean of the ranking score for each combination of two keys."""
 
 from __future__ import annotations
 
@@ -22,49 +22,50 @@ BEST = "*"
 
 @dataclass(frozen=True)
 class Pivot:
-    """The score that ranks, over two keys."""
+    """The ranking score over two keys."""
 
     rows: str
-    """The key whose values go down."""
+    """The key with a row for each value."""
     columns: str
+    """The key with a column for each value."""
     row_values: list[Any]
     column_values: list[Any]
     cells: list[list[Sample | None]]
-    """Of all ranked runs with these two values."""
+    """The scores of all ranked runs with the values of the row and column; None without any."""
     score: str
-    """test accuracy, validation accuracy or validation loss."""
+    """One of "test accuracy", "validation accuracy" and "validation loss"."""
     over: list[str]
-    """Other keys that differ between runs of one cell, the seed apart."""
+    """Other keys that differ between the runs of a cell, except the seed."""
 
     @property
     def best(self) -> tuple[int, int]:
-        """Row and column of the best mean."""
+        """The indices of the row and column with the best mean."""
         sign = 1 if self.score.endswith("loss") else -1
         found = [
-            (sign * cell.mean, at, place)
-            for at, line in enumerate(self.cells)
-            for place, cell in enumerate(line)
+            (sign * cell.mean, row, column)
+            for row, line in enumerate(self.cells)
+            for column, cell in enumerate(line)
             if cell is not None
         ]
         return min(found)[1:]
 
     @property
     def texts(self) -> list[list[str]]:
-        """The cells as text: mean ± half its interval, the best one marked."""
+        """The cells as text: the mean ± half its interval, with a mark on the best one."""
         name = self.score.replace(" ", "_")
         texts = [[score_cell(name, cell) for cell in line] for line in self.cells]
-        at, place = self.best
-        texts[at][place] += f" {BEST}"
+        row, column = self.best
+        texts[row][column] += f" {BEST}"
         return texts
 
     @property
     def title(self) -> str:
-        """validation accuracy (%)."""
+        """The score with its unit: "validation accuracy (%)"."""
         return metric_title(self.score.replace(" ", "_")).replace("_", " ")
 
     @property
     def notes(self) -> list[str]:
-        """What must be known to read it."""
+        """Sentences that explain the table."""
         said = [f"{self.title} over {self.rows} (rows) and {self.columns} (columns). {BEST}: the best mean."]
         if any(cell is not None and cell.n > 1 for line in self.cells for cell in line):
             said.append("A cell is the mean of its runs ± half its 95 % interval (t).")
@@ -74,7 +75,7 @@ class Pivot:
 
 
 def pivot_of(ranking: Ranking, rows: str, columns: str) -> Pivot | None:
-    """The table of one set of test images; None where no run has a rank."""
+    """The pivot table of runs on the same test images; None if no run has a rank."""
     members = [row for group in ranking.ranked for row in group.rows]
     if not members:
         return None
@@ -88,13 +89,13 @@ def pivot_of(ranking: Ranking, rows: str, columns: str) -> Pivot | None:
 
 
 def check_pivot(ranking: Ranking, rows: str, columns: str) -> None:
-    """Errors: ConfigError for keys that cannot span a table."""
+    """Check the keys of a pivot table. Errors: ConfigError for a key that does not differ, or the same key twice."""
     known = ranking.keys
     for key in (rows, columns):
         if key not in known:
-            same = f"is {text(ranking.common[key])} in all runs" if key in ranking.common else "is no key that differs"
-            there = f"there is {', '.join(known)}" if known else "the runs do not differ in any key"
-            raise ConfigError(f"--pivot {key}: {same}; {there}{nearest(key, known)}")
+            same = f"is {text(ranking.common[key])} in all runs" if key in ranking.common else "is not a varied key"
+            choose = f"choose from {', '.join(known)}" if known else "the runs do not differ in any key"
+            raise ConfigError(f"--pivot {key}: {same}; {choose}{nearest(key, known)}")
     if rows == columns:
         raise ConfigError(f"--pivot {rows} {columns}: needs two different keys")
 
@@ -115,7 +116,7 @@ def _differs_within(key: str, cells: Any) -> bool:
 
 
 def pivot_json(found: Pivot | None) -> dict[str, Any] | None:
-    """The table for programs; missing cells are null."""
+    """The pivot table as JSON values; missing cells are null."""
     if found is None:
         return None
     cells = [[None if cell is None else sample_json(cell) for cell in line] for line in found.cells]
@@ -132,7 +133,8 @@ def pivot_json(found: Pivot | None) -> dict[str, Any] | None:
 
 
 def pivot_csv(pivots: Sequence[tuple[str | None, Pivot]]) -> str:
-    """A line for each cell that has runs; `pivots` are with the titles of their test images."""
+    """The pivot tables as CSV, a line for each cell that has runs. `pivots` are pairs of a title of test images and a
+    table."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     several = len(pivots) > 1
@@ -149,5 +151,5 @@ def pivot_csv(pivots: Sequence[tuple[str | None, Pivot]]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A key's value at the edge of the table."""
+    """A key's value as text for the head of a row or column."""
     return MISSING if value is None else printable(brief(value))

@@ -1,4 +1,4 @@
-"""A pivot on a terminal, in blocks of as many columns as there is room for."""
+"""Print pivot tables to the terminal, in blocks of as many columns as fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnist_ff.analysis.ranking import Ranking
 
 
 def show_pivots(console: Console, ranking: Ranking, rows: str, columns: str) -> None:
-    """Print a table for each set of test images."""
+    """Print a pivot table for each set of test images."""
     for table in ranking.tables:
         if ranking.parts:
             tell(console, f"{table.title}:", style="bold underline")
@@ -35,7 +35,7 @@ def _print(console: Console, found: Pivot) -> None:
         while last < len(heads) and (room is None or _width(heads, cells, at, last + 1) <= room):
             last += 1
         kept = [0, *range(at, last)]
-        above, lines = table_lines([heads[place] for place in kept], picked(cells, kept), head)
+        above, lines = table_lines([heads[column] for column in kept], picked(cells, kept), head)
         for line in above:
             tell(console, line, style="bold")
         for line in lines:
@@ -45,4 +45,4 @@ def _print(console: Console, found: Pivot) -> None:
 
 def _width(heads: list[str], cells: list[list[str]], first: int, last: int) -> int:
     kept = [0, *range(first, last)]
-    return table_width([heads[place] for place in kept], picked(cells, kept))
+    return table_width([heads[column] for column in kept], picked(cells, kept))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnist_ff.analysis.canvas import DPI, Margins, drawn, new_figure, plain_numbers, put_pixels, save_pixels
+from mnist_ff.analysis.canvas import DPI, Margins, drawn, log_y, new_figure, put_pixels, save_pixels
 from mnist_ff.analysis.class_metrics import confusion_matrix
 from mnist_ff.analysis.pixels import is_ink, picture_of
 from mnist_ff.analysis.tiles import Cells, as_colours, cells_for, tiled
@@ -110,8 +110,7 @@ def losses_figure(losses: Sequence[float], title: str = "") -> Figure:
     if width > 1:
         axes.plot(steps, smooth(values, width), color=SMOOTH_COLOR, linewidth=1.8, label=f"mean of {width} batches")
     if len(seen) and seen.min() > SMALLEST:
-        axes.set_yscale("log")
-        plain_numbers(axes.yaxis)
+        log_y(axes)
     axes.set_xlabel("batch")
     axes.set_ylabel("cross-entropy (nats)")
     axes.grid(alpha=0.25)

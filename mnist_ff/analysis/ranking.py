@@ -71,19 +71,19 @@ class Ranking:
     common: dict[str, Any]
     """The values that all runs share."""
     ignored: tuple[str, ...] = ()
-    """Keys that differ and are left out, as they change no result."""
+    """Keys that differ and are left out because they do not change results."""
     order_key: str | None = None
-    """What the groups were put in order by, where that is not their rank."""
+    """The key by which the groups are sorted; None if by rank."""
     title: str | None = None
-    """What to call the test images of its runs; None where there are several sets, or none."""
+    """A heading for the runs' test images; None if there are several sets, or none."""
     evaluated_on: EvaluatedOn | None = None
-    """The same for programs."""
+    """The runs' test images; None if there are several sets, or none."""
     parts: tuple[Ranking, ...] = ()
-    """Where runs were evaluated on different test images: a ranking of each set, whose groups `groups` has in turn."""
+    """If runs were evaluated on different test images, a ranking for each set. `groups` has all their groups."""
 
     @property
     def tables(self) -> tuple[Ranking, ...]:
-        """A ranking for each set of test images."""
+        """The rankings to show, one for each set of test images."""
         return self.parts or (self,)
 
     @property
@@ -128,10 +128,10 @@ class Ranking:
 
 
 def rank_rows(rows: Sequence[Row], smallest_loss: bool = False) -> Ranking:
-    """Group, rank and compare. A ranking goes by validation accuracy if every scored run has it, else by the test's.
+    """Group runs over their seeds and rank the groups: by validation accuracy if every scored run has it, else by test
+    accuracy. With `smallest_loss`, for a search that minimised it, by validation loss.
 
-    Runs on different test images are ranked apart. `smallest_loss` is given where a search looked for that: the ranking
-    then goes by the validation loss.
+    Runs on different test images are ranked separately.
     """
     sets = distinct(row.evaluated_on for row in rows)
     if len(sets) < 2:
@@ -145,7 +145,7 @@ def rank_rows(rows: Sequence[Row], smallest_loss: bool = False) -> Ranking:
 
 
 def _belongs(row: Row, sets: Sequence[EvaluatedOn]) -> EvaluatedOn:
-    """The test images of a run; of one without a score those that its data set has in others, else the first."""
+    """The test images of a run. For a run without a score, those of other runs on its data set, else the first set."""
     if row.evaluated_on is not None:
         return row.evaluated_on
     name = str(row.values.get("data.name"))
@@ -153,8 +153,8 @@ def _belongs(row: Row, sets: Sequence[EvaluatedOn]) -> EvaluatedOn:
 
 
 def _differing(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any], tuple[str, ...]]:
-    """What differing() finds without the keys that change no result, unless a sweep varies them, and which of these
-    differ."""
+    """The keys that differ, the values that all runs share, and the keys that differ but are ignored: those that do not
+    change results, unless a sweep varies them."""
     asked = frozenset().union(*(row.asked for row in rows))
     keys, common = differing([row.values for row in rows])
     ignored = tuple(key for key in keys if key in NO_EFFECT and key not in asked)
@@ -162,7 +162,7 @@ def _differing(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any], tuple[st
 
 
 def _ranking(rows: Sequence[Row], sets: Sequence[EvaluatedOn], smallest_loss: bool) -> Ranking:
-    """The ranking of runs on the same test images, or of none that has a score."""
+    """The ranking of runs on the same test images. `sets` has at most one element."""
     keys, common, ignored = _differing(rows)
     scored = [row for row in rows if row.status in GOOD and row.watched is not None]
     by_validation = bool(scored) and all(row.validation is not None for row in scored)
@@ -303,7 +303,7 @@ def sorted_by(ranking: Ranking, key: str) -> Ranking:
 
 
 def ranked_rows(ranking: Ranking) -> list[tuple[int | None, Row]]:
-    """Every run with its rank, in the order of the table; those that did not finish are last."""
+    """Every run with its rank, in the order of the table. Runs that did not finish come last."""
     places, last = ranking.places, (len(ranking.groups), None)
     rows = sorted(ranking.rows, key=lambda row: places.get(row.path, last)[0])
     return [(places.get(row.path, last)[1], row) for row in rows]

@@ -1,4 +1,4 @@
-"""A ranking for programs: sweep.json, and compare --json."""
+"""A ranking as JSON values, for sweep.json and compare --json."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from mnist_ff.analysis.statistics import Sample
 from mnist_ff.runs.records import Score
 from mnist_ff.runs.search_result import SearchResult
 
-SAMPLES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "seconds")
 CALIBRATION = ("ece", "brier")
+SAMPLES = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "seconds", *CALIBRATION)
 
 
-def to_json(ranking: Ranking, search_result: SearchResult | None = None, calibrated: bool = False) -> dict[str, Any]:
-    """Everything. `calibrated` says whether ECE and Brier score were looked for: they are null where there are none."""
-    more = CALIBRATION if calibrated else ()
+def to_json(ranking: Ranking, search_result: SearchResult | None = None) -> dict[str, Any]:
+    """The whole ranking. `ece` and `brier` are null of rows without them; with_calibration() adds them to a row."""
     labels = group_labels(ranking)
-    tables = _numbers_of_tables(ranking)
-    places = [tables[group.rows[0].path] for group in ranking.groups]
+    tables = _table_of_each_run(ranking)
     groups = [
-        {**_group_json(group, (*SAMPLES, *more)), "label": label, "table": place}
-        for group, label, place in zip(ranking.groups, labels, places, strict=True)
+        {**_group_json(group), "label": label, "table": tables[group.rows[0].path]}
+        for group, label in zip(ranking.groups, labels, strict=True)
     ]
     return {
         **({} if search_result is None else {"search": asdict(search_result)}),
@@ -38,14 +36,13 @@ def to_json(ranking: Ranking, search_result: SearchResult | None = None, calibra
         "tables": [_table_json(table) for table in ranking.tables],
         "groups": groups,
         "runs": [
-            {**_run_json(row, rank, ranking.keys, more), "table": tables.get(row.path)}
-            for rank, row in ranked_rows(ranking)
+            {**_run_json(row, rank, ranking.keys), "table": tables.get(row.path)} for rank, row in ranked_rows(ranking)
         ],
     }
 
 
-def _numbers_of_tables(ranking: Ranking) -> dict[Any, int]:
-    """The place of each run's table in `tables`."""
+def _table_of_each_run(ranking: Ranking) -> dict[Any, int]:
+    """The index in `tables` of each run's table, by the run's path."""
     return {row.path: number for number, table in enumerate(ranking.tables) for row in table.rows}
 
 
@@ -60,7 +57,7 @@ def _table_json(table: Ranking) -> dict[str, Any]:
     }
 
 
-def _run_json(row: Row, rank: int | None, keys: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
+def _run_json(row: Row, rank: int | None, keys: Sequence[str]) -> dict[str, Any]:
     return {
         "run": row.label,
         "name": row.name,
@@ -72,12 +69,12 @@ def _run_json(row: Row, rank: int | None, keys: Sequence[str], more: Sequence[st
         "test": _score_json(row.test),
         "epochs": row.epochs,
         "seconds": row.seconds,
-        **{name: getattr(row, name) for name in more},
+        **{name: getattr(row, name) for name in CALIBRATION},
     }
 
 
-def _group_json(group: Group, names: Sequence[str]) -> dict[str, Any]:
-    samples = {name: getattr(group, name) for name in names}
+def _group_json(group: Group) -> dict[str, Any]:
+    samples = {name: getattr(group, name) for name in SAMPLES}
     return {
         "rank": group.rank,
         "status": group.status,
@@ -91,7 +88,7 @@ def _group_json(group: Group, names: Sequence[str]) -> dict[str, Any]:
 
 
 def sample_json(found: Sample) -> dict[str, Any]:
-    """A mean with its error."""
+    """A mean with its standard deviation, interval and number of runs."""
     interval = None if found.half is None else [found.mean - found.half, found.mean + found.half]
     return {"mean": found.mean, "std": found.std, "interval_95": interval, "n": found.n}
 

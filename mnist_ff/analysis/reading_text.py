@@ -1,4 +1,4 @@
-"""Readings of pictures on a terminal of any width."""
+"""Print predictions for pictures, and calibration, to a terminal of any width."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:  # they need scipy, which evaluate does not
     from mnist_ff.images.prepared import Pixels
 
 SHOWN_PX = 64
-"""Pixels of a shown image's longer side, at most."""
+"""Largest side, in pixels, of an image shown in the terminal."""
 APART = "   "
 UNSURE = "unsure"
 
 
 def tell_reading(console: Console, reading: Reading, spec: DataSpec, pictured: bool) -> None:
-    """Print what was read, with the pictures as the network got them where `pictured`."""
+    """Print the predictions for a picture, and with `pictured` the network's input images."""
     if len(reading.answers) == 1:
         labelled = [] if reading.label is None else [f"(labelled {spec.name_of(reading.label)})"]
         _tell_row(console, reading.name, reading.answers[0], spec, labelled)
@@ -42,7 +42,7 @@ def tell_reading(console: Console, reading: Reading, spec: DataSpec, pictured: b
 
 
 def _tell_row(console: Console, name: str, answer: Answer, spec: DataSpec, last: Sequence[str]) -> None:
-    """The name and the top predictions in a line; on a narrow terminal fewer of them, or the name above them."""
+    """Print a name and its top predictions on a line; on a narrow terminal fewer of them, or below the name."""
     cells = [f"{spec.name_of(label)}  {percent(float(answer.probabilities[label]))}" for label in answer.top]
     if answer.is_unsure:
         cells[0] += f"  {UNSURE}"
@@ -80,7 +80,7 @@ def _tell_whole(console: Console, reading: Reading, spec: DataSpec) -> None:
 
 
 def _tell_pictures(console: Console, images: Sequence[Pixels]) -> None:
-    """Images side by side, as many in a row as the terminal has room for."""
+    """Print images side by side, as many in a row as fit."""
     colours = console.is_terminal and console.color_system is not None
     room = room_of(console) or 80
     shown = [in_grey(image, min(SHOWN_PX, room)) for image in images]
@@ -93,7 +93,8 @@ def _tell_pictures(console: Console, images: Sequence[Pixels]) -> None:
 
 
 def in_grey(pixels: Pixels, most: int = SHOWN_PX) -> NDArray[np.uint8]:
-    """An image (H, W) or (C, H, W) for the terminal: (H, W), H even, at most `most` a side; its channels' mean."""
+    """An image, (H, W) or (C, H, W), as grey uint8 (h, w) for the terminal: the mean of its channels, scaled down so
+    that no side is longer than `most`; h is even."""
     grey = pixels.astype(np.float64) * (1 if pixels.dtype == np.uint8 else 255)
     grey = grey.reshape(-1, *pixels.shape[-2:]).mean(axis=0)
     block = -(-max(grey.shape) // most)
@@ -105,15 +106,15 @@ def in_grey(pixels: Pixels, most: int = SHOWN_PX) -> NDArray[np.uint8]:
 
 
 def tell_threshold(console: Console, readings: int, unsure: int, found: Threshold, images: str) -> None:
-    """Say how many answers are unsure, and what that means."""
+    """Print the number of unsure predictions, and the accuracy above the threshold."""
     if not unsure:
         return
     head = f"{unsure:,} of {readings:,} unsure: "
     if not found.reached:
         tell_wrapped(
             console,
-            f"{head}on {found.images:,} {images} images no top probability was found at which "
-            f"{percent(found.target, 1)} of the answers are right",
+            f"{head}on {found.images:,} {images} images, no confidence threshold reaches an accuracy of "
+            f"{percent(found.target, 1)}",
         )
         return
     tell_wrapped(
@@ -124,7 +125,7 @@ def tell_threshold(console: Console, readings: int, unsure: int, found: Threshol
 
 
 def tell_reliability(console: Console, found: Reliability) -> None:
-    """Print the calibration, and how many images are answered at each confidence and how many of these are right."""
+    """Print ECE and Brier score, and the share of images and the accuracy above each confidence threshold."""
     tell_wrapped(console, f"ECE {percent(found.ece)}, Brier score {found.brier:.4f}")
     rows = [
         (percent_cell(row.threshold, 1), f"{row.images:,}", percent_cell(row.share), percent_cell(row.accuracy))

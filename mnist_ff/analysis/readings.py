@@ -1,4 +1,4 @@
-"""What a network reads in pictures: probabilities to predictions, and which of them are unsure."""
+"""From a network's probabilities to predictions for pictures of one or several digits, and which are unsure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # they need scipy, which evaluate does not
     from mnist_ff.images.prepared import Glyph, Pixels, Seen
 
 TOP = 3
-"""Predictions that are told of each image."""
+"""Number of top predictions reported for each image."""
 CUT = "digits touch; cut where the ink is thinnest"
 MAY_TOUCH = "wide for one digit; if it is several, write them apart"
 
@@ -26,13 +26,14 @@ class Answer:
 
     pixels: Pixels
     probabilities: NDArray[np.float32]
-    """(K,), their sum 1."""
+    """(K,); they sum to 1."""
     line: int
+    """The line of writing, counted from 0."""
     is_unsure: bool
 
     @property
     def top(self) -> list[int]:
-        """The classes with the largest probabilities, the largest first."""
+        """The classes with the largest probabilities, most probable first."""
         return [int(label) for label in np.argsort(-self.probabilities, kind="stable")[:TOP]]
 
 
@@ -42,14 +43,15 @@ class Reading:
 
     name: str
     answers: tuple[Answer, ...]
-    """In the order in which the digits are read."""
+    """In reading order."""
     label: int | None
+    """The true class, if the picture is labelled."""
     remark: str | None
-    """What is doubtful about how the picture was cut."""
+    """A doubt about how the picture was cut into digits, or None."""
 
     @property
     def is_unsure(self) -> bool:
-        """Whether any of it is."""
+        """Whether any of the predictions is unsure."""
         return any(answer.is_unsure for answer in self.answers)
 
     @property
@@ -59,21 +61,21 @@ class Reading:
         return [[answer for answer in self.answers if answer.line == number] for number in numbers]
 
     def without_pixels(self) -> Reading:
-        """The same for keeping thousands of them."""
+        """A copy without the images, so that thousands fit into memory."""
         none = np.zeros(0, dtype=np.uint8)
         return replace(self, answers=tuple(replace(answer, pixels=none) for answer in self.answers))
 
     def text(self, spec: DataSpec, between: str = "\n") -> str:
-        """What is read as a whole: a class's name, or the digits of each line."""
+        """The whole picture as text: a class name, or the digits of each line."""
         return between.join("".join(spec.classes[answer.top[0]] for answer in line) for line in self.lines)
 
 
 Predict = Callable[[Sequence["Pixels"]], NDArray[np.float32]]
-"""Images to probabilities (N, K)."""
+"""A function from N images to probabilities (N, K)."""
 
 
 def read(seen: Sequence[Seen], predict: Predict, threshold: float | None) -> list[Reading]:
-    """The network's readings. Predictions with a top probability below `threshold` are unsure."""
+    """The predictions for pictures. Those with a top probability below `threshold` are unsure."""
     glyphs = [glyph for picture in seen for glyph in picture.glyphs]
     images = [image for glyph in glyphs for image in (glyph.pixels, *glyph.touching)]
     rows = iter(predict(images)) if images else iter(())
@@ -95,7 +97,7 @@ def read(seen: Sequence[Seen], predict: Predict, threshold: float | None) -> lis
 
 
 def _chosen(found: list[tuple[Pixels, NDArray[np.float32]]]) -> list[tuple[Pixels, NDArray[np.float32]]]:
-    """One digit, or those that it may be cut into where the network is surer of each of them than of the whole."""
+    """The whole image, or the parts that it may be cut into if the network is surer of each part than of the whole."""
     parts = found[1:]
     surer = bool(parts) and min(float(row.max()) for _, row in parts) > float(found[0][1].max())
     return parts if surer else found[:1]
@@ -108,13 +110,14 @@ def _remark(glyph: Glyph, was_cut: bool, is_unsure: bool) -> str | None:
 
 
 def as_json(reading: Reading, spec: DataSpec, threshold: float | None) -> dict[str, Any]:
-    """A picture's entry. One with several digits has `parts`, and no answer, top or probabilities of its own."""
+    """A picture's predictions as JSON values. With several digits, each is in `parts`, and `answer`, `top` and
+    `probabilities` are empty."""
     several = len(reading.answers) > 1
     own = _values(reading.answers[0], spec) if not several else {"answer": None, "top": [], "probabilities": None}
     entry = {"image": reading.name, **own, "label": reading.label}
     entry |= {
         "unsure": reading.is_unsure,
-        "threshold": told(threshold),
+        "threshold": threshold_json(threshold),
         "read": reading.text(spec),
     }
     parts = [
@@ -125,8 +128,8 @@ def as_json(reading: Reading, spec: DataSpec, threshold: float | None) -> dict[s
     return {**entry, "parts": parts if several else [], "remark": reading.remark}
 
 
-def told(threshold: float | None) -> float | None:
-    """A threshold for programs, 1 where every answer is below it."""
+def threshold_json(threshold: float | None) -> float | None:
+    """A threshold as a JSON value; 1 if every prediction is unsure."""
     return None if threshold is None else min(threshold, 1.0)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from mnist_ff.analysis.calibration import reliability
 from mnist_ff.analysis.evaluated_on import EvaluatedOn, evaluated_on, is_public
-from mnist_ff.config.convert import experiment, flat
 from mnist_ff.config.no_effect import NO_EFFECT
+from mnist_ff.config.saved import flat_experiment
 from mnist_ff.config.schema import Config
 from mnist_ff.data.catalog import split_images
 from mnist_ff.errors import BadRunError, MissingFileError, printable
@@ -56,11 +56,11 @@ class Row:
     seconds: float | None = None
     """Of the whole job."""
     not_learning: str | None = None
-    """Why its loss looks as if nothing was learned, or None."""
+    """A warning that the loss shows no learning, or None."""
     evaluated_on: EvaluatedOn | None = None
-    """The images of its test score."""
+    """The images of the test score."""
     asked: frozenset[str] = frozenset()
-    """Keys without effect that a sweep varies all the same."""
+    """Keys in the job's overrides that do not change results."""
     ece: float | None = None
     """Expected calibration error on the test images; see with_calibration()."""
     brier: float | None = None
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def name(self) -> str | None:
-        """The label that the user gave it."""
+        """The run's name, printable; None if it has none."""
         name = self.values.get("name")
         return None if name is None else printable(str(name))
 
@@ -96,7 +96,7 @@ def collect(paths: Sequence[Path], step: Callable[[int, int], None] = lambda don
 
 def _broken_file(file: Path, error: BadRunError, alone: bool) -> Row:
     """The row of a sweep's own file that cannot be read: its runs are there all the same."""
-    return Row(file.name if alone else str(file), file, "broken", one_line(str(error)))
+    return Row(file.name if alone else str(file), file, "broken", _why(str(error)))
 
 
 def _rows_without_runs(path: Path, alone: bool) -> Iterable[Row]:
@@ -153,10 +153,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     except FileNotFoundError:
         reason = _why_unlisted(path)
         if reason is not None:
-            return Row(label, path, "broken", one_line(reason), _planned(job))
+            return Row(label, path, "broken", _why(reason), _planned(job))
         return Row(label, path, "not started", "not started", _planned(job))
     except OSError as error:
-        return Row(label, path, "broken", one_line(f"{path}: cannot be read ({error.strerror})"), _planned(job))
+        return Row(label, path, "broken", _why(f"{path}: cannot be read ({error.strerror})"), _planned(job))
     running = not is_file(run.file("summary.json")) and is_locked(path)
     if found.st_size == 0 and stat.S_ISREG(found.st_mode):  # claimed a moment ago
         reason = None if running else "ended before it saved its config"
@@ -164,10 +164,10 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
     try:
         config = run.config()
     except BadRunError as error:
-        return Row(label, path, "broken", one_line(str(error)), _planned(job))
+        return Row(label, path, "broken", _why(str(error)), _planned(job))
     if job is not None and not same_experiment(job.config, config):
         return Row(label, path, "broken", f"holds a different experiment than job {job.number}", _planned(job))
-    values = flat(experiment(config))
+    values = flat_experiment(config)
     if job is not None and job.config.trainer.fixed_threads is None:
         values["trainer.threads"] = job.config.trainer.threads  # left to each machine: no difference that was asked for
     try:
@@ -175,9 +175,9 @@ def read_row(path: Path, label: str | None = None, job: Job | None = None) -> Ro
         epochs, validation = _last_epoch(run, config)
         total = None if summary is None else summary.seconds.get("total", 0.0)
     except BadRunError as error:
-        return Row(label, path, "broken", one_line(str(error)), values)
+        return Row(label, path, "broken", _why(str(error)), values)
     except ValueError as error:
-        return Row(label, path, "broken", one_line(f"{run.file('epochs.csv')}: {error}"), values)
+        return Row(label, path, "broken", _why(f"{run.file('epochs.csv')}: {error}"), values)
     if summary is None:
         status = "running" if running else Status.INTERRUPTED
         reason = None if running else "ended without a summary: the process was killed or its machine failed"
@@ -211,14 +211,15 @@ def _why_unlisted(path: Path) -> str | None:
 
 
 def _asked(job: Job | None) -> frozenset[str]:
-    """The keys without effect that are in a job's overrides: they were varied on purpose, for the seconds, say."""
+    """The keys in a job's overrides that do not change results. They are compared because the user varied them, such
+    as trainer.threads for the time."""
     words = () if job is None else job.overrides
     return frozenset(word.partition("=")[0].lstrip("+") for word in words) & NO_EFFECT.keys()
 
 
 def with_calibration(row: Row) -> Row:
-    """The row with what its predictions say of its calibration, where it has some."""
-    if row.test is None:
+    """The row with ECE and Brier score, if the run has predictions."""
+    if row.test is None or row.ece is not None:
         return row
     try:
         saved = read_probabilities(Run(row.path))
@@ -229,7 +230,12 @@ def with_calibration(row: Row) -> Row:
 
 
 def _planned(job: Job | None) -> dict[str, Any]:
-    return {} if job is None else flat(experiment(job.config))
+    return {} if job is None else flat_experiment(job.config)
+
+
+def _why(reason: str) -> str:
+    """A reason in one line, with the newlines of paths in it escaped."""
+    return one_line(printable(reason))
 
 
 def one_line(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Choose and order runs: by status, data, name, tag, time and any key of their configs."""
+"""Filter and sort runs by status, data, name, tag, time and any key of their configs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import json
 import operator
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mnist_ff.analysis.rows import STATUSES, Row
 from mnist_ff.analysis.run_list import Entry, found_in
 from mnist_ff.config.keys import known_keys
-from mnist_ff.config.messages import nearest
+from mnist_ff.config.messages import meant_of, nearest
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.find import run_start
 from mnist_ff.runs.labels import labels_of
 from mnist_ff.runs.names import name_of
+
+T = TypeVar("T")
 
 FACTS: Mapping[str, Callable[[Row], Any]] = {
     "score": lambda row: None if row.watched is None else row.watched.accuracy,
@@ -33,17 +35,27 @@ FACTS: Mapping[str, Callable[[Row], Any]] = {
     "epochs": lambda row: row.epochs,
     "status": lambda row: row.status,
 }
-"""What a run has beside its config's keys."""
-OF_ENTRIES: Mapping[str, Callable[[Entry], Any]] = {
+"""Results of a run that can be filtered and sorted by, besides the keys of its config."""
+ENTRY_FACTS: Mapping[str, Callable[[Entry], Any]] = {
     "began": lambda entry: entry.began,
     "name": lambda entry: entry.name,
     "path": lambda entry: str(entry.path),
     "seconds": lambda entry: entry.seconds,
     "status": lambda entry: entry.status,
 }
-"""What a list is sorted by besides."""
-SHORT = {"data": "data.name", "model": "model.name", "optimizer": "optimizer.name", "schedule": "schedule.name"}
-LARGEST_FIRST = ("began", "score", "test_accuracy", "validation_accuracy")
+"""Further values that a list can be sorted by."""
+SHORT_KEYS = {"data": "data.name", "model": "model.name", "optimizer": "optimizer.name", "schedule": "schedule.name"}
+SHARES = ("score", "test_accuracy", "validation_accuracy")
+"""Facts that are shares from 0 to 1."""
+DESCENDING = ("began", "score", "test_accuracy", "validation_accuracy")
+"""Keys that sort in descending order by default; all others sort in ascending order."""
+INSTEAD = {
+    "began": "; use --since",
+    "path": "; give a folder, or use --name",
+    "tags": "; use --tag",
+    "note": "; mnist-ff runs shows the notes",
+}
+"""What to use for what neither a condition nor an order takes."""
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -52,8 +64,10 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|=|>|<)\s*(.*)", re.DOTALL)
+CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*)", re.DOTALL)
+"""As on the command line; == is Python's =."""
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+"""Seconds."""
 SINCE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([mhdw])")
 
 
@@ -67,17 +81,21 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """From KEY=VALUE, KEY>=VALUE and the like. Errors: ConfigError."""
+        """Parse KEY=VALUE, KEY>=VALUE and the like. Errors: ConfigError."""
         found = CONDITION.fullmatch(text)
         if found is None:
             raise ConfigError(f"--where {text}: give KEY=VALUE, or one of >=, <=, !=, > and < in place of =")
-        key, sign, value = SHORT.get(found[1], found[1]), found[2], _value(found[3])
+        key, sign, value = SHORT_KEYS.get(found[1], found[1]), found[2], _value(found[3])
+        sign = "=" if sign == "==" else sign
+        share = _share_of_percent(found[3]) if key in SHARES and not (_is_number(value) and 0 <= value <= 1) else None
+        if share is not None:
+            raise ConfigError(f"--where {text}: accuracies are shares from 0 to 1; type '{found[1]}{sign}{share}'")
         if sign not in ("=", "!=") and not _is_number(value):
-            raise ConfigError(f"--where {text}: {sign} compares numbers, and {found[3] or 'nothing'} is none")
+            raise ConfigError(f"--where {text}: {sign} compares numbers; {found[3] or 'nothing'} is not a number")
         return cls(key, sign, value)
 
     def fits(self, row: Row) -> bool:
-        """Whether it is true of a run; a run that lacks the key fits none."""
+        """Whether the condition is true for a run. It is false for a run without the key."""
         if self.key not in FACTS and self.key not in row.values:
             return False
         found = FACTS[self.key](row) if self.key in FACTS else row.values[self.key]
@@ -86,12 +104,20 @@ class Condition:
         return _is_number(found) and OPERATORS[self.sign](found, self.value)
 
 
+def _share_of_percent(text: str) -> str | None:
+    """98, 98 % and 98.5% as a share; None for what is no percentage."""
+    with suppress(ValueError):
+        number = float(text.strip().removesuffix("%"))
+        return f"{number / 100:g}" if 0 <= number <= 100 else None
+    return None
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _value(text: str) -> Any:
-    """A value as it is typed: a number, true, null, a list, or a text."""
+    """Parse a value: a number, true, false, null, a list, or a text."""
     with suppress(ValueError, RecursionError):
         return json.loads(text)
     with suppress(ValueError):
@@ -109,18 +135,18 @@ def _is_same(found: Any, value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Filter:
-    """What runs must be like to be listed; all of it together."""
+    """Conditions that a run must meet, all together. Empty ones are always met."""
 
     status: Sequence[str] = ()
-    """One of these; none given: any."""
+    """The run's status is one of these."""
     data: str | None = None
     name: str | None = None
     """A pattern with *, ? and [...]."""
     where: Sequence[Condition] = ()
     since: float | None = None
-    """Began then or later, in seconds since 1970."""
+    """The run began at this time or later, in seconds since 1970."""
     tags: Sequence[str] = ()
-    """Each of them."""
+    """The run has all of these tags."""
 
     @classmethod
     def of(
@@ -132,7 +158,7 @@ class Filter:
         since: str | None = None,
         tags: Iterable[str] = (),
     ) -> Filter:
-        """From words as they are typed. Errors: ConfigError."""
+        """Parse the options of the command line. Errors: ConfigError."""
         statuses = tuple(status)
         for word in statuses:
             if word not in STATUSES:
@@ -142,11 +168,11 @@ class Filter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every run fits."""
+        """Whether every run matches."""
         return self == NO_FILTER
 
     def fitting(self, entry: Entry) -> list[Row]:
-        """The runs of an entry that fit; what is quick to find out is asked first."""
+        """The runs of an entry that match. Conditions that are quick to check come first."""
         if not entry.sweep:
             return list(entry.rows) if self._fits_path(entry.path) and self._fits_row(entry.rows[0]) else []
         tags = set(entry.labels.tags)
@@ -171,7 +197,10 @@ NO_FILTER = Filter()
 
 
 def moment_of(text: str) -> float:
-    """The moment that 30m, 12h, 2d, 1w ago was, or that a date or time on the clock names. Errors: ConfigError."""
+    """The time of a duration ago (30m, 12h, 2d, 1w), or of a date or local time, in seconds since 1970.
+
+    Errors: ConfigError.
+    """
     found = SINCE.fullmatch(text)
     if found is not None:
         return time.time() - float(found[1]) * UNITS[found[2]]
@@ -180,87 +209,101 @@ def moment_of(text: str) -> float:
     raise ConfigError(f"--since {text}: give 30m, 12h, 2d, 1w, or a date such as 2026-11-24 or 2026-11-24T18:00")
 
 
+def other_data(folder: Path, chosen: Filter) -> str:
+    """The end of a message that no run fits: the data that there are, where the filter names none of them."""
+    rows = [row for entry in found_in(folder, jobs=False) for row in entry.rows]
+    there = {str(row.values["data.name"]) for row in rows if "data.name" in row.values}
+    if chosen.data is None or chosen.data in there or not there:
+        return ""
+    return f"; their data: {', '.join(sorted(there))}"
+
+
 @dataclass(frozen=True)
 class Order:
-    """How a list is sorted, and how much of it is wanted."""
+    """How a list is sorted, and its largest number of entries."""
 
     key: str = "began"
     reverse: bool = False
     limit: int | None = None
 
-    def of(self, entry: Entry) -> tuple[int, Any]:
-        """What an entry is sorted by: numbers before texts."""
-        key = SHORT.get(self.key, self.key)
-        if key in OF_ENTRIES:
-            value = OF_ENTRIES[key](entry)
+    @property
+    def descending(self) -> bool:
+        """Whether the largest value comes first."""
+        return (SHORT_KEYS.get(self.key, self.key) in DESCENDING) is not self.reverse
+
+    def of(self, entry: Entry) -> tuple[int, Any] | None:
+        """The sort key of an entry: numbers before texts; None for an entry without a value."""
+        key = SHORT_KEYS.get(self.key, self.key)
+        if key in ENTRY_FACTS:
+            value = ENTRY_FACTS[key](entry)
         else:
             row = entry.best if entry.sweep and key in FACTS else None
             rows = [row] if row is not None else list(entry.rows)
             values = [FACTS[key](one) if key in FACTS else one.values.get(key) for one in rows]
             value = values[0] if values and all(one == values[0] for one in values) else None
         if value is None:
-            return 2, None
+            return None
         comparable = _is_number(value) or key == "began"
         return (0, value) if comparable else (1, str(value))
 
 
 @dataclass(frozen=True)
 class Selected:
-    """What a folder's list comes to."""
+    """The selected entries of a folder."""
 
     entries: list[Entry]
     fitting: dict[Path, list[Row]] = field(default_factory=dict)
-    """For each entry the runs of it that fit."""
+    """The matching runs of each entry, by the entry's path."""
     more: int = 0
-    """Entries that fit and were cut by the limit; at least so many where nobody has counted."""
+    """Entries left out by the limit. With a filter this may be too large: not all of them were checked."""
 
 
 def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs: bool = False) -> Selected:
-    """The runs and sweeps of a folder that fit, in order; a sweep fits where one of its jobs does. With `jobs`, its
-    jobs stand one by one.
+    """The runs and sweeps of a folder that match, in order. A sweep matches if one of its jobs does. With `jobs`, jobs
+    are listed one by one instead of their sweep.
 
-    Errors: ConfigError for a key that neither a config nor a run in the folder has.
+    Errors: ConfigError for a key that exists neither in configs nor in a run of the folder.
     """
     entries = found_in(folder, jobs)
-    _check_keys([*(condition.key for condition in chosen.where), SHORT.get(order.key, order.key)], entries)
+    _check_keys([condition.key for condition in chosen.where], FACTS, entries)
+    _check_keys([SHORT_KEYS.get(order.key, order.key)], {*FACTS, *ENTRY_FACTS}, entries)
     newest_first = order.key == "began"
     if newest_first and order.reverse:
         entries.reverse()
     fitting: dict[Path, list[Row]] = {}
     kept: list[Entry] = []
-    for place, entry in enumerate(entries):
+    for number, entry in enumerate(entries):
         if newest_first and order.limit is not None and len(kept) >= order.limit:
-            return Selected(kept, fitting, len(entries) - place)
+            return Selected(kept, fitting, len(entries) - number)
         if chosen.is_empty:
             kept.append(entry)
         elif rows := chosen.fitting(entry):
             kept.append(entry)
             fitting[entry.path] = rows
     if not newest_first:
-        kept = _in_order(kept, order)
+        kept = missing_last(kept, order.of, order.descending)
     wanted = len(kept) if order.limit is None else order.limit
     return Selected(kept[:wanted], fitting, max(0, len(kept) - wanted))
 
 
-def _in_order(entries: Sequence[Entry], order: Order) -> list[Entry]:
-    """Sorted, those that lack the key last whatever the direction."""
-    keyed = [(order.of(entry), entry) for entry in entries]
-    having = [pair for pair in keyed if pair[0][0] < 2]
-    descending = (SHORT.get(order.key, order.key) in LARGEST_FIRST) is not order.reverse
-    having.sort(key=lambda pair: pair[0], reverse=descending)
-    return [entry for _, entry in having] + [entry for key, entry in keyed if key[0] == 2]
+def missing_last(items: Iterable[T], key: Callable[[T], Any], descending: bool) -> list[T]:
+    """The items sorted by a key. Those whose key is None come last in either direction."""
+    keyed = [(key(item), item) for item in items]
+    having = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
+    return [item for _, item in having] + [item for value, item in keyed if value is None]
 
 
-def _check_keys(keys: Sequence[str], entries: Sequence[Entry]) -> None:
-    """Errors: ConfigError for a key that there is not; those of own parts are known by the runs that have them."""
-    asked = [key for key in keys if key not in FACTS and key not in OF_ENTRIES]
-    odd = [key for key in asked if key not in known_keys()]
-    if not odd:
+def _check_keys(keys: Sequence[str], facts: Collection[str], entries: Sequence[Entry]) -> None:
+    """Check that keys exist. Keys of users' own parts are found in the runs. Errors: ConfigError."""
+    unknown = [key for key in keys if key not in facts and key not in known_keys()]
+    if not unknown:
         return
-    known = {*known_keys(), *FACTS, *OF_ENTRIES}
-    known |= {key for entry in entries for row in entry.rows for key in row.values}
-    for key in odd:
+    known = {*known_keys(), *facts, *(key for entry in entries for row in entry.rows for key in row.values)}
+    for key in unknown:
         if key not in known:
-            ends = sorted(one for one in known if one.rpartition(".")[2] == key)
-            hint = f"; did you mean {ends[0]}?" if ends else nearest(key, sorted(known))
+            hint = (
+                INSTEAD.get(key)
+                or meant_of(key, known)
+                or "; mnist-ff show lists the groups, and mnist-ff show GROUP its keys"
+            )
             raise ConfigError(f"{key}: no such key{hint}")

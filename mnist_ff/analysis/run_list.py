@@ -1,4 +1,4 @@
-"""The runs and sweeps of a folder, newest first; of each only as much is read as is asked for."""
+"""The runs and sweeps of a folder, newest first. Files are read on access to an entry's attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_ff.analysis.rows import Row, collect, read_row
-from mnist_ff.runs.find import run_start, runs_below, sweep_start, sweeps_below
+from mnist_ff.runs.find import run_start, runs_and_sweeps, runs_below, sweep_start
 from mnist_ff.runs.labels import Labels, labels_of
 from mnist_ff.runs.names import name_of
 from mnist_ff.runs.reading import local_time
@@ -24,7 +24,7 @@ class Entry:
 
     @functools.cached_property
     def began(self) -> tuple[float, float]:
-        """When it began, in seconds since 1970, and what tells runs of one second apart."""
+        """When it began, in seconds since 1970, and a second number that orders runs of the same second."""
         return sweep_start(self.path) if self.sweep else run_start(self.path)
 
     @functools.cached_property
@@ -34,18 +34,19 @@ class Entry:
 
     @functools.cached_property
     def labels(self) -> Labels:
-        """Its tags and note."""
+        """The tags and note."""
         return labels_of(self.path)
 
     @functools.cached_property
     def name(self) -> str | None:
-        """Its name; of a sweep the one that all its jobs share."""
-        name: str | None = self.common("name") if self.sweep else name_of(self.path)
+        """The run's name, or the name that all jobs of a sweep share. A config that was read is not read again."""
+        known = self.sweep or ("rows" in self.__dict__ and self.rows[0].values)
+        name: str | None = self.common("name") if known else name_of(self.path)
         return name
 
     @property
     def best(self) -> Row | None:
-        """The run with the best accuracy: of the validation images where all have a split, else of the test's."""
+        """The run with the best validation accuracy if all have a validation split, else the best test accuracy."""
         scored = [row for row in self.rows if row.test is not None]
         if scored and all(row.validation is not None for row in scored):
             return max(scored, key=lambda row: row.validation.accuracy if row.validation else 0.0)
@@ -53,35 +54,33 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """finished, or of a sweep: 6 jobs: 5 finished, 1 failed."""
+        """A run's status, such as "finished"; for a sweep "6 jobs: 5 finished, 1 failed"."""
         if not self.sweep:
             return self.rows[0].status
         counts = Counter(row.status for row in self.rows)
         return f"{len(self.rows)} jobs: {', '.join(f'{count} {status}' for status, count in counts.items())}"
 
     def common(self, key: str) -> Any:
-        """The value of a config's key where all runs share it, else None."""
+        """The value of a config key if all runs share it, else None."""
         values = [row.values[key] for row in self.rows if key in row.values]
         return values[0] if values and all(value == values[0] for value in values) else None
 
     @property
     def seconds(self) -> float | None:
-        """Of all runs together."""
+        """The total time of all runs, in seconds."""
         known = [row.seconds for row in self.rows if row.seconds is not None]
         return sum(known) if known else None
 
 
 def found_in(folder: Path, jobs: bool) -> list[Entry]:
-    """The runs and sweeps of a folder, the newest first; with `jobs`, a sweep's jobs one by one."""
-    sweeps = [] if jobs else sweeps_below(folder)
-    whole = set(sweeps)
-    entries = [Entry(path) for path in runs_below(folder) if not whole.intersection(path.parents)]
-    entries += [Entry(sweep, sweep=True) for sweep in sweeps]
+    """The runs and sweeps of a folder, newest first. With `jobs`, the jobs of sweeps instead of the sweeps."""
+    found = ((run, False) for run in runs_below(folder)) if jobs else runs_and_sweeps(folder)
+    entries = [Entry(path, sweep) for path, sweep in found]
     return sorted(entries, key=lambda entry: entry.began, reverse=True)
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
-    """An entry for programs."""
+    """An entry as JSON values."""
     best = entry.best
     test, validation = (None, None) if best is None else (best.test, best.validation)
     return {
@@ -102,8 +101,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _moment(seconds: float) -> str | None:
-    """A time with its offset from UTC; a directory's name may hold a date that has none. None for a time that no
-    calendar has."""
+    """A time in ISO format with its UTC offset, without it for a date that has none. None for an impossible time."""
     moment = local_time(seconds)
     if moment is None:
         return None

@@ -1,4 +1,4 @@
-"""The list of runs on the terminal: score, status, name and path are seen at every width."""
+"""Print the list of runs to the terminal. Score, status, name and path are shown at every width."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from mnist_ff.runs.numbers import MISSING, percent_cell
 from mnist_ff.runs.reading import local_time
 
 MAX_ROWS_SHOWN = 100
-"""Lines of the table in a terminal, unless --limit says another number; --json holds all."""
-LONGEST_NOTE_SHOWN = 200
+"""Rows printed without --limit; --json has all of them."""
+MAX_NOTE_LENGTH = 200
+"""Letters printed of a note."""
 SPARE = ("seconds", "data", "began", "tags", "val. %")
-"""Columns that a narrow terminal does without, the first ones first. A path mostly holds the date."""
+"""Columns that a narrow terminal leaves out, first ones first. The date is usually in the path too."""
 OPTIONAL = ("tags", "val. %")
-"""Columns that are there where a run has something for them."""
+"""Columns that are left out if they are empty for all runs."""
 
 
 def show(entries: Sequence[Entry], more: int, console: Console) -> None:
-    """Print the table, the notes, and why broken runs are broken; `more` entries are not among these."""
+    """Print the table, the notes, and why broken runs are broken. `more` is the number of entries not in the table."""
     columns = ["began", "status", "test %", "val. %", "data", "seconds", "tags", "name", "path"]
     rows = [_cells(entry) for entry in entries]
     for name in OPTIONAL:
-        place = columns.index(name)
-        if all(row[place] in ("", MISSING) for row in rows):
-            columns.pop(place)
-            rows = [row[:place] + row[place + 1 :] for row in rows]
+        column = columns.index(name)
+        if all(row[column] in ("", MISSING) for row in rows):
+            columns.pop(column)
+            rows = [row[:column] + row[column + 1 :] for row in rows]
     left_out = tell_rows(console, columns, rows, ("status", "data", "tags", "name", "path"), SPARE)
     if left_out:
         tell_wrapped(console, f"Without {', '.join(left_out)} for lack of space; --json has them.", style="dim")
@@ -58,4 +59,4 @@ def _cells(entry: Entry) -> list[str]:
 
 
 def _brief(text: str) -> str:
-    return text if len(text) <= LONGEST_NOTE_SHOWN else f"{text[:LONGEST_NOTE_SHOWN]}..."
+    return text if len(text) <= MAX_NOTE_LENGTH else f"{text[:MAX_NOTE_LENGTH]}..."

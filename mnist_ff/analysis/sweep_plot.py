@@ -36,7 +36,7 @@ MOST_LEVELS = 30
 MAX_LINES_DRAWN = 2000
 MOST_DOTS = 40
 LETTERS_OF_A_NAME = 60
-"""After which it goes on in another line."""
+"""Longer names are wrapped."""
 LABEL: dict[str, Any] = {
     "ha": "right",
     "va": "center",
@@ -46,18 +46,21 @@ LABEL: dict[str, Any] = {
 }
 
 
-def draw_sweep(ranking: Ranking, path: Path, title: str) -> None:
-    """Draw the answer into a PNG file, a picture below the other for each set of test images. Errors: OSError, and
-    whatever a figure raises."""
+def draw_sweep(ranking: Ranking, path: Path, title: str, search_importance: Mapping[str, float] | None = None) -> None:
+    """Draw a ranking into a PNG file, with a figure for each set of test images, one below the other. If given, the
+    search's importance of each key is drawn. Errors: OSError, and whatever a figure raises."""
     titles = [f"{title}: {table.title}" if ranking.parts else title for table in ranking.tables]
-    drawings = [partial(sweep_figure, table, name) for table, name in zip(ranking.tables, titles, strict=True)]
+    drawings = [
+        partial(sweep_figure, table, name, search_importance)
+        for table, name in zip(ranking.tables, titles, strict=True)
+    ]
     pictures = [drawn(drawing) for drawing in drawings]
     width = max(picture.shape[1] for picture in pictures)
     wide = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in pictures]
     save_pixels(path, np.concatenate(wide))
 
 
-def sweep_figure(ranking: Ranking, title: str) -> Figure:
+def sweep_figure(ranking: Ranking, title: str, search_importance: Mapping[str, float] | None = None) -> Figure:
     """One numeric key: a curve. Two keys whose grid is filled: a heat map. More: parallel coordinates. Else dots.
 
     Without any score: how the runs ended, in words.
@@ -72,7 +75,7 @@ def sweep_figure(ranking: Ranking, title: str) -> Figure:
     if len(keys) == 2 and is_grid(ranking, levels):
         return _heat_map(ranking, keys[0], keys[1], title)
     if len(keys) >= 2 and len(ranking.groups) > 3:
-        return _parallel(ranking, title)
+        return _parallel(ranking, title, search_importance)
     return _dots(ranking, title)
 
 
@@ -168,6 +171,8 @@ def _dots(ranking: Ranking, title: str) -> Figure:
     )
     axes.set_yticks(places, names, parse_math=False)
     axes.set_ylim(-0.7, len(groups) - 0.3)
+    if len(groups[0].values) == 1:
+        axes.set_ylabel(next(iter(groups[0].values)), parse_math=False)
     axes.set_xlabel(f"{axis_label(ranking)}, {interval_text(groups, ranking)}")
     axes.grid(alpha=0.25, axis="x")
     _titled(axes, title, ranking)
@@ -244,13 +249,14 @@ def _levels(values: Sequence[Any]) -> np.ndarray:
     return np.array([names.index(text(value)) for value in values])
 
 
-def _parallel(ranking: Ranking, title: str) -> Figure:
+def _parallel(ranking: Ranking, title: str, search_importance: Mapping[str, float] | None = None) -> Figure:
     """A line for each setting through its values, coloured by its figure, thin and grey if pruned; beside it each key's
-    importance."""
+    importance: the search's, as its own words give it, else the share of variance."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
 
-    shares = importance(ranking)
+    by_search = search_importance is not None and set(search_importance) == set(ranking.varied)
+    shares = dict(search_importance or {}) if by_search else importance(ranking)
     keys = list(shares)[:9]
     figure, _ = new_figure(max(10.0, 1.7 * len(keys) + 6), 5.5, axes=False)
     axes, bars = figure.subplots(1, 2, width_ratios=[max(2.0, 0.55 * len(keys) + 1.2), 1])
@@ -286,7 +292,7 @@ def _parallel(ranking: Ranking, title: str) -> Figure:
     _titled(axes, title, ranking, best=_name(groups[-1]))
     bars.barh([_broken(key) for key in keys][::-1], [100 * shares[key] for key in keys][::-1], color=TRAIN_COLOR)
     bars.set_title("importance")
-    bars.set_xlabel("share of variance between\nthe key's values (%)")
+    bars.set_xlabel("PED-ANOVA (%)" if by_search else "share of variance between\nthe key's values (%)")
     bars.set_xlim(0, 100)
     bars.grid(alpha=0.25, axis="x")
     return figure
@@ -311,7 +317,8 @@ def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]
     heights = np.linspace(0, 1, len(names)) if len(names) > 1 else np.array([0.5])
     place = dict(zip(names, heights, strict=True))
     found = np.array([place[text(value)] for value in values])
-    return found, [(float(height), name) for name, height in place.items()][:: max(1, len(names) // 12)]
+    labels = [(float(height), brief(value)) for value, height in zip(levels, heights, strict=True)]
+    return found, labels[:: max(1, len(labels) // 12)]
 
 
 def _titled(axes: Axes, title: str, ranking: Ranking, best: str | None = None) -> None:

@@ -26,7 +26,7 @@ from mnist_ff.sweeps.summary import collect_shown, ranking_of, save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "path", type=argument, metavar="RUN|SWEEP_DIR", help="run or sweep directory or name, or last, best"
     )
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
+    """Write the report and print its path. Errors: BadRunError; RunError if it cannot be written."""
     directory = resolve_run(arguments.path, note, sweeps=True)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     drawn: list[str] = []

@@ -88,9 +88,11 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's words."""
+    """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(experiments())}")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other overrides; the row lists them")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="other overrides; the row lists them"
+    )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
     )
@@ -175,7 +177,7 @@ def _check(words: Sequence[str]) -> None:
     try:
         compose(words)
     except ConfigError as error:
-        several = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", str(error))
+        several = re.match(r"(.*?): has several values", str(error))
         if several is None:
             raise
         raise ConfigError(

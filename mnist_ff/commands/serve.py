@@ -1,4 +1,4 @@
-"""Show runs in a browser: a list, one that trains as it goes on, reports and comparisons. Reads only."""
+"""Show runs in a browser: a list, a live view of a training, reports and comparisons. Nothing is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument(
         "folder",
         nargs="?",
@@ -45,34 +45,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Serve until Ctrl-C. Errors: ConfigError; BadRunError for a folder that is none."""
+    """Serve until Ctrl-C. Errors: ConfigError; BadRunError if the path is not a folder."""
     _check(arguments)
     from mnist_ff.serve.app import guarded
-    from mnist_ff.serve.guard import Keys
+    from mnist_ff.serve.guard import Tokens
     from mnist_ff.serve.listing import Listing
-    from mnist_ff.serve.server import LOOPBACK, has_browser, listening, open_browser, serve
+    from mnist_ff.serve.server import LOOPBACK, has_browser, listen_on, open_browser, serve
 
-    listener = listening(arguments.port)
-    port, keys, listing = listener.getsockname()[1], Keys(), Listing(arguments.folder)
+    listener = listen_on(arguments.port)
+    port, tokens, listing = listener.getsockname()[1], Tokens(), Listing(arguments.folder)
     address = f"http://{LOOPBACK}:{port}/"
-    url = f"{address}?token={keys.token}"
+    url = f"{address}?token={tokens.token}"
 
     def ready() -> None:
         if arguments.json:
-            out(json.dumps({"url": url, "port": port, "token": keys.token}))
+            out(json.dumps({"url": url, "port": port, "token": tokens.token}))
         else:
             _say(console, arguments.folder, url, port)
         console.file.flush()
         if arguments.open or (not arguments.no_open and not arguments.json and has_browser()):
-            open_browser(f"{address}?once={keys.once()}")
+            open_browser(f"{address}?once={tokens.new_one_time_token()}")
 
     listing.start()
-    serve(guarded(listing, keys), listener, ready)
+    serve(guarded(listing, tokens), listener, ready)
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Errors: ConfigError for a port that is none and for the extra that is not installed; BadRunError."""
+    """Check the arguments. Errors: ConfigError for an invalid port or a missing package; BadRunError."""
     if not 0 <= arguments.port <= LARGEST_PORT:
         raise ConfigError(f"--port {arguments.port}: must be from 0 to {LARGEST_PORT:,}; 0 is a free one")
     folder: Path = arguments.folder
@@ -91,7 +91,7 @@ def _say(console: Console, folder: Path, url: str, port: int) -> None:
 
 
 def _user() -> str:
-    """The user's name, empty where it cannot be told."""
+    """The user's name, empty if it is unknown."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

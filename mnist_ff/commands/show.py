@@ -1,4 +1,4 @@
-"""Explain a config key, a group or an option: meaning, type, range, default and where it stands."""
+"""Explain a config key, a group or an option: meaning, type, range, default and its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnist_ff.config.description_text import description_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's words."""
+    """Add the command's arguments."""
     parser.add_argument("word", nargs="?", metavar="KEY|GROUP", help="such as optimizer.lr, optimizer, optimizer=adam")
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print what the word names, or all groups. Errors: ConfigError with the nearest name."""
+    """Explain the key, group or option, or list all groups. Errors: ConfigError with the nearest name."""
     if arguments.word is None:
         found = describe_groups()
     else:

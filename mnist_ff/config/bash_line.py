@@ -1,22 +1,22 @@
-"""A command line as bash reads it, and words quoted so that bash reads them back."""
+"""Split a command line as bash does, and quote words for bash."""
 
 from __future__ import annotations
 
 import re
 
 ESCAPED = re.compile(r"""[ !"#$&'()*;<>?\[\\\]^`{|}~]""")
-"""What a backslash must precede in bash outside quotes."""
+"""Characters that bash needs a backslash for outside quotes."""
 EXPANDS = frozenset("$`&();<>|*?{")
-"""What makes bash expand a word, or end it, where it stands outside quotes."""
+"""Characters outside quotes that make bash expand or end a word."""
 TOKENS = {
     quote: re.compile(pattern, re.DOTALL)
     for quote, pattern in {"": r"[ \t\n]+|\$'|\\.?|.", "'": ".", "$'": ".", '"': r"\\[$`\"\\\n]|\\\Z|."}.items()
 }
-"""What bash reads at once, by the quote that is open."""
+"""A token of bash inside each kind of quote. The empty string stands for no quote."""
 
 
 def quoted(text: str, quote: str) -> str:
-    """Text as bash reads it inside this quote, or outside any; a ! is safe from the history in none but by a \\."""
+    """Text escaped for bash inside this quote, or outside any. A ! needs a backslash against history expansion."""
     if not quote:
         return ESCAPED.sub(r"\\\g<0>", text)
     if quote == "$'":
@@ -26,8 +26,8 @@ def quoted(text: str, quote: str) -> str:
 
 
 def read_line(line: str) -> tuple[list[str], dict[int, tuple[str, int]]]:
-    """A line's words, the last one what is being typed, and for each place in that one the open quote and how many of
-    its letters are known by then; no places where bash would make something else of it, by a variable say."""
+    """The words of a line; the last one is being typed. Also, for each position in the line within that word, the open
+    quote and the number of its letters before. No positions if bash would expand the word, such as a variable."""
     words, quote, places, plain = [""], "", {0: ("", 0)}, True
     at = 0
     while (token := TOKENS[quote].match(line, at)) is not None:
@@ -47,7 +47,7 @@ def read_line(line: str) -> tuple[list[str], dict[int, tuple[str, int]]]:
 
 
 def _is_active(token: str, quote: str, before: str) -> bool:
-    """Whether bash takes this for more than itself, after what the word has so far."""
+    """Whether bash gives this token a special meaning, after what the word has so far."""
     if quote:
         return token in {"'": "", "$'": "\\", '"': "$`"}[quote]
     return token in EXPANDS or (token == "~" and before[-1:] in ("", "=", ":"))

@@ -16,8 +16,8 @@ from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-unty
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser import types as hydra_types
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.core.utils import JobRuntime, configure_log, setup_globals
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
@@ -39,6 +39,7 @@ from mnist_ff.config.overrides import (
     plain_override,
     quoted,
     reason_at,
+    refuse_several,
     remedy_for,
 )
 from mnist_ff.config.own_part import node_of
@@ -106,14 +107,13 @@ class Composer:
         """What an override says, or None where it is not in the grammar."""
         with suppress(HydraException):
             found: Any = self._parser.parse_override(text).value()
-            several = isinstance(found, hydra_types.ChoiceSweep)
-            return [getattr(item, "text", item) for item in found.list] if several else found
+            return [getattr(item, "text", item) for item in found.list] if isinstance(found, ChoiceSweep) else found
         return None
 
     def run(self, overrides: Sequence[str]) -> ComposedRun:
         """A single run. Errors: ConfigError."""
         overrides = with_texts_kept(overrides)
-        self.check(overrides)
+        refuse_several(self.check(overrides))
         return ComposedRun(_explained(lambda given: self._load(given, RunMode.RUN), overrides))
 
     def sweep(self, overrides: Sequence[str]) -> ComposedSweep:

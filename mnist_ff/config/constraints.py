@@ -1,4 +1,4 @@
-"""What a key accepts beyond its type: msgspec's Meta for limits, put into words here, and names of a table."""
+"""Constraints on a key's value beyond its type: limits by msgspec's Meta, and lists of names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec import Meta
 
 INT_LIMIT = 1 << 63
-"""Above every whole number that a key may be."""
+"""Integer values of keys are below this."""
 
 COMPARISONS = {
     "gt": ("above", operator.gt),
@@ -42,20 +42,20 @@ def _bound(bound: float) -> str:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A note for a text key whose values are a table's names, those that are added later too."""
+    """Annotation of a text key whose values are these names, including names that are added later."""
 
     names: Iterable[str]
 
 
 @dataclass(frozen=True)
 class Among:
-    """A note for a text key: values to suggest, though it takes others too."""
+    """Annotation of a text key: values to suggest. Others are allowed."""
 
     names: Iterable[str]
 
 
 @dataclass(frozen=True)
 class PartOf:
-    """A note for a text key whose values are the names of a group's parts."""
+    """Annotation of a text key whose values are the names of a group's parts."""
 
     group: str

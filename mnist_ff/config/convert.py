@@ -10,30 +10,24 @@ import functools
 import keyword
 import math
 import re
-import sys
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
-from mnist_ff.config.aliases import meant
-from mnist_ff.config.constraints import INT_LIMIT, OneOf, PartOf, allows, limits_text
+from mnist_ff.config.aliases import accepted, meant
+from mnist_ff.config.constraints import INT_LIMIT, OneOf, PartOf
 from mnist_ff.config.keys import (
-    bare_type,
     hints_of,
     is_list,
-    is_optional,
     item_of,
-    meaning_of,
     notes_of,
-    options_of,
     scalar_types,
-    value_hint,
 )
 from mnist_ff.config.messages import brief_text, nearest
 from mnist_ff.config.paths import check_text
+from mnist_ff.config.refused_value import why_refused
 from mnist_ff.config.registry import GROUPS, group_of, is_part_name, names, part, until_registered, variants
 from mnist_ff.config.schema import (
     SELECTIONS,
@@ -103,14 +97,23 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if not isinstance(value, Section):
-        return value
-    return {key: list(inner) if isinstance(inner, tuple) else inner for key, inner in vars(value).items()}
+    return plain_values(value) if isinstance(value, Section) else value
+
+
+def plain_values(section: Section) -> dict[str, Any]:
+    """A section's keys with plain values."""
+    return {key: list(inner) if isinstance(inner, tuple) else inner for key, inner in vars(section).items()}
 
 
 def _config(values: Any, unregistered: bool) -> Config:
     _check_names(Config, Config, values, "")
-    config = Config(**{key: _made(key, _Equal.of(value), unregistered) for key, value in values.items()})
+    return config_of({key: made_of(key, value, unregistered) for key, value in values.items()})
+
+
+def config_of(made: Mapping[str, Any]) -> Config:
+    """The config whose keys have become these. Errors: ConfigError."""
+    _check_names(Config, Config, made, "")
+    config = Config(**made)
     _check_monitor(config)
     return config
 
@@ -147,9 +150,14 @@ class _Equal(str):
         return made
 
 
+def made_of(key: str, value: Any, unregistered: bool) -> Any:
+    """What one of the config's keys becomes. Errors: ConfigError; KeyError for another key."""
+    return _made(key, _Equal.of(value), unregistered)
+
+
 @until_registered
 def _made(key: str, given: _Equal, unregistered: bool) -> Any:
-    """What one of the config's keys becomes, made once of equal values: the runs of a sweep share most of them."""
+    """The same, made once of equal values: the runs of a sweep share most of them."""
     hint = hints_of(Config)[key]
     if key in SELECTIONS:
         return _selection(SELECTIONS[key], given.value, key, unregistered)
@@ -307,7 +315,8 @@ def _tables(section: Any) -> dict[str, OneOf]:
 def _check_choice(given: str, allowed: tuple[str, ...], path: str) -> None:
     if given not in allowed:
         given = brief_text(given)
-        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{nearest(given, allowed)}")
+        remedy = accepted(path, given) or nearest(given, allowed)
+        raise ConfigError(f"{path}={given}: must be one of {', '.join(allowed)}{remedy}")
 
 
 def key_value(hint: Any, value: Any, path: str) -> Any:
@@ -325,7 +334,9 @@ def key_value(hint: Any, value: Any, path: str) -> Any:
         for index in map(int, re.findall(r"\[(\d+)\](?=[\[\]\d]*`$)", str(error))):
             if is_list(hint):
                 hint, value, path = item_of(hint), value[index], f"{path}[{index}]"
-        raise ConfigError(_explained(hint, value, path)) from None
+        said, remedy = why_refused(hint, value, path), accepted(path, value)
+        is_said = "did you mean" in said or said.endswith(remedy.removeprefix("; type "))
+        raise ConfigError(said if is_said else f"{said}{remedy}") from None
     *section, key = path.split(".")
     _check_value(made, ".".join(section), key)
     return made
@@ -349,45 +360,3 @@ def _check_value(value: Any, section: str, key: str) -> None:
             raise ConfigError(f"{path}={brief_text(item)}: must be a finite number")
         elif isinstance(item, int) and not -INT_LIMIT <= item < INT_LIMIT:
             raise ConfigError(f"{path}: must be below 2**63")
-
-
-WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
-
-
-def _explained(hint: Any, value: Any, path: str) -> str:
-    """Why a key cannot have this value, and what is allowed."""
-    inner, null = value_hint(hint), _others(hint)
-    kind, given = bare_type(inner), "null" if value is None else brief_text(value)
-    if isinstance(value, int) and kind is not float and not -INT_LIMIT <= value < INT_LIMIT:
-        return f"{path}: must be below 2**63{null}"
-    if typing.get_origin(kind) is Literal:
-        allowed = [str(name) for name in typing.get_args(kind)]
-        return f"{path}={given}: must be one of {', '.join(allowed)}{null}{nearest(given, allowed)}"
-    if typing.get_origin(kind) is tuple:
-        return f"{path}={given}: must be a list, such as {path}=[...]{null}"
-    if kind not in WORDS:
-        return f"{path}={brief_text(repr(value))}: must be a group of keys and values, such as {{optimizer.lr: 0.1}}"
-    limits = _broken_limits(kind, notes_of(inner), value)
-    if limits is not None:
-        return f"{path}={given}: must be {limits or meaning_of(inner)}{null}"
-    return f"{path}={given}: must be {WORDS[kind]}{null}"
-
-
-def _others(hint: Any) -> str:
-    """What a key may be beside its first type, as the end of a message: ', auto or null'."""
-    literals = [option for option in options_of(hint)[1:] if typing.get_origin(option) is Literal]
-    words = ", ".join(str(word) for literal in literals for word in typing.get_args(literal))
-    if not is_optional(hint):
-        return f", or {words}" if words else ""
-    return f", {words} or null" if words else ", or null"
-
-
-def _broken_limits(kind: Any, notes: tuple[Any, ...], value: Any) -> str | None:
-    """The limits that a value of the right type breaks, empty for a pattern; None where its type is wrong."""
-    if kind is str:
-        return "" if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-    if kind is bool or isinstance(value, bool) or not isinstance(value, kind | int):
-        return None
-    if not abs(value) <= sys.float_info.max:
-        return "a finite number"
-    return next((limits_text(note) for note in notes if isinstance(note, Meta) and not allows(note, value)), None)

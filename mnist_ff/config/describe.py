@@ -1,4 +1,4 @@
-"""What a key, a group or an option is: meaning, type, range, default and where that stands. No torch, no Hydra."""
+"""Describe a key, a group or an option: meaning, type, range, default and its source. No torch, no Hydra."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ GROUP_MEANINGS = {
     "hydra/sweeper": "grid or search, with -m",
 }
 TYPED_WORDS = {
-    "resume": "run directory to go on with, or last, best; with -m a sweep directory, or last",
+    "resume": "run to continue: a directory or name, last or best; with -m a sweep",
     "dry_run": "true: list the jobs of a sweep and write nothing, with -m",
     "hydra.run.dir": "directory of the run",
     "hydra.sweep.dir": "directory of the sweep, with -m",
 }
-"""What a command line may set beside the config's keys."""
-NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+"""Keys of the command line that are not part of the config."""
+TYPE_NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
-PARTS = [found.folder for found in GROUPS.values()]
+PART_GROUPS = [found.folder for found in GROUPS.values()]
 """The groups whose options are parts."""
 
 Described = dict[str, Any]
 
 
 def describe(word: str) -> tuple[Described, str]:
-    """What a word names, as plain values for JSON, and the name by which it is known here.
+    """A description of what a word names, as plain values for JSON, and the exact name of that.
 
     Errors: ConfigError with the nearest name.
     """
-    for found in (word, word.partition("=")[0]):  # of optimizer.lr=0.1 the key
+    for found in (word, word.partition("=")[0]):  # optimizer.lr=0.1 is tried as optimizer.lr, too
         if (described := _exactly(found)) is not None:
             return described
     key = meant(word.partition("=")[0])
@@ -86,9 +86,9 @@ def describe(word: str) -> tuple[Described, str]:
         if word in options().names(group):
             return describe_option(group, word), f"{group}={word}"
     if key is not None:
-        raise ConfigError(f"{word}: no such key; {key.instead}")
+        raise ConfigError(f"{word}: no such key; {key.advice}")
     known = [*every_name(), *TYPED_WORDS, *(name for group in options().files for name in options().names(group))]
-    raise ConfigError(f"{word}: no such key, group or option{nearest(word, known)}")
+    raise ConfigError(f"{word}: no such key, group or option{nearest(word, known)}; mnist-ff show lists the groups")
 
 
 def _exactly(word: str) -> tuple[Described, str] | None:
@@ -98,7 +98,7 @@ def _exactly(word: str) -> tuple[Described, str] | None:
     group, _, option = word.replace("=", "/").rpartition("/")
     if group in known.files and option:
         if option not in (listed := known.names(group)):
-            raise ConfigError(f"{word}: must be one of {', '.join(listed) or 'nothing yet'}{nearest(option, listed)}")
+            raise ConfigError(f"{word}: must be one of {', '.join(listed) or 'none'}{nearest(option, listed)}")
         return describe_option(group, option), f"{group}={option}"
     if word in {**known_keys(), **sweep_keys(), **TYPED_WORDS} or word in _hydra_keys():
         return describe_key(word), word
@@ -106,10 +106,10 @@ def _exactly(word: str) -> tuple[Described, str] | None:
 
 
 def describe_key(key: str) -> Described:
-    """A key: with the value that each option of its group gives it."""
+    """Describe a key, with the values that the options of its group and presets give it."""
     hints = _hints(key)
     group = _group_of(key)
-    values = {option: own[key] for option in _named(group) if key in (own := settings_of(group, option))}
+    values = {option: own[key] for option in _option_names(group) if key in (own := settings_of(group, option))}
     chosen = default_of(group).value if group else ""
     default = settings_of_config().get(key) or values.get(chosen)
     if default is None and values:
@@ -117,7 +117,7 @@ def describe_key(key: str) -> Described:
     others = {f"{group}={option}": own for option, own in values.items() if own != default}
     presets = [] if key.startswith("sweep.") else WHOLE_CONFIG_GROUPS
     for preset in presets:
-        found = {option: settings_of(preset, option) for option in _named(preset)}
+        found = {option: settings_of(preset, option) for option in _option_names(preset)}
         others |= {f"{preset}={option}": settings[key] for option, settings in found.items() if key in settings}
     needed = f"{group}={chosen}" if group and chosen != default_of(group).value else ""
     listed = list(dict.fromkeys(name for hint in hints for name in choices(hint)))
@@ -138,7 +138,7 @@ def describe_key(key: str) -> Described:
 
 
 def _command(key: str, option: str, default: Setting | None, hints: Sequence[Any]) -> str:
-    """A command that sets a key, to its default where that is a plain value."""
+    """A command that sets a key, to its default value if that is a plain value."""
     words = ["mnist-ff train", *(["-m"] if key.startswith(("sweep.", "hydra.")) and key != "hydra.run.dir" else [])]
     value = None if default is None else _value(default)
     example = "VALUE" if value is None or "${" in str(value) else value_text(value)
@@ -148,9 +148,9 @@ def _command(key: str, option: str, default: Setting | None, hints: Sequence[Any
 
 
 def describe_group(group: str) -> Described:
-    """A group: its options with a line each, and the keys of the one that is chosen by default."""
+    """Describe a group: its options with one line each, and the keys of the default option."""
     default = default_of(group)
-    keys = settings_of(group, default.value) if default.value in _named(group) else {}
+    keys = settings_of(group, default.value) if default.value in _option_names(group) else {}
     if group == "sweep":
         keys = {key: found for key, found in settings_of_config().items() if key.startswith("sweep.")}
     return {
@@ -159,13 +159,13 @@ def describe_group(group: str) -> Described:
         "meaning": GROUP_MEANINGS[group],
         "default": None if default.value in ("null", "[]") else default.value,
         "source": default.source,
-        "options": [_option(group, option) for option in _named(group)],
+        "options": [_option(group, option) for option in _option_names(group)],
         "keys": _keys(keys, group, str(default.value)),
     }
 
 
 def describe_option(group: str, option: str) -> Described:
-    """An option: what it sets."""
+    """Describe an option: the values that it sets."""
     return {
         "kind": "option",
         "group": group,
@@ -176,14 +176,14 @@ def describe_option(group: str, option: str) -> Described:
 
 
 def describe_groups() -> Described:
-    """Every group, with the option that is chosen by default."""
+    """Describe all groups, with their default options."""
     return {"kind": "groups", "groups": [_group(group) for group in options().files]}
 
 
 def _group(group: str) -> Described:
     chosen = default_of(group).value
     default = None if chosen in ("null", "[]") else chosen
-    return {"group": group, "meaning": GROUP_MEANINGS[group], "default": default, "options": _named(group)}
+    return {"group": group, "meaning": GROUP_MEANINGS[group], "default": default, "options": _option_names(group)}
 
 
 def _option(group: str, option: str) -> Described:
@@ -199,9 +199,9 @@ def _option(group: str, option: str) -> Described:
 
 
 def _keys(settings: Mapping[str, Setting], group: str, option: str) -> list[Described]:
-    """Keys with what they mean for this option."""
+    """Keys with their meanings for this option."""
     meanings = {**known_keys(), **sweep_keys()}
-    if group in PARTS and option in _named(group):
+    if group in PART_GROUPS and option in _option_names(group):
         chosen = {group: options().part(group, option)}
         meanings |= {key: meaning_of(hint) for key, hint in leaves(Config, "", chosen, f"{group}.")}
     return [
@@ -211,12 +211,12 @@ def _keys(settings: Mapping[str, Setting], group: str, option: str) -> list[Desc
     ]
 
 
-def _named(group: str) -> list[str]:
+def _option_names(group: str) -> list[str]:
     return options().names(group) if group in options().files else []
 
 
 def _group_of(key: str) -> str:
-    """The group whose options have the key; empty for a key of the whole config."""
+    """The group whose options have the key. Empty for a key outside of groups."""
     parts = key.split(".")
     group = "/".join(parts[:2]) if parts[0] == "hydra" else parts[0]
     return group if "." in key and group in options().files and group != "sweep" else ""
@@ -224,7 +224,7 @@ def _group_of(key: str) -> str:
 
 def _hydra_keys() -> set[str]:
     groups = [group for group in options().files if group.startswith("hydra/")]
-    return {key for group in groups for option in _named(group) for key in settings_of(group, option)}
+    return {key for group in groups for option in _option_names(group) for key in settings_of(group, option)}
 
 
 def _hints(key: str) -> tuple[Any, ...]:
@@ -237,7 +237,7 @@ def _value(setting: Setting) -> Any:
 
 
 def type_text(hint: Any) -> str:
-    """The type of a key for people: 'number', 'list of whole numbers or null'."""
+    """The type of a key in words: 'number', 'list of whole numbers or null'."""
     words: list[str] = []
     for option in options_of(hint):
         if option is type(None):
@@ -246,15 +246,15 @@ def type_text(hint: Any) -> str:
             words += map(str, typing.get_args(option))
         elif typing.get_origin(option) is tuple:
             item = bare_type(item_of(hint))
-            words.append(f"list of {NAMES[item]}s" if item in NAMES else "list of groups of keys and values")
+            words.append(f"list of {TYPE_NAMES[item]}s" if item in TYPE_NAMES else "list of groups of keys and values")
         else:
-            words.append(NAMES.get(option, "group of keys and values"))
+            words.append(TYPE_NAMES.get(option, "group of keys and values"))
     words += ["null"] if type(None) in options_of(hint) else []
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def range_text(hint: Any) -> str:
-    """The numbers that a key may be: 'above 0 and at most 1'; empty where none is told."""
+    """The limits of a number in words: 'above 0 and at most 1'. Empty without limits."""
     places = [hint, *union_members(hint)]
     if is_list(hint):
         places.append(item_of(hint))
@@ -265,7 +265,7 @@ def range_text(hint: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value as a person types it; of one that the environment sets, both."""
+    """A value as typed on the command line. For one that an environment variable may set, with its name."""
     from mnist_ff.config.overrides import in_grammar
 
     found = re.fullmatch(r"\$\{(?:oc|mnist_ff)\.env:(\w+),'?(.*?)'?\}", value) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""What describe() found, as lines of a terminal."""
+"""Descriptions of describe() as lines of text."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import NamedTuple
 
 from mnist_ff.config.describe import Described, value_text
 
-WIDEST = 80
-"""Columns that a text uses at most."""
-LABELS = 10
-"""Columns of a label such as "default"."""
-NARROW = 20
-"""A text that would have less room than this beside its label stands below it."""
-WITH_M = ("sweep", "hydra/launcher", "hydra/sweeper")
-"""Groups that only a sweep has."""
+MAX_COLUMNS = 80
+"""Maximum line width in characters."""
+LABEL_COLUMNS = 10
+"""Width of a label such as "default", in characters."""
+MIN_TEXT_COLUMNS = 20
+"""Minimum width of a text beside its label. With less room it is printed below the label."""
+SWEEP_GROUPS = ("sweep", "hydra/launcher", "hydra/sweeper")
+"""Groups that need -m."""
 
 
 class Line(NamedTuple):
-    """A text, beside a label of so many columns; it goes on below itself where it is long."""
+    """A text, indented by `at` columns, with a label before it. Long texts are wrapped with this indent."""
 
     text: str = ""
     label: str = ""
     at: int = 0
 
     def wrapped(self, width: int) -> list[str]:
-        """The line in lines of at most `width` columns, but for a name that is longer itself."""
+        """The line wrapped to at most `width` columns. Longer single words are not broken."""
         head = f"{self.label:<{self.at}}"
         longest = max(map(len, self.text.split()), default=0)
-        if self.label and self.text and (len(head) > self.at or width - self.at < max(longest, NARROW)):
-            return [head.rstrip(), *Line(self.text, at=2).wrapped(width)]
+        if self.label and self.text and (len(head) > self.at or width - self.at < max(longest, MIN_TEXT_COLUMNS)):
+            indent = len(self.label) - len(self.label.lstrip())
+            return [head.rstrip(), *Line(self.text, at=indent + 2).wrapped(width)]
         wrapper = textwrap.TextWrapper(width, break_on_hyphens=False, break_long_words=False)
         wrapper.initial_indent, wrapper.subsequent_indent = head, " " * self.at
         return wrapper.wrap(self.text) or [head.rstrip()]
 
 
 def description_lines(found: Described, columns: int) -> list[str]:
-    """A description in lines of at most `columns`, but for a name that is longer itself."""
+    """A description in lines of at most `columns`. Longer single words are not broken."""
     lines = {"key": _key, "group": _group, "option": _option, "groups": _groups}[found["kind"]]
-    return [text for line in lines(found) for text in line.wrapped(min(columns, WIDEST))]
+    return [text for line in lines(found) for text in line.wrapped(min(columns, MAX_COLUMNS))]
 
 
 def _key(found: Described) -> Iterator[Line]:
@@ -114,20 +115,20 @@ def _groups(found: Described) -> Iterator[Line]:
 
 
 def _fact(label: str, text: str) -> Line:
-    return Line(text, label, LABELS)
+    return Line(text, label, LABEL_COLUMNS)
 
 
 def _choose(group: str, option: str) -> Line:
-    return _fact("set it", f"mnist-ff train {'-m ' if group in WITH_M else ''}{group}={option}")
+    return _fact("set it", f"mnist-ff train {'-m ' if group in SWEEP_GROUPS else ''}{group}={option}")
 
 
 def _listed_keys(keys: Sequence[Described]) -> Iterator[Line]:
-    """Keys with their values; of one that the environment may set the value without it."""
+    """Keys with their values, without the names of environment variables that may set them."""
     values = [value_text(key["value"]).partition(" (or ")[0] for key in keys]
     yield from _listed([(f"{key['key']}={value}", key["meaning"]) for key, value in zip(keys, values, strict=True)])
 
 
 def _listed(rows: Sequence[tuple[str, str]]) -> Iterator[Line]:
-    """Names with their texts, two columns in."""
+    """Names and texts, indented by two columns."""
     at = min(max((len(name) for name, _ in rows), default=0) + 4, 34)
     yield from (Line(text, f"  {name} ", at) for name, text in rows)

@@ -15,6 +15,22 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {lower[close[0]]}?" if close else ""
 
 
+def meant_of(word: str, keys: Iterable[str]) -> str:
+    """'; did you mean X?' for the key that ends in a word, as optimizer.lr in lr, or that people call so; else the
+    closest."""
+    keys = sorted(keys)
+    ends = [key for key in keys if key.rpartition(".")[2] == word]
+    ends += [key for key in keys if word.lower() in SORTED_BY.get(key, "").split()]
+    return f"; did you mean {ends[0]}?" if ends else nearest(word, keys)
+
+
+SORTED_BY = {
+    "began": "date time started start newest oldest age created",
+    "score": "accuracy acc best top rank test val",
+    "seconds": "duration elapsed runtime",
+    "test_loss": "loss",
+}
+"""Facts of a run, with what others call them."""
 LONGEST_SHOWN = 200
 
 

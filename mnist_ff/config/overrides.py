@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mnist_ff.config.aliases import meant, suggestion
+from mnist_ff.config.aliases import instead_of, meant, suggestion
 from mnist_ff.config.defaults import HYDRA_GROUPS
-from mnist_ff.config.keys import hints_at, known_keys, scalar_types, sweep_keys
+from mnist_ff.config.keys import hints_at, is_list, known_keys, scalar_types, sweep_keys
 from mnist_ff.config.messages import nearest
 from mnist_ff.config.options import FIXED_HYDRA_KEYS
 from mnist_ff.config.registry import GROUPS, names_in
@@ -183,14 +183,29 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
         return
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         raise ConfigError(f"{override.text}: use {key.removesuffix('.name')}={override.value}")
-    if hints_at(key):
-        return
-    known = {**known_keys(), **sweep_keys()}
-    sections = {name.split(".")[0] for name in known if "." in name}
-    if key not in known and key not in sections:
-        close = suggestion(key, override.text.partition("=")[2], [*known, *groups, "hydra.run.dir"])
-        listed = "" if close and "did you mean" not in close else "\nmnist-ff train --help lists the keys"
-        raise ConfigError(f"{override.text}: no such key {key}{close}{listed}")
+    sections = {name.split(".")[0] for name in {**known_keys(), **sweep_keys()} if "." in name}
+    if not hints_at(key) and key not in sections:
+        known = [*known_keys(), *sweep_keys(), *groups, "hydra.run.dir"]
+        if key not in known:
+            raise _no_such_key(override.text, key, suggestion(key, override.text.partition("=")[2], known))
+
+
+def _no_such_key(text: str, key: str, close: str) -> ConfigError:
+    listed = "" if close and "did you mean" not in close else "\nmnist-ff train --help lists the keys"
+    return ConfigError(f"{text}: no such key {key}{close}{listed}")
+
+
+def refuse_several(overrides: Sequence[Override]) -> None:
+    """Errors: ConfigError for several values of a key where one run is wanted."""
+    for override in overrides:
+        if override.values is not None:
+            value = override.text.partition("=")[2]
+            is_plain = any(is_list(hint) for hint in hints_at(override.key)) and not {*"([{"} & {*value}
+            instead = f"; a list is {override.element}=[{value}]" if is_plain else ""
+            if holds_text(override.key) and not is_plain:
+                typed = shlex.quote(f"{override.element}={in_quotes(value, chr(34))}")
+                instead = f"; a text with a comma needs quotes: {typed}"
+            raise ConfigError(f"{override.text}: has several values{instead}; -m makes a run of each")
 
 
 def _check_hydra_override(override: Override, groups: Mapping[str, list[str]]) -> None:
@@ -217,9 +232,9 @@ def _check_options(group: str, override: Override, options: list[str]) -> None:
         if option is None:  # Hydra has no word for none of a group but leaving it out
             raise ConfigError(f"{group}=null: leave it out, or use one of {', '.join(options)}")
         if str(option) not in options:
-            names = ", ".join(options) or "nothing yet"
-            remedy = nearest(str(option), options) or _own_option(group)
-            raise ConfigError(f"{group}={option}: must be one of {names}{remedy}")
+            names = f"must be one of {', '.join(options)}" if options else "is not built in"
+            remedy = instead_of(group, str(option)) or nearest(str(option), options) or _own_option(group)
+            raise ConfigError(f"{group}={option}: {names}{remedy}")
 
 
 def _own_option(group: str) -> str:
@@ -256,8 +271,12 @@ def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> s
     """How a shell is told the text that an override means; an example where it means none, or quotes do not help.
 
     `meaning` is the value, or the list of values, that an override says to Hydra.
+    Errors: ConfigError where the key has another name here.
     """
     key, equals, value = override.partition("=")
+    found = meant(key) if value and "hydra" not in key else None
+    if found is not None and found.name != key.lstrip("+~"):
+        raise _no_such_key(override, key, suggestion(key, value))
     if not equals and meant(key) is not None:
         return f"did you mean {suggestion(key, None).removeprefix('; type ')}?"
     if not equals or not holds_text(key.lstrip("+")) or not override.isprintable() or "${" in value:

@@ -145,7 +145,7 @@ class TrainerConfig(Section):
     ema: Annotated[float, "decay of the moving average of weights; 0: off", Meta(ge=0, lt=1)]
     limit_batches: Annotated[OptionalCount, "train on the images of so many batches only; null: all"]
     max_seconds: Annotated[OptionalNorm, "seconds of training after which a run ends; null: no limit"]
-    target_accuracy: Annotated[OptionalShare, "accuracy at which a run ends (watched images); null: off"]
+    target_accuracy: Annotated[OptionalShare, "accuracy at which a run ends (validation or test images); null: off"]
     patience: Annotated[Annotated[int, Meta(ge=0)] | None, "early-stopping patience in epochs; null: off"]
     min_delta: Annotated[float, "smallest change that counts as improvement", Meta(ge=0)]
     monitor: Annotated[str, "metric that patience and keep_best watch", Among(VALIDATION_SCORES)]

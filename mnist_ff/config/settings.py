@@ -1,4 +1,4 @@
-"""Values as they stand in files: each with its line and the comment above it, for people."""
+"""Values of YAML files with their lines and the comments above them, for people."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ from mnist_ff.config.yaml_io import read_yaml
 MISSING = "???"
 """The value of a key without a default."""
 
-COMMAND = "   "
-"""What a command in a comment begins with, behind the #."""
+COMMAND_INDENT = "   "
+"""Indentation of a command in a comment, after the #."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key's value, and where it stands."""
+    """A key's value and where it is set."""
 
     value: Any
     source: str
-    """File and line; of a built-in file below conf/."""
+    """FILE:LINE. Built-in files begin with conf/."""
     about: str = ""
     """The comment above it."""
 
 
 def settings_of(group: str, option: str) -> dict[str, Setting]:
-    """What an option sets, by dotted key, with what it includes. Errors: ConfigError for a file that cannot be read."""
+    """What an option sets by dotted key, including the files in its defaults list.
+
+    Errors: ConfigError for a file that cannot be read.
+    """
     known = options()
     path = known.files[group].get(option)
     part = own_part(group, option)
@@ -54,7 +57,7 @@ def settings_of_config() -> dict[str, Setting]:
 
 
 def default_of(group: str) -> Setting:
-    """The option of a group that conf/config.yaml chooses: null for none, [] for none of several."""
+    """The default option of a group by conf/config.yaml: null for none, [] for an empty selection."""
     chosen = default_options().get(group, "basic")
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8").splitlines()
     lines = [number for number, line in enumerate(text, 1) if re.match(rf"  - (?:override )?{group}: ", line)]
@@ -62,7 +65,7 @@ def default_of(group: str) -> Setting:
 
 
 def chosen_in(group: str, option: str) -> list[str]:
-    """The options of other groups that an option's file chooses, as overrides."""
+    """The options of other groups that an option's file selects, as overrides."""
     path = options().files[group].get(option)
     entries = [] if path is None else (read_yaml(path) or {}).get("defaults") or []
     pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
@@ -70,12 +73,12 @@ def chosen_in(group: str, option: str) -> list[str]:
 
 
 def heading(group: str, option: str) -> str:
-    """The first sentence of the comment on top of an option's file; empty where there is none."""
+    """The first sentence of the comment at the top of an option's file. Empty without one."""
     path = options().files[group].get(option)
     if path is None:
         return ""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# @package")]
-    top = itertools.takewhile(lambda line: line.startswith("#") and not line.startswith(f"#{COMMAND}"), lines)
+    top = itertools.takewhile(lambda line: line.startswith("#") and not line.startswith(f"#{COMMAND_INDENT}"), lines)
     comment = " ".join(line.lstrip("# ") for line in top)
     ends = [found.start() for found in re.finditer(r"(?<!al)[.:](?=\s|\Z)", comment)]
     whole = [comment[:end] for end in ends if comment[:end].count("(") == comment[:end].count(")")]
@@ -95,9 +98,9 @@ def _settings(path: Path, values: dict[str, Any], package: str) -> Iterator[tupl
     lines = path.read_text(encoding="utf-8").splitlines()
     built_in = path.is_relative_to(conf_dir())
     shown = f"conf/{path.relative_to(conf_dir())}" if built_in else str(display_path(path))
-    places = _places("\n".join(lines))
+    key_lines = _key_lines("\n".join(lines))
     for key, value in _leaves(values, ""):
-        line = places.get(key, 0)
+        line = key_lines.get(key, 0)
         yield f"{package}{key}", Setting(value, f"{shown}:{line + 1}", _comment(lines, line))
 
 
@@ -110,28 +113,28 @@ def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 @functools.lru_cache(maxsize=200)
-def _places(text: str) -> dict[str, int]:
-    """The line, from 0, of each dotted key of a YAML text that has been read before."""
+def _key_lines(text: str) -> dict[str, int]:
+    """The line number from 0 of each dotted key in a valid YAML text."""
     import yaml
 
     found: dict[str, int] = {}
 
-    def follow(node: Any, prefix: str) -> None:
+    def visit(node: Any, prefix: str) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 found[f"{prefix}{key.value}"] = key.start_mark.line
-                follow(value, f"{prefix}{key.value}.")
+                visit(value, f"{prefix}{key.value}.")
 
-    follow(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    visit(yaml.compose(text, Loader=yaml.SafeLoader), "")
     return found
 
 
 def _comment(lines: list[str], line: int) -> str:
-    """The comment right above a line; of one on top of a file what follows the last command in it."""
+    """The comment right above a line. In the comment at the top of a file, only what follows its last command."""
     first = line
     while first > 0 and lines[first - 1].lstrip().startswith("#"):
         first -= 1
     block = [text.lstrip()[1:] for text in lines[first:line]]
-    while any(text.startswith(COMMAND) for text in block):
+    while any(text.startswith(COMMAND_INDENT) for text in block):
         block = block[1:]
     return " ".join(text.strip() for text in block if "@package" not in text)

@@ -1,4 +1,4 @@
-"""The text of `mnist-ff train --help`, generated from conf/ and the schema."""
+"""The text of `mnist-ff train --help`, from conf/ and the schema."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Train a network. A run writes its config, metrics and model to a new directory.
 Resume a run, or train it further:
   mnist-ff train resume=RUN
   mnist-ff train resume=last                        the newest unfinished run
-  mnist-ff train resume=RUN trainer.epochs=30       train a run for more epochs
-  mnist-ff train resume=best trainer.epochs=30      train the best for more
+  mnist-ff train resume=RUN trainer.epochs=30       train a run further
+  mnist-ff train resume=best trainer.epochs=30      train the best run further
 
 Stop earlier, or find faults quickly:
   mnist-ff train trainer.max_seconds=60             a minute of training
   mnist-ff train trainer.target_accuracy=0.98 --require-target
                                                     exit code 3 if not reached
-  mnist-ff train experiment=debug                   seconds, with every check on
-  mnist-ff train experiment=overfit                 learn one batch by heart
+  mnist-ff train experiment=debug                   a few seconds, all checks on
+  mnist-ff train experiment=overfit                 fit one batch to zero loss
 
 Sweep over values:
   mnist-ff train -m optimizer.lr=0.01,0.1 seed=0,1  all combinations, ranked
@@ -70,7 +70,7 @@ def train_help() -> str:
 
 
 def _of_own_part(key: str) -> str:
-    """The end of the meaning of a key that only a user's own parts have: whose it is."""
+    """The end of the meaning of a key that only a user's own parts have: which parts."""
     section, _, name = key.partition(".")
     group = next((group for group, found in GROUPS.items() if found.folder == section), None)
     if group is None or section in SELECTIONS:

@@ -32,18 +32,29 @@ def read_yaml(path: Path) -> Any:
 def yaml_values(path: Path, content: bytes) -> Any:
     """The values of a YAML text. Errors: ConfigError naming the file, also for aliases, which can make a text of a
     kilobyte an endless one, and for levels without end."""
-    from yaml import YAMLError
-
     try:
         blocks = _blocks(content)
         return _quick_yaml(content) if blocks is None else blocks
-    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except yaml_errors() as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ConfigError(f"{path}: not readable as YAML ({brief_text(lines[0])})") from None
 
 
+def yaml_errors() -> tuple[type[Exception], ...]:
+    """What a text that is no YAML raises."""
+    from yaml import YAMLError
+
+    return YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError
+
+
 YAML_SECTION = re.compile(rb"[a-z_]+:(?: .*)?\n(?: .*\n)*")
 """A key at the margin with the lines below it, as to_yaml() writes them."""
+
+
+def key_texts(content: bytes) -> list[bytes] | None:
+    """The text of each key at the margin, of a text that has no more than these; None of any other."""
+    texts: list[bytes] = YAML_SECTION.findall(content)
+    return texts if texts and sum(map(len, texts)) == len(content) else None
 
 
 def _blocks(content: bytes) -> dict[str, Any] | None:
@@ -51,14 +62,12 @@ def _blocks(content: bytes) -> dict[str, Any] | None:
 
     None where only the whole file says what it means, be it an anchor, an odd line or an error.
     """
-    from yaml import YAMLError
-
-    texts = YAML_SECTION.findall(content)
-    if not texts or sum(map(len, texts)) < len(content):
+    texts = key_texts(content)
+    if texts is None:
         return None
     try:
         keys = [_block(text) for text in texts]
-    except YAMLError:
+    except yaml_errors():
         return None
     whole = {name: value for key in keys for name, value in key.items()}
     return whole if len(whole) == len(keys) else None
@@ -66,7 +75,23 @@ def _blocks(content: bytes) -> dict[str, Any] | None:
 
 @functools.lru_cache(maxsize=1_000)
 def _block(text: bytes) -> Any:
-    return _quick_yaml(text)
+    return key_values(text)
+
+
+PLAIN = re.compile(rb"([a-z_]+): (?:(0|[1-9][0-9]{0,17})|([A-Za-z](?:[A-Za-z0-9_. /+-]*[A-Za-z0-9_])?))\n")
+"""A key with a number or a word that YAML writes as it is; a few such words, null and true say, are none."""
+NOT_TEXT = {b"null", b"true", b"false", b"yes", b"no", b"on", b"off", b"y", b"n"}
+
+
+def key_values(text: bytes) -> Any:
+    """The values of the text of a key; seeds and names, of which each run has its own, without a YAML parser.
+
+    Errors: those of yaml_errors().
+    """
+    plain = PLAIN.fullmatch(text)
+    if plain is None or plain[1] in NOT_TEXT or (plain[3] or b"").lower() in NOT_TEXT:
+        return _quick_yaml(text)
+    return {plain[1].decode(): int(plain[2]) if plain[3] is None else plain[3].decode()}
 
 
 def _quick_yaml(content: bytes) -> Any:
@@ -76,7 +101,7 @@ def _quick_yaml(content: bytes) -> Any:
 
 
 NESTING = (b"\n", b"\r", b"[", b"{", b"-", b"?")
-"""What a level of a YAML text needs one of."""
+"""Bytes, one of which each nesting level of a YAML text needs."""
 
 
 def _check_events(content: bytes, loader: Any) -> None:

@@ -1,4 +1,4 @@
-"""Downloadable data sets: from the cache when it is good, else fetched once by one process."""
+"""Downloadable data sets: read from the cache, or downloaded once by one process."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ from mnist_ff.files import write_bytes
 from mnist_ff.runs.start_up import waiting_for
 
 LOCK_WAIT_S = 0.3
-"""How long another process may hold a data set before that is said."""
+"""Seconds to wait for another process before a message says so."""
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+"""The tensors of a data set, in the order of its digest."""
 
 
 class UnavailableError(DataError):
-    """No mirror gave the data set."""
+    """No mirror had the data set."""
 
 
 def downloaded(config: DownloadConfig) -> dict[str, torch.Tensor]:
-    """A downloadable data set's four uint8 tensors, from the cache or through it."""
+    """The four uint8 tensors of a downloadable data set, which is cached. Errors: DataError."""
     path = catalog.cache_file(config)
     files = catalog.data_set(config.name).files
     cached = _cached(path, files)
@@ -44,15 +45,15 @@ def downloaded(config: DownloadConfig) -> dict[str, torch.Tensor]:
         return cached
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _held(path.with_name(f"{config.name}.lock"), config):
+        with _locked(path.with_name(f"{config.name}.lock"), config):
             return _cached(path, files) or _fetch_to(path, config)
     except OSError as error:
         raise DataError(f"{path.parent}: {error.strerror or error}; choose another folder with data.root=") from None
 
 
 @contextmanager
-def _held(path: Path, config: DownloadConfig) -> Iterator[None]:
-    """The lock of a data set's files; a line says when another process has it. Errors: OSError."""
+def _locked(path: Path, config: DownloadConfig) -> Iterator[None]:
+    """Lock a data set's files for the block, with a message if another process holds the lock. Errors: OSError."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=LOCK_WAIT_S)
@@ -82,7 +83,7 @@ def _fetch_to(path: Path, config: DownloadConfig) -> dict[str, torch.Tensor]:
 
 
 def _cached(path: Path, files: tuple[SourceFile, ...]) -> dict[str, torch.Tensor] | None:
-    """The cache's tensors, or None where there is no cache or its content is not what its header says."""
+    """The tensors in the cache. None if there is no cache or its content does not match its header."""
     try:
         status = path.stat()
     except OSError:
@@ -92,7 +93,7 @@ def _cached(path: Path, files: tuple[SourceFile, ...]) -> dict[str, torch.Tensor
 
 @functools.lru_cache(maxsize=2)
 def _read_cache(path: Path, files: tuple[SourceFile, ...], changed: int, size: int) -> dict[str, torch.Tensor] | None:
-    # `changed` and `size` are part of the key: a second job in this process re-uses the tensors of an unchanged file
+    # `changed` and `size` are part of the cache's key: a second job reuses the tensors of an unchanged file
     header = read_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -104,14 +105,14 @@ def _read_cache(path: Path, files: tuple[SourceFile, ...], changed: int, size: i
 
 
 def _from_known_files(header: dict[str, Any], files: tuple[SourceFile, ...]) -> bool:
-    """Whether a cache was decoded from the files that its set is known by."""
+    """Whether a cache was decoded from files with the known SHA-256."""
     sums = header.get("sources")
     return isinstance(sums, dict) and all(file.sha256 in (None, sums.get(file.name)) for file in files)
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 over the four tensors in their fixed order."""
+    """The SHA-256 of the four tensors in the order of TENSORS."""
     digest = hashlib.sha256()
     for name in TENSORS:
-        digest.update(tensors[name].numpy().data)  # the buffer itself: no copy of 47 MB
+        digest.update(tensors[name].numpy().data)  # without a copy of 47 MB
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Data sets as tensors, cut into training, validation and test images."""
+"""Load data sets as tensors, split into training, validation and test images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mnist_ff.runs.records import CLASSES, MNIST_SPEC, DataSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their classes, on one device.
+    """Images and their labels, on one device.
 
     images: (N, H, W), (N, C, H, W) or vectors (N, D), uint8 or float32 in [0, 1]; labels: (N,) int64.
     """
@@ -27,13 +27,18 @@ class Split:
     images: torch.Tensor
     labels: torch.Tensor
     classes: int = CLASSES
-    """The labels are 0 to classes - 1."""
+    """Number of classes. Labels are 0 to classes - 1."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """In one line, without the pixels."""
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        return f"Split({len(self):,} images of {shape}, {self.images.dtype}, {self.images.device})"
+
     def batches(self, size: int = 1_000) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Images as a network takes them, float32 in [0, 1], with their labels (B,) int64, in order."""
+        """Batches in order: images float32 in [0, 1], and labels (B,) int64."""
         for images, labels in zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True):
             yield as_input(images), labels
 
@@ -42,48 +47,48 @@ class Split:
         return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def viewed(self, shape: tuple[int, ...]) -> Split:
-        """The same memory with each image in another shape, such as one flat vector."""
+        """A view with another image shape, such as flat vectors."""
         return dataclasses.replace(self, images=self.images.reshape(-1, *shape))
 
     def some(self, count: int, seed: int) -> Split:
-        """So many of its rows, chosen by the seed; all of them where there are no more."""
+        """A random subset of `count` rows, or the whole split if it has no more."""
         if count >= len(self):
             return self
         rows = torch.randperm(len(self), generator=generator(seed, "some"))[:count].to(self.labels.device)
         return dataclasses.replace(self, images=self.images[rows], labels=self.labels[rows])
 
     def first(self, rows: int) -> Split:
-        """Its first rows."""
+        """The first `rows` rows."""
         return dataclasses.replace(self, images=self.images[:rows], labels=self.labels[:rows])
 
 
 def as_input(images: torch.Tensor) -> torch.Tensor:
-    """Images (B, *shape) as a network's input, float32: uint8 pixels are scaled to [0, 1], floats stay."""
+    """Images (B, *shape) as float32 inputs of a network: uint8 pixels are scaled to [0, 1], floats are unchanged."""
     return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of data beyond its tensors."""
+    """Information about data beyond its tensors."""
 
     title: str | None = None
-    """The data's name for people, where its files say it."""
+    """The name of the data for people, if its files have one."""
     sums: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of each part, as a run records them."""
+    """SHA-256 of each part. A run records them."""
     warnings: tuple[str, ...] = ()
-    """What is no fault and yet may spoil a score."""
+    """Properties that are valid but may distort a score."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set cut into what trains, what is watched, and what is scored."""
+    """A data set, split into training, validation and test images."""
 
     name: str
     train: Split
     test: Split
     validation: Split | None = None
     instead_of: str | None = None
-    """The data set that was asked for and could not be downloaded."""
+    """The requested data set, if it could not be downloaded."""
     spec: DataSpec = MNIST_SPEC
     facts: Facts = Facts()
 
@@ -94,7 +99,7 @@ class Data:
         return dataclasses.replace(self, train=train, test=test, validation=validation)
 
     def viewed(self, shape: tuple[int, ...]) -> Data:
-        """The same memory with each image in another shape; `spec` stays: it says how the pixels lie."""
+        """A view with another image shape. `spec` keeps the data's own shape."""
         validation = None if self.validation is None else self.validation.viewed(shape)
         return dataclasses.replace(
             self, train=self.train.viewed(shape), test=self.test.viewed(shape), validation=validation
@@ -102,14 +107,26 @@ class Data:
 
     @property
     def title(self) -> str:
-        """The data set's name for people."""
+        """The data set's name for people, and that of the one for which it stands in."""
         return self.facts.title or catalog.title_of(self.name, self.instead_of)
+
+    @property
+    def own_title(self) -> str:
+        """The data set's name for people."""
+        return self.facts.title or catalog.title_of(self.name, None)
+
+    def __repr__(self) -> str:
+        """In one line: a notebook that shows this object would else show all of its pixels."""
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        counts = ", ".join(f"{len(split):,} {part}" for part, split in parts.items() if split is not None)
+        shape = " x ".join(map(str, self.spec.shape))
+        return f"Data({self.title}: {counts} images of {shape}, {len(self.spec.classes)} classes)"
 
 
 def ensure(config: DataConfig) -> DataConfig:
-    """See that the data set can be read, downloading it if need be, and return the configuration to load.
+    """Download the data set if necessary, and return the config to load.
 
-    That is `config` itself, or its fallback's where it cannot be downloaded and a fallback is allowed.
+    That is `config`, or its fallback's if the download fails and a fallback is allowed.
     Errors: DataError with each mirror's reason.
     """
     if not isinstance(config, DownloadConfig):
@@ -138,7 +155,7 @@ def _fallback(config: DownloadConfig, other: Part, error: DataError) -> DataConf
 def load_data(config: DataConfig, seed: int) -> Data:
     """Load a data set on the CPU; the validation split is stratified by class and drawn from `seed`.
 
-    Errors: DataError when it cannot be downloaded or the split leaves a class without images.
+    Errors: DataError if it cannot be downloaded or the split leaves a class without images.
     """
     tensors = part("data", config.name).build(config)
     held_out = catalog.validation_images(config)
@@ -159,7 +176,7 @@ def _split(tensors: Mapping[str, torch.Tensor], part: str, classes: int) -> Spli
 
 
 def stratified_rows(labels: torch.Tensor, held_out: int, seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row numbers to keep and to hold out, in ascending order, each class in its share (largest remainder)."""
+    """Rows to keep and rows to hold out, both ascending, stratified by class with the largest-remainder method."""
     rng = generator(seed, "validation")
     counts = torch.bincount(labels, minlength=classes)
     shares = counts.double() * held_out / len(labels)

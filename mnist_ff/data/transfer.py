@@ -1,4 +1,4 @@
-"""Bring one file from a mirror: by network or from a folder, with limits and sums."""
+"""Copy one file from a mirror, a URL or a folder, with size limits and checksums."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from mnist_ff.data.catalog import SourceFile
 from mnist_ff.data.idx_format import content
 from mnist_ff.data.transfer_bar import shown
 
-SILENCE_TIMEOUT_S = 30.0
-"""A server that sends nothing for so long is given up."""
+READ_TIMEOUT_S = 30.0
+"""Seconds without data after which a download fails."""
 CHUNK_BYTES = 1 << 16
+"""Bytes that are read at once."""
 
 
 def otherwise(found: str, known: str | None) -> str | None:
-    """What is wrong with a file of this SHA-256 where another one is known."""
+    """A message if a file's SHA-256 is not the known one, else None."""
     if known is None or found == known:
         return None
     return f"wrong content (SHA-256 {found[:12]}..., not {known[:12]}...)"
 
 
 def reason(error: Exception) -> str:
-    """Why a source gave nothing, in words that follow its name."""
+    """Why a source failed, as text after its name."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
@@ -51,7 +52,7 @@ class _SameSchemeOrSafer(urllib.request.HTTPRedirectHandler):
 
 @contextmanager
 def opened(place: str, name: str) -> Iterator[IO[bytes]]:
-    """A file of a mirror, which is a URL or a folder. Errors: OSError, ValueError, HTTPException."""
+    """Open a file of a mirror, which is a URL or a folder. Errors: OSError, ValueError, HTTPException."""
     if "://" not in place:
         with (Path(expanded("data.mirrors", place)) / name).open("rb") as file:
             yield file
@@ -60,20 +61,23 @@ def opened(place: str, name: str) -> Iterator[IO[bytes]]:
         raise ValueError("only http, https and file URLs are supported")
     opener = urllib.request.build_opener(_SameSchemeOrSafer)
     request = urllib.request.Request(place + name, headers={"User-Agent": "mnist-ff"})
-    with opener.open(request, timeout=SILENCE_TIMEOUT_S) as answer:
+    with opener.open(request, timeout=READ_TIMEOUT_S) as answer:
         yield answer
 
 
 def copy(source: IO[bytes], target: Path, limit: int) -> str:
-    """Copy at most `limit` bytes and return their SHA-256; a terminal shows how far a download is."""
+    """Copy at most `limit` bytes, with a progress bar for a download. Returns their SHA-256.
+
+    Errors: OSError, ValueError.
+    """
     digest, total = hashlib.sha256(), 0
     expected = getattr(source, "length", None)
-    bar = shown(target.name, expected) if hasattr(source, "length") else nullcontext(None)  # a mirror's folder is quick
-    with bar as here, target.open("wb") as file:
+    bar = shown(target.name, expected) if hasattr(source, "length") else nullcontext(None)  # none for a folder
+    with bar as show_total, target.open("wb") as file:
         while block := source.read(CHUNK_BYTES):
             total += len(block)
-            if here is not None:
-                here(total)
+            if show_total is not None:
+                show_total(total)
             if total > limit:
                 raise ValueError(f"longer than {limit} bytes")
             digest.update(block)
@@ -86,7 +90,7 @@ def copy(source: IO[bytes], target: Path, limit: int) -> str:
 
 
 def unpack(packed: Path, target: Path, file: SourceFile) -> str:
-    """Decompress an IDX file, never past the size that it must have; return the content's SHA-256."""
+    """Decompress an IDX file, up to its known size. Returns the SHA-256 of its content. Errors: OSError, ValueError."""
     digest = hashlib.sha256()
     dimensions = len(file.shape)
     with gzip.open(packed, "rb") as source, target.open("wb") as out:

@@ -32,21 +32,21 @@ from mnist_ff.runs.records import MNIST_SPEC
 
 @dataclass(frozen=True)
 class StepParts:
-    """What a step is built from. Model, images, augmentation and teacher are on the training device."""
+    """The parts of a step. Model, images, augmentation and teacher are on the training device."""
 
     model: nn.Module
     optimizer: OptimizerConfig
     trainer: TrainerConfig
     split: Split
     is_scheduled: bool = False
-    """Whether the step will be given learning rates."""
+    """Whether the step will be called with learning rates."""
     augment: Augment | None = None
     teacher: nn.Module | None = None
-    """The network that trainer.teacher names."""
+    """The network of the run trainer.teacher."""
     updates: Updates | None = None
-    """The model's own, for a caller that wants the average of its weights."""
+    """The model's updates, for a caller that needs its averaged weights. None: new ones."""
     shape: tuple[int, ...] = MNIST_SPEC.shape
-    """Of one image, also where the split holds them as flat vectors."""
+    """Shape of an image, even if the split has flat vectors."""
     named: Named = unnamed
     """See StepOptions."""
 
@@ -63,13 +63,13 @@ def choose_engine(
     optimizer: str,
     is_scheduled: bool = False,
 ) -> str:
-    """The engine that trainer.engine means here.
+    """The engine for trainer.engine: eager, fused or graph.
 
-    auto takes graph on CUDA, fused for the built-in network on a CPU, and eager for everything else: a network that was
-    changed in any way is not the built-in one. Its graph is that of the eager step, where that can be captured. With a
-    scheduled rate, a graph needs an `optimizer` that reads its rate from the device. A user's own optimizer always has
-    the eager step: the fused one would give it all weights as one vector.
-    Errors: ConfigError for one that this model or device cannot have.
+    auto means graph on CUDA, fused for the built-in network on a CPU, and eager otherwise. A network that was modified
+    in any way does not count as built-in: graph then captures its eager step if possible. With a scheduled learning
+    rate, graph needs an `optimizer` that reads its rate from the device. A user's own optimizer always gets the eager
+    step, because the fused step passes all weights as one vector.
+    Errors: ConfigError for an engine that this model or device cannot use.
     """
     asked, other, elementwise = trainer.engine, why_modified(model), optimizer_part(optimizer).elementwise
     no_graph = _why_no_graph(optimizer, is_scheduled)
@@ -96,7 +96,7 @@ def choose_engine(
 
 
 def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
-    """Why a CUDA graph cannot hold this optimizer's update, or None where it can."""
+    """Why a CUDA graph cannot contain this optimizer's update. None if it can."""
     part = optimizer_part(optimizer)
     if part.initial_state is None:
         return f"optimizer={optimizer} does not tell its initial state"
@@ -107,12 +107,12 @@ def _why_no_graph(optimizer: str, is_scheduled: bool) -> str | None:
 
 
 def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
-    """The step and its optimizer. Errors: ConfigError, as choose_engine."""
+    """The step and its optimizer. Errors: those of choose_engine()."""
     model, trainer, device = parts.model, parts.trainer, parts.device
     engine = choose_engine(model, trainer, device, parts.optimizer.name, parts.is_scheduled)
     if engine == "eager" or (engine == "graph" and why_modified(model) is not None):
         return _any_modules_step(parts, engine)
-    assert isinstance(model, MLP), "other engines are for it alone"
+    assert isinstance(model, MLP), "other engines need the built-in network"
     info, flat = _describe(engine, parts), FlatParameters(model)
     optimizer = build_optimizer(parts.optimizer, [flat.whole], capturable=engine == "graph")
     updates = parts.updates or Updates(model, trainer)
@@ -134,7 +134,7 @@ def build_step(parts: StepParts) -> tuple[Step, Optimizer]:
 
 
 def _any_modules_step(parts: StepParts, engine: str) -> tuple[Step, Optimizer]:
-    """The eager step: on its own, or captured in a CUDA graph where that works."""
+    """The step of any module: eager, or captured in a CUDA graph if that works."""
     model, trainer, split = parts.model, parts.trainer, parts.split
     updates, note = parts.updates or Updates(model, trainer), None
     options = _options(parts, updates)
@@ -185,19 +185,19 @@ def _describe(engine: str, parts: StepParts) -> StepInfo:
 
 
 def _rate_on_device(optimizer: Optimizer, parts: StepParts) -> torch.Tensor:
-    """The rate as a tensor (1,) that the optimizer reads at each update."""
+    """The learning rate as a tensor (1,), which the optimizer reads at each update."""
     rate = torch.tensor([parts.optimizer.lr], device=parts.device)
     set_rate(optimizer, rate[0])
     return rate
 
 
 def training_state(tensors: Sequence[torch.Tensor], optimizer: Optimizer) -> list[torch.Tensor]:
-    """Every tensor that a step changes: the model's parameters and buffers, and the optimizer's own."""
+    """All tensors that a step changes: the given ones of the model, and the optimizer's state."""
     own = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
     return [*(tensor.detach() for tensor in tensors), *own]
 
 
 def _generators(model: MLP, augment: Augment | None) -> list[torch.Generator]:
-    """What the built-in network's step draws from."""
+    """The random generators of the built-in network's step."""
     found = [model.dropout.rng, None if augment is None else augment.rng]
     return [generator for generator in found if generator is not None]

@@ -1,8 +1,8 @@
-"""The random numbers that a step draws from torch's own generators, kept apart from all other draws.
+"""Keep the random numbers of training apart from all others that use torch's global generators.
 
-A model of the user's drops units with nn.Dropout or draws with torch.rand, an optimizer adds noise: both take torch's
-global generators. Their states belong to training. They are put in place for a chunk of batches and taken out after
-it, so that an evaluation, a metric or a callback that draws too changes nothing.
+A user's model may use nn.Dropout or torch.rand, and an optimizer may add noise. Both draw from torch's global
+generators, whose states belong to training. They are set before a chunk of batches and saved after it, so that random
+numbers of an evaluation, a metric or a callback do not change training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CPU, DEVICE = "cpu", "device"
 
 
 def own_generators(model: nn.Module) -> dict[str, torch.Generator]:
-    """The generators that a model's modules hold as attributes, each once, by a name such as `block.0.rng`."""
+    """The generators that are attributes of a model's modules, each once, by names such as `block.0.rng`."""
     found: dict[str, torch.Generator] = {}
     for path, module in model.named_modules():
         for attribute, value in vars(module).items():
@@ -32,7 +32,7 @@ def own_generators(model: nn.Module) -> dict[str, torch.Generator]:
 
 
 class Chance:
-    """The states of torch's global generators, of the CPU and of the training device, and of a model's own ones."""
+    """The random state of training: torch's global generators of CPU and training device, and a model's own ones."""
 
     def __init__(self, seed: int, device: torch.device, own: Mapping[str, torch.Generator]) -> None:
         self._device, self._own = device, own
@@ -41,7 +41,7 @@ class Chance:
 
     @contextmanager
     def drawn(self) -> Iterator[None]:
-        """Inside the block torch's global generators go on where the last block left them."""
+        """Inside the block torch's global generators have the states that they had at the end of the last block."""
         outside = self._now()
         self._put(self._states)
         try:
@@ -51,12 +51,12 @@ class Chance:
             self._put(outside)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The states by name."""
+        """The generators' states by name."""
         return {**self._states, **{f"model.{name}": rng.get_state() for name, rng in self._own.items()}}
 
     def load_state_dict(self, states: Mapping[str, torch.Tensor], same_device: bool) -> None:
-        """Take up state_dict(); on another kind of device only the CPU's. Errors: KeyError, RuntimeError."""
-        torch.Generator().set_state(states[CPU])  # see that it is one
+        """Restore state_dict(); on another device type only the CPU's state. Errors: KeyError, RuntimeError."""
+        torch.Generator().set_state(states[CPU])  # check that it is valid
         self._states[CPU] = states[CPU].clone()
         if not same_device:
             return
@@ -67,7 +67,7 @@ class Chance:
             rng.set_state(states[f"model.{name}"])
 
     def reseed(self, seed: int, step: int) -> None:
-        """Fresh states for a run that goes on after so many steps without its own."""
+        """New states for a run that is resumed after `step` steps without its saved states."""
         self._seed(seed, step)
         for name, rng in self._own.items():
             rng.set_state(generator(seed, name, step, device=rng.device).get_state())
@@ -93,14 +93,14 @@ class Chance:
         return torch.get_device_module(self._device)
 
     def _place(self) -> tuple[torch.device, ...]:
-        return (self._device,) if self._device.type == "cuda" else ()  # MPS has one device and takes none
+        return (self._device,) if self._device.type == "cuda" else ()  # MPS has only one device
 
 
 @contextmanager
 def aside(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside the block torch's generators begin with one fixed seed: an evaluation of the same weights draws the same.
+    """Inside the block torch's generators start from a fixed seed, so that evaluating the same weights is repeatable.
 
-    After it they, the model's own and its buffers are as they were.
+    After the block they, the model's own generators and its buffers are as before.
     """
     own = [(rng, rng.get_state()) for rng in own_generators(model).values()]
     try:
@@ -112,14 +112,14 @@ def aside(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 class DrawingStep(StepAround):
-    """A step that draws from its own Chance."""
+    """A step that runs with the random state of training."""
 
     def __init__(self, step: Step, chance: Chance) -> None:
         super().__init__(step)
         self._chance = chance
 
     def prepare(self, images: int) -> None:
-        """As the step does."""
+        """See Step."""
         with self._chance.drawn():
             super().prepare(images)
 

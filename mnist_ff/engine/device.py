@@ -1,4 +1,4 @@
-"""Device, precision and threads of a run."""
+"""Set up device, precision and threads for a run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mnist_ff.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that a name means here; auto takes cuda, else mps, else cpu.
+    """The device of a name. auto means cuda if available, else mps, else cpu.
 
-    Errors: ConfigError when this machine lacks the device.
+    Errors: ConfigError if this machine lacks the device.
     """
     if name == "auto":
         return torch.device(_best())
@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Errors: ConfigError when the device has no such products, saying which it has."""
+    """Check that the device supports this trainer.precision. Errors: ConfigError naming those that it supports."""
     modern = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     have = {"cpu": ("fp32", "bf16"), "mps": ("fp32",)}.get(
         device.type, ("fp32", "bf16", "tf32") if modern else ("fp32",)
@@ -47,9 +47,9 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Inside the block torch's modes are its defaults, whatever the caller has set; they are given back after.
+    """Inside the block torch has its default modes, whatever the caller has set. They are restored after it.
 
-    Gradients, inference mode, autocast, default device and dtype, and the state of torch's own generator.
+    These are gradients, inference mode, autocast, default device and dtype, and the state of torch's global generator.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -57,7 +57,7 @@ def undisturbed() -> Iterator[None]:
         for kind in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":  # else nothing: this costs a little at each of torch's functions
+        if torch.get_default_device().type != "cpu":  # only if needed: it slows down all of torch's functions a little
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
@@ -67,26 +67,26 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
-    """The run's device, with this process's threads, chance and small numbers set for it, and given back after.
+    """Yields the run's device, and sets threads, seed, denormals and precision of this process until the block ends.
 
-    A module of the user's may draw from torch's own generator, so that is seeded too.
+    torch's global generator is seeded, because a user's module may draw from it.
     """
     give_user_a_name()
     device = resolve_device(config.device)
     check_precision(config.precision, device)
     threads, cuda = torch.get_num_threads(), device.type == "cuda"
     with ExitStack() as stack:
-        # read at MKL's first product: without it, equal runs may differ in a bit
+        # MKL reads it at its first product: without it equal runs may differ in the last bit
         stack.enter_context(variable("MKL_CBWR", "AUTO"))
-        if config.deterministic:  # cuBLAS demands it before its first use
+        if config.deterministic:  # cuBLAS needs it before its first use
             stack.enter_context(variable("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
         if cuda:
-            stack.enter_context(torch.cuda.device(device))  # streams and graphs are the current device's
+            stack.enter_context(torch.cuda.device(device))  # streams and graphs belong to the current device
         stack.enter_context(torch.random.fork_rng(devices=[device] if cuda else []))
         torch.manual_seed(seed)
         stack.callback(torch.set_num_threads, threads)
         torch.set_num_threads(config.fixed_threads or threads)
-        stack.callback(torch.set_flush_denormal, sys.float_info.min / 2 == 0)  # torch has no function that tells
+        stack.callback(torch.set_flush_denormal, sys.float_info.min / 2 == 0)  # torch has no getter
         torch.set_flush_denormal(True)
         stack.enter_context(_deterministic(config.deterministic))
         stack.enter_context(_products(config.precision))
@@ -95,7 +95,7 @@ def prepared(config: TrainerConfig, seed: int) -> Iterator[torch.device]:
 
 @contextmanager
 def variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable that the user did not set, inside the block."""
+    """Set an environment variable for the block, unless the user has set it."""
     if name in os.environ:
         yield
         return
@@ -108,7 +108,7 @@ def variable(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
-    """torch's deterministic algorithms as wanted; after the block as they were, be it with warnings only."""
+    """Turn torch's deterministic algorithms on or off for the block."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     _use_deterministic(wanted, False)
     try:
@@ -119,18 +119,18 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 
 def _use_deterministic(wanted: bool, warn_only: bool) -> None:
     now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    if now != (wanted, warn_only):  # even to set what is set, it imports a compiler for 1 s
+    if now != (wanted, warn_only):  # even without a change this call imports a compiler, which takes 1 s
         torch.use_deterministic_algorithms(wanted, warn_only=warn_only)
 
 
 @contextmanager
 def _products(precision: str) -> Iterator[None]:
-    """fp32 products in full, or in tf32; torch has an older and a newer setting, and both are given back."""
+    """Set the precision of float32 products, full or tf32, for the block. torch has an old and a new setting for it."""
     places = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     newer = [place.fp32_precision for place in places]
     try:
         older = torch.get_float32_matmul_precision()
-    except RuntimeError:  # torch does not tell it where the newer one was set: then the older is untouched
+    except RuntimeError:  # torch raises it if the new setting was used; then the old one is unchanged
         older = "highest"
     torch.set_float32_matmul_precision("highest")
     if precision == "tf32":

@@ -13,20 +13,20 @@ from mnist_ff.errors import ConfigError, first_line
 
 
 def _check_logits(returned: object, shape: torch.Size) -> None:
-    """A user's module may do otherwise in training than in evaluation. Errors: ConfigError."""
+    """Check what a user's module returns in training, which may differ from evaluation. Errors: ConfigError."""
     if not isinstance(returned, torch.Tensor):
-        said = f"a {type(returned).__name__} in training; let it return the {tuple(shape)} logits alone"
+        problem = f"a {type(returned).__name__} in training; let it return the {tuple(shape)} logits alone"
     elif returned.shape != shape:
-        said = f"{tuple(returned.shape)} in training, not {tuple(shape)} logits"
+        problem = f"{tuple(returned.shape)} in training, not {tuple(shape)} logits"
     elif not returned.requires_grad:
-        said = "an output in training that does not depend on any parameter; remove detach()"
+        problem = "an output in training that does not depend on any parameter; remove detach()"
     else:
         return
-    raise ConfigError(f"model: forward() returns {said}")
+    raise ConfigError(f"model: forward() returns {problem}")
 
 
 def _explained(error: Exception, images: int) -> str | None:
-    """What a user can do about an error of torch's in a step, or None where that is not known."""
+    """A message for known errors of torch in a step, with the remedy. None for other errors."""
     text = first_line(error)
     if "deterministic implementation" in text:
         return f"trainer.deterministic=True: {text.split('. ')[0]}; set it to false, or change the model"
@@ -36,7 +36,7 @@ def _explained(error: Exception, images: int) -> str | None:
 
 
 class EagerBatch:
-    """One step of any module as PyTorch runs it: gather, forward, backward, update."""
+    """A batch step of any module with autograd: gather, forward, backward, update."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class EagerBatch:
         self._named = options.named
 
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
-        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
+        """Train on `rows` (B,) with `labels` (B,). Write the log-probabilities, with dropout, to `log_probs` (B, K)."""
         self._model.train()
         with self._named("load"):
             images = as_input(self._images.index_select(0, rows))
@@ -79,7 +79,7 @@ class EagerBatch:
         log_probs.copy_(batch_log_probs)
 
     def _add_gradient(self, images: torch.Tensor, labels: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """Add the gradient of these images' share of the objective; return their log-probabilities, of this shape."""
+        """Add the gradient of the objective for these images. Returns their log-probabilities, of the given shape."""
         try:
             with self._named("forward"):
                 logits = self._predict(images, shape)
@@ -100,9 +100,9 @@ class EagerBatch:
         return log_probs.detach()
 
     def _predict(self, images: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """Logits, float32. Errors: ConfigError."""
-        low = self._precision != torch.float32
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+        """Logits of the given shape, float32. Errors: ConfigError."""
+        reduced = self._precision != torch.float32
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=reduced):
             logits: torch.Tensor = self._forward(images)
         _check_logits(logits, shape)
         return logits.float()

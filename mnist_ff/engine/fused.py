@@ -1,7 +1,7 @@
-"""The built-in network's training step written out: no autograd, no allocation, one buffer for all gradients.
+"""The built-in network's training step without autograd and allocation, with one buffer for all gradients.
 
-The same arithmetic as the eager step on the same random bits. What is folded together (the scales of pixels and of
-dropout into the matrix products) moves the last digits only.
+It does the same arithmetic as the eager step, on the same random bits. The scales of pixels and of dropout are folded
+into the matrix products, which changes only the last digits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mnist_ff.models.mlp import MLP
 
 
 class FusedBatch:
-    """One training step of an MLP: gather, forward, loss, backward, update, each by `ops`."""
+    """A batch step of an MLP: gather, forward, loss, backward and update, each done by `ops`."""
 
     def __init__(
         self, model: MLP, flat: FlatParameters, ops: Ops, split: Split, options: StepOptions = PLAIN_OPTIONS
@@ -30,7 +30,7 @@ class FusedBatch:
 
     @torch.no_grad()
     def __call__(self, rows: torch.Tensor, labels: torch.Tensor, log_probs: torch.Tensor) -> None:
-        """Train on `rows` (B,) with `labels` (B,); write log-probabilities, dropout on, into `log_probs` (B, K)."""
+        """Train on `rows` (B,) with `labels` (B,). Write the log-probabilities, with dropout, to `log_probs` (B, K)."""
         space = self.space(rows.shape[0])
         self._buffers.load_weights()
         with self._named("load"):
@@ -49,11 +49,11 @@ class FusedBatch:
                 self._updates.after()
 
     def space(self, batch: int) -> Workspace:
-        """The tensors of this batch size."""
+        """The tensors for this batch size."""
         return self._buffers.of(batch)
 
     def _gather(self, space: Workspace, rows: torch.Tensor) -> torch.Tensor | None:
-        """Fetch the batch; return it as training sees it, (B, D) float32, unless it trains on pixels as stored."""
+        """Gather the batch. Returns its images (B, D) float32, augmented, or None to train on the stored pixels."""
         if self._as_stored and self._objective.teacher is None:
             self._ops.gather(self._images, rows, space)
             return None
@@ -75,7 +75,10 @@ class FusedBatch:
         log_probs: torch.Tensor,
         accumulate: bool = False,
     ) -> None:
-        """The gradient of these images, of the gathered pixels for None; added to the one before on request."""
+        """Forward and backward pass of these images, or of the gathered pixels if None.
+
+        accumulate: add to the gradient instead of replacing it.
+        """
         *hidden, last = space.layers
         with self._named("forward"):
             self._ops.begin_pass(space)
@@ -92,7 +95,7 @@ class FusedBatch:
             self._ops.end_pass()
 
     def _make_inputs(self, space: Workspace, images: torch.Tensor | None) -> torch.Tensor | None:
-        """Make the network's inputs; return the teacher's probabilities (B, K) for them, if there is a teacher."""
+        """Write the network's inputs. Returns the teacher's probabilities for them, (B, K), or None."""
         teacher = self._objective.teacher
         teacher_probs = None if teacher is None else teacher.probs(as_input(space.pixels) if images is None else images)
         if images is not None:
@@ -104,7 +107,7 @@ class FusedBatch:
         return teacher_probs
 
     def _images_grad(self, space: Workspace) -> torch.Tensor:
-        """The last pass's gradient by its images (B, D), but for a positive factor."""
+        """The gradient of the last pass with respect to its images (B, D), up to a positive factor."""
         first = space.layers[0]
         grad = first.grad @ first.weight
         if space.input_mask is not None:

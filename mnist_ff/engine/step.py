@@ -1,8 +1,8 @@
 """The Step protocol: trains on chunks of batches and returns losses that are still on the device.
 
-A *batch step* trains on one batch and leaves its log-probabilities in a place on the device. A *step* is what fit()
+A *batch step* trains on one batch and writes its log-probabilities to a tensor on the device. A *step* is what fit()
 calls: it trains on a chunk of batches, one after another or as replays of a CUDA graph, and computes the metrics of
-all of them at once. Neither ever waits for the device.
+all of them at once. Neither waits for the device.
 """
 
 from __future__ import annotations
@@ -27,39 +27,40 @@ BatchStep = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a step says about itself."""
+    """A description of a step."""
 
     engine: str
     """eager, fused or graph."""
     triton: str | None = None
-    """The version of Triton whose kernels it runs, if it does."""
+    """The version of Triton if the step runs Triton kernels."""
     notes: tuple[str, ...] = ()
-    """What is slower than it could be, and why."""
+    """Messages on what is slower than it could be, and why."""
 
 
 Named = Callable[[str], AbstractContextManager[object]]
-"""A part of a batch step, one of PARTS_OF_A_STEP, to a block in which it is done."""
+"""The name of a part of a batch step to a context manager that is open while the part runs."""
 PARTS_OF_A_STEP = ("load", "augment", "forward", "loss", "backward", "update")
+"""The names of these parts."""
 _NOTHING = nullcontext()
 
 
 def unnamed(name: str) -> AbstractContextManager[object]:
-    """For a step whose parts nobody asks for."""
+    """Does nothing."""
     return _NOTHING
 
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How a batch is trained on, beside model, optimizer and images."""
+    """Options of training on a batch, besides model, optimizer and images."""
 
     precision: torch.dtype = torch.float32
     """torch.float32, or torch.bfloat16 for bf16 products (accumulated in fp32) with fp32 weights, loss and update."""
     objective: Objective = PLAIN
     augment: Augment | None = None
     updates: Updates | None = None
-    """What is done before and after each update, where something is."""
+    """What is done before and after each update, if anything."""
     named: Named = unnamed
-    """Hears which part of a batch step is being done; of a CUDA graph when it is captured."""
+    """Opened around each part of a batch step; for a CUDA graph only while it is captured."""
 
 
 PLAIN_OPTIONS = StepOptions()
@@ -70,71 +71,71 @@ class Step(Protocol):
 
     @property
     def info(self) -> StepInfo:
-        """What it says about itself."""
+        """A description of the step."""
 
     def prepare(self, images: int) -> None:
-        """Do now what the first chunk of this many images would wait for, such as capturing CUDA graphs."""
+        """Do the setup for a chunk of this many images in advance, such as capturing CUDA graphs."""
 
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = ..., rates: Sequence[float] = ...
     ) -> torch.Tensor:
         """Train on `rows` (R,) int64, batch after batch; return (batches, 2) on the device: loss, correct predictions.
 
-        `stopped` is asked after each batch, by GraphSteps after each replay of up to 25; when it answers, training
-        ends there and the metrics are those of fewer batches.
-        `rates` are the batches' learning rates; without them the optimizer keeps its own.
+        `stopped` is called after each batch, by GraphSteps after each replay of up to 25 batches. If it returns a
+        reason, the step ends there, with the metrics of fewer batches.
+        `rates` are the batches' learning rates. Without them the optimizer keeps its own.
         """
 
 
 def never() -> None:
-    """No reason to stop."""
+    """Returns None: no reason to stop."""
 
 
 def products_dtype(precision: str) -> torch.dtype:
-    """The type in which trainer.precision has the matrix products; tf32 is a mode of float32's."""
+    """The dtype of matrix products by trainer.precision. tf32 is a mode of float32."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 class StepAround:
-    """A step that does something around another one."""
+    """Base class of steps that wrap another step."""
 
     def __init__(self, step: Step) -> None:
         self._step = step
 
     @property
     def info(self) -> StepInfo:
-        """What the step says about itself."""
+        """The description of the wrapped step."""
         return self._step.info
 
     def prepare(self, images: int) -> None:
-        """As the step does."""
+        """See Step."""
         self._step.prepare(images)
 
     def __call__(
         self, rows: torch.Tensor, stopped: Callable[[], object] = never, rates: Sequence[float] = ()
     ) -> torch.Tensor:
-        """As the step does."""
+        """See Step."""
         return self._step(rows, stopped, rates)
 
 
 def batch_metrics(log_probs: torch.Tensor, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Each batch's mean loss and number of correct predictions, (batches, 2), from log-probabilities (R, K)."""
     losses = log_probs.gather(1, labels[:, None])[:, 0].neg_()
-    right = (log_probs.argmax(1) == labels).float()
+    correct = (log_probs.argmax(1) == labels).float()
     whole, rest = divmod(len(labels), batch_size)
     cut = whole * batch_size
     metrics = torch.empty(whole + (rest > 0), 2, device=log_probs.device)
     if whole:
         metrics[:whole, 0] = losses[:cut].view(whole, batch_size).mean(1)
-        metrics[:whole, 1] = right[:cut].view(whole, batch_size).sum(1)
+        metrics[:whole, 1] = correct[:cut].view(whole, batch_size).sum(1)
     if rest:
         metrics[whole, 0] = losses[cut:].mean()
-        metrics[whole, 1] = right[cut:].sum()
+        metrics[whole, 1] = correct[cut:].sum()
     return metrics
 
 
 class Steps:
-    """Batch after batch. The optimizer is needed where rates are given."""
+    """A step that trains one batch after another. The optimizer is needed if learning rates are given."""
 
     def __init__(
         self,

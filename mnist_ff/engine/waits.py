@@ -1,9 +1,9 @@
-"""How long threads spin while a training runs: as long as is fastest where cores are free, briefly where they are not.
+"""Adapt how long waiting threads spin during training: long if cores are free, briefly if other programs need them.
 
-How long libgomp's threads spin is settled as it is loaded, but for one rule: while it has more threads than there are
-cores, they spin for 1,000 turns at most (gomp_throttled_spin_count_var in GCC's libgomp/env.c). So a second team of
-threads, which sleep and do nothing, makes the first one's waits brief, and its end makes them long again. No result
-depends on it: how many threads share a product stays the same.
+libgomp fixes the spin time when it is loaded, with one exception: while it has more threads than there are cores,
+threads spin for at most 1,000 turns (gomp_throttled_spin_count_var in GCC's libgomp/env.c). So a second team of threads
+that only sleep makes the waits of the first one brief, and its end makes them long again. Results do not depend on it:
+the number of threads that share a product stays the same.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from mnist_ff.engine.cores import waited_for_cores
 from mnist_ff.engine.spinning import chosen_by_user
 from mnist_ff.engine.step import Step, StepAround, never
 
-LOOK_S = 0.1
-"""Seconds between two looks at how long threads have waited for a core."""
-BUSY, FREE = 0.2, 0.05
-"""Shares of the time that threads have waited for a core, in all: from the first on other programs need the cores;
-below the second they do not. Beside one busy process it is 0.46 and more, alone below 0.03 but for rare moments."""
+CHECK_S = 0.1
+"""Seconds between two checks of how long threads have waited for a core."""
+BUSY_FRACTION, FREE_FRACTION = 0.2, 0.05
+"""Time that threads have waited for a core, as a fraction of the elapsed time. Cores count as busy from the first one,
+as free below the second. Measured: at least 0.46 beside one busy process, nearly always below 0.03 alone."""
 FREE_S = 0.5
-"""How long they must have been free."""
-MOST_CORES = 64
-"""A team is not made for more: libgomp ends the process where a limit on threads or memory keeps one from it."""
+"""Seconds for which the cores must have been free to end the sleeping team."""
+MAX_CORES = 64
+"""Maximum number of cores for which a team is started: libgomp ends the process if it cannot create all threads."""
 
 
 class Team(Protocol):
-    """What makes waits brief while it is there."""
+    """Something that makes waits brief while it exists."""
 
     there: bool
 
     def start(self) -> None:
-        """Make waits brief. Errors: RuntimeError where the system has no room for its threads."""
+        """Make waits brief. Errors: RuntimeError if the system cannot create the threads."""
 
     def end(self) -> None:
         """Make them long again."""
 
 
 class SleepingTeam:
-    """One thread more in libgomp's count than this process may use cores: asleep until end(), or until this object is
-    gone."""
+    """A team of libgomp threads, one more than there are cores for this process. They sleep until end(), or until this
+    object is deleted."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.there = False
@@ -59,7 +59,7 @@ class SleepingTeam:
         weakref.finalize(self, self._over.set)
 
     def start(self) -> None:
-        """Return when they are counted. Errors: RuntimeError where the system has no room for them."""
+        """Start the threads and wait until libgomp counts them. Errors: RuntimeError if they cannot be created."""
         count, counted = len(os.sched_getaffinity(0)) + 1, threading.Event()
         _check_room(count)
         self._over.clear()
@@ -70,14 +70,14 @@ class SleepingTeam:
         self.there = True
 
     def end(self) -> None:
-        """Return when they are gone."""
+        """End the threads and wait for them."""
         self._over.set()
         self._first.join()
         self.there = False
 
 
 def _check_room(count: int) -> None:
-    """See that so many threads can be started: libgomp ends the process where they cannot. Errors: RuntimeError."""
+    """Check that so many threads can be created: otherwise libgomp ends the process. Errors: RuntimeError."""
     over = threading.Event()
     try:
         for _ in range(count):
@@ -87,11 +87,11 @@ def _check_room(count: int) -> None:
 
 
 def _sleep_as_a_team(library: ctypes.CDLL, threads: int, counted: threading.Event, over: threading.Event) -> None:
-    """libgomp keeps the threads of a parallel region for the next one of the same thread, and counts them until then.
+    """Run an empty parallel region, whose threads libgomp keeps and counts for the next region, then sleep.
 
-    The region calls free(NULL) on each, which does nothing.
+    The region calls free(NULL) on each thread, which does nothing.
     """
-    with suppress(AttributeError):  # no such function on Windows; signals are the main thread's
+    with suppress(AttributeError):  # Windows lacks it; signals are for the main thread
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
     library.GOMP_parallel(nothing, None, ctypes.c_uint(threads), ctypes.c_uint(0))
@@ -100,12 +100,12 @@ def _sleep_as_a_team(library: ctypes.CDLL, threads: int, counted: threading.Even
 
 
 def sleeping_team() -> SleepingTeam | None:
-    """For the libgomp that torch has loaded.
+    """A team for the libgomp that torch has loaded.
 
-    None where it has another library, the user has chosen how to wait, or there are more than MOST_CORES.
+    None if torch uses another library, the user has set the spin time, or there are more than MAX_CORES cores.
     """
     path = None if chosen_by_user() else _libgomp()
-    if path is None or len(os.sched_getaffinity(0)) > MOST_CORES:
+    if path is None or len(os.sched_getaffinity(0)) > MAX_CORES:
         return None
     try:
         library = ctypes.CDLL(path)
@@ -116,7 +116,7 @@ def sleeping_team() -> SleepingTeam | None:
 
 
 def _libgomp() -> str | None:
-    """The file that this process has mapped, torch's own first."""
+    """The path of the libgomp that this process has mapped, preferably torch's own."""
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -126,7 +126,7 @@ def _libgomp() -> str | None:
 
 
 class AdaptedStep(StepAround):
-    """A step beside which a team is started when other programs need the cores, and ended when they no longer do."""
+    """A step that starts a team when other programs need the cores, and ends it when they are free again."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class AdaptedStep(StepAround):
         clock: Callable[[], float] = time.perf_counter,
         waited: Callable[[], float | None] = waited_for_cores,
     ) -> None:
-        """waited: seconds that this process's threads have waited for a core so far, None where nobody tells."""
+        """waited: returns the seconds for which threads of this process have waited for a core, or None if unknown."""
         super().__init__(step)
         self._team, self._clock, self._waited = team, clock, waited
         self._since, self._waited_before, self._free = clock(), waited(), 0.0
@@ -146,24 +146,24 @@ class AdaptedStep(StepAround):
     ) -> torch.Tensor:
         metrics = super().__call__(rows, stopped, rates)
         now = self._clock()
-        if now - self._since >= LOOK_S:
-            self._look(now)
+        if now - self._since >= CHECK_S:
+            self._check(now)
         return metrics
 
-    def _look(self, now: float) -> None:
+    def _check(self, now: float) -> None:
         waited, seconds = self._waited(), now - self._since
         before, self._waited_before, self._since = self._waited_before, waited, now
-        if waited is None or before is None or torch.get_num_threads() == 1:  # which waits for no other
+        if waited is None or before is None or torch.get_num_threads() == 1:  # a single thread never waits for others
             return
-        share = max(waited - before, 0.0) / seconds
+        fraction = max(waited - before, 0.0) / seconds
         if not self._team.there:
-            if share >= BUSY and self._has_room:
+            if fraction >= BUSY_FRACTION and self._has_room:
                 self._free = 0.0
                 try:
                     self._team.start()
                 except RuntimeError:
                     self._has_room = False
             return
-        self._free = self._free + seconds if share < FREE else 0.0
+        self._free = self._free + seconds if fraction < FREE_FRACTION else 0.0
         if self._free >= FREE_S:
             self._team.end()

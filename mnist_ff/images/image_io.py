@@ -18,17 +18,17 @@ from mnist_ff.errors import ConfigError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 120_000_000
-"""A phone's largest photographs; what says it has more is a decompression bomb."""
+"""As many as the largest photographs of phones. A file with more may be a decompression bomb."""
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")
-"""Of Pillow; all others have colours."""
+"""Pillow's modes without colours."""
 DRAFT_SIDE_PX = 1_280
-"""Pixels of the longer side that a larger picture is read with at least."""
+"""Minimum longer side to which a larger JPEG is reduced while it is decoded, in pixels."""
 
 
 def read_brightness(path: Path) -> NDArray[np.float64]:
-    """A picture's brightness, upright as its camera was held: (H, W) from 0, black, to 1, white.
+    """A picture's brightness, upright by its EXIF orientation: (H, W) from 0, black, to 1, white.
 
-    What is transparent becomes paper. Errors: ConfigError for what is no PNG or JPEG, is damaged or is too large.
+    Transparent pixels become paper. Errors: ConfigError for a file that is not a PNG or JPEG, is damaged or too large.
     """
     with _opened(path) as image:
         image.draft("RGB", (DRAFT_SIDE_PX, DRAFT_SIDE_PX))
@@ -42,10 +42,9 @@ def is_coloured(path: Path) -> bool:
 
 
 def read_pixels(path: Path, coloured: bool, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """A picture's pixels, upright: (H, W), or with `coloured` (3, H, W); with a `size` resized to these rows and
-    columns.
+    """A picture's pixels, upright: (H, W), or (3, H, W) if `coloured`, resized to `size` = (H, W) if given.
 
-    What is transparent becomes white. Errors: ConfigError for what is no PNG or JPEG, is damaged or is too large.
+    Transparent pixels become white. Errors: ConfigError for a file that is not a PNG or JPEG, is damaged or too large.
     """
     mode = "RGB" if coloured else "L"
     with _opened(path) as image:
@@ -64,7 +63,7 @@ def read_pixels(path: Path, coloured: bool, size: tuple[int, int] | None = None)
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture within the limits. Errors: ConfigError, also for what goes wrong while it is read."""
+    """An opened picture of at most MAX_PIXELS. Errors: ConfigError, also for errors while the block reads it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit warns first; ours is below
@@ -82,7 +81,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The same picture, its 16 bits of grey made 8, which Pillow's own conversion would cut off."""
+    """The picture with 16-bit grey scaled to 8 bits. Pillow's own conversion would clip it."""
     if not image.mode.startswith(("I", "F")):
         return image
     return Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
@@ -98,13 +97,14 @@ def _brightness(image: Image.Image) -> NDArray[np.float64]:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """A large picture by averages over whole blocks, so that its floats need little memory."""
+    """A large picture reduced by block averaging, so that its floats need less memory."""
     block = max(image.size) // DRAFT_SIDE_PX
     return image.reduce(block) if block > 1 else image
 
 
 def _paper(grey: NDArray[np.float64], alpha: NDArray[np.float64]) -> float:
-    """The brightness to put behind: more of the paper that is there, or what the strokes stand out from."""
+    """The brightness behind transparent pixels: that of the opaque paper, or, if most is transparent, white behind dark
+    strokes and black behind light ones."""
     if alpha.max() == 0:
         return 1.0
     if (alpha > 0.5).mean() > 0.5:

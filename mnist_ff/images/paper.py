@@ -12,48 +12,50 @@ Picture = NDArray[np.floating[Any]]
 """(H, W) floats."""
 Mask = NDArray[np.bool_]
 
-MARKED = 0.15
-"""Contrast of what is written on paper at least, as a natural logarithm, where a picture is 32 pixels wide."""
-OTHER = 1.0
-"""How much a table differs from the paper, as a natural logarithm, and shadows seldom do."""
-HALF_LIT = 0.2
-"""Of what stands out in the whole picture: a half of the paper shows less."""
-LEAST_PAPER = 0.15
-"""Of the picture."""
-BROADEST = 0.24
-"""Of the picture's shorter side: no stroke of MNIST's is that wide in its 28 x 28."""
-SOLID = 0.65
-"""Of its box: what a sheet fills, turned and written on."""
+MIN_CONTRAST = 0.15
+"""Minimum contrast of strokes, in natural log units, in a picture reduced to 32 pixels."""
+TABLE_CONTRAST = 1.0
+"""Minimum contrast between paper and table, in natural log units. Shadows are usually weaker."""
+MIN_SKEWNESS = 0.2
+"""Minimum sum of cubed deviations on the paper, as a fraction of the whole picture's. Half a sheet has less."""
+MIN_PAPER_AREA = 0.15
+"""Minimum area of the paper, as a fraction of the picture."""
+MAX_STROKE_WIDTH = 0.24
+"""Maximum stroke width, as a fraction of the picture's shorter side. MNIST's strokes are narrower in their 28 x 28."""
+MIN_SHEET_FILL = 0.65
+"""Minimum fraction of its bounding box that a sheet fills, even rotated and written on."""
 
 
 def read_paper(light: Picture) -> tuple[bool, Picture]:
-    """Whether the strokes are darker than the paper; and the picture, with a table around a sheet in the paper's tone.
+    """Whether the strokes are darker than the paper, and the picture with a table around a sheet in the paper's tone.
 
-    The tail of the distances from the median around is the strokes'. What is around the paper has no say where
-    something stands out on it. Half of an unevenly lit sheet is no paper: it differs from the other half by less than
-    a table does, and does not hold the strokes.
+    Strokes skew the deviations from the local median: the sign of the sum of their cubes says whether strokes are
+    darker. Only the paper is measured if something is written on it. One half of an unevenly lit sheet does not count
+    as the paper: it differs from the other half by less than a table does, and does not contain the strokes.
     """
     small = shrunk(light, 64)
-    everywhere = (_tail(small) ** 3).sum()
+    total = (_deviation(small) ** 3).sum()
     bright = small > otsu(small)
-    apart = bright.any() and np.median(small[bright]) - np.median(small[~bright]) > OTHER
+    has_table = bright.any() and np.median(small[bright]) - np.median(small[~bright]) > TABLE_CONTRAST
     for sheet, paper in _papers(bright):
-        tail = _tail(_filled(small, paper))
-        weight = (tail**3).sum()
-        if (np.abs(tail) > MARKED).mean() >= 0.002 and (apart or abs(weight) > HALF_LIT * abs(everywhere)):
-            return bool(weight <= 0), _filled(light, _enlarged(paper, light)) if sheet and apart else light
-    return bool(everywhere <= 0), light
+        deviation = _deviation(_filled(small, paper))
+        skewness = (deviation**3).sum()
+        if (np.abs(deviation) > MIN_CONTRAST).mean() >= 0.002 and (
+            has_table or abs(skewness) > MIN_SKEWNESS * abs(total)
+        ):
+            return bool(skewness <= 0), _filled(light, _enlarged(paper, light)) if sheet and has_table else light
+    return bool(total <= 0), light
 
 
 def _enlarged(mask: Mask, picture: Picture) -> Mask:
-    """A small mask of a picture at its size."""
+    """A mask of the reduced picture, enlarged to the picture's size."""
     rows, columns = (np.arange(long) * short // long for long, short in zip(picture.shape, mask.shape, strict=True))
     large: Mask = mask[np.ix_(rows, columns)]
     return large
 
 
-def _tail(light: Picture) -> Picture:
-    """How far each pixel is from the median around."""
+def _deviation(light: Picture) -> Picture:
+    """The difference of each pixel from the local median, in the picture reduced to 32 pixels."""
     small = shrunk(light, 32)
     distance: Picture = small - ndimage.median_filter(
         small, size=[max(3, length // 2) for length in small.shape], mode="nearest"
@@ -62,13 +64,13 @@ def _tail(light: Picture) -> Picture:
 
 
 def _papers(bright: Mask) -> list[tuple[bool, Mask]]:
-    """What may be the paper, with its strokes, and whether it is a sheet within the picture: those first, by size."""
+    """Candidates for the paper, strokes included, each with whether it is a whole sheet: sheets first, then by size."""
     found = []
     for side in (bright, ~bright):
         pieces, count = ndimage.label(side)
         for number in range(1, count + 1):
             piece = pieces == number
-            if piece.mean() >= LEAST_PAPER:
+            if piece.mean() >= MIN_PAPER_AREA:
                 found.append((_is_sheet(piece), int(piece.sum()), piece))
     found.sort(key=lambda one: one[:2], reverse=True)
     return [
@@ -78,23 +80,23 @@ def _papers(bright: Mask) -> list[tuple[bool, Mask]]:
 
 
 def _is_sheet(piece: Mask) -> bool:
-    """Whether a piece fills most of its box, is wider than strokes, and the picture's edges do not cut it."""
+    """Whether a piece fills most of its bounding box, is wider than a stroke, and does not touch the border."""
     edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
     (box,) = ndimage.find_objects(piece.astype(int))
-    if edge.any() or piece[box].mean() <= SOLID:
+    if edge.any() or piece[box].mean() <= MIN_SHEET_FILL:
         return False
-    return bool(2 * ndimage.distance_transform_edt(piece).max() > BROADEST * min(piece.shape))
+    return bool(2 * ndimage.distance_transform_edt(piece).max() > MAX_STROKE_WIDTH * min(piece.shape))
 
 
 def _filled(light: Picture, paper: Mask) -> Picture:
-    """The same with the paper's nearest brightness wherever there is no paper."""
+    """The picture with the brightness of the nearest paper pixel wherever there is no paper."""
     rows, columns = ndimage.distance_transform_edt(~paper, return_distances=False, return_indices=True)
     filled: Picture = light[rows, columns]
     return filled
 
 
 def shrunk(picture: Picture, side: int) -> Picture:
-    """The picture with its longer side at most about `side`, by averages over whole blocks."""
+    """The picture reduced by block averaging, so that its longer side is about `side` pixels or fewer."""
     block = -(-max(picture.shape) // side)
     if block == 1:
         return picture.astype(np.float64)
@@ -106,7 +108,7 @@ def shrunk(picture: Picture, side: int) -> Picture:
 
 
 def otsu(values: Picture) -> float:
-    """The threshold that cuts values into the two classes of the least spread within (Otsu 1979), in 256 steps."""
+    """Otsu's threshold (1979), which minimises the variance within the two classes, from a histogram of 256 bins."""
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
     below = counts.cumsum()
@@ -115,5 +117,5 @@ def otsu(values: Picture) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
     between = np.where((below > 0) & (above > 0), between, -1.0)
-    best = np.flatnonzero(between == between.max())  # equal over a gap: its middle
+    best = np.flatnonzero(between == between.max())  # equal in a gap of the histogram: take its middle
     return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)

@@ -1,4 +1,4 @@
-"""The pictures in a folder and all folders in it, and what is skipped there."""
+"""Find the pictures in a folder and its subfolders, and the files that are skipped."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 from mnist_ff.errors import ConfigError
 from mnist_ff.images.image_io import PICTURE_SUFFIXES
 
-MOST_PICTURES = 100_000
-"""In one command."""
-NAMED = 5
-"""Skipped files that are named; of more, their number."""
+MAX_PICTURES = 100_000
+"""Pictures that one command takes."""
+MAX_NAMED = 5
+"""Skipped files that are named. Of the others only the number is given."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What was found."""
+    """Pictures that were found, and files that were skipped."""
 
     files: tuple[Path, ...]
-    """Folder by folder, each by name."""
+    """Folder by folder, sorted by name."""
     skipped: tuple[str, ...] = ()
-    """Path and reason of each file and folder that is left out; hidden ones are not among them."""
+    """'PATH: REASON' of each skipped file and folder, without hidden ones."""
 
 
 def find_pictures(path: Path) -> Pictures:
-    """The file itself, or the pictures in a folder and the folders in it.
+    """The file itself, or the pictures in a folder and its subfolders.
 
-    Hidden files and folders are left out, and links to folders are not followed, so that no loop is walked. Errors:
-    ConfigError for a path with no picture, or with more than MOST_PICTURES.
+    Hidden files and folders are left out. Links to folders are not followed, because they may form a loop.
+    Errors: ConfigError for a path with no picture, or with more than MAX_PICTURES.
     """
     if not path.is_dir():
         if not path.is_file():
@@ -39,33 +39,33 @@ def find_pictures(path: Path) -> Pictures:
         return Pictures((path,))
     files: list[Path] = []
     skipped: list[str] = []
-    for place, why in _walked(path):
+    for place, why in _visible_files(path):
         if why is not None:
             skipped.append(f"{place}: {why}")
             continue
         files.append(place)
-        if len(files) > MOST_PICTURES:
-            raise ConfigError(f"{path}: holds more than {MOST_PICTURES:,} pictures; give its folders one at a time")
+        if len(files) > MAX_PICTURES:
+            raise ConfigError(f"{path}: holds more than {MAX_PICTURES:,} pictures; give its folders one at a time")
     if not files:
         raise ConfigError(f"{path}: contains no image files ({', '.join(PICTURE_SUFFIXES)})")
     return Pictures(tuple(files), tuple(skipped))
 
 
-def _walked(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """Every visible file below a folder, and why it is not taken."""
-    closed: list[OSError] = []
-    for root, folders, names in os.walk(folder, onerror=closed.append):
+def _visible_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Every visible file below a folder, each with the reason to skip it, or None."""
+    unreadable: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from ((Path(root, name), "a link to a folder; not followed") for name in folders if _is_link(root, name))
         for name in sorted(names):
             if not name.startswith("."):
-                yield Path(root, name), _why_not(Path(root, name))
-        while closed:
-            yield _closed(closed.pop())
-    yield from map(_closed, closed)
+                yield Path(root, name), _reason_to_skip(Path(root, name))
+        while unreadable:
+            yield _reason_unreadable(unreadable.pop())
+    yield from map(_reason_unreadable, unreadable)
 
 
-def _closed(error: OSError) -> tuple[Path, str]:
+def _reason_unreadable(error: OSError) -> tuple[Path, str]:
     return Path(str(error.filename)), error.strerror or "cannot be read"
 
 
@@ -73,24 +73,25 @@ def _is_link(root: str, name: str) -> bool:
     return Path(root, name).is_symlink()
 
 
-def _why_not(file: Path) -> str | None:
+def _reason_to_skip(file: Path) -> str | None:
     if file.suffix.lower() not in PICTURE_SUFFIXES:
         return "not a PNG or JPEG file"
     return None if file.is_file() else "not a regular file"
 
 
 def skipped_lines(skipped: Sequence[str]) -> list[str]:
-    """What to say of skipped files: the first by name, and how many more."""
-    named = [f"skipped {line}" for line in skipped[:NAMED]]
+    """Messages on skipped files: the first MAX_NAMED by name, then how many more."""
+    named = [f"skipped {line}" for line in skipped[:MAX_NAMED]]
     more = len(skipped) - len(named)
     return [*named, f"skipped {more:,} more"] if more else named
 
 
 def class_folders(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
-    """The folders of a folder, each with the class that its name says; and what beside them is skipped.
+    """The subfolders of a folder, each with the class that it is named after, and the files beside them, which are
+    skipped.
 
-    A name is a class's name, in upper or lower case and with "_" or "-" where no folder can have a "/", or its number.
-    Errors: ConfigError naming the classes for any other name, or where there is no folder.
+    A folder is named after a class or its number. Case is ignored, and "_" or "-" may stand for a space or "/".
+    Errors: ConfigError naming the classes for any other name, or if there is no subfolder.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: is not a folder; --labels needs a folder with a folder for each class")
@@ -111,15 +112,15 @@ def class_folders(folder: Path, classes: Sequence[str]) -> tuple[list[tuple[Path
 
 
 def _class_of(name: str, classes: Sequence[str]) -> int | None:
-    for spelled in (str, _plain):
+    for spelled in (str, _normalized):
         found = [label for label, known in enumerate(classes) if spelled(known) == spelled(name)]
         if len(found) == 1:
             return found[0]
-    first = [label for label, known in enumerate(classes) if _plain(known.partition("/")[0]) == _plain(name)]
+    first = [label for label, known in enumerate(classes) if _normalized(known.partition("/")[0]) == _normalized(name)]
     if len(first) == 1:
         return first[0]
     return int(name) if name.isascii() and name.isdigit() and int(name) < len(classes) else None
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return "".join("-" if letter in "/_ " else letter for letter in name.casefold())

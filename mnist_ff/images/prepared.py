@@ -13,7 +13,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.images.centre import centred
 from mnist_ff.images.image_io import read_brightness, read_pixels
 from mnist_ff.images.segment import NoDigitError, ink_of
-from mnist_ff.images.several import MOST_DIGITS, Part, TooManyError, digits_of
+from mnist_ff.images.several import MAX_DIGITS, Part, TooManyError, digits_of
 from mnist_ff.runs.records import DataSpec
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
@@ -21,42 +21,43 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Glyph:
-    """One image for the network, or two and more where it may be digits that touch."""
+    """One image for the network: a digit, or a whole picture. line, touching and is_wide are as in several.Part."""
 
     pixels: Pixels
-    """Of the data's shape; (28, 28) for MNIST, ink 255."""
+    """Of the data's shape, such as (28, 28) for MNIST, ink 255."""
     line: int = 0
     touching: tuple[Pixels, ...] = ()
+    """If it may be digits that touch: the image of each, of the same shape as `pixels`."""
     is_wide: bool = False
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture or test image, as the network gets it."""
+    """A picture or test image, prepared for the network."""
 
     name: str
     glyphs: tuple[Glyph, ...]
-    """One, or a digit each of a picture with several, in the order in which they are read."""
+    """One image, or one for each digit of the picture in reading order."""
     label: int | None = None
-    """What it is, where that is known."""
+    """The true class, if known."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How pictures become a network's images."""
+    """How pictures are made into images for a network."""
 
     spec: DataSpec
     as_digits: bool
-    """Whether they are prepared like MNIST's digits, or only resized."""
+    """Whether pictures are prepared like MNIST's digits. Otherwise they are only resized."""
     may_be_several: bool = False
-    """Whether a picture may hold several digits, which are cut apart."""
+    """Whether a picture with several digits is cut apart."""
 
     def seen(self, file: Path, label: int | None = None) -> Seen:
-        """A picture file. Errors: ConfigError naming the file for one that cannot be used."""
+        """Read and prepare a picture file. Errors: ConfigError naming a file that cannot be used."""
         try:
             return Seen(str(file), self._glyphs(file), label)
         except TooManyError:
-            raise ConfigError(f"{file}: more than {MOST_DIGITS} digits; photograph a part of it") from None
+            raise ConfigError(f"{file}: more than {MAX_DIGITS} digits; photograph a part of it") from None
         except NoDigitError:
             raise ConfigError(f"{file}: no digit found; photograph a single digit, larger or with more light") from None
 
@@ -84,9 +85,9 @@ class Preparation:
 def in_batches(
     files: Sequence[tuple[Path, int | None]], preparation: Preparation, size: int, failures: list[str]
 ) -> Iterator[list[Seen]]:
-    """Pictures with their labels, at most `size` at a time.
+    """Prepare pictures with their labels, in lists of up to `size`.
 
-    A line is added to `failures` for each that cannot be used.
+    For each picture that cannot be used, an error message is appended to `failures`.
     """
     for start in range(0, len(files), size):
         seen = []

@@ -1,8 +1,8 @@
 """From a photograph of a digit to its ink: removes uneven light, shadows, noise, ruled lines and the paper's colour.
 
-What follows is centre.centred(). Everything here is relative to the size of the picture or of the digit.
-A turned digit stays turned: of 2,000 digits turned by up to 15 degrees the default network reads 96.8 % as they are,
-and 96.2 to 96.7 % when they are straightened by their moments.
+centre.centred() comes next. All lengths are relative to the size of the picture or of the digit.
+Rotated digits are not deskewed: of 2,000 digits rotated by up to 15 degrees the default network classifies 96.8 %
+correctly as they are, and 96.2 to 96.7 % after deskewing by image moments.
 """
 
 from __future__ import annotations
@@ -15,38 +15,39 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mnist_ff.images.frames import without_frames
-from mnist_ff.images.paper import MARKED, Picture, otsu, read_paper, shrunk
+from mnist_ff.images.paper import MIN_CONTRAST, Picture, otsu, read_paper, shrunk
 
 WORKING_SIDE_PX = 480
-"""Pixels of the longer side that is worked with."""
-FAINT = 0.05
-"""Added to a brightness before its logarithm, so that noise in the dark stays small."""
-WIDEST = 0.35
-"""Of the picture's shorter side: strokes are narrower than that, shadows wider."""
-THINNEST = 0.04
-"""Of the picture's longer side: ruled lines are narrower than that."""
-PRESENT = 0.4
-"""A line has at least its strength in all but this share of its length."""
-WAVES = 512
-"""Side of the spectrum in which the lines' direction is looked for."""
-CLIPPED = 0.2
-"""Of the strongest contrast: what counts when the lines' direction is looked for."""
-BOLDEST = 0.45
-"""A stroke's greatest width, of the digit's longer side."""
-STROKE = 0.1
-"""A stroke's least width, of the digit's longer side: 2 of 20 pixels, as four of five of MNIST's have."""
-FAINTEST = 0.05
-"""Least contrast of ink, as a natural logarithm."""
-LEAST = 0.3
-"""Of the strongest contrast: what a digit that the border does not cut has."""
-ALONG = 0.8
-"""Of a side of the picture: what runs along it is the edge of something else."""
-SPECK = 0.04
-"""Fraction of the heaviest piece's ink; lighter pieces do not belong to the digit."""
-REACH = 0.25
-"""Of the heaviest piece's longer side: pieces that are this near belong to the same digit."""
-TILTS = np.arange(-20, 20.1, 0.25)
-"""Degrees that ruled lines may be turned by."""
+"""Longer side of the reduced picture in which the digit is found, in pixels."""
+LOG_OFFSET = 0.05
+"""Added to the brightness before its logarithm, so that noise in dark areas stays small."""
+CLOSING_SIZE = 0.35
+"""Side of the closing's structuring element, as a fraction of the picture's shorter side. Strokes are narrower,
+shadows wider."""
+MAX_LINE_WIDTH = 0.04
+"""Maximum width of a ruled line, as a fraction of the picture's longer side."""
+LINE_QUANTILE = 0.4
+"""Quantile of the contrast along a row that is taken for the contrast of a ruled line."""
+SPECTRUM_SIZE = 512
+"""Side of the Fourier spectrum that gives the angle of ruled lines, in samples."""
+CLIP = 0.2
+"""Upper limit of contrast when that angle is estimated, as a fraction of the 99.9th percentile."""
+MAX_STROKE_WIDTH = 0.45
+"""Maximum stroke width, as a fraction of the digit's longer side."""
+MIN_STROKE_WIDTH = 0.1
+"""Minimum stroke width, as a fraction of the digit's longer side: 2 of 20 pixels. Four of five MNIST digits have it."""
+MIN_INK_CONTRAST = 0.05
+"""Minimum contrast of ink, in natural log units."""
+MIN_UNCUT_CONTRAST = 0.3
+"""Minimum contrast of a digit that the border does not cut, as a fraction of the strongest contrast."""
+MIN_EDGE_COVERAGE = 0.8
+"""Fraction of one side of the picture above which a piece along it is no digit, but the edge of some object."""
+MIN_PIECE_MASS = 0.04
+"""Minimum mass of a piece, as a fraction of the heaviest piece's. Lighter pieces are specks."""
+MAX_PIECE_GAP = 0.25
+"""Maximum gap between pieces of one digit, as a fraction of the heaviest piece's longer side."""
+LINE_ANGLES = np.arange(-20, 20.1, 0.25)
+"""Angles of ruled lines that are tried, in degrees from the horizontal."""
 
 
 class NoDigitError(Exception):
@@ -55,43 +56,43 @@ class NoDigitError(Exception):
 
 @dataclass(frozen=True)
 class Written:
-    """What stands on the paper of a picture."""
+    """The ink of a picture."""
 
     ink: Picture
-    """(h, w) of the one digit, from 0, paper, to 1, ink."""
+    """(h, w) the most likely digit, from 0, paper, to 1, ink."""
     contrast: Picture
-    """(h, w) of all that is written, from 0, paper: what the digit was chosen from."""
+    """(h, w) everything on the paper, from 0, paper. `ink` was chosen from it."""
     is_drawn: bool
-    """Whether a program drew it: its greys are ink as they are."""
+    """Whether a program drew the picture: its grey levels are used as ink unchanged."""
 
 
 def ink_of(brightness: Picture) -> Picture:
-    """The digit's ink, from 0, paper, to 1, whichever is the darker; the rest of the picture is 0.
+    """The ink of the most likely digit, from 0, paper, to 1. Ink may be darker or lighter than the paper.
 
     Args:
         brightness: (H, W) floats from 0, black, to 1, white.
 
     Returns:
-        (h, w) floats; a larger picture is made smaller before.
+        (h, w) floats. A large picture is reduced first.
     Errors: NoDigitError.
     """
     return written_in(brightness).ink
 
 
 def written_in(brightness: Picture) -> Written:
-    """ink_of(), with what it was chosen from. Errors: NoDigitError."""
+    """As ink_of(), with the contrast that the digit was chosen from. Errors: NoDigitError."""
     drawn = drawn_ink(brightness)
     if drawn is not None:
         return Written(drawn, drawn, True)
     light = np.log(
-        shrunk(brightness, WORKING_SIDE_PX) + FAINT
-    )  # light falls on ink and paper alike: their distance stays
+        shrunk(brightness, WORKING_SIDE_PX) + LOG_OFFSET
+    )  # a logarithm turns the ratio of ink to paper, which light does not change, into a difference
     smooth = ndimage.gaussian_filter(light, max(light.shape) / 400)
     dark, smooth = read_paper(smooth)
     sign = 1 if dark else -1
     contrast = _contrast_of(sign * smooth)
     ink = digit_in(contrast)
-    if not is_of_strokes(ink):  # the paper itself, on a table of the other kind
+    if not is_of_strokes(ink):  # it found the paper, on a table of the ink's tone
         with suppress(NoDigitError):
             other_contrast = _contrast_of(-sign * smooth)
             other = digit_in(other_contrast)
@@ -101,12 +102,12 @@ def written_in(brightness: Picture) -> Written:
 
 
 def _contrast_of(light: Picture) -> Picture:
-    """What is darker than its paper, without what surrounds it."""
-    return without_lines(_without_strips(without_frames(standing_out(light), FAINTEST)))
+    """Contrast of what is darker than the paper, without frames, edges of objects and ruled lines."""
+    return without_lines(_without_strips(without_frames(standing_out(light), MIN_INK_CONTRAST)))
 
 
 def drawn_ink(brightness: Picture) -> Picture | None:
-    """The ink of a picture whose paper is of one exact brightness, as a program draws it; None for any other."""
+    """The ink of a picture that a program drew: its paper has exactly one brightness. None for any other picture."""
     edge = np.concatenate([brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1]])
     paper = edge[0]
     if (edge != paper).any() or (brightness == paper).mean() < 0.5:
@@ -120,57 +121,59 @@ def drawn_ink(brightness: Picture) -> Picture | None:
 
 
 def standing_out(light: Picture) -> Picture:
-    """How much darker than its surroundings each pixel is, from 0: the closing of the picture minus itself.
+    """How much darker than its surroundings each pixel is: the black top-hat of the picture, from 0.
 
-    A closing fills what is narrower than its element, and keeps the edge of a shadow where it is.
+    A closing fills what is narrower than its structuring element and keeps the edges of shadows in place.
     """
-    element = max(3, int(WIDEST * min(light.shape)))
+    element = max(3, int(CLOSING_SIZE * min(light.shape)))
     contrast = ndimage.grey_closing(light, size=(element, element), mode="nearest") - light
     result: Picture = np.maximum(contrast - np.median(contrast), 0)
     return result
 
 
 def without_lines(contrast: Picture) -> Picture:
-    """The same without ruled lines or squares: what runs through the whole picture, straight and thin."""
+    """The contrast without ruled lines or squares: straight, thin lines across the whole picture."""
     if min(contrast.shape) < 64:
         return contrast
-    power = _spectrum(_thin(shrunk(contrast, 300)))
-    contrast = _without_rows(contrast, _tilt(power))
-    return _without_rows(contrast.T, _tilt(power.T)).T
+    power = _spectrum(_fine_structure(shrunk(contrast, 300)))
+    contrast = _without_rows(contrast, _line_angle(power))
+    return _without_rows(contrast.T, _line_angle(power.T)).T
 
 
-def _thin(contrast: Picture) -> Picture:
-    """What is narrower than ruled lines may be, with less weight for what is strong: the digit's edges."""
-    element = max(3, int(THINNEST * max(contrast.shape)))
+def _fine_structure(contrast: Picture) -> Picture:
+    """What is as narrow as ruled lines (a white top-hat), clipped so that the digit's edges weigh less."""
+    element = max(3, int(MAX_LINE_WIDTH * max(contrast.shape)))
     thin = contrast - ndimage.grey_opening(contrast, size=(element, element))
-    result: Picture = np.minimum(thin, CLIPPED * np.percentile(contrast, 99.9))
+    result: Picture = np.minimum(thin, CLIP * np.percentile(contrast, 99.9))
     return result
 
 
 def _spectrum(picture: Picture) -> Picture:
-    """(512, 512) sizes of the waves in a picture, the slowest in the middle."""
+    """(SPECTRUM_SIZE, SPECTRUM_SIZE) magnitudes of the 2-D Fourier transform, zero frequency in the middle."""
     window = np.outer(np.hanning(picture.shape[0]), np.hanning(picture.shape[1]))
-    power: Picture = np.abs(np.fft.fftshift(np.fft.fft2((picture - picture.mean()) * window, (WAVES, WAVES))))
+    power: Picture = np.abs(
+        np.fft.fftshift(np.fft.fft2((picture - picture.mean()) * window, (SPECTRUM_SIZE, SPECTRUM_SIZE)))
+    )
     return power
 
 
-def _tilt(power: Picture) -> float:
-    """Degrees by which nearly horizontal lines are turned: the direction in which the spectrum holds most."""
-    radius = np.arange(WAVES // 25, WAVES // 2 - 8)[None, :]
-    angle = np.radians(TILTS)[:, None]
-    rows, columns = WAVES // 2 + radius * np.cos(angle), WAVES // 2 - radius * np.sin(angle)
+def _line_angle(power: Picture) -> float:
+    """The angle of nearly horizontal lines, in degrees: the direction in which the spectrum is strongest."""
+    radius = np.arange(SPECTRUM_SIZE // 25, SPECTRUM_SIZE // 2 - 8)[None, :]
+    angle = np.radians(LINE_ANGLES)[:, None]
+    rows, columns = SPECTRUM_SIZE // 2 + radius * np.cos(angle), SPECTRUM_SIZE // 2 - radius * np.sin(angle)
     along = ndimage.map_coordinates(power, [rows, columns], order=1).sum(axis=1)
-    return float(TILTS[int(along.argmax())])
+    return float(LINE_ANGLES[int(along.argmax())])
 
 
 def _without_rows(contrast: Picture, tilt: float) -> Picture:
-    """Take away thin straight lines turned by `tilt` degrees from the horizontal."""
+    """Remove thin straight lines at an angle of `tilt` degrees from the horizontal."""
     height, width = contrast.shape
     level = ndimage.rotate(contrast, tilt, reshape=False, order=1, mode="constant", cval=np.nan)
     known = np.isfinite(level).sum(axis=1)
-    level.sort(axis=1)  # what lies outside the picture comes last
-    profile = np.where(known > width / 4, level[np.arange(height), (known * PRESENT).astype(int)], 0.0)
-    thin = profile - ndimage.grey_opening(profile, size=max(3, int(THINNEST * max(contrast.shape))))
+    level.sort(axis=1)  # NaN, outside the picture, comes last
+    profile = np.where(known > width / 4, level[np.arange(height), (known * LINE_QUANTILE).astype(int)], 0.0)
+    thin = profile - ndimage.grey_opening(profile, size=max(3, int(MAX_LINE_WIDTH * max(contrast.shape))))
     thin = ndimage.maximum_filter1d(thin, 3)  # a line's edges lie between two rows
     rows, columns = np.indices(contrast.shape)
     angle = np.radians(tilt)
@@ -182,7 +185,7 @@ def _without_rows(contrast: Picture, tilt: float) -> Picture:
 
 
 def digit_in(contrast: Picture) -> Picture:
-    """The ink of what looks most like a digit: the heaviest piece that the border does not cut, and what is near it."""
+    """The ink of the most likely digit: the heaviest piece that the border does not cut, and pieces near it."""
     contrast = uncut(contrast)
     pieces, count = pieces_of(contrast)
     box = _box(contrast, pieces, count)
@@ -192,17 +195,20 @@ def digit_in(contrast: Picture) -> Picture:
 
 
 def uncut(contrast: Picture) -> Picture:
-    """The same without frames, and without the pieces that the border cuts unless there is little else."""
-    contrast = without_frames(contrast, FAINTEST)
+    """The contrast without frames, and without pieces that the border cuts unless little else is left."""
+    contrast = without_frames(contrast, MIN_INK_CONTRAST)
     alone = _without_cut_pieces(contrast)
-    # else the digit itself is cut, or fills the picture
-    return alone if alone.max() >= LEAST * contrast.max() else contrast
+    # otherwise the digit itself is cut, or fills the picture
+    return alone if alone.max() >= MIN_UNCUT_CONTRAST * contrast.max() else contrast
 
 
 def pieces_of(contrast: Picture) -> tuple[NDArray[np.int32], int]:
-    """The connected pieces of strong contrast by number from 1, and how many. Errors: NoDigitError."""
+    """The connected components of strong contrast: (H, W) labels from 1, 0 for paper, and their number.
+
+    Errors: NoDigitError.
+    """
     peak = float(np.percentile(contrast, 99.9))
-    if peak < FAINTEST:
+    if peak < MIN_INK_CONTRAST:
         raise NoDigitError
     pieces, count = ndimage.label(contrast > max(0.4 * peak, otsu(contrast)), structure=np.ones((3, 3)))
     if count == 0:
@@ -211,40 +217,40 @@ def pieces_of(contrast: Picture) -> tuple[NDArray[np.int32], int]:
 
 
 def _without_cut_pieces(contrast: Picture) -> Picture:
-    """The same without the pieces that the border cuts: the table beside the paper, a shadow's corner."""
+    """The contrast without pieces that touch the border, such as a table beside the paper or a shadow's corner."""
     pieces, _ = pieces_of(contrast)
     cut = np.unique(np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]))
     return _without(contrast, pieces, cut[cut > 0])
 
 
 def _without_strips(contrast: Picture) -> Picture:
-    """The same without what runs along a whole side of the picture, however dark it is; all of it if that is all."""
+    """The contrast without pieces along a whole side of the picture; unchanged if nothing else stands out."""
     pieces, count = pieces_of(contrast)
     sides = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
     along = np.max([np.bincount(side, minlength=count + 1) / side.size for side in sides], axis=0)
-    strips = np.flatnonzero(along[1:] > ALONG) + 1
+    strips = np.flatnonzero(along[1:] > MIN_EDGE_COVERAGE) + 1
     if strips.size == 0:
         return contrast
     inside = _without(contrast, pieces, strips)
-    return inside if np.percentile(inside, 99.9) >= MARKED else contrast
+    return inside if np.percentile(inside, 99.9) >= MIN_CONTRAST else contrast
 
 
 def _without(contrast: Picture, pieces: NDArray[np.int32], numbers: NDArray[np.int64]) -> Picture:
-    """The same without some pieces and their soft edges."""
+    """The contrast without some pieces and their soft edges."""
     gone = ndimage.binary_dilation(np.isin(pieces, numbers), iterations=max(1, max(contrast.shape) // 100))
     result: Picture = np.where(gone, 0.0, contrast)
     return result
 
 
 def _box(contrast: Picture, pieces: NDArray[np.int32], count: int) -> tuple[slice, slice]:
-    """The box of the heaviest piece, grown by pieces nearby that are not mere specks."""
+    """The bounding box of the heaviest piece and of all nearby pieces that are not specks."""
     boxes = ndimage.find_objects(pieces)
     mass = ndimage.sum_labels(contrast, pieces, np.arange(1, count + 1))
     main = int(mass.argmax())
     top, bottom, left, right = _edges(boxes[main])
-    reach = REACH * max(bottom - top, right - left)
+    reach = MAX_PIECE_GAP * max(bottom - top, right - left)
     for number in np.argsort(-mass):
-        if mass[number] < SPECK * mass[main]:
+        if mass[number] < MIN_PIECE_MASS * mass[main]:
             break
         above, below, before, after = _edges(boxes[number])
         apart = max(above - bottom, top - below, before - right, left - after)
@@ -258,7 +264,7 @@ def _edges(box: tuple[slice, slice]) -> tuple[int, int, int, int]:
 
 
 def inked(contrast: Picture) -> Picture:
-    """Contrast to ink by the digit's own threshold, specks and cut-off neighbours left out."""
+    """Contrast to ink from 0 to 1, by Otsu's threshold, without specks and parts of neighbours."""
     smooth = ndimage.gaussian_filter(contrast, 0.015 * max(contrast.shape))
     level = otsu(smooth)
     inside, outside = smooth[smooth > level], smooth[smooth <= level]
@@ -267,7 +273,7 @@ def inked(contrast: Picture) -> Picture:
         raise NoDigitError
     pieces, count = ndimage.label(smooth > level, structure=np.ones((3, 3)))
     mass = ndimage.sum_labels(smooth, pieces, np.arange(1, count + 1))
-    kept = np.flatnonzero(mass >= SPECK * mass.max()) + 1
+    kept = np.flatnonzero(mass >= MIN_PIECE_MASS * mass.max()) + 1
     near = ndimage.binary_dilation(np.isin(pieces, kept), iterations=max(1, round(0.02 * max(contrast.shape))))
     ink = np.clip(0.5 + 2 * (smooth - level) / span, 0, 1)
     result: Picture = np.where(near, ink, 0.0)
@@ -275,22 +281,22 @@ def inked(contrast: Picture) -> Picture:
 
 
 def is_of_strokes(ink: Picture) -> bool:
-    """Whether a pen may have drawn it: nowhere wider than a bold stroke, for its size."""
+    """Whether a pen may have drawn it: no stroke is wider than MAX_STROKE_WIDTH."""
     inked = np.pad(ink > 0.5, 1)
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     if rows.size == 0:
         return False
     size = max(np.ptp(rows), np.ptp(columns)) + 1
-    return bool(2 * ndimage.distance_transform_edt(inked).max() <= BOLDEST * size)
+    return bool(2 * ndimage.distance_transform_edt(inked).max() <= MAX_STROKE_WIDTH * size)
 
 
 def thickened(ink: Picture) -> Picture:
-    """The same with strokes as wide as the thinner ones of MNIST, where a finer pen wrote it."""
-    padded = np.pad(ink, max(1, int(STROKE * max(ink.shape))))
+    """The ink with strokes widened to MIN_STROKE_WIDTH where they are thinner."""
+    padded = np.pad(ink, max(1, int(MIN_STROKE_WIDTH * max(ink.shape))))
     rows, columns = np.flatnonzero((padded > 0.5).any(axis=1)), np.flatnonzero((padded > 0.5).any(axis=0))
     if rows.size == 0:
         return ink
-    wanted = STROKE * (max(np.ptp(rows), np.ptp(columns)) + 1)
+    wanted = MIN_STROKE_WIDTH * (max(np.ptp(rows), np.ptp(columns)) + 1)
     depth = ndimage.distance_transform_edt(padded > 0.5)
     ridge = (depth > 0) & (depth >= ndimage.maximum_filter(depth, 3))
     missing = (wanted - (2 * float(np.median(depth[ridge])) - 1)) / 2

@@ -1,12 +1,12 @@
 """Several digits in one picture: cut apart, in the order in which they are read.
 
-A piece of ink is a digit of its own where it is about as high as the heaviest one, has a fair part of its ink and of
-its contrast, and strokes of about the same width. All other pieces belong to the digit beside them, as the bar of a 5
-does, or to none. Pieces above each other, or one across the other, are one digit. A picture with one digit gives what
-segment.ink_of() gives.
+A piece is a connected component of ink. It is a digit of its own if its height, ink, contrast and stroke width are
+similar to those of the heaviest digit. Any other piece is joined to the digit beside it, such as the bar of a 5, or
+dropped. Pieces that overlap horizontally and lie close above each other are one digit. A picture with one digit gives
+the same as segment.ink_of().
 
-A piece that is wider than high may be two digits that touch. It is cut where a line from top to bottom crosses the
-least ink, if both sides are as high as digits. Whether it is one digit or two, its shape does not tell: both are given.
+A wide piece may be two digits that touch. It is cut along the path from top to bottom that crosses the least ink, if
+both halves are as high as digits. The shape does not tell whether it is one digit or two, so both are returned.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scipy import ndimage
 
 from mnist_ff.images.paper import Mask, Picture
 from mnist_ff.images.segment import (
-    REACH,
-    SPECK,
+    MAX_PIECE_GAP,
+    MIN_PIECE_MASS,
     NoDigitError,
     Written,
     inked,
@@ -32,38 +32,38 @@ from mnist_ff.images.segment import (
     written_in,
 )
 
-MOST_DIGITS = 100
-"""In a picture; more are noise, or a page of text."""
-AS_HIGH = 0.5
-"""Of the heaviest digit's height: what another one has at least; and that one of this one."""
-AS_HEAVY = 0.12
-"""Of the heaviest digit's ink: what another one has at least; a 1 has a third of an 8's."""
-AS_DARK = 0.55
-"""Of the heaviest digit's mean contrast."""
-AS_BOLD = (0.22, 4.5)
-"""Of the heaviest digit's width of stroke."""
-RULED = (0.065, 0.65)
-"""Spread across of the spread along, and width of the heaviest digit's strokes, below both of which a piece is a
-printed line, such as a tooth of a comb to write in: those have 0.02 to 0.053 and 0.25 to 0.56, MNIST's ones at least
-0.084."""
-ACROSS = 0.5
-"""Of the narrower of two pieces: what lies above, below or across the other one is part of the same digit."""
-STACKED = 0.15
-"""Of the height of both: pieces above each other that are nearer are one digit."""
-SAME_LINE = 0.5
-"""Of the lower of two digits: what their heights share at least when they stand in one line."""
-FAR = 4.0
-"""Times the higher of two digits: what is farther apart does not set a line's slope."""
+MAX_DIGITS = 100
+"""Digits in one picture. More are noise, or a page of text."""
+MIN_HEIGHT = 0.5
+"""Minimum ratio of the heights of a digit and the heaviest digit, whichever of them is taller."""
+MIN_INK = 0.12
+"""Minimum ink of a digit, as a fraction of the heaviest digit's. A 1 has a third of the ink of an 8."""
+MIN_CONTRAST = 0.55
+"""Minimum mean contrast of a digit, as a fraction of the heaviest digit's."""
+MIN_STROKE_WIDTH, MAX_STROKE_WIDTH = 0.22, 4.5
+"""Stroke width of a digit, as multiples of the heaviest digit's."""
+MAX_LINE_SPREAD, MAX_LINE_WIDTH = 0.065, 0.65
+"""A piece below both is a printed line, such as the tooth of a comb to write in: its standard deviation across divided
+by that along, and its stroke width as a fraction of the heaviest digit's. Measured: teeth have 0.02 to 0.053 and 0.25
+to 0.56, MNIST's ones a spread of at least 0.084."""
+MIN_OVERLAP = 0.5
+"""Minimum horizontal overlap of two pieces of one digit, as a fraction of the narrower one's width."""
+MAX_STACK_GAP = 0.15
+"""Maximum vertical gap between two pieces of one digit, as a fraction of their height together."""
+MIN_LINE_OVERLAP = 0.5
+"""Minimum vertical overlap of two neighbours in one line, as a fraction of the shorter one's height."""
+MAX_NEIGHBOUR_GAP = 4.0
+"""Maximum horizontal gap between two neighbours in one line, as a multiple of the taller one's height."""
 WIDE = 0.9
-"""Width of its height: what is wider may be digits that touch."""
-TOO_WIDE = 1.3
-"""Width of its height, which one of fifty of MNIST's digits has: worth a remark."""
-CROSSED = 1.7
-"""Strokes that a cut between digits crosses at most."""
-NARROWEST, WIDEST = 0.12, 1.5
-"""Width of its height, of a digit that is cut off."""
+"""Width divided by height from which ink may be digits that touch."""
+VERY_WIDE = 1.3
+"""Width divided by height that one of fifty MNIST digits exceeds. Such a digit is reported as wide."""
+MAX_CUT = 1.7
+"""Maximum ink that a cut between digits crosses, in stroke widths."""
+MIN_CUT_WIDTH, MAX_CUT_WIDTH = 0.12, 1.5
+"""Width divided by height of a digit that was cut off."""
 MARGIN = 0.15
-"""Of a digit's longer side: paper around it, for its threshold."""
+"""Margin around a digit when its threshold is computed, as a fraction of its longer side."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,20 @@ class Part:
     ink: Picture
     """(h, w) from 0, paper, to 1, ink."""
     line: int = 0
-    """The line of writing that it stands in, from 0."""
+    """The number of its line of writing, from 0 at the top."""
     touching: tuple[Picture, ...] = ()
-    """Where it may be digits that touch: the ink of each, from left to right."""
+    """If it may be digits that touch: the ink of each, from left to right."""
     is_wide: bool = False
-    """Whether it is wider than nearly every single digit."""
+    """Whether it is wider than nearly all single digits (VERY_WIDE)."""
 
 
 class TooManyError(NoDigitError):
-    """More pieces than digits are read from one picture."""
+    """A picture has more than MAX_DIGITS digits."""
 
 
 @dataclass
 class _Digit:
-    """Pieces that belong together."""
+    """One or several pieces that form a digit: their numbers, bounding box in pixels, sum of contrast, and line."""
 
     numbers: list[int]
     top: int
@@ -105,7 +105,7 @@ class _Digit:
         return self.right - self.left
 
     def take(self, other: _Digit) -> None:
-        """Become one with another."""
+        """Add another one's pieces."""
         self.numbers += other.numbers
         self.top, self.bottom = min(self.top, other.top), max(self.bottom, other.bottom)
         self.left, self.right = min(self.left, other.left), max(self.right, other.right)
@@ -124,7 +124,7 @@ def digits_of(brightness: Picture) -> list[Part]:
     contrast = written.contrast if written.is_drawn else uncut(written.contrast)
     pieces, count = pieces_of(contrast)
     found = _digits(contrast, pieces, count)
-    if len(found) > MOST_DIGITS:
+    if len(found) > MAX_DIGITS:
         raise TooManyError
     inks = [_ink(written, contrast, pieces, digit) for digit in found] if len(found) > 1 else []
     if not any(map(is_of_strokes, inks)):
@@ -137,36 +137,36 @@ def digits_of(brightness: Picture) -> list[Part]:
 
 def _part(ink: Picture, line: int) -> Part:
     height, width = _size(ink)
-    return Part(ink, line, _apart(ink), width > TOO_WIDE * height)
+    return Part(ink, line, _apart(ink), width > VERY_WIDE * height)
 
 
 def _size(ink: Picture) -> tuple[int, int]:
-    """Height and width of what is inked."""
+    """Height and width of the ink's bounding box, in pixels."""
     mask = ink > 0.5 * ink.max()
     height, width = (int(np.ptp(np.flatnonzero(mask.any(axis=axis)))) + 1 if mask.any() else 0 for axis in (1, 0))
     return height, width
 
 
 def _digits(contrast: Picture, pieces: NDArray[np.int32], count: int) -> list[_Digit]:
-    """What counts as a digit of its own, with the small pieces beside it."""
+    """The digits, each with the small pieces near it."""
     masses = ndimage.sum_labels(contrast, pieces, np.arange(1, count + 1))
     boxes = ndimage.find_objects(pieces)
     heaviest = float(masses.max())
-    alone = [
+    single = [
         _Digit([number + 1], *_edges(boxes[number]), float(masses[number]))
         for number in np.argsort(-masses, kind="stable").tolist()
-        if masses[number] >= SPECK * heaviest
+        if masses[number] >= MIN_PIECE_MASS * heaviest
     ]
-    if len(alone) > 4 * MOST_DIGITS:
+    if len(single) > 4 * MAX_DIGITS:
         raise TooManyError
-    joined = _joined(alone)
+    joined = _joined(single)
     main = max(joined, key=lambda digit: digit.mass)
-    like = _Likeness(contrast, pieces, main)
-    digits = [digit for digit in joined if digit is main or like.is_digit(digit)]
-    for rest in (digit for digit in joined if digit not in digits):
-        near = min(digits, key=lambda digit: _distance(digit, rest))
-        if _distance(near, rest) <= REACH * max(near.height, near.width) and like.is_ink(rest):
-            near.take(rest)
+    similarity = _Similarity(contrast, pieces, main)
+    digits = [digit for digit in joined if digit is main or similarity.is_digit(digit)]
+    for other in (digit for digit in joined if digit not in digits):
+        nearest = min(digits, key=lambda digit: _distance(digit, other))
+        if _distance(nearest, other) <= MAX_PIECE_GAP * max(nearest.height, nearest.width) and similarity.is_ink(other):
+            nearest.take(other)
     return digits
 
 
@@ -174,9 +174,9 @@ def _edges(box: tuple[slice, slice]) -> tuple[int, int, int, int]:
     return box[0].start, box[0].stop, box[1].start, box[1].stop
 
 
-def _joined(alone: Sequence[_Digit]) -> list[_Digit]:
-    """Pieces that are one digit by their places, taken together until none is left to take."""
-    joined = list(alone)
+def _joined(single: Sequence[_Digit]) -> list[_Digit]:
+    """The pieces, joined by their positions for as long as any two belong to one digit."""
+    joined = list(single)
     changed = True
     while changed:
         changed = False
@@ -191,13 +191,13 @@ def _joined(alone: Sequence[_Digit]) -> list[_Digit]:
 
 
 def _are_one(first: _Digit, second: _Digit) -> bool:
-    """Whether two pieces lie across each other, or one close above the other."""
+    """Whether two pieces overlap horizontally, and overlap vertically or lie close above each other."""
     shared = min(first.right, second.right) - max(first.left, second.left)
-    if shared < ACROSS * min(first.width, second.width):
+    if shared < MIN_OVERLAP * min(first.width, second.width):
         return False
     gap = max(first.top, second.top) - min(first.bottom, second.bottom)
     both = max(first.bottom, second.bottom) - min(first.top, second.top)
-    return gap <= 0 or gap <= STACKED * both
+    return gap <= 0 or gap <= MAX_STACK_GAP * both
 
 
 def _distance(first: _Digit, second: _Digit) -> int:
@@ -206,31 +206,38 @@ def _distance(first: _Digit, second: _Digit) -> int:
     )
 
 
-class _Likeness:
-    """What a digit has in common with the heaviest one of its picture."""
+class _Similarity:
+    """Compares digits with the heaviest one in the picture."""
 
     def __init__(self, contrast: Picture, pieces: NDArray[np.int32], main: _Digit) -> None:
         self._contrast, self._pieces, self._main = contrast, pieces, main
-        self._dark, self._bold = self._facts(main)
+        self._contrast_of_main, self._stroke_width_of_main = self._measured(main)
 
-    def _facts(self, digit: _Digit) -> tuple[float, float]:
-        """Mean contrast, and the width of the strokes."""
+    def _measured(self, digit: _Digit) -> tuple[float, float]:
+        """The mean contrast, and the stroke width in pixels."""
         inside, mask = self._contrast[digit.top : digit.bottom, digit.left : digit.right], self._mask(digit)
         return float(inside[mask].mean()), _stroke(mask)
 
     def is_ink(self, digit: _Digit) -> bool:
-        """Whether it is as dark as ink."""
-        return self._facts(digit)[0] >= AS_DARK * self._dark
+        """Whether its contrast is similar."""
+        return self._measured(digit)[0] >= MIN_CONTRAST * self._contrast_of_main
 
     def is_digit(self, digit: _Digit) -> bool:
-        """Whether it is as large, as dark and as bold as a digit."""
+        """Whether its size, contrast and stroke width are similar, and it is no printed line."""
         main = self._main
-        if not (digit.mass >= AS_HEAVY * main.mass and AS_HIGH * main.height <= digit.height <= main.height / AS_HIGH):
+        if not (
+            digit.mass >= MIN_INK * main.mass and MIN_HEIGHT * main.height <= digit.height <= main.height / MIN_HEIGHT
+        ):
             return False
-        dark, bold = self._facts(digit)
-        if bold < RULED[1] * self._bold and _spread(self._mask(digit)) < RULED[0]:
+        contrast, stroke_width = self._measured(digit)
+        if stroke_width < MAX_LINE_WIDTH * self._stroke_width_of_main and _spread(self._mask(digit)) < MAX_LINE_SPREAD:
             return False
-        return dark >= AS_DARK * self._dark and AS_BOLD[0] * self._bold <= bold <= AS_BOLD[1] * self._bold
+        return (
+            contrast >= MIN_CONTRAST * self._contrast_of_main
+            and MIN_STROKE_WIDTH * self._stroke_width_of_main
+            <= stroke_width
+            <= MAX_STROKE_WIDTH * self._stroke_width_of_main
+        )
 
     def _mask(self, digit: _Digit) -> Mask:
         rows, columns = slice(digit.top, digit.bottom), slice(digit.left, digit.right)
@@ -238,21 +245,21 @@ class _Likeness:
 
 
 def _stroke(mask: Mask) -> float:
-    """The usual width of strokes, in pixels."""
+    """The median stroke width, in pixels."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))
     ridge = (depth > 0) & (depth >= ndimage.maximum_filter(depth, 3))
     return 2 * float(np.median(depth[ridge])) - 1
 
 
 def _spread(mask: Mask) -> float:
-    """How far a piece spreads across its longest direction, of how far along it: 0 of a thin straight line, 1 of a
-    round spot."""
+    """The ratio of the standard deviations across and along a piece's principal axis: 0 for a thin straight line, 1
+    for a disc."""
     across, along = np.linalg.eigvalsh(np.cov(np.argwhere(mask).T.astype(np.float64)))
     return float(np.sqrt(max(0.0, across) / along)) if along > 0 else 1.0
 
 
 def _set_lines(digits: Sequence[_Digit]) -> None:
-    """Number the lines from the top. Neighbours whose heights overlap stand in one, also where it rises or falls."""
+    """Number the lines from the top. Neighbours that overlap vertically share a line, which may thus be sloped."""
     for number, digit in enumerate(digits):
         digit.line = number
     for first in digits:
@@ -272,11 +279,11 @@ def _in_line(first: _Digit, second: _Digit) -> bool:
     shared = min(first.bottom, second.bottom) - max(first.top, second.top)
     apart = max(first.left, second.left) - min(first.right, second.right)
     high = max(first.height, second.height)
-    return shared >= SAME_LINE * min(first.height, second.height) and apart <= FAR * high
+    return shared >= MIN_LINE_OVERLAP * min(first.height, second.height) and apart <= MAX_NEIGHBOUR_GAP * high
 
 
 def _ink(written: Written, contrast: Picture, pieces: NDArray[np.int32], digit: _Digit) -> Picture:
-    """A digit's ink, without that of its neighbours."""
+    """A digit's ink, without its neighbours' ink."""
     margin = 1 if written.is_drawn else max(2, int(MARGIN * max(digit.height, digit.width)))
     rows = slice(max(0, digit.top - margin), digit.bottom + margin)
     columns = slice(max(0, digit.left - margin), digit.right + margin)
@@ -292,7 +299,8 @@ def _ink(written: Written, contrast: Picture, pieces: NDArray[np.int32], digit: 
 
 
 def _apart(ink: Picture, wide: float = WIDE) -> tuple[Picture, ...]:
-    """The inks of digits that may touch in this one, from left to right; none where it is not wide, or has no cut."""
+    """The inks of the digits that may touch in this ink, from left to right. Empty if it is narrower than `wide` (width
+    divided by height) or there is no good cut."""
     mask = ink > 0.5 * ink.max()
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
@@ -300,9 +308,9 @@ def _apart(ink: Picture, wide: float = WIDE) -> tuple[Picture, ...]:
     height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
     if width < wide * height:
         return ()
-    low = int(columns[0] + NARROWEST * height)
-    high = int(columns[-1] + 1 - NARROWEST * height)
-    side = _left_of_cut(ink / ink.max(), low, high, CROSSED * _stroke(mask))
+    low = int(columns[0] + MIN_CUT_WIDTH * height)
+    high = int(columns[-1] + 1 - MIN_CUT_WIDTH * height)
+    side = _left_of_path(ink / ink.max(), low, high, MAX_CUT * _stroke(mask))
     if side is None:
         return ()
     halves = [np.where(side, ink, 0.0), np.where(side, 0.0, ink)]
@@ -312,21 +320,21 @@ def _apart(ink: Picture, wide: float = WIDE) -> tuple[Picture, ...]:
         if not kept.any():
             return ()
         tall, broad = _size(kept)
-        if tall < AS_HIGH * height or broad < NARROWEST * tall:
+        if tall < MIN_HEIGHT * height or broad < MIN_CUT_WIDTH * tall:
             return ()
-        further = _apart(half, TOO_WIDE)
-        if not further and broad > WIDEST * tall:
+        further = _apart(half, VERY_WIDE)
+        if not further and broad > MAX_CUT_WIDTH * tall:
             return ()
         found += further or [half]
     return tuple(found)
 
 
-def _left_of_cut(ink: Picture, low: int, high: int, most: float) -> Mask | None:
-    """What lies left of the line from top to bottom, between two columns, that crosses the least ink; None where that
-    is more than `most` pixels of it."""
+def _left_of_path(ink: Picture, low: int, high: int, most: float) -> Mask | None:
+    """A mask of the pixels left of the cheapest path from top to bottom between two columns, found by dynamic
+    programming. None if it crosses more than `most` pixels of ink."""
     if high - low < 3:
         return None
-    part = ink[:, low:high] + 0.002  # a short way, where there is no ink
+    part = ink[:, low:high] + 0.002  # prefer the shorter path where there is no ink
     costs = np.empty_like(part)
     costs[0] = part[0]
     for row in range(1, len(part)):

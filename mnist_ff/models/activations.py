@@ -1,7 +1,7 @@
-"""The activations: one row for each, with every form of it that some part of the program needs.
+"""The table of activation functions, each in all forms that the program needs.
 
-z is a hidden layer's pre-activation and y = f(z) its activation, both (B, units). Neither torch nor Triton is imported
-until a form is used, because the configuration reads the names of this table.
+z is a hidden layer's pre-activation and y = f(z) its activation, both (B, units). torch and Triton are imported when a
+form is used, because the config reads only the names of this table.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """One activation. To add one, write a row and give it to register()."""
+    """An activation function. To add one, pass a row to register()."""
 
     name: str
     function: Callable[[Tensor], Tensor]
     """z to y, for autograd."""
     forward: Callable[[Tensor, Tensor], None]
-    """(z, out): write y into `out`, which may be z itself unless the backward form needs the input."""
+    """(z, out): write y to `out`, which may be z itself unless needs_input."""
     backward: Callable[[Tensor, Tensor, Tensor], None]
-    """(grad, z, y): multiply `grad`, the loss's gradient by y, by f'(z) in place."""
+    """(grad, z, y): multiply `grad`, the gradient of the loss with respect to y, by f'(z) in place."""
     triton_forward: Callable[[Any], Any]
-    """z to y in Triton's language, float32 blocks; it is compiled where it is used, after load_triton()."""
+    """z to y in Triton's language, for float32 blocks. Call load_triton() before it is compiled."""
     triton_slope: Callable[[Any, Any], Any]
-    """(z, y) to f'(z), likewise."""
+    """(z, y) to f'(z) in Triton's language."""
     onnx: tuple[tuple[str, str, str], ...]
-    """Nodes of opset 13: (operator, names of its inputs, name of its output); z is "z", the last output "out"."""
+    """Nodes of opset 13: (operator, names of inputs, name of output). z is "z", the last output is "out"."""
     javascript: str
-    """x to f(x) as an arrow function; erfc(x) and sigmoid(x) are at hand."""
+    """x to f(x) as an arrow function, which may use erfc(x) and sigmoid(x)."""
     javascript_slope: str
-    """x to f'(x) likewise."""
+    """x to f'(x) as an arrow function."""
     onnx_constants: Mapping[str, float] = field(default_factory=dict)
-    """Numbers that the nodes use, by name."""
+    """Constants of the nodes by name."""
     needs_input: bool = False
-    """Whether the derivative needs z, which must then survive the forward form; else z and y share their memory."""
+    """Whether the derivative needs z, which the forward form must then keep. Otherwise z and y share their memory."""
     masks_itself: bool = False
-    """Whether the derivative is zero wherever y is zero, so that a dropout mask on y is on the gradient too."""
+    """Whether the derivative is zero wherever y is zero, so that backward applies the dropout mask of y, too."""
 
 
 _rows: dict[str, Activation] = {}
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(_rows)
-"""Every activation by its name."""
+"""All activation functions by name."""
 
 
 def register(row: Activation) -> None:
-    """Make an activation known. Errors: ConfigError for a name that is taken."""
+    """Add an activation function. Errors: ConfigError if its name is taken."""
     if row.name in _rows:
         raise ConfigError(f"model.activation={row.name}: registered twice; rename one of them")
     _rows[row.name] = row
@@ -69,13 +69,13 @@ def _torch() -> Any:
 
 @functools.cache
 def _aten(name: str) -> Any:
-    """An overload of an operation, such as "gelu.out": to look it up takes as long as a small tensor's operation."""
+    """An overload of an operation, such as "gelu.out". The lookup takes as long as an operation on a small tensor."""
     operation, overload = name.split(".")
     return getattr(getattr(_torch().ops.aten, operation), overload)
 
 
 def load_triton() -> None:
-    """Import Triton's language for the forms below."""
+    """Import Triton's language, which the Triton forms use."""
     global tl
     import triton.language as tl
 

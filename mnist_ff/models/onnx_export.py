@@ -1,4 +1,4 @@
-"""Any network as an ONNX graph, by torch.onnx.export(). Needs the extra onnx."""
+"""Export any network as an ONNX graph by torch.onnx.export(). Needs the extra onnx."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 EXPORTED_OPSET = 18
-"""Read by every ONNX Runtime since 1.14, 2023; the lowest that torch's exporter writes by itself."""
+"""The lowest opset that torch's exporter writes. ONNX Runtime 1.14 (2023) and later read it."""
 
 
 class _Outputs(nn.Module):
-    """A network's logits or probabilities in float32, whatever it computes with, for images of its own shape or not."""
+    """A network with logits or probabilities in float32. Images are reshaped to `shape` before, unless it is None."""
 
     def __init__(self, network: nn.Module, softmax: bool, shape: tuple[int, ...] | None) -> None:
         super().__init__()
@@ -44,10 +44,10 @@ def exported_graph(
     facts: Mapping[str, str],
     own_shape: tuple[int, ...] | None = None,
 ) -> ModelProto:
-    """The graph from images (B, *shape) float32 in [0, 1] to logits or probabilities (B, classes); B is left open.
+    """A graph from images (B, *shape) float32 in [0, 1] to logits or probabilities (B, classes), for any B.
 
-    `facts` go into the model's metadata. `own_shape` is that of the network's images where it is another one. Errors:
-    RunError for a network that torch cannot export.
+    facts: metadata of the model. own_shape: the shape of images that the network takes, if it is not `shape`.
+    Errors: RunError for a network that torch cannot export.
     """
     from onnx import helper
 
@@ -64,7 +64,7 @@ def exported_graph(
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # what cannot be exported fails in many ways
+    except Exception as error:  # it may be of any kind
         reason = error if error.__cause__ is None else error.__cause__
         raise RunError(
             f"torch.onnx.export cannot export this model ({type(reason).__name__}: {first_line(reason)}); "
@@ -84,7 +84,7 @@ def exported_graph(
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the exporter's progress, advice and warnings: what matters is in its error and the comparison after."""
+    """Suppress the exporter's output and warnings. Its errors are reported, and the result is verified later."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

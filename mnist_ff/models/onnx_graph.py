@@ -1,7 +1,7 @@
-"""The network as an ONNX graph, built node by node without an exporter.
+"""The built-in network as an ONNX graph, built node by node. Needs the extra onnx.
 
-Needs the extra onnx. Opset 13 and IR version 7 (onnx 1.8, 2020) are read by every runtime since; GELU and SiLU, which
-are operators of later opsets, are written out.
+It has opset 13 and IR version 7 (onnx 1.8, 2020), which all later runtimes read. GELU and SiLU, which are operators in
+later opsets only, are composed of several nodes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Layers = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 def output_name(softmax: bool) -> str:
-    """The graph's output."""
+    """The name of the graph's output."""
     return "probabilities" if softmax else "logits"
 
 
 def build_graph(
     layers: Layers, activation: str, softmax: bool, facts: Mapping[str, str], shape: Sequence[int] = ()
 ) -> ModelProto:
-    """The graph from images (B, inputs) float32 in [0, 1] to logits or probabilities (B, classes); B is left open.
+    """A graph from images (B, inputs) float32 in [0, 1] to logits or probabilities (B, classes), for any B.
 
-    With a `shape` of several lengths it takes images (B, *shape). `layers` are weights (out, in) and biases (out,), the
-    first first; `facts` go into the model's metadata.
+    layers: weights (out, in) and biases (out,) in the order of the forward pass. facts: metadata of the model. shape:
+    with several dimensions, the graph takes images (B, *shape).
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -72,7 +72,7 @@ def build_graph(
 
 
 def _activation(name: str, value: str, layer: str) -> tuple[list[NodeProto], dict[str, float]]:
-    """The nodes from `value` to its activation, and the constants by name that they use."""
+    """The nodes of an activation function of `value`, and their constants by name."""
     from onnx import helper
 
     row, nodes = ACTIVATIONS[name], []

@@ -1,4 +1,4 @@
-"""A module of the user's own, given from Python or built by a part: made trainable, and checked."""
+"""Prepare and check a user's module, given from Python or built by a part, for training."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SAVED_AS = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""The types of numbers that a run's files hold, as safetensors names them."""
+"""The dtypes that a run's files can hold, and their names in safetensors."""
 
 
 def to_train(model: object, seed: int, device: torch.device, spec: DataSpec, what: str = "model") -> nn.Module:
-    """The module on the device, its masks drawn from the seed.
+    """Move a module to the device, seed its dropout, and check it.
 
-    `what` names it in errors. Errors: ConfigError for one that cannot be trained on images of this spec.
+    what: names it in errors. Errors: ConfigError if it cannot be trained on images of this spec.
     """
     if isinstance(model, type):
         raise ConfigError(f"{what}: is the class {model.__name__}; give an instance of it")
@@ -44,7 +44,7 @@ def to_train(model: object, seed: int, device: torch.device, spec: DataSpec, wha
     except (NotImplementedError, RuntimeError) as error:
         raise ConfigError(f"{what}: cannot be moved to {device} ({first_line(error)})") from None
     for module in network.modules():
-        if isinstance(module, MLP):  # a part of another module too
+        if isinstance(module, MLP):  # also as a part of another module
             seed_dropout(module, seed, device)
     _leave_inference_mode(network)
     give_lazy_shapes(network, device, spec, what)
@@ -58,10 +58,10 @@ def to_train(model: object, seed: int, device: torch.device, spec: DataSpec, wha
 
 
 def to_train_on(model: object, seed: int, device: torch.device, spec: DataSpec) -> tuple[nn.Module, tuple[int, ...]]:
-    """to_train() for a module of a caller's, with the shape in which it takes an image: as a flat vector where it
-    accepts that, else the data's own.
+    """As to_train(), with the shape of an image that the module takes: a flat vector if it accepts that, else the
+    data's.
 
-    Errors: ConfigError, about flat vectors, where it accepts neither.
+    Errors: ConfigError, about flat vectors, if it accepts neither.
     """
     first: ConfigError | None = None
     for shape in dict.fromkeys([(spec.inputs,), spec.shape]):
@@ -74,25 +74,25 @@ def to_train_on(model: object, seed: int, device: torch.device, spec: DataSpec) 
 
 
 def taken_by(model: nn.Module, spec: DataSpec) -> DataSpec:
-    """The data as a caller's module takes it: its own, or where it refuses that, each image as one flat vector."""
+    """The spec of the images that a module takes: the data's, or flat vectors if it accepts only those."""
     flat = DataSpec((spec.inputs,), spec.classes)
-    return flat if not _takes(model, spec) and _takes(model, flat) else spec
+    return flat if not _accepts(model, spec) and _accepts(model, flat) else spec
 
 
-def _takes(model: nn.Module, spec: DataSpec) -> bool:
-    """Whether a module maps such images to logits. Nothing of it changes: a lazy one is tried as a copy."""
+def _accepts(model: nn.Module, spec: DataSpec) -> bool:
+    """Whether a module maps images of this spec to logits. It is not changed: a lazy one is copied for the check."""
     tensors = [*model.parameters(), *model.buffers()]
     try:
         if any(nn.parameter.is_lazy(tensor) for tensor in tensors):
             model = copy.deepcopy(model)
         give_lazy_shapes(model, tensors[0].device if tensors else torch.device("cpu"), spec, "model")
-    except Exception:  # a module of the user's may fail in any way; the one that trains it says how
+    except Exception:  # a user's module may fail in any way; to_train() reports it
         return False
     return True
 
 
 def check_savable(network: nn.Module, what: str) -> None:
-    """See that a run's files can hold all that state_dict() returns. Errors: ConfigError naming what they cannot."""
+    """Check that a run's files can hold all of state_dict(). Errors: ConfigError naming the entry that they cannot."""
     for name, value in network.state_dict().items():
         if not isinstance(value, torch.Tensor):
             raise ConfigError(
@@ -105,9 +105,9 @@ def check_savable(network: nn.Module, what: str) -> None:
 
 
 def must_be_finite(network: nn.Module) -> list[str]:
-    """The names in state_dict() of what training must keep finite: parameters, and buffers that are so now.
+    """The names in state_dict() of tensors that must stay finite: parameters, and buffers that are finite now.
 
-    A mask of minus infinity is a buffer that is not.
+    A buffer may have infinite values, such as a mask.
     """
     parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     state = network.state_dict().items()
@@ -122,16 +122,16 @@ def _check_one_device(network: nn.Module, device: torch.device, what: str) -> No
 
 
 def _leave_inference_mode(network: nn.Module) -> None:
-    """Put ordinary parameters and buffers in the place of those made in inference mode, which nothing can train."""
+    """Replace parameters and buffers that were created in inference mode, which cannot be trained."""
     fresh: dict[int, torch.Tensor] = {}
     for module in network.modules():
         places: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for tensors in places:
             for name, tensor in tensors.items():
                 with torch._C.DisableTorchFunctionSubclass():  # lazy ones output no question
-                    spoiled = tensor is not None and tensor.is_inference()
-                if spoiled:
-                    if id(tensor) not in fresh:  # one that stands in two places stays one
+                    is_inference = tensor is not None and tensor.is_inference()
+                if is_inference:
+                    if id(tensor) not in fresh:  # a shared tensor stays shared
                         fresh[id(tensor)] = _ordinary(tensor)
                     tensors[name] = fresh[id(tensor)]
 
@@ -147,14 +147,17 @@ def _ordinary(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def give_lazy_shapes(network: nn.Module, device: torch.device, spec: DataSpec, what: str) -> None:
-    """Ask for two images' logits, which also gives lazy layers their shapes. Errors: ConfigError."""
+    """Run two images through the network, which gives lazy layers their shapes, and check the logits.
+
+    Errors: ConfigError.
+    """
     images, classes = as_input(torch.zeros(2, *spec.shape, device=device)), len(spec.classes)
     shape = tuple(images.shape)
-    # no_grad, because in inference mode lazy layers would make what cannot be trained; chance belongs to training
+    # not inference_mode(), in which lazy layers would create tensors that cannot be trained
     with modes_kept(network), torch.no_grad(), torch.random.fork_rng(devices=[]), buffers_kept(network):
         try:
             output = network.train(False)(images)
-        except Exception as error:  # a module of the user's may fail in any way
+        except Exception as error:  # a user's module may fail in any way
             raise ConfigError(f"{what}: {_why_it_fails(network, shape, error)}") from error
     if not isinstance(output, torch.Tensor):
         raise ConfigError(f"{what}: returns {type_name(output)}, not a tensor of (B, {classes}) logits")
@@ -173,7 +176,7 @@ def _why_it_fails(network: nn.Module, shape: tuple[int, ...], error: Exception) 
 
 @contextmanager
 def buffers_kept(network: nn.Module) -> Iterator[None]:
-    """After the block each buffer is what it was; one without a shape yet keeps the one that it has got."""
+    """Restore all buffers after the block. One that had no shape yet keeps the one it got."""
     buffers = [(module, name, value) for module in network.modules() for name, value in module._buffers.items()]
     known = [place for place in buffers if place[2] is None or not nn.parameter.is_lazy(place[2])]
     copies = [None if value is None else value.clone() for _, _, value in known]
@@ -187,7 +190,7 @@ def buffers_kept(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def modes_kept(network: nn.Module) -> Iterator[None]:
-    """After the block each module is in training or evaluation mode as it was."""
+    """Restore the training mode of all modules after the block."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         yield
@@ -198,9 +201,10 @@ def modes_kept(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def restored(network: nn.Module) -> Iterator[None]:
-    """After the block, however it ends, a module is what it was but for its weights, and has no gradients.
+    """After the block a module is as before, except that it has trained weights and no gradients.
 
-    A fused step moves parameters into one buffer. Their own memory gets the trained values: views of it stay views.
+    The fused step moves parameters into one buffer. The trained values are copied back into the parameters' own memory,
+    so that views of it stay views.
     """
     homes = [(parameter, parameter.data) for parameter in network.parameters()]
     try:

@@ -21,7 +21,7 @@ GROUPS = ("data", "model", "optimizer", "schedule", "augment", "trainer")
 
 @dataclass(frozen=True)
 class Difference:
-    """One key that is not at its default, both values as people type them."""
+    """A key that differs from its default, with both values as in overrides."""
 
     key: str
     value: str
@@ -29,10 +29,10 @@ class Difference:
 
 
 def differences(config: Config) -> list[Difference]:
-    """The keys that differ from conf/: another option of a group, or another value than its option's.
+    """The keys that differ from conf/: another option of a group, or another value than the option's default.
 
-    Left out are where the data came from, and threads, which null leaves to the machine and every run records.
-    Errors: ConfigError when conf/ cannot be read.
+    Keys of the data's source are left out, and trainer.threads, whose default depends on the machine.
+    Errors: ConfigError if conf/ cannot be read.
     """
     values = flat(config_to_dict(config))
     top = read_yaml(conf_dir() / "config.yaml")
@@ -52,7 +52,7 @@ def differences(config: Config) -> list[Difference]:
 
 
 def _defaults(group: str, option: str) -> dict[str, Any]:
-    """The defaults of an option; none of a user's own part whose file was not given."""
+    """The default values of an option. Empty for a user's own part whose file was not given."""
     if group in PARTS and option not in names(group):
         return {}
     own = own_parts(group).get(option) if group in PARTS else None
@@ -60,7 +60,7 @@ def _defaults(group: str, option: str) -> dict[str, Any]:
 
 
 def _option(folder: Path, name: str) -> dict[str, Any]:
-    """The keys of an option of a group, with those of the files that it is made of."""
+    """The keys of an option, with those of the files in its defaults list."""
     values = read_yaml(folder / f"{name}.yaml")
     merged: dict[str, Any] = {}
     for base in _bases(values):

@@ -14,19 +14,20 @@ from mnist_ff.report.predictions import Predictions, images_note
 from mnist_ff.runs.records import DataSpec
 
 MATRIX_CLASSES = 50
-"""Most classes of a matrix that is shown whole; of more, the most frequent mistakes are listed."""
-MOST_PAIRS = 60
+"""The whole matrix is shown up to this number of classes; with more, the most frequent mistakes are listed."""
+MAX_PAIRS = 60
+"""Mistakes in that list."""
 SHADES = 5
-"""Steps of a cell's colour."""
+"""Steps of the colour scale."""
 SHORT_NAME = 3
-"""Letters of a class name that fit above a column of the matrix."""
+"""Class names up to this length are written horizontally above the columns."""
 SMALL_MATRIX, SHORT_TABLE = 12, 26
-"""Most classes of a matrix that has the images beside it, and of a table that does not scroll."""
+"""Up to 12 classes, the matrix has images beside it. Up to 26, the table of classes does not scroll."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the confusion matrix; `shade` is 0 for correct and empty cells, up to SHADES for most mistakes."""
+    """One cell of the confusion matrix. `shade` is 0 for correct and empty cells, SHADES for the most mistakes."""
 
     label: int
     predicted: int
@@ -36,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Shade:
-    """A step of the colour scale: how many images its cells have."""
+    """A step of the colour scale, with the smallest and largest number of images in its cells."""
 
     number: int
     least: int
@@ -48,14 +49,14 @@ class Shade:
 
 @dataclass(frozen=True)
 class Pair:
-    """One kind of mistake: how many images, and their share of those with the label."""
+    """One kind of mistake: its cell, and its share of the images with that label."""
 
     cell: Cell
     share: float
 
 
 def matrix_cells(counts: NDArray[np.int64]) -> list[list[Cell]]:
-    """Every cell of a matrix (C, C), a row for each label; none of more than MATRIX_CLASSES classes."""
+    """The cells of a matrix (C, C), a row for each label. Empty for more than MATRIX_CLASSES classes."""
     if len(counts) > MATRIX_CLASSES:
         return []
     most = _most(_mistakes(counts))
@@ -71,7 +72,7 @@ def frequent_mistakes(counts: NDArray[np.int64]) -> list[Pair]:
         return []
     mistakes = _mistakes(counts)
     labels, predicted = np.nonzero(mistakes)
-    order = np.argsort(-mistakes[labels, predicted], kind="stable")[:MOST_PAIRS]
+    order = np.argsort(-mistakes[labels, predicted], kind="stable")[:MAX_PAIRS]
     images, most = counts.sum(axis=1), _most(mistakes)
     return [
         Pair(Cell(label, other, count := int(counts[label, other]), _shade(count, most, False)), count / images[label])
@@ -91,12 +92,12 @@ def _most(mistakes: NDArray[np.int64]) -> int:
 
 
 def _shade(count: int, most: int, right: bool) -> int:
-    """By the square root: one frequent mistake does not make all others pale."""
+    """The step of the colour scale, by the square root, so that one frequent mistake does not make all others pale."""
     return 0 if right or not count else math.ceil(SHADES * math.sqrt(count / most) - 1e-9)
 
 
 def shades(counts: NDArray[np.int64]) -> list[Shade]:
-    """The steps of the colour that some number of mistakes has, fewest images first."""
+    """The steps of the colour scale that are in use, fewest images first."""
     most = int(_mistakes(counts).max(initial=0))
     found = []
     for number in range(1, SHADES + 1):
@@ -107,7 +108,7 @@ def shades(counts: NDArray[np.int64]) -> list[Shade]:
 
 
 def mistake_facts(found: Predictions | None, spec: DataSpec) -> dict[str, Any]:
-    """For a template: the confusion matrix, whole or its largest cells, and the metrics of each class."""
+    """Values for the template: the confusion matrix or its largest cells, and the metrics of each class."""
     if found is None:
         return {"metrics": [], "worst": False}
     counts = confusion_matrix(found.labels, found.predicted, len(spec.classes))

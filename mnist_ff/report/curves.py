@@ -1,4 +1,4 @@
-"""batches.csv and epochs.csv as chart data, thinned for very long runs, and what their curves mean."""
+"""Chart data from batches.csv and epochs.csv, thinned for very long runs, and a sentence that explains the curves."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_ff.config.schema import Config
+from mnist_ff.errors import BadRunError
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.packing import packed
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, metric_columns, read_batches, read_epochs
 
-MOST_BATCHES = 30_000
-"""Points of the loss curve in a page; of more, each point is the mean of several batches."""
-MOST_EPOCHS = 2_000
-MOST_IMAGES = 1e9
-"""Of a batch, in a file that may say anything."""
-MOST_EPOCH_CELLS = 50_000
-"""Values of all columns in a page: of a run with hundreds of metrics fewer epochs are shown."""
+MAX_BATCHES = 30_000
+"""Points of the loss curve; with more batches, each point is the mean of several."""
+MAX_EPOCHS = 2_000
+"""Points of the curves per epoch."""
+MAX_IMAGES = 1e9
+"""Images per batch; larger numbers in a file are taken as this one."""
+MAX_EPOCH_CELLS = 50_000
+"""Values of these curves in all columns together: with hundreds of metrics, fewer epochs are shown."""
 
 
 def batches_array(run: Run) -> NDArray[np.float64]:
-    """(batches, 6) of BATCH_COLUMNS. Errors: BadRunError."""
+    """batches.csv as (batches, 6), with the columns BATCH_COLUMNS. Errors: BadRunError."""
     return _as_array(read_batches(run.path), len(BATCH_COLUMNS))
 
 
 def _as_array(rows: Iterable[Sequence[float | None]], columns: int) -> NDArray[np.float64]:
-    """(rows, columns), NaN where a cell is empty."""
+    """Rows as an array (rows, columns), NaN for empty cells."""
     numbers = array("d")  # 8 bytes each: a list of lists takes ten times as much
     for row in rows:
         numbers.extend(math.nan if cell is None else cell for cell in row)
@@ -40,45 +42,56 @@ def _as_array(rows: Iterable[Sequence[float | None]], columns: int) -> NDArray[n
 
 
 def batch_curve(run: Run) -> dict[str, Any] | None:
-    """Loss and learning rate of every batch, or the one rate of all; None before the first. Errors: BadRunError."""
+    """Loss and learning rate of every batch, or the constant rate; None without batches. Batches and images of an epoch
+    are None while the first one has not ended. Errors: BadRunError."""
     rows = batches_array(run)
     if not len(rows):
         return None
     loss, lr = (rows[:, BATCH_COLUMNS.index(name)] for name in ("loss", "lr"))
     first = rows[:, BATCH_COLUMNS.index("epoch")] == rows[0, BATCH_COLUMNS.index("epoch")]
-    size = math.ceil(len(rows) / MOST_BATCHES)
+    size = math.ceil(len(rows) / MAX_BATCHES)
+    whole = not bool(first.all()) or _has_epoch(run)
+    images = int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MAX_IMAGES).sum())
     constant = np.isfinite(lr[0]) and bool((lr == lr[0]).all())
     return {
         "count": len(rows),
         "per_point": size,
-        "per_epoch": int(np.count_nonzero(first)),
-        "images": int(np.clip(np.nan_to_num(rows[first, BATCH_COLUMNS.index("samples")]), 0, MOST_IMAGES).sum()),
+        "per_epoch": int(np.count_nonzero(first)) if whole else None,
+        "images": images if whole else None,
         "loss": packed(means(loss, size), "<f4"),
         "lr": None if constant else packed(means(lr, size), "<f8"),
         "constant_lr": float(f"{lr[0]:.9g}") if constant else None,
     }
 
 
+def _has_epoch(run: Run) -> bool:
+    """Whether an epoch has ended, as far as epochs.csv can be read."""
+    try:
+        return next(iter(read_epochs(run.path)), None) is not None
+    except BadRunError:
+        return False
+
+
 def means(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """The mean of each `size` values in turn; the last one may be of fewer."""
+    """The mean of every `size` consecutive values; the last group may be smaller."""
     starts = np.arange(0, len(values), size)
     sums: NDArray[np.float64] = np.add.reduceat(values, starts)
     return sums / np.diff([*starts, len(values)])
 
 
 def epoch_curves(run: Run) -> dict[str, Any] | None:
-    """Every column of epochs.csv that has numbers; None before the first epoch's end. Errors: BadRunError.
+    """The columns of epochs.csv that have values; None before the end of the first epoch. Errors: BadRunError.
 
-    `part` is what follows training: validation where there is a split, else test. `metrics` has the columns of each
-    metric, which are measured on the same images.
+    `part` names the images evaluated after every epoch: "validation" if there is a split, else "test". `metrics` maps
+    each metric to its columns, which are measured on these images.
     """
     names = (*EPOCH_COLUMNS, *metric_columns(run.path))
     rows = _as_array((tuple(row.values()) for row in read_epochs(run.path)), len(names))
     if not len(rows):
         return None
-    step = math.ceil(len(rows) / min(MOST_EPOCHS, MOST_EPOCH_CELLS // len(names)))
-    kept = rows[::-step][::-1]  # the last one is always there
-    columns = {name: _cells(kept[:, place]) for place, name in enumerate(names)}
+    step = math.ceil(len(rows) / min(MAX_EPOCHS, MAX_EPOCH_CELLS // len(names)))
+    kept = rows[::-step][::-1]  # always includes the last epoch
+    columns = {name: _cells(kept[:, column]) for column, name in enumerate(names)}
     found = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     part = next((part for part in ("validation", "test") if f"{part}_loss" in found), None)
     metrics: dict[str, list[str]] = {}
@@ -88,12 +101,10 @@ def epoch_curves(run: Run) -> dict[str, Any] | None:
 
 
 def _best_epochs(columns: dict[str, list[float | None]], part: str | None) -> dict[str, int]:
-    """The epochs, counted from 1, with the lowest loss and the highest accuracy of the images that follow training."""
+    """The epochs with the lowest loss and the highest accuracy on the images of `part`. Epochs count from 1."""
     found = {}
     for what, sign in (("loss", 1), ("accuracy", -1)):
-        scores = [
-            (sign * cell, place) for place, cell in enumerate(columns.get(f"{part}_{what}", ())) if cell is not None
-        ]
+        scores = [(sign * cell, row) for row, cell in enumerate(columns.get(f"{part}_{what}", ())) if cell is not None]
         if scores and (epoch := columns["epoch"][min(scores)[1]]) is not None:
             found[what] = int(epoch) + 1
     return found
@@ -104,7 +115,7 @@ def _cells(values: NDArray[np.float64]) -> list[float | None]:
 
 
 def why_curves_differ(config: Config, epochs: dict[str, Any] | None, batches: dict[str, Any] | None) -> str:
-    """One sentence on why the curves of an epoch differ."""
+    """Sentences on why the training and evaluation curves differ."""
     columns = {} if epochs is None else epochs["columns"]
     part = (None if epochs is None else epochs["part"]) or "test"
     changes = "".join(f"{change} and " for change in _changes_while_learning(config))
@@ -112,7 +123,7 @@ def why_curves_differ(config: Config, epochs: dict[str, Any] | None, batches: di
     whole = "the average of its weights" if config.trainer.ema else "the whole network"
     if "train_eval_loss" not in columns:
         return f"{sentence}. The {part} images are evaluated by {whole} after the epoch, so the two are not comparable."
-    images = config.trainer.score_train if batches is None else min(config.trainer.score_train, batches["images"])
+    images = min(config.trainer.score_train, (batches or {}).get("images") or config.trainer.score_train)
     return (
         f"{sentence}. “evaluated” is the loss on {images:,} training images, measured like the {part} loss "
         f"by {whole} after the epoch; the gap between these two curves is overfitting."
@@ -120,7 +131,7 @@ def why_curves_differ(config: Config, epochs: dict[str, Any] | None, batches: di
 
 
 def _changes_while_learning(config: Config) -> list[str]:
-    """What a batch has in training that a test image has not."""
+    """What differs between training and evaluation, besides the changing weights: dropout, noise, augmentation."""
     model, augment = config.model, config.augment.name
     found = {"the model in training mode": not isinstance(model, MLPConfig)}
     if isinstance(model, MLPConfig):

@@ -1,4 +1,4 @@
-"""The head of a run's page: what was trained on what, and its main figures."""
+"""The head of a run's page: data, seed, device and labels, and tiles with the main results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mnist_ff.runs.labels import labels_of
 from mnist_ff.runs.numbers import counted, loss_text, percent, percent_cell
 from mnist_ff.runs.records import DataSpec, Score, Summary
 
-MOST_TEXT = 200
-"""Letters of a text that a directory gives."""
+MAX_TEXT_LENGTH = 200
+"""Letters shown of a text from a run directory."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure at the top of a page."""
+    """A value with a caption and a note, at the top of a page."""
 
     caption: str
     value: str
@@ -32,27 +32,28 @@ class Tile:
 
 
 def head_facts(config: Config, environment: Mapping[str, Any], data: Mapping[str, Any], row: Row) -> list[Tile]:
-    """Data, seed and device, and what people noted of the run, in one line above the figures."""
+    """Data, seed, device, tags and note of a run, for the line above the tiles."""
     found = [Tile("data", _data(config, data, row))]
     if config.seed is not None:
         found.append(Tile("seed", str(config.seed)))
-    found.append(Tile("device", str(environment.get("device", config.trainer.device))[:MOST_TEXT]))
+    found.append(Tile("device", str(environment.get("device", config.trainer.device))[:MAX_TEXT_LENGTH]))
     labels = labels_of(row.path)
     noted = {"tags": ", ".join(labels.tags), "note": labels.note or ""}
     return found + [Tile(what, text) for what, text in noted.items() if text]
 
 
 def _data(config: Config, data: Mapping[str, Any], row: Row) -> str:
-    """The data set with how many of its images were trained and tested on."""
+    """The data set, with the numbers of training, validation and test images."""
     name = title_of(config.data.name, None) or config.data.name
     scores = {"validation": row.validation, "test": row.test}
-    counts = [(data["batches"]["images"], "training")] if data["batches"] else []
+    trained = data["batches"]["images"] if data["batches"] else None
+    counts = [] if trained is None else [(trained, "training")]
     counts += [(score.samples, part) for part, score in scores.items() if score is not None]
     return f"{name}: {', '.join(f'{count:,} {part}' for count, part in counts)} images" if counts else name
 
 
 def tiles(row: Row, config: Config, spec: DataSpec, data: Mapping[str, Any], run: Run) -> list[Tile]:
-    """Scores, epochs, network, time and speed."""
+    """Tiles with scores, epochs, network, time and speed."""
     found = _score_tiles("Test", row.test) + _score_tiles("Validation", row.validation)
     found += [_epoch_tile(row, config, data, run), _network_tile(config, spec, run)]
     if row.seconds is not None:
@@ -62,7 +63,7 @@ def tiles(row: Row, config: Config, spec: DataSpec, data: Mapping[str, Any], run
 
 
 def _was_resumed(run: Run) -> bool:
-    """Whether the seconds in summary.json are those of a resume."""
+    """Whether the run was resumed; the seconds in summary.json are then those of the last resume."""
     try:
         return bool(run.environment().get("history"))
     except BadRunError:
@@ -70,7 +71,7 @@ def _was_resumed(run: Run) -> bool:
 
 
 def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any], run: Run) -> Tile:
-    """How many epochs and batches, which epoch was the best, and what ended training before the last one."""
+    """The number of epochs and batches, the best epoch, and what stopped training early."""
     batches = 0 if data["batches"] is None else data["batches"]["count"]
     note = f"of {config.trainer.epochs:,}; {counted(batches, 'batch')}"
     best = {} if data["epochs"] is None else data["epochs"]["best"]
@@ -78,12 +79,12 @@ def _epoch_tile(row: Row, config: Config, data: Mapping[str, Any], run: Run) -> 
         note += f"; best accuracy in epoch {best['accuracy']:,}"
     summary = _summary(run)
     if summary is not None and summary.cause is not None and (summary.stopped_early or summary.stopped_on_request):
-        note += f"; {summary.cause[:MOST_TEXT]}"
+        note += f"; {summary.cause[:MAX_TEXT_LENGTH]}"
     return Tile("Epochs", f"{row.epochs:,}", note)
 
 
 def _summary(run: Run) -> Summary | None:
-    """How the run ended; None where it has not, or its file cannot be read."""
+    """The run's summary; None if the run has not ended or the file cannot be read."""
     try:
         return run.summary()
     except BadRunError:
@@ -91,9 +92,9 @@ def _summary(run: Run) -> Summary | None:
 
 
 def _speed_tiles(data: Mapping[str, Any]) -> list[Tile]:
-    """The median epoch's seconds and images per second, evaluation included."""
+    """Images per second and seconds of the median epoch, evaluation included."""
     seconds = [one for one in (data["epochs"] or {"columns": {}})["columns"].get("seconds", []) if one]
-    if not seconds or data["batches"] is None:
+    if not seconds or data["batches"] is None or data["batches"]["images"] is None:
         return []
     middle = statistics.median(seconds)
     note = f"images a second; {middle:.3g} s an epoch with its evaluation{', median' if len(seconds) > 1 else ''}"
@@ -101,7 +102,7 @@ def _speed_tiles(data: Mapping[str, Any]) -> list[Tile]:
 
 
 def _network_tile(config: Config, spec: DataSpec, run: Run) -> Tile:
-    """What the model is: the sizes of the built-in network's layers, the name of another one."""
+    """The layer sizes of the built-in network, or the name of another model."""
     if isinstance(model := config.model, MLPConfig):
         sizes = layer_sizes(model, spec)
         return Tile("Network", "-".join(map(str, sizes)), f"{parameters_of(sizes):,} parameters, {model.activation}")

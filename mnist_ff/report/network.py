@@ -19,7 +19,7 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_tensors
 
-MOST_PARAMETERS = 950_000
+MAX_PARAMETERS = 950_000
 """Of a network in a page: 2 bytes each, a third more as base64, 2.5 of a page's 4 MB."""
 TILES = 100
 """First-layer units whose weights are shown."""
@@ -63,9 +63,9 @@ def network_part(run: Run, config: Config, spec: DataSpec) -> dict[str, Any] | N
         return None
     sizes = layer_sizes(model, spec)
     parameters = parameters_of(sizes)
-    if parameters > MOST_PARAMETERS:
+    if parameters > MAX_PARAMETERS:
         raise LeftOutError(
-            f"The network has {parameters:,} parameters; a page can hold {MOST_PARAMETERS:,}, so it is not included."
+            f"The network has {parameters:,} parameters; a page can hold {MAX_PARAMETERS:,}, so it is not included."
         )
     layers = []
     for place, (before, after) in enumerate(pairwise(sizes)):

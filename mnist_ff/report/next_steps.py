@@ -1,4 +1,4 @@
-"""What to do after a run, as commands for a terminal."""
+"""Commands for the next steps after a run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.further import further
+from mnist_ff.runs.further import overrides_to_continue
 from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.records import Status
 
 
 def next_steps(run: Run, config: Config, row: Row) -> list[tuple[str, str]]:
-    """Commands, each with its meaning."""
+    """Pairs of a command and what it does."""
     path = shlex.quote(str(display_path(run.path)))
     if given_arguments(config):
-        commands = [(python_call(display_path(run.path), config), "train on, in Python, where its parts came from")]
+        commands = [(python_call(display_path(run.path), config), "train on, in Python with the same arguments")]
     else:
         commands = _commands_with_the_model(run, config, row, path)
     return [
@@ -47,9 +47,9 @@ def _commands_with_the_model(run: Run, config: Config, row: Row, path: str) -> l
 
 
 def _further(run: Run, config: Config) -> list[str] | None:
-    """What a resume needs to train on; None where nothing is left, or the summary cannot be read."""
+    """The overrides with which a resume trains on; None if there are none or the summary cannot be read."""
     try:
         summary = run.summary()
     except BadRunError:
         return None
-    return None if summary is None else further(config, summary)
+    return None if summary is None else overrides_to_continue(config, summary)

@@ -17,7 +17,7 @@ from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.data.catalog import data_set, title_of
-from mnist_ff.errors import BadRunError
+from mnist_ff.errors import BadRunError, MissingFileError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import MLPConfig
 from mnist_ff.report.augmented import augmented_part
@@ -26,7 +26,7 @@ from mnist_ff.report.config_diff import differences
 from mnist_ff.report.confusion import mistake_facts
 from mnist_ff.report.curves import batch_curve, epoch_curves, why_curves_differ
 from mnist_ff.report.head import head_facts, tiles
-from mnist_ff.report.hidden import hidden_layers, map_part
+from mnist_ff.report.hidden import hidden_layers, map_axes, map_part
 from mnist_ff.report.images import look_of
 from mnist_ff.report.mislabelled import MISLABELLED
 from mnist_ff.report.network import (
@@ -36,7 +36,7 @@ from mnist_ff.report.network import (
     takes_drawings,
 )
 from mnist_ff.report.next_steps import next_steps
-from mnist_ff.report.page import LARGEST_PAGE, render
+from mnist_ff.report.page import MAX_PAGE_BYTES, render
 from mnist_ff.report.predictions import (
     IMAGE_BYTES,
     IMAGE_BYTES_ALONE,
@@ -53,34 +53,34 @@ RUN_SCRIPTS = (
     "run.js",
 )  # fmt: skip
 MAX_REASON_CHARS = 2_000
-"""Letters of a text that is shown."""
+"""Letters shown of a reason or of a value of the environment."""
 MAX_CONFIG_LINES = 100
 PAD_SIDE = 280
-"""Pixels of the longer side of the field to draw on."""
+"""Pixels of the longer side of the drawing canvas."""
 LEFT_OUT = {
     "map": "The page would be larger than 4 MB with the map of the test images, so it is not included.",
     "network": "The page would be larger than 4 MB with the network, so it is not included.",
     "images": "The page would be larger than 4 MB with the images, so they are not included.",
 }
-"""What a page that would be too large does without, the first one first."""
+"""Parts that are left out of a page that would be too large, in this order, and the text in their place."""
 
 T = TypeVar("T")
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
-    """Write a run's page into its directory, or to `path`; whole or not at all.
+    """Write a run's report into its directory, or to `path`, and return its path.
 
-    Errors: BadRunError when the directory's config cannot be read; OSError.
+    Errors: BadRunError if the directory's config cannot be read; OSError.
     """
-    place = run.file(REPORT) if path is None else path
-    write_text(place, run_page(run))
-    return place
+    target = run.file(REPORT) if path is None else path
+    write_text(target, run_page(run))
+    return target
 
 
 def run_page(run: Run) -> str:
-    """A run's page, below LARGEST_PAGE bytes. What its directory does not have is said on it.
+    """A run's report as HTML. It names what the run directory lacks, and leaves parts out above MAX_PAGE_BYTES.
 
-    Errors: BadRunError when the directory's config cannot be read.
+    Errors: BadRunError if the directory's config cannot be read.
     """
     config, spec, parts = run.config(), _spec(run), _Parts()
     network = parts.of("network", lambda: network_part(run, config, spec))
@@ -102,14 +102,14 @@ def run_page(run: Run) -> str:
     facts = _facts(run, config, spec, data, predictions)
     page = render("run.html", RUN_SCRIPTS, data, {**facts, "missing": parts.missing})
     for name, reason in LEFT_OUT.items():
-        if len(page.encode()) > LARGEST_PAGE and data[name] is not None:
+        if len(page.encode()) > MAX_PAGE_BYTES and data[name] is not None:
             parts.missing[name], data[name] = reason, None
             page = render("run.html", RUN_SCRIPTS, data, {**facts, "missing": parts.missing})
     return page
 
 
 def _spec(run: Run) -> DataSpec:
-    """What the run's network sees. Where environment.json cannot be read, MNIST's: what does not fit it is named."""
+    """The run's data spec; MNIST's if environment.json cannot be read. Files that do not match it are then named."""
     try:
         return run.data_spec()
     except BadRunError:
@@ -117,17 +117,19 @@ def _spec(run: Run) -> DataSpec:
 
 
 class _Parts:
-    """The parts of a page as they are made, and why some are not there."""
+    """Makes the parts of a page and collects the reasons for missing ones, by name."""
 
     def __init__(self) -> None:
         self.missing: dict[str, str] = {}
 
     def of(self, name: str, make: Callable[[], T]) -> T | None:
-        """What `make` returns, or None with the reason kept."""
+        """The result of `make`; None after an error, whose reason goes to `missing`."""
         try:
             return make()
         except LeftOutError as error:
             self.missing[name] = str(error)
+        except MissingFileError as error:
+            self.missing[name] = f"Not in the run directory: {_file_of(error)}."
         except BadRunError as error:
             self.missing[name] = f"Not in the run directory: {_cut(str(error))}."
         return None
@@ -153,6 +155,8 @@ def _facts(
         "calibration": data["calibration"],
         "layers": data["layers"],
         "on_map": data["map"] is not None,
+        "map_axes": map_axes(data["map"]),
+        "has_epochs": data["epochs"] is not None,
         "speed": bool(data["batches"] and data["epochs"] and len(data["epochs"]["columns"].get("seconds", [])) > 1),
         "percent": percent,
         "known_errors": len(MISLABELLED) if config.data.name == "mnist" else 0,
@@ -165,7 +169,7 @@ def _facts(
 
 
 def _drawing_facts(config: Config, spec: DataSpec) -> dict[str, Any]:
-    """The field to draw on, and what becomes of a drawing."""
+    """Values for the template: the drawing canvas, and how a drawing is prepared."""
     _, height, width = planes(spec)
     longer = max(height, width)
     return {
@@ -179,7 +183,7 @@ def _drawing_facts(config: Config, spec: DataSpec) -> dict[str, Any]:
 
 
 def _are_digits(data: str) -> bool:
-    """Whether a data set's classes 0 to 9 are digits and not what these numbers stand for."""
+    """Whether the classes 0 to 9 of a data set are digits, rather than numbers of other classes."""
     return data in names("data") and data_set(data).digits
 
 
@@ -203,6 +207,11 @@ def _said(key: str, value: Any) -> str:
     if key == "argv" and isinstance(value, list):
         return shlex.join(map(str, value))
     return text(value)
+
+
+def _file_of(error: MissingFileError) -> str:
+    """The name of the file that a run does not have."""
+    return _cut(Path(str(error).removesuffix(": does not exist")).name)
 
 
 def _cut(long: str) -> str:

@@ -6,7 +6,7 @@ import base64
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,27 +28,27 @@ from mnist_ff.runs.find import is_sweep
 from mnist_ff.runs.numbers import MISSING
 from mnist_ff.runs.parts import parts_words
 from mnist_ff.runs.reading import is_file, read_bytes
+from mnist_ff.runs.search_result import SearchResult, read_search_result
 from mnist_ff.runs.search_result import lines as finding_lines
-from mnist_ff.runs.search_result import read_search_result
 
 SWEEP_SCRIPTS = ("pieces.js", "scale.js", "chart.js", "sweep.js")
-MOST_CURVES = 60
-"""Settings whose curves are drawn: the best ones, and runs without a score after them."""
-MOST_ROWS = 1_000
-"""Of a table; the sweep's files hold all."""
-MOST_LINKS = 8
-"""Of a row over several seeds."""
-LARGEST_PICTURE = 1_000_000
-"""Bytes of a sweep.png that goes into the page."""
+MAX_CURVES = 60
+"""Settings whose curves are drawn: the best ones, then runs without a score."""
+MAX_ROWS = 1_000
+"""Rows of a table; sweep.csv has all of them."""
+MAX_LINKS = 8
+"""Runs that are linked in a row over several seeds."""
+MAX_PICTURE_BYTES = 1_000_000
+"""Size of a sweep.png that is embedded."""
 
 
 Href = Callable[[Path], str | None]
-"""A run's directory to the address of its page, if it has one."""
+"""A function from a run's directory to the URL of its report, None if there is none."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A run's name, and the way to its page from this one, if it has one."""
+    """A run's label, and the URL of its report, if it has one."""
 
     label: str
     href: str | None
@@ -56,23 +56,25 @@ class Link:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: its runs, and its cells beside them."""
+    """A row of a table: its runs and its other cells."""
 
     name: str | None
+    folder: str
+    """What the paths of its runs begin with, said once; the links have the rest."""
     runs: list[Link]
     more: int
-    """Runs that are not named."""
+    """Number of further runs, without a link."""
     cells: list[str]
 
 
 @dataclass(frozen=True)
 class RankedTable:
-    """The settings on one set of test images."""
+    """The ranked settings of the runs that were evaluated on the same test images."""
 
     title: str | None
     legend: list[str]
     columns: list[str]
-    """Rank and score come first, so that they are in sight on every page."""
+    """Rank and score come first, so that they are visible on narrow screens."""
     lines: list[Line]
     more: int
     heat: HeatMap | None
@@ -80,7 +82,7 @@ class RankedTable:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Two crossed keys: a cell's text and its shade, from 0 for the worst to 5 for the best."""
+    """The score over two crossed keys. Each cell has a text and a shade: 0 if empty, 1 (worst) to 5 (best)."""
 
     title: str
     rows: str
@@ -89,15 +91,15 @@ class HeatMap:
     notes: list[str]
 
 
-def write_sweep_report(ranking: Ranking, directory: Path, place: Path | None = None) -> Path:
-    """Write the page of a sweep or of a folder of runs into it, or to `place`. Errors: OSError."""
-    target = directory / REPORT if place is None else place
-    write_text(target, sweep_page(ranking, directory, lambda path: _way(path, target)))
+def write_sweep_report(ranking: Ranking, directory: Path, path: Path | None = None) -> Path:
+    """Write the report of a sweep or folder of runs into it, or to `path`. Errors: OSError."""
+    target = directory / REPORT if path is None else path
+    write_text(target, sweep_page(ranking, directory, lambda run: _report_url(run, target)))
     return target
 
 
 def sweep_page(ranking: Ranking, directory: Path, href: Href) -> str:
-    """The page of a sweep or of a folder of runs."""
+    """The report of a sweep or folder of runs, as HTML."""
     name = shlex.quote(str(display_path(directory)))
     commands = [
         (f"mnist-ff compare {name} --sort seconds", "print the table, sorted by seconds"),
@@ -111,27 +113,33 @@ def sweep_page(ranking: Ranking, directory: Path, href: Href) -> str:
     facts = {
         "title": directory.resolve().name,
         "path": str(display_path(directory)),
-        "search_result": [] if search_result is None else finding_lines(search_result),
+        "search_result": [] if search_result is None else finding_lines(_near(search_result)),
         "picture": _picture(directory / "sweep.png"),
         "commands": commands,
     }
     return _page(ranking, href, facts)
 
 
+def _near(found: SearchResult) -> SearchResult:
+    """The result with the path of its study as short as others are."""
+    is_path = Path(found.storage).is_absolute()
+    return replace(found, storage=str(display_path(Path(found.storage)))) if is_path else found
+
+
 def write_comparison(ranking: Ranking, paths: Sequence[Path], target: Path) -> None:
-    """Write the page of several runs and sweeps to `target`. Errors: OSError."""
-    write_text(target, comparison_page(ranking, paths, str(target), lambda path: _way(path, target)))
+    """Write the comparison page of several runs and sweeps to `target`. Errors: OSError."""
+    write_text(target, comparison_page(ranking, paths, str(target), lambda run: _report_url(run, target)))
 
 
-def comparison_page(ranking: Ranking, paths: Sequence[Path], place: str, href: Href) -> str:
-    """The page of several runs and sweeps; `place` is the file that a command on it writes."""
+def comparison_page(ranking: Ranking, paths: Sequence[Path], file: str, href: Href) -> str:
+    """The comparison page of several runs and sweeps. `file` is the path in the command that writes it again."""
     names = [str(display_path(path)) for path in paths]
     facts = {
         "title": f"{len(ranking.rows)} run{'s' if len(ranking.rows) != 1 else ''} compared",
         "path": " ".join(names) if len(names) < 6 else f"{names[0]} ... {names[-1]}",
         "search_result": [],
         "picture": None,
-        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", place]), "write this report again")],
+        "commands": [(shlex.join(["mnist-ff", "compare", *names, "--html", file]), "write this report again")],
     }
     return _page(ranking, href, facts)
 
@@ -140,7 +148,7 @@ def _page(ranking: Ranking, href: Href, facts: dict[str, Any]) -> str:
     labels = iter(group_labels(ranking))
     tables = [_table(table, [next(labels) for _ in table.groups], href) for table in ranking.tables]
     bad = sorted(ranking.bad, key=lambda row: row.status)
-    curves = curves_of(ranking, MOST_CURVES)
+    curves = curves_of(ranking, MAX_CURVES)
     settings = sum(not group.again for group in ranking.groups)
     heats = all(table.heat is not None for table in tables)
     return render(
@@ -150,15 +158,15 @@ def _page(ranking: Ranking, href: Href, facts: dict[str, Any]) -> str:
         {
             **facts,
             "picture": None if heats else facts["picture"],
-            "picture_coloured": len(ranking.varied) > 1,  # by score, from dark to bright: inverted, the best is dark
+            "picture_coloured": len(ranking.varied) > 1,  # coloured by score: not inverted in dark mode
             "kicker": counted(ranking),
             "tables": [table for table in tables if table.lines],
             "apart": len(tables) > 1,
-            "bad": [_unfinished(row, ranking, href) for row in bad[:MOST_ROWS]],
-            "more_bad": max(0, len(bad) - MOST_ROWS),
+            "bad": [_unfinished(row, ranking, href) for row in bad[:MAX_ROWS]],
+            "more_bad": max(0, len(bad) - MAX_ROWS),
             "parts": parts_of(curves),
             "drawn": len(curves),
-            "left_out": max(0, settings - MOST_CURVES),
+            "left_out": max(0, settings - MAX_CURVES),
             "common": [(key, text(value)) for key, value in ranking.common.items()],
         },
     )
@@ -170,26 +178,26 @@ def _curve_facts(curve: GroupCurves) -> dict[str, Any]:
 
 
 def _table(table: Ranking, labels: Sequence[str], href: Href) -> RankedTable:
-    """A table whose first columns are the run, its rank and the score that ranks."""
+    """A ranked table. Its first columns are the run, its rank and the score by which it is ranked."""
     made = table_of(table, labels)
     score = metric_title(table.ranked_by.replace(" ", "_"))
     first = [column for column in ("rank", score) if column in made.columns]
     columns = first + [column for column in made.columns if column not in (*first, "name", "path")]
-    places = [made.columns.index(column) for column in columns]
+    order = [made.columns.index(column) for column in columns]
     named = "name" in made.columns
     names = [cells[made.columns.index("name")] if named else MISSING for cells in made.ranked]
-    rows = zip(names, made.ranked[:MOST_ROWS], table.groups, strict=False)
+    rows = zip(names, made.ranked[:MAX_ROWS], table.groups, strict=False)
     lines = [
-        Line(None if name == MISSING else name, *_links(group.rows, href), [cells[place] for place in places])
+        Line(None if name == MISSING else name, *_links(group.rows, href), [cells[index] for index in order])
         for name, cells, group in rows
     ]
     return RankedTable(
-        table.title, legend(table), columns, lines, max(0, len(made.ranked) - MOST_ROWS), _heat_map(table)
+        table.title, legend(table), columns, lines, max(0, len(made.ranked) - MAX_ROWS), _heat_map(table)
     )
 
 
 def _heat_map(table: Ranking) -> HeatMap | None:
-    """Two keys that were crossed; the one with more values goes down, so that it fits a phone."""
+    """The heat map of two crossed keys, None if the runs are no grid. The key with more values goes down the rows."""
     if len(table.varied) != 2:
         return None
     levels = {key: {text(group.values.get(key)) for group in table.ranked} for key in table.varied}
@@ -213,8 +221,13 @@ def _heat_map(table: Ranking) -> HeatMap | None:
     return HeatMap(found.title, down, heads, lines, found.notes)
 
 
-def _links(rows: Sequence[Row], href: Href) -> tuple[list[Link], int]:
-    return [_link(row, href) for row in rows[:MOST_LINKS]], max(0, len(rows) - MOST_LINKS)
+def _links(rows: Sequence[Row], href: Href) -> tuple[str, list[Link], int]:
+    """The folder that several runs share, the ways to their pages, and how many more there are."""
+    shown = rows[:MAX_LINKS]
+    folders = {os.path.dirname(row.label) for row in shown}
+    folder = f"{folders.pop()}/" if len(shown) > 1 and len(folders) == 1 and folders != {""} else ""
+    links = [Link(row.label.removeprefix(folder), href(row.path)) for row in shown]
+    return folder, links, max(0, len(rows) - MAX_LINKS)
 
 
 def _link(row: Row, href: Href) -> Link:
@@ -222,17 +235,17 @@ def _link(row: Row, href: Href) -> Link:
 
 
 def _unfinished(row: Row, ranking: Ranking, href: Href) -> tuple[str, str, str, str | None, Link]:
-    """Status, reason, keys, name where names tell runs apart, and the way to the run's page."""
+    """Status, reason, keys, name if the runs have names, and a link to the run's report."""
     name = row.name if named(ranking) else None
     return row.status, row.reason or "", _named(row, ranking), name, _link(row, href)
 
 
-def _way(path: Path, target: Path) -> str | None:
-    """The way from a file to the report of a run, where it has one."""
-    if not is_file(path / REPORT):
+def _report_url(run: Path, target: Path) -> str | None:
+    """The relative URL from the page `target` to a run's report, None if it has none."""
+    if not is_file(run / REPORT):
         return None
-    way = os.path.relpath((path / REPORT).absolute(), target.absolute().parent)
-    return quote(Path(way).as_posix(), errors="surrogateescape")
+    relative = os.path.relpath((run / REPORT).absolute(), target.absolute().parent)
+    return quote(Path(relative).as_posix(), errors="surrogateescape")
 
 
 def _named(row: Row, ranking: Ranking) -> str:
@@ -240,9 +253,9 @@ def _named(row: Row, ranking: Ranking) -> str:
 
 
 def _picture(path: Path) -> str | None:
-    """sweep.png as a data URI, if it is there and no giant."""
+    """sweep.png as a data URI; None if it is missing, too large or not a PNG file."""
     try:
-        content = read_bytes(path, LARGEST_PICTURE)
+        content = read_bytes(path, MAX_PICTURE_BYTES)
     except BadRunError:
         return None
     is_png = content.startswith(b"\x89PNG\r\n\x1a\n")

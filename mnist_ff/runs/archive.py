@@ -1,4 +1,4 @@
-"""Several run directories as one file for others, .zip or .tar.zst: whole or absent, and verified after writing."""
+"""Write run directories to one archive, .zip or .tar.zst. It is complete or absent, and verified after writing."""
 
 from __future__ import annotations
 
@@ -19,40 +19,51 @@ from mnist_ff.runs.reading import is_taken
 
 ZIP, ZSTD = ".zip", ".tar.zst"
 EPOCH_1980 = (1980, 1, 1, 0, 0, 0)
-"""The time of every file in an archive: equal runs give equal archives, and nobody's clock is told."""
-PIECE_BYTES = 1 << 20
+"""Modification time of every file in an archive, so that equal runs give equal archives."""
+CHUNK_BYTES = 1 << 20
+"""Bytes that are read at a time."""
 
 
-def check_archive(place: Path) -> None:
-    """Errors: ConfigError for an ending that is none of ours, a module that is not installed, a file in its place."""
-    if not place.name.endswith((ZIP, ZSTD)) or place.name in (ZIP, ZSTD):
-        raise ConfigError(f"{place}: an archive's name ends with {ZIP} or {ZSTD}, such as runs{ZIP}")
-    if place.name.endswith(ZSTD):
-        _check_zstd(place)
-    if is_taken(place):
-        raise ConfigError(f"{place}: already exists; choose another name")
-    if not place.parent.is_dir():
-        raise ConfigError(f"{place}: folder {place.parent} does not exist")
+def check_archive(target: Path) -> None:
+    """Check the path of a new archive.
+
+    Errors: ConfigError for an unknown suffix, a missing module, a missing folder, or a file that exists.
+    """
+    if not target.name.endswith((ZIP, ZSTD)) or target.name in (ZIP, ZSTD):
+        raise ConfigError(f"{target}: an archive's name ends with {ZIP} or {ZSTD}, such as runs{ZIP}")
+    if target.name.endswith(ZSTD):
+        _check_zstd(target)
+    try:
+        os.lstat(target)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise ConfigError(f"{target}: {error.strerror}; choose another name") from None
+    else:
+        raise ConfigError(f"{target}: already exists; choose another name")
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target}: folder {target.parent} does not exist")
 
 
-def _open_zstd(place: Path, mode: str) -> Any:
-    """A file of zstd, open to write or read what is packed in it: by Python's own module from 3.14 on, else by the
-    package zstandard. Errors: ConfigError where there is neither.
+def _open_zstd(target: Path, mode: str) -> Any:
+    """Open a zstd file for reading or writing, with Python's module from 3.14 on, else with the package zstandard.
+
+    Errors: ConfigError if zstandard is needed and not installed.
     """
     if sys.version_info >= (3, 14):
         from compression import zstd
 
-        return zstd.open(place, mode)
-    _check_zstd(place)
+        return zstd.open(target, mode)
+    _check_zstd(target)
     import zstandard
 
-    return zstandard.open(place, mode)
+    return zstandard.open(target, mode)
 
 
-def _check_zstd(place: Path) -> None:
+def _check_zstd(target: Path) -> None:
     if sys.version_info < (3, 14) and not _has_zstandard():
         raise ConfigError(
-            f"{place}: needs zstandard, which is not installed: pip install 'mnist-ff[zstd]'; or use a name with {ZIP}"
+            f"{target}: needs zstandard, which is not installed: pip install 'mnist-ff[zstd]'; or use a name with {ZIP}"
         )
 
 
@@ -60,44 +71,47 @@ def _has_zstandard() -> bool:
     return importlib.util.find_spec("zstandard") is not None
 
 
-def write_archive(place: Path, folder: Path) -> dict[str, str]:
-    """Pack everything in a folder, with paths below it, and return the SHA-256 of each file by its path.
+def write_archive(target: Path, folder: Path) -> dict[str, str]:
+    """Pack all files of a folder, with relative paths, and return the SHA-256 of each file by its path.
 
-    What was written is read again and compared before the file gets its name.
-    Errors: ConfigError where there is a file already, and for a name that another system reads otherwise; RunError
-    where it cannot be written or differs.
+    The archive is read back and compared before it gets its name.
+    Errors: ConfigError if the archive exists, or for a file name that is not portable; RunError if it cannot be written
+    or differs when read back.
     """
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     odd = next((name for name in files if "\\" in name or not name.isprintable()), None)
-    if odd is not None:  # on another system a backslash leads into another folder
-        raise ConfigError(f"{odd!r}: cannot be the name of a file for others; rename it")
+    if odd is not None:  # Windows reads a backslash as a folder separator
+        raise ConfigError(f"{odd!r}: this name does not work on every system; rename the file")
     sums = {name: _sum(path.open("rb")) for name, path in files.items()}
     try:
-        with _new_file(place) as temporary:
-            (_pack_zip if place.name.endswith(ZIP) else _pack_tar)(temporary, files)
-            if _read_back(temporary, place.name.endswith(ZIP)) != sums:
-                raise RunError(f"{place}: read back with other content; check the disk and try again")
+        with _new_file(target) as temporary:
+            (_pack_zip if target.name.endswith(ZIP) else _pack_tar)(temporary, files)
+            if _read_back(temporary, target.name.endswith(ZIP)) != sums:
+                raise RunError(f"{target}: read back with other content; check the disk and try again")
     except FileExistsError:
-        raise ConfigError(f"{place}: already exists; choose another name") from None
+        raise ConfigError(f"{target}: already exists; choose another name") from None
     except OSError as error:
-        raise RunError(f"{place}: {error.strerror or error}") from None
+        raise RunError(f"{target}: {error.strerror or error}") from None
     return sums
 
 
 @contextmanager
-def _new_file(place: Path) -> Iterator[Path]:
-    """A temporary file that gets its name at the end, unless another one has got it by then. Errors: OSError."""
-    whole = place.with_name(f".{place.name[:80]}.part")
+def _new_file(target: Path) -> Iterator[Path]:
+    """A temporary file that is renamed to `target` at the end.
+
+    Errors: FileExistsError if `target` exists by then; OSError.
+    """
+    whole = target.with_name(f".{target.name[:80]}.part")
     with replacing(whole) as temporary:
         yield temporary
     try:
-        os.link(whole, place)
+        os.link(whole, target)
     except FileExistsError:
         raise
     except OSError:  # a disk without hard links
-        if is_taken(place):
+        if is_taken(target):
             raise FileExistsError from None
-        os.rename(whole, place)
+        os.rename(whole, target)
     finally:
         whole.unlink(missing_ok=True)
 
@@ -120,13 +134,13 @@ def _pack_tar(target: Path, files: Mapping[str, Path]) -> None:
                 archive.addfile(entry, source)
 
 
-def _read_back(place: Path, zipped: bool) -> dict[str, str]:
+def _read_back(target: Path, zipped: bool) -> dict[str, str]:
     """The SHA-256 of each file in an archive."""
     if zipped:
-        with zipfile.ZipFile(place) as archive:
+        with zipfile.ZipFile(target) as archive:
             return {name: _sum(archive.open(name)) for name in archive.namelist()}
     found = {}
-    with _open_zstd(place, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
+    with _open_zstd(target, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
         for entry in tar:
             inner = tar.extractfile(entry)
             assert inner is not None
@@ -135,13 +149,13 @@ def _read_back(place: Path, zipped: bool) -> dict[str, str]:
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:
-    while piece := source.read(PIECE_BYTES):
+    while piece := source.read(CHUNK_BYTES):
         target.write(piece)
 
 
 def _sum(file: IO[bytes]) -> str:
     total = hashlib.sha256()
     with file:
-        while piece := file.read(PIECE_BYTES):
+        while piece := file.read(CHUNK_BYTES):
             total.update(piece)
     return total.hexdigest()

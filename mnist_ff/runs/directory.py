@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mnist_ff.config.convert import config_from, config_to_dict, flat
-from mnist_ff.config.legacy import with_legacy_keys
+from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.registry import names, part
+from mnist_ff.config.saved import saved_config
 from mnist_ff.config.schema import Config
-from mnist_ff.config.yaml_io import to_yaml, yaml_values
+from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
 from mnist_ff.files import first_link, remove_leftovers, write_text
 from mnist_ff.runs.find import link_of_a_sweep, may_be_run
@@ -44,8 +44,9 @@ AUGMENTED = "augmented.safetensors"
 """Training images as they are and as a step sees them, of a run whose images are changed: `images` (R, C, *shape)
 uint8, an image a row, itself first."""
 HIDDEN = "hidden.safetensors"
-"""What the hidden layers do on the test images: `N/NAME/mean` and `N/NAME/active` (units,) float32 of each layer, N its
-place from 0; `map` (P, 2) float32 of the images `map_rows` (P,); `images` (K, *shape) uint8 of `image_rows` (K,)."""
+"""Activity of the hidden layers on the test images: `N/NAME/mean` and `N/NAME/active`, (units,) float32, for layer N,
+counted from 0; `map`, (P, 2) float32, for the images `map_rows` (P,); `images`, (K, *shape) uint8, of `image_rows`
+(K,)."""
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 PREDICTIONS = "predictions.safetensors"
 MAX_PREDICTIONS_BYTES, MAX_PREDICTIONS = 1 << 30, 10_000_000
@@ -80,7 +81,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(config_from(with_legacy_keys(yaml_values(path, content)), str(path), True)))
+        found = flat(config_to_dict(saved_config(path, content)))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -146,9 +147,7 @@ class Run:
         if not content:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
-            values = yaml_values(path, content)
-            plain = with_legacy_keys(values) if isinstance(values, dict) else {}
-            return config_from(plain, where=str(path), unregistered=True)
+            return saved_config(path, content)
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 
@@ -297,7 +296,7 @@ def _summary(values: Fields) -> Summary:
 
 
 def _optional(values: Fields, key: str, read: Callable[[str], T]) -> T | None:
-    """A field that older summaries lack, or that is null. Errors: ValueError."""
+    """A field that may be null or missing, as in older summaries. Errors: ValueError."""
     return None if values.values.get(key) is None else read(key)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mnist_ff.errors import BadRunError
-from mnist_ff.runs.reading import is_file, is_folder, listed, opened, written_at
+from mnist_ff.runs.reading import head_of, is_file, is_folder, written_at
 
 OUTPUTS = Path("outputs")
 """Where runs go, unless hydra.run.dir says another place."""
@@ -20,6 +20,8 @@ SWEEP_FILES = (JOBS, "multirun.yaml")
 """A directory with one of these files is a sweep's."""
 MAX_DEPTH = 4
 """Folders below a sweep's or outputs/ in which a run may lie."""
+SWEEP_DEPTH = 2
+"""The same of a sweep: outputs/sweeps/ holds them."""
 START_BYTES = 4096
 """The part of environment.json and jobs.json in which "started" stands."""
 UNIX_EPOCH = datetime.fromtimestamp(0, UTC)
@@ -34,28 +36,72 @@ def runs_below(path: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
     Errors: BadRunError where `path` itself, which is there, cannot be listed.
     """
     if is_folder(path):
-        yield from _runs_in(listed(path), depth)
+        yield from (found for found, _ in _walk(_entries(path), depth, 0))
 
 
-def _runs_in(entries: Iterable[Path], depth: int) -> Iterator[Path]:
-    for folder in entries:
-        if folder.name.startswith(".") or not is_folder(folder):
+def sweeps_below(folder: Path) -> list[Path]:
+    """Sweep directories in a folder, or one level below it as in outputs/sweeps/; none where it cannot be listed, of
+    which runs_below() says why."""
+    with suppress(BadRunError):
+        return [found for found, _ in _walk(_entries(folder), 0, SWEEP_DEPTH)]
+    return []
+
+
+def runs_and_sweeps(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """What runs_below() and sweeps_below() find, of one walk, without the jobs of those sweeps; each with whether it
+    is a sweep. Errors: as runs_below()."""
+    if is_folder(folder):
+        yield from _walk(_entries(folder), MAX_DEPTH, SWEEP_DEPTH)
+
+
+def _walk(entries: Iterable[os.DirEntry[str]], runs: int, sweeps: int) -> Iterator[tuple[Path, bool]]:
+    """Runs and sweeps, looked for in so many levels. Links are followed to a run or sweep, and on to other sweeps."""
+    for entry in entries:
+        if entry.name.startswith(".") or not _is_folder(entry):
             continue
-        if may_be_run(folder):
-            yield folder
-        elif depth > 1 and not folder.is_symlink():
-            try:
-                inner = listed(folder)
-            except BadRunError:
-                yield folder
-                continue
-            yield from _runs_in(inner, depth - 1)
+        if _may_be_run(entry.path):
+            if runs:
+                yield Path(entry.path), False
+            continue
+        if sweeps and is_sweep(Path(entry.path)) and os.access(entry.path, os.R_OK):
+            yield Path(entry.path), True
+            continue
+        deeper = runs - 1 if runs and not entry.is_symlink() else 0
+        if not deeper and sweeps < 2:
+            continue
+        try:
+            inner = _entries(Path(entry.path))
+        except BadRunError:
+            if deeper:
+                yield Path(entry.path), False
+            continue
+        yield from _walk(inner, deeper, max(0, sweeps - 1))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, with the kind of each, which then needs not be asked for. Errors: BadRunError."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise BadRunError(f"{folder}: cannot be listed ({error.strerror})") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
 def may_be_run(folder: Path) -> bool:
     """Whether a folder has a config.yaml, of whatever kind, or cannot be asked."""
+    return _may_be_run(os.fspath(folder))
+
+
+def _may_be_run(folder: str) -> bool:
     try:
-        os.lstat(folder / "config.yaml")
+        os.lstat(f"{folder}/config.yaml")
     except FileNotFoundError:
         return False
     except OSError:
@@ -83,17 +129,6 @@ def is_sweep(path: Path) -> bool:
 def sweep_of(run: Path) -> Path | None:
     """The directory of the sweep that a run belongs to; a job's own may lie some levels below."""
     return next((folder for folder in run.absolute().parents[:MAX_DEPTH] if is_sweep(folder)), None)
-
-
-def sweeps_below(folder: Path, depth: int = 2) -> list[Path]:
-    """Sweep directories in a folder, or one level below it as in outputs/sweeps/."""
-    try:
-        entries = listed(folder)
-    except BadRunError:  # runs_below() names it
-        return []
-    folders = [path for path in entries if path.name[0] != "." and is_folder(path) and not may_be_run(path)]
-    deeper = [sweep for path in folders if depth > 1 and not is_sweep(path) for sweep in sweeps_below(path, depth - 1)]
-    return [path for path in folders if is_sweep(path)] + deeper
 
 
 def holds_runs(path: Path) -> bool:
@@ -124,8 +159,7 @@ def _started(path: Path) -> float | None:
     """A moment near a file's beginning, in seconds since 1970; None for one that has no offset from UTC or that no
     clock can have shown yet."""
     try:
-        with opened(path) as file:
-            found = re.search(rb'"started"\s*:\s*"([0-9TZ:.+-]{1,40})"', file.read(START_BYTES))
+        found = re.search(rb'"started"\s*:\s*"([0-9TZ:.+-]{1,40})"', head_of(path, START_BYTES))
         moment = datetime.fromisoformat(found[1].decode()) if found else None
     except (BadRunError, ValueError):
         return None

@@ -6,8 +6,8 @@ from mnist_ff.config.schema import Config
 from mnist_ff.runs.records import StopKind, Summary
 
 
-def further(config: Config, summary: Summary) -> list[str] | None:
-    """The overrides beside resume=RUN; None where nothing is left to train, as after early stopping."""
+def overrides_to_continue(config: Config, summary: Summary) -> list[str] | None:
+    """The overrides besides resume=RUN with which a finished run trains on; None after early stopping."""
     trainer, kind = config.trainer, None if summary.stop is None else summary.stop.kind
     if kind is StopKind.TIME_LIMIT and trainer.max_seconds is not None:
         return [f"trainer.max_seconds={2 * trainer.max_seconds:g}"]

@@ -17,6 +17,7 @@ except ImportError:  # Windows
 
 LOCK = ".lock"
 POLL_S = 0.05
+"""Seconds between two attempts."""
 LOCK_TIMEOUT_S = 1.0
 """How long to wait for a directory: is_locked() holds it for a moment."""
 
@@ -59,7 +60,8 @@ def is_locked(folder: Path, timeout_s: float = 0) -> bool:
 
 
 def _is_flocked(lock: Path, timeout_s: float) -> bool:
-    """The same of a file that is only read, so that the folder may be one that others own: many may ask at once."""
+    """As `is_locked`, with a shared lock on a file opened for reading: this works in folders of other users, and
+    several processes may ask at once."""
     deadline = time.monotonic() + timeout_s
     try:
         with opened(lock) as file:

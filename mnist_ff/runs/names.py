@@ -1,6 +1,6 @@
-"""Names of runs as handles: a config's `name`, a directory's own name, its last four hex digits.
+"""Find runs by name: the `name` in their config, the directory's name, or its last four hex digits.
 
-Of each config.yaml only the beginning is read, and nothing of it but its name: ten thousand runs take a second.
+Only the beginning of each config.yaml is read, and only its name is parsed: 10,000 runs take a second.
 """
 
 from __future__ import annotations
@@ -14,26 +14,22 @@ from mnist_ff.config.messages import nearest
 from mnist_ff.config.yaml_io import yaml_values
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.find import OUTPUTS, may_be_run, run_start, runs_below, sweep_of, sweep_start, sweeps_below
-from mnist_ff.runs.reading import opened
+from mnist_ff.runs.reading import head_of
 
 SCANNED_BYTES = 8 << 10
-"""Bytes of a config.yaml in which its name is looked for; it stands in the second line."""
+"""Bytes of a config.yaml that are searched for the name, which is in the second line."""
 NAME_LINES = re.compile(rb"^name:[^\n]*\n(?:[ ][^\n]*\n)*", re.MULTILINE)
-"""The key with the lines that a long name goes on in."""
-PLAIN = re.compile(rb"name: ([A-Za-z](?:[A-Za-z0-9_. /+-]*[A-Za-z0-9_])?)\n")
-"""A name that YAML writes as it is; a few such words, null and true say, are none."""
-NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+"""The key `name` and the continuation lines of a long name."""
 ENDING = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_([0-9a-f]{4})")
-"""The name of a directory that nobody named, and its ending."""
-MOST_COMPARED = 2_000
-"""Names that are looked through for one that is like a mistyped one."""
+"""The default name of a run directory: date, time and four hex digits."""
+MAX_CANDIDATES = 2_000
+"""Names that are compared with a mistyped one to suggest the nearest."""
 
 
 def name_of(run: Path) -> str | None:
-    """The name in a run's config.yaml; None where it has none, or none can be read."""
+    """The name in a run's config.yaml; None if it has none or the file cannot be read."""
     try:
-        with opened(run / "config.yaml") as file:
-            head = file.read(SCANNED_BYTES)
+        head = head_of(run / "config.yaml", SCANNED_BYTES)
     except BadRunError:
         return None
     found = NAME_LINES.search(head)
@@ -41,9 +37,6 @@ def name_of(run: Path) -> str | None:
 
 
 def _name(lines: bytes) -> str | None:
-    plain = PLAIN.fullmatch(lines)
-    if plain is not None and (name := plain[1].decode()).lower() not in NOT_TEXT:
-        return name
     try:
         value = yaml_values(Path("config.yaml"), lines)["name"]
     except (ConfigError, TypeError, KeyError):
@@ -52,28 +45,28 @@ def _name(lines: bytes) -> str | None:
 
 
 def named(root: Path = OUTPUTS) -> Iterator[tuple[Path, str | None]]:
-    """The runs in `root`, jobs of sweeps too, with their names. The name behind a link is not read."""
+    """The runs in `root`, jobs of sweeps included, with their names. For a symbolic link the name is None."""
     for run in runs_below(root):
         yield run, None if run.is_symlink() else name_of(run)
 
 
 @dataclass(frozen=True)
 class Handles:
-    """What the runs and sweeps of a folder are called."""
+    """The runs and sweeps of a folder, to be found by name."""
 
     root: Path
     runs: tuple[tuple[Path, str | None], ...]
 
     @classmethod
     def of(cls, root: Path) -> Handles:
-        """Those of a folder, which is read once."""
+        """Read the names of all runs in a folder."""
         return cls(root, tuple(named(root)))
 
     def find(self, word: str, sweeps: bool) -> tuple[Path, int] | None:
-        """The newest of the runs with this name, and how many there are; else the only directory that is called so,
-        or ends so. With `sweeps`, a sweep stands for its jobs. None where nothing fits.
+        """The newest run with this name, and how many runs have it; else the only directory with this name or with
+        these four hex digits. With `sweeps`, a job's name finds its sweep. None if nothing matches.
 
-        Errors: BadRunError where several directories do.
+        Errors: BadRunError if several directories match.
         """
         runs = [run for run, name in self.runs if name == word]
         if sweeps:
@@ -94,30 +87,30 @@ class Handles:
         return None
 
     def unknown(self, word: str) -> str:
-        """What to say of a word that names no run: the nearest name, or how to write one with spaces."""
+        """The error message for an unknown name. It suggests the nearest one, or quotes for a name with spaces."""
         names = list(dict.fromkeys(name for _, name in self.runs if name is not None))
         split = next((name for name in names if word in name.split() and name != word), None)
         if split is not None:
             hint = f'; a name with spaces needs quotes: "{split}"'
         else:
-            hint = nearest(word, [*names, *(path.name for path, _ in self.runs)][:MOST_COMPARED])
+            hint = nearest(word, [*names, *(path.name for path, _ in self.runs)][:MAX_CANDIDATES])
         return f"{word}: does not exist, and no run in {self.root}/ has this name{hint}; mnist-ff runs lists them"
 
 
 def _sweep_or_run(run: Path) -> Path:
-    """The sweep that a run is a job of, with a path as the run's, relative or not; else the run."""
+    """The sweep of a job, relative if the run's path is; or the run itself if it is not a job."""
     whole = sweep_of(run)
     return run if whole is None else run.parents[len(run.absolute().parts) - len(whole.parts) - 1]
 
 
 def ending_of(path: Path) -> str | None:
-    """The four hex digits at the end of a directory's name that the clock gave it."""
+    """The four hex digits at the end of a directory's default name; None for other names."""
     found = ENDING.fullmatch(path.name)
     return None if found is None else found[1]
 
 
 def quoted_name(words: Sequence[str], root: Path = OUTPUTS) -> str | None:
-    """A run's name that a shell has split into several of these words; None where there is none."""
+    """A run's name with spaces that the shell has split into several of these words; None if there is none."""
     if len(words) < 2:
         return None
     names = {name for _, name in named(root) if name is not None and " " in name}

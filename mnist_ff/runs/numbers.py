@@ -1,4 +1,4 @@
-"""Numbers as people read them, in one style on the terminal, in Markdown and on pages."""
+"""Format numbers for people, in one style on the terminal, in Markdown and on pages."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from mnist_ff.runs.records import Score
 
 MISSING = "-"
-"""What stands where there is no number."""
+"""Shown for a missing value."""
 
 
 def percent(share: float | None, digits: int | None = 2) -> str:
-    """A share from 0 to 1 in percent, with its unit: 98.47 %. Without `digits` as many as it has: 12.5 %."""
+    """A fraction from 0 to 1 as percent: 98.47 %. With `digits=None`, up to six significant digits: 12.5 %."""
     if share is None:
         return MISSING
     return f"{100 * share:.6g} %" if digits is None else f"{100 * share:.{digits}f} %"
 
 
 def percent_change(share: float | None, digits: int = 1) -> str:
-    """The same with its sign: +1.3 %."""
+    """A fraction as a percent change, with its sign: +1.3 %."""
     return MISSING if share is None else f"{100 * share:+.{digits}f} %"
 
 
 def percent_cell(share: float | None, digits: int = 2) -> str:
-    """The same for a column whose head has the unit: 98.47."""
+    """A fraction as percent without the unit, for columns that name it in their head: 98.47."""
     return MISSING if share is None else f"{100 * share:.{digits}f}"
 
 
@@ -40,7 +40,7 @@ def score_text(score: Score) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, rounded up to whole ones: 0:05, 12:34, 1:02:03; from a hundred hours on 123 h."""
+    """Seconds, rounded up, as 0:05, 12:34 or 1:02:03; from 100 hours on as 123 h."""
     whole = math.ceil(seconds - 1e-6)
     minutes, left = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -50,6 +50,6 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: 1 job, 2 jobs, 4,000 images, 3 batches."""
+    """A number with its noun in singular or plural: 1 job, 2 jobs, 4,000 images, 3 batches."""
     plural = f"{noun}{'es' if noun.endswith(('tch', 's', 'x')) else 's'}"
     return f"{number:,} {noun if number == 1 else plural}"

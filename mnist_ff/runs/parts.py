@@ -112,10 +112,10 @@ def unregistered(config: Config, trains: bool) -> list[str]:
 def check_parts(
     run: Run, config: Config, warn: Callable[[str], None], trains: bool = False, groups: Collection[str] = GROUPS
 ) -> None:
-    """See that a run's own parts are registered, those of `groups`, and warn of a parts file that is not the one it was
-    trained with.
+    """Check that the run's own parts of these groups are registered, and warn if a parts file differs from the one that
+    the run was trained with.
 
-    Errors: BadRunError with the command to type; where parts/ cannot be read, too.
+    Errors: BadRunError with the command to type, or if parts/ cannot be read.
     """
     missing = [option for option in unregistered(config, trains) if trains or option.partition("=")[0] in groups]
     if any(f"{group}={name}" in missing for group, name in GIVEN.items()):

@@ -1,7 +1,7 @@
-"""A run or sweep directory as others may have it: no paths, seals, locks or logs of this machine.
+"""Copy a run or sweep directory for sharing: without paths, seals, locks and logs of this machine.
 
-What is copied is named in one list. Paths in config.yaml, environment.json and jobs.json become the last part of
-themselves, as the reader of another machine's run uses none of them.
+Only the files listed here are copied. Paths in config.yaml, environment.json and jobs.json are cut to their last
+component; no command needs them to open a run of another machine.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.runs.tables import BATCHES, EPOCHS
 
 COPIED = (BATCHES, EPOCHS, CHECKPOINT, "model.safetensors", PREDICTIONS, HIDDEN, AUGMENTED, LABELS)
-"""Files that are copied as they are: numbers."""
+"""Files that are copied unchanged."""
 CLEANED = ("environment.json", "evaluation.json", "summary.json", SEARCH)
-"""JSON files whose texts are cleaned."""
+"""JSON files that are copied with `cleaned` values."""
 FOLDERS = {"plots": {".png", ".svg", ".pdf"}, FOLDER: {".py"}}
-"""Folders that are copied, and the kinds of files in them."""
+"""Folders that are copied, with the suffixes of the files to copy."""
 SWEEP_FILES = ("sweep.png",)
 LEFT_OUT = (
     "checkpoint.previous.pt, git.diff, train.log, .hydra/, .lock, files of trackers, seals; paths, host and user names"
 )
-"""What stays here, for people."""
+"""What is not copied, as text for the user."""
 OMITTED_KEYS = {"places", "seal", "hostname", "user", "cwd", "repository"}
-"""Fields of JSON files that are left out, at any level."""
+"""Keys of JSON objects that are left out, at any level."""
 PATHS = re.compile(r"(?<![\w.:/])(?:~|[A-Za-z]:)?/(?:[^\s'\"<>|,;:=()\[\]{}/]+/)*[^\s'\"<>|,;:=()\[\]{}/]+")
 """An absolute path in a text."""
 LOGIN = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-"""The user and password in an address."""
+"""The user and password in a URL."""
 
 
 def copy_portable(source: Path, target: Path) -> None:
-    """Copy a run or sweep directory to a new folder, without what belongs to this machine. No link is followed.
+    """Copy a run or sweep directory to a new folder for sharing. Symbolic links are not followed.
 
     Errors: BadRunError for a directory that cannot be read; OSError.
     """
@@ -99,7 +99,7 @@ def _clean_json(source: Path, target: Path) -> None:
 
 
 def _clean_parts(source: Path, target: Path) -> None:
-    """The list of a run's parts files, whose paths are absolute ones: of each its last part."""
+    """Copy the list of a run's parts files, with the last component of each path."""
     values = read_json(source)
     for one in values if isinstance(values, list) else ():
         if isinstance(one, dict) and isinstance(one.get("path"), str):
@@ -108,32 +108,32 @@ def _clean_parts(source: Path, target: Path) -> None:
 
 
 def _config_text(path: Path) -> str:
-    """A config.yaml without places. Errors: BadRunError."""
+    """The text of a config.yaml without paths. Errors: BadRunError."""
     try:
         values = yaml_values(path, read_bytes(path, MAX_YAML_BYTES))
         if not isinstance(values, dict):
             raise BadRunError(f"{path}: is not a run's config")
-        return plain_yaml(_without_places(values))
+        return plain_yaml(_without_paths(values))
     except ConfigError as error:
         raise BadRunError(str(error)) from None
 
 
-def _without_places(values: dict[str, Any]) -> dict[str, Any]:
-    """A config's plain values without paths, trackers and callbacks: the experiment, as --config-of takes it."""
+def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """A config's values without paths, trackers and callbacks; `--config-of` reads it."""
     kept = {key: value for key, value in values.items() if key not in ("logger", "callbacks")}
     data, trainer = dict(kept.get("data") or {}), dict(kept.get("trainer") or {})
     if "root" in data:
         data["root"] = None
     if "mirrors" in data:
         data["mirrors"] = []
-    for place, key in ((data, "path"), (trainer, "teacher")):
-        if isinstance(place.get(key), str):
-            place[key] = PurePosixPath(place[key]).name
+    for group, key in ((data, "path"), (trainer, "teacher")):
+        if isinstance(group.get(key), str):
+            group[key] = PurePosixPath(group[key]).name
     return {**kept, "data": data, "trainer": trainer}
 
 
 def _plan(plan: SweepPlan) -> SweepPlan:
-    """A sweep's jobs without places, to be written without seals. Their digests are made anew."""
+    """A sweep's plan without paths. It is written without seals, and with new digests."""
     jobs = tuple(
         dataclasses.replace(job, config=_config(job.config), overrides=_words(job.overrides), own=False)
         for job in plan.jobs
@@ -144,7 +144,7 @@ def _plan(plan: SweepPlan) -> SweepPlan:
 
 
 def _config(config: Config) -> Config:
-    return config_from(with_legacy_keys(_without_places(config_to_dict(config))), unregistered=True)
+    return config_from(with_legacy_keys(_without_paths(config_to_dict(config))), unregistered=True)
 
 
 def _words(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _words(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def cleaned(value: Any) -> Any:
-    """Values of a JSON file without paths and without names of this machine and user."""
+    """The values of a JSON file without OMITTED_KEYS, and with each text as `clean_text` makes it."""
     if isinstance(value, dict):
         return {key: cleaned(one) for key, one in value.items() if key not in OMITTED_KEYS}
     if isinstance(value, list):
@@ -161,7 +161,7 @@ def cleaned(value: Any) -> Any:
 
 
 def clean_text(text: str) -> str:
-    """A text in which an absolute path is its last part, without logins and this machine's and user's names."""
+    """A text with absolute paths cut to their last component, without logins and names of this machine and user."""
     text = LOGIN.sub("", text)
     text = PATHS.sub(lambda found: PurePosixPath(found[0]).name, text)
     for name in private_names():
@@ -170,7 +170,7 @@ def clean_text(text: str) -> str:
 
 
 def private_names() -> Iterator[str]:
-    """The names of this machine and user, where they are long enough to be told from other words."""
+    """The names of this machine and user, if they are too long to be parts of other words by chance."""
     found = [platform.node()]
     with suppress(KeyError, OSError, ImportError):  # a user without a name
         found.append(getpass.getuser())
@@ -178,5 +178,5 @@ def private_names() -> Iterator[str]:
 
 
 def private_paths() -> list[str]:
-    """The paths that must not stand in a file for others: the home folder and this one."""
+    """Paths that must not occur in a shared file: the home folder and the current folder."""
     return [path for path in {os.path.expanduser("~"), os.getcwd()} if len(path) > 1]

@@ -1,4 +1,4 @@
-"""predictions.safetensors: a run's probabilities and labels, as reports, comparisons and predictions read them."""
+"""Read the probabilities and labels in predictions.safetensors."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.tensors import FLOAT_TYPES, INTEGER_TYPES, Wanted, check_tensors, opened_tensors
 
 VALIDATION_PROBABILITIES, VALIDATION_LABELS = "validation_probabilities", "validation_labels"
-"""Tensors of a run with a validation split, beside `probabilities` and `labels` of the test images."""
+"""Tensors of the validation images, in runs with a validation split. Those of the test images are `probabilities` and
+`labels`."""
 ROUNDING = 1e-3
-"""How far above 1 a probability may be: float16 and other devices round."""
+"""How far above 1 a probability may be because of rounding, such as to float16."""
 
 
 class NoProbabilitiesError(BadRunError):
-    """The file's numbers are no probabilities."""
+    """The file holds values that are not probabilities."""
 
 
 @dataclass(frozen=True)
 class SavedProbabilities:
-    """What a run's network said of images that it was not trained on."""
+    """The saved predictions of a run for its test or validation images."""
 
     images: Literal["test", "validation"]
-    """Which images these are."""
     probabilities: NDArray[np.float32]
     """(N, C), from 0 to 1."""
     labels: NDArray[np.int64]
@@ -36,17 +36,17 @@ class SavedProbabilities:
 
 
 def read_probabilities(run: Run, spec: DataSpec | None = None, most: int | None = None) -> SavedProbabilities:
-    """The test images' probabilities and labels; `spec` is the run's, read where it is not given.
+    """The probabilities and labels of the test images. `spec` is the run's; it is read if not given.
 
-    most: probabilities that are read; of more, those of the first images.
-    Errors: BadRunError, NoProbabilitiesError among them; MissingFileError.
+    most: read at most this many probabilities (images times classes), those of the first images.
+    Errors: BadRunError, or its subclass NoProbabilitiesError; MissingFileError.
     """
     with opened_tensors(run.file(PREDICTIONS), MAX_PREDICTIONS_BYTES) as saved:
         return _read(run, saved, "test", spec or run.data_spec(), most)
 
 
 def read_held_out(run: Run, spec: DataSpec | None = None) -> SavedProbabilities:
-    """Those of the validation images where the run kept them, else of the test images.
+    """The probabilities and labels of the validation images if the run saved them, else of the test images.
 
     Errors: BadRunError, MissingFileError.
     """
@@ -58,7 +58,7 @@ def read_held_out(run: Run, spec: DataSpec | None = None) -> SavedProbabilities:
 def _read(
     run: Run, saved: Any, images: Literal["test", "validation"], spec: DataSpec, most: int | None = None
 ) -> SavedProbabilities:
-    """Errors: NoProbabilitiesError; ValueError for tensors that do not fit these classes or each other."""
+    """Read and check the tensors. Errors: NoProbabilitiesError; ValueError for wrong classes or shapes."""
     names = ("probabilities", "labels") if images == "test" else (VALIDATION_PROBABILITIES, VALIDATION_LABELS)
     classes = len(spec.classes)
     wanted = (Wanted(FLOAT_TYPES, (None, classes)), Wanted(INTEGER_TYPES, (None,)))
@@ -75,5 +75,5 @@ def _read(
         raise ValueError("it refers to classes that do not exist")
     if not (probabilities.min() >= 0 and probabilities.max() <= 1 + ROUNDING):  # false for NaN too
         path = run.file(PREDICTIONS)
-        raise NoProbabilitiesError(f"{path}: not readable ({names[0]} holds numbers that are no probabilities)")
+        raise NoProbabilitiesError(f"{path}: not readable ({names[0]} holds values that are not probabilities)")
     return SavedProbabilities(images, np.minimum(probabilities, 1), labels)

@@ -47,6 +47,15 @@ def opened(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
 
     Errors: MissingFileError where there is nothing, BadRunError for all else that is no such file.
     """
+    with os.fdopen(_descriptor(path, limit)[0], "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise BadRunError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _descriptor(path: Path, limit: int | None) -> tuple[int, int]:
+    """The same as a descriptor, which the caller closes, and the file's size. Errors: as opened()."""
     try:
         descriptor = os.open(path, FLAGS)
     except FileNotFoundError:
@@ -58,11 +67,7 @@ def opened(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
         os.close(descriptor)
         what = "is not a file" if not stat.S_ISREG(found.st_mode) else f"is larger than {limit:,} bytes"
         raise BadRunError(f"{path}: {what}")
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            yield file
-        except OSError as error:
-            raise BadRunError(f"{path}: cannot be read ({error.strerror})") from None
+    return descriptor, found.st_size
 
 
 def _why(path: Path, error: OSError) -> str:
@@ -82,14 +87,30 @@ def check_file(path: Path, limit: int | None = None) -> int:
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a file. Errors: as opened()."""
-    with opened(path, limit) as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(
-            min(size + PIECE_BYTES, limit) + 1
-        )  # it may grow meanwhile; room is made for what is asked for
+    descriptor, size = _descriptor(path, limit)
+    try:
+        content = os.read(descriptor, min(size, limit, PIECE_BYTES) + 1)
+        if len(content) > min(size, PIECE_BYTES) or len(content) < size:  # it is long, or grows, or was cut
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content += file.read(max(0, min(size + PIECE_BYTES, limit) + 1 - len(content)))
+    except OSError as error:
+        raise BadRunError(f"{path}: cannot be read ({error.strerror})") from None
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise BadRunError(f"{path}: is larger than {limit:,} bytes")
     return content
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The first bytes of a file, at most `size` of them. Errors: as opened()."""
+    descriptor, _ = _descriptor(path, None)
+    try:
+        return os.read(descriptor, size)
+    except OSError as error:
+        raise BadRunError(f"{path}: cannot be read ({error.strerror})") from None
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: Path, limit: int) -> str:
@@ -260,14 +281,19 @@ def parse_row(path: Path, line: bytes, columns: tuple[str, ...]) -> list[float |
 def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[bytes]:
     """The lines of a CSV file with these columns, after the first, each with its end. Errors: as opened()."""
     head = ",".join(columns)
-    limit = max(MAX_ROW_BYTES, MAX_CELL_BYTES * len(columns))
     with opened(path, MAX_TABLE_BYTES) as file:
         if file.readline(max(MAX_ROW_BYTES, len(head) + 3)).rstrip(b"\r\n").decode("utf-8", "replace") != head:
             raise BadRunError(f"{path}: its columns are not {head}")
-        while line := file.readline(limit):
-            if len(line) == limit:
-                raise BadRunError(f"{path}: a line is longer than {limit:,} bytes")
-            yield line
+        yield from lines_of(path, file, len(columns))
+
+
+def lines_of(path: Path, file: BufferedReader, columns: int) -> Iterator[bytes]:
+    """The next lines of a CSV file of so many columns, each with its end. Errors: BadRunError."""
+    limit = max(MAX_ROW_BYTES, MAX_CELL_BYTES * columns)
+    while line := file.readline(limit):
+        if len(line) == limit:
+            raise BadRunError(f"{path}: a line is longer than {limit:,} bytes")
+        yield line
 
 
 def first_line_of(path: Path, limit: int) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+from mnist_ff.runs.intervals import wilson_interval
+
 CLASSES = 10
 SIDE = 28
 """An image's height and width."""
@@ -19,9 +21,9 @@ EARLY_PREFIX, SIGNAL_PREFIX, TIME_PREFIX, TARGET_PREFIX = (
     "time limit",
     "target reached",
 )
-"""How a summary's cause begins where early stopping, a signal, the clock or the target ended training."""
+"""First words of a summary's `cause` when early stopping, a signal, the time limit or the target ended training."""
 CALLBACK_PREFIX = "stopped by callback "
-"""How it begins where a callback asked to stop."""
+"""First words of `cause` when a callback asked to stop."""
 
 
 MAX_SIDE, MAX_CHANNELS, MAX_CLASSES = 256, 3, 1_000
@@ -136,17 +138,17 @@ class StopReason:
 
     @classmethod
     def time_limit(cls, text: str) -> StopReason:
-        """The reason that trainer.max_seconds gives."""
+        """Stopped by trainer.max_seconds."""
         return cls(StopKind.TIME_LIMIT, f"{TIME_PREFIX}: {text}")
 
     @classmethod
     def target(cls, text: str) -> StopReason:
-        """The reason that trainer.target_accuracy gives."""
+        """Stopped by trainer.target_accuracy."""
         return cls(StopKind.TARGET, f"{TARGET_PREFIX}: {text}")
 
     @classmethod
     def from_callback(cls, name: str, text: str) -> StopReason:
-        """The reason that the callback of this name gives, perhaps an empty text."""
+        """Stopped by the callback of this name; `text` is its reason, which may be empty."""
         return cls(StopKind.CALLBACK, f"{CALLBACK_PREFIX}{name}{': ' if text else ''}{text}")
 
     @classmethod
@@ -307,11 +309,8 @@ class Score:
     samples: int
 
     def interval(self) -> tuple[float, float]:
-        """The accuracy's 95 % Wilson interval (Wilson 1927): the noise of a finite set of images."""
-        z, n, p = 1.959963984540054, self.samples, self.accuracy
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return centre - half, centre + half
+        """The accuracy's 95 % Wilson interval: the noise of a finite set of images."""
+        return wilson_interval(self.accuracy, self.samples)
 
 
 @dataclass(frozen=True)
@@ -374,13 +373,13 @@ class Summary:
     seconds: dict[str, float] = field(default_factory=dict)
     """By part, as session/timing.py names them, and `total`. Runs of older versions have fewer parts."""
     trained_seconds: float | None = None
-    """Seconds of training, those before a resume too, as trainer.max_seconds counts them."""
+    """Seconds of training, including those before a resume, as counted by trainer.max_seconds."""
     target_reached: bool | None = None
     """Whether an epoch reached trainer.target_accuracy; None without a target."""
     validation: Score | None = None
-    """On the validation images, where training stopped within an epoch: the last epoch's score is of other weights."""
+    """Score on the validation images if training stopped within an epoch: epochs.csv then has an older score."""
     not_learning: str | None = None
-    """Why the loss of the last batches looks as if nothing is learned, or None."""
+    """A warning that the loss of the last batches shows no learning, or None."""
 
     @property
     def stop(self) -> StopReason | None:
@@ -395,5 +394,5 @@ class Summary:
 
     @property
     def stopped_on_request(self) -> bool:
-        """Whether a callback asked for the end."""
+        """Whether a callback asked to stop."""
         return self.stop is not None and self.stop.kind is StopKind.CALLBACK

@@ -19,12 +19,15 @@ LAST, BEST = "last", "best"
 
 
 def resolve_run(word: str, say: Callable[[str], None], root: Path = OUTPUTS, sweeps: bool = False) -> Path:
-    """The path that a word means: itself; for `last` the newest run in `root`, for `best` the best finished one; the
-    newest run with this name; or the only directory that is called so, or ends with these four hex digits.
+    """The path of a run given as a word. In this order, the word is:
 
-    A directory that is really called so comes first. `say` hears which run was taken, and why, where there was a
-    choice. With `sweeps`, the name of a sweep's jobs means the sweep.
-    Errors: BadRunError where `root` has no such run.
+    - an existing directory;
+    - `last`, the newest run in `root`, or `best`, the best finished one;
+    - the name of a run, the newest of several; with `sweeps`, a job's name means its sweep;
+    - the name of a directory in `root`, or the four hex digits at its end.
+
+    `say` gets a line that says which run was chosen, and why, if there was a choice.
+    Errors: BadRunError if `root` has no such run.
     """
     if not word:
         raise BadRunError(f"empty run name; give a run directory, its name, {LAST} or {BEST}")
@@ -41,7 +44,7 @@ def resolve_run(word: str, say: Callable[[str], None], root: Path = OUTPUTS, swe
 
 
 def _named(word: str, say: Callable[[str], None], root: Path, sweeps: bool) -> Path:
-    """The run that is called so; the word itself where it is a path to something else: its reader complains."""
+    """The run with this name. The word itself if it is a path: whoever reads it reports the error."""
     handles = Handles.of(root)
     found = handles.find(word, sweeps)
     if found is not None:
@@ -55,22 +58,22 @@ def _named(word: str, say: Callable[[str], None], root: Path, sweeps: bool) -> P
 
 
 def _last(runs: list[Path], root: Path) -> tuple[Path, str]:
-    """The first of the runs that can be read, the newest first in `runs`; and why it is that one."""
-    for place, path in enumerate(runs):
+    """The first readable one of `runs`, which are sorted newest first, and the reason as text."""
+    for broken, path in enumerate(runs):
         if _is_readable(Run(path)):
-            skipped = f" ({place} newer broken)" if place else ""
+            skipped = f" ({broken} newer broken)" if broken else ""
             return path, f"the newest of {len(runs)}{skipped}"
     raise BadRunError(f"{LAST}: every run in {root}/ is broken; see mnist-ff runs")
 
 
 def _is_readable(run: Run) -> bool:
-    """Whether a run's config can be read, and its summary and its epochs where there are some."""
+    """Whether a run's config can be read, and its summary and epochs if they exist."""
     try:
         run.config()
         run.summary()
         for _ in read_epochs(run.path):
             pass
-    except MissingFileError:  # it has only begun
+    except MissingFileError:  # no epoch has ended yet
         return True
     except BadRunError:
         return False
@@ -78,9 +81,9 @@ def _is_readable(run: Run) -> bool:
 
 
 def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
-    """The best of the finished runs on the data of the newest of them, the newest first in `runs`; and why it is.
+    """The best finished run on the data of the newest finished one, and the reason as text. `runs` are newest first.
 
-    It goes by validation accuracy where all have a validation split, else by test accuracy, as rankings do.
+    It compares validation accuracy if all these runs have a validation split, else test accuracy, as rankings do.
     """
     scored = [entry for entry in map(_final, runs) if entry is not None]
     if not scored:
@@ -89,25 +92,25 @@ def _best(runs: list[Path], root: Path) -> tuple[Path, str]:
     same = [entry for entry in scored if (entry.data, entry.images) == (newest.data, newest.images)]
     split = all(entry.validation is not None for entry in same)
     scores = [(entry.validation if split and entry.validation is not None else entry.test, entry) for entry in same]
-    accuracy, best = max(scores, key=lambda score: score[0])  # of equals the first, which is the newest
+    accuracy, best = max(scores, key=lambda score: score[0])  # of equal scores, the newest run
     kind = "validation" if split else "test"
     return best.path, f"{percent(accuracy)} {kind} accuracy, the best of {len(same)} finished on {best.data}"
 
 
 @dataclass(frozen=True)
 class _Final:
-    """What a finished run scored."""
+    """The final accuracies of a finished run."""
 
     path: Path
     data: str
     images: int
-    """Test images."""
+    """Number of test images."""
     test: float
     validation: float | None
 
 
 def _final(path: Path) -> _Final | None:
-    """The final accuracies of a finished run; None for any other: a broken directory is not the one that is meant."""
+    """The final accuracies of a run; None if it is broken or has not finished."""
     run = Run(path)
     try:
         run.config()

@@ -138,7 +138,8 @@ def lines(result: SearchResult) -> list[str]:
     if result.best_trial is not None and result.best_value is not None:
         words = " ".join(f"{key}={word}" for key, word in result.best_words.items())
         what = result.objective.replace("_", " ")
-        said.append(f"best trial {result.best_trial}: {what} {result.best_value:.4f}  {words}")
+        value = percent(result.best_value) if what.endswith("accuracy") else f"{result.best_value:.4f}"
+        said.append(f"best trial {result.best_trial}: {what} {value}  {words}")
     if result.repeated:
         pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in result.repeated[:MAX_REPEATED_SHOWN])
         more = (

@@ -1,4 +1,4 @@
-"""Start-up of a command's own process: imports without looking for garbage, and a line that says what is waited for.
+"""Start-up of a command's process: imports without garbage collection, and a line that says what it waits for.
 
 Standard library only.
 """
@@ -14,17 +14,19 @@ from contextlib import contextmanager, suppress
 from mnist_ff.errors import printable
 
 _began = False
-"""Whether this is a command's own process, which imports nearly all that it will ever hold before it does anything."""
+"""Whether begin() was called: this process runs one command."""
 
 
 _shown = False
-"""Whether a line of going_on() stands on the terminal."""
+"""Whether a line of going_on() is on the terminal."""
+_line = ""
+"""The last line of going_on()."""
 
 
 def begin() -> None:
-    """At the start of a process that runs one command: no collection until keep_imports().
+    """Call this at the start of a process that runs one command. Disables garbage collection until keep_imports().
 
-    An import makes very many objects and no garbage; looking for some takes a tenth of its time.
+    Imports create many objects and no garbage; collections would take a tenth of their time.
     """
     global _began
     _began = True
@@ -33,9 +35,9 @@ def begin() -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started with a closed stream, as >&- does, one that leads nowhere.
+    """Replace closed standard streams (`>&-`) by the null device.
 
-    Else the next file that is opened would have the stream's number, and get what libraries print.
+    Otherwise the next file opened would get the stream's descriptor, and libraries would print into it.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -45,11 +47,11 @@ def _open_streams() -> None:
 
 
 def keep_imports() -> None:
-    """What is needed is imported: from now on garbage is collected, but not looked for among what is there.
+    """Enable garbage collection again, and freeze the objects that exist so far: no collection looks at them, not even
+    the one at exit, which takes longer than the rest of a short command.
 
-    Nor is it at the end of the process, where that takes longer than all else of a short command. With a user's own
-    parts only the first holds: their modules may hold what a collection closes. In a process that is not the
-    command's own, nothing is changed.
+    With a user's own parts nothing is frozen, as their modules may hold objects that a collection closes. Without
+    begin() this does nothing.
     """
     if not _began:
         return
@@ -61,10 +63,9 @@ def keep_imports() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside the block something large is imported, which stays; see keep_imports().
+    """Import large modules in this block: it disables garbage collection, then calls keep_imports().
 
-    Where all of it is there already, as for a sweep's second job, nothing more is kept: what earlier jobs left behind
-    would be among it.
+    If nothing new was imported, as in a sweep's second job, nothing is frozen: it could be garbage of earlier jobs.
     """
     before = len(sys.modules)
     if _began:
@@ -79,16 +80,18 @@ def importing() -> Iterator[None]:
 
 
 def going_on(text: str) -> None:
-    """Let a line on a terminal's stderr say what goes on, until something is printed: whoever prints calls erase()."""
-    global _shown
-    if _shown or _can_erase():
-        erase()
-        _shown = True
-        _write(f"{printable(text)} ..."[: _columns() - 1])
+    """Show on stderr, if it is a terminal, what the command is doing. Code that prints calls erase() first."""
+    global _shown, _line
+    if not (_shown or _can_erase()):
+        return
+    line = f"{printable(text)} ..."[: _columns() - 1]
+    if not _shown or line != _line:  # writing the same line again would flicker
+        _write(f"\r\x1b[K{line}" if _shown else line)
+        _shown, _line = True, line
 
 
 def erase() -> None:
-    """Take away the line of going_on(), if there is one."""
+    """Erase the line of going_on(), if there is one."""
     global _shown
     if _shown:
         _shown = False
@@ -110,18 +113,18 @@ def _columns() -> int:
 
 
 def waiting_for(text: str) -> None:
-    """Say what is waited for, in one line on stderr, where it is in no program's way."""
+    """Print a line to stderr that says what the command waits for."""
     erase()
     _write(f"{printable(text)} ...\n")
 
 
 def _write(text: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # a terminal that is gone keeps nobody from working
+    with suppress(OSError, ValueError, AttributeError):  # the terminal may be gone
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def waiting_for_torch(what: str) -> None:
-    """Say what waits until PyTorch is imported, which takes a second or more, unless it is."""
+    """Print that `what` waits for the import of PyTorch, which takes seconds, unless it is imported already."""
     if "torch" not in sys.modules:
         waiting_for(f"{what}: loading PyTorch")

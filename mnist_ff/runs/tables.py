@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.files import replacing
-from mnist_ff.runs.reading import first_line_of, opened, parse_row, read_lines, read_rows
+from mnist_ff.runs.reading import MAX_TABLE_BYTES, first_line_of, lines_of, opened, parse_row, read_lines, read_rows
 from mnist_ff.runs.records import BatchRecord, EpochRecord
 
 BATCHES, EPOCHS = "batches.csv", "epochs.csv"
@@ -70,7 +70,12 @@ def read_batches(folder: Path) -> Iterator[list[float | None]]:
 def metric_columns(folder: Path) -> tuple[str, ...]:
     """The metrics that epochs.csv has columns for. Errors: BadRunError where its columns are others than a run's."""
     path = folder / EPOCHS
-    columns = tuple(first_line_of(path, MAX_HEAD_BYTES).split(","))
+    return _metrics_in(path, first_line_of(path, MAX_HEAD_BYTES))
+
+
+def _metrics_in(path: Path, head: str) -> tuple[str, ...]:
+    """The same of the file's first line."""
+    columns = tuple(head.split(","))
     known, metrics = columns[: len(EPOCH_COLUMNS)], columns[len(EPOCH_COLUMNS) :]
     fit = len(metrics) <= MOST_METRIC_COLUMNS and all(map(METRIC_COLUMN.fullmatch, metrics))
     if known != EPOCH_COLUMNS or not fit or len(set(columns)) < len(columns):
@@ -109,13 +114,16 @@ def last_epoch(folder: Path) -> tuple[int, dict[str, float]]:
 
     Errors: BadRunError.
     """
-    count, last, columns = 0, b"", epoch_columns(folder)
-    for line in read_lines(folder / EPOCHS, columns):
-        if line.strip() and line.endswith(b"\n"):
-            count, last = count + 1, line
+    count, last, path = 0, b"", folder / EPOCHS
+    with opened(path, MAX_TABLE_BYTES) as file:
+        head = file.readline(MAX_HEAD_BYTES).rstrip(b"\r\n").decode("utf-8", "replace")
+        columns = (*EPOCH_COLUMNS, *_metrics_in(path, head))
+        for line in lines_of(path, file, len(columns)):
+            if line.strip() and line.endswith(b"\n"):
+                count, last = count + 1, line
     if not count:
         return 0, {}
-    return count, without_gaps(_by_column(folder, columns, parse_row(folder / EPOCHS, last, columns)))
+    return count, without_gaps(_by_column(folder, columns, parse_row(path, last, columns)))
 
 
 def truncate(folder: Path, steps: int, epochs: int) -> None:

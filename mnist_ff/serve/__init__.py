@@ -1,1 +1,1 @@
-"""A local page of many runs: a list, one that trains as it goes on, reports and comparisons."""
+"""`mnist-ff serve`: local web pages with the list of runs, a live view of a training, reports and comparisons."""

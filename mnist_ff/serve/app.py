@@ -1,4 +1,4 @@
-"""The addresses of the server: pages, the list and its jobs as JSON, and a run's events."""
+"""The server's routes: pages, the list of runs and a sweep's jobs as JSON, and a run's server-sent events."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from starlette.types import ASGIApp
 from mnist_ff.analysis.console import warning
 from mnist_ff.errors import MissingFileError, MnistError, first_line, of_the_machine
 from mnist_ff.runs.find import may_be_run
-from mnist_ff.serve.guard import Guard, Keys, refusal
+from mnist_ff.serve.guard import Guard, Tokens, refusal
 from mnist_ff.serve.listing import Listing
-from mnist_ff.serve.live import Place
-from mnist_ff.serve.pages import MOST_COMPARED, compared, list_page, live_page, policy_of, report_page
+from mnist_ff.serve.live import Position
+from mnist_ff.serve.pages import MAX_COMPARED, compared, list_page, live_page, policy_of, report_page
 from mnist_ff.serve.query import Query, answer, jobs_json
 from mnist_ff.serve.stream import EventStream, events_of, in_thread
 
-MOST_VIEWERS = 16
-"""Viewers of runs at the same time."""
-DRAWN_AT_ONCE = 2
-"""Reports and comparisons; others wait for their turn."""
+MAX_VIEWERS = 16
+"""Live pages that may be open at the same time. Each holds a connection and reads files twice a second."""
+MAX_DRAWING = 2
+"""Reports and comparisons that may be drawn at the same time. Further requests wait."""
 
 
 class Site:
-    """What answers requests about the runs of a folder."""
+    """The request handlers, for the runs of one folder."""
 
     def __init__(self, listing: Listing) -> None:
         self.listing, self.viewers = listing, 0
-        self._drawing = asyncio.Semaphore(DRAWN_AT_ONCE)
+        self._drawing = asyncio.Semaphore(MAX_DRAWING)
 
     def app(self) -> Starlette:
-        """The application, without its guard."""
+        """The Starlette application, without `Guard`."""
         routes = [
             Route("/", self.home),
             Route("/runs.json", self.runs),
@@ -53,42 +53,42 @@ class Site:
 
     async def home(self, request: Request) -> Response:
         """The page with the list."""
-        self.listing.looked_at()
+        self.listing.note_request()
         return _page(list_page(self.listing))
 
     async def runs(self, request: Request) -> Response:
-        """A page of the list; nothing of it where it is as the browser knows it."""
-        self.listing.looked_at()
+        """A page of the list as JSON, or `{"same": true}` if the browser has its current version."""
+        self.listing.note_request()
         now = self.listing
         if request.query_params.get("known") == str(now.version) and now.complete:
             return JSONResponse({"same": True})
         return JSONResponse(await in_thread(lambda: answer(now, Query.of(request.query_params))))
 
     async def jobs(self, request: Request) -> Response:
-        """The jobs of a sweep."""
+        """The jobs of a sweep as JSON."""
         path = self._path(request)
         entry = next((one for one in self.listing.entries if one.path == path and one.sweep), None)
         return _gone() if entry is None else JSONResponse(await in_thread(lambda: jobs_json(entry, self.listing)))
 
     async def live(self, request: Request) -> Response:
-        """The page of a run that is followed."""
+        """The live page of a run."""
         path = self._run(request)
         return _gone() if path is None else _page(live_page(path, self.listing))
 
     async def events(self, request: Request) -> ASGIApp | Response:
-        """A run's events, from where the viewer stands."""
+        """A run's server-sent events, from the position of the viewer's last event."""
         path = self._run(request)
         if path is None:
             return _gone()
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        if self.viewers >= MOST_VIEWERS:
-            return refusal(503, f"{MOST_VIEWERS} pages follow runs already.", {"retry-after": "5"})
+        if self.viewers >= MAX_VIEWERS:
+            return refusal(503, f"{MAX_VIEWERS} pages follow runs already.", {"retry-after": "5"})
         self.viewers += 1
         known = request.headers.get("last-event-id") or request.query_params.get("after", "")
-        return EventStream(events_of(path, Place.parse(known)), self._left)
+        return EventStream(events_of(path, Position.parse(known)), self._viewer_left)
 
-    def _left(self) -> None:
+    def _viewer_left(self) -> None:
         self.viewers -= 1
 
     async def report(self, request: Request) -> Response:
@@ -99,8 +99,8 @@ class Site:
     async def compare(self, request: Request) -> Response:
         """The comparison of the chosen runs and sweeps."""
         words = list(dict.fromkeys(request.query_params.getlist("run")))
-        if not 0 < len(words) <= MOST_COMPARED:
-            return refusal(400, f"Choose 1 to {MOST_COMPARED} runs.")
+        if not 0 < len(words) <= MAX_COMPARED:
+            return refusal(400, f"Choose 1 to {MAX_COMPARED} runs.")
         paths = [path for word in words if (path := self.listing.path(word)) is not None]
         return _gone() if len(paths) < len(words) else await self._drawn(lambda: compared(paths, self.listing))
 
@@ -108,11 +108,12 @@ class Site:
         return self.listing.path(request.path_params["id"])
 
     def _run(self, request: Request) -> Path | None:
-        """The path of a run: a sweep is no run."""
+        """The path of the run, None for a sweep or an unknown id."""
         path = self._path(request)
         return path if path is not None and may_be_run(path) else None
 
     async def _drawn(self, draw: Callable[[], str]) -> Response:
+        """Call `draw` in a thread, and turn its errors into error pages."""
         async with self._drawing:
             try:
                 return _page(await in_thread(draw))
@@ -122,9 +123,9 @@ class Site:
                 return refusal(422, _escaped(str(error)))
 
 
-def guarded(listing: Listing, keys: Keys) -> ASGIApp:
-    """The application behind its guard."""
-    return Guard(Site(listing).app(), keys)
+def guarded(listing: Listing, tokens: Tokens) -> ASGIApp:
+    """The application wrapped in `Guard`."""
+    return Guard(Site(listing).app(), tokens)
 
 
 def _page(page: str) -> Response:
@@ -132,7 +133,7 @@ def _page(page: str) -> Response:
 
 
 def _gone() -> Response:
-    return refusal(404, "There is no such run here, or not any more.")
+    return refusal(404, "There is no such run here, or it has been removed.")
 
 
 def _not_found(request: Request, error: Exception) -> Response:
@@ -140,7 +141,7 @@ def _not_found(request: Request, error: Exception) -> Response:
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    """An error that nobody expected: one line in the terminal, a plain page."""
+    """An unexpected error: one line in the terminal and a plain error page."""
     said = of_the_machine(error)
     warning(said[0] if said else f"{type(error).__name__} while a page was made: {first_line(error)}")
     return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "This page could not be made; the terminal says why.")

@@ -1,4 +1,4 @@
-"""Who may ask: the token, the host that was asked for, where a request comes from; and what every answer forbids."""
+"""Access control: the token, and the Host, Origin and Referer headers. Security headers of every response."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 TOKEN_BYTES = 24
 METHODS = ("GET", "HEAD")
 HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::([0-9]{1,5}))?")
-"""Names of this machine alone. Any port: a tunnel may begin at another one. A page elsewhere whose name is made to lead
-here (DNS rebinding) asks for that name."""
-FRIENDLY = (None, b"none", b"same-origin")
-"""Sec-Fetch-Site of a typed address and of the server's own pages; another port of the same host is `same-site`."""
+"""Host headers that are allowed: names of this machine, with any port, as an SSH tunnel may start at another one.
+This stops DNS rebinding: a website that resolves its own name to 127.0.0.1 sends that name."""
+OWN_SITES = (None, b"none", b"same-origin")
+"""Sec-Fetch-Site for a typed address and for this server's own pages. Another port of the host is `same-site`."""
 CLOSED_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS: Mapping[str, str] = {
     "content-security-policy": CLOSED_POLICY,
@@ -30,56 +30,56 @@ HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""Of every answer, where it does not say another one itself."""
+"""Headers of every response, unless the response sets its own value."""
 REOPEN = "Open the address that mnist-ff serve printed in its terminal: it has the token that this page asks for."
-MOVED = '<meta http-equiv="refresh" content="0; url=/"><p><a href="/">Continue</a></p>'
+REDIRECT_PAGE = '<meta http-equiv="refresh" content="0; url=/"><p><a href="/">Continue</a></p>'
 
 
 @dataclass
-class Keys:
-    """What opens the page: the token, and a word that opens it once, for a browser that is started with it."""
+class Tokens:
+    """The secrets that give access: the token, and a one-time token for the browser that the server starts."""
 
     token: str = field(default_factory=lambda: secrets.token_urlsafe(TOKEN_BYTES))
-    _once: str | None = None
+    _one_time: str | None = None
 
-    def once(self) -> str:
-        """A word that stands for the token once: the arguments of a program are not secret on a shared machine."""
-        self._once = secrets.token_urlsafe(TOKEN_BYTES)
-        return self._once
+    def new_one_time_token(self) -> str:
+        """A token that is valid once. It may be seen in a browser's arguments by other users of the machine."""
+        self._one_time = secrets.token_urlsafe(TOKEN_BYTES)
+        return self._one_time
 
     def is_token(self, word: bytes) -> bool:
-        """Whether this is the token, in a time that does not tell how much of it fits."""
+        """Whether this is the token, compared in constant time."""
         return hmac.compare_digest(word, self.token.encode())
 
-    def opens(self, query: Mapping[str, list[bytes]]) -> bool:
-        """Whether the query of an address has the token, or the word that can be used once."""
+    def in_query(self, query: Mapping[str, list[bytes]]) -> bool:
+        """Whether a query string has the token or the one-time token, which is then used up."""
         given, once = query.get("token", []), query.get("once", [])
         if any(map(self.is_token, given)):
             return True
-        if self._once is not None and any(hmac.compare_digest(word, self._once.encode()) for word in once):
-            self._once = None
+        if self._one_time is not None and any(hmac.compare_digest(word, self._one_time.encode()) for word in once):
+            self._one_time = None
             return True
         return False
 
 
 class Guard:
-    """Lets a request pass to the application, or answers it."""
+    """ASGI middleware that passes allowed requests to the application and answers all others itself."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self.app, self.keys = app, keys
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+        self.app, self.tokens = app, tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return
         answer = self._answer(scope) or self.app
         await answer(scope, receive, _with_headers(send))
 
     def _answer(self, scope: Scope) -> Response | None:
-        """An answer to what may not pass, and to who opens the page; None for all else."""
+        """The response to a refused request or to the token in the address, None for a request that may pass."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if scope["method"] not in METHODS:
-            return refusal(405, "This server is only read from.", {"allow": ", ".join(METHODS)})
+            return refusal(405, "This server is read-only.", {"allow": ", ".join(METHODS)})
         hosts = _values(headers, b"host")
         asked = HOST.fullmatch(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
         if asked is None:
@@ -88,36 +88,36 @@ class Guard:
         if any(value != origin for value in _values(headers, b"origin")):
             return refusal(403, "This request comes from another page.")
         query = _query(scope["query_string"]) if scope["path"] == "/" else {}
-        if self.keys.opens(query):
-            return self._opened(f"mnist-ff-{asked[1] or 80}", headers)
-        if any(self.keys.is_token(word) for word in _bearers(headers)):
+        if self.tokens.in_query(query):
+            return self._log_in(f"mnist-ff-{asked[1] or 80}", headers)
+        if any(self.tokens.is_token(word) for word in _bearers(headers)):
             return None
         if not _is_own(headers, origin):
             return refusal(403, f"This request comes from another page. {REOPEN}")
-        if any(self.keys.is_token(word) for word in _cookies(headers, f"mnist-ff-{asked[1] or 80}".encode())):
+        if any(self.tokens.is_token(word) for word in _cookies(headers, f"mnist-ff-{asked[1] or 80}".encode())):
             return None
         return refusal(403, REOPEN)
 
-    def _opened(self, cookie: str, headers: list[tuple[bytes, bytes]]) -> Response:
-        """The cookie in place of the token, which leaves the address. A browser that was sent here by another page
-        would not send the cookie after a redirect: it gets a page that moves on by itself."""
-        if all(site in FRIENDLY for site in _values(headers, b"sec-fetch-site")):
+    def _log_in(self, cookie: str, headers: list[tuple[bytes, bytes]]) -> Response:
+        """Set the cookie and redirect to the address without the token. After a redirect that began at another site,
+        a browser does not send a SameSite=Strict cookie, so such a request gets a page that refreshes itself."""
+        if all(site in OWN_SITES for site in _values(headers, b"sec-fetch-site")):
             answer = Response(status_code=303, headers={"location": "/"})
         else:
-            answer = HTMLResponse(MOVED)
-        answer.headers["set-cookie"] = f"{cookie}={self.keys.token}; HttpOnly; SameSite=Strict; Path=/"
+            answer = HTMLResponse(REDIRECT_PAGE)
+        answer.headers["set-cookie"] = f"{cookie}={self.tokens.token}; HttpOnly; SameSite=Strict; Path=/"
         return answer
 
 
 def refusal(code: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A plain page that says why not."""
+    """An error page with the status `code` and the reason, which is HTML."""
     title = f"{code} {HTTPStatus(code).phrase}"
     page = f'<!doctype html><html lang="en"><title>{title}</title><h1>{title}</h1><p>{why}</p></html>\n'
     return HTMLResponse(page, code, headers)
 
 
 def _query(words: bytes) -> dict[str, list[bytes]]:
-    """The fields of an address's query, whose values may be any bytes."""
+    """The fields of a query string. Values are bytes, as anything may be sent."""
     fields = parse_qs(words.decode("latin-1"), errors="replace")
     return {name: [value.encode("utf-8", "replace") for value in values] for name, values in fields.items()}
 
@@ -127,26 +127,26 @@ def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
 
 
 def _bearers(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """The token as a program sends it: Authorization: Bearer TOKEN."""
+    """The tokens of `Authorization: Bearer TOKEN` headers, as programs send them."""
     return [value[7:] for value in _values(headers, b"authorization") if value[:7].lower() == b"bearer "]
 
 
 def _cookies(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """The values of the cookies of this name. A host's cookies are the same for all its ports, so that another server's
-    may be among them."""
+    """The values of all cookies with this name. A browser sends a host's cookies to each of its ports, so cookies of
+    other servers may be among them."""
     pairs = [part.strip().partition(b"=") for value in _values(headers, b"cookie") for part in value.split(b";")]
     return [value for key, _, value in pairs if key == name]
 
 
 def _is_own(headers: Iterable[tuple[bytes, bytes]], origin: bytes) -> bool:
-    """Whether a request comes from a typed address or a page of this server, as far as the browser says."""
+    """Whether Sec-Fetch-Site and Referer, where present, name a typed address or one of this server's pages."""
     referers = _values(headers, b"referer")
     sites = _values(headers, b"sec-fetch-site")
-    return all(site in FRIENDLY for site in sites) and all((one + b"/").startswith(origin + b"/") for one in referers)
+    return all(site in OWN_SITES for site in sites) and all((one + b"/").startswith(origin + b"/") for one in referers)
 
 
 def _with_headers(send: Send) -> Send:
-    """Answers with HEADERS, but for those that an answer has itself."""
+    """A `send` that adds HEADERS to a response, except those that it already has."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""The runs and sweeps of a folder, kept as they were read until their files change, by a thread of its own."""
+"""The runs and sweeps of a folder, read by a background thread and read again when their files change."""
 
 from __future__ import annotations
 
@@ -6,97 +6,117 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mnist_ff.analysis.console import warning
 from mnist_ff.analysis.run_list import Entry
-from mnist_ff.errors import BadRunError
-from mnist_ff.runs.find import JOBS, is_sweep, may_be_run, runs_below, sweeps_below
+from mnist_ff.errors import BadRunError, first_line, of_the_machine
+from mnist_ff.runs.find import JOBS, is_sweep, may_be_run, runs_and_sweeps, runs_below
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.search_result import SEARCH
 from mnist_ff.serve.live import WATCHED, signature
 
 PAUSE_S = 2.0
-"""Between two looks at the files, while somebody reads the list; where a look takes long, EASE times as long."""
-EASE = 10
-"""At most a share of 1 / EASE of one core is taken, once all is read: runs train on the same machine."""
-LOOKED_AT_S = 10.0
-"""For how long after a question the list is kept up to date."""
+"""Least seconds between two scans of the folder."""
+PAUSE_FACTOR = 10
+"""The pause after a scan is at least this many times the scan's duration. So, after the first scan, at most
+1 / PAUSE_FACTOR of one core is used: runs may be training on the same machine. The same holds for updates of the list
+during the first scan."""
+KEEP_FRESH_S = 10.0
+"""Seconds after the last request for which the list is kept up to date."""
+FIRST_PAGE = 100
+"""Newest runs that are shown as soon as they have been read."""
 SHOWN_EVERY_S = 0.25
-"""While the runs are read for the first time."""
-ID_LETTERS = 20
-OF_SWEEP = (JOBS, SEARCH, "labels.json")
-OF_RUN = (*WATCHED, "labels.json")
+"""Least seconds between two later updates of the list during the first scan."""
+ID_LENGTH = 20
+SWEEP_FILES = (JOBS, SEARCH, "labels.json")
+RUN_FILES = (*WATCHED, "labels.json")
 
 
 def id_of(path: Path) -> str:
-    """By which a page asks for a run: never by its path, so that a name can lead nowhere."""
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:ID_LETTERS]
+    """The id of a run or sweep in URLs: a hash of its path. Requests hold no paths, so none can leave the folder."""
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:ID_LENGTH]
 
 
 class Listing:
-    """The list of a folder, and how far it is read."""
+    """The list of a folder's runs and sweeps, and how much of the folder has been read."""
 
     def __init__(self, folder: Path) -> None:
         self.root = Path(os.path.realpath(folder))
         self.entries: tuple[Entry, ...] = ()
-        """Those that are read, the newest first."""
+        """The runs and sweeps that have been read, newest first."""
         self.version = 0
-        """Another number whenever the list has changed."""
+        """Increases whenever the list changes."""
         self.found = self.read = 0
+        """Runs and sweeps found by the scan in progress or the last one, and how many of them it has checked."""
         self.complete = False
-        """Whether all that was found has been read once."""
+        """Whether the first scan is done."""
         self._kept: dict[Path, tuple[Any, Entry]] = {}
         self._paths: dict[str, Path] = {}
         self._asked, self._wake = 0.0, threading.Event()
+        self._said: set[str] = set()
 
     def start(self) -> None:
-        """Begin to read, in a thread that ends with the process."""
+        """Start scanning in a daemon thread."""
         threading.Thread(target=self._keep_reading, name="listing", daemon=True).start()
 
-    def looked_at(self) -> None:
-        """Somebody reads the list."""
+    def note_request(self) -> None:
+        """Note that the list was requested: the thread keeps it up to date for KEEP_FRESH_S."""
         self._asked = time.monotonic()
         self._wake.set()
 
     def path(self, word: str) -> Path | None:
-        """The run or sweep of an id, None where the list has none; links that lead out of the folder are not in it."""
+        """The path with this id, None if there is none or if a symbolic link leads out of the folder."""
         found = self._paths.get(word)
         return found if found is not None and self.holds(found) else None
 
     def holds(self, path: Path) -> bool:
-        """Whether a path lies in the folder, whatever links are on the way."""
+        """Whether a path lies in the folder after all symbolic links are resolved."""
         return Path(os.path.realpath(path)).is_relative_to(self.root)
 
     def _keep_reading(self) -> None:
         while True:
             began = time.monotonic()
-            self.scan()
-            time.sleep(max(PAUSE_S, EASE * (time.monotonic() - began) if self.complete else 0))
+            try:
+                self.scan()
+            except Exception as error:  # the list stays as it is until the next scan
+                self._report(error)
+            time.sleep(max(PAUSE_S, PAUSE_FACTOR * (time.monotonic() - began) if self.complete else 0))
             self._wake.clear()
-            if time.monotonic() - self._asked > LOOKED_AT_S:
+            if time.monotonic() - self._asked > KEEP_FRESH_S:
                 self._wake.wait()
 
+    def _report(self, error: Exception) -> None:
+        """Print an error to the terminal, each one once."""
+        said = of_the_machine(error)
+        text = said[0] if said else f"{type(error).__name__}: {first_line(error)}"
+        if text not in self._said:
+            self._said.add(text)
+            warning(f"the list could not be read: {text}")
+
     def scan(self) -> None:
-        """Read what is new or has changed."""
-        found = list(self._found())
+        """Scan the folder once: read runs and sweeps that are new or changed, drop those that have gone."""
+        found, jobs = self._found()
         self.found, self.read = len(found), 0
         there = {path for path, _ in found}
         changed = [path for path in self._kept if path not in there]
         for path in changed:
             del self._kept[path]
-        shown = time.monotonic()
+        show_at, page = time.monotonic() + SHOWN_EVERY_S, min(FIRST_PAGE, len(found))
         for path, sweep in found:
-            seen = _sweep_state(path) if sweep else _run_state(path)
+            seen = _sweep_state(path, jobs[path]) if sweep else _run_state(path)
             kept = self._kept.get(path)
             if kept is None or kept[0] != seen or kept[1].sweep != sweep:
                 self._keep(path, sweep, seen)
                 changed.append(path)
             self.read += 1
-            if not self.complete and time.monotonic() - shown > SHOWN_EVERY_S:
+            now = time.monotonic()
+            if not self.complete and (now > show_at or self.read == page):
                 self._show()
-                shown = time.monotonic()
+                show_at = time.monotonic() + max(SHOWN_EVERY_S, PAUSE_FACTOR * (time.monotonic() - now))
         if changed or not self.complete:
             self.complete = True
             self._show()
@@ -104,50 +124,63 @@ class Listing:
     def _keep(self, path: Path, sweep: bool, seen: Any) -> None:
         try:
             self._kept[path] = seen, self._entry(path, sweep)
-        except BadRunError:  # it went meanwhile
+        except BadRunError:  # removed since the scan found it
             self._kept.pop(path, None)
 
     def _entry(self, path: Path, sweep: bool) -> Entry:
-        """An entry with all that the list shows of it. The jobs of a sweep that are links out of the folder are not."""
+        """An entry with everything that the list shows already read, without jobs that are links out of the folder."""
         entry = Entry(path, sweep)
-        _ = entry.began, entry.rows, entry.name, entry.labels
+        _ = entry.began, entry.rows, entry.name, entry.labels  # in this order: a name is one of the rows' values
         if sweep and not all(self.holds(row.path) for row in entry.rows if row.path.is_symlink()):
             entry.__dict__["rows"] = tuple(row for row in entry.rows if self.holds(row.path))
         return entry
 
-    def _found(self) -> Iterator[tuple[Path, bool]]:
-        """The paths of runs and sweeps, the newest names first, and whether each is a sweep; ids for all of them."""
-        if may_be_run(self.root):
-            runs, sweeps = [self.root], []
-        else:
-            sweeps = [] if is_sweep(self.root) else [path for path in sweeps_below(self.root) if self.holds(path)]
-            try:
-                runs = [path for path in runs_below(self.root) if not path.is_symlink() or self.holds(path)]
-            except BadRunError:  # it has gone, or may not be read: nothing is found
-                runs = []
-        whole = set(sweeps)
-        self._paths = {id_of(path): path for path in (*runs, *sweeps)}
-        apart = [(path, False) for path in runs if not whole.intersection(path.parents)]
-        yield from sorted([*apart, *((path, True) for path in sweeps)], key=lambda one: one[0].name, reverse=True)
+    def _found(self) -> tuple[list[tuple[Path, bool]], dict[Path, list[Path]]]:
+        """The paths of runs and sweeps, newest names first, each with whether it is a sweep, and the jobs of each
+        sweep. Renews the table of ids."""
+        found, jobs = _read_folder(self.root)
+        found = [(path, sweep) for path, sweep in found if self._is_inside(path, sweep)]
+        jobs = {path: [job for job in jobs[path] if self._is_inside(job)] for path, sweep in found if sweep}
+        self._paths = {id_of(path): path for path in chain((path for path, _ in found), *jobs.values())}
+        return sorted(found, key=lambda one: one[0].name, reverse=True), jobs
+
+    def _is_inside(self, path: Path, sweep: bool = False) -> bool:
+        """Whether a path that was found lies in the folder. On the way to a sweep there may be links too."""
+        return self.holds(path) if sweep or path.is_symlink() else True
 
     def _show(self) -> None:
-        """Make the list of what is read."""
+        """Publish what has been read as a new version of the list."""
         entries = [entry for _, entry in self._kept.values()]
         self.entries = tuple(sorted(entries, key=lambda entry: entry.began, reverse=True))
         self.version += 1
 
 
 def _run_state(path: Path) -> tuple[Any, ...]:
-    """What changes when a run does."""
-    stats = tuple(signature(path / name) for name in OF_RUN)
-    ended = stats[OF_RUN.index("summary.json")] is not None
+    """A value that changes when the run does: the signatures of its files, and whether it is training."""
+    stats = tuple(signature(path / name) for name in RUN_FILES)
+    ended = stats[RUN_FILES.index("summary.json")] is not None
     return (*stats, not ended and is_locked(path))
 
 
-def _sweep_state(path: Path) -> tuple[Any, ...]:
-    """What changes when a sweep or one of its jobs does."""
+def _sweep_state(path: Path, jobs: Sequence[Path]) -> tuple[Any, ...]:
+    """A value that changes when the sweep or one of its jobs does."""
+    return (*(signature(path / name) for name in SWEEP_FILES), *((job.name, _run_state(job)) for job in jobs))
+
+
+def _read_folder(root: Path) -> tuple[list[tuple[Path, bool]], dict[Path, list[Path]]]:
+    """Runs and sweeps in a folder, which may be one itself, and the jobs of each sweep; nothing if the folder was
+    removed or cannot be read."""
+    if may_be_run(root):
+        return [(root, False)], {}
     try:
-        jobs = sorted(runs_below(path))
+        found = [(run, False) for run in runs_below(root)] if is_sweep(root) else list(runs_and_sweeps(root))
     except BadRunError:
-        jobs = []
-    return (*(signature(path / name) for name in OF_SWEEP), *((job.name, _run_state(job)) for job in jobs))
+        return [], {}
+    return found, {path: _jobs_of(path) for path, sweep in found if sweep}
+
+
+def _jobs_of(sweep: Path) -> list[Path]:
+    try:
+        return sorted(runs_below(sweep))
+    except BadRunError:
+        return []

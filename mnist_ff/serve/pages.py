@@ -1,6 +1,6 @@
-"""The pages of the server: the list, a run that is followed, and reports, which are drawn from a run's data.
+"""The pages of the server: the list, the live page of a run, and reports, which are drawn from a run's data.
 
-A report.html that lies in a run directory is never sent: somebody else may have written it.
+The report.html in a run directory is never sent: somebody else may have written it.
 """
 
 from __future__ import annotations
@@ -26,28 +26,29 @@ from mnist_ff.sweeps.summary import ranking_of
 ASSETS = Path(__file__).resolve().parent / "assets"
 LIST_SCRIPTS = ("pieces.js", "list.js")
 LIVE_SCRIPTS = (*SWEEP_SCRIPTS[:-1], "live.js")
-"""What a chart needs, as on the page of a sweep."""
-MOST_COMPARED = 200
-"""Runs and sweeps that are compared at once."""
+"""The chart scripts of a sweep's page, with live.js in place of the page's own script."""
+MAX_COMPARED = 200
+"""Runs and sweeps on one comparison page."""
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 COMPARISON = "comparison.html"
-"""The file that a command on the page of a comparison writes."""
+"""The file name in the command that the comparison page suggests."""
 
 
 def policy_of(page: str) -> str:
-    """The policy in a page's head, for its header, where it can also say that no other page may show it."""
-    found = POLICY.search(page)  # nobody's text stands before it
+    """The Content-Security-Policy header of a page: the policy of its <meta> element, and `frame-ancestors`, which
+    only a header can set."""
+    found = POLICY.search(page)  # the first match is ours: no text from run directories comes before it
     assert found is not None
     return f"{html.unescape(found[1])}; frame-ancestors 'none'"
 
 
 def list_page(listing: Listing) -> str:
-    """The page with the list, which asks for its rows."""
+    """The page with the list of runs. Its script fetches the rows."""
     return render("list.html", LIST_SCRIPTS, {}, {"title": "Runs", "path": str(display_path(listing.root))}, ASSETS)
 
 
 def live_page(path: Path, listing: Listing) -> str:
-    """The page of a run that is followed."""
+    """The live page of a run."""
     title = name_of(path) or path.name.encode("utf-8", "backslashreplace").decode("utf-8")
     values = {"id": id_of(path), "title": title}
     facts = {**values, "path": str(display_path(path))}
@@ -55,7 +56,7 @@ def live_page(path: Path, listing: Listing) -> str:
 
 
 def report_page(path: Path, listing: Listing) -> str:
-    """The page of a run, or of a sweep with links to those of its jobs. Errors: BadRunError."""
+    """The report of a run, or of a sweep with links to its jobs' reports. Errors: BadRunError."""
     if not holds_runs(path):
         return run_page(Run(path))
     ranking = ranking_of(_rows([path], listing), read_search_result(path))
@@ -63,14 +64,14 @@ def report_page(path: Path, listing: Listing) -> str:
 
 
 def compared(paths: Sequence[Path], listing: Listing) -> str:
-    """The page of several runs and sweeps. Errors: BadRunError."""
+    """The comparison page of several runs and sweeps. Errors: BadRunError."""
     search_result = read_search_result(paths[0]) if len(paths) == 1 else None
     ranking = ranking_of(_rows(paths, listing), search_result)
     return comparison_page(ranking, paths, COMPARISON, lambda run: _href(run, listing))
 
 
 def _rows(paths: Sequence[Path], listing: Listing) -> list[Row]:
-    """The runs of these, without those that a link leads to from outside of the folder. Their paths are as listed."""
+    """The rows of these runs and sweeps, without those that symbolic links lead to outside the folder."""
     rows = [row for row in collect(paths) if listing.holds(row.path)]
     return [dataclasses.replace(row, label=str(display_path(Path(row.label)))) for row in rows]
 

@@ -1,4 +1,4 @@
-"""What a page asks of the list: some runs, in an order, a page at a time; and the answer as plain values."""
+"""Queries of the list page: filter, sort order and page number; and the answer as JSON values."""
 
 from __future__ import annotations
 
@@ -9,58 +9,57 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_ff.analysis.rows import GOOD, Row
-from mnist_ff.analysis.run_filter import CONDITION, FACTS, Condition
+from mnist_ff.analysis.run_filter import CONDITION, Condition, Order, missing_last
 from mnist_ff.analysis.run_list import Entry
 from mnist_ff.errors import ConfigError
 from mnist_ff.serve.listing import Listing, id_of
 
 PAGE = 100
-"""Rows of a page."""
-LONGEST_WORDS = 500
-MOST_CHOICES = 50
-"""Data sets to choose from."""
-LONGEST_NOTE = 200
+"""Rows per page of the list."""
+MAX_SEARCH_LENGTH = 500
+"""Letters of the search text; the rest is ignored."""
+MAX_CHOICES = 50
+"""Data sets offered as a filter."""
+MAX_NOTE_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the list: a run, or a sweep by its best run."""
+    """A line of the list: a run, or a sweep with the scores of its best run."""
 
     entry: Entry
     row: Row | None
-    """The run, or a sweep's best one; None where none of its runs has a score."""
+    """The run, or the best run of a sweep; None if no run of the sweep has a score."""
 
     @property
     def data(self) -> str:
-        """The data set that all its runs share."""
+        """The data set of its runs; empty if they differ."""
         return str(self.entry.common("data.name") or "")
 
 
-def _fact(line: Line, name: str) -> Any:
-    return None if line.row is None else FACTS[name](line.row)
-
-
-ORDERS: Mapping[str, Callable[[Line], Any]] = {
-    "began": lambda line: line.entry.began,
-    "name": lambda line: (line.entry.name or line.entry.path.name).casefold(),
-    "status": lambda line: line.entry.status,
-    "test": lambda line: _fact(line, "test_accuracy"),
-    "loss": lambda line: _fact(line, "test_loss"),
-    "validation": lambda line: _fact(line, "validation_accuracy"),
-    "epochs": lambda line: _fact(line, "epochs"),
-    "data": lambda line: line.data or None,
-    "seconds": lambda line: line.entry.seconds,
+ORDERS: Mapping[str, str] = {
+    "began": "began",
+    "name": "name",
+    "status": "status",
+    "test": "test_accuracy",
+    "loss": "test_loss",
+    "validation": "validation_accuracy",
+    "epochs": "epochs",
+    "data": "data.name",
+    "seconds": "seconds",
 }
-UPWARD = ("name", "status", "data", "loss")
-"""Orders whose first row is the smallest, unless it is asked for the other way."""
+"""The keys of `mnist-ff runs --sort` that the page's sort keys stand for."""
+ASCENDING = ("name", "status", "data", "loss")
+"""Sort keys that are ascending by default; the others are descending."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which rows, and in which order."""
+    """Which lines to return, and in which order."""
 
     words: str = ""
-    """Each must stand in the name, path, data, status, tags or note; KEY=VALUE, as --where takes it, is a condition."""
+    """Each word must occur in the name, path, data set, status, tags or note. A word KEY=VALUE is a condition, as in
+    `runs --where`."""
     status: str = ""
     data: str = ""
     sort: str = "began"
@@ -69,11 +68,11 @@ class Query:
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Query:
-        """From the query of an address. What is no page or order is the first one."""
+        """Parse a URL's query. An invalid page number or sort key becomes the default."""
         page = given.get("page", "")
         sort = given.get("sort", "began")
         return cls(
-            given.get("words", "")[:LONGEST_WORDS],
+            given.get("words", "")[:MAX_SEARCH_LENGTH],
             given.get("status", ""),
             given.get("data", ""),
             sort if sort in ORDERS else "began",
@@ -83,11 +82,11 @@ class Query:
 
 
 def answer(listing: Listing, query: Query) -> dict[str, Any]:
-    """A page of the list, what there is to choose from, and how far it is read."""
+    """A page of the list, the choices of its filters, and how many runs have been read so far."""
     version, entries = listing.version, listing.entries
     lines = [Line(entry, entry.best if entry.sweep else entry.rows[0]) for entry in entries]
     try:
-        fits, fault = _fitting(query, listing), None
+        fits, fault = _line_filter(query, listing), None
     except ConfigError as error:
         fits, fault = (lambda line: False), str(error).removeprefix("--where ")
     chosen = _in_order([line for line in lines if fits(line)], query)
@@ -105,15 +104,15 @@ def answer(listing: Listing, query: Query) -> dict[str, Any]:
         "fault": fault,
         "rows": [line_json(line, listing) for line in chosen[PAGE * page : PAGE * (page + 1)]],
         "statuses": dict(Counter(row.status for entry in entries for row in entry.rows).most_common()),
-        "data": sorted({line.data for line in lines if line.data})[:MOST_CHOICES],
+        "data": sorted({line.data for line in lines if line.data})[:MAX_CHOICES],
     }
 
 
-def _fitting(query: Query, listing: Listing) -> Callable[[Line], bool]:
-    """Whether a row fits. Errors: ConfigError for a condition that is none."""
+def _line_filter(query: Query, listing: Listing) -> Callable[[Line], bool]:
+    """A function that says whether a line matches the query. Errors: ConfigError for an invalid condition."""
     try:
         words = shlex.split(query.words)
-    except ValueError:  # a quotation mark that is not closed yet
+    except ValueError:  # an unclosed quotation mark
         words = query.words.split()
     conditions = [Condition.parse(word) for word in words if CONDITION.fullmatch(word)]
     plain = [word.casefold() for word in words if not CONDITION.fullmatch(word)]
@@ -130,29 +129,29 @@ def _fitting(query: Query, listing: Listing) -> Callable[[Line], bool]:
 
 
 def _path(line: Line, listing: Listing) -> str:
-    """Where a run or sweep lies in the folder."""
+    """The path of a run or sweep relative to the listed folder."""
     path = line.entry.path
     return _shown(str(path.relative_to(listing.root) if path != listing.root else path))
 
 
 def _text(line: Line, listing: Listing) -> str:
-    """What words are looked for in."""
+    """The text in which the words of a query are searched, in lower case."""
     labels = line.entry.labels
     texts = (line.entry.name or "", _path(line, listing), line.data, line.entry.status, *labels.tags, labels.note or "")
     return "\n".join(texts).casefold()
 
 
 def _in_order(lines: Sequence[Line], query: Query) -> list[Line]:
-    """Sorted; those that have nothing to be sorted by come last whatever the direction."""
-    key = ORDERS[query.sort]
-    keyed = [(key(line), line) for line in lines]
-    having = [pair for pair in keyed if pair[0] is not None]
-    having.sort(key=lambda pair: pair[0], reverse=(query.sort not in UPWARD) is not query.reverse)
-    return [line for _, line in having] + [line for value, line in keyed if value is None]
+    """The lines in the query's order; a run without a name is sorted by that of its directory."""
+    order = Order(ORDERS[query.sort])
+    descending = (query.sort not in ASCENDING) is not query.reverse
+    if query.sort == "name":
+        return missing_last(lines, lambda line: (line.entry.name or line.entry.path.name).casefold(), descending)
+    return missing_last(lines, lambda line: order.of(line.entry), descending)
 
 
 def line_json(line: Line, listing: Listing) -> dict[str, Any]:
-    """A row of the list as plain values."""
+    """A line of the list as JSON values."""
     entry, row = line.entry, line.row
     test, validation = (None, None) if row is None else (row.test, row.validation)
     return {
@@ -173,30 +172,30 @@ def line_json(line: Line, listing: Listing) -> dict[str, Any]:
         "seconds": entry.seconds,
         "began": entry.began[0],
         "tags": list(entry.labels.tags),
-        "note": (entry.labels.note or "")[:LONGEST_NOTE],
+        "note": (entry.labels.note or "")[:MAX_NOTE_LENGTH],
     }
 
 
 def jobs_json(entry: Entry, listing: Listing) -> list[dict[str, Any]]:
-    """The jobs of a sweep, each as a row; those that are not there yet have no id."""
+    """The jobs of a sweep, each as a line of the list. Jobs without a run directory have no id."""
     made = []
     for row in entry.rows:
         line = Line(_job(row), row)
-        made.append({**line_json(line, listing), "name": row.label, "path": _words(row, entry)})
+        made.append({**line_json(line, listing), "name": row.label, "path": _varied(row, entry)})
         if not listing.holds(row.path) or listing.path(id_of(row.path)) is None:
             made[-1]["id"] = None
     return made
 
 
 def _job(row: Row) -> Entry:
-    """A job as an entry of its own, of which nothing is read again."""
+    """A job as an entry. Its cached properties are set here, so that nothing is read again."""
     entry = Entry(row.path)
     entry.__dict__.update(rows=(row,), name=row.values.get("name"), began=(0.0, 0.0))
     return entry
 
 
-def _words(row: Row, entry: Entry) -> str:
-    """What sets a job apart: its values of the keys in which the jobs differ."""
+def _varied(row: Row, entry: Entry) -> str:
+    """A job's values of the keys that vary among the jobs, at most six: `optimizer.lr=0.01 seed=0`."""
     from mnist_ff.analysis.ranking import brief
 
     differ = [key for key in row.values if entry.common(key) is None and row.values[key] is not None]
@@ -204,5 +203,5 @@ def _words(row: Row, entry: Entry) -> str:
 
 
 def _shown(text: str) -> str:
-    """A path as text: bytes that are none are written as they are in Python."""
+    """A path as text. Bytes that are not UTF-8 are escaped: \\xff."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

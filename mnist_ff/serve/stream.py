@@ -1,4 +1,4 @@
-"""Server-sent events to one viewer, and work in threads beside the server."""
+"""Server-sent events of a run to one viewer, and running blocking functions in threads."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from mnist_ff.serve.live import Follower, Place
+from mnist_ff.serve.live import Follower, Position
 
 POLL_S = 0.5
-"""Between two looks at the files of a run."""
+"""Seconds between two checks of a run's files."""
 HEARTBEAT_S = 15.0
-"""Of silence, after which a comment shows that the server is there."""
-PATIENCE_S = 30.0
-"""How long a viewer may take to read what it was sent; it then comes again to where it stood."""
+"""Seconds without an event after which a comment is sent to keep the connection open."""
+SEND_TIMEOUT_S = 30.0
+"""Seconds a viewer may take to receive an event. Then the connection is closed; the browser reconnects where it was."""
 RETRY_MS = 1_000
-"""After which a browser asks again, where the connection broke."""
+"""Milliseconds after which a browser reconnects."""
 
 T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """What a function returns that waits for files. Its thread keeps nobody from ending the process."""
+    """The result of a blocking function, run in a daemon thread, which does not delay the end of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -52,27 +52,26 @@ async def in_thread(work: Callable[[], T]) -> T:
     return await future
 
 
-def event(name: str, value: Any, place: Place | None = None) -> bytes:
-    """One event as bytes; `place` is what a browser sends back when it asks again."""
-    lines = [f"event: {name}"] if place is None else [f"id: {place}", f"event: {name}"]
+def event(name: str, value: Any, position: Position | None = None) -> bytes:
+    """One server-sent event, encoded. A browser sends `position` back when it reconnects (Last-Event-ID)."""
+    lines = [f"event: {name}"] if position is None else [f"id: {position}", f"event: {name}"]
     data = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return "\n".join([*lines, f"data: {data}", "", ""]).encode()
 
 
-async def events_of(path: Path, place: Place | None, poll_s: float = POLL_S) -> AsyncIterator[bytes]:
-    """A run's events until it ends; empty where nothing is new, so that whoever sends them sees if the viewer left.
-
-    Nothing is read ahead: what a slow viewer has not taken stays in the run's files.
+async def events_of(path: Path, position: Position | None, poll_s: float = POLL_S) -> AsyncIterator[bytes]:
+    """A run's encoded events until it ends. Yields b"" when nothing is new, so that the sender can notice that the
+    viewer has left. Nothing is read ahead for a slow viewer.
     """
-    follower = Follower(path, place)
+    follower = Follower(path, position)
     yield f"retry: {RETRY_MS}\n\n".encode()
     silent = 0.0
     while True:
         found = await in_thread(follower.look)
         for name, value in found:
-            yield event(name, value, follower.place if name == "batches" else None)
+            yield event(name, value, follower.position if name == "batches" else None)
         if follower.over:
-            yield event("end", {}, follower.place)
+            yield event("end", {}, follower.position)
             return
         if follower.more:
             continue
@@ -84,14 +83,16 @@ async def events_of(path: Path, place: Place | None, poll_s: float = POLL_S) -> 
 
 
 class EventStream:
-    """An answer that sends events until they end or the viewer leaves."""
+    """An ASGI response that sends events until they end or the viewer disconnects; it then calls `ended`."""
 
-    def __init__(self, events: AsyncIterator[bytes], ended: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
-        self._events, self._ended, self._patience_s = events, ended, patience_s
+    def __init__(
+        self, events: AsyncIterator[bytes], ended: Callable[[], None], timeout_s: float = SEND_TIMEOUT_S
+    ) -> None:
+        self._events, self._ended, self._timeout_s = events, ended, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them."""
-        left = asyncio.ensure_future(_left(receive))
+        """Send the events."""
+        left = asyncio.ensure_future(_disconnected(receive))
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -101,16 +102,16 @@ class EventStream:
                         return
                     if chunk:
                         body = {"type": "http.response.body", "body": chunk, "more_body": True}
-                        await asyncio.wait_for(send(body), self._patience_s)
+                        await asyncio.wait_for(send(body), self._timeout_s)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:  # the connection is cut by the server, as the answer has no end
+        except TimeoutError:  # uvicorn closes the connection, as the response is incomplete
             return
         finally:
             left.cancel()
             self._ended()
 
 
-async def _left(receive: Receive) -> None:
-    """Wait until the viewer is gone."""
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the viewer disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Pack runs for others: copies without what belongs to this machine, each with a page of its own."""
+"""Pack runs into an archive for others: copies without private data of this machine, each with its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import collect
-from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.errors import FULL, BadRunError, ConfigError, RunError
 from mnist_ff.report.run_page import write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs.archive import check_archive, write_archive
@@ -21,25 +21,26 @@ from mnist_ff.runs.portable import copy_portable, private_paths
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.search_result import read_search_result
 
-TEXTS = (".yaml", ".json", ".csv", ".html", ".py", ".md", ".txt")
+TEXT_SUFFIXES = (".yaml", ".json", ".csv", ".html", ".py", ".md", ".txt")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What an archive holds."""
+    """A written archive."""
 
     place: Path
     folders: tuple[str, ...]
-    """The directories at its top, one for each run or sweep."""
+    """Its top-level directories, one for each run or sweep."""
     files: int
+    """The number of files in it."""
     warnings: tuple[str, ...]
 
 
 def pack(place: Path, paths: Sequence[Path]) -> Packed:
-    """Write runs and sweeps to one archive, each as a folder of its own name.
+    """Write runs and sweeps to one archive, each in a folder of the same name.
 
-    Errors: ConfigError for the archive's name and for two directories of one name; BadRunError; RunError for a run in
-    training, and where the archive cannot be written.
+    Errors: ConfigError for the archive's name and for two directories with the same name; BadRunError; RunError for a
+    run that is training, or if the archive cannot be written.
     """
     check_archive(place)
     for path in paths:
@@ -48,9 +49,9 @@ def pack(place: Path, paths: Sequence[Path]) -> Packed:
         if any(is_locked(run) for run in [path, *runs_below(path)]):
             raise RunError(f"{path}: a process trains in it; archive it when that has ended")
     names = [os.path.basename(os.path.abspath(path)) for path in paths]
-    again = next((name for name in names if names.count(name) > 1), None)
-    if again is not None:
-        raise ConfigError(f"{again}: is the name of two of the directories; archive them one by one")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ConfigError(f"{repeated}: is the name of two of the directories; archive them one by one")
     with tempfile.TemporaryDirectory(prefix="mnist-ff-archive-") as made:
         stage = Path(made).resolve()
         try:
@@ -59,18 +60,20 @@ def pack(place: Path, paths: Sequence[Path]) -> Packed:
                 _write_pages(path, stage / name)
             sums = write_archive(place, stage)
         except OSError as error:
-            raise RunError(f"{error.filename or place}: {error.strerror}") from None
+            where = error.filename2 or error.filename or place  # of a copy that failed, the copy
+            remedy = f"; make room in {stage.parent}, or set TMPDIR to another folder" if error.errno in FULL else ""
+            raise RunError(f"{where}: {error.strerror}{remedy}") from None
         return Packed(place, tuple(names), len(sums), tuple(_warnings(stage)))
 
 
 def _write_pages(source: Path, copy: Path) -> None:
-    """The pages of the copies, where the originals have some."""
+    """Draw the reports of the copies again, if the originals have one."""
     if is_sweep(source):
         for run in runs_below(copy):
             _write_page(source / run.relative_to(copy), run, copy.parent)
         if is_file(source / REPORT):
             write_sweep_report(_ranking(copy), copy)
-            _strip(copy / REPORT, copy.parent)
+            _remove_stage(copy / REPORT, copy.parent)
     else:
         _write_page(source, copy, copy.parent)
 
@@ -84,21 +87,21 @@ def _write_page(source: Path, copy: Path, stage: Path) -> None:
     if is_file(source / REPORT):
         try:
             write_report(Run(copy))
-        except BadRunError:  # the row says why, here and there
+        except BadRunError:  # the sweep's table gives the reason
             return
-        _strip(copy / REPORT, stage)
+        _remove_stage(copy / REPORT, stage)
 
 
-def _strip(page: Path, stage: Path) -> None:
-    """Take the place where the copies are made out of a page."""
+def _remove_stage(page: Path, stage: Path) -> None:
+    """Remove the path of the temporary folder from a report."""
     page.write_text(page.read_text("utf-8").replace(f"{stage}/", ""), encoding="utf-8")
 
 
 def _warnings(stage: Path) -> list[str]:
-    """Files in which a path of this machine stands all the same, such as a parts file of the user's own."""
+    """Warnings of files that still contain a path of this machine, such as a user's own parts file."""
     said = []
     for path in sorted(stage.rglob("*")):
-        if path.suffix in TEXTS and path.is_file():
+        if path.suffix in TEXT_SUFFIXES and path.is_file():
             text = path.read_text("utf-8", errors="replace")
             said += [f"{path.relative_to(stage)} names {one}" for one in private_paths() if one in text]
     return said

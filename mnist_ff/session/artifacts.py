@@ -1,4 +1,4 @@
-"""Predictions and images that a run saves, so that plots and reports need neither data set nor network."""
+"""Save weights, predictions and images of a run, so that plots and reports need neither data set nor network."""
 
 from __future__ import annotations
 
@@ -21,26 +21,32 @@ from mnist_ff.training.hidden import HiddenUnits, principal_axes
 from mnist_ff.training.learner import Learner
 
 WORST_MISTAKES = 25
-"""Mistakes in the picture of mistakes."""
+"""Mistakes shown in the plot of the worst mistakes."""
 MOST_MISTAKES = 800
-"""Mistakes whose images a run saves, 0.6 MB; a network with an accuracy of 98 % makes 200."""
+"""Maximum number of mistakes whose images are saved: 0.6 MB. A network with an accuracy of 98 % makes 200."""
 DOUBTFUL_PER_CLASS = 6
-"""Correct predictions of each class whose images a run saves: the least confident ones."""
+"""Correct predictions of each class whose images are saved: those with the lowest probability."""
 MOST_PIXELS = 16 << 20
-"""Numbers in the images of both, whatever their size; a fifth of them is for the correct ones."""
+"""Maximum number of pixels in both together. A fifth is for the correct predictions."""
 MAP_POINTS, MAP_IMAGES = 5_000, 1_000
-"""Test images on the map of the last hidden layer, and how many of those have their pixels beside it."""
+"""Maximum number of test images on the map of the last hidden layer, and of those with saved pixels, each beside the
+images of mistakes and doubtful predictions."""
 MOST_MAP_PIXELS = 4 << 20
+"""Maximum number of pixels of the images on the map."""
+SMALLEST_SPREAD = 1e-30
+"""Where all images are the same to the last hidden layer, no axis has a share of the variance."""
 AUGMENTED_IMAGES = 10
-"""Classes of which one image is shown with augmented versions."""
+"""Maximum number of classes of which one image is saved with augmented versions."""
 AUGMENTED_PER_IMAGE = 9
+"""Augmented versions of each of these images."""
 MOST_AUGMENTED_PIXELS = 4 << 20
+"""Maximum number of pixels of these images and their augmented versions."""
 UINT8_CLASSES = 256
-"""Classes whose numbers fit in a byte."""
+"""Number of classes up to which labels are saved as uint8."""
 
 
 def keep(run: Run, learner: Learner) -> Score:
-    """Save weights, predictions for the test images, and augmented images; return the score on the test images."""
+    """Save weights, predictions, hidden activations and augmented images. Returns the score on the test images."""
     data = learner.data
     hidden = HiddenUnits(len(data.test))
     final = evaluate(learner.model, data.test, hidden)
@@ -55,11 +61,11 @@ def keep(run: Run, learner: Learner) -> Score:
 
 
 def save_predictions(path: Path, final: Evaluation, split: Split, held_out: Evaluation | None = None) -> torch.Tensor:
-    """Save every prediction and probability, and the images of mistakes, so that plots need no data set. Returns the
-    rows of the images.
+    """Save all predictions and probabilities, and the images of mistakes. Returns the rows of the saved images.
 
-    `worst_*` are the worst mistakes; `kept_*` are up to MOST_MISTAKES of them, then the least confident correct ones.
-    Images are uint8 of the data's shape. Of the validation images, `held_out`, probabilities and labels are saved.
+    `worst_*` are the worst mistakes; `kept_*` are up to MOST_MISTAKES mistakes, then the least confident correct
+    predictions. Images are uint8 of the data's shape. Of `held_out`, the validation images, probabilities and labels
+    are saved.
     """
     room = max(WORST_MISTAKES, MOST_PIXELS // split.images[0].numel())
     wrong = torch.nonzero(final.predictions != final.labels)[:, 0]
@@ -85,8 +91,10 @@ def save_predictions(path: Path, final: Evaluation, split: Split, held_out: Eval
 
 
 def save_hidden(path: Path, hidden: HiddenUnits, kept: torch.Tensor, split: Split) -> None:
-    """Save the activity of the hidden layers, and where the last one puts the test images on a map of two axes; nothing
-    of a model without hidden layers. `kept` are the rows of images that predictions.safetensors has."""
+    """Save statistics of the hidden layers, and test images projected on two principal axes of the last hidden layer.
+
+    Nothing is saved for a model without hidden layers. `kept` are the rows of the images in predictions.safetensors.
+    """
     tensors: dict[str, torch.Tensor] = {}
     for number, (name, layer) in enumerate(hidden.layers().items()):
         tensors |= {f"{number}/{name}/mean": layer.mean, f"{number}/{name}/active": layer.active}
@@ -99,8 +107,10 @@ def save_hidden(path: Path, hidden: HiddenUnits, kept: torch.Tensor, split: Spli
 
 
 def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Split) -> dict[str, torch.Tensor]:
-    """Up to MAP_POINTS images evenly chosen and the kept ones, on the two axes of largest variance; pixels of some."""
+    """Coordinates of about MAP_POINTS evenly spaced images and the kept ones, and pixels of some of them."""
     mean, axes = principal_axes(values)
+    centred = values - mean
+    along = (centred @ axes).square().sum(0) / centred.square().sum().clamp_min(SMALLEST_SPREAD)
     has_pixels = torch.isin(rows, kept.to(rows.device))
     chosen = has_pixels.clone()
     chosen[:: -(-len(rows) // MAP_POINTS)] = True
@@ -108,7 +118,8 @@ def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Sp
     others = rows[chosen & ~has_pixels].cpu()
     shown = others[:: max(1, -(-len(others) // room))].contiguous()
     return {
-        "map": ((values[chosen] - mean) @ axes).cpu().contiguous(),
+        "map": (centred[chosen] @ axes).cpu().contiguous(),
+        "map_variance": along.clamp(0, 1).cpu(),
         "map_rows": rows[chosen].cpu(),
         "image_rows": shown,
         "images": _images(split, shown),
@@ -116,13 +127,13 @@ def _map(rows: torch.Tensor, values: torch.Tensor, kept: torch.Tensor, split: Sp
 
 
 def _images(split: Split, rows: torch.Tensor) -> torch.Tensor:
-    """Images (len(rows), *shape) uint8 on the CPU."""
+    """The images of these rows, (len(rows), *shape) uint8 on the CPU."""
     images = split.images[rows.to(split.images.device)].cpu()
     return images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
 
 
 def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
-    """The order of `rows` that takes one of each (label, prediction) pair, then a second one of each, and so on."""
+    """An order of `rows` that takes the first of each (label, prediction) pair, then the second of each, and so on."""
     pairs = (final.labels[rows] * final.probabilities.shape[1] + final.predictions[rows]).tolist()
     turns: Counter[int] = Counter()
     turn = []
@@ -133,7 +144,7 @@ def _by_turns(final: Evaluation, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _doubtful(final: Evaluation, room: int) -> torch.Tensor:
-    """The rows of each class's correct predictions with the lowest probability; of more than `room`, the lowest."""
+    """Rows of each class's correct predictions with the lowest probability, up to `room` of all classes together."""
     found = []
     for label in range(final.probabilities.shape[1]):
         right = torch.nonzero((final.labels == label) & (final.predictions == label))[:, 0]
@@ -145,7 +156,7 @@ def _doubtful(final: Evaluation, room: int) -> torch.Tensor:
 
 
 def save_augmented(path: Path, config: Config, data: Data) -> None:
-    """Save a training image of each of the first classes and augmented versions of it, for a plot."""
+    """Save one training image of each of the first classes with augmented versions, for a plot."""
     assert config.seed is not None
     cpu = torch.device("cpu")
     # not the run's own augmentation, whose random numbers belong to training
@@ -159,7 +170,7 @@ def save_augmented(path: Path, config: Config, data: Data) -> None:
 
 
 def _first_of_each_class(data: Data) -> torch.Tensor:
-    """Rows of training images, the first of each class, of as many classes as there is room for."""
+    """The row of the first training image of each class, for as many classes as are saved."""
     room = max(1, MOST_AUGMENTED_PIXELS // (data.spec.inputs * (1 + AUGMENTED_PER_IMAGE)))
     labels = data.train.labels.cpu()
     rows = (torch.nonzero(labels == label)[:1, 0] for label in range(len(data.spec.classes)))

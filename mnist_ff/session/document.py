@@ -1,4 +1,4 @@
-"""What `mnist-ff train --json` prints of a run: how it ended, from its directory alone."""
+"""The output of `mnist-ff train --json`: how a run ended, from its directory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mnist_ff.runs.directory import REPORT, Run
 
 
 def run_document(run: Run) -> dict[str, Any] | None:
-    """The run's summary with its path, what stopped it and its report; None where it has not ended.
+    """The run's summary with its path, what stopped it and the path of its report. None if it has not ended.
 
-    Errors: BadRunError when its summary cannot be read.
+    Errors: BadRunError if its summary cannot be read.
     """
     summary = run.summary()
     if summary is None:

@@ -1,4 +1,4 @@
-"""Plots and report of a run, from its directory. A failure is a warning."""
+"""Draw the plots and the report of a run from its directory. An error here is only a warning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("mnist_ff")
 
 PLOTS = "plots"
 DRAWN_FROM = ("batches.csv", "model.safetensors", PREDICTIONS, HIDDEN)
-"""Files that a run writes at its end; what is older than one of them shows another state of the run."""
+"""Files that a run writes at its end. Plots and reports that are older than one of them are outdated."""
 
 
 def draw(
@@ -28,7 +28,7 @@ def draw(
     stopped: Callable[[], object] = lambda: None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Draw a run's pictures, or those of `names`; none that has not begun when `stopped` answers."""
+    """Draw a run's plots, or those of `names`. No further plot is begun once `stopped` returns a reason."""
     try:
         from mnist_ff.analysis.plots import draw_run
 
@@ -36,26 +36,25 @@ def draw(
     except Exception as error:
         failures = {"all": error}
     for picture, failure in failures.items():
-        log.warning("no plot %s:\n%s", picture, "".join(traceback.format_exception(failure)))
+        log.info("no plot %s:\n%s", picture, "".join(traceback.format_exception(failure)))
         warn(f"could not draw {picture} ({failure})")
 
 
 def write_page(run: Run, warn: Callable[[str], None]) -> None:
-    """Write report.html, when the numbers are safe."""
+    """Write report.html. Everything else is saved before."""
     try:
         from mnist_ff.report.run_page import write_report
 
         write_report(run)
     except Exception as error:
-        log.warning("no report:\n%s", "".join(traceback.format_exception(error)))
+        log.info("no report:\n%s", "".join(traceback.format_exception(error)))
         warn(f"could not write {REPORT} ({error})")
 
 
 def left_out(run: Run, config: Config) -> list[str]:
-    """What a run that has ended should have and does not, or not of its last state, as after a kill or a signal:
-    pictures and the page, by their names in its directory.
+    """The plots and the report that a run which has ended lacks, or that are outdated, as after a kill or a signal.
 
-    Errors: BadRunError when its summary cannot be read.
+    Returns names in its directory. Errors: BadRunError if its summary cannot be read.
     """
     if not config.trainer.plots or not os.access(run.path, os.W_OK) or run.summary() is None:
         return []
@@ -70,10 +69,10 @@ def complete(
     page: bool = True,
     stopped: Callable[[], object] = lambda: None,
 ) -> list[str]:
-    """Make what is left out: pictures, and the page. Nothing is begun once `stopped` answers.
+    """Draw the plots and the report of left_out(). None is begun once `stopped` returns a reason.
 
-    Temporary files that a killed process left are removed. Returns what was made, by its name in the directory.
-    Errors: BadRunError when its summary cannot be read; RunError for links in the place of its files.
+    Temporary files of a killed process are removed. Returns the names of new files in the directory.
+    Errors: BadRunError if its summary cannot be read; RunError for symbolic links in place of its folders.
     """
     if not os.access(run.path, os.W_OK):
         return []
@@ -99,7 +98,7 @@ def _pictures_of(run: Run) -> list[str]:
 
 
 def _is_current(run: Run, name: str) -> bool:
-    """Whether a file is there and shows the run's last state."""
+    """Whether a file exists and shows the run's last state."""
     own = _changed(run, name)
     return own is not None and all(own >= (_changed(run, source) or 0) for source in DRAWN_FROM)
 

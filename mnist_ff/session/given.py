@@ -1,5 +1,7 @@
-"""Data and a model that Python gives: parts of a config while they train. Nothing can build them again from its file,
-which says so by their names, data=arrays and model=module."""
+"""Data and a model given from Python, registered as data=arrays and model=module while they train.
+
+A config file with these names cannot build them again.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,23 @@ SOURCE = "given from Python"
 
 @dataclass(frozen=True)
 class ArraysConfig(DataConfig):
-    """Images and labels that Python gave."""
+    """Images and labels given from Python."""
 
     sha256: Annotated[str, "SHA-256 of the images and labels"]
 
 
 @dataclass(frozen=True)
 class ModuleConfig(ModelConfig):
-    """A torch.nn.Module that Python gave."""
+    """A torch.nn.Module given from Python."""
 
     type: Annotated[str, "its class"]
 
 
 @contextmanager
 def given_parts(data: Data | None, model: object | None) -> Iterator[list[str]]:
-    """Inside the block data=arrays and model=module stand for what is given. Yields the overrides that choose them.
+    """Inside the block data=arrays and model=module are the given objects. Yields the overrides that choose them.
 
-    After it the module is what it was but for its weights. Errors: ConfigError for a model that is no module.
+    After the block the module is as before except for its weights. Errors: ConfigError if the model is no nn.Module.
     """
     with ExitStack() as stack:
         parts: list[Part] = [] if data is None else [_data_part(data)]
@@ -70,7 +72,7 @@ def _data_part(data: Data) -> DataSet:
 
 
 def _tensors(data: Data) -> dict[str, torch.Tensor]:
-    """The data as a data set's builder returns it, on the CPU."""
+    """The data in the form that a data set's builder returns, on the CPU."""
     splits = {"train": data.train, "test": data.test, "validation": data.validation}
     there = {name: split for name, split in splits.items() if split is not None}
     images = {f"{name}_images": split.images.cpu() for name, split in there.items()}
@@ -78,7 +80,7 @@ def _tensors(data: Data) -> dict[str, torch.Tensor]:
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """The SHA-256 of tensors with their names, types and shapes."""
+    """The SHA-256 of tensors with their names, dtypes and shapes."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -87,18 +89,18 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _model_part(model: object, stack: ExitStack) -> Part:
-    """The part of a module, which is trained in place and given back by `stack`."""
+    """The part of a module. The module is trained in place, and restored when `stack` is closed."""
     name, cls = GIVEN["model"], type(model)
     found: dict[DataSpec, DataSpec] = {}
 
     def taken(spec: DataSpec) -> DataSpec:
         assert isinstance(model, nn.Module)
-        if spec not in found:  # once, before anything is trained
+        if spec not in found:  # only once, before training
             found[spec] = taken_by(model, spec)
         return found[spec]
 
     def build(config: Any, spec: DataSpec, seed: int, device: torch.device) -> nn.Module:
-        if device.type == "meta":  # only its names and shapes are asked for
+        if device.type == "meta":  # only names and shapes of its tensors are needed
             assert isinstance(model, nn.Module)
             return model
         network = to_train(model, seed, device, spec)
@@ -106,6 +108,6 @@ def _model_part(model: object, stack: ExitStack) -> Part:
         return network
 
     if not isinstance(model, nn.Module):
-        to_train(model, 0, torch.device("cpu"), MNIST_SPEC)  # says what it is
+        to_train(model, 0, torch.device("cpu"), MNIST_SPEC)  # raises the ConfigError
     defaults = {"name": name, "type": f"{cls.__module__}.{cls.__qualname__}"}
     return Part("model", name, ModuleConfig, build, defaults=defaults, source=SOURCE, taken=taken)

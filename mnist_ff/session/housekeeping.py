@@ -1,7 +1,8 @@
-"""Delete, restore, label and archive runs: what `mnist-ff runs ACTION` does."""
+"""Delete, restore, label and archive runs: the actions of `mnist-ff runs`."""
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mnist_ff.analysis.run_table import show
 from mnist_ff.errors import BadRunError, ConfigError, RunError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS, holds_runs, is_sweep
-from mnist_ff.runs.labels import changed_labels
+from mnist_ff.runs.labels import update_labels
 from mnist_ff.runs.names import Handles
 from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.portable import LEFT_OUT
@@ -41,24 +42,26 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Runs and sweeps by name, or by what they are like."""
+class Selection:
+    """Runs and sweeps, chosen by name or by a filter."""
 
     words: Sequence[str] = ()
+    """Names, paths, `last` or `best`."""
     filter: Filter = NO_FILTER
     jobs: bool = False
-    """Whether the jobs of sweeps are taken one by one."""
+    """Whether the filter takes single jobs of sweeps instead of whole sweeps."""
 
     def paths(self, action: str) -> list[Path]:
-        """Each of them once. Errors: ConfigError for neither and for both; BadRunError."""
+        """The paths, each once. Errors: ConfigError without names and filter, or with both; BadRunError."""
         if bool(self.words) is not self.filter.is_empty:
             why = "takes runs, or flags such as --status failed that choose some"
             raise ConfigError(f"runs {action}: {why}{', not both' if self.words else ''}")
-        found = [one_run(word) for word in self.words] if self.words else self._fitting()
+        resolve = resolve_unique if action == "delete" else resolve_one
+        found = [resolve(word) for word in self.words] if self.words else self._fitting()
         return list({os.path.abspath(path): path for path in reversed(found)}.values())[::-1]
 
     def _fitting(self) -> list[Path]:
-        """The runs that fit, and the sweeps all of whose jobs do."""
+        """The runs that match the filter, and the sweeps of which all jobs match."""
         selected = select(OUTPUTS, self.filter, jobs=self.jobs)
         whole = [entry for entry in selected.entries if len(selected.fitting[entry.path]) == len(entry.rows)]
         for entry in selected.entries:
@@ -68,20 +71,31 @@ class Chosen:
         return [entry.path for entry in whole]
 
 
-def one_run(word: str) -> Path:
-    """The run or sweep that a word means; unlike elsewhere, a name must be the only one.
+def resolve_one(word: str) -> Path:
+    """The path of the run or sweep that a word names; of several the newest, which is said. Errors: BadRunError."""
+    return resolve_run(word, note, sweeps=True)
+
+
+def resolve_unique(word: str) -> Path:
+    """The same for `delete`: a name must be unique.
 
     Errors: BadRunError.
     """
     if word and word not in (LAST, BEST) and not is_folder(Path(word)):
         found = Handles.of(OUTPUTS).find(word, sweeps=True)
         if found is not None and found[1] > 1:
-            raise BadRunError(f"{word}: is the name of {found[1]} runs; give paths, or --name '{word}' for all of them")
-    return resolve_run(word, note, sweeps=True)
+            pattern = shlex.quote(glob.escape(word))
+            raise BadRunError(
+                f"{word}: is the name of {found[1]} runs; give paths, or --name {pattern} for all of them"
+            )
+    return resolve_one(word)
 
 
-def delete(chosen: Chosen, yes: bool, console: Console) -> Json:
-    """List what was chosen, ask, and move it to the trash. Errors: ConfigError, BadRunError, RunError."""
+def delete(chosen: Selection, yes: bool, console: Console) -> Json:
+    """List the selection, ask for confirmation, and move it to the trash.
+
+    Errors: ConfigError, BadRunError, RunError.
+    """
     paths, kept = chosen.paths("delete"), []
     for path in list(paths):
         try:
@@ -122,66 +136,70 @@ def _megabytes(size: int) -> str:
 
 
 def empty_trash(yes: bool, console: Console) -> Json:
-    """List what is in the trash, ask, and remove it for good. Errors: ConfigError, RunError."""
+    """List the trash, ask for confirmation, and remove its contents for good. Errors: ConfigError, RunError."""
     found = in_trash()
-    if not found:
-        note(f"{OUTPUTS / TRASH} is empty.")
-        return {"purged": purge()}
     list_trash(console)
-    size = sum(bytes_in(one.place) for one in found)
-    if not yes and not ask(f"Remove {len(found)} from {OUTPUTS / TRASH} for good ({_megabytes(size)})?"):
+    size = sum(bytes_in(one.folder) for one in found)
+    if found and not yes and not ask(f"Remove {len(found)} from {OUTPUTS / TRASH} for good ({_megabytes(size)})?"):
         note("Nothing was removed.")
         return {"purged": 0}
-    count = purge()
-    tell(console, f"removed for good: {count}")
-    return {"purged": count}
+    left = purge(found)
+    if found:
+        tell(console, f"removed for good: {len(found)}")
+    if left:
+        names = f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
+        note(f"{OUTPUTS / TRASH} still holds {names}, which mnist-ff did not put there; move it out or remove it")
+    return {"purged": len(found)}
 
 
 def list_trash(console: Console) -> Json:
-    """What is in the trash, deleted last first."""
+    """List the trash, the last deleted first."""
     found = in_trash()
     if not found:
-        note(f"{OUTPUTS / TRASH} is empty.")
+        note(f"No deleted run is in {OUTPUTS / TRASH}.")
     else:
         entries = [Entry(one.content, sweep=is_sweep(one.content)) for one in found]
         rows = [
-            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.noted))
+            (one.deleted[:16].replace("T", " "), entry.status, entry.name or "", str(one.original))
             for one, entry in zip(found, entries, strict=True)
         ]
         tell_rows(console, ("deleted", "status", "name", "path"), rows, ("status", "name", "path"), ("deleted",))
-    return {"trash": [{"path": str(one.noted), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
+    return {"trash": [{"path": str(one.original), "deleted": one.deleted, "trash": str(one.content)} for one in found]}
 
 
 def bring_back(words: Sequence[str], console: Console) -> Json:
-    """Restore deleted runs, each to where it was. Errors: BadRunError, RunError."""
+    """Restore deleted runs to their former places. Errors: BadRunError, RunError."""
     found = [find_deleted(word) for word in words]
     restored = [str(restore(one)) for one in dict.fromkeys(found)]
     for path, one in zip(restored, dict.fromkeys(found), strict=True):
         tell(console, f"restored {path}")
-        if os.path.abspath(path) != os.path.abspath(one.noted):
-            note(f"{path} was {one.noted}, which is outside of this folder; give that path to restore a run there")
+        if os.path.abspath(path) != os.path.abspath(one.original):
+            note(f"{path} was {one.original}, which is outside of this folder; give that path to restore a run there")
     return {"restored": restored}
 
 
 def label(words: Sequence[str], console: Console, tag: str, remove: bool = False) -> Json:
-    """Give runs a tag, or take it away. Errors: BadRunError, ConfigError, RunError."""
-    paths = [_labelled(word) for word in words]
-    done = [changed_labels(path, remove=(tag,)) if remove else changed_labels(path, add=(tag,)) for path in paths]
+    """Add a tag to runs, or remove it. Errors: BadRunError, ConfigError, RunError."""
+    try:
+        paths = [_labelled(word) for word in words]
+    except BadRunError as error:
+        raise BadRunError(f"{error}; the last word, {tag}, is the tag" if len(words) > 1 else str(error)) from None
+    done = [update_labels(path, remove=(tag,)) if remove else update_labels(path, add=(tag,)) for path in paths]
     for path, labels in zip(paths, done, strict=True):
         tell(console, f"{path}  {','.join(labels.tags) or '(no tags)'}")
     return {"runs": [_labels_json(path) for path in paths]}
 
 
 def annotate(word: str, text: str, console: Console) -> Json:
-    """Give a run a note; an empty one takes it away. Errors: BadRunError, ConfigError, RunError."""
+    """Set a run's note. An empty text removes it. Errors: BadRunError, ConfigError, RunError."""
     path = _labelled(word)
-    labels = changed_labels(path, note=text)
+    labels = update_labels(path, note=text)
     tell(console, f"{path}  {labels.note or '(no note)'}")
     return {"runs": [_labels_json(path)]}
 
 
 def _labelled(word: str) -> Path:
-    path = one_run(word)
+    path = resolve_one(word)
     if not is_sweep(path) and not (is_folder(path) and holds_runs(path)):
         Run.open(path)
     return path
@@ -192,14 +210,17 @@ def _labels_json(path: Path) -> Json:
     return {"path": str(path), "tags": list(labels.tags), "note": labels.note}
 
 
-def archive(place: Path, chosen: Chosen, console: Console) -> Json:
+def archive(place: Path, chosen: Selection, console: Console) -> Json:
     """Pack runs into one file for others. Errors: ConfigError, BadRunError, RunError."""
-    packed = pack(place, chosen.paths("archive"))
+    paths = chosen.paths("archive")
+    if not paths:
+        raise ConfigError(f"{place}: not written, since no run fits; mnist-ff runs with these flags lists what does")
+    packed = pack(place, paths)
     for text in packed.warnings:
         warning(text)
     size = place.stat().st_size
     count = len(packed.folders)
-    what = f"{count} {'directory' if count == 1 else 'directories'}, {packed.files} files"
+    what = f"{count} {'directory' if count == 1 else 'directories'}, {counted(packed.files, 'file')}"
     tell(console, f"written to {place}: {what}, {_megabytes(size)}")
     tell(console, f"left out   {LEFT_OUT}")
     values = {"archive": str(place), "folders": list(packed.folders), "files": packed.files, "bytes": size}

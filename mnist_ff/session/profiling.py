@@ -1,7 +1,7 @@
 """Where the time of a run, an epoch and a step goes, for `mnist-ff profile`.
 
-A real run is trained in a directory that is thrown away, without a profiler: its own seconds are the first two tables.
-Then a window of steps is timed part by part, and another one is traced by torch's profiler, which slows it down.
+A whole run is trained in a temporary directory without a profiler: its times make the first two tables.
+Then some steps are timed part by part, and other steps are traced by torch's profiler, which slows them down.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.session import train
 from mnist_ff.session.step_trace import Trace, traced
-from mnist_ff.session.timing import PARTS, TRAINING, Timing
+from mnist_ff.session.timing import PARTS, TRAINING, CountedTiming
 from mnist_ff.training.learner import Learner
 
-WARM_UP, TIMED = 20, 100
-"""Steps before and in the window whose parts are timed; fewer where an epoch has fewer."""
-LONGEST_WINDOW_S = 10.0
+WARM_UP_STEPS, TIMED_STEPS = 20, 100
+"""Warm-up steps, and the steps after them whose parts are timed. Fewer if an epoch has fewer."""
+MAX_WINDOW_S = 10.0
+"""Maximum time of the timed steps, as estimated from the warm-up steps."""
 OTHER = "other"
+"""The row of the time outside all parts."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class Part:
     name: str
     seconds: float
     count: float | None = None
-    """How often it was done, in the whole run, or in each epoch or step; None where that says nothing."""
+    """How often it was done per run, epoch or step, whichever the table is of. None if there is nothing to count."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What `mnist-ff profile` tells."""
+    """The results of `mnist-ff profile`."""
 
     config: Config
     summary: Summary
@@ -64,38 +66,24 @@ class Profile:
     epoch: Sequence[Part]
     step: Sequence[Part]
     uncaptured: bool
-    """Whether the parts of a step are of one outside the CUDA graph of the run."""
+    """Whether the run used CUDA graphs, and the parts are of a step without them."""
     trace: Trace
     warnings: Sequence[str] = ()
 
     @property
     def step_in_run(self) -> float | None:
-        """Seconds of a step in the run; None where it had none."""
+        """Mean seconds per step in the run. None if it had no step."""
         steps = self.summary.steps
         return self.summary.seconds["train.steps"] / steps if steps else None
-
-
-class CountedTiming(Timing):
-    """Timing that also counts how often each part was opened."""
-
-    def __init__(self, began: float, started: float | None = None) -> None:
-        super().__init__(began, started)
-        self.counts: dict[str, int] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """As Timing does."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        with super().part(name):
-            yield
 
 
 def profiled(
     config: Config, timing: CountedTiming, argv: Sequence[str], stopped: Interruption, out: Path, steps: int
 ) -> Profile | None:
-    """Train a run of this resolved config, time and trace some of its steps; None where a signal came.
+    """Train a run of this resolved config, then time and trace some steps. None after a signal.
 
-    Errors: those of training; RunError where the trace cannot be written.
+    out: the trace's file. steps: how many steps to trace.
+    Errors: those of training; RunError if the trace cannot be written.
     """
     assert config.seed is not None
     with tempfile.TemporaryDirectory(prefix="mnist-ff-profile-") as folder:
@@ -110,10 +98,10 @@ def profiled(
     with prepared(config.trainer, config.seed) as device:
         steps_of = _Steps(config, device)
         plan = steps_of.plan
-        parts = steps_of.timed(WARM_UP, TIMED)
+        parts = steps_of.timed(WARM_UP_STEPS, TIMED_STEPS)
         trace = steps_of.traced(out, steps)
         engine, threads, name = steps_of.engine, torch.get_num_threads(), describe(device)
-    whole, epoch = _whole_run(summary, timing.counts, pictures), _an_epoch(summary, timing.counts)
+    whole, epoch = _whole_run(summary, timing.counts, pictures), _per_epoch(summary, timing.counts)
     return Profile(
         config=config,
         summary=summary,
@@ -132,22 +120,22 @@ def profiled(
 
 
 def _warnings(run: Run) -> list[str]:
-    """What the run warned of, from its log."""
+    """The warnings in the run's log."""
     lines = run.file("train.log").read_text(encoding="utf-8", errors="replace").splitlines()
     marks = (" INFO warning: ", " WARNING ")
     return list(dict.fromkeys(line.partition(mark)[2] for line in lines for mark in marks if mark in line))
 
 
 def _whole_run(summary: Summary, counts: Mapping[str, int], pictures: int) -> list[Part]:
-    """The parts of the command, which add up to its total."""
-    times = _times(summary, counts) | {"plots": pictures or None}
+    """The parts of the whole command. They add up to its total."""
+    times = _part_counts(summary, counts) | {"plots": pictures or None}
     found = [name for part in PARTS for name in (TRAINING if part == "train" else (part,))]
     return [Part(name, summary.seconds[name], times.get(name, 1)) for name in found if name in summary.seconds]
 
 
-def _an_epoch(summary: Summary, counts: Mapping[str, int]) -> list[Part]:
-    """The parts of training, divided by the epochs."""
-    epochs, times = max(1, summary.epochs), _times(summary, counts)
+def _per_epoch(summary: Summary, counts: Mapping[str, int]) -> list[Part]:
+    """The parts of training, divided by the number of epochs."""
+    epochs, times = max(1, summary.epochs), _part_counts(summary, counts)
     return [
         Part(name, summary.seconds[name] / epochs, None if (count := times.get(name)) is None else count / epochs)
         for name in TRAINING
@@ -155,13 +143,13 @@ def _an_epoch(summary: Summary, counts: Mapping[str, int]) -> list[Part]:
     ]
 
 
-def _times(summary: Summary, counts: Mapping[str, int]) -> dict[str, float | None]:
-    """How often the parts of training were done."""
+def _part_counts(summary: Summary, counts: Mapping[str, int]) -> dict[str, float | None]:
+    """How often each part of training was done."""
     return {
         "train.steps": summary.steps,
         "train.scores": counts.get("train.scores"),
         "train.records": counts.get("train.records"),
-        "train.checkpoints": counts.get("train.checkpoints", 1) - 1,  # at the end the last one is waited for once more
+        "train.checkpoints": counts.get("train.checkpoints", 1) - 1,  # the last entry only waits for the writer
         "train.callbacks": None,
         "train.other": None,
         OTHER: None,
@@ -169,9 +157,9 @@ def _times(summary: Summary, counts: Mapping[str, int]) -> dict[str, float | Non
 
 
 class StepClock:
-    """Seconds of each part of steps; every moment belongs to the innermost part that is open, else to `other`.
+    """Measures the seconds of each part of a step. Time counts for the innermost open part, else for `other`.
 
-    The device is waited for at each border, so that its work counts where it was asked for.
+    The device is synchronised at each start and end of a part, so that its work counts for the right part.
     """
 
     def __init__(self, wait: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -179,7 +167,7 @@ class StepClock:
         self.start()
 
     def start(self) -> None:
-        """Begin anew."""
+        """Reset all times."""
         self._wait()
         self.seconds: dict[str, float] = {}
         self.counts: dict[str, int] = {}
@@ -187,23 +175,23 @@ class StepClock:
 
     @contextmanager
     def named(self, name: str) -> Iterator[None]:
-        """Count the block's seconds under `name`."""
+        """Count the block's seconds for part `name`."""
         before = self._open
-        self._enter(name)
+        self._switch_to(name)
         self.counts[name] = self.counts.get(name, 0) + 1
         try:
             yield
         finally:
-            self._enter(before)
+            self._switch_to(before)
 
     def parts(self, steps: int) -> list[Part]:
-        """The parts of one of so many steps until now."""
-        self._enter(self._open)
+        """The parts of a step: the mean over `steps` steps since start()."""
+        self._switch_to(self._open)
         found = [name for name in PARTS_OF_A_STEP if name in self.seconds]
         parts = [Part(name, self.seconds[name] / steps, self.counts[name] / steps) for name in found]
         return [*parts, Part(OTHER, self.seconds.get(OTHER, 0.0) / steps)]
 
-    def _enter(self, name: str) -> None:
+    def _switch_to(self, name: str) -> None:
         self._wait()
         now = self._clock()
         self.seconds[self._open] = self.seconds.get(self._open, 0.0) + now - self._since
@@ -212,7 +200,7 @@ class StepClock:
 
 @dataclass
 class _Steps:
-    """Steps like those of the run, of learners with fresh weights on the same data."""
+    """Steps like those of the run, with new learners on the same data."""
 
     config: Config
     device: torch.device
@@ -226,31 +214,31 @@ class _Steps:
         self.engine, self.plan = learner.step.info.engine, learner.plan()
 
     def timed(self, warm_up: int, steps: int) -> list[Part]:
-        """The parts of a step, in chunks as training has them."""
+        """The parts of a step, in chunks of the same size as in training."""
         clock = StepClock(self.wait)
         learner = self._learner(clock.named)
         began = time.perf_counter()
         warm_up = min(warm_up, self.plan.batches)
         self._train(learner, warm_up)
         each = (time.perf_counter() - began) / warm_up
-        steps = max(1, min(steps, self.plan.batches, int(LONGEST_WINDOW_S / max(each, 1e-9))))
+        steps = max(1, min(steps, self.plan.batches, int(MAX_WINDOW_S / max(each, 1e-9))))
         clock.start()
         self._train(learner, steps)
         return clock.parts(steps)
 
     def traced(self, out: Path, steps: int) -> Trace:
-        """A trace of some steps, and of an evaluation."""
+        """Trace some steps and an evaluation."""
         return traced(self._learner(record_function), self.plan, out, steps, self.wait)
 
     def wait(self) -> None:
-        """Until the device has done what it was asked for."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
     def _learner(self, named: Named) -> Learner:
-        """One whose batches are no replays of a graph: in those no part can be told from another."""
+        """A learner without CUDA graphs, in which the parts of a step cannot be told apart."""
         if self.engine != "graph":
             return Learner(self.config, self._data, named=named)
         try:

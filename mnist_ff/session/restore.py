@@ -1,4 +1,4 @@
-"""Restore: from a run's checkpoint to a learner that continues where it stopped."""
+"""Restore a learner from a run's checkpoint."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mnist_ff.training.learner import Learner
 
 
 def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> dict[str, Any]:
-    """The newest whole checkpoint, compared with the config before memory is taken for a network.
+    """The newest intact checkpoint, compared with the config before a network is built.
 
-    Errors: BadRunError where the config is another network's; RunError where no checkpoint is intact.
+    Errors: BadRunError if the config differs from the checkpoint's; RunError if no checkpoint is intact.
     """
     saved = load_checkpoint(run, warn)
     shapes = {name: tuple(weight.shape) for name, weight in saved["model"].items()}
@@ -34,30 +34,30 @@ def read_checkpoint(run: Run, config: Config, warn: Callable[[str], None]) -> di
 
 
 def restore(learner: Learner, saved: Mapping[str, Any], run: Run) -> Position:
-    """Load a checkpoint into the learner and return the position in training. No file is changed.
+    """Load a checkpoint into the learner and return its position in training. No file is changed.
 
-    Errors: BadRunError for a checkpoint that does not fit the config.
+    Errors: BadRunError if the checkpoint does not fit the config.
     """
     plan = learner.plan()
     try:
         if saved["best"] is not None:
-            learner.model.load_state_dict(saved["best"])  # to see that it fits
+            learner.model.load_state_dict(saved["best"])  # to check that it fits
         position = plan.position(saved["epoch"], saved["batches"])
         learner.load_state_dict(saved, position.epoch * plan.batches + len(position.batches))
-    except Exception as error:  # many kinds of errors, by what does not fit
+    except Exception as error:  # which kind depends on what does not fit
         raise BadRunError(f"{run.path}: its checkpoint does not match its config ({first_line(error)})") from None
     return position
 
 
 def check_same_teacher(run: Run, conditions: Mapping[str, Any]) -> None:
-    """Errors: BadRunError where the teacher's weights are not those of before."""
+    """Check that the teacher's weights have not changed. Errors: BadRunError."""
     before, now = run.environment().get("teacher"), conditions["teacher"]
     if isinstance(before, dict) and now is not None and before.get("sha256") != now["sha256"]:
         raise BadRunError(f"trainer.teacher={now['run']}: its weights have changed since this run was started")
 
 
 def check_same_data(run: Run, data: Data) -> None:
-    """Errors: BadRunError where own files hold something else than before, or images and classes are others."""
+    """Check that the user's data files, image shape and classes have not changed. Errors: BadRunError."""
     changed = changed_parts(run, data.facts.sums)
     if changed:
         raise BadRunError(
@@ -77,12 +77,12 @@ def begin(run: Run, conditions: Mapping[str, Any]) -> None:
 
 
 def begin_again(run: Run, plan: Plan, conditions: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-    """Cut the files back to the plan's start and record the resume in environment.json; config.yaml stays as it was."""
+    """Truncate the run's tables to the plan's start and record the resume in environment.json. config.yaml is kept."""
     before, start = run.environment(), plan.start
     truncate(run.path, plan.first_step, start.epoch)
     remove_leftovers(run.path)
     at = {"epoch": start.epoch, "batch": len(start.batches), "changes": dict(changes)}
-    earlier_changes(run)  # see that there is a history
+    earlier_changes(run)  # checks the history
     git = git_state(run, resumes=len(before["history"]) + 1)
     history = [*before["history"], {**at, **conditions, "git": git}]
     run.write_json("environment.json", {**before, "history": history})
@@ -90,13 +90,13 @@ def begin_again(run: Run, plan: Plan, conditions: Mapping[str, Any], changes: Ma
 
 
 def seconds_before(run: Run, saved: Mapping[str, Any]) -> float:
-    """Seconds of training until a checkpoint; of an older one those of the whole epochs. Errors: BadRunError."""
+    """Seconds of training until a checkpoint; for an old checkpoint, of its finished epochs. Errors: BadRunError."""
     seconds = saved["seconds"]
     return sum(row.get("seconds", 0.0) for row in run.epochs()) if seconds is None else float(seconds)
 
 
 def watched_before(run: Run, data: Data) -> tuple[str, list[float | None]]:
-    """Which images are watched, and the accuracy of each epoch so far, None where it was not scored.
+    """The split that is scored, 'validation' or 'test', and its accuracy after each epoch so far; None if not scored.
 
     Errors: BadRunError.
     """
@@ -105,7 +105,7 @@ def watched_before(run: Run, data: Data) -> tuple[str, list[float | None]]:
 
 
 def monitored(run: Run, column: str) -> list[float]:
-    """A column of epochs.csv; NaN where a metric was not finite. Errors: BadRunError when a row has none."""
+    """A column of epochs.csv; NaN for a metric that was not finite. Errors: BadRunError if a row lacks a score."""
     empty = math.nan if column in metric_columns(run.path) else None
     scores = [row.get(column, empty) for row in run.epochs()]
     if None in scores:

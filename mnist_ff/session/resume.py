@@ -1,4 +1,4 @@
-"""Resume or repeat a run: which run, which config, and what may change."""
+"""Resume or repeat a run: find it, read its config, and check what may change."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ RESUMABLE_KEYS = {
     "trainer.sync_every",
     "trainer.target_accuracy",
 }
-"""Keys that change neither the steps done nor those to come."""
+"""Keys that a resume may change: they do not change any step of training."""
 RESUMABLE_WITH_WARNING = {"optimizer.lr", "trainer.device", "trainer.threads", "trainer.precision"}
-"""Keys that change the steps to come: a resume warns and records the change."""
+"""Keys that a resume may change with a warning: they change the steps to come. The change is recorded."""
 
 
 def find_run(word: str, root: Path) -> Run:
-    """The run that a word names: a directory or a run's name; last, the newest in `root` that did not finish; or best,
-    for more epochs.
+    """The run that a word means: a directory, a run's name, `last` or `best`. `last` is the newest unfinished run in
+    `root`.
 
     Errors: BadRunError; ConfigError for a sweep.
     """
@@ -66,7 +66,7 @@ def find_run(word: str, root: Path) -> Run:
         return Run.open(path)
     for path in sorted(runs_below(root), key=run_start, reverse=True):
         run = Run(path)
-        with suppress(BadRunError):  # a broken directory is not the one that is meant
+        with suppress(BadRunError):  # skip broken directories
             run.config()
             summary = run.summary()
             if summary is None or summary.status is Status.INTERRUPTED:
@@ -76,8 +76,7 @@ def find_run(word: str, root: Path) -> Run:
 
 
 def find_sweep(word: str, root: Path) -> Path:
-    """The sweep directory that a word names: itself, its name, or last: the newest sweep in `root` with
-    something left to do.
+    """The sweep that a word means: a directory, a sweep's name, or `last`, the newest unfinished sweep in `root`.
 
     Errors: BadRunError.
     """
@@ -90,14 +89,14 @@ def find_sweep(word: str, root: Path) -> Path:
         return resolve_run(word, note, root, sweeps=True)
     for sweep in sorted(sweeps_below(root), key=sweep_start, reverse=True):
         with suppress(BadRunError, OSError):
-            if _has_something_left(sweep):
+            if _is_unfinished(sweep):
                 note(f"last is {sweep}: the newest sweep with unfinished jobs")
                 return sweep
     raise BadRunError(f"resume=last: no sweep in {root}/ has unfinished jobs")
 
 
-def _has_something_left(sweep: Path) -> bool:
-    """Whether a resume would run something: an unfinished job, or of a search a trial that has not ended."""
+def _is_unfinished(sweep: Path) -> bool:
+    """Whether a resume would run anything: an unfinished job, or more trials of a search."""
     plan, result = read_plan(sweep), load_search_result(sweep)
     if result is not None:
         return sum(result.counts.get(state, 0) for state in ("complete", "pruned", "failed")) < result.n_trials
@@ -105,7 +104,7 @@ def _has_something_left(sweep: Path) -> bool:
 
 
 def recipe(config: Config) -> str:
-    """The SHA-256 of the keys that make a config this experiment: those that a resume must not change."""
+    """The SHA-256 of the keys that define the experiment, which a resume must not change."""
     values = flat(identity_fields(config))
     kept = {
         key: value
@@ -116,7 +115,7 @@ def recipe(config: Config) -> str:
 
 
 def changed(base: Config, values: Mapping[str, Any]) -> Config:
-    """A config with some dotted keys set, or all trackers or callbacks at once. Errors: ConfigError."""
+    """A config with some values changed, by dotted key; trackers and callbacks all at once. Errors: ConfigError."""
     plain = config_to_dict(base)
     for key, value in values.items():
         if key not in known_keys() and key not in SELECTIONS:
@@ -130,8 +129,10 @@ def changed(base: Config, values: Mapping[str, Any]) -> Config:
 
 
 def given_values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
-    """Plain values of KEY=VALUE, with all trackers at once for logger=, and callbacks likewise. Errors: ConfigError for
-    other groups, sweeps, + and ~."""
+    """The values of KEY=VALUE overrides by dotted key. logger= and callbacks= give the keys of all that are chosen.
+
+    Errors: ConfigError for other groups, several values, + and ~.
+    """
     values: dict[str, Any] = {}
     for key in SELECTIONS:
         if any(text.startswith(f"{key}=") for text in overrides):
@@ -146,7 +147,7 @@ def given_values(composer: Composer, overrides: list[str]) -> dict[str, Any]:
 
 
 def earlier_changes(run: Run) -> dict[str, Any]:
-    """What the resumes before this one changed, taken together. Errors: BadRunError."""
+    """The changes of all earlier resumes, merged. Errors: BadRunError."""
     merged: dict[str, Any] = {}
     history = run.environment().get("history")
     if not isinstance(history, list):
@@ -172,10 +173,10 @@ def saved_config(run: Run) -> Config:
 
 
 def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What a resume must change of places that somebody else chose, and a line for each: data comes from this user's
-    cache and mirrors, and a tracker that would be told outside of the directory is not told.
+    """Changes of paths and URLs that another user chose, and a warning for each: data comes from this user's cache and
+    mirrors, and trackers outside of the run's directory are not contacted.
 
-    A run that this user began keeps its places, and so do those `given` on the command line. Errors: BadRunError.
+    Nothing changes for a run that this user started, or for what is `given` on the command line. Errors: BadRunError.
     """
     saved = saved_config(run)
     if is_own_run(run):
@@ -184,17 +185,17 @@ def own_places(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
 
 
 def is_own_run(run: Run) -> bool:
-    """Whether this user began the run and chose its places. Errors: BadRunError."""
-    return is_own(saved_config(run), _sealed(run))
+    """Whether this user started the run and chose its paths and URLs. Errors: BadRunError."""
+    return is_own(saved_config(run), _place_seal(run))
 
 
 def foreign_places(
     saved: Config, given: Mapping[str, Any], where: str, remedy: str = "give data.path=PATH on the command line"
 ) -> tuple[dict[str, Any], list[str]]:
-    """This user's own values of a config's places, by dotted key, where they differ and are not `given`; what to say.
+    """This user's values of a config's paths and URLs that differ and are not `given`, by dotted key, and warnings.
 
-    Trackers that write into the run's own directory stay; all other trackers, and callbacks, which may write anywhere,
-    are left out. Errors: ConfigError with the remedy for data in files whose place is not given.
+    Trackers that write into the run's directory are kept. All other trackers are left out, and so are callbacks, which
+    may write anywhere. Errors: ConfigError with the remedy for data files whose path is not given.
     """
     before, own = config_to_dict(saved), in_own_place(saved.data)
     now = config_to_dict(dataclasses.replace(saved, data=own))["data"]
@@ -219,14 +220,14 @@ def foreign_places(
 
 
 def places_of(config: Config) -> dict[str, Any]:
-    """A config's places by dotted key: where data comes from, and all trackers and callbacks at once."""
+    """A config's paths and URLs by dotted key: those of the data, and all keys of trackers and callbacks."""
     plain = config_to_dict(config)
     data = {f"data.{key}": plain["data"][key] for key in DATA_PLACES if key in plain["data"]}
     return {**data, **{key: plain.get(key, {}) for key in SELECTIONS}}
 
 
-def _sealed(run: Run) -> Any:
-    """The seal on the places of the run as it was last trained."""
+def _place_seal(run: Run) -> Any:
+    """The seal of the run's paths and URLs, from its start or its last resume."""
     if not is_taken(run.file("environment.json")):
         return None
     environment = run.environment()
@@ -236,7 +237,7 @@ def _sealed(run: Run) -> Any:
 def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[str, Any], list[str]]:
     """The config to resume with, the changes to record, and the warnings.
 
-    Errors: ConfigError for a change that would make it another experiment.
+    Errors: ConfigError for a change that a resume cannot make.
     """
     saved = saved_config(run)
     config = changed(saved, values)
@@ -248,7 +249,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
                 f"{key}={new[key]}: the run was trained with {old[key]}, which a resume cannot change\n"
                 f"mnist-ff train --config-of {run.path} {key}=... starts a new run"
             )
-    for key in SELECTIONS:  # a resume may change them, and then records them whole
+    for key in SELECTIONS:  # a resume may change them; all their keys are recorded
         if getattr(config, key) != getattr(saved, key):
             changes[key] = config_to_dict(config).get(key, {})
     epochs = config.trainer.epochs
@@ -256,7 +257,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     if "trainer.epochs" in changes and depends_on_length(config.schedule):
         warnings.append(
             f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "
-            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed another schedule"
+            f"schedule={config.schedule.name} over {counted(epochs, 'epoch')}; earlier ones followed another schedule"
         )
     if "trainer.epochs" in changes:
         _check_epochs(run, epochs)
@@ -264,7 +265,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
 
 
 def _check_epochs(run: Run, epochs: int) -> None:
-    """Errors: ConfigError for fewer epochs than a run that ended has begun; RunError for a link in its directory."""
+    """Check that an ended run has not begun more epochs. Errors: ConfigError; RunError for a link in its directory."""
     summary = run.summary()
     if summary is None:
         return
@@ -272,12 +273,12 @@ def _check_epochs(run: Run, epochs: int) -> None:
     last = next(iter(deque(read_batches(run.path), maxlen=1)), None)
     begun = summary.epochs if last is None else max(summary.epochs, int(last[BATCH_COLUMNS.index("epoch")] or 0) + 1)
     if epochs < begun:
-        state = f"has finished {begun} epochs" if begun == summary.epochs else f"is already in epoch {begun}"
+        state = f"has finished {counted(begun, 'epoch')}" if begun == summary.epochs else f"is already in epoch {begun}"
         raise ConfigError(f"trainer.epochs={epochs}: {run.path} {state}; give {begun} or more")
 
 
 def is_done(run: Run, config: Config) -> bool:
-    """Whether nothing is left to train, and no file is missing that only a network can make."""
+    """Whether nothing is left to train, and no file is missing that needs the network."""
     summary = run.summary()
     if summary is None or summary.status is not Status.FINISHED:
         return False
@@ -290,7 +291,7 @@ def is_done(run: Run, config: Config) -> bool:
 
 
 def _is_enough(run: Run, config: Config, summary: Summary) -> bool:
-    """Whether what ended a run before its last epoch would end it there again."""
+    """Whether the reason that ended a run before its last epoch would end it again at once."""
     stop, limit, target = summary.stop, config.trainer.max_seconds, config.trainer.target_accuracy
     if stop is not None and stop.kind is StopKind.TIME_LIMIT:
         return limit is not None and (summary.trained_seconds or 0.0) >= limit
@@ -302,7 +303,7 @@ def _is_enough(run: Run, config: Config, summary: Summary) -> bool:
 
 
 def why_done(run: Run, config: Config) -> tuple[str, str]:
-    """Why nothing is left to train in a run that is_done(), and what trains on, empty where nothing does."""
+    """Why a run that is_done() has nothing left to train, and how to train further ("" if that is impossible)."""
     summary = run.summary()
     trainer, stop = config.trainer, None if summary is None else summary.stop
     if summary is None or summary.epochs >= trainer.epochs or stop is None:

@@ -1,4 +1,4 @@
-"""Train: from a resolved config to a run directory with metrics, weights, plots and report."""
+"""Train a resolved config: from data to a run directory with metrics, weights, plots and report."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ log = logging.getLogger("mnist_ff")
 
 
 def train(request: RunRequest) -> Summary:
-    """Train in the request's directory; return how it ended, which summary.json then holds too.
+    """Train in the request's directory and return the summary, which is also written to summary.json.
 
-    Errors: MnistError and bugs alike, after a summary with status diverged or failed.
+    Errors: any; a summary with status diverged or failed is written first.
     """
     config, run = request.config, request.run
     assert config.seed is not None
@@ -83,12 +83,12 @@ def train(request: RunRequest) -> Summary:
                 training = _Training(request, device)
                 with tracked(request, training.plan.first_step, training.messages) as trackings:
                     return training.run_all(trackings)
-        except Stopped:  # a second signal: at once
+        except Stopped:  # by a second signal
             if run.file(CHECKPOINT).exists():
                 Messages(request.console).say(f"stopped at once; resume  {how_to_resume(request)}")
             raise
-        except BaseException as error:  # also SystemExit and whatever a user's part makes; Ctrl-C is a signal here
-            if not request.is_resume or training is not None:  # a resume that cannot begin leaves the run as it was
+        except BaseException as error:  # also SystemExit and others from a user's part; Ctrl-C is handled as a signal
+            if not request.is_resume or training is not None:  # a resume that could not begin changes nothing
                 with suppress(OSError, RunError):  # a full disk must not hide the reason
                     write_failure(run, config, error, request.timing)
                 if is_taken(run.file(CHECKPOINT)) and not isinstance(error, DivergedError):
@@ -99,7 +99,7 @@ def train(request: RunRequest) -> Summary:
 
 
 class _Training:
-    """One run from its first step to its summary; it lives as long as the run's open files."""
+    """One run from its first step to its summary."""
 
     def __init__(self, request: RunRequest, device: torch.device) -> None:
         config, run, timing = request.config, request.run, request.timing
@@ -149,7 +149,7 @@ class _Training:
         return position
 
     def run_all(self, trackings: Sequence[Tracking]) -> Summary:
-        """Train, keep, summarise, draw."""
+        """Train, save the results, summarise and draw."""
         self._announce(trackings)
         outcome = self._fit(trackings)
         with self.request.timing.part("keep"):
@@ -157,7 +157,7 @@ class _Training:
             ended = self._ended(outcome, keep(self.run, self.learner))
             self._secure_numbers()
             summary = summarise(self.request, self.learner, ended)
-            self.run.write_summary(summary)  # before the pictures: a signal leaves 5 s, and a kill none
+            self.run.write_summary(summary)  # before plots, which a signal gives 5 s and a kill none
         if self.config.trainer.plots and self.request.draws and self.request.stopped() is None:
             summary = self._draw(ended)
         if self.config.trainer.limit_batches == 1 and outcome.epochs:
@@ -168,16 +168,22 @@ class _Training:
         return summary
 
     def _ended(self, outcome: Outcome, score: Score) -> Ended:
-        """How training ended; `score` is on the test images, with the weights that are kept."""
+        """How training ended. `score` is that of the kept weights on the test images."""
         held_out = self.learner.data.validation
         within = outcome.stopped is not None and outcome.steps % self.plan.batches > 0
+        validation = score_on(self.learner.model, held_out) if within and held_out is not None else None
+        target = self.target
         return Ended(
             self.plan,
             outcome,
             score,
             trained_seconds=self.clock.seconds,
-            target_reached=None if self.target is None else self.target.reached,
-            validation=score_on(self.learner.model, held_out) if within and held_out is not None else None,
+            target_reached=None
+            if target is None
+            else target.reached_by(validation or score)
+            if within
+            else target.reached,
+            validation=validation,
             not_learning=self.loss_watch.found,
         )
 
@@ -190,9 +196,8 @@ class _Training:
         if self.device.type == "cpu":
             how += f", {counted(torch.get_num_threads(), 'thread')}"
         say(
-            f"{learner.data.title}: {len(learner.data.train):,} images to train, "
-            f"{count_parameters(learner.model):,} parameters, "
-            f"on {self.device} ({how})"
+            f"{learner.data.own_title}: {len(learner.data.train):,} images to train, "
+            f"{count_parameters(learner.model):,} parameters, {self.device} ({how})"
         )
         if self.request.is_resume:
             say(_goes_on(self.plan))
@@ -209,7 +214,7 @@ class _Training:
         with ExitStack() as stack:
             stack.enter_context(timing.part("train"))
             early = self._limit_reached()
-            if self.request.is_resume and early is not None:  # only the last files are missing
+            if self.request.is_resume and early is not None:  # nothing is left to train, only to save
                 return Outcome(self.plan.first_step, (), 0.0, early)
             self.writer = stack.enter_context(RunWriter.opened(self.run, self.request.is_resume))
             stack.enter_context(self.checkpoints)
@@ -236,7 +241,7 @@ class _Training:
             return outcome
 
     def _limit_reached(self) -> StopReason | None:
-        """Why the epochs before this process are enough, though there are more."""
+        """The reason to stop, if the epochs before this resume already reached a limit."""
         if self.plan.first_step == self.plan.steps:
             return None
         return first_reason(self.early_stopping, self.target, self.clock)()
@@ -246,7 +251,7 @@ class _Training:
             self._save(position)
 
     def _save(self, position: Position) -> None:
-        """Save a checkpoint, and hold on to the weights if the epoch was the best."""
+        """Save a checkpoint, and keep a copy of the weights after the best epoch so far."""
         self.checkpoints.wait()  # one at a time
         if self.config.trainer.keep_best and not position.batches:
             assert self.early_stopping is not None
@@ -257,13 +262,13 @@ class _Training:
         )
         held = self.checkpoints.held(state)
         self._check_finite(held.learner["model"], position)
-        self._secure_numbers(self.checkpoints.sync)  # before a checkpoint says that they are there
+        self._secure_numbers(self.checkpoints.sync)  # a checkpoint implies that they are on disk
         self.checkpoints.write(held)
         if position == Position():
-            self.checkpoints.wait()  # without a first one there is nothing to resume from
+            self.checkpoints.wait()  # a run without any checkpoint cannot be resumed
 
     def _check_finite(self, weights: Mapping[str, torch.Tensor], position: Position) -> None:
-        """Errors: DivergedError, with the learning rate of the last step."""
+        """Check that all weights are finite. Errors: DivergedError, with the learning rate of the last step."""
         if not all(_is_finite(weights[name]) for name in self.learner.must_be_finite):
             steps = position.epoch * self.plan.batches + len(position.batches)
             raise DivergedError(
@@ -276,7 +281,7 @@ class _Training:
             self.messages.warn(wrong)
 
     def _choose_weights(self, outcome: Outcome) -> None:
-        """Give the model the weights that the run keeps: the best epoch's, or the averages."""
+        """Load the weights that the run keeps into the model: the best epoch's, or the averages."""
         if self.config.trainer.keep_best and self.best_weights is not None:
             assert self.early_stopping is not None
             assert self.early_stopping.best_epoch is not None
@@ -286,9 +291,9 @@ class _Training:
             self.learner.use_averages()
 
     def _draw(self, ended: Ended) -> Summary:
-        """Pictures, the page, and after each a summary that knows its seconds, which the page shows too.
+        """Draw plots and report. The summary is written again after each, with its seconds, which the report shows.
 
-        After a signal mnist-ff report draws the rest.
+        After a signal the rest is left to mnist-ff report.
         """
         title, name, timing = self.learner.data.title, self.config.name, self.request.timing
         with timing.part("plots"):
@@ -310,15 +315,15 @@ class _Training:
 
 
 def _goes_on(plan: Plan) -> str:
-    """Where a resumed run goes on, counted from 1."""
+    """A message where a resumed run continues, counted from 1."""
     if plan.first_step == plan.steps:
-        return f"resumed after all {plan.epochs} epochs: only files of the end are missing"
+        return f"resumed after the last epoch ({plan.epochs}): only the final files are missing"
     where = f"epoch {plan.start.epoch + 1} of {plan.epochs}, batch {len(plan.start.batches) + 1} of {plan.batches}"
     return f"resumed from {where}"
 
 
 def _say_busy(warn: Callable[[str], None], times: float) -> None:
-    """Not a method: the learner, which holds who says it, would hold itself, and its data outlive the run."""
+    """Not a method: a reference cycle through the learner would keep its data in memory after the run."""
     threads = torch.get_num_threads()
     fewer = "" if threads == 1 else f", or a resume with trainer.threads=1 or auto (now {threads})"
     warn(
@@ -328,6 +333,6 @@ def _say_busy(warn: Callable[[str], None], times: float) -> None:
 
 
 def _is_finite(numbers: torch.Tensor) -> bool:
-    """Whether all numbers of a tensor are finite. Their sum is not if one is not; it may also be too large itself."""
+    """Whether all elements of a tensor are finite. If their sum is finite, so are they; else each is checked."""
     summed = numbers.dtype in (torch.float32, torch.float64) and bool(numbers.sum().isfinite())
     return summed or bool(numbers.isfinite().all())

@@ -1,4 +1,4 @@
-"""Start or resume a run from Python, with all that the train command writes."""
+"""Start or resume a run from Python. It writes the same files as the train command."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from mnist_ff.training.callbacks import Callback
 
 @dataclass(frozen=True)
 class Caller:
-    """Who trains from Python: the overrides, and who listens."""
+    """What a call from Python passes: overrides, given objects, callbacks, and where messages go."""
 
     overrides: tuple[str, ...]
     given: tuple[str, ...]
-    """The overrides that choose the data and the model that are given."""
+    """The overrides that choose given data and a given model: data=arrays, model=module."""
     observers: tuple[Callback, ...]
     console: Console
 
     @property
     def argv(self) -> list[str]:
-        """For environment.json, which holds a command's words."""
+        """The words of the call as a command line, for environment.json."""
         return ["mnist_ff.train", *self.given, *self.overrides]
 
     def warn(self, text: str) -> None:
-        """A warning."""
+        """Print a warning."""
         tell(self.console, f"warning: {text}", "yellow")
 
 
@@ -112,7 +112,7 @@ def resume(caller: Caller, run: Run) -> Run:
 
 
 def _train(request: RunRequest) -> None:
-    """Train; an error has the run as its attribute `partial`, where that can be resumed. Errors: those of train()."""
+    """Train. An error gets the run as its attribute `partial` if the run can be resumed. Errors: those of train()."""
     try:
         train(request)
     except (Exception, SystemExit) as error:  # a callback may raise anything
@@ -122,7 +122,7 @@ def _train(request: RunRequest) -> None:
 
 
 def _check_given(run: Run, saved: Config, given: Sequence[str]) -> None:
-    """See that a run gets again what Python gave it, and nothing else. Errors: ConfigError."""
+    """Check that a resume is given the data and model of its run, and no others. Errors: ConfigError."""
     now, needed = [word.partition("=")[0] for word in given], given_arguments(saved)
     for argument in now:
         if argument not in needed:
@@ -135,7 +135,7 @@ def _check_given(run: Run, saved: Config, given: Sequence[str]) -> None:
 
 
 def _check_same(run: Run, argument: str, saved: Mapping[str, Any]) -> None:
-    """Errors: ConfigError where the given data or module is not the run's."""
+    """Check that the given data or module is that of the run. Errors: ConfigError."""
     from mnist_ff.config.registry import part
 
     known = part(argument, GIVEN[argument]).defaults or {}

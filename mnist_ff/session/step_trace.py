@@ -1,4 +1,4 @@
-"""Some training steps and an evaluation under the profiler of torch: a Chrome trace, and the longest operations."""
+"""Trace training steps and an evaluation with torch's profiler: a Chrome trace, and the longest operations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from mnist_ff.engine.device import variable
 from mnist_ff.engine.step import PARTS_OF_A_STEP, never
 from mnist_ff.errors import RunError
 from mnist_ff.files import replacing
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.records import Plan
 from mnist_ff.training.learner import Learner
 
-WARM_UP = 3
-MOST_EVENTS = 60_000
-"""In a trace: 25 MB or so. A network of very many operations is traced for fewer steps."""
-TAIL_BYTES = 64
-"""In which a whole trace ends."""
-TOP = 10
-"""Operations that are listed; the others are added up."""
+WARM_UP_STEPS = 3
+"""Steps before the traced ones."""
+MAX_EVENTS = 60_000
+"""About how many events a trace may have: 25 MB. A network with very many operations is traced for fewer steps."""
+END_BYTES = 64
+"""Bytes at the end of a trace in which its closing brace is looked for."""
+MAX_LISTED = 10
+"""Operations that are listed. The others are summed."""
 EVALUATE, STEP = "evaluate", "step "
+"""Names in the trace: the evaluation, and the prefix of a step's number."""
 MEANINGS = {
     "addmm": "matrix product and sum",
     "mm": "matrix product",
@@ -59,68 +62,71 @@ MEANINGS = {
     "addcdiv_": "divide and add",
     "_foreach_addcdiv_": "divide and add, all weights",
 }
-"""What operations do, where their name does not say it to everybody."""
+"""What an operation does, if its name does not say it to everybody."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation's own time in a traced step, without that of operations that it calls."""
+    """An operation in a traced step."""
 
     name: str
-    """As torch names it, without `aten::`."""
+    """torch's name, without `aten::`."""
     meaning: str | None
     seconds: float
+    """Self time per step: without the operations that it calls."""
     calls: float
+    """Calls per step."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What was traced."""
+    """A written trace and its times."""
 
     path: Path
     steps: int
     seconds: float
-    """Of a step under the profiler."""
+    """Seconds per step under the profiler."""
     plain_seconds: float
-    """Of the same step without it."""
+    """Seconds per step without it."""
     operations: Sequence[Operation]
-    """The longest first; then all others as one, and what no operation takes."""
+    """The longest first, then the sum of the others, then on a CPU the time outside all operations."""
     on_device: bool = False
-    """Whether operations were timed on the device, beside which the host works."""
+    """Whether operations were timed on the device, which works while the host does."""
 
     @property
     def times_slower(self) -> float:
-        """What the profiler costs."""
+        """How many times slower a step is under the profiler."""
         return self.seconds / max(self.plain_seconds, 1e-9)
 
 
-@variable("KINETO_LOG_LEVEL", "9")  # what the profiler's library would say on stderr
+@variable("KINETO_LOG_LEVEL", "9")  # keeps the profiler's library from writing to stderr
 def _export(profiler: Any, out: Path) -> None:
-    """Write the trace. torch says nothing where the disk is full. Errors: OSError, RuntimeError."""
+    """Write the trace, and check that it is complete: torch ignores a full disk. Errors: OSError, RuntimeError."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         try:
             profiler.export_chrome_trace(str(temporary))
-        finally:  # it writes to a name of its own first, and may leave that
+        finally:  # torch writes to this file first, and may leave it behind
             temporary.with_name(f"{temporary.name}.tmp").unlink(missing_ok=True)
         with temporary.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - END_BYTES))
             if not file.read().rstrip().endswith(b"}"):
                 raise OSError(errno.ENOSPC, "was not written to its end; see whether the disk is full")
 
 
 def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[], None]) -> Trace:
-    """Trace up to so many steps of a learner whose parts are named by record_function(), write the trace.
+    """Trace up to `steps` steps and an evaluation, and write the trace to `out`.
 
-    Errors: RunError where it cannot be written.
+    learner: built with named=record_function. wait: synchronises the device.
+    Errors: RunError if the trace cannot be written.
     """
     step = _step_of(learner, plan)
-    for number in range(WARM_UP):
+    for number in range(WARM_UP_STEPS):
         step(number)
     with _profiler(learner.device) as once:
-        step(WARM_UP)
+        step(WARM_UP_STEPS)
         wait()
-    steps = max(1, min(steps, MOST_EVENTS // max(1, len(once.events()))))
+    steps = max(1, min(steps, MAX_EVENTS // max(1, len(once.events()))))
     before = _seconds(lambda: _run(step, steps), wait)
     with _profiler(learner.device) as profiler:
         seconds = _seconds(lambda: _run(step, steps), wait)
@@ -132,7 +138,7 @@ def traced(learner: Learner, plan: Plan, out: Path, steps: int, wait: Callable[[
         _export(profiler, out)
     except (OSError, RuntimeError) as error:
         raise RunError(f"{out}: {getattr(error, 'strerror', None) or error}") from None
-    events, on_device = _of_steps(profiler.events()), learner.device.type == "cuda"
+    events, on_device = _without_evaluation(profiler.events()), learner.device.type == "cuda"
     return Trace(out, steps, seconds / steps, plain / steps, _operations(events, steps, seconds, on_device), on_device)
 
 
@@ -142,7 +148,7 @@ def _profiler(device: torch.device) -> Any:
 
 
 def _step_of(learner: Learner, plan: Plan) -> Callable[[int], None]:
-    """A function that trains on one batch, named by its number."""
+    """A function that trains on the batch of a number, as a named range of the trace."""
     order = learner.row_order(0)
 
     def step(number: int) -> None:
@@ -166,15 +172,15 @@ def _seconds(work: Callable[[], None], wait: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def _of_steps(events: Iterable[Any]) -> list[Any]:
-    """The events before the evaluation."""
+def _without_evaluation(events: Iterable[Any]) -> list[Any]:
+    """The events that begin before the evaluation."""
     listed = list(events)
     until = min((event.time_range.start for event in listed if event.name == EVALUATE), default=float("inf"))
     return [event for event in listed if event.time_range.start < until]
 
 
 def _operations(events: Iterable[Any], steps: int, seconds: float, on_device: bool) -> list[Operation]:
-    """The operations with the most own time in a step, the rest, and what is outside of all."""
+    """The operations with the most self time, the sum of the others, and on a CPU the time outside all operations."""
     own: dict[str, float] = {}
     calls: dict[str, int] = {}
     for event in events:
@@ -187,11 +193,13 @@ def _operations(events: Iterable[Any], steps: int, seconds: float, on_device: bo
         own[name] = own.get(name, 0.0) + time_of / 1e6
         calls[name] = calls.get(name, 0) + 1
     longest = sorted(own, key=lambda name: own[name], reverse=True)
-    found = [Operation(name, MEANINGS.get(name), own[name] / steps, calls[name] / steps) for name in longest[:TOP]]
-    rest = longest[TOP:]
+    found = [
+        Operation(name, MEANINGS.get(name), own[name] / steps, calls[name] / steps) for name in longest[:MAX_LISTED]
+    ]
+    rest = longest[MAX_LISTED:]
     if rest:
-        together, times = sum(own[name] for name in rest), sum(calls[name] for name in rest)
-        found.append(Operation(f"{len(rest)} others", None, together / steps, times / steps))
+        seconds_of_rest, calls_of_rest = sum(own[name] for name in rest), sum(calls[name] for name in rest)
+        found.append(Operation(counted(len(rest), "other"), None, seconds_of_rest / steps, calls_of_rest / steps))
     if not on_device:
         outside = max(0.0, seconds - sum(own.values()))
         found.append(Operation("Python", "between operations", outside / steps, 0))
@@ -199,7 +207,7 @@ def _operations(events: Iterable[Any], steps: int, seconds: float, on_device: bo
 
 
 def short_name(name: str) -> str:
-    """A name as people write it: no namespace, and of a range of autograd's the node."""
+    """An operation's name without its namespace or the prefix of autograd."""
     name = name.removeprefix("autograd::engine::evaluate_function: ")
     if name.startswith("Optimizer.step#"):
         return "Optimizer.step"

@@ -1,4 +1,4 @@
-"""Summarise: how a run ended, for summary.json and for the terminal."""
+"""Summarise how a run ended, for summary.json and for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
 from mnist_ff.models.mlp import count_parameters
 from mnist_ff.runs.directory import REPORT, Run
-from mnist_ff.runs.further import further
+from mnist_ff.runs.further import overrides_to_continue
 from mnist_ff.runs.given import given_arguments, python_call
 from mnist_ff.runs.numbers import counted, loss_text, score_text
 from mnist_ff.runs.parts import has_own
@@ -18,8 +18,8 @@ from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, Status, Sum
 from mnist_ff.session.request import RunRequest
 from mnist_ff.training.learner import Learner
 
-ABOUT_ZERO = 0.01
-"""A loss of the images of one batch below which a network has learned them by heart."""
+NEARLY_ZERO_LOSS = 0.01
+"""Loss below which a network has memorised a single batch."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Ended:
     plan: Plan
     outcome: Outcome
     score: Score
-    """On the test images, with the weights that are kept."""
+    """Of the kept weights on the test images."""
     trained_seconds: float
+    """This field and the next three are as in Summary."""
     target_reached: bool | None
     validation: Score | None
     not_learning: str | None
-    """As Summary has these four."""
 
 
 def summarise(request: RunRequest, learner: Learner, ended: Ended) -> Summary:
@@ -61,29 +61,32 @@ def summarise(request: RunRequest, learner: Learner, ended: Ended) -> Summary:
 
 
 def overfit_line(epoch: EpochRecord) -> tuple[str, str]:
-    """Whether the images of a single batch were learned by heart, and the style to say it in."""
+    """A message whether a single batch was memorised, and its colour."""
     loss = epoch.train_loss if epoch.train is None else epoch.train.loss
-    if loss < ABOUT_ZERO:
+    if loss < NEARLY_ZERO_LOSS:
         return f"one batch      learned by heart: its loss is {loss_text(loss)}, about zero", "green"
     return (
-        f"warning: the loss of one batch is {loss_text(loss)} after {epoch.epoch + 1} epochs, not about zero: raise "
-        "trainer.epochs or optimizer.lr, or look for a fault in model, optimizer or labels"
+        f"warning: the loss of one batch is {loss_text(loss)} after {counted(epoch.epoch + 1, 'epoch')}, not about "
+        "zero: raise trainer.epochs or optimizer.lr, or look for a fault in model, optimizer or labels"
     ), "yellow"
 
 
 def resume_command(run: Run, config: Config, *words: str) -> str:
-    """The command that goes on with a run, to be pasted."""
+    """The command that resumes a run, quoted for a shell."""
     parts = flags() if has_own(config) else ""
     return f"mnist-ff train {shlex.join([f'resume={display_path(run.path)}', *words])}{parts}"
 
 
 def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
-    """What is printed when training has ended: the score, the time, and what to do next."""
+    """The lines that are printed when training has ended: score, time, and the next commands."""
     assert summary.score is not None
     run, seconds, lines = request.run, summary.seconds, []
     path = display_path(run.path)
     if summary.status is not Status.FINISHED or summary.stopped_early or summary.stopped_on_request:
-        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}")
+        target = request.config.trainer.target_accuracy
+        missed = summary.status is Status.FINISHED and summary.target_reached is False
+        missing = f"; trainer.target_accuracy={target:g} was not reached" if missed else ""
+        lines.append(f"{summary.status}: {summary.cause}, after {counted(summary.steps, 'batch')}{missing}")
     elif summary.target_reached is False:
         lines.append(f"finished: no epoch reached trainer.target_accuracy={request.config.trainer.target_accuracy:g}")
     lines.append(f"score          {score_text(summary.score)}")
@@ -98,7 +101,7 @@ def summary_lines(request: RunRequest, summary: Summary) -> list[str]:
 
 
 def next_commands(run: Run, config: Config, summary: Summary) -> list[str]:
-    """The two commands that fit what became of a run."""
+    """The two most useful commands after a run, by how it ended."""
     path = display_path(run.path)
     if given_arguments(config):
         return [f"train further  {python_call(path, config)}"]
@@ -106,14 +109,14 @@ def next_commands(run: Run, config: Config, summary: Summary) -> list[str]:
     evaluate = f"evaluate       mnist-ff evaluate {shlex.quote(str(path))}{parts}"
     if summary.status is Status.INTERRUPTED:
         return [f"resume         {resume_command(run, config)}", evaluate]
-    more = further(config, summary) if summary.stopped_early or summary.stopped_on_request else None
+    more = overrides_to_continue(config, summary) if summary.stopped_early or summary.stopped_on_request else None
     if more is not None:
         return [evaluate, f"train further  {resume_command(run, config, *more)}"]
     return [evaluate, f"predict        mnist-ff predict {shlex.quote(str(path))} --index 0 1 2{parts}"]
 
 
 def how_to_resume(request: RunRequest) -> str:
-    """The command that trains the run further, or the call, where Python gave its data or model."""
+    """The command that resumes the run, or the Python call if its data or model came from Python."""
     config = request.config
     if given_arguments(config):
         return python_call(display_path(request.run.path), config)

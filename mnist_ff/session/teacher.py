@@ -1,4 +1,4 @@
-"""`trainer.teacher=NAME`: the run that a name means, as a path, before the config is composed."""
+"""Replace the name in `trainer.teacher=NAME` by the path of the run, before the config is composed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ KEY = "trainer.teacher"
 
 
 def with_teacher(overrides: Sequence[str], root: Path = OUTPUTS) -> list[str]:
-    """Overrides in which a teacher's name, `last` or `best` is replaced by the path of that run.
+    """The overrides, with a teacher's name, `last` or `best` replaced by the path of that run.
 
-    Several values, and what Hydra looks up, stay as they are. So does a word that names no run.
+    Several values, interpolations and names of no run are kept as they are.
     """
     return [_resolved(text, root) if key_of(text).lstrip("+") == KEY else text for text in overrides]
 
@@ -31,6 +31,6 @@ def _resolved(override: str, root: Path) -> str:
         return override
     try:
         path = resolve_run(expanded(KEY, word), note, root)
-    except BadRunError:  # the checks of the config say it, when it is their turn
+    except BadRunError:  # the checks of the config report it later
         return override
     return override if str(path) == word else f"{key}={quoted(str(path))}"

@@ -1,4 +1,4 @@
-"""Checks of a config without loading data or importing torch. A sweep checks every job first."""
+"""Checks of a config that need neither data nor torch. A sweep checks all jobs before it starts one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 
+from mnist_ff.config.aliases import instead_of
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.float32 import check_float32
 from mnist_ff.config.messages import nearest
@@ -15,6 +16,7 @@ from mnist_ff.config.schema import SELECTIONS, Config, LoggerConfig, TrainerConf
 from mnist_ff.data.catalog import description, training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import DataSpec, Status
@@ -25,9 +27,9 @@ log = logging.getLogger("mnist_ff")
 
 
 def check_new(config: Config) -> None:
-    """What nobody should begin with, though a run that has it may be read and resumed; and its keys with each other.
+    """Check the config of a new run: its keys against each other, and settings that only old runs may have.
 
-    What a run needs of this machine is check_machine()'s: the jobs of a dry run may be meant for another one.
+    What a run needs of this machine is checked by check_machine(): a dry run may list jobs for another machine.
     Errors: ConfigError naming the key.
     """
     check_float32(flat(config_to_dict(config)))
@@ -43,21 +45,21 @@ def check_new(config: Config) -> None:
 
 
 def check(config: Config) -> None:
-    """Compare keys with each other and with the machine. Errors: ConfigError naming the key."""
+    """Check keys against each other and against this machine. Errors: ConfigError naming the key."""
     _check_keys(config)
     check_machine(config)
 
 
 def require_target(config: Config) -> None:
-    """Errors: ConfigError where --require-target has no target to require."""
+    """Check that --require-target has a target. Errors: ConfigError."""
     if config.trainer.target_accuracy is None:
         raise ConfigError("--require-target: needs trainer.target_accuracy=ACCURACY, such as 0.98")
 
 
 def check_machine(config: Config) -> None:
-    """See that this machine can run the config: its device, and what its trackers need.
+    """Check that this machine can run the config: its device, and the packages of its trackers.
 
-    Errors: ConfigError naming the key. Imports torch only where the answer depends on the device.
+    Errors: ConfigError naming the key. Imports torch only if the config names a device, engine or precision.
     """
     check_device(config.trainer)
     check_trackers(config.logger)
@@ -68,12 +70,13 @@ def _check_keys(config: Config) -> None:
         key, _, name = option.partition("=")
         known = names("metric" if key == "metrics" else SELECTIONS[key].group if key in SELECTIONS else key)
         written = f"{key}.name" if key in GROUPS else key
-        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{nearest(name, known)}")
+        remedy = instead_of(key, name) or nearest(name, known)
+        raise ConfigError(f"{written}={name}: must be one of {', '.join(known) or 'none'}{remedy}")
     images, spec = training_images(config.data), description(config.data).spec
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < len(spec.classes):
         raise ConfigError(
-            f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
+            f"data.validation_split={config.data.validation_split:g}: leaves {counted(images, 'image')} to train and "
             f"{held_out} to validate; both need at least one per class"
         )
     if config.trainer.batch_size > images:
@@ -94,7 +97,7 @@ def _check_keys(config: Config) -> None:
 
 
 def check_warmup(config: Config, images: int) -> None:
-    """Errors: ConfigError when a run over so many training images would end before its rate has risen."""
+    """Check that warm-up ends before a run over `images` training images does. Errors: ConfigError."""
     steps = config.trainer.epochs * math.ceil(images / config.trainer.batch_size)
     if config.schedule.warmup >= steps:
         raise ConfigError(
@@ -103,7 +106,7 @@ def check_warmup(config: Config, images: int) -> None:
 
 
 def check_trackers(logger: LoggerConfig) -> None:
-    """See that what the chosen trackers need is here. Errors: ConfigError naming the extra."""
+    """Check that the packages of the chosen trackers are installed. Errors: ConfigError naming the extra."""
     for name, tracker in logger:
         for module in part("tracker", name).needs if tracker.off is None else ():
             if importlib.util.find_spec(module) is None:
@@ -114,7 +117,7 @@ def check_trackers(logger: LoggerConfig) -> None:
 
 
 def check_no_validation(trainer: TrainerConfig) -> None:
-    """Errors: ConfigError for a key that chooses by held-out images where there are none: the test set must not."""
+    """Check that no key selects by validation scores if there are no validation images. Errors: ConfigError."""
     for key in ("patience", "keep_best"):
         value = getattr(trainer, key)
         if value is not None and value is not False:
@@ -124,7 +127,7 @@ def check_no_validation(trainer: TrainerConfig) -> None:
 
 
 def check_teacher(path: str, spec: DataSpec) -> None:
-    """Errors: BadRunError when trainer.teacher is not a finished run with weights, for images of this spec."""
+    """Check that trainer.teacher is a finished run with weights, for images of this spec. Errors: BadRunError."""
     try:
         run = Run.open(resolve_run(expanded("trainer.teacher", path), log.warning))
         check_parts(run, run.config(), log.warning)
@@ -143,19 +146,19 @@ def check_teacher(path: str, spec: DataSpec) -> None:
 
 
 def check_trainer(trainer: TrainerConfig) -> None:
-    """Compare the trainer's keys with each other and with the machine. Errors: ConfigError."""
+    """Check the trainer's keys against each other and against this machine. Errors: ConfigError."""
     check_engine(trainer)
     check_device(trainer)
 
 
 def check_engine(trainer: TrainerConfig) -> None:
-    """Compare the keys that say how a step is run. Errors: ConfigError."""
+    """Check the keys of the engine against each other. Errors: ConfigError."""
     if trainer.compile and trainer.engine in ("fused", "graph"):
         raise ConfigError(f"trainer.compile=True: needs trainer.engine=eager, not {trainer.engine}")
 
 
 def check_device(trainer: TrainerConfig) -> None:
-    """See that this machine has the device, with the precision and engine. Errors: ConfigError."""
+    """Check that this machine has the device, and that it supports precision and engine. Errors: ConfigError."""
     if trainer.device not in ("auto", "cpu") or trainer.engine == "graph" or trainer.precision != "fp32":
         from mnist_ff.engine.device import check_precision, resolve_device
 

@@ -19,26 +19,26 @@ from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
 from mnist_ff.runs.numbers import loss_text, percent
 
-PLAIN = re.compile(r"[A-Za-z][\w./@]*=.*")
-"""An override that sets a key; other words of a jobs.json are not repeated."""
+KEY_VALUE = re.compile(r"[A-Za-z][\w./@]*=.*")
+"""KEY=VALUE. Other overrides of a saved job are not repeated."""
 
 
 def best_lines(ranking: Ranking, directory: Path) -> list[str]:
-    """The best row with its score and spread, and the command that trains it again; nothing where no run finished."""
+    """Lines with the best row, its score and spread, and the command that trains it again. Empty if no run finished."""
     if not ranking.ranked:
         return []
     best = ranking.ranked[0]
     named = "  ".join(f"{key}={brief(best.values[key])}" for key in ranking.varied if key in best.values)
     second = ranking.ranked[1:2]
     noise = ", within noise of rank 2" if second and second[0].like_the_one_before else ""
-    score = f"{ranking.ranked_by} {_mean(best, ranking.by_loss)}{noise}"
+    score = f"{ranking.ranked_by} {_score_text(best, ranking.by_loss)}{noise}"
     return [
         f"best           {'  '.join(filter(None, [named or f'job {best.rows[0].label}', score]))}",
         f"train again    {train_again(best, directory)}",
     ]
 
 
-def _mean(group: Group, by_loss: bool) -> str:
+def _score_text(group: Group, by_loss: bool) -> str:
     found = group.sample
     show = loss_text if by_loss else percent
     if found.half is None or found.std is None:
@@ -48,8 +48,11 @@ def _mean(group: Group, by_loss: bool) -> str:
 
 
 def train_again(group: Group, directory: Path) -> str:
-    """The command that trains the runs of a row again, to be pasted: its overrides and seeds, or the run's own config
-    where overrides do not say it all, or somebody else wrote them."""
+    """The command that trains the runs of a row again, quoted for a shell.
+
+    It repeats the overrides and seeds. If these do not give the same config, or another user wrote them, it takes the
+    config of the first run (--config-of).
+    """
     first = group.rows[0]
     of_run = f"mnist-ff train --config-of {shlex.quote(str(display_path(first.path)))}{flags()}"
     try:
@@ -69,14 +72,14 @@ def train_again(group: Group, directory: Path) -> str:
 
 
 def _overrides_of(job: Job) -> list[str] | None:
-    """The overrides of a single run that has a job's config but for its seed; None where there are none.
+    """The overrides that give a single run the config of a job, apart from the seed. None if there are none.
 
-    Errors: ConfigError for words that are none.
+    Errors: ConfigError for invalid overrides.
     """
-    from mnist_ff.config.compose import compose  # it imports Hydra, which a comparison does without
+    from mnist_ff.config.compose import compose  # here, because it imports Hydra
 
     words = [word for word in job.overrides if key_of(word) not in (SEED, "sweep")]
-    if not all(PLAIN.fullmatch(word) and not word.startswith("hydra") for word in words):
+    if not all(KEY_VALUE.fullmatch(word) and not word.startswith("hydra") for word in words):
         return None
     planned = replace(job.config, seed=None)
     words += _missing(compose([*words, f"{SEED}=null"]), planned)
@@ -86,13 +89,13 @@ def _overrides_of(job: Job) -> list[str] | None:
 
 
 def _missing(found: Config, planned: Config) -> list[str]:
-    """What the sweep's own preset set in the job beyond its overrides."""
+    """Overrides for the values that the sweep's preset set in the job."""
     now, wanted = flat(experiment(found)), flat(experiment(planned))
     return [f"{key}={in_grammar(value)}" for key, value in wanted.items() if now.get(key, ...) != value]
 
 
 def _threads(run: Run, job: Job, plan: SweepPlan) -> list[str]:
-    """The threads that a launcher gave to a job that asked for none: a single run would take others."""
+    """trainer.threads=N as an override, if the launcher chose the number: a single run would choose another."""
     launched = any(key_of(word) == "hydra/launcher" for word in plan.overrides)
     if job.config.trainer.fixed_threads is not None or not (launched or job.config.trainer.threads == "auto"):
         return []

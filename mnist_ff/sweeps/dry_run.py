@@ -1,4 +1,4 @@
-"""List the jobs of a sweep, and estimate their time from earlier runs. Writes nothing."""
+"""List the jobs of a sweep and estimate their time from earlier runs. Nothing is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mnist_ff.sweeps.progress import named, varied_keys
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """A run that finished here: its directory, config and seconds in all."""
+    """A run that finished on this machine, its config, and its total seconds."""
 
     run: Run
     config: Config
@@ -32,14 +32,14 @@ class Earlier:
 
 
 def show_jobs(jobs: Sequence[Job], root: Path, console: Console) -> None:
-    """List jobs with the time of the newest comparable run in `root`, and the estimate for all."""
-    earlier = by_load(sorted(finished_here(root), key=lambda found: written_at(found.run.file("summary.json"))))
+    """List jobs, each with the time of the newest comparable run in `root`, and an estimate of the total time."""
+    earlier = by_workload(sorted(finished_here(root), key=lambda found: written_at(found.run.file("summary.json"))))
     keys = varied_keys(jobs)
     known: list[float] = []
     for job in jobs:
-        like = earlier.get(_load(job.config))
-        known += [] if like is None else [like.seconds]
-        time = "no comparable run yet" if like is None else f"{like.seconds:.1f} s as {like.run.path}"
+        comparable = earlier.get(_workload(job.config))
+        known += [] if comparable is None else [comparable.seconds]
+        time = "no comparable run yet" if comparable is None else f"{comparable.seconds:.1f} s as {comparable.run.path}"
         tell(console, "  ".join(part for part in (f"job {job.subdir}", named(job, keys), time) if part))
     tell(console, _estimate(len(jobs), known, root))
 
@@ -52,21 +52,21 @@ def _estimate(jobs: int, known: Sequence[float], root: Path) -> str:
     return f"{counted(jobs, 'job')}, about {total} in sequence{guess}; nothing was written"
 
 
-def by_load(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:
-    """The last of the earlier runs with the same data, model and trainer keys, as far as they take time."""
-    return {_load(found.config): found for found in earlier}
+def by_workload(earlier: Sequence[Earlier]) -> dict[Any, Earlier]:
+    """The last of the earlier runs for each workload."""
+    return {_workload(found.config): found for found in earlier}
 
 
-def _load(config: Config) -> tuple[Any, ...]:
-    """What decides a run's time, beside its machine."""
+def _workload(config: Config) -> tuple[Any, ...]:
+    """The parts of a config that determine a run's time."""
     trainer = dataclasses.replace(config.trainer, threads=None, checkpoint_every=None)
     return config.data.name, config.data.validation_split, config.model, config.optimizer.name, config.augment, trainer
 
 
 def finished_here(root: Path) -> Iterator[Earlier]:
-    """The finished runs below `root` that were made on a CPU and device like this machine's."""
+    """The finished runs below `root` that were trained on the CPU and device of this machine."""
     for run in map(Run, runs_below(root)):
-        with suppress(BadRunError):  # what is no run of ours tells nothing
+        with suppress(BadRunError):  # skip directories that are no valid run
             summary = run.summary()
             if summary is None or summary.status is not Status.FINISHED or "total" not in summary.seconds:
                 continue
@@ -76,13 +76,13 @@ def finished_here(root: Path) -> Iterator[Earlier]:
 
 
 def _made_here(environment: dict[str, Any], config: Config) -> bool:
-    from mnist_ff.engine.device import (  # torch: only where there is a run to compare with
+    from mnist_ff.engine.device import (  # imports torch: only if there is a run to compare with
         cpu_name,
         describe,
         resolve_device,
     )
 
-    with suppress(ConfigError):  # a device that is not here
+    with suppress(ConfigError):  # this machine lacks the device
         device = describe(resolve_device(config.trainer.device))
         return bool(environment.get("cpu") == cpu_name() and environment.get("device_name") == device)
     return False

@@ -1,4 +1,4 @@
-"""A grid of jobs: the product of all values, crossed with rows; every job is checked and saved before one starts."""
+"""A grid of jobs: all combinations of values and rows. All jobs are checked and saved before one starts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mnist_ff.sweeps.progress import JobCounter, varied_keys
 from mnist_ff.sweeps.runner import Sweep, check_new_directory, check_of_jobs, on_subset
 
 RESUMED_GROUPS = ("hydra/launcher", "hydra/sweeper", "sweep")
-"""The groups whose options a resume composes again; the jobs themselves are saved."""
+"""Groups that a resume composes again. Everything else comes from the saved jobs."""
 
 
 class Grid(Sweep):
-    """hydra/sweeper=checked: jobs that are all valid, none of them on other data than the rest asked for."""
+    """hydra/sweeper=checked: all combinations, each checked before the first job starts."""
 
     def run(self) -> None:
-        """See Sweep. Each data set is fetched before a job starts."""
+        """See Sweep. All data sets are downloaded before a job starts."""
         plan = self._planned()
         self.check_target([job.config for job in plan.jobs])
         self.launcher.warm_up()
@@ -36,16 +36,16 @@ class Grid(Sweep):
             left, done = self.unfinished(plan)
             before = f", {done} of them already finished" if done else ""
             self.say(f"{counted(len(plan.jobs), 'job')} in {display_path(self.request.directory)}{before}")
-            there = self.left_in_slurm(left)
+            in_slurm = self.left_in_slurm(left)
             if self.request.saved is not None:
                 self.say_places(left)
-                self.fetch_again([job for job in left if job not in there])
-            left = left if self.launcher.detached else [job for job in left if job not in there]
+                self.fetch_again([job for job in left if job not in in_slurm])
+            left = left if self.launcher.detached else [job for job in left if job not in in_slurm]
             together = [job.config.trainer.fixed_threads for job in plan.jobs]
             self.launch(left, varied_keys(plan.jobs), JobCounter(len(plan.jobs), done), together)
 
     def dry_run(self) -> None:
-        """List the jobs with the time that each might take."""
+        """List the jobs with estimates of their time."""
         from mnist_ff.sweeps.dry_run import show_jobs
 
         saved = self.request.saved
@@ -60,7 +60,7 @@ class Grid(Sweep):
             self.say(f"resume={display_path(self.request.directory)}: all jobs are done")
 
     def _planned(self) -> SweepPlan:
-        """The sweep's jobs: the saved ones, or those of the overrides. Errors: ConfigError."""
+        """The saved jobs of a resumed sweep, or new ones from the overrides. Errors: ConfigError."""
         saved = self.request.saved
         if saved is None:
             self._check_rows()
@@ -75,9 +75,9 @@ class Grid(Sweep):
         return saved
 
     def _check_rows(self) -> None:
-        """Refuse rows of nothing, and a key that is typed in the rows and beside them. A preset's rows give way.
+        """Refuse empty rows, and a key that is set both in sweep.rows and on the command line.
 
-        Errors: ConfigError.
+        The command line may override a key in the rows of a preset. Errors: ConfigError.
         """
         rows = self.request.options.rows
         if rows is not None and not rows:
@@ -90,7 +90,7 @@ class Grid(Sweep):
                 raise ConfigError(f"{key}: is set both in sweep.rows and outside it; set it in one of them")
 
     def _product(self) -> list[list[str]]:
-        """Each job's overrides. Of a key that is given twice the later one counts."""
+        """The overrides of each job. If a key is given twice, the last one counts."""
         last: dict[str, Override] = {override.element: override for override in self.overrides_of_jobs()}
         jobs = list(itertools.product(*(override.alternatives() for override in last.values())))
         given = self.request.options.rows or ({},)
@@ -101,13 +101,13 @@ class Grid(Sweep):
 
 
 def _crossed(job: Sequence[str], row: Sequence[str]) -> list[str]:
-    """A job's overrides with a row's; what a person typed stands after what a file holds."""
+    """A row's overrides and then a job's, which take precedence."""
     typed = {key_of(text) for text in job}
     return [*(text for text in row if key_of(text) not in typed), *job]
 
 
 def _check_different(jobs: Sequence[Job]) -> None:
-    """Refuse the same experiment twice, and two in one directory. Errors: ConfigError."""
+    """Check that no two jobs are the same experiment or share a directory. Errors: ConfigError."""
     seen: dict[str, Job] = {}
     if len({job.subdir for job in jobs}) < len(jobs):
         raise ConfigError("hydra.sweep.subdir: two jobs would share a directory; it must contain ${hydra.job.num}")

@@ -1,4 +1,4 @@
-"""`mnist-ff train -m ...`: from overrides to a grid or a search, its jobs and its table."""
+"""`mnist-ff train -m ...`: run a grid or a search from overrides, up to its table."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import MISSED_TARGET, BadRunError, ConfigError, Stopped
 from mnist_ff.runs.find import JOBS, OUTPUTS
 from mnist_ff.runs.jobs import LARGEST_JOBS_BYTES, SweepPlan, check_parts_of, read_plan
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.reading import read_object
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.session.teacher import with_teacher
@@ -48,18 +49,18 @@ LAUNCHERS: dict[str, type[Launcher]] = {
 SWEEPERS: dict[str, type[Sweep]] = {"checked": Grid, "optuna": SearchSweep}
 
 PLACE_KEYS = ("data.root", "data.path", "trainer.teacher")
-"""Keys of the jobs that name folders."""
+"""Keys of jobs whose values are folders."""
 SWEEP_PREFIXES = ("sweep=", "sweep.rows=", "sweep.on_error=")
-"""Beginnings of the overrides that say how a sweep makes and treats its jobs."""
+"""Prefixes of the overrides that configure the sweep itself rather than its jobs."""
 LAUNCHER_PREFIXES = ("hydra/launcher", "hydra.launcher.")
 STORAGE = "hydra.sweeper.storage="
 RESUMED_PREFIXES = (*LAUNCHER_PREFIXES, "hydra/sweeper", "hydra.sweeper.", *SWEEP_PREFIXES)
-"""Beginnings of the saved overrides that a resumed sweep takes over; later ones of the same key win."""
+"""Prefixes of the saved overrides that a resumed sweep uses again. New overrides of the same key win."""
 
 
 @dataclass(frozen=True)
 class _Arguments:
-    """What stands behind -m."""
+    """The arguments after -m."""
 
     overrides: list[str]
     resume: str | None
@@ -68,42 +69,46 @@ class _Arguments:
 
 
 def sweep(overrides: Sequence[str], console: Console, requires_target: bool = False, as_json: bool = False) -> int:
-    """Run the jobs that the overrides ask for, or what is left of a sweep's, or list them. Returns the exit code.
+    """Run or list the jobs of the overrides, or resume a sweep. Returns the exit code.
 
-    requires_target: a finished job that misses trainer.target_accuracy makes it MISSED_TARGET. as_json: the ranking
-    goes to stdout. Errors: ConfigError before anything is written; DataError, RunError.
+    requires_target: MISSED_TARGET is returned if a finished job misses trainer.target_accuracy. as_json: print the
+    ranking to stdout as JSON. Errors: ConfigError before anything is written; DataError, RunError.
     """
     arguments = _parsed(overrides)
     if arguments.dry_run and as_json:
         raise ConfigError("--json: is for the results of a sweep; leave it out with dry_run=true")
-    made = _made(arguments, console, requires_target)
+    new_sweep = _build(arguments, console, requires_target)
     if arguments.dry_run:
-        made.dry_run()
+        new_sweep.dry_run()
         return 0
-    check_launcher(made.launcher, made.composed.choice("launcher")[0])
-    stopped, directory = 0, made.request.directory
+    check_launcher(new_sweep.launcher, new_sweep.composed.choice("launcher")[0])
+    stopped, directory = 0, new_sweep.request.directory
     try:
-        made.run()
+        new_sweep.run()
     except Stopped as stop:
         stopped = stop.exit_code
     except Exception:
-        if made.began:
-            with suppress(Exception):  # what ended the sweep is what there is to say
+        if new_sweep.began:
+            with suppress(Exception):  # do not hide the error that ended the sweep
                 conclude(directory, console)
         raise
-    failed = conclude(directory, console, hurried=bool(stopped))
+    failed = conclude(directory, console, is_interrupted=bool(stopped))
     if as_json:
         tell_json({"sweep": str(display_path(directory)), **read_object(directory / "sweep.json", LARGEST_JOBS_BYTES)})
     if stopped or failed or not requires_target:
         return stopped or failed
     missed = missed_targets(directory)
     if missed:
-        tell(console, f"{len(missed)} finished jobs missed trainer.target_accuracy: {' '.join(missed)}", "yellow")
+        tell(
+            console,
+            f"{counted(len(missed), 'finished job')} missed trainer.target_accuracy: {' '.join(missed)}",
+            "yellow",
+        )
     return MISSED_TARGET if missed else 0
 
 
 def _parsed(overrides: Sequence[str]) -> _Arguments:
-    """Errors: ConfigError for resume= and dry_run=, and for a password, which no other message may quote."""
+    """Split off resume= and dry_run=. Errors: ConfigError; first for a password, which later messages might quote."""
     for text in overrides:
         if text.lstrip("+").startswith(STORAGE):
             check_no_password(without_quotes(text.partition("=")[2]))
@@ -121,7 +126,7 @@ def _parsed(overrides: Sequence[str]) -> _Arguments:
 
 
 def _with_absolute_place(override: str) -> str:
-    """An override that names one folder, true in any other: a resumed search makes more jobs of it, maybe elsewhere."""
+    """An override of a folder with its absolute path: a resumed search may use it in another working directory."""
     key, _, value = override.partition("=")
     place = without_quotes(value)
     if key.lstrip("+") not in PLACE_KEYS or place in ("", "null") or re.search(r"[,(\[{$]", place):
@@ -129,8 +134,8 @@ def _with_absolute_place(override: str) -> str:
     return f"{key}={quoted(absolute(key, place))}"
 
 
-def _made(arguments: _Arguments, console: Console, requires_target: bool) -> Sweep:
-    """The sweep that is asked for, nothing of it written. Errors: ConfigError, BadRunError."""
+def _build(arguments: _Arguments, console: Console, requires_target: bool) -> Sweep:
+    """The sweep that the arguments describe. Nothing is written. Errors: ConfigError, BadRunError."""
     given, saved = arguments.overrides, None
     if arguments.resume is not None:
         saved = read_plan(Path(arguments.resume))
@@ -141,8 +146,8 @@ def _made(arguments: _Arguments, console: Console, requires_target: bool) -> Swe
     with _missing_folders_named(saved):
         composer = Composer()
         parsed = composer.check(overrides, several=True)
-    if _is_searching_preset(overrides) and not any(key_of(text) == "hydra/sweeper" for text in overrides):
-        overrides = [CHOSEN, *overrides]  # a preset's file cannot choose it itself: config.yaml's choice stands above
+    if _is_search_preset(overrides) and not any(key_of(text) == "hydra/sweeper" for text in overrides):
+        overrides = [CHOSEN, *overrides]  # a preset's file cannot choose the sweeper: config.yaml decides before
     composed = composer.sweep(overrides)
     directory = _directory(composed, arguments.resume)
     composed.take_directory(directory)
@@ -170,7 +175,7 @@ def _made(arguments: _Arguments, console: Console, requires_target: bool) -> Swe
 
 @contextmanager
 def _missing_folders_named(saved: SweepPlan | None) -> Iterator[None]:
-    """Inside the block an error of a resume says which config folders the sweep was started with."""
+    """Errors of a resume in the block name config folders that the sweep was started with and that are not given."""
     try:
         yield
     except ConfigError as error:
@@ -182,7 +187,7 @@ def _missing_folders_named(saved: SweepPlan | None) -> Iterator[None]:
 
 
 def _resumed_overrides(saved: SweepPlan, given: list[str]) -> list[str]:
-    """The overrides that a resumed sweep is composed of. Errors: ConfigError, BadRunError."""
+    """The overrides from which a resumed sweep is composed. Errors: ConfigError, BadRunError."""
     for text in given:
         if text.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir=")):
             raise ConfigError(f"{text}: cannot be changed when a sweep is resumed")
@@ -191,22 +196,22 @@ def _resumed_overrides(saved: SweepPlan, given: list[str]) -> list[str]:
     another = any(key_of(text) == "hydra/launcher" and text not in saved.overrides for text in given)
     gone = ("hydra/launcher=", "hydra.launcher.") if another else ()  # another launcher has other keys
     known = [text for text in saved.overrides if not text.startswith(gone)]
-    if CHOSEN in saved.overrides:  # a search makes its jobs as it goes: all that describes them is needed
+    if CHOSEN in saved.overrides:  # a search makes new jobs, for which it needs all overrides
         if any(not text.startswith(("hydra.", "sweep.on_error=")) for text in given):
             raise ConfigError(
                 "resume=: the space and fixed values of a search cannot be changed; only hydra.sweeper keys can"
             )
         if any(key_of(text) == "hydra.sweeper.objective" and text not in saved.overrides for text in given):
             raise ConfigError("resume=: the objective of a search cannot be changed; start a new search")
-        return [*_harmless([text for text in known if key_of(text) != "hydra.sweep.dir"]), *given]
-    kept = _harmless([text for text in known if text.startswith(RESUMED_PREFIXES) and text not in given])
+        return [*_checked_saved([text for text in known if key_of(text) != "hydra.sweep.dir"]), *given]
+    kept = _checked_saved([text for text in known if text.startswith(RESUMED_PREFIXES) and text not in given])
     return [*kept, *(text for text in given if text.startswith(("hydra", *SWEEP_PREFIXES)))]
 
 
 def _overrides_of_another_user(saved: Sequence[str], given: Sequence[str], console: Console) -> tuple[str, ...]:
-    """The saved overrides of a sweep that somebody else started: without those that say where its jobs run.
+    """The saved overrides of a sweep that another user started, without those of the launcher, after a warning.
 
-    Errors: ConfigError where a search would keep its trials, or data be read, in a place that this user did not name.
+    Errors: ConfigError for a storage or a data path that this user did not choose.
     """
     kept = [text for text in saved if not text.startswith(LAUNCHER_PREFIXES) or text in given]
     for text in saved:
@@ -225,8 +230,8 @@ def _overrides_of_another_user(saved: Sequence[str], given: Sequence[str], conso
     return tuple(kept)
 
 
-def _harmless(saved: list[str]) -> list[str]:
-    """Saved overrides as they are. A sweep's directory is data: none of them may call or look up anything.
+def _checked_saved(saved: list[str]) -> list[str]:
+    """The saved overrides, which may come from a stranger: none may instantiate or interpolate anything.
 
     Errors: BadRunError.
     """
@@ -238,16 +243,16 @@ def _harmless(saved: list[str]) -> list[str]:
     return saved
 
 
-def _is_searching_preset(overrides: Sequence[str]) -> bool:
-    """Whether a preset counts trials: then it is a search."""
+def _is_search_preset(overrides: Sequence[str]) -> bool:
+    """Whether a chosen sweep preset is a search: it sets the number of trials."""
     names = [text.partition("=")[2] for text in overrides if key_of(text) == "sweep"]
     files = [options().files["sweep"].get(name) for name in names]
     return any("hydra.sweeper.n_trials" in flat(read_yaml(file) or {}) for file in files if file is not None)
 
 
 def _directory(composed: ComposedSweep, resume: str | None) -> Path:
-    """The sweep's directory, for this process and for all that launchers start. Errors: ConfigError."""
-    # as Hydra makes its jobs' directories absolute: without ..
+    """The sweep's absolute directory, also for the processes of launchers. Errors: ConfigError."""
+    # without "..", as Hydra makes the jobs' directories absolute
     path = Path(os.path.abspath(output_directory("hydra.sweep.dir", composed.directory) if resume is None else resume))
     if "${" in os.fspath(path):
         raise ConfigError(f"{path}: the path of a sweep's directory cannot contain ${{, which Hydra would interpolate")
@@ -255,7 +260,7 @@ def _directory(composed: ComposedSweep, resume: str | None) -> Path:
 
 
 def _check_keys(composed: ComposedSweep, part: str) -> None:
-    """Refuse keys that were added to a sweeper or launcher of ours, and that it would not look at."""
+    """Refuse keys that the sweeper or launcher does not have. Errors: ConfigError."""
     name, keys = composed.choice(part)
     file = conf_dir() / "hydra" / part / f"{name}.yaml"
     known = read_yaml(file) if file.is_file() else {}
@@ -265,7 +270,7 @@ def _check_keys(composed: ComposedSweep, part: str) -> None:
 
 
 def check_launcher(launcher: Launcher, name: str) -> None:
-    """See that what a launcher needs is here: to run jobs, not to say what they are.
+    """Check that what a launcher needs to run jobs is installed. A dry run needs nothing.
 
     Errors: ConfigError naming the extra.
     """

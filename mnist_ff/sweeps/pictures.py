@@ -1,4 +1,4 @@
-"""Pictures and pages of a sweep's jobs, made when all have ended: the ranking comes first."""
+"""Draw the plots and reports of a sweep's jobs when all have ended, after the ranking."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PRELOAD = ("mnist_ff.sweeps.drawing_preload",)
-RUNS_OF_A_HELPER, MOST_HELPERS = 5, 7
-"""Runs for each other process that draws too, which takes as long to start as three of them; and the most of these."""
+RUNS_PER_HELPER, MAX_HELPERS = 5, 7
+"""Runs for each further process that draws, and the maximum number of such processes. Starting one takes as long as
+drawing three runs."""
 
 
 def draw_jobs(rows: Sequence[Row], say: Callable[[str], None], console: Console) -> int:
-    """Make the pictures and pages that the runs of these rows should have and do not; say a line, and what failed.
+    """Draw the plots and reports that the runs of these rows lack, with a progress bar and warnings of what failed.
 
-    Those that make them themselves, or were made before, cost a look at their files. A bar on the console tells how
-    far it is, on a terminal. Returns the exit code of a signal, after which the rest is left out, else 0.
+    For complete runs only their files are looked at. Returns 0, or the exit code of a signal, after which no further
+    run is drawn.
     """
     with interruptible() as stopped:
-        runs = [Run(row.path) for row in rows if _should_have(row) and _lacks(Run(row.path), say)]
+        runs = [Run(row.path) for row in rows if _should_have(row) and _is_incomplete(Run(row.path), say)]
         if runs and stopped() is None:
             say(f"drawing the pictures of {len(runs)} run{'s' if len(runs) > 1 else ''}")
             with _bar(console, len(runs)) as begun:
                 _draw(runs, stopped, begun)
         if stopped() is None:
             for run in runs:
-                _lacks(run, say, "could not draw")
+                _is_incomplete(run, say, "could not draw")
         return stopped.exit_code
 
 
@@ -54,8 +55,8 @@ def _should_have(row: Row) -> bool:
     return row.status in GOOD and row.values.get("trainer.plots") is True
 
 
-def _lacks(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
-    """Whether there is something to make; where that `failed`, or cannot be told, with a warning."""
+def _is_incomplete(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
+    """Whether a run lacks plots or its report. Warns of them if `failed`, and if the run cannot be read."""
     try:
         run.check_no_links()
         names = left_out(run, saved_config(run))
@@ -69,7 +70,7 @@ def _lacks(run: Run, say: Callable[[str], None], failed: str = "") -> bool:
 
 @contextmanager
 def _bar(console: Console, count: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, gone with the block, and the function that tells it how many runs have begun before."""
+    """A progress bar on a terminal, removed after the block. Yields a function that takes the number of runs done."""
     if not console.is_terminal:
         yield lambda number: None
         return
@@ -91,8 +92,8 @@ def _bar(console: Console, count: int) -> Iterator[Callable[[int], None]]:
 
 
 def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[int], None]) -> None:
-    """Draw them all: in this process and, where it pays, in others. A user's own parts stay in this one."""
-    helpers = 0 if in_use() else min(cores_here() - 1, len(runs) // RUNS_OF_A_HELPER, MOST_HELPERS)
+    """Draw all runs in this process and, if there are many, in others, too. Users' own parts are drawn only here."""
+    helpers = 0 if in_use() else min(cores_here() - 1, len(runs) // RUNS_PER_HELPER, MAX_HELPERS)
     context: Any = fork_server.context()
     taken = None
     with suppress(OSError, ImportError):  # a machine without shared memory
@@ -102,9 +103,9 @@ def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[i
     if taken is None:
         _draw_each(enumerate(runs), stopped, begun)
         return
-    shared = _Shared(tuple(runs), taken)
-    with _helping(context, helpers, shared) as processes:
-        _draw_each(shared, stopped, begun)
+    queue = _Queue(tuple(runs), taken)
+    with _helpers(context, helpers, queue) as processes:
+        _draw_each(queue, stopped, begun)
         while stopped() is None and any(process.is_alive() for process in processes):
             wait([process.sentinel for process in processes if process.is_alive()], 0.1)
         if any(process.exitcode for process in processes):  # one was killed
@@ -114,7 +115,7 @@ def _draw(runs: Sequence[Run], stopped: Callable[[], object], begun: Callable[[i
 def _draw_each(
     runs: Iterable[tuple[int, Run]], stopped: Callable[[], object], begun: Callable[[int], None] = lambda number: None
 ) -> None:
-    """One run after another, each with its number. What fails is in its train.log."""
+    """Draw numbered runs one after another. Errors go to the run's train.log."""
     for number, run in runs:
         if stopped() is not None:
             return
@@ -124,15 +125,15 @@ def _draw_each(
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """Runs of which each goes to one of several processes, the first that asks."""
+class _Queue:
+    """Runs for several processes: each run is given to one of them."""
 
     runs: tuple[Run, ...]
     taken: Any
-    """How many have gone, in memory that the processes share."""
+    """How many runs are taken, in shared memory."""
 
     def __iter__(self) -> Iterator[tuple[int, Run]]:
-        """Those that this process gets, each with its number."""
+        """Take runs, each with its number, until none is left."""
         while True:
             with self.taken.get_lock():
                 number = self.taken.value
@@ -143,14 +144,14 @@ class _Shared:
 
 
 @contextmanager
-def _helping(context: Any, count: int, shared: _Shared) -> Iterator[list[Any]]:
-    """Other processes at the same work, which end with the block."""
+def _helpers(context: Any, count: int, queue: _Queue) -> Iterator[list[Any]]:
+    """Further processes that draw. They are ended at the end of the block."""
     processes = []
     try:
-        with suppress(*fork_server.NOT_STARTED):  # this process does it all
+        with suppress(*fork_server.NOT_STARTED):  # without helpers this process draws everything
             for _ in range(count):
-                process = context.Process(target=_help, args=(shared, os.getcwd()), daemon=True)
-                with fork_server.held_back():  # one that is not known yet could not be ended
+                process = context.Process(target=_work, args=(queue, os.getcwd()), daemon=True)
+                with fork_server.held_back():  # a signal here would leave a process that is not in the list
                     process.start()
                     processes.append(process)
         yield processes
@@ -160,12 +161,12 @@ def _helping(context: Any, count: int, shared: _Shared) -> Iterator[list[Any]]:
             process.join()
 
 
-def _help(shared: _Shared, folder: str) -> None:
-    """In another process: draw until nothing is left, or the first one is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends this by the first one
-    signal.signal(signal.SIGTERM, lambda *given: sys.exit())  # no file is left half written
+def _work(queue: _Queue, folder: str) -> None:
+    """In a helper process: draw until no run is left, or the parent process has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends this process
+    signal.signal(signal.SIGTERM, lambda *given: sys.exit())  # SystemExit runs the cleanup of half-written files
     os.chdir(folder)
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel
-    _draw_each(shared, lambda: wait([sentinel], 0) or None)
+    _draw_each(queue, lambda: wait([sentinel], 0) or None)

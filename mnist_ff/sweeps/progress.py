@@ -1,4 +1,7 @@
-"""One progress line per job, for every launcher: a thread watches the run directories."""
+"""Print one line per finished job, with every launcher: a thread watches the run directories.
+
+On a terminal, a line that changes says which jobs are being trained.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,29 +19,34 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.errors import MnistError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.numbers import duration, percent
 from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.records import Status, StopReason
+from mnist_ff.runs.start_up import erase, going_on
+from mnist_ff.runs.tables import last_epoch
 
-WIDEST = 40
-"""Columns of what a job is named by, at most: longer ones stand out."""
+MAX_WIDTH = 40
+"""Maximum width to which job names and values are padded, in characters."""
 PROGRESS_POLL_S = 0.3
-"""Seconds between two looks at all directories."""
+"""Minimum seconds between two looks at all directories."""
+MAX_PROBED = 64
+"""Maximum number of unfinished jobs, in their order, that are checked for being trained."""
 
 
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
-    """The keys that tell jobs apart."""
+    """The keys whose values differ between the jobs."""
     return differing([flat(experiment(job.config)) for job in jobs])[0]
 
 
 def named(job: Job, keys: Sequence[str]) -> str:
-    """A job by its values of these keys."""
+    """A job's values of these keys: 'optimizer.lr=0.01  seed=1'."""
     values = flat(experiment(job.config))
     return "  ".join(f"{key}={brief(values[key])}" for key in keys if key in values)
 
 
 class JobCounter:
-    """How far a sweep is, over all its launches: a search has many."""
+    """Counts the ended jobs of a sweep, over all its launches. A search has several."""
 
     def __init__(self, of: int, ended: int) -> None:
         self.of, self.ended = of, ended
@@ -45,28 +54,30 @@ class JobCounter:
         self._measured = False
 
     def end(self, seconds: float | None) -> None:
-        """One more job has ended, which took so many seconds beside its imports.
+        """Count one more ended job. `seconds` is its time without imports, None if unknown.
 
-        The clock begins as the first job of which that is known: what is imported before it is imported once.
+        Time is measured from the start of the first job whose time is known, after its imports.
         """
         self.ended += 1
         if not self._measured and seconds is not None:
             self._began, self._measured = max(self._began, time.monotonic() - seconds), True
 
     def seconds_left(self) -> float | None:
-        """By the pace so far; None at the end, and before the first."""
+        """The estimated time left, from the mean time per job. None before the first job has ended, and at the end."""
         done = self.ended - self._before
         left = self.of - self.ended
         return (time.monotonic() - self._began) / done * left if done > 0 and left > 0 else None
 
 
 class Watch:
-    """Says when jobs end; a context, inside which the jobs run."""
+    """A context manager that prints a line whenever one of the jobs that run in its block ends."""
 
     comes_back = False
-    """Whether a job that was stopped by SIGUSR2 has not ended."""
+    """Whether a job that SIGUSR2 stopped will be requeued."""
+    is_live = False
+    """Whether to show on the terminal which jobs are being trained."""
     columns: int | None = None
-    """Of the terminal: a line has no more than fits."""
+    """Width of the terminal, to which lines are shortened. None for no limit."""
 
     def __init__(
         self,
@@ -77,11 +88,11 @@ class Watch:
         say: Callable[[str], None],
         look: Callable[[], None],
     ) -> None:
-        """`jobs` are launched, named by their `keys` and counted in `counter`; `look` is called at each look too."""
+        """keys: whose values name a job. counter: counts ended jobs. look: called at each look at the directories."""
         self._sweep, self._say, self._look = sweep, say, look
         self._keys, self._counter = keys, counter
         self._widths = _Widths.of(jobs, keys)
-        self._waiting = {job.subdir: (job, self._ending(job)) for job in jobs}
+        self._waiting = {job.subdir: (job, self._summary_id(job)) for job in jobs}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep progress", daemon=True)
 
@@ -93,20 +104,24 @@ class Watch:
         self._end.set()
         self._thread.join()
         self.look()
+        if self.is_live:
+            erase()
 
     def _run(self) -> None:
         pause = PROGRESS_POLL_S
         while not self._end.wait(pause):
             began = time.monotonic()
             self.look()
-            # ten thousand directories are looked at less often
+            if self.is_live and (text := self.in_training()):
+                going_on(text)
+            # less often if there are very many directories
             pause = max(PROGRESS_POLL_S, 20 * (time.monotonic() - began))
 
     def look(self) -> None:
-        """Say a line for each job that has ended since the last look."""
+        """Print a line for each job that has ended since the last look."""
         self._look()
         for job, before in list(self._waiting.values()):
-            found = self._ending(job)
+            found = self._summary_id(job)
             if found is None or found == before:
                 continue
             row = read_row(self._sweep / job.subdir, job.subdir, job)
@@ -119,8 +134,23 @@ class Watch:
             self._counter.end(_without_imports(self._sweep / job.subdir))
             self._say(self._line(job, row))
 
-    def _ending(self, job: Job) -> tuple[int, int] | None:
-        """Which summary.json is there; one of before a resume does not count."""
+    def in_training(self) -> str:
+        """The jobs that are being trained: the epoch of a single one, the names of several. Empty if there is none."""
+        waiting = [job for job, _ in list(self._waiting.values())[:MAX_PROBED]]
+        found = [job for job in waiting if is_locked(self._sweep / job.subdir)]
+        if len(found) != 1:
+            return f"{len(found)} jobs are training: {', '.join(job.subdir for job in found)}" if found else ""
+        (job,) = found
+        epochs = 0
+        with suppress(MnistError, OSError):  # before the end of the first epoch
+            epochs, _ = last_epoch(self._sweep / job.subdir)
+        of = job.config.trainer.epochs
+        place = count_of(self._counter.ended + 1, self._counter.of)
+        parts = [place, f"job {job.subdir}", named(job, self._keys), f"epoch {count_of(min(epochs + 1, of), of)}"]
+        return "  ".join(part for part in parts if part)
+
+    def _summary_id(self, job: Job) -> tuple[int, int] | None:
+        """Inode and modification time of the job's summary.json, to tell a new one from that before a resume."""
         try:
             found = (self._sweep / job.subdir / "summary.json").stat()
         except OSError:
@@ -128,7 +158,7 @@ class Watch:
         return found.st_ino, found.st_mtime_ns
 
     def _line(self, job: Job, row: Row) -> str:
-        """The job's line, with as many of its parts as fit: how it ended, the time left, what it is, its seconds."""
+        """A job's line, with as many parts as fit `columns`, the most important ones first."""
         left = self._counter.seconds_left()
         parts = {
             "place": count_of(self._counter.ended, self._counter.of),
@@ -146,29 +176,29 @@ class Watch:
 
 
 def _end(row: Row) -> str:
-    """How a job ended: its accuracy and whether it learned nothing, or its status and why."""
+    """A finished job's accuracy, and 'not learning' if so. For other jobs the status and the reason."""
     if row.status == Status.FINISHED and row.watched is not None:
         return f"{percent(row.watched.accuracy):>8}{'' if row.not_learning is None else '  not learning'}"
     return f"{row.status}: {row.reason}" if row.reason else row.status
 
 
 class _Widths(NamedTuple):
-    """Of columns that all lines have in common."""
+    """Widths of the columns for a job's number and its values, in characters."""
 
     job: int
     name: int
 
     @classmethod
     def of(cls, jobs: Sequence[Job], keys: Sequence[str]) -> _Widths:
-        """The widest of these jobs, unless one is very wide."""
+        """The widths of the widest job, at most MAX_WIDTH."""
         return cls(
-            min(max((len(job.subdir) for job in jobs), default=0), WIDEST),
-            min(max((len(named(job, keys)) for job in jobs), default=0), WIDEST),
+            min(max((len(job.subdir) for job in jobs), default=0), MAX_WIDTH),
+            min(max((len(named(job, keys)) for job in jobs), default=0), MAX_WIDTH),
         )
 
 
 def _without_imports(path: Path) -> float | None:
-    """The seconds that a run took beside its imports; None where its summary does not say."""
+    """A run's total seconds without imports. None if its summary does not have them."""
     try:
         summary = Run(path).summary()
     except MnistError:

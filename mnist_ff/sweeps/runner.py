@@ -1,4 +1,4 @@
-"""A sweep's directory and its saved jobs: made or continued, launched, and watched until all have ended."""
+"""Run a sweep: make or open its directory, save its jobs, launch them, and watch them until all have ended."""
 
 from __future__ import annotations
 
@@ -41,37 +41,37 @@ from mnist_ff.sweeps.launchers.base import Launcher
 from mnist_ff.sweeps.progress import JobCounter, Watch
 from mnist_ff.sweeps.stop_file import AFTER_AN_ERROR, ask_to_stop, clear_stop, reason_to_stop, signal_named
 
-CHECKED_AT_ONCE = 2
-"""Jobs that are checked before a line says that the others are: a wrong value is mostly wrong in the first of them."""
+CHECKED_SILENTLY = 2
+"""Jobs that are checked before a message says that jobs are being checked. Most wrong values show in the first ones."""
 STOP_TIMEOUT_S = 3.5
-"""How long jobs in other processes have after a signal to end by themselves."""
+"""Seconds that jobs in other processes have to end by themselves after a signal."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a sweep was asked for."""
+    """What the command line says about a sweep."""
 
     directory: Path
     """The sweep's directory, absolute."""
     overrides: tuple[str, ...]
-    """All overrides of the command line, to be saved."""
+    """All overrides of the command line. They are saved."""
     of_jobs: tuple[Override, ...]
-    """Those that describe jobs; of a resumed sweep the saved ones where they are needed."""
+    """The overrides that describe jobs; for a resumed search the saved ones."""
     options: SweepConfig
     console: Console
     saved: SweepPlan | None = None
-    """The jobs of a sweep that is to continue; None for a new one."""
+    """The saved jobs of a resumed sweep. None for a new sweep."""
     asked: tuple[str, ...] = ()
-    """The overrides beside resume= that describe jobs."""
+    """The overrides of a resume that describe jobs."""
     requires_target: bool = False
-    """Whether every job must have trainer.target_accuracy, for --require-target."""
+    """Whether --require-target is given: every job must have trainer.target_accuracy."""
 
 
 class Sweep(ABC):
-    """What a grid and a search share: valid jobs, a directory that holds them, and a launcher that runs them."""
+    """Base class of a grid and a search: checked jobs, the sweep's directory, and the launcher that runs the jobs."""
 
     began = False
-    """Whether the directory is the sweep's, with its jobs saved."""
+    """Whether the sweep's directory exists with its jobs saved."""
     _said_what_loads = False
 
     def __init__(self, request: Request, composer: Composer, composed: ComposedSweep, launcher: Launcher) -> None:
@@ -87,7 +87,7 @@ class Sweep(ABC):
 
     @abstractmethod
     def dry_run(self) -> None:
-        """Say what would be run; write nothing. Errors: ConfigError."""
+        """List what would be run, without writing anything. Errors: ConfigError."""
 
     @property
     def job_run(self) -> SweepJob:
@@ -99,7 +99,7 @@ class Sweep(ABC):
             stop_on_error=self.request.options.on_error == "stop",
             parent=os.getpid(),
             parts=in_use(),
-            draws=self.launcher.detached,  # nobody may be there when these have ended
+            draws=self.launcher.detached,  # no command may wait for the end of detached jobs
             own=saved is None or (saved.own and all(job.own for job in saved.jobs)),
         )
 
@@ -109,9 +109,9 @@ class Sweep(ABC):
         return tuple(map(str, options().folders))
 
     def overrides_of_jobs(self) -> list[Override]:
-        """What jobs are made of: hydra.sweeper.params and the typed overrides, without what is the whole sweep's.
+        """The overrides of jobs: hydra.sweeper.params and those of the command line, without sweep.* keys.
 
-        Errors: ConfigError for what cannot differ between jobs.
+        Errors: ConfigError for several values of a key that cannot differ between jobs.
         """
         params = self.keys["params"]
         if params is not None and not isinstance(params, dict):
@@ -124,13 +124,13 @@ class Sweep(ABC):
         return [*kept, *(override for override in typed if not override.key.startswith("sweep."))]
 
     def checked_jobs(self, overrides: Sequence[Sequence[str]], first: int = 0, what: str = "jobs") -> list[Job]:
-        """Jobs of these overrides, numbered from `first`, each of them valid. Errors: ConfigError naming the job.
+        """Make and check a job of each list of overrides, numbered from `first`.
 
-        what: they are to people, where checking them takes a moment.
+        what: what a message calls them if checking takes a while. Errors: ConfigError naming the job.
         """
         jobs = []
         for place, job in enumerate(overrides):
-            if place == CHECKED_AT_ONCE:
+            if place == CHECKED_SILENTLY:
                 waiting_for(f"{len(overrides):,} {what}: checking the values of each")
             jobs.append(self._builder.job(first + place, job))
         return jobs
@@ -140,20 +140,21 @@ class Sweep(ABC):
         return JobBuilder(self.composer, self.composed)
 
     def check_machine(self, configs: Sequence[Config]) -> None:
-        """See that the jobs can run: on the machine that launches them, unless others do. Errors: ConfigError."""
+        """Check that the packages of the jobs' trackers are installed, and this machine's device unless another machine
+        runs the jobs. Errors: ConfigError."""
         for trainer in () if self.launcher.detached else dict.fromkeys(config.trainer for config in configs):
             check_device(trainer)
         for logger in dict.fromkeys(config.logger for config in configs):
             check_trackers(logger)
 
     def check_target(self, configs: Sequence[Config]) -> None:
-        """Errors: ConfigError where --require-target has no target to require."""
+        """Check that --require-target has a target in all jobs. Errors: ConfigError."""
         if self.request.requires_target:
             for config in configs:
                 require_target(config)
 
     def say_places(self, jobs: Sequence[Job]) -> None:
-        """Say what saved jobs have of places that were not chosen by this user."""
+        """Warn of paths and URLs in saved jobs that another user chose."""
         where, remedy = str(display_path(self.request.directory)), "start a sweep of your own with data.path=PATH"
         foreign = [foreign_places(job.config, {}, where, remedy)[1] for job in jobs if not job.own]
         lines = [line for said in foreign for line in said]
@@ -161,9 +162,9 @@ class Sweep(ABC):
             self.say(f"warning: {line}", style="yellow")
 
     def fetch_again(self, jobs: Sequence[Job]) -> None:
-        """Fetch what saved jobs train on, where it is gone: they may run where there is no network.
+        """Download data sets of saved jobs that are missing: the jobs may run on machines without a network.
 
-        Errors: DataError when it can no longer be downloaded; a subset would change the sweep.
+        Errors: DataError if that fails; the subset of MNIST would change the sweep.
         """
         for data in dict.fromkeys(resolved_config(job).data for job in jobs):
             if _ensured(data) != data:
@@ -172,7 +173,7 @@ class Sweep(ABC):
                 )
 
     def needs_fallback(self, configs: list[Config]) -> bool:
-        """Download every data set; True if MNIST cannot be downloaded and its subset is used, after a warning."""
+        """Download all data sets. True if MNIST cannot be downloaded and its subset is used instead, with a warning."""
         saved = self.request.saved
         own = saved is None or saved.own
         wanted: dict[DataConfig, None] = dict.fromkeys(
@@ -186,14 +187,15 @@ class Sweep(ABC):
             )
         self.say(
             "WARNING: mnist could not be downloaded; all jobs use mnist_5k, 5,000 images of it."
-            " Scores are not comparable with MNIST's.",
+            " Scores are not comparable with MNIST's. For MNIST itself, set MNIST_FF_MIRROR to a folder or URL with its"
+            " files.",
             style="bold yellow",
         )
         return True
 
     @contextmanager
     def opened(self, plan: SweepPlan) -> Iterator[None]:
-        """Hold the sweep's directory, made now or there before, with its jobs saved. Errors: RunError."""
+        """Make or open the sweep's directory, lock it for the block, and save the jobs. Errors: RunError."""
         directory = self.request.directory
         if self.request.saved is None:
             _make(directory)
@@ -210,7 +212,7 @@ class Sweep(ABC):
             yield
 
     def _save(self, plan: SweepPlan) -> None:
-        """Write the jobs, and the config that they were made of for people. Errors: RunError."""
+        """Write jobs.json, and multirun.yaml for people. Errors: RunError."""
         try:
             write_plan(self.request.directory, plan)
             write_text(self.request.directory / "multirun.yaml", self.composed.yaml())
@@ -218,10 +220,7 @@ class Sweep(ABC):
             raise RunError(f"{self.request.directory}: {error.strerror}") from None
 
     def unfinished(self, plan: SweepPlan) -> tuple[list[Job], int]:
-        """The jobs with something left to do, and how many have finished.
-
-        One whose directory is not ours to touch is neither; its row says so.
-        """
+        """The unfinished jobs, and the number of finished ones. Unreadable jobs are neither; a warning names them."""
         jobs, done = [], 0
         for job in plan.jobs:
             try:
@@ -234,9 +233,9 @@ class Sweep(ABC):
         return jobs, done
 
     def left_in_slurm(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those of the jobs that an earlier call left in Slurm and that continue there; they are said.
+        """The jobs that an earlier command left in Slurm and that still run there; a message names them.
 
-        Errors: RunError when Slurm does not say which these are.
+        Errors: RunError if Slurm does not answer.
         """
         there = still_there(self.request.directory, [job.subdir for job in jobs])
         if there:
@@ -250,10 +249,10 @@ class Sweep(ABC):
     def launch(
         self, jobs: Sequence[Job], keys: Sequence[str], counter: JobCounter, together: Sequence[int | None]
     ) -> None:
-        """Run saved jobs with the launcher that was chosen, and return when they have ended, in whatever way.
+        """Run saved jobs with the chosen launcher until all have ended. Their directories say how.
 
-        `keys` name a job to people; `together` are trainer.threads of each job that a whole batch has.
-        How they ended is in their directories. Errors: Stopped after a signal.
+        keys: whose values name a job in messages. together: trainer.threads of each job that runs in the same batch.
+        Errors: Stopped after a signal.
         """
         if not jobs:
             return
@@ -262,12 +261,14 @@ class Sweep(ABC):
             console = self.request.console
             watch = Watch(self.request.directory, jobs, keys, counter, self.say, end.look)
             watch.columns = console.width if console.is_terminal else None
+            # what the user's own parts print in this process would follow on the same line
+            watch.is_live = console.is_terminal and not (self.launcher.in_process and in_use())
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:
                     self._say_what_loads(len(jobs))
                     self.launcher.launch(self.job_run, jobs, together, self.say, stopped)
-                except Exception as error:  # a launcher's own: a worker was killed, a cluster said no
+                except Exception as error:  # of the launcher, such as a killed worker
                     self.say(f"warning: the launcher ended with {type(error).__name__}: {error}", style="yellow")
                 except Stopped:
                     if reason_to_stop(self.request.directory) == AFTER_AN_ERROR and not stopped.exit_code:
@@ -278,7 +279,7 @@ class Sweep(ABC):
                 raise Stopped(128 + named.value)
 
     def _say_what_loads(self, jobs: int) -> None:
-        """Say once that jobs wait for PyTorch, be it here or in processes of this machine."""
+        """Print once that jobs on this machine wait for PyTorch."""
         what = counted(jobs, "job")
         if self.launcher.in_process:
             waiting_for_torch(what)
@@ -287,15 +288,15 @@ class Sweep(ABC):
         self._said_what_loads = True
 
     def say(self, line: str, style: str | None = None) -> None:
-        """A line for people."""
-        with suppress(OSError, SystemExit):  # a terminal that is gone ends no sweep; rich makes SystemExit of it
+        """Print a line."""
+        with suppress(OSError, SystemExit):  # a closed terminal, for which rich raises SystemExit, does not end a sweep
             tell(self.request.console, line, style)
 
 
 class _EndAfterSignal:
-    """Passes a signal on to the jobs by the sweep's stop file, and ends a launcher that does not return.
+    """Passes a signal on to the jobs through the sweep's stop file, and ends a launcher that does not return.
 
-    Jobs that continue without their launcher see no such file: it is the launcher alone that hears of the signal.
+    For detached jobs, which go on without the launcher, no stop file is written: only the launcher gets the signal.
     """
 
     def __init__(self, sweep: Path, stopped: Any, launcher: Launcher) -> None:
@@ -303,7 +304,7 @@ class _EndAfterSignal:
         self._since: float | None = None
 
     def look(self) -> None:
-        """Called every now and then, from another thread."""
+        """Called repeatedly from the progress thread."""
         name = self._stopped.signal_name
         if name is None:
             return
@@ -314,7 +315,7 @@ class _EndAfterSignal:
         self._since = now
         if since is None and not self._launcher.detached:
             ask_to_stop(self._sweep, name)
-        else:  # once more: a launcher that listens leaves its jobs, any other is ended by Stopped
+        else:  # again: a launcher that handles it leaves its jobs, any other is ended by Stopped
             signal.pthread_kill(threading.main_thread().ident or 0, getattr(signal, name))
 
 

@@ -1,4 +1,4 @@
-"""The end of a sweep: files, ranked table, failures, and the command to run them again."""
+"""The end of a sweep: its files, ranked table, failures, and the command that runs these again."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ from mnist_ff.runs.search_result import SearchResult, further, lines, read_searc
 from mnist_ff.sweeps.again import best_lines
 from mnist_ff.sweeps.pictures import draw_jobs
 
-MANY = 200
-"""Directories from which on reading them gets a progress bar."""
-MOST_LABELS = 10
-"""Jobs that one line names."""
+BAR_FROM = 200
+"""Number of runs from which reading them shows a progress bar."""
+MAX_LABELS = 10
+"""Maximum number of jobs that a line names."""
 
 
 def ranking_of(rows: list[Row], search_result: SearchResult | None) -> Ranking:
-    """The runs' answer; those of a search are ranked by what it looked for."""
+    """Rank the runs; those of a search by its objective."""
     return rank_rows(rows, smallest_loss=search_result is not None and search_result.smallest_loss)
 
 
-def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
-    """The end of every sweep: its files, the table, what failed and how to run that again, then the pictures of its
-    jobs and its page. Returns 1 if any job did not end well, else 0; the code of a signal while pictures are drawn.
-    A sweep that is `hurried`, by a signal, leaves pictures and page to mnist-ff report."""
+def conclude(directory: Path, console: Console, is_interrupted: bool = False) -> int:
+    """Write the sweep's files, print its table and what failed, then draw plots and reports of its jobs and its own.
+
+    is_interrupted: a signal ended the sweep; plots and reports are left to mnist-ff report.
+    Returns 1 if any job did not end well, else 0; or the exit code of a signal while plots are drawn.
+    """
     rows = collect_shown([directory], console)
     search_result = read_search_result(directory)
     ranking = ranking_of(rows, search_result)
-    save(ranking, directory, console, search_result, picture=not hurried)
+    save(ranking, directory, console, search_result, picture=not is_interrupted)
     show(ranking, console, search_result)
     tell(console, f"paths are relative to  {display_path(directory)}")
     _warn_of_chance(rows, console)
-    _say_what_is_next(ranking, directory, console, search_result)
-    signalled = 0 if hurried else draw_jobs(rows, lambda text: tell(console, text), console)
-    if hurried or signalled:
+    _print_next_command(ranking, directory, console, search_result)
+    signalled = 0 if is_interrupted else draw_jobs(rows, lambda text: tell(console, text), console)
+    if is_interrupted or signalled:
         tell(console, f"plots and reports  mnist-ff report {shlex.quote(str(display_path(directory)))}")
     elif save_report(ranking, directory, console):
         tell(console, f"report         {shlex.quote(str(display_path(directory / REPORT)))}")
@@ -60,10 +62,10 @@ def conclude(directory: Path, console: Console, hurried: bool = False) -> int:
 
 
 def _warn_of_chance(rows: list[Row], console: Console) -> None:
-    """Say which jobs learned nothing, in one line."""
+    """Warn of jobs that learned nothing, in one line."""
     labels = [row.label for row in rows if row.not_learning is not None]
     if labels:
-        shown = " ".join(labels[:MOST_LABELS]) + (" ..." if len(labels) > MOST_LABELS else "")
+        shown = " ".join(labels[:MAX_LABELS]) + (" ..." if len(labels) > MAX_LABELS else "")
         which = f"{len(labels)} of {len(rows)} jobs ended with a loss at chance level or above its start: {shown}"
         tell(console, f"warning: {which} (the likely key is in their train.log)", style="yellow")
 
@@ -72,20 +74,22 @@ def missed_targets(directory: Path) -> list[str]:
     """The finished jobs of a sweep that did not reach trainer.target_accuracy. Errors: BadRunError."""
     missed = []
     for job in read_plan(directory).jobs:
-        with suppress(BadRunError):  # its row says what is broken
+        with suppress(BadRunError):  # the table gives the reason
             summary = Run(directory / job.subdir).summary()
             if summary is not None and summary.status is Status.FINISHED and summary.target_reached is False:
                 missed.append(job.subdir)
     return missed
 
 
-def _say_what_is_next(
+def _print_next_command(
     ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None = None
 ) -> None:
-    """The command that runs again what failed, or that searches further."""
+    """Print the command that runs failed jobs again, or that continues a search."""
     again = f"mnist-ff train -m resume={shlex.quote(str(display_path(directory)))}{flags()}"
     if search_result is not None:
-        folders = f" {shlex.join(options().flags)}" if options().folders else ""  # it makes jobs of their files
+        folders = (
+            f" {shlex.join(options().flags)}" if options().folders else ""
+        )  # a search makes new jobs, which need these files
         more = further(search_result)
         if more is not None:
             what, trials = more
@@ -99,7 +103,7 @@ def _say_what_is_next(
 
 
 def collect_shown(paths: list[Path], console: Console) -> list[Row]:
-    """collect(), with a bar where it takes a while and somebody looks."""
+    """collect(), with a progress bar on a terminal if there are many runs."""
     if not console.is_terminal:
         return collect(paths)
     with Progress(console=console, transient=True) as progress:
@@ -107,7 +111,7 @@ def collect_shown(paths: list[Path], console: Console) -> list[Row]:
 
         def step(done: int, of: int) -> None:
             if done % 50 == 0 or done == of:
-                progress.update(task, completed=done, total=of, visible=of >= MANY)
+                progress.update(task, completed=done, total=of, visible=of >= BAR_FROM)
 
         return collect(paths, step)
 
@@ -115,22 +119,23 @@ def collect_shown(paths: list[Path], console: Console) -> list[Row]:
 def save(
     ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None = None, picture: bool = True
 ) -> None:
-    """Write the sweep's files and its picture. One that cannot be made is a warning: the runs are what counts."""
+    """Write the sweep's tables and its plot. An error is only a warning: the runs are safe."""
     remove_leftovers(directory)
-    drawn = picture and _draw(ranking, directory, console)
+    drawn = picture and _draw(ranking, directory, console, search_result)
     try:
         write_files(ranking, directory, drawn, search_result)
     except OSError as error:
         tell(console, f"warning: {error.filename or directory}: {error.strerror}", style="yellow")
-    except UnicodeError as error:  # a directory's name that is no text
+    except UnicodeError as error:  # a directory's name is not valid UTF-8
         tell(console, f"warning: could not write the sweep's tables ({error})", style="yellow")
 
 
-def _draw(ranking: Ranking, directory: Path, console: Console) -> bool:
+def _draw(ranking: Ranking, directory: Path, console: Console, search_result: SearchResult | None) -> bool:
     try:
         from mnist_ff.analysis.sweep_plot import draw_sweep
 
-        draw_sweep(ranking, directory / "sweep.png", directory.resolve().name)
+        found = None if search_result is None else search_result.importance
+        draw_sweep(ranking, directory / "sweep.png", directory.resolve().name, found)
     except Exception as error:
         tell(console, f"warning: could not draw the sweep's plot ({error})", style="yellow")
         return False
@@ -138,7 +143,7 @@ def _draw(ranking: Ranking, directory: Path, console: Console) -> bool:
 
 
 def save_report(ranking: Ranking, directory: Path, console: Console) -> bool:
-    """Write the sweep's page, and return whether it is there. One that cannot be made is a warning."""
+    """Write the sweep's report and return whether that succeeded. An error is only a warning."""
     try:
         from mnist_ff.report.sweep_page import write_sweep_report
 
@@ -150,7 +155,7 @@ def save_report(ranking: Ranking, directory: Path, console: Console) -> bool:
 
 
 def show(ranking: Ranking, console: Console, search_result: SearchResult | None = None) -> None:
-    """Print the ranked tables, every run that did not finish with its reason, and what a search found."""
+    """Print the ranked tables, the runs that did not finish with reasons, and the results of a search."""
     show_tables(console, ranking)
     for line in [] if search_result is None else lines(search_result):
         tell(console, line)

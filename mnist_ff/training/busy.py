@@ -1,4 +1,4 @@
-"""Notice that other programs slow a training on the CPU down, and say so once."""
+"""Warn once if other programs slow down training on the CPU."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from mnist_ff.engine.cores import waited_for_cores
 from mnist_ff.engine.step import Step, StepAround, never
 
 TIMES_SLOWER = 3.0
-FEWEST_CHUNKS, WINDOW_S = 5, 1.0
-"""What is compared are medians over at least so many chunks that took at least so long together."""
-WAITING = 0.1
-"""The least share of the time that threads must have waited for a core: a step may be slower by itself."""
+"""How many times slower than at the start steps must be for a warning."""
+MIN_CHUNKS, WINDOW_S = 5, 1.0
+"""Size of the windows whose median times are compared: at least so many chunks, and so many seconds."""
+MIN_WAITING = 0.1
+"""Minimum fraction of the time that threads must have waited for a core. Otherwise other programs are not the cause."""
 
 
 class WatchedStep(StepAround):
-    """A step whose seconds are compared with those at its start; what is done between two calls does not count.
+    """A step that compares its time with that at the start of training. Time between two calls does not count.
 
-    The first chunk is left out: much is set up in it. `warn` is called at most once, with how many times slower the
-    steps have become. `waited` tells the seconds that this process has waited for a core so far, None where the system
-    does not tell: then time alone decides.
+    The first chunk is left out, because it includes setup. `warn` is called at most once, with how many times slower
+    the steps have become. `waited` returns the seconds for which this process has waited for a core so far, or None if
+    the system does not tell; then the time of the steps alone decides.
     """
 
     def __init__(
@@ -37,8 +38,8 @@ class WatchedStep(StepAround):
         self._warn, self._clock = warn, clock
         self._waited = waited_for_cores if waited is None else waited
         self._first = True
-        self._usual: float | None = None
-        self._told = False
+        self._baseline: float | None = None
+        self._has_warned = False
         self._begin_window()
 
     def __call__(
@@ -50,28 +51,28 @@ class WatchedStep(StepAround):
         if self._first:
             self._first = False
             self._begin_window()
-        elif not self._told and len(metrics):
-            self._hear(seconds, seconds / len(metrics))
+        elif not self._has_warned and len(metrics):
+            self._add(seconds, seconds / len(metrics))
         return metrics
 
-    def _hear(self, seconds: float, per_batch: float) -> None:
+    def _add(self, seconds: float, per_batch: float) -> None:
         self._seconds += seconds
         self._chunks.append(per_batch)
-        if len(self._chunks) < FEWEST_CHUNKS or self._seconds < WINDOW_S:
+        if len(self._chunks) < MIN_CHUNKS or self._seconds < WINDOW_S:
             return
         now = statistics.median(self._chunks)
-        if self._usual is None:
-            self._usual = now
-        elif now >= TIMES_SLOWER * self._usual and self._is_kept_waiting():
-            self._told = True
-            self._warn(now / self._usual)
+        if self._baseline is None:
+            self._baseline = now
+        elif now >= TIMES_SLOWER * self._baseline and self._is_kept_waiting():
+            self._has_warned = True
+            self._warn(now / self._baseline)
         self._begin_window()
 
     def _is_kept_waiting(self) -> bool:
         waited = self._waited()
         if waited is None or self._waited_before is None:
             return True
-        return waited - self._waited_before >= WAITING * self._seconds
+        return waited - self._waited_before >= MIN_WAITING * self._seconds
 
     def _begin_window(self) -> None:
         self._chunks: list[float] = []

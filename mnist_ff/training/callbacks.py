@@ -1,4 +1,4 @@
-"""Callbacks: observers of training that receive numbers and return nothing."""
+"""Callbacks: observers of training. They receive numbers and return nothing."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ from mnist_ff.runs.tables import (
 
 
 class Callback:
-    """Base of observers: override what you want to hear. Events come in Keras's order, batches a chunk at a time.
+    """Base class of callbacks: override the events that you need.
 
-    Epochs and batches count from 0 here and in batches.csv and epochs.csv; all that people read counts from 1.
+    Events come in Keras's order. Batches are trained in chunks: on_batch_end() is called for all batches of a chunk
+    when the chunk is done. Epochs and batches count from 0 here and in batches.csv and epochs.csv, and from 1 in all
+    output for people.
     """
 
     _asked_to_stop: str | None = None
 
     def stop_training(self, reason: str = "") -> None:
-        """Ask for the end of training, from within any event; `reason` is recorded in summary.json.
+        """Stop training before the next chunk of batches. May be called in any event; everything so far is kept.
 
-        The loop asks after each chunk and each epoch: the chunk that was heard is kept, a new one is not begun.
+        `reason` is recorded in summary.json.
         """
         object.__setattr__(self, "_asked_to_stop", " ".join(str(reason).split()))  # a dataclass may be frozen
 
@@ -58,13 +60,13 @@ class Callback:
         """After a step, once for every batch, in order."""
 
     def on_chunk_end(self, batch: BatchRecord) -> None:
-        """After the last batch of a chunk was heard: the model stands where this batch left it."""
+        """After on_batch_end() of a chunk's last batch: the model has been trained up to this batch."""
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         """After an epoch's evaluation."""
 
     def on_train_end(self, outcome: Outcome) -> None:
-        """After the last step, also where training was stopped early."""
+        """After the last step, also if training was stopped early."""
 
 
 class LossHistory(Callback):
@@ -81,17 +83,17 @@ class LossHistory(Callback):
 
 
 class RunWriter(Callback):
-    """Writes batches.csv and epochs.csv into a run directory, a chunk's rows at once."""
+    """Writes batches.csv and epochs.csv into a run directory, one chunk at a time."""
 
     def __init__(self, batches: GrowingFile, epochs: GrowingFile, metrics: tuple[str, ...] = ()) -> None:
         self._batches = batches
         self._epochs = epochs
-        self._metrics = metrics  # those that epochs.csv has columns for
+        self._metrics = metrics  # the metrics that have a column in epochs.csv
 
     @classmethod
     @contextmanager
     def opened(cls, run: Run, resumed: bool = False) -> Iterator[RunWriter]:
-        """A writer whose files are closed at the end of the block; new ones, or going on after what is there."""
+        """A writer whose files are closed at the end of the block. A resumed run appends to its files."""
         with (
             closing(GrowingFile(run.file(BATCHES), new=not resumed)) as batches,
             closing(GrowingFile(run.file(EPOCHS), new=not resumed)) as epochs,
@@ -104,9 +106,9 @@ class RunWriter(Callback):
             yield cls(batches, epochs, metric_columns(run.path) if resumed else ())
 
     def secure(self, sync: Callable[[int], object] = os.fsync) -> list[str]:
-        """See that all rows so far are there and survive a power cut; also after the block. Returns what was put right.
+        """Make sure that all rows so far are on disk. May be called after the block of opened(), too.
 
-        sync: as GrowingFile.secure() takes it. Errors: OSError.
+        sync: as in GrowingFile.secure(). Returns a message for each file that had to be repaired. Errors: OSError.
         """
         return [wrong for file in (self._batches, self._epochs) if (wrong := file.secure(sync)) is not None]
 
@@ -117,7 +119,7 @@ class RunWriter(Callback):
         self._batches.flush()
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        if epoch.metrics and not self._metrics:  # the first that were measured decide the columns
+        if epoch.metrics and not self._metrics:  # the first epoch with metrics decides the columns
             self._metrics = metrics = tuple(epoch.metrics)
             self._epochs.rewrite(lambda table: with_columns(table, metrics))
         self._epochs.write(epoch_row(epoch, self._metrics))
@@ -125,21 +127,21 @@ class RunWriter(Callback):
 
 
 class EpochLines(Callback):
-    """Says one plain line an epoch, like Keras's verbose=2; a shorter one where a terminal has few `columns`.
+    """Prints one plain line per epoch, like Keras's verbose=2; a shorter one on a terminal with few `columns`.
 
-    Epochs of a single batch have a line only where they are scored.
+    If an epoch is a single batch, only epochs that are evaluated have a line.
     """
 
     def __init__(self, say: Callable[[str], None], columns: int | None = None) -> None:
         self._say, self._columns = say, columns
         self._epochs = 0
-        self._of_one_batch = False
+        self._has_one_batch = False
 
     def on_train_begin(self, plan: Plan) -> None:
-        self._epochs, self._of_one_batch = plan.epochs, plan.batches == 1
+        self._epochs, self._has_one_batch = plan.epochs, plan.batches == 1
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
-        if self._of_one_batch and epoch.watched is None:
+        if self._has_one_batch and epoch.watched is None:
             return
         head = f"epoch {epoch.epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
         loss, accuracy = loss_text(epoch.train_loss), percent(epoch.train_accuracy)
@@ -156,26 +158,26 @@ class EpochLines(Callback):
 
 
 def brief_score(score: Score) -> str:
-    """A score where room is short: loss 0.0612, 98.47 %."""
+    """A score in its short form: loss 0.0612, 98.47 %."""
     return f"loss {loss_text(score.loss)}, {percent(score.accuracy)}"
 
 
 class MetricWarnings(Callback):
-    """Says once of each metric that it was not finite."""
+    """Warns once for each metric that is not finite."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         for name, value in epoch.metrics.items():
-            if not math.isfinite(value) and name not in self._told:
-                self._told.add(name)
+            if not math.isfinite(value) and name not in self._warned:
+                self._warned.add(name)
                 self._warn(f"{name} is {value} after epoch {epoch.epoch + 1}; its cell in {EPOCHS} is empty")
 
 
 class Checkpoint(Callback):
-    """Saves the training state at the start, at epochs' ends, every so many batches if asked, and where it stopped."""
+    """Saves the training state at the start, after epochs, every trainer.checkpoint_every batches, and at the end."""
 
     def __init__(self, save: Callable[[Position], None]) -> None:
         self._save = save
@@ -208,7 +210,7 @@ class Checkpoint(Callback):
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         assert self._plan is not None
         self._epoch, self._batches = epoch.epoch + 1, []
-        self._saved = -1  # the same step, but the epoch's evaluation is behind it
+        self._saved = -1  # the step is the same, but the epoch has been evaluated since
         if self._plan.saves(epoch.epoch):
             self._save_now()
 
@@ -223,9 +225,9 @@ class Checkpoint(Callback):
 
 
 class Pruning(Callback):
-    """Reports each epoch's validation score to a search, and holds its verdict until the loop asks for it.
+    """Reports each epoch's validation score to a search, and keeps its decision until the loop asks for it.
 
-    A callback stops nothing itself: the loop calls this object, as it calls an Interruption.
+    A callback does not stop training itself: the loop calls this object for a reason to stop, like an Interruption.
     """
 
     def __init__(self, report: Callable[[int, Score], str | None]) -> None:
@@ -248,10 +250,11 @@ class Pruning(Callback):
 
 
 class EarlyStopping(Callback):
-    """Keras's EarlyStopping: asks to stop when a validation score has not improved for `patience` epochs.
+    """Keras's EarlyStopping: a reason to stop when a validation score has not improved for `patience` epochs.
 
-    A callback stops nothing itself: the loop calls this object, as it calls an Interruption. resume() replays the
-    epochs before, and scores are compared as epochs.csv holds them, so that a resumed run decides as an unbroken one.
+    A callback does not stop training itself: the loop calls this object for a reason to stop, like an Interruption.
+    resume() replays earlier epochs. Scores are rounded as in epochs.csv, so that a resumed run stops at the same epoch
+    as one without interruption.
     """
 
     def __init__(self, monitor: str, patience: int | None, min_delta: float, mode: str | None = None) -> None:
@@ -261,23 +264,23 @@ class EarlyStopping(Callback):
         self._min_delta = min_delta
         self._best = math.inf
         self.best_epoch: int | None = None
-        """The epoch, from 0, of the best score so far; None before there is one."""
+        """The epoch with the best score so far, from 0. None before the first score."""
         self._seen = 0
         self._planned = 0
 
     @classmethod
     def from_config(cls, config: TrainerConfig) -> EarlyStopping | None:
-        """What trainer.patience and trainer.keep_best ask for; None where neither does."""
+        """As trainer.patience and trainer.keep_best say. None if neither is set."""
         if config.patience is None and not config.keep_best:
             return None
         return cls(config.monitor, config.patience, config.min_delta, config.monitor_mode)
 
     def __call__(self) -> StopReason | None:
-        """The reason to stop, or None. After the last epoch there is none: it was not early."""
+        """The reason to stop, or None. Always None after the last epoch, where training ends anyway."""
         if self._patience is None or self.best_epoch is None or self._seen >= self._planned:
             return None
         waited = self._seen - 1 - self.best_epoch
-        if waited < max(self._patience, 1):  # as Keras does, which takes a patience of 0 for 1
+        if waited < max(self._patience, 1):  # as in Keras, a patience of 0 means 1
             return None
         named = self._monitor.replace("_", " ") if self._monitor in VALIDATION_SCORES else self._monitor
         return StopReason.early_stopping(
@@ -285,10 +288,10 @@ class EarlyStopping(Callback):
         )
 
     def resume(self, scores: Sequence[float], epochs: int) -> None:
-        """Hear the monitored score of each epoch before this process, in order, and how many are planned in all."""
+        """Replay the monitored scores of the epochs before a resume, in order. `epochs` is the total planned."""
         self._planned = epochs
         for score in scores:
-            self._hear(score)
+            self._add_score(score)
 
     def on_train_begin(self, plan: Plan) -> None:
         self._planned = plan.epochs
@@ -296,10 +299,10 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         assert epoch.validation is not None
         scores = {"validation_loss": epoch.validation.loss, "validation_accuracy": epoch.validation.accuracy}
-        self._hear(float(f"{(scores | dict(epoch.metrics))[self._monitor]:.9g}"))
+        self._add_score(float(f"{(scores | dict(epoch.metrics))[self._monitor]:.9g}"))
 
-    def _hear(self, score: float) -> None:
+    def _add_score(self, score: float) -> None:
         cost = self._sign * score
-        if math.isfinite(cost) and cost < self._best - self._min_delta:  # an infinite one is an empty cell for a resume
+        if math.isfinite(cost) and cost < self._best - self._min_delta:  # else epochs.csv has an empty cell
             self._best, self.best_epoch = cost, self._seen
         self._seen += 1

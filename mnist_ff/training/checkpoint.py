@@ -37,19 +37,20 @@ from mnist_ff.runs.tensors import FLOAT_TYPES, Wanted, check_tensors, opened_ten
 
 DAMAGED = "checkpoint.damaged.pt"
 SEAL = b"mnist-ff sha256\n"
-"""Stands before the SHA-256 at a checkpoint's end. torch.load does not mind what follows a zip archive's end."""
+"""Marks the SHA-256 at the end of a checkpoint. torch.load ignores what follows the zip archive."""
 SLACK = 16 << 20
-"""Bytes of a file beside its tensors."""
+"""Maximum size of a file beyond its tensors, in bytes."""
 LARGEST_PICKLE = 8 << 20
-"""Bytes of a checkpoint's pickle; an epoch of 60,000 batches takes 2 MB."""
+"""Maximum size of a checkpoint's pickle, in bytes. An epoch of 60,000 batches takes 2 MB."""
 MOST_ENTRIES = 100_000
+"""Maximum number of files in a checkpoint's zip archive."""
 LARGEST_GENERATOR = 1 << 20
-"""Bytes of a random generator's state; a CPU's takes 5 KB."""
+"""Maximum size of a random generator's state, in bytes. A CPU generator takes 5 KB."""
 MAKES = re.compile(r"torch\._utils _rebuild_tensor_v2|torch \w+Storage|collections OrderedDict")
-"""What a checkpoint's pickle may call, as pickletools names it."""
+"""Globals that a checkpoint's pickle may call, in the notation of pickletools."""
 KEYS = {"epoch", "batches", "model", "optimizer", "dropout", "device", "recipe"}
 LATER = ("augment", "average", "best", "generators", "seconds")
-"""Keys that an older checkpoint does not have: None means the same."""
+"""Keys that checkpoints of older versions lack. They are read as None."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,17 @@ class TrainingState:
     learner: Mapping[str, Any]
     """The learner's state_dict()."""
     best: dict[str, torch.Tensor] | None = None
-    """The weights of the best epoch so far, where they are kept."""
+    """The weights of the best epoch so far, if trainer.keep_best is set."""
     seconds: float = 0.0
-    """Of training until here, as trainer.max_seconds counts them."""
+    """Seconds of training so far, as trainer.max_seconds counts them."""
 
 
 @contextmanager
 def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Inside the block the training state is in a file aside, sealed by its SHA-256; at its end that is the checkpoint.
+    """Write the training state to a temporary file with its SHA-256; the end of the block makes it the checkpoint.
 
-    The one before is kept beside it until the next. Where `given_up` answers yes there is soon no new file, and
-    GivenUpError. Errors: OSError.
+    The previous checkpoint is kept until the next one. If `given_up` returns True, no new file is made.
+    Errors: GivenUpError in that case; OSError.
     """
     values = {
         "epoch": state.position.epoch,
@@ -92,13 +93,13 @@ def saving_checkpoint(run: Run, state: TrainingState, given_up: Callable[[], boo
 
 
 class GivenUpError(Exception):
-    """A save was not finished, because nobody waits for it any more."""
+    """A checkpoint was not finished, because a second signal ended the run."""
 
 
 class _Sealing:
-    """A file for torch.save() that adds up the SHA-256 of what it is given, and puts it at the end.
+    """A file for torch.save() that computes the SHA-256 of everything written, and appends it.
 
-    The archive's writer is C++ code and gets no exception from here: seal() raises what became of a write.
+    torch's archive writer is C++ code, through which no exception passes: seal() raises the error of a failed write.
     """
 
     def __init__(self, file: IO[bytes], given_up: Callable[[], bool]) -> None:
@@ -107,7 +108,7 @@ class _Sealing:
         self._error: OSError | None = None
 
     def write(self, data: memoryview) -> int:
-        """Hand over some bytes, unless a write failed before."""
+        """Write some bytes, unless a write failed before."""
         if self._error is None and not self._given_up():
             self._sum.update(data)
             try:
@@ -117,20 +118,20 @@ class _Sealing:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: seal() is the end."""
+        """Does nothing: seal() ends the file."""
 
     def seal(self) -> None:
-        """Write the sum. Errors: OSError, of an earlier write too."""
+        """Append the SHA-256. Errors: OSError, also of an earlier write."""
         if self._error is not None:
             raise self._error
         self._file.write(SEAL + self._sum.digest())
 
 
 def load_checkpoint(run: Run, complain: Callable[[str], None]) -> dict[str, Any]:
-    """The values of the newest checkpoint that is whole; `complain` hears of one that is not, which is set aside.
+    """The values of the newest intact checkpoint. A damaged one is renamed, and `complain` gets a message.
 
     A file that is too large for the run's network is not read.
-    Errors: RunError when none is left, BadRunError for one that holds more than tensors and plain values.
+    Errors: RunError if no checkpoint is intact, BadRunError if one contains more than tensors and plain values.
     """
     found = [run.file(name) for name in (CHECKPOINT, PREVIOUS) if is_taken(run.file(name))]
     limit = _most_bytes(run.config(), run.data_spec(), max(map(_bytes_of, found), default=0))
@@ -149,9 +150,9 @@ class _DamagedError(Exception):
 
 
 def _most_bytes(config: Config, spec: DataSpec, found: int) -> int:
-    """More than any checkpoint of this network takes: weights, averages, the best ones, and what an optimizer keeps.
+    """An upper limit of a checkpoint's size in bytes: weights, averages, best weights, and the optimizer's state.
 
-    There are files of `found` bytes, at most.
+    found: the size of the largest checkpoint file.
     """
     built_in = optimizer_part(config.optimizer.name).initial_state is not None
     each = 64 if built_in else 1024  # an optimizer of the user's may keep many earlier gradients
@@ -194,14 +195,14 @@ def _read(path: Path, limit: int) -> dict[str, Any]:
 
 
 def _is_archive(whole: bytes) -> bool:
-    """Whether the bytes are a whole zip or tar archive or a pickle: perhaps somebody's, not a broken one of ours."""
+    """Whether the bytes are a whole zip or tar archive or a pickle: a foreign file rather than a damaged checkpoint."""
     archive = zipfile.is_zipfile(io.BytesIO(whole)) or tarfile.is_tarfile(io.BytesIO(whole))
     return archive or whole[:1] == pickle.PROTO
 
 
 def _check_archive(file: io.BytesIO) -> None:
-    """See that an archive is as torch.save() makes it: nothing in it is compressed, so that it takes no more memory
-    than it has bytes, and its pickle makes nothing but tensors and containers. Errors: ValueError, BadZipFile."""
+    """Check that an archive was made by torch.save(): no file in it is compressed, so that it takes no more memory than
+    it has bytes, and its pickle creates only tensors and containers. Errors: ValueError, BadZipFile."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
@@ -218,7 +219,7 @@ def _check_archive(file: io.BytesIO) -> None:
 
 
 def _check_types(values: Mapping[str, Any]) -> None:
-    """See that a checkpoint's values are of the kinds that TrainingState has. Errors: ValueError naming the key."""
+    """Check the types of a checkpoint's values. Errors: ValueError naming the key."""
     epoch, batches, optimizer = values["epoch"], values["batches"], values["optimizer"]
     good = {
         "epoch": type(epoch) is int and epoch >= 0,
@@ -255,14 +256,15 @@ def _are_tensors(values: Any) -> bool:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether a value is a plain tensor of real numbers that has the memory for all of them: none is made of few."""
+    """Whether a value is a dense, real tensor whose storage holds all its elements. An expanded tensor could
+    take more memory than its file has."""
     if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_complex():
         return False
     return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _is_state(values: Any) -> bool:
-    """Whether a parameter's state in an optimizer is tensors, numbers, lists of those, and None for nothing yet."""
+    """Whether an optimizer's state of a parameter consists of tensors, numbers, None, and lists of these."""
     return isinstance(values, dict) and all(map(_is_kept, values.values()))
 
 
@@ -283,42 +285,42 @@ def _are_generators(values: Any) -> bool:
 
 
 def load_optimizer(optimizer: Optimizer, values: dict[str, Any], config: OptimizerConfig) -> None:
-    """Put saved state into an optimizer, and see that it fits, which torch does not. Options of a built-in one stay
-    its own.
+    """Load saved state into an optimizer and check that it fits, which torch does not. A built-in optimizer keeps the
+    options of the config.
 
-    Errors: ValueError; eager and fused steps, say, keep theirs differently.
+    Errors: ValueError for state of another optimizer or engine.
     """
     kinds = _kinds_of_state(config)
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(values)
     complete_state(optimizer, config.name)  # an older checkpoint of the start may have none
     for group, own in zip(optimizer.param_groups, options, strict=True):
-        if kinds is None:  # a user's own may change its options in each step; all but the rate are as they were saved
+        if kinds is None:  # a user's optimizer may change its options in each step: restore all but the learning rate
             group["lr"] = own["lr"]
             continue
         if group.keys() != {"params", *own}:
             raise ValueError("the optimizer's options differ")
-        group.update(own)  # the config decides them; a rate on a graph is the very tensor that it reads
+        group.update(own)  # the config decides; a CUDA graph reads the learning rate from this very tensor
     if kinds is None:
         return
     for parameter, state in optimizer.state.items():
         found = {name: value.dtype for name, value in state.items() if value is not None}
         own = {name: found.get(name) if found.get(name) == parameter.dtype else kind for name, kind in kinds.items()}
-        if found and found != own:  # a parameter that is not float32 has state of its own type
+        if found and found != own:  # the state of a parameter that is not float32 has the parameter's type
             raise ValueError("the optimizer's state is of another optimizer")
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape not in ((), (1,), parameter.shape):
                 shape = "x".join(map(str, value.shape))
                 raise ValueError(f"the optimizer's {name} has shape {shape} for {parameter.numel()} numbers")
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                # as the parameter lies in memory, whatever strides the file has: torch's fused updates look at none
+                # with the parameter's strides, whatever the file has: torch's fused updates ignore strides
                 state[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _kinds_of_state(config: OptimizerConfig) -> dict[str, torch.dtype] | None:
-    """What an optimizer keeps of a parameter, by name: seen at one of a single number, after a step.
+    """The dtypes of an optimizer's state of a parameter, by name, from a trial step on one parameter of one element.
 
-    None where it is not known, as of the user's own ones.
+    None if they are not known, as for users' own optimizers.
     """
     if optimizer_part(config.name).initial_state is None:
         return None
@@ -344,7 +346,7 @@ def weight_shapes(config: ModelConfig, spec: DataSpec, most: int) -> dict[str, t
 
 
 def _entries(config: ModelConfig, spec: DataSpec, most: int) -> dict[str, StateEntry]:
-    """What a network's tensors are, by the names of its state_dict; an MLP is not built for it."""
+    """The types and shapes of a network's tensors, by the names of its state_dict. An MLP is not built for this."""
     if not isinstance(config, MLPConfig):
         return described_state(config, spec, most)
     sizes = list(enumerate(pairwise([spec.inputs, *config.hidden, len(spec.classes)])))
@@ -353,7 +355,7 @@ def _entries(config: ModelConfig, spec: DataSpec, most: int) -> dict[str, StateE
 
 
 def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
-    """See that a file holds the tensors of this network, before there is memory taken for either.
+    """Check that a file holds the tensors of this network, before memory is allocated for either.
 
     Errors: BadRunError naming the file.
     """
@@ -361,7 +363,7 @@ def check_weights(path: Path, config: ModelConfig, spec: DataSpec) -> None:
 
 
 def check_entries(path: Path, entries: Mapping[str, StateEntry]) -> None:
-    """See that a file holds these tensors. Errors: BadRunError naming the file."""
+    """Check that a file holds these tensors. Errors: BadRunError naming the file."""
     try:
         with opened_tensors(path, SLACK + 8 * sum(math.prod(entry.shape) for entry in entries.values())) as saved:
             check_tensors(saved, {name: Wanted(entry.kinds, entry.shape) for name, entry in entries.items()})
@@ -372,9 +374,9 @@ def check_entries(path: Path, entries: Mapping[str, StateEntry]) -> None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Put saved weights into `model`, also where tied ones stand under several names.
+    """Load saved weights into `model`. Tied weights may have several names.
 
-    Errors: BadRunError naming the file when they do not fit or cannot be read.
+    Errors: BadRunError naming the file if they do not fit or cannot be read.
     """
     finite = must_be_finite(model)
     try:

@@ -1,4 +1,4 @@
-"""The callbacks that a config chooses or Python gives, and what they may see of the model."""
+"""Run users' callbacks, given in the config or from Python, with a read-only view of the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Fact = TypeVar("Fact")
 
 
 class ModelView(Mapping[str, torch.Tensor]):
-    """A model's parameters by name, as they are after an epoch: a copy of each, made when it is read.
+    """A model's parameters by name after an epoch. Each is copied when it is first read.
 
-    Nothing that is done to a copy reaches the model; changed() finds it nevertheless.
+    Changing a copy does not change the model; close() reports it as a mistake.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -51,14 +51,14 @@ class ModelView(Mapping[str, torch.Tensor]):
         raise TypeError(READ_ONLY)
 
     def close(self) -> str | None:
-        """Show no more, and hold on to nothing. Returns the name of a parameter that was changed, or None."""
+        """End the view and free its copies. Returns the name of a parameter whose copy was changed, or None."""
         changed = next((name for name, copy in self._read.items() if not _same(copy, self._parameters[name])), None)
         self._parameters, self._read, self._is_open = {}, {}, False
         return changed
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether all bytes are equal: a NaN is itself."""
+    """Whether all bytes are equal, so that NaN equals NaN."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     first, second = (tensor.detach().contiguous().view(-1).view(torch.uint8) for tensor in (one, other))
@@ -66,11 +66,11 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 class ChosenCallback(Callback):
-    """Tells a callback that callbacks=[NAME] chose, or that Python gave, what happens, with a view of the model.
+    """Wraps a callback that was chosen with callbacks=[NAME] or given from Python, and gives it a view of the model.
 
-    It may ask to stop, and the loop asks for its answer. What it raises stops training too, and it hears nothing more;
-    raise_failure() raises that when all that was trained is recorded and saved. A change to what the view shows is
-    such a failure, a RunError.
+    The loop asks reason_to_stop(). An exception of the callback stops training, too, and the callback gets no more
+    events; raise_failure() raises it again when everything so far is recorded and saved. Changing the view's copies
+    counts as an exception, a RunError.
     """
 
     def __init__(self, name: str, callback: Callback, model: nn.Module) -> None:
@@ -78,20 +78,20 @@ class ChosenCallback(Callback):
         self._failure: BaseException | None = None
 
     def reason_to_stop(self) -> StopReason | None:
-        """What it asked for, or that it failed."""
+        """Why the callback stops training, by stop_training() or an exception; None if it does not."""
         if self._failure is not None:
             return StopReason.from_callback(self._name, type(self._failure).__name__)
         asked = self._callback._asked_to_stop
         return None if asked is None else StopReason.from_callback(self._name, asked)
 
     def raise_failure(self) -> None:
-        """Errors: whatever the callback has raised."""
+        """Raise the callback's exception, if there was one."""
         if self._failure is not None:
             raise self._failure
 
     def on_train_begin(self, plan: Plan) -> None:
         self._failure = None
-        object.__setattr__(self._callback, "_asked_to_stop", None)  # it may have heard another training
+        object.__setattr__(self._callback, "_asked_to_stop", None)  # it may come from an earlier training
         self._tell(self._callback.on_train_begin, plan)
 
     def on_epoch_begin(self, epoch: int) -> None:
@@ -123,12 +123,12 @@ class ChosenCallback(Callback):
             event(fact)
             if not callable(self._callback.stop_training):
                 raise RunError(f"callbacks={self._name}: {STOP_IS_A_METHOD}")
-        except (Exception, SystemExit) as error:  # the end of the process by a signal is another
+        except (Exception, SystemExit) as error:  # not Stopped: a signal ends the process
             self._failure = error
 
 
 def with_view(callbacks: Iterable[Callback], model: nn.Module) -> list[Callback]:
-    """Callbacks that Python gave, named by their classes."""
+    """Wrap callbacks that were given from Python, named by their classes."""
     return [ChosenCallback(type(callback).__name__, callback, model) for callback in callbacks]
 
 

@@ -19,16 +19,16 @@ from mnist_ff.models.unmodified import why_modified
 from mnist_ff.runs.records import Score
 from mnist_ff.training.hidden import HiddenUnits, watched
 
-ROWS_AT_ONCE = 1_000
-"""Images in one forward pass on a CPU: always as many, so that the same weights give the same digits; few enough for
-its cache, which takes a third off the time of 10,000 at once. A CUDA device takes a whole split."""
-CPU_NUMBERS, CUDA_NUMBERS = 8 << 20, 1 << 28
-"""Pixels in one forward pass, at most: fewer images where they are large, or a network would need too much memory."""
+CPU_BATCH_SIZE = 1_000
+"""Images per forward pass on a CPU. It is fixed, so that the same weights always give the same digits. The activations
+fit the cache, which takes a third less time than 10,000 images. A CUDA device takes a whole split at once."""
+MAX_CPU_PIXELS, MAX_CUDA_PIXELS = 8 << 20, 1 << 28
+"""Maximum number of pixels per forward pass: large images come in smaller batches, to save memory."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A score with the probabilities behind it, on the CPU."""
+    """A score and the predictions behind it, on the CPU."""
 
     score: Score
     probabilities: torch.Tensor
@@ -41,24 +41,24 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EpochScores:
-    """What is measured of a model after an epoch."""
+    """A model's scores and metrics after an epoch."""
 
     parts: Mapping[str, Score] = field(default_factory=dict)
-    """By part: 'validation' where there is a split, else 'test'; 'train' where training images are scored too."""
+    """By split: 'validation' if there is one, else 'test'; also 'train' if trainer.score_train is set."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """The chosen metrics of the first of them, by column of epochs.csv."""
+    """The chosen metrics on the validation or test images, by their column in epochs.csv."""
 
 
 def score(model: nn.Module, split: Split, precision: torch.dtype = torch.float32) -> Score:
-    """Loss and accuracy over a whole split. Leaves the model in training mode as it was.
+    """Loss and accuracy over a whole split, without dropout. The model's training mode is restored.
 
-    precision: of the built-in network's products on a CPU; that of any other model's is its own.
+    precision: dtype of the built-in network's matrix products on a CPU. Other models decide themselves.
     """
     return _score(_logits(model, split, precision), split)
 
 
 def evaluate(model: nn.Module, split: Split, hidden: HiddenUnits | None = None) -> Evaluation:
-    """score() with the probabilities and predictions behind it; `hidden` listens to the hidden layers."""
+    """As score(), with probabilities and predictions. `hidden` collects the hidden layers' activations."""
     logits = _logits(model, split, hidden=hidden)
     probabilities, predictions = logits.softmax(1).cpu(), logits.argmax(1).cpu()
     return Evaluation(_score(logits, split), probabilities, predictions, split.labels.cpu())
@@ -69,45 +69,45 @@ def _logits(
 ) -> torch.Tensor:
     """(N, K) float32, dropout off."""
     numbers = split.images[0].numel()
-    rows, most = (len(split), CUDA_NUMBERS) if split.images.is_cuda else (ROWS_AT_ONCE, CPU_NUMBERS)
-    at_once = max(1, min(rows, most // numbers))
+    rows, most = (len(split), MAX_CUDA_PIXELS) if split.images.is_cuda else (CPU_BATCH_SIZE, MAX_CPU_PIXELS)
+    batch_size = max(1, min(rows, most // numbers))
     found = []
-    with _forward(model, split, min(at_once, len(split)), precision, hidden) as forward:
-        for start in range(0, len(split), at_once):
-            block = split.images[start : start + at_once]
-            found.append(forward(block))
+    with _forward(model, split, min(batch_size, len(split)), precision, hidden) as forward:
+        for start in range(0, len(split), batch_size):
+            batch = split.images[start : start + batch_size]
+            found.append(forward(batch))
             if hidden is not None:
-                hidden.end_of_block(len(block))
+                hidden.end_of_batch(len(batch))
     return torch.cat(found).float()
 
 
 @contextmanager
 def _forward(
-    model: nn.Module, split: Split, at_once: int, precision: torch.dtype, hidden: HiddenUnits | None
+    model: nn.Module, split: Split, batch_size: int, precision: torch.dtype, hidden: HiddenUnits | None
 ) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
-    """A function from up to `at_once` images to their logits, dropout off. The model's mode is then as it was."""
+    """A function from up to `batch_size` images to logits, without dropout. The training mode is restored after it."""
     if split.images.device.type == "cpu" and why_modified(model) is None:
         assert isinstance(model, MLP)
-        yield partial(Inference(model, at_once, precision), see=hidden)
+        yield partial(Inference(model, batch_size, precision), on_layer=hidden)
         return
     was_training = model.training
     model.train(False)
     try:
-        # inference mode would spoil what a foreign module keeps of its forward pass for training
-        with torch.no_grad(), aside(model, split.labels.device), _listening(model, hidden):
-            yield lambda block: model(as_input(block))
+        # not inference_mode(): a user's module may keep tensors of its forward pass for training
+        with torch.no_grad(), aside(model, split.labels.device), _hooked(model, hidden):
+            yield lambda batch: model(as_input(batch))
     finally:
         model.train(was_training)
 
 
-def _listening(model: nn.Module, hidden: HiddenUnits | None) -> AbstractContextManager[object]:
-    """Let `hidden` hear any model's layers; not a compiled one's, which hooks would compile again."""
+def _hooked(model: nn.Module, hidden: HiddenUnits | None) -> AbstractContextManager[object]:
+    """Hook `hidden` into the model's layers. Not into a compiled model, which hooks would recompile."""
     compiled = any(type(module).__name__ == "OptimizedModule" for module in model.modules())
     return nullcontext() if hidden is None or compiled else watched(model, hidden)
 
 
 def _score(logits: torch.Tensor, split: Split) -> Score:
-    # float64: the mean of 10,000 to the last digit. By class, torch's kernel takes a fourth of the time on a CPU
+    # float64 for an exact mean of 10,000 losses; over dimension 0 torch's CPU kernel takes a fourth of the time
     log_probs = torch.log_softmax(logits.double().t().contiguous(), 0)  # (K, N)
     loss = F.nll_loss(log_probs.t(), split.labels)
     correct = int((logits.argmax(1) == split.labels).sum())

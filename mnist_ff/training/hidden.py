@@ -1,4 +1,4 @@
-"""What the hidden layers of any model do while images pass, and a map of the images by the last one."""
+"""Activations of the hidden layers of any model, and the principal axes of the last hidden layer."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from torch.nn.modules.conv import _ConvNd
 
 from mnist_ff.training.metrics.weight_norms import layer_key
 
-See = Callable[[str, torch.Tensor], None]
-"""Hears the key of a hidden layer and its units' values, (B, units, ...)."""
-MOST_LAYERS = 64
-"""Hidden layers that are counted, the first ones."""
-MOST_NUMBERS = 8 << 20
-"""Values of the last hidden layer that are kept: of more, those of every second image, or every third ..."""
-FITTED = 1_000
-"""Images that the map's axes are found from."""
-WIDE = 1_024
-"""Units, above which no matrix of units by units is made."""
-BASIS, ROUNDS = 6, 12
-"""Directions that are iterated for the map's two axes, and how often."""
+OnLayer = Callable[[str, torch.Tensor], None]
+"""Called with the key of a hidden layer and its activations, (B, units, ...)."""
+MAX_LAYERS = 64
+"""Hidden layers that are recorded: the first ones."""
+MAX_VALUES = 8 << 20
+"""Maximum number of activations of the last hidden layer to keep. Beyond that only every second, third, ... image is
+kept."""
+FITTED_IMAGES = 1_000
+"""About how many images the principal axes are computed from."""
+MAX_COVARIANCE_UNITS = 1_024
+"""Maximum number of units for which the covariance matrix is computed."""
+SUBSPACE, ITERATIONS = 6, 12
+"""Dimension of the subspace, and number of iterations, of the subspace iteration that finds the two axes."""
 
 
 @contextmanager
-def watched(model: nn.Module, see: See) -> Iterator[None]:
-    """While the block runs, `see` hears each hidden layer of every forward pass.
+def watched(model: nn.Module, on_layer: OnLayer) -> Iterator[None]:
+    """Inside the block `on_layer` is called for each hidden layer of every forward pass.
 
-    Hidden units are the inputs of linear and convolutional layers (nn.Linear, nn.Conv1d, ...): numbers of the last
-    dimension, or channels. Each is named after the linear or convolutional layer that ran before, whose outputs they
-    are after activation, normalisation and pooling; the first layer's input is the image and not heard. This holds
-    for any module, whether activations are modules or functions.
+    Hidden units are the inputs of linear and convolutional layers (nn.Linear, nn.Conv1d, ...): features of the last
+    dimension, or channels. They are named after the previous linear or convolutional layer, whose outputs they are
+    after activation, normalisation and pooling. The first layer is left out: its input is the image. This works for
+    any module, whether its activations are modules or functions.
     """
     before: list[str] = []
 
     def hook(name: str) -> Callable[[nn.Module, tuple[object, ...], dict[str, object]], None]:
-        def look(layer: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
+        def record_inputs(layer: nn.Module, inputs: tuple[object, ...], named: dict[str, object]) -> None:
             values = inputs[0] if inputs else named.get("input")
             if before and isinstance(values, torch.Tensor) and values.ndim > 1:
-                see(layer_key(before[-1]), values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 1))
+                on_layer(layer_key(before[-1]), values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 1))
             before.append(name)
 
-        return look
+        return record_inputs
 
     with ExitStack() as stack:
         stack.callback(model.register_forward_pre_hook(lambda *_: before.clear()).remove)
@@ -57,27 +58,28 @@ def watched(model: nn.Module, see: See) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """One hidden layer over all images."""
+    """Statistics of a hidden layer over all images."""
 
     mean: torch.Tensor
-    """(units,) float32: the mean value of each unit."""
+    """(units,) float32: the mean activation of each unit."""
     active: torch.Tensor
-    """(units,) float32: the share of images on which a unit is not zero. A dead one has 0."""
+    """(units,) float32: the fraction of images for which a unit is not zero. A dead unit has 0."""
 
 
 class HiddenUnits:
-    """Listens to the hidden layers while a split is evaluated, block by block."""
+    """Collects activations of the hidden layers while a split is evaluated, batch by batch."""
 
     def __init__(self, images: int) -> None:
-        """For a split of so many images."""
+        """images: the number of images in the split."""
         self._images = images
         self._sums: dict[str, list[torch.Tensor]] = {}
-        self._last: torch.Tensor | None = None
-        self._values: torch.Tensor | None = None
-        self._kept = self._seen = 0
+        self._current: torch.Tensor | None = None
+        self._stored: torch.Tensor | None = None
+        self._stored_rows = self._images_seen = 0
 
     def __call__(self, key: str, values: torch.Tensor) -> None:
-        """Values (B, units, ...) of a layer; those of a place are averaged, and a unit is active if one is."""
+        """Add a layer's activations (B, units, ...). Over positions they are averaged; a channel is active if it is at
+        any position."""
         values = values.detach()
         active = values.sign().abs_()
         if values.ndim > 2:
@@ -88,55 +90,56 @@ class HiddenUnits:
         if known is not None and known[0].shape == found[0].shape:
             for total, more in zip(known, found, strict=True):
                 total += more
-        elif known is None and len(self._sums) < MOST_LAYERS:
+        elif known is None and len(self._sums) < MAX_LAYERS:
             self._sums[key] = found
-        self._last = values
+        self._current = values
 
-    def end_of_block(self, images: int) -> None:
-        """So many images have passed since the last call."""
-        values, self._last = self._last, None
+    def end_of_batch(self, images: int) -> None:
+        """To be called after the forward pass of each batch, with its number of images."""
+        values, self._current = self._current, None
         if values is not None and len(values) == images:
             stride = self._stride(values.shape[1])
-            some = values[-self._seen % stride :: stride]
-            if self._values is None:
-                self._values = some.new_empty(-(-self._images // stride), some.shape[1], dtype=torch.float32)
-            room = self._values[self._kept : self._kept + len(some)]
+            some = values[-self._images_seen % stride :: stride]
+            if self._stored is None:
+                self._stored = some.new_empty(-(-self._images // stride), some.shape[1], dtype=torch.float32)
+            room = self._stored[self._stored_rows : self._stored_rows + len(some)]
             if room.shape == some.shape:
                 room.copy_(some)
-                self._kept += len(some)
-        self._seen += images
+                self._stored_rows += len(some)
+        self._images_seen += images
 
     def _stride(self, units: int) -> int:
-        return max(1, math.ceil(self._images * units / MOST_NUMBERS))
+        return max(1, math.ceil(self._images * units / MAX_VALUES))
 
     def layers(self) -> dict[str, LayerActivity]:
-        """Each hidden layer by its key, from the input on."""
+        """The hidden layers' statistics by key, in the order of the forward pass."""
         return {
-            key: LayerActivity(*(total.cpu() / max(1, self._seen) for total in totals))
+            key: LayerActivity(*(total.cpu() / max(1, self._images_seen) for total in totals))
             for key, totals in self._sums.items()
         }
 
     def last_layer(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The images' rows (M,) int64, and the last hidden layer's values for them, (M, units); None without one."""
-        if self._values is None or self._kept < len(self._values):  # not every block had the same layers
+        """Rows of images (M,) int64 and the last hidden layer's activations for them, (M, units). None without a hidden
+        layer."""
+        if self._stored is None or self._stored_rows < len(self._stored):  # the last layer was not always the same
             return None
-        stride = self._stride(self._values.shape[1])
-        return torch.arange(0, self._images, stride, device=self._values.device), self._values
+        stride = self._stride(self._stored.shape[1])
+        return torch.arange(0, self._images, stride, device=self._stored.device), self._stored
 
 
 def principal_axes(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean (units,) and the two directions of largest variance, (units, 2), of values (N, units).
+    """The mean (units,) and the first two principal axes (units, 2) of values (N, units).
 
-    By subspace iteration from a fixed start, so that the same values give the same axes. Of each axis the component
-    that is largest in size is positive.
+    Computed by subspace iteration from a fixed start, so that the same values give the same axes. The largest component
+    of each axis in absolute value is positive.
     """
-    some = values[:: max(1, math.ceil(len(values) / FITTED))]
+    some = values[:: max(1, math.ceil(len(values) / FITTED_IMAGES))]
     mean = some.mean(0)
     some = some - mean
     units = values.shape[1]
-    matrix = some.t() @ some if units <= WIDE else None
-    basis = _start(units, min(BASIS, units), values)
-    for _ in range(ROUNDS):
+    matrix = some.t() @ some if units <= MAX_COVARIANCE_UNITS else None
+    basis = _start(units, min(SUBSPACE, units), values)
+    for _ in range(ITERATIONS):
         basis = torch.linalg.qr(some.t() @ (some @ basis) if matrix is None else matrix @ basis)[0]
     _, turn = torch.linalg.eigh((some @ basis).t() @ (some @ basis))
     axes = basis @ turn.flip(1)[:, :2]
@@ -145,6 +148,6 @@ def principal_axes(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _start(units: int, count: int, like: torch.Tensor) -> torch.Tensor:
-    """Waves of different lengths: no direction is orthogonal to all of them by accident."""
+    """The start of the iteration (units, count): cosines, to which no principal axis is likely to be orthogonal."""
     places = torch.arange(units, dtype=like.dtype, device=like.device)[:, None] + 0.5
     return torch.cos(places * (torch.arange(count, dtype=like.dtype, device=like.device) + 0.7))

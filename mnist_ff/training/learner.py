@@ -38,7 +38,7 @@ from mnist_ff.training.trained_model import load_model
 class Learner:
     """A model with everything that trains it, built from a config.
 
-    The train command, the Python API, the learning-rate range test and the benchmark all build this one.
+    The train command, the Python API, the learning-rate range test and the benchmark all use this class.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Learner:
     ) -> None:
         """Build everything on the device that holds `data`.
 
-        config: with a seed. model: trained in place of the configured network. rates_given: the caller gives the step
-        its learning rates, whatever the schedule. named: hears the parts of each batch step.
-        Errors: ConfigError for an engine that the model or device does not have; BadRunError for a teacher that is not
-        a finished run.
+        config: its seed must be set. model: trained instead of the configured network. rates_given: the caller passes
+        learning rates to the step, whatever the schedule. named: opened around each part of a batch step.
+        Errors: ConfigError for an engine that the model or device does not support; BadRunError for a teacher that is
+        not a finished run.
         """
         assert config.seed is not None, "resolve() picks one"
         batches = config.trainer.limit_batches
         if batches is not None:
             few = data.train.some(batches * config.trainer.batch_size, config.seed)
             data = dataclasses.replace(data, train=few)
-        if model is None:  # else the caller has given the images in its shape
+        if model is None:  # otherwise the caller has already shaped the images
             data = data.viewed(taken_spec(config.model, data.spec).shape)
         self.config, self.data, self.seed = config, data, config.seed
         self.device = data.train.labels.device
@@ -70,7 +70,7 @@ class Learner:
         self.updates = Updates(self.model, config.trainer)
         self.metrics = Metrics(config)
         self.must_be_finite = must_be_finite(self.model)
-        """Names in the model's state_dict."""
+        """Names of tensors in the model's state_dict in which NaN or infinity ends the run."""
         self.chance = Chance(self.seed, self.device, {} if isinstance(self.model, MLP) else own_generators(self.model))
         parts = self._step_parts(rates_given, named)
         with self.chance.drawn():
@@ -96,7 +96,7 @@ class Learner:
         )
 
     def plan(self, start: Position = Position()) -> Plan:  # noqa: B008 (it is frozen)
-        """The plan of fit() from this position on."""
+        """The plan of training from this position to the last epoch, for fit()."""
         config, trainer, samples = self.config, self.config.trainer, len(self.data.train)
         steps = trainer.epochs * math.ceil(samples / trainer.batch_size)
         return Plan(
@@ -115,9 +115,9 @@ class Learner:
         )
 
     def prepare(self, plan: Plan) -> None:
-        """Do now what the first epoch would wait for: capture CUDA graphs, have the device load its code.
+        """Do the setup that would slow down the first epoch: capture CUDA graphs and load kernels on the device.
 
-        Call it after load_state_dict(): a graph keeps the addresses of the optimizer's state.
+        Call it after load_state_dict(): a CUDA graph keeps the addresses of the optimizer's state.
         """
         for chunk in plan.chunks():
             rows = plan.rows(chunk)
@@ -132,20 +132,17 @@ class Learner:
         stopped: Callable[[], StopReason | None] = never,
         timed: Timed = untimed,
     ) -> Outcome:
-        """Train through the plan; see training.loop.fit()."""
+        """Train as planned; see training.loop.fit()."""
         return fit(self.step, self._epoch_scores, self.row_order, plan, Listeners(callbacks, stopped, timed))
 
     def evaluate(self) -> Mapping[str, Score]:
-        """Scores by part: validation where there is a split, else test; train too, if trainer.score_train says so.
-
-        Where weights are averaged, the averages are scored.
-        """
+        """Scores by split, as in EpochScores.parts. If weights are averaged, the averages are scored."""
         with self.updates.swapped_in():
             return self._scores()
 
     @property
     def _watched(self) -> tuple[str, Split]:
-        """What is scored after each epoch beside training images, and its name."""
+        """The split that is scored after each epoch, 'validation' or 'test', by name."""
         validation = self.data.validation
         return ("test", self.data.test) if validation is None else ("validation", validation)
 
@@ -158,7 +155,7 @@ class Learner:
         return {part: score(self.model, split, precision) for part, split in parts.items()}
 
     def _epoch_scores(self) -> EpochScores:
-        """evaluate() with the chosen metrics, which are not measured where a loss is not finite."""
+        """evaluate() with the chosen metrics, which are left out if a loss is not finite."""
         with self.updates.swapped_in():
             parts = self._scores()
             if not self.config.metrics or not all(math.isfinite(found.loss) for found in parts.values()):
@@ -166,23 +163,23 @@ class Learner:
             return EpochScores(parts, self.metrics(self.model, self._watched[1]))
 
     def row_order(self, epoch: int) -> torch.Tensor:
-        """An epoch's order of the training images, (N,) int64 on the device: a new permutation each, or ascending."""
+        """An epoch's order of the training images, (N,) int64 on the device: shuffled if trainer.shuffle is true."""
         if not self.config.trainer.shuffle:
             return torch.arange(len(self.data.train), device=self.device)
         return row_order(self.seed, epoch, len(self.data.train)).to(self.device)
 
     def use_averages(self) -> None:
-        """Replace the weights by their averages, where there are some. Training is over."""
+        """Replace the weights by their averages, if there are any. For the end of training."""
         if self.updates.ema is not None:
             self.updates.ema.copy_to_model()
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the model's state_dict, with averaged weights where there are some."""
+        """A copy of the model's state_dict, with averaged weights if there are any."""
         with self.updates.swapped_in():
             return {name: weight.clone() for name, weight in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training changes; the tensors are not copied."""
+        """Everything that training changes. Tensors are not copied."""
         ema, dropout, augment = self.updates.ema, self._dropout_rng, self._augment_rng
         return {
             "model": self.model.state_dict(),
@@ -195,10 +192,10 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
-        """Restore what state_dict() returned after so many steps.
+        """Restore what state_dict() returned after `step` steps.
 
-        Generators of another kind of device are seeded anew, from the seed and the step.
-        Errors: of many kinds, where it is another model's or optimizer's state.
+        Random generators of another device type are reseeded from the seed and the step.
+        Errors: of many kinds, if the state belongs to another model or optimizer.
         """
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"], self.config.optimizer)
@@ -227,9 +224,9 @@ class Learner:
 
 
 def _load_teacher(config: Config, device: torch.device, spec: DataSpec) -> nn.Module | None:
-    """The network that trainer.teacher names; only the config and the weights of its directory are read.
+    """The network of the run trainer.teacher. Only the config and the weights in its directory are read.
 
-    Errors: ConfigError for one that is for other images or another number of classes.
+    Errors: ConfigError if it takes other images or has another number of classes.
     """
     if config.trainer.teacher is None:
         return None

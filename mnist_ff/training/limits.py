@@ -1,4 +1,4 @@
-"""Limits that end a run before its last epoch: seconds of training, and an accuracy that is enough."""
+"""Limits that end a run before its last epoch: trainer.max_seconds and trainer.target_accuracy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from mnist_ff.config.schema import TrainerConfig
 from mnist_ff.runs.numbers import percent
-from mnist_ff.runs.records import EpochRecord, Outcome, Plan, StopReason
+from mnist_ff.runs.records import EpochRecord, Outcome, Plan, Score, StopReason
 from mnist_ff.training.callbacks import Callback
 
 
 def first_reason(*asked: Callable[[], StopReason | None] | None) -> Callable[[], StopReason | None]:
-    """What asks each of these in turn whether training should stop."""
+    """A function that returns the first reason to stop that any of these functions gives, or None."""
 
     def reason() -> StopReason | None:
         for ask in asked:
@@ -24,15 +24,15 @@ def first_reason(*asked: Callable[[], StopReason | None] | None) -> Callable[[],
 
 
 def limits_of(config: TrainerConfig) -> list[Clock | TargetAccuracy]:
-    """The limits of a training without a run directory."""
+    """The limits of training without a run directory."""
     target = TargetAccuracy.from_config(config)
     return [Clock(config.max_seconds), *([] if target is None else [target])]
 
 
 class Clock(Callback):
-    """Counts the seconds of training, those before a resume too, and asks to stop after trainer.max_seconds.
+    """Counts the seconds of training, including those before a resume, and stops it after trainer.max_seconds.
 
-    The loop calls this object, as it calls an Interruption.
+    The loop calls this object for a reason to stop, like an Interruption.
     """
 
     def __init__(self, limit: float | None) -> None:
@@ -41,7 +41,7 @@ class Clock(Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, of all processes of the run."""
+        """Seconds of training so far, including those before a resume."""
         return self._before if self._began is None else self._before + time.perf_counter() - self._began
 
     def __call__(self) -> StopReason | None:
@@ -51,7 +51,7 @@ class Clock(Callback):
         return StopReason.time_limit(f"{self._limit:g} s of training (trainer.max_seconds)")
 
     def resume(self, seconds: float) -> None:
-        """Go on from the seconds of the processes before this one."""
+        """Continue from so many seconds."""
         self._before = seconds
 
     def on_train_begin(self, plan: Plan) -> None:
@@ -62,20 +62,20 @@ class Clock(Callback):
 
 
 class TargetAccuracy(Callback):
-    """Asks to stop when the watched accuracy reaches trainer.target_accuracy at the end of an epoch.
+    """Stops training when the validation or test accuracy reaches trainer.target_accuracy after an epoch.
 
-    Accuracies are compared as epochs.csv holds them, so that a resumed run decides as an unbroken one.
+    Accuracies are rounded as in epochs.csv, so that a resumed run stops at the same epoch as one without interruption.
     """
 
     def __init__(self, target: float) -> None:
         self._target = target
         self.reached = False
-        """Whether an epoch so far reached it."""
+        """Whether any epoch so far reached the target."""
         self._reason: StopReason | None = None
 
     @classmethod
     def from_config(cls, config: TrainerConfig) -> TargetAccuracy | None:
-        """None without a target."""
+        """As trainer.target_accuracy says. None if it is not set."""
         return None if config.target_accuracy is None else cls(config.target_accuracy)
 
     def __call__(self) -> StopReason | None:
@@ -83,16 +83,23 @@ class TargetAccuracy(Callback):
         return self._reason
 
     def resume(self, part: str, accuracies: Sequence[float | None]) -> None:
-        """Hear the accuracy of each epoch before this process, in order; None where an epoch was not scored."""
+        """Replay the accuracies of the epochs before a resume, in order; None for an epoch without evaluation.
+
+        part: 'validation' or 'test'.
+        """
         for epoch, accuracy in enumerate(accuracies):
-            self._hear(epoch, part, accuracy)
+            self._check(epoch, part, accuracy)
+
+    def reached_by(self, score: Score) -> bool:
+        """Whether an epoch so far reached it, or this score of a run that ended within an epoch does."""
+        return self.reached or float(f"{score.accuracy:.9g}") >= self._target
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         if epoch.watched is not None:
             part, score = epoch.watched
-            self._hear(epoch.epoch, part, float(f"{score.accuracy:.9g}"))
+            self._check(epoch.epoch, part, float(f"{score.accuracy:.9g}"))
 
-    def _hear(self, epoch: int, part: str, accuracy: float | None) -> None:
+    def _check(self, epoch: int, part: str, accuracy: float | None) -> None:
         self._reason = None
         if accuracy is not None and accuracy >= self._target:
             self.reached = True

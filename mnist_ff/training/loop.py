@@ -22,35 +22,35 @@ Evaluate = Callable[[], EpochScores]
 Shuffle = Callable[[int], torch.Tensor]
 """An epoch's number to its row order, (N,) int64 on the device."""
 Timed = Callable[[str], AbstractContextManager[None]]
-"""A part's name to a block whose seconds are counted under it; see session/timing.py."""
+"""The name of a part of a run to a context manager that measures its seconds; see session/timing.py."""
 
 
 def untimed(name: str) -> AbstractContextManager[None]:
-    """For a caller who does not ask where the seconds go."""
+    """Measures nothing."""
     return nullcontext()
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told of training, who is asked whether it goes on, and what counts its seconds."""
+    """The callbacks of training, what can stop it, and what measures its time."""
 
     callbacks: Sequence[Callback] = ()
     stopped: Callable[[], StopReason | None] = never
-    """Asked after every batch, or as often as the step can stop."""
+    """Called after every batch, or as often as the step can stop. Returns a reason to stop, or None."""
     timed: Timed = untimed
 
     @cached_property
     def chosen(self) -> list[ChosenCallback]:
-        """Those of the user, which may ask to stop, or fail."""
+        """The user's callbacks, which may ask to stop, or fail."""
         return [callback for callback in self.callbacks if isinstance(callback, ChosenCallback)]
 
     def asked_to_stop(self) -> StopReason | None:
-        """What the first of the user's callbacks that asks for the end says."""
+        """The first reason to stop that a user's callback gives, or None."""
         reasons = (callback.reason_to_stop() for callback in self.chosen)
         return next((reason for reason in reasons if reason is not None), None)
 
     def reason_to_stop(self) -> StopReason | None:
-        """Why training does not go on, or None."""
+        """The reason to stop, or None."""
         return self.stopped() or self.asked_to_stop()
 
 
@@ -61,11 +61,11 @@ def fit(
     plan: Plan,
     listeners: Listeners = Listeners(),
 ) -> Outcome:
-    """Train through the plan, telling the callbacks every batch's own loss.
+    """Train as planned and pass each batch's own loss to the callbacks.
 
-    The answer of `listeners.stopped` ends training there, with everything so far kept, and so does a user's callback
-    that asks for it, or that raises something: that is raised when the others have heard the end.
-    Errors: DivergedError at the first loss that is not finite.
+    Training stops early if `listeners.stopped` gives a reason, or if a user's callback asks for it or raises an
+    exception, which is raised again after on_train_end(). Everything so far is kept.
+    Errors: DivergedError at the first loss that is not finite; exceptions of users' callbacks.
     """
     callbacks, timed = listeners.callbacks, listeners.timed
     epochs: list[EpochRecord] = []
@@ -101,12 +101,12 @@ def fit(
 def _train_epoch(
     step: Step, order: torch.Tensor, epoch: int, plan: Plan, listeners: Listeners
 ) -> tuple[list[BatchRecord], StopReason | None]:
-    """Train an epoch, or the rest of the one that the plan starts in; return all its records, and why it stopped."""
+    """Train an epoch, or the rest of the plan's first one. Returns all its records, and the reason to stop or None."""
     callbacks, stopped, timed = listeners.callbacks, listeners.stopped, listeners.timed
     with timed("train.callbacks"):
         for callback in callbacks:
             callback.on_epoch_begin(epoch)
-    heard = [callback.on_batch_end for callback in callbacks if _hears_batches(callback)]
+    batch_listeners = [callback.on_batch_end for callback in callbacks if _hears_batches(callback)]
     batches = list(plan.start.batches) if epoch == plan.start.epoch else []
     reason = listeners.asked_to_stop()
     for chunk in plan.chunks(len(batches)) if reason is None else ():
@@ -115,7 +115,7 @@ def _train_epoch(
         with timed("train.records"):
             for record in _records(plan, epoch, chunk, metrics):
                 batches.append(record)
-                for on_batch_end in heard:
+                for on_batch_end in batch_listeners:
                     on_batch_end(record)
             for callback in callbacks:
                 callback.on_chunk_end(batches[-1])
@@ -126,18 +126,18 @@ def _train_epoch(
 
 
 def _hears_batches(callback: Callback) -> bool:
-    """Whether a callback does anything at a batch's end; most do not, and even an empty call takes its time."""
+    """Whether a callback overrides on_batch_end(). Most do not, and empty calls take time, too."""
     return getattr(callback.on_batch_end, "__func__", None) is not Callback.on_batch_end
 
 
 def _read(metrics: torch.Tensor) -> list[tuple[float, float]]:
-    """The one place that waits for the device: a chunk's losses and counts cross to the host together."""
+    """Copy the losses and correct counts of a chunk to the host. This is the only place that waits for the device."""
     return [(loss, correct) for loss, correct in metrics.tolist()]
 
 
 def _records(plan: Plan, epoch: int, chunk: range, metrics: list[tuple[float, float]]) -> Iterator[BatchRecord]:
     first = epoch * plan.batches
-    for batch, (loss, correct) in zip(chunk, metrics, strict=False):  # fewer where training was stopped
+    for batch, (loss, correct) in zip(chunk, metrics, strict=False):  # fewer metrics if training was stopped
         step = first + batch
         if not math.isfinite(loss):
             raise DivergedError(

@@ -1,4 +1,4 @@
-"""A user's own callback: a dataclass that derives from mnist_ff.Callback."""
+"""A user's own callback: a dataclass derived from mnist_ff.Callback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARAMETERS = None
 
 
 def own_part(name: str, config: type[Any], target: type[Any]) -> Part:
-    """The part of a user's class, an instance of which hears each run. Errors: ConfigError where it is no callback."""
+    """The part of a user's class, which is instantiated for each run. Errors: ConfigError if it is not a callback."""
     if not issubclass(target, Callback):
         raise ConfigError(f"class {target.__name__} must derive from mnist_ff.Callback")
     if not callable(inspect.getattr_static(target, "stop_training")) or "stop_training" in config.__annotations__:

@@ -1,4 +1,4 @@
-"""The live bar of a training on a terminal."""
+"""The progress bar of training on a terminal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from mnist_ff.runs.records import BatchRecord, Plan
 from mnist_ff.training.callbacks import Callback
 
 SHOWN = ("epoch", BAR, "batch", "loss", "speed", "left")
+"""Columns from left to right."""
 BY_IMPORTANCE = ("epoch", "loss", "left", "batch", BAR, "speed")
+"""The same columns; a narrow terminal leaves out the last ones."""
 
 
 class ProgressBar(Callback):
-    """Epoch, bar, batch, loss, samples a second and the time left; a narrow terminal has the more important ones.
+    """Epoch, bar, batch, loss, samples per second and the time left, as many as fit the terminal.
 
-    The time left and the speed are measured from the end of the first chunk, which also compiles, captures or warms up.
+    Speed and time left are measured from the end of the first chunk, which includes compilation and warm-up.
     """
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
@@ -32,7 +34,7 @@ class ProgressBar(Callback):
     @classmethod
     @contextmanager
     def shown(cls, console: Console) -> Iterator[ProgressBar]:
-        """A bar that is drawn inside the block and leaves no trace after it."""
+        """A bar that is shown inside the block and removed after it."""
         line = ProgressLine(console, SHOWN, BY_IMPORTANCE)
         with Progress(line, console=console, transient=True) as progress:
             yield cls(progress, progress.add_task("training", total=None, facts={}))
@@ -62,10 +64,10 @@ class ProgressBar(Callback):
 
 
 def loss_cell(loss: float) -> str:
-    """A loss in at most seven columns: 0.0612, 2.3e+03."""
+    """A loss in at most seven characters: 0.0612, 2.3e+03."""
     return f"{loss:.4f}" if abs(loss) < 99 else f"{loss:.1e}"
 
 
 def speed_cell(speed: float) -> str:
-    """Samples a second in at most nine columns: 123,456 or 12.3 M."""
+    """Samples per second in at most nine characters: 123,456 or 12.3 M."""
     return f"{speed:,.0f}" if speed < 1e7 else f"{speed / 1e6:,.1f} M"

@@ -24,7 +24,7 @@ WEIGHTS = "model.safetensors"
 
 
 def check_ended_well(run: Run) -> None:
-    """Errors: BadRunError when a run has no final weights."""
+    """Check that a run has final weights. Errors: BadRunError."""
     summary = run.summary()
     weights, checkpoint = (written_at(run.file(name)) for name in (WEIGHTS, CHECKPOINT))
     if summary is None and (weights == 0 or weights < checkpoint):
@@ -39,13 +39,13 @@ def check_ended_well(run: Run) -> None:
 def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
     """The trained network of a run with this config, on `device`, in evaluation mode.
 
-    Errors: BadRunError, RunError where there is too little memory.
+    Errors: BadRunError; RunError if there is too little memory.
     """
     path, spec = run.file(WEIGHTS), run.data_spec()
     check_weights(path, config.model, spec)
     try:
         model = build_model(config.model, config.seed or 0, device, spec)
-    except RuntimeError as error:  # torch's word for no memory
+    except RuntimeError as error:  # torch raises it if memory runs out
         raise RunError(f"{run.path}: the network: {str(error).splitlines()[0]}") from None
     load_weights(path, model)
     return model.train(False)
@@ -54,9 +54,10 @@ def load_model(run: Run, config: Config, device: torch.device) -> nn.Module:
 def trained_model(
     run: Run, config: Config, module: nn.Module | None, warn: Callable[[str], None], device: str | torch.device
 ) -> nn.Module:
-    """A run's network on `device`, in evaluation mode; `module` is what Python gave it, which gets its weights.
+    """A run's trained network on `device`, in evaluation mode.
 
-    Errors: BadRunError; ConfigError for a module that the run has no use for, or an impossible device.
+    module: the model that the run was trained with, if it came from Python; the run's weights are loaded into it.
+    Errors: BadRunError; ConfigError for a module that the run does not need, or a device that is not available.
     """
     check_ended_well(run)
     given = config.model.name == GIVEN["model"]

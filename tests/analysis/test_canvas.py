@@ -196,3 +196,21 @@ def test_failed_import_retries_without_user_settings(monkeypatch: pytest.MonkeyP
     assert Path.cwd() == seen[0][2] != current
     assert os.environ["MPLBACKEND"] == "nonsense"
     assert "MPLCONFIGDIR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("lowest", "expected"), [(0.04, {"0.05", "0.1", "0.2", "0.5", "1", "2"}), (1e-6, {"0.0001", "0.01", "1"})]
+)
+def test_a_log_axis_has_numbers_between_powers_of_ten(lowest: float, expected: set[str]) -> None:
+    """Unless it spans many powers."""
+    from mnist_ff.analysis.canvas import own_style
+    from mnist_ff.analysis.plots import losses_figure
+
+    with own_style():
+        figure = losses_figure([2.4, 1.0, lowest])
+        figure.canvas.draw()
+        axis = figure.axes[0].yaxis
+        low, high = axis.get_view_interval()
+        texts = {tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high}
+    assert expected <= texts
+    assert len(texts) <= 10, texts

@@ -59,7 +59,7 @@ def test_runs_on_different_test_images_are_ranked_apart(mnist_ff: Command) -> No
     first, second = "\n".join(lines[heads[0] : heads[1]]), "\n".join(lines[heads[1] :])
     assert [line.split()[0] for line in first.splitlines() if line.endswith((" a", " c"))] == ["1", "2"]
     assert re.search(r"^1 .* b$", second, re.MULTILINE)
-    assert "each set has its own ranks" in second
+    assert "each set has its own ranking" in second
     values = json.loads(mnist_ff("compare", "a", "b", "c", "--json")[1])
     assert [table["test_images"]["data"] for table in values["tables"]] == ["mnist", "fashion_mnist"]
     assert [(group["table"], group["rank"], group["runs"]) for group in values["groups"]] == [
@@ -153,6 +153,33 @@ def test_the_same_run_twice_is_said(mnist_ff: Command) -> None:
     assert "2 finished" in out
 
 
+def test_a_picture_of_a_run_that_ended_before_its_first_epoch(mnist_ff: Command) -> None:
+    """It has batches and no epochs."""
+    write_runs(a=[], b=["optimizer.lr=0.1"])
+    write_run(
+        Path("c"), make_config("data=mnist_5k", "seed=0", "optimizer.lr=9"), 0.5, "diverged", "the loss became nan"
+    )
+    Path("c/epochs.csv").write_text(Path("c/epochs.csv").read_text().splitlines()[0] + "\n")
+    Path("c/batches.csv").write_text(",".join(BATCH_COLUMNS) + "\n0,0,0,2.3,9,50\n")
+    code, _, err = mnist_ff("compare", "a", "b", "c", "--plot", "curves.png")
+    assert (code, "plot  curves.png" in err) == (0, True), err
+
+
+def test_a_sweeps_file_has_the_calibration_of_its_runs(mnist_ff: Command) -> None:
+    """As keys of sweep.json; its tables stay as they are."""
+    make_sweep(Path("sweep"), [{"optimizer.lr": lr} for lr in (0.01, 0.1)], lambda values: 0.9)
+    probabilities = np.full((50, 10), 0.02, np.float32)
+    probabilities[:, 3] = 0.82
+    labels = np.full(50, 3)
+    save_file({"probabilities": probabilities, "labels": labels, "answers": labels}, "sweep/0/predictions.safetensors")
+    (Path("sweep/0/environment.json")).write_text("{}")
+    assert mnist_ff("compare", "sweep")[0] == 0
+    values = json.loads(Path("sweep/sweep.json").read_text())
+    calibration = {run["run"]: (run["ece"], run["brier"]) for run in values["runs"]}
+    assert calibration == {"0": (pytest.approx(0.18), pytest.approx(0.18**2 + 9 * 0.02**2)), "1": (None, None)}
+    assert "ECE" not in Path("sweep/sweep.md").read_text()
+
+
 def test_calibration_is_shown_where_there_are_predictions(mnist_ff: Command) -> None:
     write_runs(a=[], b=["optimizer.lr=0.01"])
     labels = np.arange(1000) % 10
@@ -212,7 +239,7 @@ def test_a_pivot_is_the_means_of_cells(sweep: Path, mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (("model.hiden", "optimizer.lr"), "--pivot model.hiden: is no key that differs; there is model.hidden"),
+        (("model.hiden", "optimizer.lr"), "--pivot model.hiden: is not a varied key; choose from model.hidden"),
         (("model.dropout", "seed"), "--pivot model.dropout: is 0.4 in all runs"),
         (("seed", "seed"), "needs two different keys"),
     ],

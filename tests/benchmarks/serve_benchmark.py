@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mnist_ff.serve.listing import Listing
-from mnist_ff.serve.query import Query, answer
+from mnist_ff.serve.query import PAGE, Query, answer
 from tests.support.many_runs import make_run, make_runs
 
 
@@ -23,14 +23,13 @@ def main(count: int = 10_000) -> None:
         timed(f"{count:,} directories are made", lambda: make_runs(folder, count))
         listing = Listing(folder)
         scan = threading.Thread(target=listing.scan)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         scan.start()
-        while len(listing.entries) < 100:
+        while len(listing.entries) < min(PAGE, count):
             time.sleep(0.005)
-        print(f"first page of 100          {time.perf_counter() - began:8.3f} s")
+        say("first page", began, worked)
         scan.join()
-        print(f"whole list                 {time.perf_counter() - began:8.3f} s")
-        print(f"processor until then       {time.process_time():8.3f} s")
+        say("whole list", began, worked)
         timed("a look without news", listing.scan)
         make_run(folder / "new", count)
         timed("a look with a new run", listing.scan)
@@ -44,6 +43,11 @@ def timed(what: str, work: Callable[[], object]) -> None:
     """Print how long it takes, on the clock and on the processor, which others may share."""
     began, worked = time.perf_counter(), time.process_time()
     work()
+    say(what, began, worked)
+
+
+def say(what: str, began: float, worked: float) -> None:
+    """Print the seconds since then, on the clock and on the processor."""
     print(f"{what:<26} {time.perf_counter() - began:8.3f} s, processor {time.process_time() - worked:8.3f} s")
 
 

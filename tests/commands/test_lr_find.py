@@ -109,7 +109,7 @@ def test_lr_find_writes_only_its_own_directory(mnist_ff: Command) -> None:
         (["hydra.run.dir=x"], "has no effect in lr-find; leave it out"),
     ],
 )
-def test_bad_words(words: list[str], expected: str, mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], expected: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("lr-find", *words)
     assert code == 2
     assert expected in err

@@ -128,10 +128,11 @@ def test_a_bad_file_ends_nothing_but_itself(trained_run: Path, mnist_ff: Command
         (["nowhere.png"], "nowhere.png: does not exist"),
         (["--index", "10000"], "--index 10000: the test images of mnist have indices 0 to 9999"),
         (["--index", "-1"], "--index -1: the test images of mnist have indices 0 to 9999"),
-        (["--index", "8", "x.png"], "argument --index: x.png is not a number; give image files before --index"),
+        (["--index", "8", "x.png"], "--index: x.png is not a number; give image files before --index"),
+        (["--index", "0,1,2"], "--index: 0,1,2 is not a number; type --index 0 1 2"),
     ],
 )
-def test_bad_words(words: list[str], reason: str, trained_run: Path, real_mnist: Path, mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], reason: str, trained_run: Path, real_mnist: Path, mnist_ff: Command) -> None:
     code, out, err = mnist_ff("predict", str(trained_run), *words)
     assert (code, out) == (2, "")
     assert reason in err
@@ -155,5 +156,6 @@ def test_weights_that_give_no_number_are_one_line(words: list[str], trained_run:
     next(iter(weights.values())).fill_(float("nan"))
     save_file(weights, "run/model.safetensors")
     code, out, err = mnist_ff("predict", "run", "--index", "0", *words)
-    assert (code, out) == (2, "")
-    assert err == "error: run/model.safetensors: gives NaN or infinity for some images; train the run again\n"
+    said = "run/model.safetensors: gives NaN or infinity for some images; train the run again"
+    assert (code, err) == (2, f"error: {said}\n")
+    assert (json.loads(out) if words else out) == ({"error": said, "exit_code": 2} if words else "")

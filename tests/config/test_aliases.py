@@ -1,4 +1,4 @@
-"""Words of Keras, Lightning, ultralytics and scikit-learn: every message names the key that is meant here."""
+"""Messages about keys, flags and commands of other libraries suggest the right ones."""
 
 from __future__ import annotations
 
@@ -57,20 +57,43 @@ TYPED = {
     "save_best_only=true": "trainer.keep_best=true",
     "output_dir=there": "hydra.run.dir=there",
     "wandb=true": "logger=wandb",
+    "hidden_layer_sizes=100,50": "model.hidden=[100,50]",
+    "hidden_layer_sizes=(100,50)": "model.hidden=[100,50]",
+    "hidden_layer_sizes=(100, 50)": "model.hidden=[100,50]",
+    "device=0,1": "trainer.device=cuda:0",
+    "max_time=00:01:30": "trainer.max_seconds=90",
+    "timeout=2m": "trainer.max_seconds=120",
+    "target=98%": "trainer.target_accuracy=0.98",
+    "target=0.98": "trainer.target_accuracy=0.98",
+    "monitor=val_acc": "trainer.monitor=validation_accuracy",
+    "lrf=0.01": "schedule.final=0.01, a key of schedule=cosine, linear, one_cycle",
+    "gamma=0.1": "schedule.factor=0.1, a key of schedule=step",
+    "reduce_lr_on_plateau=true": "schedule=cosine",
+    "limit_train_batches=0.1": "trainer.limit_batches=10",
+    "val_check_interval=0.5": "trainer.evaluate_every=1",
+    "fast_dev_run=true": "experiment=debug",
+    "overfit_batches=1": "experiment=overfit",
+    "tol=1e-4": "trainer.min_delta=1e-4",
+    "learning_rate=adaptive": "optimizer.lr=0.001",
+    "model.init_weights=xavier": "model.init=glorot_uniform",
 }
-"""What people type, and what they should."""
+"""Overrides that people try, and the right ones."""
 ABSENT = {
     "imgsz=64": "28 x 28 for MNIST",
     "verbose=1": "mnist_ff.train(verbose=0)",
     "loss=mse": "cross-entropy",
     "workers=8": "trainer.threads=8",
     "project=digits": "name=digits for a label",
+    "fliplr=0.5": "type augment=affine",
+    "warmup_epochs=3": "schedule.warmup=BATCHES",
+    "batchnorm=true": "--parts FILE.py",
+    "warm_start=true": "resume=RUN",
 }
-"""What does not exist here, and what is said of it."""
+"""Overrides of settings that do not exist here, and a part of the message."""
 
 
 @pytest.mark.parametrize(("typed", "right"), [*TYPED.items(), *ABSENT.items()])
-def test_a_word_of_another_library_leads_to_the_right_key(typed: str, right: str) -> None:
+def test_a_name_of_another_library_leads_to_the_right_key(typed: str, right: str) -> None:
     with pytest.raises(ConfigError) as error:
         Composer().check([typed])
     message = str(error.value)
@@ -87,19 +110,52 @@ def test_every_suggestion_is_accepted() -> None:
         assert aliases.meant(typed.partition("=")[0]) is not None
 
 
-def test_every_target_exists_and_no_word_means_two_things() -> None:
+def test_every_target_exists_and_no_name_is_listed_twice() -> None:
     names = {*aliases.every_name(), "trainer.max_seconds"}
     assert set(aliases.WORDS) <= names
-    words = [aliases.plain(word) for listed in [*aliases.WORDS.values(), *aliases.NONE_HERE] for word in listed.split()]
+    words = [
+        aliases.plain(word) for listed in [*aliases.WORDS.values(), *aliases.UNSUPPORTED] for word in listed.split()
+    ]
     assert sorted({word for word in words if words.count(word) > 1}) == []
     last = {aliases.plain(key.rpartition(".")[2]) for key in known_keys()}
     assert last & set(words) == {"project"}
 
 
 @pytest.mark.parametrize(
+    ("typed", "right"),
+    [
+        ("trainer.device=gpu", "trainer.device=cuda"),
+        ("trainer.precision=16-mixed", "trainer.precision=bf16"),
+        ("trainer.max_seconds=1m", "trainer.max_seconds=60"),
+        ("trainer.target_accuracy=98", "trainer.target_accuracy=0.98"),
+        ("data.validation_split=20%", "data.validation_split=0.2"),
+        ("trainer.patience=true", "trainer.patience=3"),
+        ("model.activation=swish", "model.activation=silu"),
+        ("model.init=xavier", "model.init=glorot_uniform"),
+        ("model.hidden=64", "must be a list, such as model.hidden=[64]"),
+        ("model.hidden=64,32", "a list is model.hidden=[64,32]; -m makes a run of each"),
+        ("optimizer.lr=0.1,0.2", "optimizer.lr=0.1,0.2: has several values; -m makes a run of each"),
+        ("name=a,b", """a text with a comma needs quotes: 'name="a,b"'; -m makes"""),
+        ("callbacks=EarlyStopping", "is not built in; trainer.patience=3 does that"),
+        ("callbacks=[ModelCheckpoint]", "trainer.checkpoint_epochs=1 sets"),
+        ("schedule=ReduceLROnPlateau", "did you mean cosine?"),
+        ("metrics=[accuracy]", "loss and accuracy are always measured"),
+        ("resume=True", "type resume=last"),
+    ],
+)
+def test_a_value_of_another_library_leads_to_the_right_one(typed: str, right: str, mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("train", typed)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert right in err
+    assert err.count("type ") + err.count("did you mean") <= 1, "one remedy"
+    if " " not in right and "resume" not in right:
+        Composer().run([right]).config()
+
+
+@pytest.mark.parametrize(
     "words", [("train",), ("train", "-m"), ("lr-find",), ("bench",), ("reproduce", "tutorial")], ids=" ".join
 )
-def test_in_every_command_that_takes_overrides(words: tuple[str, ...], mnist_ff: Command) -> None:
+def test_every_command_with_overrides_suggests_the_key(words: tuple[str, ...], mnist_ff: Command) -> None:
     code, _, err = mnist_ff(*words, "epochs=5")
     assert (code, err) == (2, "error: epochs=5: no such key epochs; type trainer.epochs=5\n")
     code, _, err = mnist_ff(*words, "--lr", "0.01")
@@ -149,8 +205,8 @@ def test_a_flag_of_a_command_without_overrides(mnist_ff: Command) -> None:
         (("sweep",), "sweep: no such command; type mnist-ff train -m"),
         (("optimizer.lr=0.1",), "optimizer.lr=0.1: no such command; type mnist-ff train optimizer.lr=0.1"),
         (("trian",), "did you mean train?"),
-        (("--parts", "x.py", "train"), "--parts: options stand after the command: mnist-ff train --parts x.py"),
-        (("-m", "train", "seed=0,1"), "-m: options stand after the command: mnist-ff train -m seed=0,1"),
+        (("--parts", "x.py", "train"), "--parts: options come after the command: mnist-ff train --parts x.py"),
+        (("-m", "train", "seed=0,1"), "-m: options come after the command: mnist-ff train -m seed=0,1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -168,7 +224,7 @@ def test_every_command_that_is_named_exists() -> None:
     assert sorted({word for word in words if words.count(word) > 1}) == []
 
 
-def test_a_file_of_ones_own_is_told_the_right_key_too(mnist_ff: Command) -> None:
+def test_a_wrong_key_in_a_users_file_gets_the_right_one(mnist_ff: Command) -> None:
     Path("own/optimizer").mkdir(parents=True)
     Path("own/optimizer/mine.yaml").write_text("defaults: [sgd]\nlearning_rate: 0.1\n")
     code, _, err = mnist_ff("train", "--config-dir", "own", "optimizer=mine")

@@ -96,7 +96,7 @@ def server(real_mnist: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(datasets.MNIST, "mirrors", [])
     monkeypatch.delenv("MNIST_FF_MIRROR")
     monkeypatch.setenv("MNIST_FF_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(transfer, "SILENCE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(transfer, "READ_TIMEOUT_S", 0.5)
     yield f"http://127.0.0.1:{web.server_address[1]}"
     web.shutdown()
     web.server_close()

@@ -23,8 +23,8 @@ from mnist_ff.report.hidden import hidden_layers, map_part
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import HIDDEN, Run
-from mnist_ff.runs.labels import changed_labels
-from mnist_ff.runs.records import MNIST_SPEC
+from mnist_ff.runs.labels import update_labels
+from mnist_ff.runs.records import MNIST_SPEC, Score
 from mnist_ff.session.artifacts import save_hidden
 from mnist_ff.training import hidden as hidden_module
 from mnist_ff.training.evaluation import evaluate
@@ -81,6 +81,7 @@ def test_a_run_records_its_hidden_layers(copied: Run) -> None:
     centred = values - values.mean(0)
     exact = torch.linalg.svd(centred, full_matrices=False).S[:2].square()
     assert np.square(saved["map"]).sum(0) == pytest.approx(exact.numpy(), rel=0.02)
+    assert saved["map_variance"] == pytest.approx((exact / centred.square().sum()).numpy(), rel=0.02)
     assert saved["map_rows"].tolist() == list(range(1000))
     assert (saved["images"] == test.images.numpy()[saved["image_rows"]]).all()
     kept = load_file(copied.file("predictions.safetensors"))["kept_rows"]
@@ -114,7 +115,7 @@ def test_a_model_without_hidden_layers_has_no_file(tmp_path: Path) -> None:
 
 def test_many_images_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2,500 images in blocks of 1,000 every third is kept where memory holds no more."""
-    monkeypatch.setattr(hidden_module, "MOST_NUMBERS", 2500 * 20 // 3 + 20)
+    monkeypatch.setattr(hidden_module, "MAX_VALUES", 2500 * 20 // 3 + 20)
     split, model = make_split(2500), MLP([20], "tanh", 0.0)
     listener = HiddenUnits(len(split))
     evaluate(model, split, listener)
@@ -145,13 +146,37 @@ def test_the_page_shows_what_was_recorded(made: Path) -> None:
     assert [layer["units"] for layer in found["layers"]] == [16, 12]
     assert found["layers"][0]["dead"] == int((saved["0/layers.0/active"] == 0).sum())
     points = np.frombuffer(base64.b64decode(found["map"]["points"]), "<i2").reshape(-1, 2)
-    assert points / 32767 * np.abs(saved["map"]).max() == pytest.approx(saved["map"], abs=1e-2)
+    low, high = saved["map"].min(0), saved["map"].max(0)
+    assert (points / 32767 + 1) / 2 == pytest.approx((saved["map"] - low) / (high - low), abs=1e-4)
+    shares = saved["map_variance"]
+    assert f"first component ({100 * shares[0]:.1f} % of the variance)" in page
+    assert f"second component ({100 * shares[1]:.1f} % of the variance)" in page
     assert found["map"]["image_rows"] == saved["image_rows"].tolist()
     kept = load_file(made / "predictions.safetensors")
     expected = reliability(kept["probabilities"], kept["labels"])
     assert found["calibration"]["ece"] == pytest.approx(expected.ece, abs=1e-6)
     assert found["calibration"]["brier"] == pytest.approx(expected.brier, abs=1e-6)
     assert f"Expected calibration error {100 * expected.ece:.2f} %" in page
+
+
+def test_each_bin_of_the_reliability_diagram_says_how_far_chance_goes(made: Path) -> None:
+    """Wilson's interval of the accuracy: wide where a bin has few images, so that noise is not read as a fault."""
+    for confidence, accuracy, count, low, high in facts((made / "report.html").read_text())["calibration"]["bins"]:
+        expected = Score(0.0, accuracy, 0, count).interval()
+        assert (low, high) == (
+            pytest.approx(max(0.0, expected[0]), abs=1e-5),
+            pytest.approx(min(1.0, expected[1]), abs=1e-5),
+        )
+        assert 0 <= low <= accuracy <= high <= 1, (confidence, count)
+
+
+def test_a_map_from_before_its_variance_was_recorded(copied: Run) -> None:
+    saved = load_file(copied.file(HIDDEN))
+    del saved["map_variance"]
+    save_file(saved, copied.file(HIDDEN))
+    page = run_page(copied)
+    assert "first component</span>" in page
+    assert facts(page)["map"]["variance"] is None
 
 
 def test_an_old_run_has_no_place_for_it(copied: Run) -> None:
@@ -206,7 +231,7 @@ def test_probabilities_that_are_none_have_no_calibration(copied: Run) -> None:
 
 def test_the_map_is_left_out_first(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = facts(run_page(copied))
-    monkeypatch.setattr(module, "LARGEST_PAGE", len(run_page(copied)) - 1)
+    monkeypatch.setattr(module, "MAX_PAGE_BYTES", len(run_page(copied)) - 1)
     page = run_page(copied)
     assert facts(page)["map"] is None
     assert facts(page)["network"] == whole["network"]
@@ -241,7 +266,7 @@ def test_the_head_says_data_and_seed(made: Path) -> None:
 
 def test_the_head_says_what_people_noted(copied: Run) -> None:
     assert "<dt>tags</dt>" not in run_page(copied)
-    changed_labels(copied.path, add=("baseline", "<b>bold"), note="with & without")
+    update_labels(copied.path, add=("baseline", "<b>bold"), note="with & without")
     page = run_page(copied)
     assert "<dt>tags</dt><dd>&lt;b&gt;bold, baseline</dd>" in page
     assert "<dt>note</dt><dd>with &amp; without</dd>" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,6 +175,64 @@ def test_no_row_of_tiles_is_left_with_one_or_a_hole(page: Browser) -> None:
             rows = page.js(TILES, count)
             assert all(length > 1 for length, _ in rows[1:]), (width, count, rows)
             assert all(abs(hole) <= 1 for _, hole in rows), (width, count, rows)
+
+
+PLOTS = """
+return [...document.querySelectorAll(".pair")].map((pair) =>
+  [...pair.querySelectorAll(":scope > .chart > svg.plot")].map((plot) => Math.round(plot.getBoundingClientRect().y)));
+"""
+WHISKERS = """
+const found = document.querySelectorAll("#reliability-chart path.whisker");
+return [...found].map((one) => (one.getAttribute("d").match(/L/g) ?? []).length);
+"""
+BROKEN = """
+const rows = (one) => new Set([...one.children].map((key) => key.offsetTop)).size;
+return [...document.querySelectorAll(".zoom")].filter((one) => rows(one) > 1).length;
+"""
+
+
+def test_plots_side_by_side_begin_at_one_height(page: Browser) -> None:
+    """Whatever their legends take."""
+    found = [heights for heights in page.js(PLOTS) if heights]
+    assert len(found) >= 3
+    for heights in found:
+        assert all(one == other for one, other in zip(heights[::2], heights[1::2], strict=False)), found
+
+
+def test_a_bins_whisker_says_how_far_chance_goes(page: Browser) -> None:
+    """One for each bin, in numbers under the pointer too; no line joins bins of few images."""
+    bins = page.js("return FACTS.calibration.bins")
+    assert page.js(WHISKERS) == [len(bins)]
+    assert (
+        page.js("return document.querySelectorAll('#reliability-chart .plot path.line:not(.whisker, .dashed)').length")
+        == 0
+    )
+    box = box_of(page, "reliability-chart")
+    mouse(page, "mouseMoved", box["x"] + 0.6 * box["width"], box["y"] + 100, buttons=0)
+    words = r"confidence [\d.]+ % \((1 image|[\d,]+ images)\): accuracy [\d.]+ % \([\d.]+ % to [\d.]+ %\)"
+    assert re.fullmatch(words, reading(page, "reliability-chart")), reading(page, "reliability-chart")
+
+
+def test_buttons_of_a_chart_stay_together(page: Browser) -> None:
+    for width in (1280, 390, 320, 280):
+        page.frame(width, 900, mobile=width < 600)
+        assert page.js(BROKEN) == 0, width
+
+
+ENDS = """
+const along = (axis) => [...mnistMap.points].filter((_, at) => at % 2 === axis);
+return [along(0), along(1)].map((all) => [Math.min(...all), Math.max(...all)]);
+"""
+
+
+def test_the_maps_axes_have_names(page: Browser) -> None:
+    """And points from edge to edge along both, however different their spread is."""
+    names = page.js("return [...document.querySelectorAll('.frame span')].map((one) => one.textContent)")
+    assert [re.sub(r"[\d.]+", "N", name) for name in names] == [
+        "second component (N % of the variance)", "first component (N % of the variance)"
+    ]  # fmt: skip
+    ends = page.js(ENDS)
+    assert ends == [[-32767, 32767]] * 2
 
 
 CUT = """

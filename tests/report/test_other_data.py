@@ -20,7 +20,7 @@ from mnist_ff.report import run_page as module
 from mnist_ff.report.confusion import MATRIX_CLASSES, frequent_mistakes, matrix_cells
 from mnist_ff.report.images import LONGEST_SIDE, look_of, shrunk, small_size
 from mnist_ff.report.network import takes_drawings
-from mnist_ff.report.page import LARGEST_PAGE
+from mnist_ff.report.page import MAX_PAGE_BYTES
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import MAX_PREDICTIONS, PREDICTIONS, Run
@@ -60,7 +60,7 @@ def test_a_page_of_any_data(spec: DataSpec, tmp_path: Path) -> None:
     assert (found["augmented"] is not None) == spec.is_image
     drawn = spec in (LETTERS, SPECS["not square"], SPECS["1,000 classes"])
     assert ('id="pad"' in page) == drawn == (found["network"] is not None)
-    assert len(page.encode()) < 0.6 * LARGEST_PAGE
+    assert len(page.encode()) < 0.6 * MAX_PAGE_BYTES
     wrong = load_file(run.file(PREDICTIONS))
     labels = wrong["labels"][images["rows"]]
     assert images["labels"] == labels.tolist()
@@ -404,12 +404,12 @@ def test_a_page_without_room_leaves_out_the_network_then_the_images(
 ) -> None:
     run = made_run(tmp_path / "run", LETTERS)
     whole = facts(run_page(run))
-    monkeypatch.setattr(module, "LARGEST_PAGE", len(run_page(run)) - 1)
+    monkeypatch.setattr(module, "MAX_PAGE_BYTES", len(run_page(run)) - 1)
     page = run_page(run)
     assert facts(page)["network"] is None
     assert facts(page)["images"] == whole["images"]
     assert "with the network, so it is not included" in page
-    monkeypatch.setattr(module, "LARGEST_PAGE", len(page) - 1)
+    monkeypatch.setattr(module, "MAX_PAGE_BYTES", len(page) - 1)
     page = run_page(run)
     assert (facts(page)["network"], facts(page)["images"]) == (None, None)
     assert "with the images, so they are not included" in page

@@ -29,7 +29,7 @@ from mnist_ff.report import sweep_page
 from mnist_ff.report.config_diff import differences
 from mnist_ff.report.curves import batch_curve, epoch_curves, why_curves_differ
 from mnist_ff.report.mislabelled import MISLABELLED
-from mnist_ff.report.page import LARGEST_PAGE
+from mnist_ff.report.page import MAX_PAGE_BYTES
 from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import Run
@@ -38,7 +38,7 @@ from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.training.evaluation import Evaluation
 from tests.support.commands import Command, only_run
 from tests.support.configs import make_config
-from tests.support.sweep_maker import make_sweep, product
+from tests.support.sweep_maker import make_sweep, product, write_run
 
 QUICK = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu")
 
@@ -69,7 +69,7 @@ def facts(page: str) -> dict[str, Any]:
 
 def test_every_training_ends_with_a_report(quick: Path) -> None:
     page = (quick / "report.html").read_text()
-    assert len(page.encode()) < LARGEST_PAGE
+    assert len(page.encode()) < MAX_PAGE_BYTES
     assert "<h1>run" in page
     assert all(facts(page)[part] for part in ("batches", "epochs", "images", "weights", "network"))
     assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
@@ -117,7 +117,11 @@ def test_report_of_a_diverged_run_says_why(mnist_ff: Command) -> None:
     found = facts(page)
     assert found["batches"]["count"] >= 1
     assert found["network"] is None
-    assert "model.safetensors: does not exist" in page
+    assert "Not in the run directory: model.safetensors." in page
+    assert "No epoch has ended." in page
+    assert 'id="difference"' not in page
+    assert (found["batches"]["per_epoch"], found["batches"]["images"]) == (None, None)
+    assert "training images" not in page[: page.index("<main>")], "how many there are is not known from some batches"
 
 
 def test_the_command_writes_it_again_or_elsewhere(quick: Path, copied: Run, mnist_ff: Command) -> None:
@@ -137,6 +141,16 @@ def test_the_command_writes_it_again_or_elsewhere(quick: Path, copied: Run, mnis
         assert code in (1, 2)
         assert said in err
         assert "Traceback" not in err
+
+
+def test_a_plot_that_cannot_be_drawn_is_one_line(copied: Run, mnist_ff: Command) -> None:
+    copied.file("predictions.safetensors").write_bytes(b"x" * 100)
+    shutil.rmtree(copied.file("plots"), ignore_errors=True)
+    code, out, err = mnist_ff("report", "run")
+    assert (code, out.splitlines()[-1]) == (0, "run/report.html")
+    assert [line[: line.index("(")] for line in err.splitlines()] == [
+        "could not draw confusion ", "could not draw mistakes "
+    ]  # fmt: skip
 
 
 def in_an_empty_folder(mnist_ff: Command) -> tuple[int, str, str]:
@@ -304,7 +318,7 @@ def test_report_of_long_run_stays_below_4_mb(copied: Run) -> None:
     )
     page = run_page(copied)
     assert facts(page)["network"]["parameters"] > 940_000
-    assert 3_000_000 < len(page.encode()) < LARGEST_PAGE
+    assert 3_000_000 < len(page.encode()) < MAX_PAGE_BYTES
 
 
 def test_each_command_on_a_page_is_one(quick: Path, mnist_ff: Command) -> None:
@@ -370,6 +384,19 @@ def test_a_picture_whose_colours_mean_something_keeps_them_in_the_dark(keys: int
     assert ('class="picture inverted"' in page, 'class="picture"' in page) == (inverted, not inverted)
 
 
+def test_every_table_has_a_name(quick: Path, mnist_ff: Command) -> None:
+    """A screen reader says it before the cells."""
+    assert mnist_ff("compare", str(quick), "--html", "page.html")[0] == 0
+    grid = list(product(optimizer__lr=[0.01, 0.02], model__dropout=[0.1, 0.2], seed=[0]))
+    make_sweep(Path("sweep"), grid, accuracy)
+    write_run(Path("bad"), make_config("data=mnist_5k"), 0.5, "failed", "no disk")
+    assert mnist_ff("compare", "sweep", "bad", "--html", "sweep.html")[0] == 0
+    for page in (quick / "report.html", Path("page.html"), Path("sweep.html")):
+        tables = re.findall(r"<table[^>]*>", page.read_text())
+        assert tables
+        assert [table for table in tables if 'aria-label="' not in table and "aria-labelledby=" not in table] == []
+
+
 def test_compare_writes_a_page(mnist_ff: Command) -> None:
     grid = [{"optimizer.lr": lr, "seed": 0} for lr in (0.01, 0.02)]
     make_sweep(Path("sweep"), grid, accuracy, "data.validation_split=0.1")
@@ -379,7 +406,7 @@ def test_compare_writes_a_page(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("compare", "sweep/0", "sweep/1", "--html", "pages/two.html")
     assert (code, out) == (0, plain[1])
     page = Path("pages/two.html").read_text()
-    assert '<a href="../sweep/1/report.html">sweep/1</a>' in page
+    assert '<a href="../sweep/1/report.html">sweep/<wbr>1</a>' in page
     assert [curve["epochs"]["accuracy"][0] for curve in facts(page)["curves"]] == [[0.907], [0.906]]
     code, _, err = mnist_ff("compare", "sweep", "--html", "no/two.html")
     assert code == 1
@@ -387,8 +414,8 @@ def test_compare_writes_a_page(mnist_ff: Command) -> None:
 
 
 def test_page_of_many_runs_is_capped(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_page, "MOST_CURVES", 5)
-    monkeypatch.setattr(sweep_page, "MOST_ROWS", 7)
+    monkeypatch.setattr(sweep_page, "MAX_CURVES", 5)
+    monkeypatch.setattr(sweep_page, "MAX_ROWS", 7)
     make_sweep(
         Path("sweep"),
         [{"optimizer.lr": 0.001 * lr, "seed": 0} for lr in range(1, 10)],

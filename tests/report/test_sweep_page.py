@@ -81,7 +81,8 @@ def test_a_sweep_of_few_settings(browser: Browser, mnist_ff: Command) -> None:
         assert browser.js(CUT) == []
         assert min(browser.js(CONTRASTS)) >= 4.5, scheme
         assert browser.problems() == []
-        assert "seconds, status" in browser.js("return document.querySelector('.beyond').textContent"), "it is said"
+        beyond = browser.js("return document.querySelector('.beyond').textContent")
+        assert ("seconds, status" in beyond) == (width < 1280), "it is said"
         assert browser.js(SCROLLED) == pytest.approx(0, abs=6), "the first column stays"
     count = "return document.querySelectorAll(arguments[0]).length"
     assert browser.js(count, "#batch-chart path.band") == browser.js(count, "#batch-chart path.line") == 6
@@ -104,6 +105,51 @@ def test_a_sweep_of_many_settings_names_the_best(browser: Browser, mnist_ff: Com
     assert browser.js(count, "#batch-chart path.line") == 24
     assert browser.js(count, "#batch-chart path.band") == 7
     assert browser.problems() == []
+
+
+READ = """
+const host = document.getElementById("batch-chart");
+const say = (key) => {
+  host.querySelector(".plot").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  return host.querySelector(".reading").textContent;
+};
+const reading = host.querySelector(".reading");
+const words = [say("End"), say("ArrowDown"), say("ArrowDown"), say("ArrowUp")];
+return [words, Math.round(reading.offsetHeight / 20), reading.scrollHeight <= reading.clientHeight + 1];
+"""
+
+
+def test_one_line_at_a_time_is_read_where_all_would_take_the_page(browser: Browser, mnist_ff: Command) -> None:
+    """Six settings: one at a time on a phone, which arrow keys choose."""
+    browser.open(grid_sweep(3, mnist_ff), 320)
+    words, rows, whole = browser.js(READ)
+    assert rows <= 3
+    assert whole
+    assert all(text.count("optimizer.lr=") == 1 for text in words), words
+    assert words[0] != words[1] != words[2]
+    assert words[3] == words[1]
+    assert browser.problems() == []
+
+
+def test_paths_in_a_narrow_column_break_between_their_parts(browser: Browser, mnist_ff: Command) -> None:
+    """The folder of a setting's runs is written once; no column is a few letters wide."""
+    folder = Path("outputs/sweeps/2026-11-30_19-50-15_5ef3")
+    make_sweep(folder, list(product(optimizer__lr=[0.01, 0.1], seed=[0, 1])), lambda values: 0.9, "trainer.epochs=1")
+    config = make_config("seed=0", "data=mnist_5k", "model.hidden=[8]", "schedule=cosine", "augment=shift")
+    alone = Path("outputs/2026-11-30_19-47-43_52fc")
+    write_run(alone, config, 0.8)
+    assert mnist_ff("compare", str(folder), str(alone), "--html", "page.html")[0] == 0
+    for width in (1280, 390, 320):
+        browser.open(Path("page.html"), width)
+        texts = browser.js(
+            "return [...document.querySelectorAll('.ranked tbody th')].map((one) => one.textContent.trim())"
+        )
+        assert sorted(texts) == [str(alone), f"{folder}/0 1", f"{folder}/2 3"]
+        high = browser.js(
+            "return Math.max(...[...document.querySelectorAll('.ranked tbody th')].map((one) => one.clientHeight))"
+        )
+        assert high <= 120, (width, high)
+        assert browser.js("return document.documentElement.scrollWidth") == width
 
 
 def test_a_comparison_on_different_test_images(browser: Browser, mnist_ff: Command) -> None:
@@ -129,4 +175,6 @@ def test_a_comparison_on_different_test_images(browser: Browser, mnist_ff: Comma
     names = browser.js("return [...document.querySelectorAll('#legend .key')].map((one) => one.textContent)")
     assert len(set(names)) == 3
     charts = browser.js("return [...document.querySelectorAll('.accuracy-chart strong')].map((one) => one.textContent)")
-    assert charts == ["validation images of mnist", "validation images of fashion_mnist"]
+    assert charts == [f"accuracy, validation images of {data}" for data in ("mnist", "fashion_mnist")]
+    charts = browser.js("return [...document.querySelectorAll('.loss-chart strong')].map((one) => one.textContent)")
+    assert charts[0] == "cross-entropy (nats), validation images of mnist"

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from mnist_ff import cli
+from mnist_ff.errors import printable
 from mnist_ff.runs.search_result import SearchResult, write_search_result
 from mnist_ff.training.checkpoint import SEAL
 from tests.support.sweep_maker import make_sweep, product
@@ -367,6 +368,19 @@ def test_a_bad_neighbour_is_a_broken_row(spoilt: Callable[[Path], None], reason:
     assert len(err.splitlines()) == 1
     assert "bad" in err
     assert "resume=last: no run in outputs/ is unfinished" in mnist_ff("train", "resume=last")[2]
+
+
+@pytest.mark.parametrize("name", ["a\nerror: b", "a\u2028b", "a\rb"])
+def test_a_path_with_a_lines_end_is_in_one_line(name: str, mnist_ff: Command) -> None:
+    run = make(Path("outputs", name))
+    (run / "summary.json").write_text("{")
+    said = f"outputs/{printable(name)}/summary.json: not a run's summary"
+    assert f"broken  {said}" in mnist_ff("runs")[1]
+    for words in (["evaluate", str(run)], ["predict", str(run), "--index", "0"], ["evaluate", name + "/none"]):
+        code, _, err = mnist_ff(*words)
+        assert code == 2
+        assert len(err.splitlines()) == 1
+        assert printable(name) in err
 
 
 @pytest.mark.parametrize("seconds", [300_000_000_000, -100_000_000_000])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from dataclasses import replace
@@ -20,7 +22,7 @@ from mnist_ff.analysis.run_filter import Condition, Filter, Order, moment_of, se
 from mnist_ff.commands import runs as command
 from mnist_ff.commands.completion import RUN_ACTIONS, arguments_of, candidates
 from mnist_ff.errors import BadRunError, ConfigError, RunError
-from mnist_ff.runs import archive, trash
+from mnist_ff.runs import archive, labels, trash
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.find import OUTPUTS
 from mnist_ff.runs.labels import LABELS, Labels, labels_of, read_labels
@@ -68,6 +70,7 @@ def names_of(mnist_ff: Command, *words: str) -> list[str]:
         ("--where optimizer.lr=0.01", "sweeps a"),
         ("--where optimizer.lr=1e-2 --where score>0.92", "sweeps"),
         ("--where optimizer.lr>=0.1", "sweeps b"),
+        ("--where optimizer.lr==0.01", "sweeps a"),
         ("--where optimizer.lr!=0.01 --where seed=0", "sweeps b c"),
         ("--where model.hidden=[500,300] --limit 1", "sweeps"),
         ("--where trainer.patience=null --where trainer.plots=true --limit 2", "sweeps b"),
@@ -90,11 +93,25 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["--where", "lr=0.1"], "lr: no such key; did you mean optimizer.lr?"),
         (["--where", "optimizer.lrr=0.1"], "did you mean optimizer.lr?"),
         (["--where", "nonsense"], "give KEY=VALUE"),
-        (["--where", "optimizer.lr>x"], "> compares numbers, and x is none"),
+        (["--where", "began>0"], "began: no such key; use --since"),
+        (["--where", "path=a"], "path: no such key"),
+        (["--where", "optimizer.lr>x"], "> compares numbers; x is not a number"),
         (["--sort", "scor"], "did you mean score?"),
         (["--since", "tomorrow"], "give 30m, 12h, 2d, 1w, or a date"),
         (["--limit", "0"], "must be at least 1"),
-        (["--status", "fine"], "invalid choice"),
+        (["--status", "fine"], "--status fine: must be one of finished, "),
+        (["--status", "Finished"], "did you mean finished?"),
+        (["--where", "score>98"], "accuracies are shares from 0 to 1; type 'score>0.98'"),
+        (["--where", "test_accuracy >= 97.5 %"], "type 'test_accuracy>=0.975'"),
+        (["--where", "accuracy>0.5"], "accuracy: no such key; did you mean score?"),
+        (["--where", "zzz=1"], "mnist-ff show lists the groups"),
+        (["--sort", "date"], "did you mean began?"),
+        (["--sort", "accuracy"], "did you mean score?"),
+        (["--limit", "x"], "--limit x: must be an integer"),
+        (["--name"], "--name: needs GLOB"),
+        (["rm", "a"], "runs rm: takes one folder, or one of delete, "),
+        (["rm", "a"], "first; type mnist-ff runs delete"),
+        (["ls"], "first; type mnist-ff runs"),
         (["nowhere"], "nowhere: does not exist"),
         (["a", "b"], "takes one folder"),
         (["delete"], "takes runs, or flags"),
@@ -107,6 +124,7 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["note", "a", "x" * 3000], "give one line of 1 to 2,000"),
         (["archive", "x.rar", "a"], "ends with .zip or .tar.zst"),
         (["archive", "no/x.zip", "a"], "folder no does not exist"),
+        (["archive", "x" * 300 + ".zip", "a"], "File name too long; choose another name"),
         (["restore", "zzz"], "zzz: is not in outputs/.trash"),
         (["--yes"], "are for mnist-ff runs delete"),
     ],
@@ -199,9 +217,27 @@ def test_several_runs_of_a_name_are_not_deleted_by_it(mnist_ff: Command) -> None
     make("b", name="x")
     code, _, err = mnist_ff("runs", "delete", "x", "--yes")
     assert code == 2
-    assert "is the name of 2 runs; give paths, or --name 'x' for all" in err
+    assert "is the name of 2 runs; give paths, or --name x for all" in err
     assert mnist_ff("runs", "delete", "--name", "x", "--yes")[0] == 0
     assert sorted(one.path.name for one in trash.in_trash()) == ["a", "b"]
+
+
+def test_elsewhere_a_name_of_several_runs_is_the_newest(mnist_ff: Command) -> None:
+    make("a", name="x")
+    make("b", name="x", at=2000)
+    for words in (["tag", "x", "paper"], ["note", "x", "text"], ["untag", "x", "paper"], ["archive", "x.zip", "x"]):
+        code, out, err = mnist_ff("runs", *words)
+        assert code == 0, err
+        assert "x is outputs/b: the newest of 2 runs with this name" in err
+        assert "outputs/a" not in out
+
+
+def test_a_list_without_runs_names_the_data_that_there_are(mnist_ff: Command) -> None:
+    make("a")
+    code, out, _ = mnist_ff("runs", "--data", "cifar10")
+    assert (code, out) == (0, "No run in outputs/ matches; their data: mnist_5k.\n")
+    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ matches.\n"
+    assert mnist_ff("runs", "--data", "cifar10", "--json")[1].strip() == "[]"
 
 
 def test_a_run_in_training_and_a_teacher(outputs: None, mnist_ff: Command) -> None:
@@ -289,8 +325,26 @@ def test_a_purge_follows_no_link_and_a_note_leads_nowhere_else(tmp_path: Path, m
     assert trash.restore(trash.find_deleted("evil")) == OUTPUTS / "evil"
     assert sorted(path.name for path in keep.iterdir()) == ["file"]
     trash.move_to_trash(OUTPUTS / "evil")
-    assert trash.purge() == 1
+    assert trash.purge(trash.in_trash()) == ["other"]
     assert (keep / "file").exists()
+
+
+def test_a_purge_leaves_what_nobody_deleted(mnist_ff: Command) -> None:
+    """A run that was moved to the trash by hand, or deleted after the list was shown, is not removed unasked."""
+    asked, later = (trash.move_to_trash(make(name)).parent for name in ("a", "b"))
+    for name in ("by hand", "2026-01-01_00-00-00_0123abcd"):
+        shutil.copytree(asked / trash.CONTENT, OUTPUTS / ".trash" / name)
+    (OUTPUTS / ".trash" / "2026-01-01_00-00-00_00000000").mkdir()
+    listed = [one for one in trash.in_trash() if one.folder == asked]
+    left = sorted([later.name, "by hand", "2026-01-01_00-00-00_0123abcd"])
+    assert trash.purge(listed) == left
+    code, out, err = mnist_ff("runs", "delete", "--purge", "--yes")
+    assert (code, out.splitlines()[-1]) == (0, "removed for good: 1")
+    assert "still holds 2026-01-01_00-00-00_0123abcd, by hand" in err
+    assert Run(OUTPUTS / ".trash" / "by hand").config()
+    code, _, err = mnist_ff("runs", "delete", "--purge")
+    assert (code, len(err.splitlines())) == (0, 2)
+    assert Run(OUTPUTS / ".trash" / "by hand").config()
 
 
 def test_a_run_from_elsewhere_returns_by_the_path_that_delete_prints(
@@ -319,7 +373,7 @@ def test_a_crash_between_note_and_move_loses_nothing(monkeypatch: pytest.MonkeyP
             trash.move_to_trash(path)
     assert Run(path).config()
     assert not list((OUTPUTS / ".trash").iterdir())
-    assert trash.purge() == 0
+    assert trash.purge([]) == []
 
 
 def test_tags_and_notes(outputs: None, mnist_ff: Command) -> None:
@@ -401,7 +455,7 @@ def test_an_archive_has_no_name_that_leads_elsewhere(folder: bytes, name: str, m
     make(os.fsdecode(folder))
     code, _, err = mnist_ff("runs", "archive", name, os.fsdecode(b"outputs/" + folder))
     assert (code, len(err.splitlines())) == (2, 1)
-    assert "cannot be the name of a file for others" in err
+    assert "this name does not work on every system" in err
     assert not Path(name).exists()
 
 
@@ -411,6 +465,11 @@ def test_an_archive_is_whole_or_absent(mnist_ff: Command, monkeypatch: pytest.Mo
         monkeypatch.setattr(archive, "_read_back", broken)
         assert mnist_ff("runs", "archive", "x.zip", "outputs/a")[0] == 1
         assert [path.name for path in Path().iterdir() if "zip" in path.name] == []
+    full = OSError(28, "No space left on device", "outputs/a/model.safetensors", None, "/copy/model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *words, **options: (_ for _ in ()).throw(full))
+        code, _, err = mnist_ff("runs", "archive", "x.zip", "outputs/a")
+        assert (code, "error: /copy/model.safetensors: No space left on device; make room in " in err) == (1, True)
     if sys.version_info < (3, 14):
         monkeypatch.setattr(archive, "_has_zstandard", lambda: False)
         code, _, err = mnist_ff("runs", "archive", "x.tar.zst", "outputs/a")
@@ -425,6 +484,40 @@ def test_texts_lose_their_paths() -> None:
     words = ['data.mirrors=["https://ada:s3cr3t@host/x"]', "a@b", "x://k3y@h?y=1@2", "http://h/a@b"]
     assert cleaned(words) == ['data.mirrors=["https://host/x"]', "a@b", "x://h?y=1@2", "http://h/a@b"]
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
+
+
+def test_of_several_words_the_last_is_the_tag(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "tag", "small", "nice", "paper")
+    assert code == 2
+    assert "nice: does not exist" in err
+    assert "the last word, paper, is the tag" in err
+    assert read_labels(OUTPUTS / "a") == Labels()
+
+
+def test_an_archive_of_nothing_is_not_written(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "archive", "x.zip", "--tag", "no-such-tag")
+    assert code == 2
+    assert "x.zip: not written, since no run fits" in err
+    assert not Path("x.zip").exists()
+
+
+def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a process that was killed while it wrote leaves nothing for ever."""
+    path, wrote = make("a"), labels.write_text
+    (path / f".{labels.LABELS}.x.tmp").touch()
+
+    def slowly(place: Path, text: str) -> None:
+        time.sleep(0.05)
+        wrote(place, text)
+
+    monkeypatch.setattr(labels, "write_text", slowly)
+    threads = [threading.Thread(target=labels.update_labels, args=[path, (f"t{number}",)]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert labels.read_labels(path).tags == ("t0", "t1", "t2", "t3")
+    assert not list(path.glob(".*.tmp"))
 
 
 def test_old_directories_have_no_labels() -> None:

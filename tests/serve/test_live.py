@@ -17,20 +17,20 @@ from filelock import FileLock
 
 from mnist_ff.errors import BadRunError
 from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS, with_columns
-from mnist_ff.serve.live import Follower, Place, read_on
+from mnist_ff.serve.live import Follower, Position, read_new_points
 from mnist_ff.serve.stream import EventStream, events_of
 from tests.support.many_runs import batch_lines, make_run
 from tests.support.serving import request
 
-HEAD = ",".join(BATCH_COLUMNS) + "\n"
+HEADER = ",".join(BATCH_COLUMNS) + "\n"
 
 
 @pytest.fixture
 def training(tmp_path: Path) -> Path:
-    """A run that trains: without a summary and, here, without rows."""
+    """A run in training: no summary, and no rows yet."""
     path = make_run(tmp_path / "run", 0)
     (path / "summary.json").unlink()
-    (path / "batches.csv").write_text(HEAD)
+    (path / "batches.csv").write_text(HEADER)
     (path / "epochs.csv").write_text(",".join(EPOCH_COLUMNS) + "\n")
     (path / ".lock").touch()
     return path
@@ -44,42 +44,42 @@ def status_of(events: list[tuple[str, Any]]) -> str | None:
     return next((value["status"] for name, value in events if name == "status"), None)
 
 
-def test_every_row_comes_once_however_it_is_written(training: Path) -> None:
-    """Torn anywhere, even within a line; the viewer loses its connection again and again."""
-    rng, text = random.Random(0), HEAD + batch_lines(0, 500)
-    path, seen, place = training / "batches.csv", [], None
+def test_every_row_is_sent_once_however_it_is_written(training: Path) -> None:
+    """Writes end anywhere, even within a line, and the viewer reconnects after each."""
+    rng, text = random.Random(0), HEADER + batch_lines(0, 500)
+    path, seen, position = training / "batches.csv", [], None
     path.write_text("")
     with FileLock(training / ".lock"):
         while text:
             piece, text = text[: (cut := rng.randrange(1, 400))], text[cut:]
             with path.open("a") as file:
                 file.write(piece)
-            follower = Follower(training, None if place is None else Place.parse(str(place)))
+            follower = Follower(training, None if position is None else Position.parse(str(position)))
             seen += steps_of(follower.look())
-            place = follower.place
+            position = follower.position
     assert seen == list(range(1, 501))
 
 
-def test_a_resume_that_cuts_rows_begins_again_and_one_that_does_not_goes_on(training: Path) -> None:
+def test_points_start_again_only_if_rows_were_removed(training: Path) -> None:
     path = training / "batches.csv"
-    path.write_text(HEAD + batch_lines(0, 40))
+    path.write_text(HEADER + batch_lines(0, 40))
     follower = Follower(training)
     assert len(steps_of(follower.look())) == 40
     whole = path.read_text()
     path.unlink()
     path.write_text(whole + batch_lines(40, 2))  # another file with the same rows
     assert steps_of(follower.look()) == [41, 42]
-    path.write_text(HEAD + batch_lines(0, 20))
+    path.write_text(HEADER + batch_lines(0, 20))
     (name, told), *_ = follower.look()
     assert (name, told["again"], told["steps"]) == ("batches", True, tuple(range(1, 21)))
-    path.write_text(HEAD + batch_lines(0, 20).replace("0.001,", "0.002,") + batch_lines(20, 5))
+    path.write_text(HEADER + batch_lines(0, 20).replace("0.001,", "0.002,") + batch_lines(20, 5))
     (name, told), *_ = follower.look()
     assert (told["again"], len(told["steps"])) == (True, 25)
-    path.write_text(HEAD)  # started over
+    path.write_text(HEADER)  # started over
     assert follower.look()[0][1]["again"]
 
 
-def test_a_run_begins_trains_and_ends(training: Path) -> None:
+def test_the_events_of_a_run_from_start_to_end(training: Path) -> None:
     summary = make_run(training.parent / "other", 0) / "summary.json"
     with FileLock(training / ".lock"):
         follower = Follower(training)
@@ -103,7 +103,7 @@ def test_a_run_begins_trains_and_ends(training: Path) -> None:
     assert follower.over
 
 
-def test_columns_that_are_added_to_the_epochs(training: Path) -> None:
+def test_columns_added_to_epochs_csv(training: Path) -> None:
     path = training / "epochs.csv"
     path.write_text(path.read_text() + "0,0.5,0.8,,,0.4,0.9,,,1.5\n")
     with FileLock(training / ".lock"):
@@ -122,7 +122,7 @@ def test_a_killed_run_is_over_when_its_lock_is_free(training: Path) -> None:
     assert (told["status"], told["over"], follower.over) == ("interrupted", True, True)
 
 
-def test_a_run_that_is_removed(training: Path) -> None:
+def test_a_removed_run_is_over(training: Path) -> None:
     with FileLock(training / ".lock"):
         follower = Follower(training)
         follower.look()
@@ -138,82 +138,98 @@ def test_more_epochs_after_a_resume(training: Path) -> None:
     assert dict(Follower(training).look())["status"]["of_epochs"] == 7
 
 
-def test_a_long_run_comes_in_means_of_whole_groups(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnist_ff.serve.live.MOST_POINTS", 1_000)
-    monkeypatch.setattr("mnist_ff.serve.live.PIECE_BYTES", 40_000)
+def test_points_of_a_long_run_are_means_of_several_rows(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnist_ff.serve.live.MAX_POINTS", 1_000)
+    monkeypatch.setattr("mnist_ff.serve.live.READ_BYTES", 40_000)
     path, rows = training / "batches.csv", 4_003
-    path.write_text(HEAD + batch_lines(0, rows))
+    path.write_text(HEADER + batch_lines(0, rows))
     with FileLock(training / ".lock"):
         follower = Follower(training)
         steps = steps_of(follower.look())
         while follower.more:
             steps += steps_of(follower.look())
-        size = follower.place.size
+        size = follower.position.rows_per_point
         assert size in (4, 8)
         assert steps == list(range(size, rows - rows % size + 1, size))
-    rest = steps_of(follower.look())  # the run was killed: what is left is a smaller group
+    rest = steps_of(follower.look())  # the run was killed: the remaining rows make a smaller point
     assert rest == [rows]
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "1", "-1.00000000.1", "5.00000000.0", "1.zzzzzzzz.1", "9" * 99 + ".00000000.1", "1.00000000.1\n"]
 )
-def test_a_place_that_is_none_is_the_beginning(text: str) -> None:
-    assert Place.parse(text) is None
+def test_an_invalid_position_is_refused(text: str) -> None:
+    assert Position.parse(text) is None
 
 
-def test_a_place_in_another_file_is_the_beginning(training: Path) -> None:
+def test_a_position_in_a_rewritten_file_starts_again(training: Path) -> None:
     path = training / "batches.csv"
-    path.write_text(HEAD + batch_lines(0, 5))
-    for place in (Place(10, 1), Place(10**9, 0), Place(0, 0), Place(len(HEAD), 7)):
-        assert read_on(path, place, over=True).steps == (1, 2, 3, 4, 5)
+    path.write_text(HEADER + batch_lines(0, 5))
+    for position in (Position(10, 1), Position(10**9, 0), Position(0, 0), Position(len(HEADER), 7)):
+        assert read_new_points(path, position, over=True).steps == (1, 2, 3, 4, 5)
 
 
 @pytest.mark.parametrize(
-    "content", ["step,epoch\n0,0\n", HEAD + "0,0,0,x,0.001,256\n", HEAD + "1,2\n", "x" * 5000, HEAD + "9" * 5000]
+    "content", ["step,epoch\n0,0\n", HEADER + "0,0,0,x,0.001,256\n", HEADER + "1,2\n", "x" * 5000, HEADER + "9" * 5000]
 )
-def test_a_file_of_another_kind_is_named(content: str, training: Path) -> None:
+def test_an_invalid_file_is_named(content: str, training: Path) -> None:
     (training / "batches.csv").write_text(content)
     with pytest.raises(BadRunError, match=r"batches\.csv"):
-        read_on(training / "batches.csv", Place(), over=False)
+        read_new_points(training / "batches.csv", Position(), over=False)
     told = dict(Follower(training).look())["status"]
     assert "batches.csv" in told["reason"]
 
 
-def test_numbers_that_are_none_become_gaps(training: Path) -> None:
+def test_a_fault_is_told_until_it_is_gone(training: Path) -> None:
+    good = (training / "batches.csv").read_bytes()
+    follower = Follower(training)
+    before = dict(follower.look())["status"]["reason"]
+    (training / "batches.csv").write_bytes(b"\0" * 5_000)
+    assert "batches.csv" in dict(follower.look())["status"]["reason"]
+    assert follower.look() == []
+    (training / "batches.csv").write_bytes(good)
+    assert dict(follower.look())["status"]["reason"] == before
+    (training / "batches.csv").write_text("x")
+    (training / "config.yaml").write_text("[")
+    told = dict(follower.look())["status"]
+    assert told["status"] == "broken"
+    assert "config.yaml" in told["reason"]
+
+
+def test_values_that_are_not_finite_become_gaps(training: Path) -> None:
     (training / "batches.csv").write_text(
-        HEAD + "0,0,0,nan,0.001,256\n1,0,1,inf,0.001,256\n2,0,2,,0.001,256\nnan,inf,-1,0.5,1,1\n"
+        HEADER + "0,0,0,nan,0.001,256\n1,0,1,inf,0.001,256\n2,0,2,,0.001,256\nnan,inf,-1,0.5,1,1\n"
     )
     events = Follower(training).look()
     json.dumps(events, allow_nan=False)
     assert dict(events)["batches"]["losses"] == (None, None, None, 0.5)
 
 
-def stream(path: Path, place: Place | None = None, most: int | None = None) -> str:
-    return request(EventStream(events_of(path, place, 0.001), lambda: None), "/", most=most).text
+def stream(path: Path, position: Position | None = None, most: int | None = None) -> str:
+    return request(EventStream(events_of(path, position, 0.001), lambda: None), "/", most=most).text
 
 
-def test_the_stream_of_a_run_that_has_ended_ends(tmp_path: Path) -> None:
+def test_the_stream_of_an_ended_run_ends(tmp_path: Path) -> None:
     text = stream(make_run(tmp_path / "run", 0))
     events = [
         dict(line.split(": ", 1) for line in part.splitlines()) for part in text.split("\n\n") if "event:" in part
     ]
     assert [event["event"] for event in events] == ["batches", "epochs", "status", "end"]
     assert json.loads(events[0]["data"])["steps"] == list(range(1, 21))
-    place = Place.parse(events[0]["id"])
-    again = stream(tmp_path / "run", place)
+    position = Position.parse(events[0]["id"])
+    again = stream(tmp_path / "run", position)
     assert "event: batches" not in again
     assert "event: end" in again
 
 
-def test_a_silent_stream_says_that_it_is_there(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_stream_sends_heartbeats(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.serve.stream.HEARTBEAT_S", 0.002)
     with FileLock(training / ".lock"):
         assert "\n: \n\n" in "\n" + stream(training, most=6)
 
 
-def test_a_viewer_that_reads_nothing_is_cut_off_and_nothing_is_read_ahead(training: Path) -> None:
-    (training / "batches.csv").write_text(HEAD + batch_lines(0, 60_000))
+def test_a_viewer_that_receives_nothing_is_disconnected(training: Path) -> None:
+    (training / "batches.csv").write_text(HEADER + batch_lines(0, 60_000))
     ended, looks = [], []
 
     async def slow() -> None:
@@ -227,7 +243,7 @@ def test_a_viewer_that_reads_nothing_is_cut_off_and_nothing_is_read_ahead(traini
         async def receive() -> Any:
             await asyncio.sleep(60)
 
-        await EventStream(events, lambda: ended.append(True), patience_s=0.05)({}, receive, send)
+        await EventStream(events, lambda: ended.append(True), timeout_s=0.05)({}, receive, send)
 
     with FileLock(training / ".lock"):
         asyncio.run(slow())

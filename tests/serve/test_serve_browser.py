@@ -1,4 +1,4 @@
-"""The pages of `mnist-ff serve` in a real browser: a training is followed to its end, without a reload."""
+"""The pages of `mnist-ff serve` in a real browser."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def opened(browser: Browser, address: str) -> Browser:
 
 
 @pytest.mark.browser
-def test_a_training_is_followed_to_its_end(opened: Browser, folder: Path) -> None:
-    """From its first appearance in the list, over kills of the connection, to the report; nobody else is asked."""
+def test_a_live_page_follows_a_training_to_its_end(opened: Browser, folder: Path) -> None:
+    """From the list, over lost connections, to the report, with requests to this server only."""
     run = folder / "2028-01-01_00-00-00_live"
     words = ["data=mnist_5k", "model.hidden=[32]", "trainer.epochs=40", "trainer.plots=false", "name=followed"]
     command = [sys.executable, "-m", "mnist_ff", "train", *words, f"hydra.run.dir={run}"]
@@ -108,7 +108,7 @@ def test_a_training_is_followed_to_its_end(opened: Browser, folder: Path) -> Non
 
 
 @pytest.mark.browser
-def test_the_list_is_searched_sorted_unfolded_and_compared(opened: Browser) -> None:
+def test_search_sort_jobs_and_comparison_in_the_list(opened: Browser) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -159,8 +159,8 @@ def test_every_page_fits_every_screen(opened: Browser) -> None:
 
 
 @pytest.mark.browser
-def test_another_page_learns_nothing(opened: Browser, tmp_path: Path) -> None:
-    """A page of the same browser, which has the cookie, from a file: neither an answer nor a frame."""
+def test_another_page_cannot_read_or_frame_the_server(opened: Browser, tmp_path: Path) -> None:
+    """A local file, opened in the browser that has the cookie, gets no response and cannot show a frame."""
     base = opened.driver.current_url.split("#")[0]
     page = tmp_path / "evil.html"
     page.write_text(f"<iframe src='{base}' id=frame></iframe>")

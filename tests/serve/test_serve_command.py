@@ -1,13 +1,16 @@
-"""`mnist-ff serve` as a process: what it prints, whom it answers, and how it ends."""
+"""`mnist-ff serve` as a process: what it prints, which requests it answers, and how it ends."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
+import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +18,19 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
+import pexpect
 from filelock import FileLock
 
 from mnist_ff.commands import serve as command
+from mnist_ff.serve.listing import id_of
 from mnist_ff.serve.server import has_browser
 from tests.support.commands import Command
 from tests.support.many_runs import make_run
 from tests.support.processes import COMMAND, Forked
 
 
-def test_a_server_from_its_first_line_to_its_end(tmp_path: Path) -> None:
-    """One line of JSON; the page with the token only; a viewer is connected when Ctrl-C ends it."""
+def test_a_server_from_start_to_ctrl_c(tmp_path: Path) -> None:
+    """It prints one line of JSON, serves pages with the token only, and stops while a viewer is connected."""
     run = make_run(tmp_path / "outputs" / "run", 3)
     (run / "summary.json").unlink()
     script = f"import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{COMMAND}"
@@ -42,24 +47,52 @@ def test_a_server_from_its_first_line_to_its_end(tmp_path: Path) -> None:
     assert (row["name"], row["status"]) == ("run 3", "interrupted")
     assert ask(info["port"], "/", method="POST", **cookie).status == 405
     assert ask(info["port"], "/", Cookie="x" * 40_000).status in (400, 403)
-    with FileLock(run / ".lock"), socket.create_connection(("127.0.0.1", info["port"])) as viewer:
-        lines = [
-            f"GET /events/{row['id']} HTTP/1.1",
-            "Host: localhost",
-            f"Authorization: Bearer {info['token']}",
-            "",
-            "",
-        ]
-        viewer.sendall("\r\n".join(lines).encode())
-        viewer.settimeout(20)
-        while b"event: status" not in viewer.recv(1 << 16):
-            pass
+    with FileLock(run / ".lock"), following(info["port"], info["token"], row["id"]):
         began = time.monotonic()
         started.send_signal(signal.SIGINT)
         out, err = started.communicate(10)
     assert started.returncode == 0
     assert time.monotonic() - began < 5
     assert (out.count("\n"), err) == (1, "")
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_person_starts_it_and_ends_it_with_control_c(columns: int, tmp_path: Path) -> None:
+    """In a terminal: what to open, how to stop it and how to tunnel; a page and a stream are open at its end."""
+    run = make_run(tmp_path / "outputs" / "run", 3)
+    (run / "summary.json").unlink()
+    words = ["-m", "mnist_ff", "serve", "outputs", "--no-open"]
+    child = pexpect.spawn(
+        sys.executable, words, encoding="utf-8", timeout=60, dimensions=(24, columns), cwd=str(tmp_path)
+    )
+    child.expect(r"ssh -N -L (\d+):127\.0\.0\.1:\1 [^\r]+\r\n")
+    port, said = int(child.match[1]), child.before + child.after
+    first, opened, tunnel = re.sub(r"[^\n]*\x1b\[K|\x1b\[[0-9;]*m", "", said).replace("\r", "").splitlines()
+    assert first == "outputs/, read only, until Ctrl-C"
+    assert tunnel.startswith("over SSH  ssh")
+    address, token = opened.removeprefix("open").strip().split("?token=")
+    assert address == f"http://127.0.0.1:{port}/"
+    page = socket.create_connection(("127.0.0.1", port))  # as a browser keeps one
+    with page, FileLock(run / ".lock"), following(port, token, id_of(run.resolve())):
+        child.sendintr()
+        child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, child.signalstatus) == (0, None)
+    assert child.before.replace("^C", "").strip() == ""
+
+
+@contextmanager
+def following(port: int, token: str, word: str) -> Iterator[None]:
+    """A viewer that follows a run, and has heard how it stands."""
+    lines = [f"GET /events/{word} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", "", ""]
+    with socket.create_connection(("127.0.0.1", port)) as viewer:
+        viewer.sendall("\r\n".join(lines).encode())
+        viewer.settimeout(20)
+        heard = b""
+        while b"event: status" not in heard:
+            heard += (more := viewer.recv(1 << 16))
+            assert more, heard
+        yield
 
 
 @dataclass(frozen=True)
@@ -77,7 +110,7 @@ def ask(port: int, path: str, method: str = "GET", host: str | None = None, **he
 
 
 def listed(port: int, cookie: dict[str, str]) -> dict[str, str]:
-    """The first row, when it has been read."""
+    """The first row of the list, once the folder has been read."""
     deadline = time.monotonic() + 20
     while not (rows := json.loads(ask(port, "/runs.json", **cookie).body)["rows"]):
         assert time.monotonic() < deadline
@@ -101,13 +134,13 @@ def test_without_the_extra(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, t
         (["--open", "--no-open"], "not allowed with"),
     ],
 )
-def test_bad_words(words: list[str], said: str, mnist_ff: Command) -> None:
+def test_bad_arguments(words: list[str], said: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("serve", *words)
     assert code == 2
     assert said in err.replace("\n", " ")
 
 
-def test_a_port_that_is_taken(mnist_ff: Command) -> None:
+def test_a_port_in_use(mnist_ff: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = mnist_ff("serve", "--port", str(port))
@@ -116,8 +149,10 @@ def test_a_port_that_is_taken(mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize("columns", ["120", "80", "60", "40"])
-def test_what_it_prints(columns: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Three lines, whole however narrow the terminal is: they are copied."""
+def test_printed_lines_are_not_wrapped(
+    columns: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Three lines that people copy, so none is wrapped in a narrow terminal."""
     opened: list[str] = []
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr("mnist_ff.serve.server.serve", lambda app, listener, ready: (ready(), listener.close()))
@@ -135,7 +170,7 @@ def test_what_it_prints(columns: str, mnist_ff: Command, monkeypatch: pytest.Mon
     assert token not in opened[0]  # a program's arguments can be read by others
 
 
-def test_no_browser_over_ssh_and_without_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_browser_over_ssh_or_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")

@@ -1,4 +1,4 @@
-"""The pages of `mnist-ff serve`: the list, reports and comparisons of the folder's runs and of nothing else."""
+"""The pages of `mnist-ff serve`: the list, reports and comparisons, of runs in the folder only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from mnist_ff.serve import listing as listing_module
 from mnist_ff.serve.app import Site
 from mnist_ff.serve.listing import Listing, id_of
 from mnist_ff.serve.query import PAGE
-from mnist_ff.serve.server import _Complaints
+from mnist_ff.serve.server import _ErrorReporter
 from tests.support.commands import MARKUP
 from tests.support.many_runs import make_run, make_runs
 from tests.support.serving import request
@@ -47,12 +48,12 @@ def site_of(folder: Path) -> Any:
     return Site(listing).app()
 
 
-def test_a_sweep_that_goes_while_the_list_is_read_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_removed_during_a_scan_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = Listing(folder)
     read = listing_module._sweep_state
 
-    def state(path: Path) -> tuple[Any, ...]:
-        found = read(path)
+    def state(path: Path, jobs: list[Path]) -> tuple[Any, ...]:
+        found = read(path, jobs)
         shutil.rmtree(path)
         return found
 
@@ -61,9 +62,62 @@ def test_a_sweep_that_goes_while_the_list_is_read_is_left_out(folder: Path, monk
     assert (len(listing.entries), listing.complete) == (6, True)
 
 
-def test_an_error_of_the_machine_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """asyncio alone writes a traceback for each connection that finds no room."""
-    complain = _Complaints()
+def test_the_newest_runs_are_shown_before_the_others_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(250):
+        (tmp_path / f"{number:04d}").mkdir()
+        (tmp_path / f"{number:04d}" / "config.yaml").touch()
+    monkeypatch.setattr(listing_module, "SHOWN_EVERY_S", 1000)
+    listing, shown = Listing(tmp_path), []
+    show = listing._show
+
+    def kept() -> None:
+        show()
+        shown.append({entry.path.name for entry in listing.entries})
+
+    monkeypatch.setattr(listing, "_show", kept)
+    listing.scan()
+    assert [len(names) for names in shown] == [PAGE, 250]
+    assert min(shown[0]) == "0150"
+
+
+def test_showing_a_list_takes_a_small_part_of_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at it sorts all of it: of many runs it must not be taken after every run."""
+    for number in range(150):
+        (tmp_path / f"{number:04d}").mkdir()
+        (tmp_path / f"{number:04d}" / "config.yaml").touch()
+    monkeypatch.setattr(listing_module, "SHOWN_EVERY_S", 0)
+    listing, shown = Listing(tmp_path), []
+    monkeypatch.setattr(listing, "_show", lambda: (shown.append(listing.read), time.sleep(0.05)))
+    began = time.monotonic()
+    listing.scan()
+    assert 0.05 * len(shown) < 0.15 + 0.3 * (time.monotonic() - began)
+
+
+def test_a_failed_scan_is_reported_once_and_repeated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing, scan, looks = Listing(folder), Listing.scan, iter("abc")
+
+    def failing(self: Listing) -> None:
+        if next(looks, None):
+            raise MemoryError
+        scan(self)
+
+    monkeypatch.setattr(Listing, "scan", failing)
+    monkeypatch.setattr(listing_module, "PAUSE_S", 0.001)
+    listing.start()
+    deadline = time.monotonic() + 20
+    while not listing.complete:
+        assert time.monotonic() < deadline
+        listing.note_request()
+        time.sleep(0.01)
+    assert len(listing.entries) == 7
+    assert capsys.readouterr().err.count("the list could not be read: not enough memory") == 1
+
+
+def test_an_error_of_the_event_loop_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """By default asyncio prints a traceback for every connection that it cannot accept."""
+    complain = _ErrorReporter()
     with closing(asyncio.new_event_loop()) as loop:
         for _ in range(3):
             complain(loop, {"message": "accept() failed", "exception": OSError(errno.EMFILE, "Too many open files")})
@@ -77,7 +131,7 @@ def rows_of(site: Any, query: str = "") -> list[dict[str, Any]]:
     return rows
 
 
-def test_the_list_is_there_newest_first_with_a_sweep_in_one_row(folder: Path) -> None:
+def test_the_list_is_newest_first_with_a_sweep_in_one_row(folder: Path) -> None:
     site = site_of(folder)
     rows = rows_of(site)
     assert [row["name"] for row in rows] == ["grid", *rows_names(folder)]
@@ -108,17 +162,17 @@ def rows_names(folder: Path) -> list[str]:
         ("page=%C2%B2", 7),
     ],
 )  # fmt: skip
-def test_what_is_asked_for(query: str, count: int, folder: Path) -> None:
+def test_filters_of_the_list(query: str, count: int, folder: Path) -> None:
     assert len(rows_of(site_of(folder), query)) == count
 
 
-def test_a_condition_that_is_none_is_said(folder: Path) -> None:
+def test_an_invalid_condition_is_reported(folder: Path) -> None:
     answer = json.loads(request(site_of(folder), "/runs.json?words=optimizer.lr>much").text)
     assert answer["rows"] == []
     assert "much" in answer["fault"]
 
 
-def test_orders_put_what_is_missing_last(tmp_path: Path) -> None:
+def test_missing_values_are_sorted_last(tmp_path: Path) -> None:
     make_runs(tmp_path, 12)
     site = site_of(tmp_path)
     for reverse in ("", "1"):
@@ -128,7 +182,7 @@ def test_orders_put_what_is_missing_last(tmp_path: Path) -> None:
         assert there == sorted(there, reverse=not reverse)
 
 
-def test_pages_and_news(tmp_path: Path) -> None:
+def test_page_numbers_and_versions(tmp_path: Path) -> None:
     for number in range(PAGE + 3):
         path = tmp_path / f"{number:04d}"
         path.mkdir()
@@ -147,7 +201,7 @@ def test_pages_and_news(tmp_path: Path) -> None:
     assert json.loads(request(site, known).text)["total"] == PAGE + 2
 
 
-def test_a_run_that_trains_is_seen_by_its_lock(folder: Path) -> None:
+def test_a_run_with_a_held_lock_is_running(folder: Path) -> None:
     run = next(path for path in folder.iterdir() if path.name.endswith("0005"))
     (run / "summary.json").unlink()
     with FileLock(run / ".lock"):
@@ -160,7 +214,7 @@ def test_a_run_that_trains_is_seen_by_its_lock(folder: Path) -> None:
 @pytest.mark.parametrize(
     "word", ["..", "../secret", "%2e%2e", "x" * 20, "0" * 20, "\0", "*", "1/../../secret", "config.yaml"]
 )
-def test_no_way_leads_out_of_the_list(where: str, word: str, folder: Path) -> None:
+def test_unknown_ids_are_not_found(where: str, word: str, folder: Path) -> None:
     make_run(folder.parent / "secret", 1)
     answer = request(site_of(folder), f"/{where}/{word}")
     assert answer.status == 404
@@ -193,7 +247,7 @@ def test_a_link_to_the_folder_itself_is_followed(folder: Path) -> None:
     assert len(rows_of(site_of(folder.parent / "way"))) == 7
 
 
-def test_a_report_is_drawn_from_the_data_whatever_lies_in_the_directory(folder: Path) -> None:
+def test_a_report_is_drawn_from_data_never_from_report_html(folder: Path) -> None:
     run = folder / "2026-01-01_00-01-00_0001"
     (run / "report.html").write_text("<script>fetch('/runs.json').then(steal)</script>")
     answer = request(site_of(folder), f"/report/{id_of(run.resolve())}")
@@ -206,7 +260,7 @@ def test_a_report_is_drawn_from_the_data_whatever_lies_in_the_directory(folder: 
     assert "default-src 'none'" in policy
 
 
-def test_names_are_text_everywhere(folder: Path) -> None:
+def test_names_are_escaped_everywhere(folder: Path) -> None:
     run = folder / f"evil{MARKUP.replace('/', '-')}"
     make_run(run, 1)
     text = (run / "config.yaml").read_text()
@@ -220,7 +274,7 @@ def test_names_are_text_everywhere(folder: Path) -> None:
     assert request(site, "/runs.json").headers["content-type"] == "application/json"
 
 
-def test_a_name_that_is_no_text(folder: Path) -> None:
+def test_a_name_that_is_not_utf8(folder: Path) -> None:
     make_run(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9")), 1)
     site = site_of(folder)
     row = next(row for row in rows_of(site) if "caf" in row["path"])
@@ -228,7 +282,7 @@ def test_a_name_that_is_no_text(folder: Path) -> None:
         assert request(site, page).status == 200
 
 
-def test_a_comparison_of_chosen_runs_leads_to_their_reports(folder: Path) -> None:
+def test_a_comparison_links_to_the_reports(folder: Path) -> None:
     site = site_of(folder)
     ids = [row["id"] for row in rows_of(site)]
     answer = request(site, "/compare?" + "&".join(f"run={word}" for word in ids[:3]))
@@ -279,8 +333,8 @@ def test_nothing_is_written(folder: Path) -> None:
     assert state() == before
 
 
-def test_viewers_are_bounded_and_a_place_becomes_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_app, "MOST_VIEWERS", 1)
+def test_the_number_of_viewers_is_limited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_app, "MAX_VIEWERS", 1)
     listing = Listing(folder)
     listing.scan()
     site = Site(listing)

@@ -189,7 +189,7 @@ def test_jobs_that_outlive_their_launcher_draw_themselves(mnist_ff: Command, mon
 def test_several_processes_draw_each_run_once(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.sweeps import pictures
 
-    monkeypatch.setattr(pictures, "RUNS_OF_A_HELPER", 1)
+    monkeypatch.setattr(pictures, "RUNS_PER_HELPER", 1)
     monkeypatch.setattr(pictures, "cores_here", lambda: 2)
     drawn: list[Path] = []
 
@@ -227,7 +227,7 @@ def test_without_other_processes_this_one_draws_all(what: str, tmp_path: Path, m
         monkeypatch.setattr(type(context), "Value", refused)
     else:
         monkeypatch.setattr(context.Process, "start", refused)
-    monkeypatch.setattr(pictures, "RUNS_OF_A_HELPER", 1)
+    monkeypatch.setattr(pictures, "RUNS_PER_HELPER", 1)
     monkeypatch.setattr(pictures, "cores_here", lambda: 4)
     monkeypatch.setattr(pictures, "saved_config", lambda run: None)
     monkeypatch.setattr(pictures, "complete", lambda run, *given, **more: drawn.append(run))
@@ -262,10 +262,10 @@ def test_what_a_killed_process_was_drawing_is_drawn_here(tmp_path: Path, monkeyp
         next(iter(shared))
         yield [SimpleNamespace(is_alive=lambda: False, exitcode=-9)]
 
-    monkeypatch.setattr(pictures, "RUNS_OF_A_HELPER", 1)
+    monkeypatch.setattr(pictures, "RUNS_PER_HELPER", 1)
     monkeypatch.setattr(pictures, "cores_here", lambda: 2)
     monkeypatch.setattr(pictures.fork_server, "start", lambda preload: None)
-    monkeypatch.setattr(pictures, "_helping", killed)
+    monkeypatch.setattr(pictures, "_helpers", killed)
     monkeypatch.setattr(pictures, "saved_config", lambda run: None)
     monkeypatch.setattr(pictures, "complete", lambda run, *given, **more: drawn.append(run))
     pictures._draw(runs, lambda: None, lambda number: None)

@@ -35,6 +35,15 @@ def test_closed_stdout_does_not_end_training(tmp_path: Path) -> None:
         shutil.rmtree("run")
 
 
+@pytest.mark.parametrize("words", [["help"], ["show", "lr"], ["runs"], ["runs", "--json"]], ids=" ".join)
+def test_a_reader_that_has_enough_is_no_error(words: list[str]) -> None:
+    end, start = os.pipe()
+    os.close(end)
+    done = subprocess.run([sys.executable, "-c", COMMAND, *words], stdout=start, stderr=subprocess.PIPE, timeout=120)
+    os.close(start)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if b"error" in line]) == (1, [])
+
+
 def test_no_room_for_a_file(mnist_ff: Command) -> None:
     assert mnist_ff("train", *WORDS, "hydra.run.dir=first")[0] == 0
     kept = {path: path.read_bytes() for path in Path("first").rglob("*") if path.is_file()}

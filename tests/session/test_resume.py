@@ -329,7 +329,7 @@ def test_two_processes_never_train_in_one_directory(mnist_ff: Command) -> None:
         (["-m", "resume=best"], "mnist-ff train resume=best trainer.epochs=N trains it further"),
         (["resume=a", "--config-of", "b"], "only one of them"),
         (["resume=a", "resume=b"], "give it only once"),
-        (["--config-of"], "expected one argument"),
+        (["--config-of"], "--config-of: needs RUN"),
         (["--config-of", "nowhere"], "does not exist"),
     ],
 )

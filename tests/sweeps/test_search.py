@@ -81,7 +81,7 @@ def test_a_search_prunes_and_ends_in_a_result(mnist_ff: Command) -> None:
             accuracies[job] = float(rows[-1].split(",")[EPOCH_COLUMNS.index("validation_accuracy")])
     best = max(accuracies, key=lambda job: accuracies[job])
     assert (search_result["best_trial"], search_result["best_value"]) == (best, accuracies[best])
-    assert f"best trial {best}: validation accuracy {accuracies[best]:.4f}  optimizer.lr=" in out
+    assert f"best trial {best}: validation accuracy {100 * accuracies[best]:.2f} %  optimizer.lr=" in out
     assert json.loads((directory / "sweep.json").read_text())["search"] == search_result
     assert f"best trial {best}" in (directory / "sweep.md").read_text()
     assert out.count("  job ") == 6

@@ -27,7 +27,9 @@ from mnist_ff.analysis.rows import collect, one_line, read_row
 from mnist_ff.analysis.statistics import Sample, differ, sample, t_975
 from mnist_ff.analysis.sweep_plot import draw_sweep, importance, spaced_by_factors, sweep_figure
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import SweepPlan, check_same_grid, read_job, read_plan, same_experiment, state_of, write_plan
+from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.search_result import SearchResult, further, read_search_result, write_search_result
 from mnist_ff.sweeps import progress
 from mnist_ff.sweeps.summary import conclude
@@ -193,8 +195,6 @@ def test_every_status_is_a_row_with_its_reason() -> None:
 
 
 def test_a_run_in_training_is_running() -> None:
-    from mnist_ff.runs.directory import Run
-
     (job,) = jobs_of([{}])
     write_run(SWEEP / "0", job.config, 0.9)
     (SWEEP / "0" / "summary.json").unlink()
@@ -622,6 +622,24 @@ def test_more_keys_are_parallel_coordinates_with_their_importance() -> None:
     assert [axes.get_title() for axes in figure.axes if axes.get_title() == "importance"] == ["importance"]
 
 
+def test_values_beside_dots_have_their_keys_name() -> None:
+    grid = [{"model.activation": name} for name in ("relu", "tanh", "gelu")]
+    axes = sweep_figure(ranked(grid, lambda v: 0.9), "x").axes[0]
+    assert axes.get_ylabel() == "model.activation"
+
+
+def test_a_searchs_picture_has_the_importance_of_its_words() -> None:
+    """The share of variance is 1 for keys whose values are all different, as a search's are."""
+    grid = [{"optimizer.lr": 0.001 * n, "model.dropout": 0.1 * n} for n in range(1, 6)]
+    ranking = ranked(grid, lambda v: 0.9 + v["optimizer.lr"])
+    assert list(importance(ranking).values()) == [pytest.approx(1)] * 2
+    bars = sweep_figure(ranking, "x", {"optimizer.lr": 0.7, "model.dropout": 0.3}).axes[1]
+    assert sorted(bar.get_width() for bar in bars.patches) == [pytest.approx(30), pytest.approx(70)]
+    assert bars.get_xlabel() == "PED-ANOVA (%)"
+    bars = sweep_figure(ranking, "x", {"another key": 1.0}).axes[1]
+    assert bars.get_xlabel().startswith("share of variance")
+
+
 @pytest.mark.parametrize("grid", [[{}], [{"name": "$\\frac$"}, {"name": "漢"}], list(product(seed=[0, 1]))], ids=str)
 def test_every_sweep_has_a_picture(grid: list[dict]) -> None:
     draw_sweep(ranked(grid, lambda values: 0.9), Path("sweep.png"), "a_$b$")
@@ -725,6 +743,24 @@ def test_each_finished_job_prints_the_time_left(monkeypatch: pytest.MonkeyPatch)
         watch.look()
     assert [line.partition("2.5 s")[2].split()[1:] for line in said] == [["0:08"], ["0:13"], ["21:11"], []]
     assert said[0] == "1/4  job 0  seed=0   90.00 %     2.5 s  ETA    0:08"
+
+
+def test_a_terminal_says_which_jobs_are_being_trained() -> None:
+    jobs = jobs_of(GRID[:4])
+    SWEEP.mkdir()
+    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.JobCounter(4, 0), lambda line: None, lambda: None)
+    assert watch.in_training() == ""
+    for job in jobs[:2]:
+        (SWEEP / job.subdir).mkdir()
+    first, second = (Run(SWEEP / job.subdir) for job in jobs[:2])
+    with first.locked():
+        assert watch.in_training() == f"1/4  job 0  seed=0  epoch {count_of(1, jobs[0].config.trainer.epochs)}"
+        with second.locked():
+            assert watch.in_training() == "2 jobs are training: 0, 1"
+    write_run(SWEEP / "2", jobs[2].config, 0.9)
+    watch.look()
+    with second.locked():
+        assert watch.in_training().startswith("2/4  job 1  seed=")
 
 
 @pytest.mark.parametrize("columns", [120, 80, 60, 40])

@@ -471,7 +471,7 @@ def test_a_bad_metric_fails_the_run_in_one_line(mnist_ff: Command, metric: Regis
     [
         (["metrics=[calibratio]"], "metrics=calibratio: must be one of calibration, dead_units"),
         (["metrics=[calibratio]"], "did you mean calibration?"),
-        (["metrics=calibration"], "must be a list, such as metrics=[...]"),
+        (["metrics=calibration"], "must be a list, such as metrics=[calibration]"),
         (["metrics=[calibration,calibration]"], "metrics: calibration is given twice"),
         (["trainer.monitor=validation_los"], "did you mean validation_loss?"),
         (["trainer.monitor=calibration/ece"], "metrics=[calibration] measures it"),

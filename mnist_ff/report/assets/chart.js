@@ -1,23 +1,25 @@
-// Line charts in SVG: zoom by dragging, pinching, the wheel or keys; the value under the pointer; raw and smoothed.
+// Line charts in SVG: zoom by dragging, pinching, the wheel or keys; values under the pointer; raw and smoothed lines.
 
 const MARGIN = { top: 10, right: 12, bottom: 36 };
-const NARROW = 560; // CSS pixels, below which lines are named above the chart instead of beside their ends
-const SMALLEST_DRAG = 8; // CSS pixels
-const STEP = 1.5; // a zoom by key or button
-const MOST_NAMED = 8; // lines with a colour and a name of their own
-const SPILL = 5; // CSS pixels of a dot or a line that may lie outside of the axes
-const BESIDE_NAME = 8; // CSS pixels on either side of a name beside a line's end
+const NARROW = 560; // CSS pixels; narrower charts have no line names beside the lines' ends
+const MIN_DRAG = 8; // CSS pixels; shorter drags do not zoom
+const ZOOM_STEP = 1.5; // factor of a zoom by key or button
+const MAX_NAMED = 8; // lines with a colour and a name of their own
+const OVERFLOW = 5; // CSS pixels by which dots and lines may reach beyond the axes
+const NAME_MARGIN = 8; // CSS pixels on either side of a name beside a line's end
+const MAX_READOUT = 3; // rows of the readout; where all lines would take more, one is read at a time
+const WHISKER = 3; // CSS pixels of a whisker's cap on either side
 
 /**
  * A chart in `host`.
  *
- * spec: title (for screen readers), x and y (axis names), log (y by factors), height, lines, read(x) a text on the place
- * that is looked at, format(y) a number at the axis, say(y) one under the pointer, whole (x counts things), only (read
- * one line, the nearest), ends (the lowest and highest y in sight), span (the lowest and highest x), tick(x) a number at
- * the axis, best (x and text of a place that stands out; below: where the text is), legendElsewhere.
- * A line: name, look (its CSS classes), xs (rising numbers), ys (null is a gap), quiet (without a name at its end),
- * said (its name under the pointer, where that is another one), dots (at each point), unread (not under the pointer).
- * low and high: ys of a band around it.
+ * spec: title (for screen readers), x and y (axis labels), log (logarithmic y), height, lines, read(x) the readout's text
+ * for x, format(y) a tick label of y, say(y) a value in the readout, whole (x is an integer), only (read out the nearest
+ * line only), ends (fixed limits of y), span (limits of x), tick(x) a tick label of x, best (x and text of a marked
+ * point; below: text at the bottom), legendElsewhere (no legend of its own).
+ * A line: name, look (its CSS classes), xs (ascending), ys (null is a gap), quiet (no name at its end), said (its name in
+ * the readout, if different), unread (not in the readout), points (a dot at each point, no line between them), low and high
+ * (ys of a band, or of a whisker at each of the points).
  */
 class Chart {
   constructor(host, spec) {
@@ -41,14 +43,14 @@ class Chart {
     new ResizeObserver(() => this.draw()).observe(host);
   }
 
-  /** Other lines in the same frame. */
+  /** Replace the lines; the zoom stays. */
   setLines(lines) {
     this.all = lines.filter((line) => line.xs.length);
     const [first, last] = [Math.min(...this.all.map((line) => line.xs[0])), Math.max(...this.all.map((line) => line.xs.at(-1)))];
     const [low, high] = this.spec.span ?? (this.all.length ? [first, last] : [0, 1]);
     this.full = low === high ? [low - 0.5, high + 0.5] : [low, high];
     this.range ??= this.full;
-    const keyed = !this.spec.legendElsewhere && this.all.length > 1 && this.all.length <= MOST_NAMED;
+    const keyed = !this.spec.legendElsewhere && this.all.length > 1 && this.all.length <= MAX_NAMED;
     this.keys.replaceChildren(...(keyed ? this.all.map((line) => this._entry(line)) : []));
     this._choose();
   }
@@ -62,17 +64,16 @@ class Chart {
   /** A line's entry in the legend: a button that hides it and shows it again. */
   _entry(line) {
     const sample = drawn("svg", { "aria-hidden": "true" }, drawn("path", { class: `line ${line.look}`, d: "M0 5L26 5" }));
-    const toggle = () => {
+    const toggle = ({ currentTarget: key }) => {
       if (!this.hidden.delete(line.name)) this.hidden.add(line.name);
       key.setAttribute("aria-pressed", String(!this.hidden.has(line.name)));
       this._choose();
     };
     const shown = String(!this.hidden.has(line.name));
-    const key = element("button", { type: "button", class: "key", title: "show or hide", "aria-pressed": shown, click: toggle }, sample, line.name);
-    return key;
+    return element("button", { type: "button", class: "key", title: "show or hide", "aria-pressed": shown, click: toggle }, sample, line.name);
   }
 
-  /** Show x from low to high, within what there is. */
+  /** Show x from low to high, within the lines' range. */
   zoomTo(low, high) {
     const [first, last] = this.full;
     const width = clamped(high - low, this.spec.whole ? Math.min(2, last - first) : (last - first) / 5000, last - first);
@@ -97,40 +98,40 @@ class Chart {
     this.width = this.host.clientWidth;
     if (!this.width) return;
     const named = this.lines.filter((line) => !line.quiet);
-    const beside = this.width >= NARROW && named.length > 1 && named.length <= MOST_NAMED;
+    const beside = this.width >= NARROW && named.length > 1 && named.length <= MAX_NAMED;
     this.ruler = drawn("text", { class: "name", visibility: "hidden" });
     this.plot.replaceChildren(this.ruler);
-    const names = new Map(beside ? named.map((line) => [line, this._fitted(line.name, this.width / 3 - 2 * BESIDE_NAME)]) : []);
-    this.right = this.width - (beside ? 2 * BESIDE_NAME + Math.max(...[...names.values()].map((name) => this._long(name))) : MARGIN.right);
+    const names = new Map(beside ? named.map((line) => [line, this._fitted(line.name, this.width / 3 - 2 * NAME_MARGIN)]) : []);
+    this.right = this.width - (beside ? 2 * NAME_MARGIN + Math.max(...[...names.values()].map((name) => this._textWidth(name))) : MARGIN.right);
     this.bottom = this.spec.height - MARGIN.bottom;
     this._scale();
     const yTicks = this.log ? ticksByFactors(...this.ends) : ticks(...this.ends, this.spec.height / 55);
-    this.left = 14 + Math.max(...yTicks.map((y) => this._long(this.spec.format(y))));
+    this.left = 14 + Math.max(...yTicks.map((y) => this._textWidth(this.spec.format(y))));
     this._reserve();
     this.plot.setAttribute("viewBox", `0 0 ${this.width} ${this.spec.height}`);
     this.plot.setAttribute("height", this.spec.height);
     this.marks = drawn("g");
     this.brush = drawn("rect", { class: "brush", visibility: "hidden", y: MARGIN.top, height: this.bottom - MARGIN.top });
-    const box = drawn("rect", { x: this.left - SPILL, y: 0, width: Math.max(1, this.right - this.left + 2 * SPILL), height: this.bottom + SPILL });
+    const box = drawn("rect", { x: this.left - OVERFLOW, y: 0, width: Math.max(1, this.right - this.left + 2 * OVERFLOW), height: this.bottom + OVERFLOW });
     const clip = drawn("clipPath", { id: this.clipId }, box);
     this.plot.replaceChildren(clip, ...this._axes(yTicks), ...this._best(), ...this.lines.flatMap((line) => this._drawn(line)), this.brush, this.marks, ...this._names(names));
     this._mark();
   }
 
-  /** CSS pixels of a name, as the style sheet writes it. */
-  _long(name) {
+  /** The width of a name in CSS pixels, in the style sheet's font. */
+  _textWidth(name) {
     this.ruler.textContent = name;
     return this.ruler.getComputedTextLength();
   }
 
-  /** A name without as much of its beginning as does not fit: what differs, a job's number, is at its end. */
+  /** A name cut at its start to fit: the end, such as a job's number, is what differs between names. */
   _fitted(name, room) {
     let shown = name;
-    for (let gone = 1; gone < name.length && this._long(shown) > room; gone += 1) shown = `…${name.slice(gone)}`;
+    for (let cut = 1; cut < name.length && this._textWidth(shown) > room; cut += 1) shown = `…${name.slice(cut)}`;
     return shown;
   }
 
-  /** The scale of y, by what is in sight. */
+  /** Set the scale of y from the values in sight. */
   _scale() {
     const all = this.lines.flatMap((line) => [line.ys, line.low ?? [], line.high ?? []].map((ys) => ys.slice(...this._within(line))));
     const seen = all.flatMap((ys) => Array.from(ys)).filter(Number.isFinite);
@@ -149,14 +150,15 @@ class Chart {
     return this.left + ((x - this.range[0]) / (this.range[1] - this.range[0])) * (this.right - this.left);
   }
 
-  /** The places of a line's points in sight, with one more on either side. */
+  /** The range of indices of a line's points in sight, with one more on either side. */
   _within(line) {
-    return [Math.max(0, after(line.xs, this.range[0]) - 1), Math.min(line.xs.length, after(line.xs, this.range[1]) + 1)];
+    return [Math.max(0, countBelow(line.xs, this.range[0]) - 1), Math.min(line.xs.length, countBelow(line.xs, this.range[1]) + 1)];
   }
 
   _axes(yTicks) {
     const middle = (x, y, text) => drawn("text", { x, y, "text-anchor": "middle" }, text);
-    const xTicks = ticks(...this.range, (this.right - this.left) / 90, this.spec.whole);
+    const longest = Math.max(...this.range.map((x) => this._textWidth(this.spec.tick(Math.round(x * 100) / 100))));
+    const xTicks = ticks(...this.range, (this.right - this.left) / (longest + 45), this.spec.whole);
     return [
       ...yTicks.flatMap((y) => [
         drawn("line", { class: "grid", x1: this.left, x2: this.right, y1: this.py(y), y2: this.py(y) }),
@@ -167,76 +169,79 @@ class Chart {
     ];
   }
 
-  /** The middle of a text, moved so that none of it lies outside of the chart. */
+  /** The centre of a text, moved so that the text lies within the chart. */
   _inside(middle, text) {
-    const half = this._long(text) / 2;
+    const half = this._textWidth(text) / 2;
     return Math.max(half, Math.min(middle, this.width - half));
   }
 
-  /** A line in sight: the highest and lowest point of each pixel column, and a dot for a point without neighbours. */
+  /** A line's path: the highest and lowest point of each pixel column, and a dot for each point without neighbours. */
   _drawn(line) {
     const [from, to] = this._within(line);
     const clip = { "clip-path": `url(#${this.clipId})` };
-    const there = (place) => Number.isFinite(line.ys[place]); // neither null nor beyond the ends
+    const there = (index) => Number.isFinite(line.ys[index]); // neither null nor beyond the ends
     const dots = [];
     let d = "";
-    for (let place = from; place < to; place += 1) {
-      if (!there(place)) continue;
-      const x = this.px(line.xs[place]);
-      const pen = d && there(place - 1) ? "L" : "M";
-      if (line.dots || (!there(place - 1) && !there(place + 1))) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[place]), r: 3.5, ...clip }));
-      let [low, high] = [line.ys[place], line.ys[place]];
-      for (; place + 1 < to && there(place + 1) && Math.floor(this.px(line.xs[place + 1])) === Math.floor(x); place += 1) {
-        low = Math.min(low, line.ys[place + 1]);
-        high = Math.max(high, line.ys[place + 1]);
+    for (let index = from; index < to; index += 1) {
+      if (!there(index)) continue;
+      const x = this.px(line.xs[index]);
+      const pen = d && there(index - 1) ? "L" : "M";
+      if (line.points || (!there(index - 1) && !there(index + 1))) dots.push(drawn("circle", { class: `dot ${line.look}`, cx: x, cy: this.py(line.ys[index]), r: 3.5, ...clip }));
+      let [low, high] = [line.ys[index], line.ys[index]];
+      for (; index + 1 < to && there(index + 1) && Math.floor(this.px(line.xs[index + 1])) === Math.floor(x); index += 1) {
+        low = Math.min(low, line.ys[index + 1]);
+        high = Math.max(high, line.ys[index + 1]);
       }
       d += `${pen}${x.toFixed(1)} ${this.py(high).toFixed(1)}`;
       if (low < high) d += `L${x.toFixed(1)} ${this.py(low).toFixed(1)}`;
     }
-    return (line.drawn = [...this._band(line, from, to, clip), drawn("path", { class: `line ${line.look}`, d, ...clip }), ...dots]);
+    const path = line.points ? [] : [drawn("path", { class: `line ${line.look}`, d, ...clip })];
+    return (line.drawn = [...this._band(line, from, to, clip), ...path, ...dots]);
   }
 
-  /** The band of a line that has one: an area for each stretch without gaps. */
+  /** The band of a line that has one: an area for each stretch without gaps, a whisker for a point that stands alone. */
   _band(line, from, to, clip) {
     if (!line.low) return [];
-    const point = (ys) => (place) => `${this.px(line.xs[place]).toFixed(1)} ${this.py(ys[place]).toFixed(1)}`;
-    const stretches = [[]];
-    for (let place = from; place < to; place += 1) {
-      if (Number.isFinite(line.low[place]) && Number.isFinite(line.high[place])) stretches.at(-1).push(place);
-      else stretches.push([]);
-    }
-    const areas = stretches.filter((places) => places.length > 1);
-    const d = areas.map((places) => `M${[...places.map(point(line.high)), ...[...places].reverse().map(point(line.low))].join("L")}Z`).join("");
-    return d ? [drawn("path", { class: `band ${line.look.split(" ")[0]}`, d, ...clip })] : [];
+    const point = (ys) => (index) => `${this.px(line.xs[index]).toFixed(1)} ${this.py(ys[index]).toFixed(1)}`;
+    const found = stretches(from, to, (index) => Number.isFinite(line.low[index]) && Number.isFinite(line.high[index]));
+    const colour = line.look.split(" ")[0];
+    const areas = line.points ? [] : found.filter((indices) => indices.length > 1);
+    const d = areas.map((indices) => `M${[...indices.map(point(line.high)), ...[...indices].reverse().map(point(line.low))].join("L")}Z`).join("");
+    const alone = found.filter((indices) => !areas.includes(indices)).flat();
+    const cap = (ys, index) => `M${this.px(line.xs[index]) - WHISKER} ${this.py(ys[index]).toFixed(1)}h${2 * WHISKER}`;
+    const whiskers = alone.map((index) => `M${point(line.low)(index)}L${point(line.high)(index)}${cap(line.low, index)}${cap(line.high, index)}`).join("");
+    return [...(d ? [drawn("path", { class: `band ${colour}`, d, ...clip })] : []), ...(whiskers ? [drawn("path", { class: `line whisker ${colour}`, d: whiskers, ...clip })] : [])];
   }
 
-  /** Names beside the lines' ends, moved apart where they would cover each other. */
+  /** Names beside the lines' ends, moved apart where they would overlap. */
   _names(names) {
     const found = [...names.keys()].map((line) => {
       const y = line.ys[Math.min(this._within(line)[1], line.ys.length) - 1];
       return { line, y: y === null ? MARGIN.top : clamped(this.py(y), MARGIN.top, this.bottom) };
     });
     found.sort((a, b) => a.y - b.y);
-    for (let place = 1; place < found.length; place += 1) found[place].y = Math.max(found[place].y, found[place - 1].y + 16);
+    for (let index = 1; index < found.length; index += 1) found[index].y = Math.max(found[index].y, found[index - 1].y + 16);
     const over = Math.max(0, (found.at(-1)?.y ?? 0) - this.bottom);
     return found.map(({ line, y }) =>
-      drawn("text", { class: `name ${line.look.split(" ")[0]}`, x: this.right + BESIDE_NAME, y: y + 4 - over }, names.get(line)));
+      drawn("text", { class: `name ${line.look.split(" ")[0]}`, x: this.right + NAME_MARGIN, y: y + 4 - over }, names.get(line)));
   }
 
-  /** Room for the longest text under the pointer, so that no chart moves as it is read. */
+  /** Reserve the height of the longest readout, so that the chart does not move under the pointer. */
   _reserve() {
-    const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %`);
+    const said = this.all.filter((line) => !line.unread).map((line) => `${line.said ?? line.name} 00.0000 %${line.low ? " (00.0000 % to 00.0000 %)" : ""}`);
     const longestOf = (words) => words.reduce((long, one) => (one.length > long.length ? one : long), "");
     const [xs] = this.all.length ? this.all.map((line) => line.xs) : [[]];
-    const place = longestOf([...this.full, xs.at(-1), xs[xs.length >> 1]].map((x) => this.spec.read(x ?? 0)));
+    const position = longestOf([...this.full, xs.at(-1), xs[xs.length >> 1]].map((x) => this.spec.read(x ?? 0)));
     const now = this.reading.textContent;
+    const high = (text) => ((this.reading.textContent = text), this.reading.offsetHeight);
     this.reading.style.height = "auto";
-    this.reading.textContent = `${place}: ${this.spec.only ? longestOf(said) : said.join(", ")}`;
-    this.reading.style.height = `${this.reading.offsetHeight}px`;
+    const all = high(`${position}: ${said.join(", ")}`);
+    this.only = this.spec.only || all > MAX_READOUT * high("0");
+    this.reading.style.height = `${this.only ? high(`${position}: ${longestOf(said)}`) : all}px`;
     this.reading.textContent = now;
   }
 
-  /** A rule at the place that stands out, with its text where lines that fall, or rise, leave room. */
+  /** A vertical line at the best point, with its text: at the top for falling lines, at the bottom for rising ones. */
   _best() {
     const { best } = this.spec;
     if (!best || best.x < this.range[0] || best.x > this.range[1]) return [];
@@ -248,40 +253,61 @@ class Chart {
 
   _tools() {
     const button = (text, label, click) => element("button", { type: "button", "aria-label": label, title: label, click }, text);
-    return element(
-      "span", { class: "tools" }, this.spec.smoothing ?? "",
-      button("+", "zoom in", () => this.zoomBy(STEP, this.cursor ?? undefined)),
-      button("−", "zoom out", () => this.zoomBy(1 / STEP)),
+    const zoom = [
+      button("+", "zoom in", () => this.zoomBy(ZOOM_STEP, this.cursor ?? undefined)),
+      button("−", "zoom out", () => this.zoomBy(1 / ZOOM_STEP)),
       button("all", "show all", () => this.reset()),
-    );
+    ];
+    return element("span", { class: "tools" }, this.spec.smoothing ?? "", element("span", { class: "zoom" }, ...zoom));
   }
 
-  /** Rule, dots and text at the place that is looked at: the nearest point of each line, or of the nearest line alone. */
+  /** The cursor's line, dots and readout: the nearest point of each line, or of the nearest line alone. */
   _mark() {
     this.marks.replaceChildren();
     for (const part of this.lines.flatMap((line) => line.drawn ?? [])) part.classList.remove("lit");
     if (this.cursor === null) return;
-    let read = this.lines.filter((line) => !line.unread).map((line) => ({ line, place: nearest(line.xs, this.cursor) }));
-    read = read.map(({ line, place }) => ({ line, place, x: line.xs[place], y: line.ys[place] })).filter(({ y }) => Number.isFinite(y));
+    let read = this._here();
     if (!read.length) return;
-    if (this.spec.only && this.level !== undefined) read = [closest(read, ({ y }) => Math.abs(this.py(y) - this.level))];
+    if (this.only) read = [this._followed(read)];
     const { x } = closest(read, (one) => Math.abs(one.x - this.cursor));
     this.marks.append(drawn("line", { class: "rule", x1: this.px(x), x2: this.px(x), y1: MARGIN.top, y2: this.bottom }));
     for (const one of read) {
       this.marks.append(drawn("circle", { class: `dot ${one.line.look.split(" ")[0]}`, cx: this.px(one.x), cy: this.py(one.y), r: 4 }));
-      if (this.spec.only) for (const part of one.line.drawn) part.classList.add("lit");
+      if (this.only) for (const part of one.line.drawn) part.classList.add("lit");
     }
-    const values = read.map(({ line, place, y }) => `${line.said ?? line.name} ${this.spec.say(y)}${this._spread(line, place)}`);
+    const values = read.map(({ line, index, y }) => `${line.said ?? line.name} ${this.spec.say(y)}${this._spread(line, index)}`);
     this.reading.textContent = `${this.spec.read(x)}: ${values.join(", ")}`;
   }
 
-  /** The ends of a line's band at a point, in brackets. */
-  _spread(line, place) {
-    const ends = [line.low, line.high].map((ys) => ys?.[place] ?? NaN);
+  /** The point of each line that is nearest to the cursor. */
+  _here() {
+    const found = this.lines.filter((line) => !line.unread).map((line) => ({ line, index: nearest(line.xs, this.cursor) }));
+    return found.map(({ line, index }) => ({ line, index, x: line.xs[index], y: line.ys[index] })).filter(({ y }) => Number.isFinite(y));
+  }
+
+  /** Of these points the nearest to the pointer; without one that of the line that keys chose, else the last drawn. */
+  _followed(read) {
+    if (this.level !== undefined) return closest(read, ({ y }) => Math.abs(this.py(y) - this.level));
+    return read.find(({ line }) => line.name === this.follows) ?? read.at(-1);
+  }
+
+  /** Read the next line above, or below. */
+  _climb(direction) {
+    if (this.cursor === null) this._walk(0);
+    const read = this._here().sort((a, b) => a.y - b.y);
+    const index = read.findIndex(({ line }) => line.name === this._followed(this._here()).line.name);
+    this.follows = read[clamped(index + direction, 0, read.length - 1)]?.line.name;
+    this.level = undefined;
+    this._mark();
+  }
+
+  /** The limits of a line's band at a point, in brackets. */
+  _spread(line, index) {
+    const ends = [line.low, line.high].map((ys) => ys?.[index] ?? NaN);
     return ends.every(Number.isFinite) ? ` (${ends.map((y) => this.spec.say(y)).join(" to ")})` : "";
   }
 
-  /** Where a pointer is: share of the width, x and height. */
+  /** A pointer's position: pixel column, fraction of the width, x, and pixel row. */
   _at(event) {
     const box = this.plot.getBoundingClientRect();
     const px = clamped(event.clientX - box.left, this.left, this.right);
@@ -311,10 +337,10 @@ class Chart {
   }
 
   _drags(at) {
-    return this.start && Math.abs(at.px - this.start.px) >= SMALLEST_DRAG;
+    return this.start && Math.abs(at.px - this.start.px) >= MIN_DRAG;
   }
 
-  /** Keep the two places of the chart under the two fingers. */
+  /** Zoom so that each finger stays at the x where it began. */
   _pinch() {
     const [a, b] = [...this.pointers.values()].map((at) => at.share);
     const [xa, xb] = this.pinched;
@@ -338,7 +364,7 @@ class Chart {
     this._mark();
   }
 
-  /** A page is scrolled by the wheel, unless the chart was chosen or the fingers pinch a touchpad. */
+  /** The wheel zooms if the chart has the focus, and so does a pinch on a touchpad; otherwise it scrolls the page. */
   _wheel(event) {
     if (!event.ctrlKey && document.activeElement !== this.plot) return;
     event.preventDefault();
@@ -346,18 +372,19 @@ class Chart {
   }
 
   _key(event) {
-    const closer = () => this.zoomBy(STEP, this.cursor ?? undefined);
+    const closer = () => this.zoomBy(ZOOM_STEP, this.cursor ?? undefined);
     const all = () => this.reset();
     pressed(event, {
-      "+": closer, "=": closer, "-": () => this.zoomBy(1 / STEP), 0: all, Escape: all,
+      "+": closer, "=": closer, "-": () => this.zoomBy(1 / ZOOM_STEP), 0: all, Escape: all,
       ArrowLeft: () => this._walk(-1), ArrowRight: () => this._walk(1),
       Home: () => this._go(this.range[0]), End: () => this._go(this.range[1]),
+      ...(this.only ? { ArrowUp: () => this._climb(1), ArrowDown: () => this._climb(-1) } : {}),
     });
   }
 
-  /** The next point of the first line, or as many further as a hundredth of what is in sight. */
+  /** The next point of the line that is read, of several the first, or as many further as a hundredth of what is in sight. */
   _walk(direction) {
-    const line = this.lines[0];
+    const line = this.lines.find(({ name }) => this.only && name === this.follows) ?? this.lines[0];
     if (!line) return;
     const [from, to] = this._within(line);
     const step = this.cursor === null ? 0 : direction * Math.max(1, Math.round((to - from) / 100));
@@ -365,7 +392,7 @@ class Chart {
   }
 
   _go(x) {
-    this.cursor = x;
+    [this.cursor, this.level] = [x, undefined];
     const [low, high] = this.range;
     if (x < low || x > high) this.zoomTo(x - (high - low) / 2, x + (high - low) / 2);
     else this._mark();

@@ -1,14 +1,14 @@
-// A digit as MNIST has it: mnist_ff/images/centre.py, written again in the same order of steps.
+// Prepares a drawn digit as MNIST's were: a port of mnist_ff/images/centre.py, step by step.
 
-const SIDE = 28; // pixels of a side of the field
-const BOX = 20; // pixels of the longer side of the digit in it
-const TIE = 1e-9; // far above the error of a sum of products, far below any difference of greys
+const SIDE = 28; // pixels: MNIST's images are 28 x 28
+const BOX = 20; // pixels of the longer side of the digit in them
+const TIE = 1e-9; // rounds ties up despite floating-point error; far below any difference of grey values
 
 /**
- * Where a digit's box comes to lie when it is prepared as MNIST was: scaled to 20, its centre of mass in the middle.
+ * Scale a digit's bounding box to 20 pixels and find where it lies in the 28 x 28 image: its centre of mass is central.
  *
- * ink: (height, width) numbers from 0, paper, to 1, ink, row by row. Returns the box, its (rows, columns) pixels
- * `small`, and the `top` and `left` of these in the field; null for paper alone.
+ * ink: (height, width) numbers from 0 (paper) to 1 (ink), row by row. Returns the bounding box, the scaled pixels
+ * `small` (rows, columns), and their `top` and `left` in the image; null for an empty drawing.
  */
 function placed(ink, width, height) {
   const box = inkBox(ink, width, height);
@@ -23,7 +23,7 @@ function placed(ink, width, height) {
   return { box, rows, columns, small, top, left };
 }
 
-/** Prepare a digit as MNIST was. Returns 28 * 28 bytes; paper alone gives zeros. */
+/** Prepare a digit as MNIST's were. Returns 28 * 28 bytes; zeros for an empty drawing. */
 function centred(ink, width, height) {
   const field = new Uint8Array(SIDE * SIDE);
   const found = placed(ink, width, height);
@@ -87,12 +87,12 @@ function covers(before, now, say) {
 
 /** Where a line of masses begins, so that its centre, counted in whole pixels from 0, falls nearest to 14. */
 function offset(length, mass) {
-  const centre = sum(length, (place) => place * mass(place)) / sum(length, mass);
+  const centre = sum(length, (index) => index * mass(index)) / sum(length, mass);
   return clamped(Math.floor(SIDE / 2 - centre + 0.5 + TIE), 0, SIDE - length);
 }
 
 function sum(length, term) {
   let total = 0;
-  for (let place = 0; place < length; place += 1) total += term(place);
+  for (let index = 0; index < length; index += 1) total += term(index);
   return total;
 }

@@ -1,11 +1,11 @@
-// A field to draw on, with mouse, pen, finger or keys; the network answers while one draws.
+// A canvas to draw on, with mouse, pen, finger or keys. The network classifies the drawing as it changes.
 
-const BRUSH = 22; // of 280 pixels: as wide as MNIST's strokes once the digit fills its box
-const PEN_STEP = 10; // pixels of an arrow key
-const FINE_STEP = 3; // with Shift
-const MOST_BARS = 30; // classes that all have a bar
-const LIKELIEST = 10; // bars for more classes than these
-const LONGEST_NAME = 20; // letters of a class name beside its bar
+const BRUSH = 22; // pixels, of a canvas of 280: as wide as MNIST's strokes once the digit is scaled to 20 pixels
+const PEN_STEP = 10; // pixels per press of an arrow key
+const FINE_STEP = 3; // the same with Shift
+const MAX_BARS = 30; // with up to this many classes, each has a bar
+const TOP_BARS = 10; // with more, the most probable ones
+const MAX_NAME_LENGTH = 20; // letters of a class name beside its bar
 
 class Pad {
   constructor(canvas, onInk) {
@@ -14,24 +14,24 @@ class Pad {
     this.onInk = onInk;
     this.strokes = [];
     this.pen = { x: canvas.width / 2, y: canvas.height / 4 };
-    this.stroke = null; // the open one: a pointer's, or else the keys' pen's
+    this.stroke = null; // the stroke in progress, drawn by a pointer or by the keys
     this.pointer = null; // the id of the pointer that is down
     this.mark = byId("pen");
     this._listen();
   }
 
-  /** (height * width) numbers from 0, paper, to 1, ink. */
+  /** The canvas as (height * width) numbers from 0 (paper) to 1 (ink). */
   ink() {
     const { width, height } = this.canvas;
     const pixels = this.paint.getImageData(0, 0, width, height).data;
-    return Float64Array.from({ length: width * height }, (_, place) => pixels[4 * place + 3] / 255);
+    return Float64Array.from({ length: width * height }, (_, index) => pixels[4 * index + 3] / 255);
   }
 
   get penDown() {
     return this.stroke !== null && this.pointer === null;
   }
 
-  /** Take the last stroke away; an open one is that, and ends. */
+  /** Remove the last stroke; a stroke in progress ends. */
   undo() {
     this._lift();
     this.strokes.pop();
@@ -61,7 +61,7 @@ class Pad {
       pointermove: (event) => {
         if (event.pointerId !== this.pointer || this.stroke === null) return;
         const passed = event.getCoalescedEvents?.() ?? [];
-        for (const place of passed.length ? passed : [event]) this.stroke.push(this._at(place));
+        for (const point of passed.length ? passed : [event]) this.stroke.push(this._at(point));
         this._changed();
       },
       pointerup: up, pointercancel: up, keydown: (event) => this._key(event), focus: () => this._showPen(),
@@ -108,19 +108,19 @@ class Pad {
     else this._begin(this.pen);
   }
 
-  _begin(place) {
-    this.stroke = [place];
+  _begin(point) {
+    this.stroke = [point];
     this.strokes.push(this.stroke);
     this._changed();
   }
 
-  /** End the open stroke. */
+  /** End the stroke in progress. */
   _lift() {
     this.stroke = null;
     this.mark.classList.remove("down");
   }
 
-  /** Where the keys' pen is; a pointer needs no mark. */
+  /** Show where the pen of the keyboard is. */
   _showPen() {
     this.mark.hidden = !this.canvas.matches(":focus-visible");
     this.mark.classList.toggle("down", this.penDown);
@@ -134,7 +134,7 @@ class Pad {
     Object.assign(paint, { lineWidth: BRUSH, lineCap: "round", lineJoin: "round", strokeStyle: "#000" });
     for (const stroke of this.strokes) {
       paint.beginPath();
-      stroke.forEach(({ x, y }, place) => (place ? paint.lineTo(x, y) : paint.moveTo(x, y)));
+      stroke.forEach(({ x, y }, index) => (index ? paint.lineTo(x, y) : paint.moveTo(x, y)));
       if (stroke.length === 1) paint.lineTo(stroke[0].x, stroke[0].y); // a dot
       paint.stroke();
     }
@@ -142,13 +142,13 @@ class Pad {
   }
 }
 
-/** What a network sees of the field's ink: a digit as MNIST has it, or else the whole field in the data's size. */
+/** The network's input: for 28 x 28 data a digit prepared as MNIST's, else the whole canvas scaled to the data's size. */
 function prepared(pad, columns, rows) {
   const { width, height } = pad.canvas;
   return columns === SIDE && rows === SIDE ? centred(pad.ink(), width, height) : scaled(pad.ink(), width, height, columns, rows);
 }
 
-/** Where the network's input lies on the field: its left and top edge and the size of one of its pixels. */
+/** Where the network's input lies on the canvas: its left and top edge, and the size of one of its pixels. */
 function inputOnField(pad, columns, rows) {
   const { width, height } = pad.canvas;
   if (columns !== SIDE || rows !== SIDE) return { left: 0, top: 0, wide: width / columns, high: height / rows };
@@ -157,7 +157,7 @@ function inputOnField(pad, columns, rows) {
   return { left: box.left - left * wide, top: box.top - top * high, wide, high };
 }
 
-/** Paint what counts over the field: orange where more ink raises the largest logit, blue where it lowers it. */
+/** Paint the saliency over the canvas: orange where more ink raises the largest logit, blue where it lowers it. */
 function paintSaliency(pad, columns, rows, gradient) {
   const over = byId("saliency");
   const paint = over.getContext("2d");
@@ -165,15 +165,15 @@ function paintSaliency(pad, columns, rows, gradient) {
   if (!gradient) return;
   const most = gradient.reduce((found, value) => Math.max(found, Math.abs(value)), 0) || 1;
   const { left, top, wide, high } = inputOnField(pad, columns, rows);
-  gradient.forEach((value, place) => {
-    const [column, row] = [place % columns, Math.floor(place / columns)];
+  gradient.forEach((value, index) => {
+    const [column, row] = [index % columns, Math.floor(index / columns)];
     const strength = Math.abs(value) / most;
     paint.fillStyle = `rgba(${value > 0 ? "217, 95, 26" : "43, 117, 196"}, ${(0.8 * strength).toFixed(3)})`;
     if (strength > 0.04) paint.fillRect(left + column * wide, top + row * high, wide + 0.5, high + 0.5);
   });
 }
 
-/** A line of the list of classes. */
+/** Append a class's bar to the list. */
 function bar() {
   const [name, length, share] = [element("b"), element("u"), element("span", {}, "-")];
   const line = element("li", {}, name, element("i", { "aria-hidden": "true" }, length), share);
@@ -181,16 +181,16 @@ function bar() {
   return { line, name, length, share };
 }
 
-/** Field, bars and what the network sees, tied together. Of many classes the likeliest are shown, in their order. */
+/** Connect the canvas, the network's input and the bars. With many classes, the most probable are shown, sorted. */
 function drawing(predict, saliency, names) {
-  const bars = names.slice(0, names.length > MOST_BARS ? LIKELIEST : names.length).map(bar);
+  const bars = names.slice(0, names.length > MAX_BARS ? TOP_BARS : names.length).map(bar);
   const longest = Math.max(...names.map((name) => name.length));
-  if (longest > 1) byId("bars").style.setProperty("--name", `${1.3 * Math.min(longest, LONGEST_NAME)}ch`); // bold
+  if (longest > 1) byId("bars").style.setProperty("--name", `${1.3 * Math.min(longest, MAX_NAME_LENGTH)}ch`); // bold
   const seen = byId("seen");
   seen.className = INK;
   let due = false;
   const pad = new Pad(byId("pad"), () => {
-    if (!due) requestAnimationFrame(answer); // as often as the screen shows it
+    if (!due) requestAnimationFrame(answer); // once per frame
     due = true;
   });
 
@@ -198,8 +198,8 @@ function drawing(predict, saliency, names) {
     const order = [...names.keys()];
     if (bars.length < names.length && shares) order.sort((one, other) => shares[other] - shares[one]);
     const best = shares ? shares.indexOf(Math.max(...shares)) : -1;
-    bars.forEach(({ line, name, length, share }, place) => {
-      const label = order[place];
+    bars.forEach(({ line, name, length, share }, index) => {
+      const label = order[index];
       name.textContent = names[label];
       name.title = names[label];
       line.classList.toggle("best", label === best);

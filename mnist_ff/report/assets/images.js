@@ -4,7 +4,7 @@ const LOOK = FACTS.look; // channels, height and width of the images in this pag
 const PIXELS = LOOK.height * LOOK.width;
 const INK = LOOK.ink ? "ink" : LOOK.height > 48 || LOOK.width > 48 ? "photo" : "photo coarse"; // class of a canvas
 
-/** A canvas of an image's size, painted: `rgba` of a pixel's place is [red, green, blue, alpha]. */
+/** A canvas of an image's size, painted: `rgba` of a pixel's index is [red, green, blue, alpha]. */
 function imageCanvas(attributes, rgba) {
   const canvas = element("canvas", { width: LOOK.width, height: LOOK.height, role: "img", ...attributes });
   paint(canvas, rgba);
@@ -15,15 +15,15 @@ function paint(canvas, rgba) {
   const { width, height } = canvas;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  for (let place = 0; place < width * height; place += 1) image.data.set(rgba(place), 4 * place);
+  for (let index = 0; index < width * height; index += 1) image.data.set(rgba(index), 4 * index);
   context.putImageData(image, 0, 0);
 }
 
 /** Image `number` of those in `all`: one channel as ink, which style.css turns round where the page is dark, or grey. */
 function shown(all, number = 0) {
   const start = LOOK.channels * PIXELS * number;
-  if (LOOK.ink) return (place) => [0, 0, 0, all[start + place]];
-  return (place) => [...colour((channel) => all[start + channel * PIXELS + place]), 255];
+  if (LOOK.ink) return (index) => [0, 0, 0, all[start + index]];
+  return (index) => [...colour((channel) => all[start + channel * PIXELS + index]), 255];
 }
 
 /** Red, green and blue from a function of a channel: one channel is grey; of two, the blue is missing. */

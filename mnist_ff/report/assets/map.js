@@ -1,14 +1,14 @@
-// The map of the test images: where the network's last hidden layer puts each one; a click shows it.
+// The map of the test images: the last hidden layer's activity on two principal components. A click shows the image.
 
-const REACH = 14; // CSS pixels from a point that a click still means
-const EDGE = 12; // CSS pixels around the points
-const MOST_COLOURS = 30; // classes that each have an entry in the legend
+const CLICK_RADIUS = 14; // CSS pixels around a click in which a point is found
+const MARGIN_PX = 12; // CSS pixels around the points
+const MAX_LEGEND = 30; // no legend with more classes
 
-/** A colour for each class, of one brightness, far from its neighbours'. */
+/** The colour of a class: all are equally bright, and neighbouring classes differ in hue. */
 const classColour = (label, count) => `hsl(${Math.round((360 * ((label * 7) % count)) / count)} 75% ${matchMedia("(prefers-color-scheme: dark)").matches ? 66 : 42}%)`;
 
 class ImageMap {
-  /** data: points, rows, labels, predicted, and the images that the page does not have; kept: those that it has. */
+  /** data: points, rows, labels, predicted, and images that are not among `kept`, the images of the page's mistakes. */
   constructor(data, kept, names) {
     Object.assign(this, { canvas: byId("map"), names, hidden: new Set(), chosen: null });
     this.points = new Int16Array(bytes(data.points).buffer);
@@ -17,7 +17,7 @@ class ImageMap {
     this.pixels = new Map(); // by row
     if (kept) {
       const images = bytes(kept.pixels);
-      kept.rows.forEach((row, place) => this.pixels.set(row, { images, place }));
+      kept.rows.forEach((row, index) => this.pixels.set(row, { images, index }));
     }
     this._legend();
     this._listen();
@@ -25,7 +25,7 @@ class ImageMap {
     this.draw();
   }
 
-  /** The pictures of the sheet, one after another. */
+  /** Decode the images of the sheet, one picture with many images. */
   async _unpack({ sheet, across, image_rows: rows }) {
     const picture = new Image();
     picture.src = `data:image/png;base64,${sheet}`;
@@ -36,12 +36,12 @@ class ImageMap {
     const [high, wide] = [LOOK.channels * LOOK.height, LOOK.width];
     rows.forEach((row, number) => {
       const tile = paint.getImageData((number % across) * wide, Math.floor(number / across) * high, wide, high).data;
-      this.pixels.set(row, { images: Uint8Array.from({ length: high * wide }, (_, place) => tile[4 * place]), place: 0 });
+      this.pixels.set(row, { images: Uint8Array.from({ length: high * wide }, (_, index) => tile[4 * index]), index: 0 });
     });
   }
 
   _legend() {
-    if (this.names.length > MOST_COLOURS) return;
+    if (this.names.length > MAX_LEGEND) return;
     const entry = (name, label) => {
       const toggle = () => {
         if (!this.hidden.delete(label)) this.hidden.add(label);
@@ -70,36 +70,36 @@ class ImageMap {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  /** Where a point is on the canvas, in CSS pixels. */
-  at(place) {
+  /** The position of a point on the canvas, in CSS pixels. */
+  at(index) {
     const side = this.canvas.clientWidth;
-    const on = (value) => side / 2 + (value / 32767) * (side / 2 - EDGE);
-    return [on(this.points[2 * place]), on(-this.points[2 * place + 1])];
+    const on = (value) => side / 2 + (value / 32767) * (side / 2 - MARGIN_PX);
+    return [on(this.points[2 * index]), on(-this.points[2 * index + 1])];
   }
 
-  /** The points in sight that have an image. */
+  /** The indices of points that have an image and are not hidden by the legend. */
   _shown() {
-    return [...this.rows.keys()].filter((place) => this.pixels.has(this.rows[place]) && !this.hidden.has(this.labels[place]));
+    return [...this.rows.keys()].filter((index) => this.pixels.has(this.rows[index]) && !this.hidden.has(this.labels[index]));
   }
 
   _nearest(x, y) {
-    const away = (place) => Math.hypot(this.at(place)[0] - x, this.at(place)[1] - y);
-    const found = this._shown().filter((place) => away(place) <= REACH);
+    const away = (index) => Math.hypot(this.at(index)[0] - x, this.at(index)[1] - y);
+    const found = this._shown().filter((index) => away(index) <= CLICK_RADIUS);
     return found.length ? closest(found, away) : null;
   }
 
-  /** The next point in a direction: near, and not far to the side. */
+  /** Choose the next point in a direction: near, and not far to the side. */
   _step(dx, dy) {
     const shown = this._shown();
     if (!shown.length) return;
     if (this.chosen === null) {
       const middle = this.canvas.clientWidth / 2;
-      this.choose(closest(shown, (place) => Math.hypot(this.at(place)[0] - middle, this.at(place)[1] - middle)));
+      this.choose(closest(shown, (index) => Math.hypot(this.at(index)[0] - middle, this.at(index)[1] - middle)));
       return;
     }
     const [x, y] = this.at(this.chosen);
-    const cost = (place) => {
-      const [ahead, aside] = [(this.at(place)[0] - x) * dx + (this.at(place)[1] - y) * dy, (this.at(place)[0] - x) * dy + (this.at(place)[1] - y) * dx];
+    const cost = (index) => {
+      const [ahead, aside] = [(this.at(index)[0] - x) * dx + (this.at(index)[1] - y) * dy, (this.at(index)[0] - x) * dy + (this.at(index)[1] - y) * dx];
       return ahead > 0.5 ? ahead + 3 * Math.abs(aside) : Infinity;
     };
     const next = closest(shown, cost);
@@ -107,11 +107,11 @@ class ImageMap {
   }
 
   /** Show a point's image beside the map. */
-  choose(place) {
-    this.chosen = place;
-    const [row, label, predicted] = [this.rows[place], this.names[this.labels[place]], this.names[this.predicted[place]]];
-    const { images, place: number } = this.pixels.get(row);
-    const right = this.labels[place] === this.predicted[place];
+  choose(index) {
+    this.chosen = index;
+    const [row, label, predicted] = [this.rows[index], this.names[this.labels[index]], this.names[this.predicted[index]]];
+    const { images, index: number } = this.pixels.get(row);
+    const right = this.labels[index] === this.predicted[index];
     const words = right ? `label ${label}, predicted correctly` : `label ${label}, predicted ${predicted}`;
     const canvas = imageCanvas({ class: INK, "aria-label": `test image ${row}: ${words}` }, shown(images, number));
     byId("map-image").replaceChildren(canvas, element("figcaption", {}, element("strong", {}, words), element("br"), `no. ${row}`));
@@ -127,31 +127,31 @@ class ImageMap {
     paint.scale(scale, scale);
     const colours = this.names.map((_, label) => classColour(label, this.names.length));
     [...byId("map-keys").querySelectorAll(".swatch")].forEach((swatch, label) => (swatch.style.background = colours[label]));
-    for (let place = 0; place < this.rows.length; place += 1) {
-      if (!this.hidden.has(this.labels[place])) this._dot(paint, place, colours[this.labels[place]]);
+    for (let index = 0; index < this.rows.length; index += 1) {
+      if (!this.hidden.has(this.labels[index])) this._dot(paint, index, colours[this.labels[index]]);
     }
     if (this.chosen !== null) this._ring(paint, this.chosen);
   }
 
-  /** A point with an image is larger; a mistake has the prediction's colour inside. */
-  _dot(paint, place, colour) {
-    const [x, y] = this.at(place);
-    const large = this.pixels.has(this.rows[place]);
-    const wrong = this.labels[place] !== this.predicted[place];
+  /** Draw a point. One with an image is larger; a mistake has the prediction's colour inside. */
+  _dot(paint, index, colour) {
+    const [x, y] = this.at(index);
+    const large = this.pixels.has(this.rows[index]);
+    const wrong = this.labels[index] !== this.predicted[index];
     paint.globalAlpha = large ? 0.9 : 0.4;
     paint.fillStyle = colour;
     paint.beginPath();
     paint.arc(x, y, wrong ? 4 : large ? 2.6 : 1.6, 0, 7);
     paint.fill();
     if (!wrong) return;
-    paint.fillStyle = classColour(this.predicted[place], this.names.length);
+    paint.fillStyle = classColour(this.predicted[index], this.names.length);
     paint.beginPath();
     paint.arc(x, y, 2, 0, 7);
     paint.fill();
   }
 
-  _ring(paint, place) {
-    const [x, y] = this.at(place);
+  _ring(paint, index) {
+    const [x, y] = this.at(index);
     Object.assign(paint, { globalAlpha: 1, lineWidth: 2.5, strokeStyle: getComputedStyle(this.canvas).color });
     paint.beginPath();
     paint.arc(x, y, 8, 0, 7);

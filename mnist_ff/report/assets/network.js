@@ -1,5 +1,5 @@
-// The trained network: an image's bytes to the probability of each class, as mnist_ff/models/mlp.py computes them with
-// dropout off, and to the pixels that count.
+// The trained network: from an image's bytes to class probabilities, as mnist_ff/models/mlp.py computes them in
+// evaluation mode, and to the saliency of each pixel.
 
 const ACTIVATIONS = {
   /* rows of models/activations.py */
@@ -28,15 +28,15 @@ function halves(text) {
     if (exponent === 31) table[bits] = fraction ? NaN : sign * Infinity;
     else table[bits] = sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
   }
-  return Float32Array.from({ length: view.byteLength / 2 }, (_, place) => table[view.getUint16(2 * place, true)]);
+  return Float32Array.from({ length: view.byteLength / 2 }, (_, index) => table[view.getUint16(2 * index, true)]);
 }
 
-/** Two functions of an image's bytes: `predict` to the probability of each class, `saliency` to what counts. */
+/** Two functions of an image's bytes: `predict` returns class probabilities, `saliency` a gradient per pixel. */
 function network(packed) {
   const [activate, slope] = [ACTIVATIONS[packed.activation], SLOPES[packed.activation]];
   const layers = packed.layers.map((layer) => ({ ...layer, weight: halves(layer.weight), bias: floats(layer.bias) }));
 
-  /** Each layer's sums before its activation, the logits last. */
+  /** Each layer's pre-activations; the last ones are the logits. */
   function forward(pixels) {
     let values = Float32Array.from(pixels, (pixel) => pixel / 255);
     return layers.map((layer) => {
@@ -46,15 +46,15 @@ function network(packed) {
     });
   }
 
-  /** The gradient of the largest logit by each pixel (0 to 1), back through the layers by the chain rule. */
+  /** The gradient of the largest logit with respect to each pixel (0 to 1), by backpropagation. */
   function saliency(pixels) {
     const sums = forward(pixels);
     const logits = sums.pop();
     const best = logits.indexOf(Math.max(...logits));
     let gradient = Float32Array.from(logits, (_, unit) => Number(unit === best));
-    for (let place = layers.length - 1; place >= 0; place -= 1) {
-      gradient = transposed(layers[place], gradient);
-      if (place) gradient = gradient.map((value, unit) => value * slope(sums[place - 1][unit]));
+    for (let index = layers.length - 1; index >= 0; index -= 1) {
+      gradient = transposed(layers[index], gradient);
+      if (index) gradient = gradient.map((value, unit) => value * slope(sums[index - 1][unit]));
     }
     return gradient;
   }
@@ -68,7 +68,7 @@ function transposed(layer, values) {
   values.forEach((value, unit) => {
     if (value === 0) return;
     const row = unit * layer.in;
-    for (let place = 0; place < layer.in; place += 1) sums[place] += value * layer.weight[row + place];
+    for (let index = 0; index < layer.in; index += 1) sums[index] += value * layer.weight[row + index];
   });
   return sums;
 }
@@ -76,11 +76,11 @@ function transposed(layer, values) {
 /** weight (out, in) times values, plus bias. Inputs that are zero, as most pixels and many units are, cost nothing. */
 function affine(layer, values) {
   const lit = [];
-  values.forEach((value, place) => value !== 0 && lit.push(place));
+  values.forEach((value, index) => value !== 0 && lit.push(index));
   return layer.bias.map((bias, unit) => {
     const row = unit * layer.in;
     let total = bias;
-    for (const place of lit) total += layer.weight[row + place] * values[place];
+    for (const index of lit) total += layer.weight[row + index] * values[index];
     return total;
   });
 }

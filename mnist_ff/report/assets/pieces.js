@@ -1,4 +1,4 @@
-// Small pieces that all parts of a page use. Text goes in as text, never as markup.
+// Helpers for all scripts of a page. Text becomes text nodes, never markup.
 
 const FACTS = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** The element with this id, or null. */
 const byId = (id) => document.getElementById(id);
 
-/** An HTML element with attributes, listeners (functions) and children; texts become text nodes. */
+/** An HTML element with attributes, event listeners (values that are functions) and children (elements or texts). */
 const element = (name, attributes = {}, ...children) => furnished(document.createElement(name), attributes, children);
 
 /** The same for SVG. */
@@ -21,11 +21,11 @@ function furnished(made, attributes, children = []) {
   return made;
 }
 
-/** Do what `acts` has for the key that was pressed; with Ctrl, Alt or Meta it is the browser's. */
-function pressed(event, acts) {
-  if (!acts[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+/** Call the handler of the pressed key, if there is one. Shortcuts with Ctrl, Alt or Meta are left to the browser. */
+function pressed(event, handlers) {
+  if (!handlers[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  acts[event.key]();
+  handlers[event.key]();
 }
 
 const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -33,7 +33,7 @@ const clamped = (value, low, high) => Math.min(Math.max(value, low), high);
 /** Base64 to bytes. */
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
-/** Base64 of float32 to numbers: little-endian, as every browser's machine is. */
+/** Base64 of little-endian float32 to numbers. Every browser runs on a little-endian machine. */
 const floats = (text) => new Float32Array(bytes(text).buffer);
 
 /** A number for people: about four digits, none of them a trailing zero. */
@@ -43,12 +43,12 @@ function figure(value, digits = 4) {
   return value !== 0 && (Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6) ? near.toExponential() : near.toLocaleString("en", { maximumSignificantDigits: 15 });
 }
 
-/** A share as percent. */
+/** A fraction as a percentage: 98.5 %. */
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
-/** 12,345. */
+/** An integer with separators: 12,345. */
 const whole = (value) => value.toLocaleString("en");
 
-/** Options that charts by epochs share. */
+/** Shared options of charts with a point per epoch. */
 const BY_EPOCH = { x: "epoch", whole: true, read: (x) => `epoch ${whole(x)}` };
 const AS_PERCENT = { format: (share) => `${Number((100 * share).toPrecision(4))} %`, say: (share) => percent(share, 2) };

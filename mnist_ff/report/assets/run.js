@@ -2,11 +2,12 @@
 
 function lossCharts(batches) {
   const loss = floats(batches.loss);
-  const xs = Float64Array.from(loss, (_, place) => Math.min((place + 1) * batches.per_point, batches.count));
-  const place = (x) => {
+  const xs = Float64Array.from(loss, (_, index) => Math.min((index + 1) * batches.per_point, batches.count));
+  const position = (x) => {
     const epoch = Math.floor((x - 1) / batches.per_epoch);
     return `${upTo(x, batches.per_point)} (epoch ${whole(epoch + 1)}, ${whole(x - epoch * batches.per_epoch)}/${whole(batches.per_epoch)})`;
   };
+  const inFirstEpoch = (x) => `${upTo(x, batches.per_point)} (epoch 1)`; // how many it would have had is not known
   const widths = [1];
   while (widths.at(-1) * 2 <= loss.length / 4) widths.push(widths.at(-1) * 2);
   const wanted = widths.findLastIndex((width) => width <= Math.max(1, loss.length / 50));
@@ -19,10 +20,10 @@ function lossCharts(batches) {
     const raw = { name, said: "loss", look: width > 1 ? "raw thin" : "s0 thin", xs, ys: loss, quiet: true };
     return width > 1 ? [raw, { name: "smoothed", look: "s0", xs, ys: smoothed(loss, width), quiet: true }] : [raw];
   };
-  const shared = { x: "batch", read: place, whole: true };
+  const shared = { x: "batch", read: batches.per_epoch ? position : inFirstEpoch, whole: true };
   const smoothing = element("label", {}, said, slider);
-  const chart = new Chart(byId("loss-chart"), { ...shared, title: "Loss per batch", y: "cross-entropy (nats)", log: true, height: 300, lines: lines(), smoothing });
-  if (!batches.lr) return; // one for all: it is written as text
+  const chart = new Chart(byId("loss-chart"), { ...shared, title: "Loss per batch", y: "cross-entropy (nats)", log: true, height: 300, lines: lines(), ...(widths.length > 1 ? { smoothing } : {}) });
+  if (!batches.lr) return; // constant: the page states it as text
   const rates = new Float64Array(bytes(batches.lr).buffer);
   new Chart(byId("lr-chart"), { ...shared, title: "Learning rate", y: "", height: 150, lines: [{ name: "learning rate", look: "s0", xs, ys: rates }] });
 }
@@ -42,17 +43,18 @@ function epochCharts({ part, columns, best }) {
 
 const METRICS = new Map([
   ["gradient_norms", "gradient norm of each layer (L2)"], ["weight_norms", "weight norm of each layer (L2)"],
-  ["dead_units", "dead units of each layer"], ["calibration", "calibration error"],
+  ["dead_units", "dead units of each layer"], ["calibration", "calibration: ECE and Brier score"],
 ]);
+const VALUES = new Map([["calibration/ece", "ECE"], ["calibration/brier", "Brier score"]]);
 
 /** A chart for each metric, a line for each of its values. */
 function metricCharts({ metrics, columns }) {
   const xs = columns.epoch.map((epoch) => epoch + 1);
   for (const [metric, all] of Object.entries(metrics)) {
     const found = all.filter((column) => Object.hasOwn(columns, column)); // the others were never finite
-    const few = found.length <= MOST_NAMED;
-    const lines = found.map((column, place) => (
-      { name: column.slice(metric.length + 1) || metric, look: few ? `s${place}` : "s0 faint", quiet: !few, xs, ys: columns[column] }
+    const few = found.length <= MAX_NAMED;
+    const lines = found.map((column, index) => (
+      { name: VALUES.get(column) ?? (column.slice(metric.length + 1) || metric), look: few ? `s${index}` : "s0 faint", quiet: !few, xs, ys: columns[column] }
     ));
     const host = element("div", { id: `metric_${metric}` });
     byId("metric-charts").append(host);
@@ -61,28 +63,28 @@ function metricCharts({ metrics, columns }) {
   }
 }
 
-/** The kept images, and the confusion matrix that shows them cell by cell. */
+/** The saved images: the worst mistakes, and those of each cell of the confusion matrix. */
 function mistakes({ pixels, labels, predicted, really, rows, sure, worst }, names) {
   const images = bytes(pixels);
-  const figureOf = (place) => {
-    const [label, prediction] = [names[labels[place]], names[predicted[place]]];
-    const right = labels[place] === predicted[place];
+  const figureOf = (index) => {
+    const [label, prediction] = [names[labels[index]], names[predicted[index]]];
+    const right = labels[index] === predicted[index];
     const words = `${label}, ${right ? "correct" : `predicted ${prediction}`}`;
-    const canvas = imageCanvas({ class: INK, "aria-label": `test image ${rows[place]}: ${words}` }, shown(images, place));
+    const canvas = imageCanvas({ class: INK, "aria-label": `test image ${rows[index]}: ${words}` }, shown(images, index));
     const title = element("strong", {}, right ? label : `${label} → ${prediction}`);
-    const caption = element("figcaption", {}, title, `${percent(sure[place])} sure`, element("br"), `no. ${rows[place]}`);
-    if (really[place] !== null) caption.append(element("span", { class: "known", title: "Northcutt et al. 2021" }, "wrong label"), `people: ${really[place]}`);
+    const caption = element("figcaption", {}, title, `${percent(sure[index])} sure`, element("br"), `no. ${rows[index]}`);
+    if (really[index] !== null) caption.append(element("span", { class: "known", title: "Northcutt et al. 2021" }, "wrong label"), `people: ${really[index]}`);
     return element("figure", {}, canvas, caption);
   };
   byId("worst")?.append(...worst.map(figureOf));
   const buttons = [...document.querySelectorAll(".confusion button, .confusion-list button")];
   const show = (button) => {
     const [label, prediction, count] = [button.dataset.label, button.dataset.predicted, button.dataset.count].map(Number);
-    const places = [...rows.keys()].filter((place) => labels[place] === label && predicted[place] === prediction);
+    const indices = [...rows.keys()].filter((index) => labels[index] === label && predicted[index] === prediction);
     for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-    const order = label === prediction && places.length ? ", least confident first" : "";
-    byId("cell-title").textContent = `Label ${names[label]}, predicted ${names[prediction]}: ${places.length === count ? count : `${places.length} of ${count}${order}`}`;
-    byId("cell").replaceChildren(...(places.length ? places.map(figureOf) : [element("p", { class: "gap" }, "No image of this cell is in this page.")]));
+    const order = label === prediction && indices.length ? ", least confident first" : "";
+    byId("cell-title").textContent = `Label ${names[label]}, predicted ${names[prediction]}: ${indices.length === count ? count : `${indices.length} of ${count}${order}`}`;
+    byId("cell").replaceChildren(...(indices.length ? indices.map(figureOf) : [element("p", { class: "gap" }, "No image of this cell is in this page.")]));
   };
   for (const button of buttons) button.addEventListener("click", () => show(button));
   const wrong = buttons.filter((button) => !button.classList.contains("right"));
@@ -90,8 +92,8 @@ function mistakes({ pixels, labels, predicted, really, rows, sure, worst }, name
 }
 
 /**
- * Each unit's weights. One channel: blue inhibits, orange excites, the page shows through where there is none.
- * Several: each has its own colour, grey is none.
+ * Each unit's weights as an image. One channel: orange is positive, blue negative, transparent 0.
+ * Several channels: each in its own colour; grey is 0.
  */
 function weights({ units, shown: count, limit, tiles }) {
   const values = new Int8Array(bytes(tiles).buffer);
@@ -101,26 +103,26 @@ function weights({ units, shown: count, limit, tiles }) {
   byId("weights-note").textContent = `${count === units ? "All" : `The first ${count} of`} ${units} units. ${meaning} ±${figure(limit)}.`;
   for (let unit = 0; unit < count; unit += 1) {
     const start = LOOK.channels * PIXELS * unit;
-    byId("tiles").append(imageCanvas({ "aria-label": `weights of unit ${unit + 1}` }, (place) => {
-      if (LOOK.channels > 1) return [...colour((channel) => 128 + values[start + channel * PIXELS + place]), 255];
-      const value = values[start + place];
+    byId("tiles").append(imageCanvas({ "aria-label": `weights of unit ${unit + 1}` }, (index) => {
+      if (LOOK.channels > 1) return [...colour((channel) => 128 + values[start + channel * PIXELS + index]), 255];
+      const value = values[start + index];
       return [...(value > 0 ? [217, 95, 26] : [43, 117, 196]), Math.min(255, 2 * Math.abs(value))];
     }));
   }
 }
 
-/** A row of images each: the training image, then changed ones of it. */
+/** Rows of images: a training image, then augmented versions of it. */
 function augmented({ across, pixels }) {
   const images = bytes(pixels);
   byId("rows").style.setProperty("--across", across);
-  for (let place = 0; LOOK.channels * PIXELS * place < images.length; place += 1) {
-    const changed = place % across > 0;
-    const name = `training image ${Math.floor(place / across) + 1}${changed ? ", changed" : ""}`;
-    byId("rows").append(imageCanvas({ class: changed ? INK : `${INK} own`, "aria-label": name }, shown(images, place)));
+  for (let index = 0; LOOK.channels * PIXELS * index < images.length; index += 1) {
+    const changed = index % across > 0;
+    const name = `training image ${Math.floor(index / across) + 1}${changed ? ", changed" : ""}`;
+    byId("rows").append(imageCanvas({ class: changed ? INK : `${INK} own`, "aria-label": name }, shown(images, index)));
   }
 }
 
-/** Open on a screen with room, and on paper; on a phone it takes a tap. */
+/** Open a <details> element, except on a phone; open it for printing. */
 function unfold(details) {
   details.open = matchMedia("(min-width: 601px)").matches;
   addEventListener("beforeprint", () => (details.open = true));

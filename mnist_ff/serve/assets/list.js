@@ -1,72 +1,72 @@
-// The list of runs: asks the server for a page of it, again while it is looked at.
+// The list of runs: fetches a page of it from the server, and fetches it again every POLL_MS while the tab is visible.
 
-const ASK_MS = 2000;
-const TYPING_MS = 200;
-const NONE = "-"; // where there is no number
-const asked = { words: "", status: "", data: "", sort: "began", reverse: false, page: 0 };
-const chosen = new Map(); // ids to names, across the list's pages
-const unfolded = new Map(); // ids of sweeps to the rows of their jobs
+const POLL_MS = 2000;
+const TYPING_DELAY_MS = 200;
+const NONE = "-"; // a missing value
+const query = { words: "", status: "", data: "", sort: "began", reverse: false, page: 0 };
+const chosen = new Map(); // id -> name of the runs chosen for a comparison, on any page of the list
+const expanded = new Map(); // id of a sweep -> the rows of its jobs
 let version = "";
 let shown = null;
 let timer = 0;
-let turn = 0;
+let requestNumber = 0;
 
-const twoDigits = (share) => (share === null ? NONE : (100 * share).toFixed(2));
+const asPercent = (share) => (share === null ? NONE : (100 * share).toFixed(2));
 const COLUMNS = [
   { key: "name", head: "run", look: "name text" },
   { key: "status", head: "status", look: "status-of text" },
-  { key: "test", head: "test %", look: "", cell: (row) => twoDigits(row.test) },
-  { key: "validation", head: "valid. %", look: "middle", cell: (row) => twoDigits(row.validation) },
+  { key: "test", head: "test %", look: "", cell: (row) => asPercent(row.test) },
+  { key: "validation", head: "valid. %", look: "middle", cell: (row) => asPercent(row.validation) },
   { key: "loss", head: "test loss", look: "middle", cell: (row) => (row.loss === null ? NONE : row.loss.toFixed(4)) },
   { key: "epochs", head: "epochs", look: "wide", cell: epochsOf },
   { key: "data", head: "data", look: "wide text data", cell: (row) => row.data || NONE },
   { key: "seconds", head: "seconds", look: "wide", cell: (row) => (row.seconds === null ? NONE : row.seconds.toFixed(1)) },
-  { key: "began", head: "began", look: "middle text began", cell: (row) => moment(row.began) },
+  { key: "began", head: "began", look: "middle text began", cell: (row) => dateTime(row.began) },
 ];
-const DOWNWARD = new Set(["test", "validation", "epochs", "seconds", "began"]);
+const DESCENDING = new Set(["test", "validation", "epochs", "seconds", "began"]);
 
 function epochsOf(row) {
   if (row.epochs === null) return NONE;
   return row.of_epochs && row.of_epochs !== row.epochs ? `${row.epochs}/${row.of_epochs}` : String(row.epochs);
 }
 
-function moment(seconds) {
+function dateTime(seconds) {
   if (!seconds) return NONE;
   const date = new Date(1000 * seconds);
   const two = (number) => String(number).padStart(2, "0");
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
-/** Ask for what is chosen; the answer is dropped where another question was asked meanwhile. */
-async function ask() {
+/** Fetch the rows of the query and show them. A response is dropped if a newer request has been sent. */
+async function fetchRuns() {
   clearTimeout(timer);
-  const mine = (turn += 1);
-  const query = new URLSearchParams({ ...asked, reverse: asked.reverse ? "1" : "", known: version });
+  const mine = (requestNumber += 1);
+  const parameters = new URLSearchParams({ ...query, reverse: query.reverse ? "1" : "", known: version });
   try {
-    const response = await fetch(`/runs.json?${query}`);
-    if (mine !== turn) return;
+    const response = await fetch(`/runs.json?${parameters}`);
+    if (mine !== requestNumber) return;
     if (!response.ok) throw new Error(String(response.status));
     const answer = await response.json();
-    if (mine !== turn) return;
+    if (mine !== requestNumber) return;
     if (!answer.same) show(answer);
     byId("rows").classList.remove("old");
     if (shown) count(shown);
   } catch {
-    if (mine !== turn) return;
+    if (mine !== requestNumber) return;
     version = "";
     byId("rows").classList.add("old");
-    byId("count").textContent = "The server does not answer; it may have been stopped. Trying again ...";
+    byId("count").textContent = "The server does not respond; it may have been stopped. Trying again ...";
   }
-  if (!document.hidden) timer = setTimeout(ask, shown && !shown.complete ? ASK_MS / 4 : ASK_MS);
+  if (!document.hidden) timer = setTimeout(fetchRuns, shown && !shown.complete ? POLL_MS / 4 : POLL_MS);
 }
 
-/** Something else is asked for. */
-function askFor(changes) {
-  Object.assign(asked, { page: 0 }, changes);
+/** Change the query, keep it in the URL's hash, and fetch its first page. */
+function changeQuery(changes) {
+  Object.assign(query, { page: 0 }, changes);
   version = "";
-  const kept = Object.entries(asked).filter(([key, value]) => value && !(key === "sort" && value === "began"));
+  const kept = Object.entries(query).filter(([key, value]) => value && !(key === "sort" && value === "began"));
   history.replaceState(null, "", kept.length ? `#${new URLSearchParams(kept)}` : "#");
-  ask();
+  fetchRuns();
 }
 
 function count({ complete, read, found, total, matched }) {
@@ -78,20 +78,20 @@ function count({ complete, read, found, total, matched }) {
 function show(answer) {
   version = answer.complete ? answer.version : "";
   shown = answer;
-  asked.page = answer.page;
+  query.page = answer.page;
   byId("fault").textContent = answer.fault ?? "";
-  options(byId("status"), Object.entries(answer.statuses).map(([status, number]) => [status, `${status} (${whole(number)})`]), asked.status);
-  options(byId("data-set"), answer.data.map((name) => [name, name]), asked.data);
+  options(byId("status"), Object.entries(answer.statuses).map(([status, number]) => [status, `${status} (${whole(number)})`]), query.status);
+  options(byId("data-set"), answer.data.map((name) => [name, name]), query.data);
   byId("pages").hidden = answer.pages < 2;
   byId("page").textContent = `${whole(answer.page + 1)} of ${whole(answer.pages)}`;
   byId("before").disabled = !answer.page;
   byId("after").disabled = answer.page + 1 >= answer.pages;
   byId("empty").hidden = answer.rows.length > 0 || !answer.complete;
-  byId("empty").textContent = answer.total ? "No run fits." : "No runs yet. mnist-ff train starts one, and it appears here.";
+  byId("empty").textContent = answer.total ? "No run matches." : "No runs yet. mnist-ff train starts one, and it appears here.";
   draw();
 }
 
-/** The choices of a list, without a change where they are the same: it may be open. */
+/** Set the options of a <select>. Nothing is replaced if they are the same, as the list may be open. */
 function options(select, choices, value) {
   if (value && !choices.some(([one]) => one === value)) choices.push([value, value]);
   const wanted = JSON.stringify(choices);
@@ -102,22 +102,22 @@ function options(select, choices, value) {
   select.value = value;
 }
 
-/** The table; who used a part of it with the keyboard stays there. */
+/** Draw the table again. The keyboard focus stays on the same element. */
 function draw() {
   const at = document.activeElement?.closest?.("[data-part]")?.dataset.part;
-  const validated = shown.rows.some((row) => row.validation !== null) || asked.sort === "validation";
+  const validated = shown.rows.some((row) => row.validation !== null) || query.sort === "validation";
   const columns = COLUMNS.filter((column) => column.key !== "validation" || validated);
   byId("heads").replaceChildren(element("th", { scope: "col" }, element("span", { class: "unseen" }, "compare")), ...columns.map(headOf));
-  const lines = shown.rows.flatMap((row) => [row, ...(unfolded.get(row.id) ?? []).map((job) => ({ ...job, job: true }))]);
+  const lines = shown.rows.flatMap((row) => [row, ...(expanded.get(row.id) ?? []).map((job) => ({ ...job, job: true }))]);
   byId("rows").replaceChildren(...lines.map((row) => lineOf(row, columns)));
   if (at) document.querySelector(`[data-part="${CSS.escape(at)}"]`)?.focus({ preventScroll: true });
   buttons();
 }
 
 function headOf({ key, head, look }) {
-  const here = asked.sort === key;
-  const down = DOWNWARD.has(key) !== asked.reverse;
-  const click = () => askFor({ sort: key, reverse: here ? !asked.reverse : false });
+  const here = query.sort === key;
+  const down = DESCENDING.has(key) !== query.reverse;
+  const click = () => changeQuery({ sort: key, reverse: here ? !query.reverse : false });
   const attributes = { scope: "col", class: look, ...(here ? { "aria-sort": down ? "descending" : "ascending" } : {}) };
   return element("th", attributes, element("button", { type: "button", "data-part": `head ${key}`, click }, head));
 }
@@ -145,27 +145,27 @@ function choiceOf(row) {
   return box;
 }
 
-/** A run's name, which leads to its report, or to its page while it trains; and what is not in a column. */
+/** The cell with a run's name: a link to its report, or to its live page while it trains; path, note and tags. */
 function nameOf(row) {
   const href = row.running && !row.sweep ? `/live/${row.id}` : `/report/${row.id}`;
   const link = row.id ? element("a", { href, "data-part": `link ${row.id}` }, row.name) : row.name;
   const more = [row.path === row.name ? "" : row.path, row.note].filter(Boolean);
-  const narrow = [row.data, row.epochs === null ? "" : `${epochsOf(row)} epochs`, row.job ? "" : moment(row.began)].filter(Boolean);
+  const narrow = [row.data, row.epochs === null ? "" : `${epochsOf(row)} epochs`, row.job ? "" : dateTime(row.began)].filter(Boolean);
   const parts = [link, ...more.map((text) => element("small", {}, text)), element("small", { class: "only-narrow" }, narrow.join(" · "))];
   const tags = row.job ? [] : row.tags.map((tag) => element("span", { class: "tag" }, tag));
-  if (row.sweep) parts.push(unfoldOf(row));
+  if (row.sweep) parts.push(jobsButton(row));
   return element("th", { scope: "row", class: "text" }, ...parts, ...tags);
 }
 
-function unfoldOf(row) {
-  const open = unfolded.has(row.id);
+function jobsButton(row) {
+  const open = expanded.has(row.id);
   const click = async () => {
-    if (unfolded.delete(row.id)) {
+    if (expanded.delete(row.id)) {
       draw();
       return;
     }
     const response = await fetch(`/jobs/${row.id}.json`);
-    if (response.ok) unfolded.set(row.id, await response.json());
+    if (response.ok) expanded.set(row.id, await response.json());
     draw();
   };
   return element("button", { type: "button", class: "unfold", "aria-expanded": String(open), "data-part": `jobs ${row.id}`, click }, open ? "Hide jobs" : "Show jobs");
@@ -192,20 +192,20 @@ byId("none").addEventListener("click", () => {
   draw();
 });
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
-let typing = 0;
+let typingTimer = 0;
 byId("words").addEventListener("input", () => {
-  clearTimeout(typing);
-  typing = setTimeout(() => askFor({ words: byId("words").value }), TYPING_MS);
+  clearTimeout(typingTimer);
+  typingTimer = setTimeout(() => changeQuery({ words: byId("words").value }), TYPING_DELAY_MS);
 });
-byId("status").addEventListener("change", () => askFor({ status: byId("status").value }));
-byId("data-set").addEventListener("change", () => askFor({ data: byId("data-set").value }));
-byId("before").addEventListener("click", () => askFor({ page: asked.page - 1 }));
-byId("after").addEventListener("click", () => askFor({ page: asked.page + 1 }));
-document.addEventListener("visibilitychange", () => document.hidden || ask());
-addEventListener("pageshow", (event) => event.persisted && ask());
+byId("status").addEventListener("change", () => changeQuery({ status: byId("status").value }));
+byId("data-set").addEventListener("change", () => changeQuery({ data: byId("data-set").value }));
+byId("before").addEventListener("click", () => changeQuery({ page: query.page - 1 }));
+byId("after").addEventListener("click", () => changeQuery({ page: query.page + 1 }));
+document.addEventListener("visibilitychange", () => document.hidden || fetchRuns());
+addEventListener("pageshow", (event) => event.persisted && fetchRuns());
 
 for (const [key, value] of new URLSearchParams(location.hash.slice(1))) {
-  if (Object.hasOwn(asked, key)) asked[key] = typeof asked[key] === "number" ? Number(value) || 0 : key === "reverse" ? value === "true" : value;
+  if (Object.hasOwn(query, key)) query[key] = typeof query[key] === "number" ? Number(value) || 0 : key === "reverse" ? value === "true" : value;
 }
-byId("words").value = asked.words;
-ask();
+byId("words").value = query.words;
+fetchRuns();

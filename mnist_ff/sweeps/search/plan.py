@@ -1,4 +1,4 @@
-"""What a search is, and how its trials end: plain data, checked. No Optuna."""
+"""The plan of a search, and how its trials end, without Optuna."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KILLED = "its process was killed or its machine failed"
 
 @dataclass(frozen=True)
 class Pruner:
-    """When a trial is hopeless. `max_epochs` is the length of the longest trial, which Hyperband divides."""
+    """The rule that ends bad trials early. `max_epochs` is the length of the longest trial, which Hyperband divides."""
 
     name: str
     min_epochs: int
@@ -33,17 +33,17 @@ class Pruner:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """All that a search is. `fixed` are the overrides of every trial; with the space they tell searches apart."""
+    """The definition of a search. `fixed` are overrides of all trials; with the space they identify the search."""
 
     study: str
     storage: str
     """A journal file's path, or an Optuna storage URL."""
     n_trials: int
-    """Trials in all: of every process and every resume, those that fail too."""
+    """Total number of trials, of all processes and resumes, including failed ones."""
     objective: str
     sampler: str
     n_startup_trials: int
-    """Random trials before tpe and cmaes look at the results."""
+    """Random trials before tpe and cmaes use the results."""
     seed: int
     pruner: Pruner
     space: Space
@@ -51,26 +51,26 @@ class SearchPlan:
 
     @property
     def points(self) -> int | None:
-        """How many different trials there are; None: no end."""
+        """The number of points of a grid. None for other samplers, which have no limit."""
         if self.sampler != "grid":
             return None
         return math.prod(len(values) for values in grid_of(self.space).values())
 
     @property
     def trials(self) -> int:
-        """n_trials, or the grid's points where these are fewer: what follows would be trained again."""
+        """n_trials, but not more than a grid has points, so that none is trained twice."""
         return self.n_trials if self.points is None else min(self.n_trials, self.points)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One claimed trial: its number in the study and the value of each key."""
+    """A trial that this process took: its number in the study, and the value of each key."""
 
     number: int
     values: Mapping[str, str]
 
     def overrides(self) -> list[str]:
-        """As KEY=VALUE."""
+        """The trial's overrides, KEY=VALUE."""
         return [f"{key}={value}" for key, value in self.values.items()]
 
 
@@ -82,19 +82,19 @@ class Verdict:
     value: float | None = None
     reason: str | None = None
     certain: bool = False
-    """Whether a failure would come again: the training diverged, and no machine or disk failed it."""
+    """Whether the failure would occur again: training diverged, rather than a machine or disk failed."""
 
 
 @dataclass(frozen=True)
 class Twin:
-    """The trial that had a configuration first, and how it ended; None where it has not yet."""
+    """The first trial with the same configuration, and how it ended; None if it has not ended yet."""
 
     number: int
     verdict: Verdict | None
 
 
 def check_plan(plan: SearchPlan) -> None:
-    """Compare the plan's parts with each other. Errors: ConfigError naming the key."""
+    """Check the plan. Errors: ConfigError naming the key."""
     _check_objective(plan.objective)
     for name, value, allowed in (
         ("sampler", plan.sampler, SAMPLERS),
@@ -135,7 +135,7 @@ def _check_objective(objective: str) -> None:
 
 
 def check_searchable(config: Config) -> None:
-    """A search is judged by held-out training images. Errors: ConfigError."""
+    """Check that there are validation images, which the objective needs. Errors: ConfigError."""
     if validation_images(config.data) == 0:
         raise ConfigError(
             "data.validation_split=0: a search needs held-out training images, because searching on the test images "
@@ -144,7 +144,7 @@ def check_searchable(config: Config) -> None:
 
 
 def verdict_of(directory: Path, objective: str) -> Verdict:
-    """How the run in `directory` ended, from its files alone; without a summary it was killed."""
+    """How the run in `directory` ended, from its files. A run without a summary was killed."""
     run = Run(directory)
     try:
         summary = run.summary()
@@ -156,7 +156,7 @@ def verdict_of(directory: Path, objective: str) -> Verdict:
                 "interrupted" if summary.status is Status.INTERRUPTED else "failed"
             )
             return Verdict(state, reason=reason, certain=summary.status is Status.DIVERGED)
-        within = summary.validation  # where a run ended within an epoch
+        within = summary.validation  # set if the run ended within an epoch
         value = run.epochs()[-1][objective] if within is None else vars(within)[objective.removeprefix("validation_")]
     except (BadRunError, IndexError, KeyError) as error:
         return Verdict("failed", reason=f"its run directory is not readable ({error})")

@@ -1,4 +1,4 @@
-"""metrics=[dead_units]: which share of the hidden units never does anything?"""
+"""metrics=[dead_units]: the fraction of hidden units that are zero for every image."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mnist_ff.training.hidden import watched
 
 @torch.no_grad()
 def dead_units(model: nn.Module, split: Split) -> dict[str, float]:
-    """The share of each layer's hidden units that are zero on every image, 0 to 1.
+    """The fraction of each hidden layer's units that are zero for every image, from 0 to 1.
 
-    What a hidden unit is and its layer's name: see watched(). A layer that runs several times counts all its runs. A
-    model with a single layer has no values.
+    See watched() for what hidden units are and how layers are named. If a layer is called several times, a dead unit is
+    zero in all calls. A model with a single layer has no values.
     """
     alive: dict[str, torch.Tensor] = {}
 
-    def see(key: str, values: torch.Tensor) -> None:
+    def on_layer(key: str, values: torch.Tensor) -> None:
         found, known = _alive(values), alive.get(key)
         alive[key] = found if known is None or known.shape != found.shape else known | found
 
-    with watched(model, see):
+    with watched(model, on_layer):
         for images, _ in split.batches():
             model(images)
     shares = [1 - found.double().mean() for found in alive.values()]
@@ -32,7 +32,7 @@ def dead_units(model: nn.Module, split: Split) -> dict[str, float]:
 
 
 def _alive(values: torch.Tensor) -> torch.Tensor:
-    """Which units of (B, units, ...) are not zero everywhere, (units,) bool."""
+    """Which units of activations (B, units, ...) are not always zero, (units,) bool."""
     return (values != 0).movedim(1, 0).flatten(1).any(1)
 
 
