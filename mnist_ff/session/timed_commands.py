@@ -51,7 +51,7 @@ class StartUp:
     seconds: dict[str, float]
     """Medians by name."""
     parts: dict[str, float]
-    """Seconds of the parts of the training with the median time, and of its end after the summary; they add up to it."""
+    """Seconds of the parts of the training with the median time, and of its end after the summary."""
     beyond_steps_percent: float
     """Share of training time outside of steps, in percent: the median."""
 
