@@ -53,10 +53,10 @@ HOMES = {
 
 
 if not TYPE_CHECKING:
-    from mnist_ff import runs  # only a docstring; importing a module below it would else put it in the function's place
+    from mnist_ff import runs  # its code is a docstring; imports of its modules set this attribute to the package
 
     class _Runs(type(runs)):
-        """The folder of code `mnist_ff.runs`, which is also the function: see mnist_ff.analysis.opened_run.runs()."""
+        """The package `mnist_ff.runs`, which can be called too: see mnist_ff.analysis.opened_run.runs()."""
 
         def __call__(self, *arguments, **options):
             from mnist_ff.analysis.opened_run import runs as list_of

@@ -53,7 +53,7 @@ __all__ = ["Callback", "LossHistory", "init_model", "load_data", "plot_losses", 
 
 
 class Partial(NamedTuple):
-    """What run_network() had when an exception ended it: on the exception, as its attribute `partial`."""
+    """The partial result of run_network() after an exception: the exception's attribute `partial`."""
 
     model: nn.Module
     losses: list[float]
@@ -246,7 +246,7 @@ def _train(learner: Learner, callbacks: Sequence[Callback], verbose: bool) -> li
         learner.prepare(plan)
         try:
             outcome = learner.fit(plan, observers, first_reason(stopped, *limits))
-        except (Exception, SystemExit) as error:  # a callback may raise anything
+        except (Exception, SystemExit) as error:  # a callback may raise any exception
             if history.losses:
                 learner.use_averages()
             keep_partial(error, Partial(learner.model, history.losses))

@@ -1,4 +1,4 @@
-"""Command line to command; errors to one line and an exit code. Commands are imported on demand."""
+"""The command line: chooses the command, imports it, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -46,12 +46,10 @@ COMMANDS = {
     "completion": "print the completion script for bash, zsh or fish",
 }
 
-WITH_TORCH = ("evaluate", "predict", "export", "lr-find", "profile", "bench")
-"""Commands whose modules import PyTorch, which takes a second or more; the others import it when they need it."""
-OF_A_RUN = ("evaluate", "predict", "export")
-"""Commands whose first word is a run; it is looked for before PyTorch is imported."""
+WITH_RUN = ("evaluate", "predict", "export")
+"""Commands whose first argument is a run, which is resolved before PyTorch is imported."""
 WITHOUT_PARTS = ("runs", "compare", "serve", "completion")
-"""Commands that only read files, and take --parts without importing them; completion does so itself."""
+"""Commands that accept --parts and ignore it, as they only read files. `completion` imports the parts itself."""
 PARTS_HELP = "Python file or module with your own parts (repeatable; or MNIST_FF_PARTS)"
 WITH_OPTIONS = ("train", "reproduce", "conf", "lr-find", "profile", "bench", "help", "show")
 """Commands that compose or explain a config, and take --config-dir."""
@@ -62,8 +60,8 @@ Train, compare and understand small feed-forward networks on MNIST. Commands:
 
 {commands}
 
-mnist-ff help COMMAND shows the options of a command, mnist-ff show KEY what a
-config key means, mnist-ff --version the version.
+mnist-ff help COMMAND shows the options of a command, mnist-ff show KEY explains
+a config key, mnist-ff --version shows the version.
 """
 
 
@@ -72,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     began = time.perf_counter()
     words, documents = sys.argv[1:] if argv is None else argv, _documents()
     try:
-        _print_what_can_be()
+        _replace_unencodable()
         with settled():  # before a command imports torch
             code = _run(words, began, argv is None)
         _flush()
@@ -81,19 +79,19 @@ def main(argv: list[str] | None = None) -> int:
         traceback = _own_code(error.__cause__)[0]
         if traceback:
             _complain(traceback.rstrip("\n"), style=None)
-        said = printable(str(error)) if isinstance(error, BadRunError) else str(error)  # a path may hold a line's end
+        said = printable(str(error)) if isinstance(error, BadRunError) else str(error)  # a path may contain a newline
         text = f"{said}{_command_with_parts(error, words)}"
         return _failed(text, error.exit_code, words, documents)
     except Stopped as stop:
         return stop.exit_code
-    except BrokenPipeError:  # a reader such as head has enough
+    except BrokenPipeError:  # the reader of a pipe has gone, such as head
         _flush()
         return 1
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED, words, documents)
     except Exception as error:
         return _failed(*_said_of_exception(error), words, documents)
-    except BaseException as error:  # such as sys.exit() in the user's own part, which is no success
+    except BaseException as error:  # such as sys.exit() in the user's own part, which is an error
         traceback, own = _own_code(error)
         if not traceback:
             raise
@@ -102,17 +100,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _documents() -> int:
-    """How many JSON documents this process has printed."""
+    """The number of JSON documents that this process has printed."""
     console = sys.modules.get("mnist_ff.analysis.console")  # not imported: none
     return 0 if console is None else console.documents()
 
 
 def _failed(text: str, code: int, words: Sequence[str], documents: int) -> int:
-    """Say on stderr what went wrong, and on stdout too where a program waits for a document and has none, as there were
-    so many before the command; return the exit code."""
+    """Print an error to stderr, and with --json to stdout too, unless the command has printed a document since there
+    were `documents`. Returns the exit code."""
     _complain(f"error: {text}")
     if "--json" in words and _documents() == documents:
-        with suppress(OSError, MemoryError, ImportError):  # the line above is what can be had
+        with suppress(OSError, MemoryError, ImportError):  # the line above must be enough
             from mnist_ff.analysis.console import tell_json
 
             tell_json({"error": text, "exit_code": code})
@@ -121,8 +119,8 @@ def _failed(text: str, code: int, words: Sequence[str], documents: int) -> int:
 
 
 def _said_of_exception(error: Exception) -> tuple[str, int]:
-    """What went wrong that is no MnistError, on this machine, in the user's own parts, or in mnist-ff; and the exit
-    code. A traceback is printed where one helps."""
+    """The message and exit code of an exception that is not a MnistError: an error of the machine, of the user's own
+    parts, or a bug. Prints the traceback if it helps."""
     said, (traceback, own) = of_the_machine(error), _own_code(error)
     if said is not None and not traceback:
         return said
@@ -133,7 +131,7 @@ def _said_of_exception(error: Exception) -> tuple[str, int]:
 
 
 def _own_code(error: BaseException | None) -> tuple[str, str | None]:
-    """Of an error in the user's own parts, the traceback of their lines only, and one line; else empty and None."""
+    """For an error in the user's own parts, the traceback of their lines only and a message; otherwise "" and None."""
     own_parts = sys.modules.get("mnist_ff.config.own_parts")  # not imported: there are none
     if own_parts is None or error is None:
         return "", None
@@ -147,7 +145,7 @@ def _traceback() -> str:
 
 
 def _command_with_parts(error: MnistError, argv: list[str]) -> str:
-    """What to type instead, after a run's own parts were not given."""
+    """The end of the error message about missing parts: the command with --parts."""
     if not isinstance(error, MissingPartsError):
         return ""
     import shlex
@@ -156,15 +154,15 @@ def _command_with_parts(error: MnistError, argv: list[str]) -> str:
     return f"; mnist-ff {shlex.join([*argv, *(shown or ['--parts', 'FILE.py'])])}"
 
 
-def _print_what_can_be() -> None:
-    """A terminal that lacks a letter gets ? for it, not the end of the command."""
+def _replace_unencodable() -> None:
+    """Print ? for characters that a terminal cannot show, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def _flush() -> None:
-    """Empty stdout now: a reader that is gone is no reason for Python to end with an error later."""
+    """Flush stdout. If its reader has gone, redirect it to the null device, so that Python's exit raises no error."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -178,7 +176,7 @@ def _run(argv: list[str], began: float, is_process: bool) -> int:
         return 0
     name, *rest = argv
     if "--version" in argv:
-        from importlib.metadata import version  # it takes longer to import than all else that --help needs
+        from importlib.metadata import version  # its import takes longer than the rest of --help
 
         sys.stdout.write(f"mnist-ff {version('mnist-ff')}\n")
         return 0
@@ -188,12 +186,12 @@ def _run(argv: list[str], began: float, is_process: bool) -> int:
 
 
 def _overview() -> str:
-    """What `mnist-ff --help` prints."""
+    """The text of `mnist-ff --help`."""
     return HELP.format(commands="\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items()))
 
 
 def _no_command(name: str, rest: list[str]) -> ConfigError:
-    """The error about a first word that is no command."""
+    """The error for a first word that is not a command."""
     from mnist_ff.config.aliases import no_command
 
     command = next((word for word in rest if word in COMMANDS), None)
@@ -202,13 +200,13 @@ def _no_command(name: str, rest: list[str]) -> ConfigError:
 
         others = list(rest)
         others.remove(command)
-        return ConfigError(f"{name}: options stand after the command: mnist-ff {shlex.join([command, name, *others])}")
+        return ConfigError(f"{name}: options come after the command: mnist-ff {shlex.join([command, name, *others])}")
     return no_command(name, COMMANDS)
 
 
 def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
-    """is_process: whether this process was started for the command."""
-    if name == "completion":  # first, and without a console: a shell asks at every press of Tab
+    """Run a command. is_process: whether this process was started for it."""
+    if name == "completion":  # without a console, for speed: shells call it at every press of Tab
         from mnist_ff.commands.completion import main as completion_main
 
         return completion_main(argv, COMMANDS)
@@ -230,8 +228,8 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
             erase()
             sys.stdout.write(parser.format_help())
             return 0
-        with ending_at_once():  # what argparse puts away fails where Ctrl-C came in between
-            # intermixed: overrides may stand on either side of a flag
+        with ending_at_once():  # an interrupt within argparse would leave it in a broken state
+            # intermixed: overrides may come before and after options
             arguments = parser.parse_intermixed_args(argv)
         if arguments.parts is not None:
             raise ConfigError("--parts: cannot be shortened")
@@ -240,8 +238,9 @@ def _command(name: str, argv: list[str], began: float, is_process: bool) -> int:
 
 
 def _with_run_found(name: str, argv: list[str]) -> list[str]:
-    """The words with a run's path instead of its name: one that is not there is said at once. Errors: BadRunError."""
-    if name not in OF_A_RUN or not argv or argv[0].startswith("-") or {"-h", "--help"} & set(argv):
+    """The arguments with the run's path in place of its name, so that an unknown run is reported before PyTorch is
+    imported. Errors: BadRunError."""
+    if name not in WITH_RUN or not argv or argv[0].startswith("-") or {"-h", "--help"} & set(argv):
         return argv
     going_on(f"{name}: finding the run")
     from mnist_ff.analysis.console import note
@@ -252,15 +251,15 @@ def _with_run_found(name: str, argv: list[str]) -> list[str]:
     try:
         found = str(resolve_run(argument(argv[0]), note))
     except BadRunError:
-        if quoted_name(argv) is not None:  # the parser says how a name with spaces is typed
+        if quoted_name(argv) is not None:  # the parser's error explains the quotes
             return argv
         raise
     return argv if found.startswith("-") or os.path.isdir(argv[0]) else [found, *argv[1:]]
 
 
 def _imported(name: str) -> Any:
-    """A command's module; a line on the terminal says at once that it is loaded."""
-    going_on(f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''}")
+    """Import a command's module, after a line on the terminal that says so."""
+    going_on(f"{name}: loading")
     with ending_at_once(), importing():
         import rich.console  # noqa: F401 (every command needs it)
 
@@ -279,9 +278,9 @@ def _parser_of(name: str) -> argparse.ArgumentParser:
 
 
 def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:
-    """Import the files of --parts and MNIST_FF_PARTS until the stack ends; return the other words.
+    """Import the files of --parts and MNIST_FF_PARTS until the stack is closed, and return the other arguments.
 
-    First of all: options of a command may list parts. Errors: ConfigError.
+    This comes first, as the options of a command may list parts. Errors: ConfigError.
     """
     if not os.environ.get("MNIST_FF_PARTS") and not any(word.startswith("--parts") for word in argv):
         return argv
@@ -295,7 +294,7 @@ def _with_parts(name: str, argv: list[str], stack: ExitStack) -> list[str]:
 
 
 def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:
-    """The folders of --config-dir, known before the command's own words: its help lists their options."""
+    """Use the folders of --config-dir in the block. They are needed before parsing: the help lists their options."""
     if name not in WITH_OPTIONS:
         return nullcontext()
     from mnist_ff.config.options import flag_values, folders_of, using_folders
@@ -304,14 +303,14 @@ def _own_options(name: str, argv: list[str]) -> AbstractContextManager[None]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose complaint is one of ours."""
+    """An ArgumentParser that raises ConfigError, with hints for options of other libraries and names with spaces."""
 
     words: list[str]
-    """The command line behind the command."""
+    """The arguments after the command."""
 
     @classmethod
     def of(cls, name: str, command: Any, argv: list[str]) -> _Parser:
-        """The parser of a command with this module."""
+        """The parser of a command. `command` is its module."""
         parser = cls(prog=f"mnist-ff {name}", description=COMMANDS[name])
         parser.words = argv
         command.add_arguments(parser)
@@ -365,7 +364,7 @@ class _Parser(argparse.ArgumentParser):
 def _complain(text: str, style: str | None = "red") -> None:
     try:
         from mnist_ff.analysis.console import complain
-    except (OSError, MemoryError, ImportError):  # too little memory, or too few files, even for that
+    except (OSError, MemoryError, ImportError):  # out of memory or file descriptors
         sys.stderr.write("".join(f"{ascii(line)[1:-1]}\n" for line in text.splitlines()))
         return
     complain(text, style)

@@ -9,7 +9,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
 MISSED_TARGET = 3
-"""The exit code of mnist-ff train --require-target where trainer.target_accuracy was not reached."""
+"""Exit code of `mnist-ff train --require-target` if trainer.target_accuracy was not reached."""
 
 
 class Stopped(BaseException):
@@ -110,7 +110,7 @@ def of_the_machine(error: BaseException) -> tuple[str, int] | None:
 
 
 def keep_partial(error: BaseException, partial: object) -> None:
-    """Put what was trained until then on an error, as its attribute `partial`, where its class has room for it."""
+    """Set the attribute `partial` of an exception to the partial result, if its class allows new attributes."""
     with suppress(AttributeError, TypeError):
         error.partial = partial  # type: ignore[attr-defined]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,13 +21,10 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
 
     Errors: OSError when the folder cannot be written or the disk is full; `path` is then as before.
     """
-    # a name of the longest length has no room for more
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    descriptor, temporary = _temporary(path)
     try:
         hold(descriptor)
         yield temporary
-        temporary.chmod(0o644)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         if keep is not None and path.exists():
@@ -42,11 +39,21 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open, with the rights that the user's umask leaves."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_BINARY"))
+    while True:
+        # a name of the longest length has no room for more
+        temporary = path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}.tmp"
+        with suppress(FileExistsError):
+            return os.open(temporary, flags, 0o666), temporary
+
+
 def own_file(path: str, flags: int) -> int:
     """An opener for open(): an error where the path is a link, which then is not followed, or no regular file."""
     odd = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait for its reader
     try:
-        descriptor = os.open(path, flags | odd, 0o644)
+        descriptor = os.open(path, flags | odd, 0o666)
     except OSError as error:
         if error.errno != errno.ENXIO:  # what such a pipe answers
             raise

@@ -180,3 +180,15 @@ def test_a_rewriting_that_fails_leaves_the_old_file_and_is_made_good(
     assert file.secure() is not None
     assert path.read_text() == "epoch,own\n"
     file.close()
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022, 0o002], ids=oct)
+def test_files_have_the_rights_that_the_umask_leaves(mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        files.write_text(Path("whole"), "text")
+        files.write_bytes(Path("whole"), b"again")
+        GrowingFile(Path("growing"), new=True).close()
+    finally:
+        os.umask(before)
+    assert [Path(name).stat().st_mode & 0o777 for name in ("whole", "growing")] == [0o666 & ~mask] * 2

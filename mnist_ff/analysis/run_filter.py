@@ -7,7 +7,7 @@ import json
 import operator
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,6 +49,13 @@ SHARES = ("score", "test_accuracy", "validation_accuracy")
 """Facts that are shares from 0 to 1."""
 DESCENDING = ("began", "score", "test_accuracy", "validation_accuracy")
 """Keys that sort in descending order by default; all others sort in ascending order."""
+INSTEAD = {
+    "began": "; use --since",
+    "path": "; give a folder, or use --name",
+    "tags": "; use --tag",
+    "note": "; mnist-ff runs shows the notes",
+}
+"""What to use for what neither a condition nor an order takes."""
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -57,7 +64,8 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|=|>|<)\s*(.*)", re.DOTALL)
+CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*)", re.DOTALL)
+"""As on the command line; == is Python's =."""
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 """Seconds."""
 SINCE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([mhdw])")
@@ -78,6 +86,7 @@ class Condition:
         if found is None:
             raise ConfigError(f"--where {text}: give KEY=VALUE, or one of >=, <=, !=, > and < in place of =")
         key, sign, value = SHORT_KEYS.get(found[1], found[1]), found[2], _value(found[3])
+        sign = "=" if sign == "==" else sign
         share = _share_of_percent(found[3]) if key in SHARES and not (_is_number(value) and 0 <= value <= 1) else None
         if share is not None:
             raise ConfigError(f"--where {text}: accuracies are shares from 0 to 1; type '{found[1]}{sign}{share}'")
@@ -256,7 +265,8 @@ def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs
     Errors: ConfigError for a key that exists neither in configs nor in a run of the folder.
     """
     entries = found_in(folder, jobs)
-    _check_keys([*(condition.key for condition in chosen.where), SHORT_KEYS.get(order.key, order.key)], entries)
+    _check_keys([condition.key for condition in chosen.where], FACTS, entries)
+    _check_keys([SHORT_KEYS.get(order.key, order.key)], {*FACTS, *ENTRY_FACTS}, entries)
     newest_first = order.key == "began"
     if newest_first and order.reverse:
         entries.reverse()
@@ -283,14 +293,17 @@ def missing_last(items: Iterable[T], key: Callable[[T], Any], descending: bool) 
     return [item for _, item in having] + [item for value, item in keyed if value is None]
 
 
-def _check_keys(keys: Sequence[str], entries: Sequence[Entry]) -> None:
+def _check_keys(keys: Sequence[str], facts: Collection[str], entries: Sequence[Entry]) -> None:
     """Check that keys exist. Keys of users' own parts are found in the runs. Errors: ConfigError."""
-    unknown = [key for key in keys if key not in FACTS and key not in ENTRY_FACTS and key not in known_keys()]
+    unknown = [key for key in keys if key not in facts and key not in known_keys()]
     if not unknown:
         return
-    known = {*known_keys(), *FACTS, *ENTRY_FACTS}
-    known |= {key for entry in entries for row in entry.rows for key in row.values}
+    known = {*known_keys(), *facts, *(key for entry in entries for row in entry.rows for key in row.values)}
     for key in unknown:
         if key not in known:
-            hint = meant_of(key, known) or "; mnist-ff show lists the groups, and mnist-ff show GROUP its keys"
+            hint = (
+                INSTEAD.get(key)
+                or meant_of(key, known)
+                or "; mnist-ff show lists the groups, and mnist-ff show GROUP its keys"
+            )
             raise ConfigError(f"{key}: no such key{hint}")

@@ -17,33 +17,36 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_json, tell_table
 from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import argument
 from mnist_ff.config.schema import Config
-from mnist_ff.engine.device import cpu_name, describe, prepared
 from mnist_ff.errors import ConfigError
 from mnist_ff.files import write_text
 from mnist_ff.models.parts.mlp import mlp_keys
 from mnist_ff.runs.numbers import counted, percent, percent_change
+from mnist_ff.runs.torch_import import importing_torch
 from mnist_ff.session.busy import busy
 from mnist_ff.session.peers import PEERS
 from mnist_ff.session.threads import with_threads
 from mnist_ff.session.timed_commands import JOBS, OURS, WHEN_BUSY, start_up, sweeps, trainings
-from mnist_ff.session.timed_steps import Work, is_built_in, timed_works, with_and_without_logging
 from mnist_ff.session.validate import check
+
+if TYPE_CHECKING:
+    import torch
+
+    from mnist_ff.session.timed_steps import Work
 
 PEER_WORDS = ("lightning", "tensorflow", "jax", "torch")
 """Each of PEERS, written out for Tab."""
 BUSY_PER_CORE = 4
 """Most processes of --busy: more only wait for each other."""
-FEWEST_PAIRS = 10
-"""Pairs with and without logging whose quartiles say something."""
+MIN_PAIRS = 10
+"""Pairs of measurements, with and without logging, that are needed to print quartiles."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +124,9 @@ def _checked(arguments: argparse.Namespace, peers: bool) -> Config:
 
 def _measured(arguments: argparse.Namespace, config: Config, peers: list[str], console: Console) -> dict[str, Any]:
     """All that bench.json holds. Errors: ConfigError, RunError."""
+    with importing_torch("bench"):
+        from mnist_ff.engine.device import prepared
+        from mnist_ff.session.timed_steps import timed_works
     config = with_threads(config)
     with prepared(config.trainer, 0) as device:
         result = _conditions(config, device, peers)
@@ -170,6 +176,11 @@ def _check_peers_can_follow(overrides: Sequence[str]) -> None:
 
 
 def _conditions(config: Config, device: torch.device, peers: Sequence[str]) -> dict[str, Any]:
+    import torch
+
+    from mnist_ff.engine.device import cpu_name, describe
+    from mnist_ff.session.timed_steps import is_built_in
+
     libraries = {module for name in peers for module in PEERS[name].modules}
     found = sorted(name for name in libraries if importlib.util.find_spec(name) is not None)
     return {
@@ -189,6 +200,8 @@ def _conditions(config: Config, device: torch.device, peers: Sequence[str]) -> d
 def _logging_cost(config: Config, rounds: int, steps: int, device: torch.device) -> dict[str, Any]:
     """What recording every batch adds to a step, in percent: of pairs measured one after the other, the median and the
     quartiles."""
+    from mnist_ff.session.timed_steps import with_and_without_logging
+
     with ExitStack() as stack:
         pair = with_and_without_logging(config, device, stack)
         for work in pair:
@@ -252,13 +265,13 @@ def _print(result: dict[str, Any], console: Console) -> None:
 
 
 def _logging_text(result: dict[str, Any]) -> str:
-    """What recording every batch costs, where that is more than noise."""
+    """A sentence on the cost of recording every batch, if it is more than noise."""
     pairs, (low, high) = result["logging_pairs"], result["logging_percent_quartiles"]
-    if pairs < FEWEST_PAIRS:
-        return f"the cost of logging is not shown: it needs --rounds {FEWEST_PAIRS // 2} or more"
+    if pairs < MIN_PAIRS:
+        return f"the cost of logging is not shown: it needs --rounds {MIN_PAIRS // 2} or more"
     spread = f"quartiles {percent_change(low / 100)} to {percent_change(high / 100)}, {pairs} pairs"
     if low <= 0:
-        return f"logging every batch costs nothing that can be measured here ({spread})"
+        return f"logging every batch has no measurable cost here ({spread})"
     return f"logging every batch costs {percent_change(result['logging_percent'] / 100)} ({spread})"
 
 

@@ -1,4 +1,4 @@
-"""Compare runs: the ranked table of sweeps and run directories, from the directories alone."""
+"""Rank runs and sweeps in a table, from their directories alone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the table; a single sweep's files are written anew. Errors: ConfigError, BadRunError, RunError."""
+    """Print the table, and rewrite the files of a single sweep. Errors: ConfigError, BadRunError, RunError."""
     if arguments.plot is not None:
         check_picture(Path(arguments.plot))
     paths = _distinct(arguments.paths)
@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _distinct(words: Sequence[str]) -> list[Path]:
-    """The directories that the words mean, each once: two words may mean the same run."""
+    """The directories of these words, each once: two words may name the same run."""
     found: dict[Path, tuple[str, Path]] = {}
     for word in words:
         path = resolve_run(word, note, sweeps=True)
@@ -96,7 +96,7 @@ def _distinct(words: Sequence[str]) -> list[Path]:
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:
-    """Each run once, though a sweep and a job of it may both be given."""
+    """Each run once: a sweep and one of its jobs may both be given."""
     found: dict[Path, Row] = {}
     for row in rows:
         if found.setdefault(row.path.resolve(), row) is not row:
@@ -105,18 +105,18 @@ def _once(rows: Sequence[Row]) -> list[Row]:
 
 
 def _sorted(ranking: Ranking, key: str | None) -> Ranking:
-    """Errors: ConfigError for a key that there is not."""
+    """The ranking sorted by a key. Errors: ConfigError for an unknown key."""
     if key is None:
         return ranking
     try:
         return sorted_by(ranking, ranking.ranked_by.replace(" ", "_") if key == "score" else key)
     except KeyError as error:
         known = [*str(error.args[0]).split(", "), "score"]
-        raise ConfigError(f"--sort {key}: there is {', '.join(known)}{meant_of(key, known)}") from None
+        raise ConfigError(f"--sort {key}: must be one of {', '.join(known)}{meant_of(key, known)}") from None
 
 
 def _show(ranking: Ranking, paths: Sequence[Path], console: Console, search_result: SearchResult | None) -> None:
-    """The tables for people, and McNemar's test of two runs."""
+    """Print the tables, and McNemar's test of two runs."""
     show(ranking, console, search_result)
     if len(paths) == 1 and ranking.rows and ranking.rows[0].path != paths[0]:
         tell(console, f"paths are relative to  {display_path(paths[0])}")
@@ -125,7 +125,7 @@ def _show(ranking: Ranking, paths: Sequence[Path], console: Console, search_resu
 
 
 def _json(ranking: Ranking, search_result: SearchResult | None, keys: Sequence[str] | None) -> dict[str, Any]:
-    """Everything; with --pivot the table of each set of test images stands with it."""
+    """The JSON document. With --pivot, each table has its pivot table."""
     values = {**to_json(ranking, search_result), **_paired_json(ranking)}
     if keys is not None:
         for made, table in zip(values["tables"], ranking.tables, strict=True):
@@ -138,27 +138,27 @@ def _pivot_csv(ranking: Ranking, keys: Sequence[str]) -> str:
     return pivot_csv([(title, pivot) for title, pivot in found if pivot is not None])
 
 
-def write_html(ranking: Ranking, paths: list[Path], place: Path) -> None:
-    """Write the page of these runs. Errors: RunError when it cannot be written."""
+def write_html(ranking: Ranking, paths: list[Path], target: Path) -> None:
+    """Write the comparison page. Errors: RunError if it cannot be written."""
     from mnist_ff.report.sweep_page import write_comparison
 
     try:
-        write_comparison(ranking, paths, place)
+        write_comparison(ranking, paths, target)
     except OSError as error:
-        raise RunError(f"{place}: {error.strerror}") from None
+        raise RunError(f"{target}: {error.strerror}") from None
 
 
-def _plot(ranking: Ranking, place: Path) -> None:
-    """Draw the curves. Errors: RunError when there are none, or the file cannot be written."""
+def _plot(ranking: Ranking, target: Path) -> None:
+    """Draw the curves. Errors: RunError if there are none, or if the file cannot be written."""
     try:
-        if not draw_comparison(ranking, place):
-            raise RunError(f"--plot {place}: none of the runs has a curve yet")
+        if not draw_comparison(ranking, target):
+            raise RunError(f"--plot {target}: none of the runs has a curve yet")
     except OSError as error:
-        raise RunError(f"{place}: {error.strerror}") from None
+        raise RunError(f"{target}: {error.strerror}") from None
 
 
 def _paired_lines(ranking: Ranking) -> list[str]:
-    """McNemar's test where there are two runs, or why there is none."""
+    """McNemar's test if there are exactly two runs, or the reason why it is not possible."""
     if len(ranking.rows) != 2:
         return []
     try:
@@ -169,7 +169,7 @@ def _paired_lines(ranking: Ranking) -> list[str]:
 
 
 def _paired_json(ranking: Ranking) -> dict[str, Any]:
-    """The same for programs, under mcnemar."""
+    """McNemar's test of two runs as JSON values, under `mcnemar`."""
     if len(ranking.rows) != 2:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Shell completion, from the schema, conf/ and the directories. No torch, no Hydra."""
+"""Shell completion, from the schema, conf/ and run directories. Imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ end
 complete -c mnist-ff -n __mnist_ff -f -a '$__mnist_ff_found'
 """,
 }
-"""What asks for words at the Tab key. zsh and fish quote what they insert for the quote that is open; bash does not."""
+"""The completion scripts. zsh and fish quote the words that they insert; bash does not, so `for_bash` quotes them."""
 
 USAGE = """usage: mnist-ff completion bash|zsh|fish
 
@@ -89,15 +89,15 @@ TRAIN_OPTIONS = {
     "--json": None,
     "--help": None,
 }
-"""What `mnist-ff train` takes beside overrides, and what follows each: nothing, a choice, or a text of some kind."""
+"""The options of `mnist-ff train`, and the value of each: None, a tuple of choices, or a metavar."""
 RUN_ACTIONS = ("delete", "restore", "tag", "untag", "note", "archive")
-"""What may follow `mnist-ff runs` beside a folder."""
+"""The actions of `mnist-ff runs`."""
 TEACHER = "trainer.teacher="
 Kind = str | tuple[str, ...] | None
 
 
 def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
-    """Print a shell's script, or, asked by such a script, the words that may stand at the cursor, one a line.
+    """Print a shell's script or, called by such a script, the words that complete the command line, one per line.
 
     A word that ends with a space is complete. Errors: ConfigError.
     """
@@ -116,7 +116,7 @@ def main(words: Sequence[str], commands: Mapping[str, str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes, for `help`."""
+    """The command's argument parser, for `mnist-ff help completion`."""
     found = argparse.ArgumentParser(prog="mnist-ff completion")
     found.format_help = lambda: USAGE  # type: ignore[method-assign]
     found.add_argument("shell", choices=tuple(SHELLS), help="shell to print the script for")
@@ -124,10 +124,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def candidates(before: Sequence[str], current: str, commands: Mapping[str, str]) -> list[str]:
-    """The words that may stand in the place of `current`, after the words `before` it (without mnist-ff itself).
+    """The words that complete `current`, after the words `before` it (without mnist-ff itself).
 
-    None has a control character, a line's end say, or bytes that are no text: shells read these words line by line and
-    show them on the terminal.
+    Words with newlines, other control characters or invalid UTF-8 are left out: shells read them line by line and print
+    them to the terminal.
     """
     with _own_options(before):
         found = _found(before, current, commands)
@@ -136,9 +136,9 @@ def candidates(before: Sequence[str], current: str, commands: Mapping[str, str])
 
 @contextmanager
 def _own_options(before: Sequence[str]) -> Iterator[None]:
-    """Inside the block the user's own parts and options are known, as far as their files can be used."""
+    """Register the user's own parts and options for the block, if their files can be used."""
     with ExitStack() as stack:
-        with suppress(ConfigError), redirect_stdout(io.StringIO()):  # a file may print, which is no word
+        with suppress(ConfigError), redirect_stdout(io.StringIO()):  # a parts file may print
             stack.enter_context(loaded(with_variable(taken(before)[0])))
         try:
             stack.enter_context(using_folders(folders_of(flag_values(before))))
@@ -164,10 +164,10 @@ def _found(before: Sequence[str], current: str, commands: Mapping[str, str]) -> 
 
 
 def for_bash(line: str, replaced: str, commands: Mapping[str, str]) -> list[str]:
-    """What bash may insert in the place of `replaced`, the end of `line`: bash inserts it as it stands.
+    """The words for bash, which replaces `replaced`, the end of `line`, by the chosen one without quoting it.
 
-    Each is quoted for the place where `replaced` begins, and leaves the same quote open. bash closes it after the only
-    one, but not where that ends with a quote of the same kind.
+    Each word is quoted for the position where `replaced` begins, and leaves an open quote open. bash closes it after an
+    only word, unless that ends with the same kind of quote.
     """
     words, places = read_line(line)
     cut = len(line) - len(replaced)
@@ -194,16 +194,17 @@ def _train(before: Sequence[str], current: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Argument:
-    """One call of add_argument in a command's source."""
+    """A call of add_argument in a command's source."""
 
     names: tuple[str, ...]
     kind: Kind
+    """None for a flag, else choices or a metavar."""
     many: bool = False
-    """Whether it takes all the words that follow."""
+    """Whether it takes several values."""
 
     @property
     def is_option(self) -> bool:
-        """Or else it is known by its place."""
+        """Whether it is an option; otherwise it is positional."""
         return self.names[0].startswith("-")
 
 
@@ -214,15 +215,15 @@ def _argparse(command: str, before: Sequence[str], current: str) -> Iterator[str
     if current.startswith("-") and (open_option is None or open_option.many):
         yield from (f"{name} " for name in (*options, "--help"))
         return
-    placed = [argument for argument in arguments if not argument.is_option]
-    ends = next((place for place, argument in enumerate(placed) if argument.many), len(placed))
-    due = open_option or next(iter(placed[min(given, ends) :]), None)
+    positional = [argument for argument in arguments if not argument.is_option]
+    last = next((index for index, argument in enumerate(positional) if argument.many), len(positional))
+    due = open_option or next(iter(positional[min(given, last) :]), None)
     if due is not None and due.kind is not None:
         yield from _of_kind(due.kind, current, before)
 
 
 def _read(words: Sequence[str], options: Mapping[str, _Argument]) -> tuple[_Argument | None, int]:
-    """The option whose value is due after these words, if one is, and how many words stand for themselves."""
+    """The option whose value comes next after these words, or None, and the number of positional words."""
     due: _Argument | None = None
     given = 0
     for word in words:
@@ -236,13 +237,13 @@ def _read(words: Sequence[str], options: Mapping[str, _Argument]) -> tuple[_Argu
 
 
 def arguments_of(command: str) -> list[_Argument]:
-    """A command's arguments, read from its source: importing most commands takes torch's seconds."""
+    """A command's arguments, read from its source: most commands import torch, which takes seconds."""
     path = Path(__file__).parent / f"{command.replace('-', '_')}.py"
     return list(_arguments(path, "add_arguments")) if path.is_file() else []
 
 
 def _arguments(path: Path, name: str) -> Iterator[_Argument]:
-    """What a function of a command's file adds, itself or by another one whose name begins with add_."""
+    """The arguments that a function of a command's file adds, itself or through other functions named add_..."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     function = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
     if function is None:
@@ -277,7 +278,7 @@ def _argument(call: ast.Call, constants: Mapping[str, ast.expr]) -> _Argument:
 
 
 def _literal(node: ast.expr, constants: Mapping[str, ast.expr]) -> object:
-    """A value that is written out, here or under a name of the file's own; list(NAME) is the NAME's."""
+    """The value of a literal, or of a name that the file assigns a literal to; list(NAME) is read as NAME."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "list" and node.args:
         node = node.args[0]
     if isinstance(node, ast.Name):
@@ -289,7 +290,7 @@ def _literal(node: ast.expr, constants: Mapping[str, ast.expr]) -> object:
 
 
 def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = ()) -> Iterator[str]:
-    """Words for an argument with these choices, or with a metavar such as RUN or KEY=VALUE; else a file, say."""
+    """The words for an argument with these choices or this metavar. None for other ones, such as files."""
     if isinstance(kind, tuple):
         yield from (f"{word} " for word in kind)
     elif "data.KEY=VALUE" in kind:
@@ -314,10 +315,10 @@ def _of_kind(kind: str | tuple[str, ...], current: str, before: Sequence[str] = 
 
 def _override_words(before: Sequence[str], current: str, sweeping: bool) -> Iterator[str]:
     if current.startswith("resume="):
-        yield from (f"resume={place}" for place in _resumable(current.removeprefix("resume="), sweeping))
+        yield from (f"resume={path}" for path in _resumable(current.removeprefix("resume="), sweeping))
     elif current.startswith(TEACHER):
         word = current.removeprefix(TEACHER)
-        yield from (f"{TEACHER}{place}" for place in (*run_names(), *directories(word, runs=True, sweeps=False)))
+        yield from (f"{TEACHER}{path}" for path in (*run_names(), *directories(word, runs=True, sweeps=False)))
     else:
         yield from override_words(before, current, sweeping)
 
@@ -329,17 +330,17 @@ def _resumable(current: str, sweeping: bool) -> Iterator[str]:
 
 
 def run_names() -> Iterator[str]:
-    """The names of the runs in outputs/, each whole, but for those that a command would read as something else."""
+    """The names of the runs in outputs/, without those that a command would read as an option or a directory."""
     for name in dict.fromkeys(name for _, name in named() if name is not None):
         if not name.startswith("-") and not os.path.isdir(name):
             yield f"{name} "
 
 
 def directories(current: str, runs: bool, sweeps: bool) -> Iterator[str]:
-    """Run and sweep directories whose path begins with `current`, whole, and folders that may lead to some."""
-    if not current:  # where they usually are
+    """Run and sweep directories whose path begins with `current`, and folders that may contain some."""
+    if not current:  # the default folders
         for folder in ("outputs", "outputs/sweeps"):
-            yield from (place for place in _below(folder, "", runs, sweeps) if place.endswith(" "))
+            yield from (path for path in _below(folder, "", runs, sweeps) if path.endswith(" "))
         return
     folder, slash, start = current.rpartition("/")
     yield from _below(folder + slash, start, runs, sweeps)
@@ -356,7 +357,7 @@ def _below(folder: str, start: str, runs: bool, sweeps: bool) -> Iterator[str]:
             continue
         path = f"{head}{entry.name}"
         if path.startswith("-"):
-            continue  # it would be read as an option; ./-name is not
+            continue  # it would be read as an option, unlike ./-name
         if os.path.exists(f"{path}/config.yaml"):
             if runs:
                 yield f"{path} "

@@ -1,4 +1,4 @@
-"""List the options of every group with where they come from, or copy one to a config folder of the user's own."""
+"""List the options of all groups with their sources, or copy one to the user's config folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """List, or copy. Errors: ConfigError; RunError when the copy cannot be written."""
+    """List the options, or copy one. Errors: ConfigError; RunError if the copy cannot be written."""
     if arguments.action == "list":
         if arguments.option is not None or arguments.new_name is not None:
             raise ConfigError("conf list: takes no option; mnist-ff conf copy GROUP/OPTION DIR copies one")
@@ -82,7 +82,7 @@ def _listing(known: Options) -> list[str]:
 
 
 def _by_source(known: Options) -> Mapping[str, Mapping[str, Sequence[str]]]:
-    """Options by source and group; with the part that they configure where that has another name."""
+    """The options by source and group, as "OPTION (PART)" if the part that they configure has another name."""
     found: dict[str, dict[str, list[str]]] = {BUILT_IN: {}}
     for group in known.files:
         for name in known.names(group):
@@ -99,7 +99,7 @@ def _by_source(known: Options) -> Mapping[str, Mapping[str, Sequence[str]]]:
 
 
 def _document(known: Options) -> dict[str, list[dict[str, str]]]:
-    """Every group's options, each with the part that it configures and its source, for JSON."""
+    """The JSON document: the options of each group, with the part that they configure and their source."""
     found: dict[str, list[dict[str, str]]] = {}
     for source, groups in _by_source(known).items():
         for group, listed in groups.items():
@@ -111,7 +111,7 @@ def _document(known: Options) -> dict[str, list[dict[str, str]]]:
 
 
 def _copy(option: str, folder: Path, new_name: str | None) -> tuple[Path, str]:
-    """Write a copy of an option's file, under a name that no option has: where, and the command that uses it.
+    """Write a copy of an option's file under a new name. Returns its path, and the command that uses it.
 
     Errors: ConfigError, RunError.
     """
@@ -131,7 +131,7 @@ def _copy(option: str, folder: Path, new_name: str | None) -> tuple[Path, str]:
 
 
 def _named(option: str, known: Options) -> tuple[str, str]:
-    """Group and name of GROUP/OPTION. Errors: ConfigError with the nearest."""
+    """Group and name of GROUP/OPTION. Errors: ConfigError with the nearest name."""
     group, _, name = option.rpartition("/")
     if group not in known.files:
         raise ConfigError(
@@ -146,14 +146,14 @@ def _named(option: str, known: Options) -> tuple[str, str]:
 
 
 def defaults_text(part: Part) -> str:
-    """The keys of a user's own part with their defaults, as a file has them; ??? where there is none."""
+    """The YAML text of a user's own part: its keys with their defaults, ??? for keys without one."""
     folder = GROUPS[part.group].folder
     head = f"# @package {folder}.{part.name}\n" if folder in SELECTIONS else ""
     return head + plain_yaml(node_of(part))
 
 
 def _changed(text: str, group: str, name: str, command: str) -> str:
-    """The copy's text: what a file says of its own results and commands is not true of a copy that is changed."""
+    """The text of the copy, without the comment on the results and commands of the original."""
     package = re.match(r"# *@package .*\n", text)
     head = "" if package is None else package[0]
     body = text[len(head) :]

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """List every data set of the cache; or fetch and verify one and list it; or show what own files hold.
+    """List all data sets; or download and verify one; or show the content of the user's own files.
 
     Errors: ConfigError, DataError.
     """
@@ -76,12 +76,12 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a data set is the user's: in their files, or from a parts file."""
+    """Whether a data set is the user's own: read from their files, or from a parts file."""
     return issubclass(part("data", name).config, FileDataConfig) or name in own_parts("data")
 
 
 def _cached(config: DataConfig) -> list[DataConfig]:
-    """Of an archive's data sets those that are in the cache, else the one that is the default."""
+    """The cached data sets of an archive, or the default one if none is cached."""
     if catalog.data_set(config.name).archive is None:
         return [config]
     given: Any = config
@@ -91,7 +91,7 @@ def _cached(config: DataConfig) -> list[DataConfig]:
 
 
 def _list(configs: Sequence[DataConfig], console: Console) -> None:
-    """What the cache holds of data sets, and the sums of their files."""
+    """Print which data sets are cached, and the checksums of their files."""
     tell(console, f"cache: {catalog.cache_root(configs[0])}")
     tell_table(console, ("data", "train", "test", "state"), [_row(config) for config in configs])
     for config in configs:
@@ -104,7 +104,7 @@ def _list(configs: Sequence[DataConfig], console: Console) -> None:
 
 
 def _document(config: DataConfig) -> dict[str, Any]:
-    """A data set's line and its files for JSON."""
+    """A data set's line and checksums as JSON values."""
     name, _, _, state = _row(config)
     path = catalog.cache_file(config)
     known = isinstance(config, DownloadConfig)
@@ -117,7 +117,7 @@ def _document(config: DataConfig) -> dict[str, Any]:
 
 
 def _described(config: DataConfig, sheet: Path | None) -> dict[str, Any]:
-    """What a data set holds: counts, shape, classes, warnings; and where a contact sheet of its images was written."""
+    """Load a data set and write a contact sheet. Returns counts, shape, classes, warnings and the sheet's path."""
     from mnist_ff.data.load import load_data
     from mnist_ff.images.contact_sheet import contact_sheet, save_sheet
 
@@ -142,7 +142,7 @@ def _described(config: DataConfig, sheet: Path | None) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
-    """What _described() found."""
+    """Print the result of _described()."""
     tell(console, found["title"])
     tell(console, f"images   {found['images']}, {found['dtype']}")
     rows = [("all", *(f"{count:,}" for count in found["totals"].values()))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,8 +17,6 @@ from mnist_ff.config.paths import argument
 from mnist_ff.config.registry import names
 from mnist_ff.config.schema import Config, DataConfig, FileDataConfig
 from mnist_ff.data.catalog import in_own_place, own_data
-from mnist_ff.data.load import Data, load_data
-from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError
 from mnist_ff.runs.data_record import changed_parts
 from mnist_ff.runs.directory import Run
@@ -27,9 +25,12 @@ from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.reading import read_object
 from mnist_ff.runs.records import DataSpec
 from mnist_ff.runs.resolve import resolve_run
+from mnist_ff.runs.torch_import import importing_torch
 from mnist_ff.session.resume import is_own_run
-from mnist_ff.training.evaluation import Evaluation, evaluate
-from mnist_ff.training.trained_model import check_ended_well, load_model
+
+if TYPE_CHECKING:
+    from mnist_ff.data.load import Data
+    from mnist_ff.training.evaluation import Evaluation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +54,15 @@ def add_data_path(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print loss, accuracy, a row a class and the reliability; add an entry to evaluation.json in the run directory."""
+    """Print loss, accuracy, metrics per class and calibration; add an entry to evaluation.json in the run directory."""
     run = Run.open(resolve_run(arguments.run, note))
     config = run.config()
     check_parts(run, config, warning)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, device=arguments.device))
     config = with_data_path(run, config, arguments.data_path)
     data_config = data_of(config.data, arguments.data, arguments.data_path)
+    with importing_torch("evaluate"):
+        from mnist_ff.training.trained_model import check_ended_well
     check_ended_well(run)
     earlier = _earlier(run)
     data, evaluation = _evaluate(run, config, data_config, arguments.split)
@@ -92,6 +95,11 @@ def _tell_classes(console: Console, values: dict[str, Any], spec: DataSpec) -> N
 
 
 def _evaluate(run: Run, config: Config, data_config: DataConfig, split: str) -> tuple[Data, Evaluation]:
+    from mnist_ff.data.load import load_data
+    from mnist_ff.engine.device import prepared
+    from mnist_ff.training.evaluation import evaluate
+    from mnist_ff.training.trained_model import load_model
+
     seed = config.seed or 0
     with prepared(config.trainer, seed) as device:
         model = load_model(run, config, device)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from mnist_ff.analysis.console import out, tell_json
+from mnist_ff.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,9 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         else:
             out(arguments.overview)
         return 0
+    word: str = arguments.topic
+    if word not in arguments.commands and _is_of_config(word):
+        raise ConfigError(f"{word}: is a word of the config, not a command; type mnist-ff show {word}")
     parser: argparse.ArgumentParser = arguments.parser_of(arguments.topic)
     if arguments.json:
         words = [_described(action) for action in parser._actions if action.help != argparse.SUPPRESS]
@@ -37,8 +41,19 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _is_of_config(word: str) -> bool:
+    """Whether it names a key, a group or an option."""
+    from mnist_ff.config.describe import describe
+
+    try:
+        describe(word)
+    except ConfigError:
+        return False
+    return True
+
+
 def _described(action: argparse.Action) -> dict[str, Any]:
-    """One of a command's arguments: its flags, or its name where it is known by its place."""
+    """An argument of a command as JSON values: an option with its flags, or a positional argument."""
     metavar = action.metavar if isinstance(action.metavar, str) else None
     return {
         "flags": list(action.option_strings),

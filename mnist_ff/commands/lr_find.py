@@ -22,15 +22,10 @@ from mnist_ff.config.options import options
 from mnist_ff.config.own_parts import flags
 from mnist_ff.config.paths import display_path
 from mnist_ff.config.schema import Config
-from mnist_ff.data.load import load_data
-from mnist_ff.engine import device as devices
-from mnist_ff.engine.device import describe
 from mnist_ff.errors import ConfigError, RunError
 from mnist_ff.files import write_text
 from mnist_ff.runs.signals import Interruption, interruptible
-from mnist_ff.session.resolve import resolve, warn_of_fallback
-from mnist_ff.training.learner import Learner
-from mnist_ff.training.lr_range import rates, smoothed_losses, suggestion, try_rates
+from mnist_ff.runs.torch_import import importing_torch
 
 LR_FIND_FOLDER = Path("outputs", "lr_find")
 FEWEST, MOST = 10, 100_000
@@ -59,7 +54,11 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     Errors: ConfigError; DataError; RunError when the loss never fell.
     """
     _check(arguments)
-    config = resolve(compose(arguments.overrides))
+    config = compose(arguments.overrides)
+    with importing_torch("lr-find"):
+        from mnist_ff.session.resolve import resolve
+        from mnist_ff.training.lr_range import rates, suggestion
+    config = resolve(config)
     tried = rates(arguments.first, arguments.last, arguments.steps)
     with interruptible() as stopped:
         losses = _try(config, tried, Console(stderr=True) if arguments.json else console, stopped)
@@ -86,7 +85,9 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _values(tried: Sequence[float], losses: Sequence[float], found: float | None, directory: Path) -> dict[str, Any]:
-    """What --json prints."""
+    """The JSON document."""
+    from mnist_ff.training.lr_range import smoothed_losses
+
     return {
         "suggested_lr": found,
         "directory": str(display_path(directory)),
@@ -108,8 +109,14 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _try(config: Config, tried: Sequence[float], console: Console, stopped: Interruption) -> list[float]:
+    from mnist_ff.data.load import load_data
+    from mnist_ff.engine.device import describe, prepared
+    from mnist_ff.session.resolve import warn_of_fallback
+    from mnist_ff.training.learner import Learner
+    from mnist_ff.training.lr_range import try_rates
+
     assert config.seed is not None
-    with devices.prepared(config.trainer, config.seed) as device:
+    with prepared(config.trainer, config.seed) as device:
         data = load_data(config.data, config.seed).to(device)
         warn_of_fallback(data, console)
         learner = Learner(config, data, rates_given=True)
@@ -123,6 +130,8 @@ def _try(config: Config, tried: Sequence[float], console: Console, stopped: Inte
 
 def _write(config: Config, tried: Sequence[float], losses: Sequence[float], found: float | None) -> Path:
     """The test's own directory, which is no run's: it has no config.yaml. Errors: RunError."""
+    from mnist_ff.training.lr_range import smoothed_losses
+
     directory = Path.cwd() / LR_FIND_FOLDER / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
     smoothed = smoothed_losses(losses)
     rows = [f"{rate:.9g},{loss:.9g},{mean:.9g}\n" for rate, loss, mean in zip(tried, losses, smoothed, strict=True)]

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -29,25 +29,26 @@ from mnist_ff.commands.evaluate import (
 )
 from mnist_ff.config.paths import argument, path_argument
 from mnist_ff.config.schema import Config
-from mnist_ff.data.load import as_input, load_data
-from mnist_ff.engine.device import prepared
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, printable
-from mnist_ff.images.picture_folder import class_folders, find_pictures, skipped_lines
-from mnist_ff.images.prepared import Glyph, Pixels, Preparation, Seen, in_batches
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.parts import check_parts
 from mnist_ff.runs.predictions import read_held_out
 from mnist_ff.runs.records import MNIST_SPEC, DataSpec
 from mnist_ff.runs.resolve import resolve_run
-from mnist_ff.training.trained_model import check_ended_well, load_model
+from mnist_ff.runs.torch_import import importing_torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnist_ff.images.prepared import Pixels, Preparation, Seen
 
 PICTURED = 12
-"""Images up to which each is shown; of more, the predictions alone."""
+"""Up to this number of images, each is shown; with more, only the predictions."""
 CLOTHES = "fashion_mnist"
 AT_ONCE, NUMBERS_AT_ONCE = 256, 8 << 20
-"""Pictures that are held at a time, and the numbers in them."""
-SECONDS_BETWEEN = 5.0
-"""Of remarks on how far the pictures are."""
+"""Pictures, and values in them, that are in memory at a time."""
+PROGRESS_S = 5.0
+"""Seconds between two lines of progress."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=path_argument,
         metavar="IMAGE",
-        help="PNG or JPEG files, or folders with them, also in folders within",
+        help="PNG or JPEG files, or folders, read recursively",
     )
     parser.add_argument(
         "--index", nargs="+", type=_number, metavar="N", default=[], help="test images by index, from 0"
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(word: str) -> int:
-    """A test image's number. Errors: argparse's own, which says where files belong."""
+    """Parse a test image's index. Errors: argparse's, with the correct order of the arguments."""
     try:
         return int(word)
     except ValueError:
@@ -89,7 +90,7 @@ def _number(word: str) -> int:
 
 
 def _share(word: str) -> float:
-    """A probability. Errors: argparse's own."""
+    """Parse a probability. Errors: argparse's."""
     try:
         value = float(word)
     except ValueError:
@@ -100,7 +101,7 @@ def _share(word: str) -> float:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print each image's top predictions. A file that cannot be used ends nothing but itself; it is named at the end.
+    """Print each image's top predictions. Files that cannot be read are skipped and named in an error at the end.
 
     Errors: ConfigError, BadRunError, DataError.
     """
@@ -109,11 +110,14 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     config = run.config()
     check_parts(run, config, warning)
     config = with_data_path(run, config, arguments.data_path)
-    check_ended_well(run)
     spec = run.data_spec()
     preparation = _preparation(arguments, config, spec) if arguments.images else None
     files = _files(arguments, spec)
     failures: list[str] = []
+    with importing_torch("predict"):
+        from mnist_ff.engine.device import prepared
+        from mnist_ff.training.trained_model import check_ended_well, load_model
+    check_ended_well(run)
     batches = _batches(arguments, run, config, files, preparation, failures)
     limit, chosen = _limit(arguments.unsure_below, run, spec)
     trainer = dataclasses.replace(config.trainer, device="cpu", precision="fp32")
@@ -132,7 +136,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Errors: ConfigError for words that do not go together."""
+    """Check the arguments. Errors: ConfigError for a combination that is not allowed."""
     if not arguments.images and not arguments.index:
         raise ConfigError("no image given: give PNG or JPEG files, a folder with them, or --index N for a test image")
     if arguments.labels and (arguments.index or len(arguments.images) != 1):
@@ -140,7 +144,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _preparation(arguments: argparse.Namespace, config: Config, spec: DataSpec) -> Preparation:
-    """How this run's network takes pictures. Errors: ConfigError for one that takes none."""
+    """How pictures are prepared for this run's network. Errors: ConfigError if its input is not an image."""
+    from mnist_ff.images.prepared import Preparation
+
     as_digits = _as_digits(config, spec)
     is_clothing = as_digits and config.data.name == CLOTHES
     if is_clothing:
@@ -153,7 +159,7 @@ def _preparation(arguments: argparse.Namespace, config: Config, spec: DataSpec) 
 def _as_digits(config: Config, spec: DataSpec) -> bool:
     """Whether pictures are prepared like MNIST's digits, or only resized.
 
-    Errors: ConfigError for a network whose images no picture can be made into.
+    Errors: ConfigError if the network's input is not an image with one or three channels.
     """
     prepare = getattr(config.data, "prepare", None)
     if not spec.is_image or (len(spec.shape) == 3 and spec.shape[0] == 2):
@@ -165,15 +171,17 @@ def _as_digits(config: Config, spec: DataSpec) -> bool:
 
 
 def _files(arguments: argparse.Namespace, spec: DataSpec) -> list[tuple[Path, int | None]]:
-    """The pictures, each with its class where that is asked for. Errors: ConfigError."""
-    places: list[tuple[Path, int | None]] = [(path, None) for path in arguments.images]
+    """The picture files, with --labels each with its label. Errors: ConfigError."""
+    from mnist_ff.images.picture_folder import class_folders, find_pictures, skipped_lines
+
+    given: list[tuple[Path, int | None]] = [(path, None) for path in arguments.images]
     skipped: list[str] = []
     if arguments.labels:
-        found, beside = class_folders(arguments.images[0], spec.classes)
-        places = list(found)
-        skipped += beside
+        found, others = class_folders(arguments.images[0], spec.classes)
+        given = list(found)
+        skipped += others
     files: list[tuple[Path, int | None]] = []
-    for path, label in places:
+    for path, label in given:
         pictures = find_pictures(path)
         files += [(file, label) for file in pictures.files]
         skipped += pictures.skipped
@@ -190,7 +198,7 @@ def _batches(
     preparation: Preparation | None,
     failures: list[str],
 ) -> Iterator[list[Seen]]:
-    """Pictures and then test images, a few hundred at a time. Errors: ConfigError for a test image that is not."""
+    """Pictures and then test images, in batches of up to a few hundred. Errors: ConfigError for a wrong index."""
     tested = _from_test_images(arguments.index, run, config)
     size = max(1, min(AT_ONCE, NUMBERS_AT_ONCE // run.data_spec().inputs))
     if len(files) <= PICTURED:
@@ -206,11 +214,13 @@ def _chained(
     size: int,
 ) -> Iterator[list[Seen]]:
     if preparation is not None:
+        from mnist_ff.images.prepared import in_batches
+
         done, said = 0, time.monotonic()
         for seen in in_batches(files, preparation, size, failures):
             yield seen
             done = min(done + size, len(files))
-            if done < len(files) and time.monotonic() - said > SECONDS_BETWEEN and sys.stderr.isatty():
+            if done < len(files) and time.monotonic() - said > PROGRESS_S and sys.stderr.isatty():
                 note(f"{done:,} of {len(files):,} pictures")
                 said = time.monotonic()
     if tested:
@@ -220,6 +230,9 @@ def _chained(
 def _from_test_images(numbers: Sequence[int], run: Run, config: Config) -> list[Seen]:
     if not numbers:
         return []
+    from mnist_ff.data.load import load_data
+    from mnist_ff.images.prepared import Glyph, Seen
+
     data = load_data(data_of(config.data), config.seed or 0)
     check_fits(run, data)
     warn_of_changes(run, data)
@@ -236,7 +249,7 @@ def _from_test_images(numbers: Sequence[int], run: Run, config: Config) -> list[
 
 
 def _limit(asked: float | None, run: Run, spec: DataSpec) -> tuple[float | None, tuple[Threshold, str] | None]:
-    """The probability below which an answer is unsure; and how it was found, where the run's own images gave it."""
+    """The threshold below which a prediction is unsure, and how it was chosen if not by the user."""
     if asked is not None:
         return asked, None
     try:
@@ -252,8 +265,11 @@ def _limit(asked: float | None, run: Run, spec: DataSpec) -> tuple[float | None,
     return (found.value if found.reached else float(np.nextafter(1, 2))), (found, held_out.images)
 
 
-def _predictor(run: Run, model: torch.nn.Module) -> Predict:
-    """Images to probabilities (N, K), rows sum to 1. It raises BadRunError where they are no numbers."""
+def _predictor(run: Run, model: nn.Module) -> Predict:
+    """A function from images to probabilities (N, K). It raises BadRunError for NaN or infinity."""
+    import torch
+
+    from mnist_ff.data.load import as_input
 
     def predict(images: Sequence[Pixels]) -> NDArray[np.float32]:
         size = max(1, NUMBERS_AT_ONCE // images[0].size)
@@ -276,18 +292,18 @@ def _predictor(run: Run, model: torch.nn.Module) -> Predict:
 
 @dataclass(frozen=True)
 class _Output:
-    """Where and how readings are printed."""
+    """Prints predictions."""
 
     spec: DataSpec
     limit: float | None
-    """Below it an answer is unsure."""
+    """Predictions with a smaller top probability are unsure."""
     as_json: bool
     pictured: bool
     """Whether the images are shown too."""
     console: Console
 
     def readings(self, found: Iterator[Reading], chosen: tuple[Threshold, str] | None) -> None:
-        """Print them picture by picture, and at the end on stderr what unsure means."""
+        """Print the predictions of each picture, and at the end to stderr what "unsure" means."""
         if self.as_json:
             tell_json([as_json(reading, self.spec, self.limit) for reading in found])
             return
@@ -300,7 +316,7 @@ class _Output:
             tell_threshold(Console(stderr=True), answers, unsure, *chosen)
 
     def labelled(self, found: Iterator[Reading], failures: list[str]) -> None:
-        """Print the figures of labelled pictures; `failures` grows while they are read."""
+        """Print the accuracy on labelled pictures. `failures` grows while the pictures are read."""
         readings = [reading.without_pixels() for reading in found]
         scored = Labelled(self.spec, readings)
         if not readings:

@@ -1,4 +1,4 @@
-"""Show where the time of a run, an epoch and a step goes, and write a trace of some steps."""
+"""Measure the parts of a run, an epoch and a step, and write a profiler trace of some steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -21,16 +21,18 @@ from mnist_ff.runs.numbers import MISSING, counted
 from mnist_ff.runs.places import elsewhere
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.signals import interruptible
-from mnist_ff.session.profiling import CountedTiming, Part, Profile, profiled
-from mnist_ff.session.resolve import resolve
-from mnist_ff.session.step_trace import Operation
-from mnist_ff.session.timing import process_start
+from mnist_ff.runs.torch_import import importing_torch
+from mnist_ff.session.timing import CountedTiming, process_start
 from mnist_ff.session.validate import check, check_new
+
+if TYPE_CHECKING:
+    from mnist_ff.session.profiling import Part, Profile
+    from mnist_ff.session.step_trace import Operation
 
 PROFILE_FOLDER = Path("outputs", "profile")
 EPOCHS = 2
-"""Of the run, unless trainer.epochs says otherwise: the second is as all later ones."""
-MOST_STEPS = 1_000
+"""Default of trainer.epochs: the second epoch is typical of all later ones."""
+MAX_STEPS = 1_000
 WORDS = {
     "start": "start Python",
     "import": "import PyTorch",
@@ -53,7 +55,7 @@ WORDS = {
     "backward": "backward",
     "update": "update",
 }
-"""The parts, as the tables name them."""
+"""The names of the parts in the tables."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,10 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Train a run that is thrown away, print tables of its time, write the trace. Errors: those of train."""
+    """Train a temporary run, print tables of its times, and write the trace. Errors: those of train."""
     timing = CountedTiming(arguments.began, process_start(arguments.began) if arguments.is_process else None)
     timing.claim("import")
     config, out = _checked(arguments)
+    timing.claim("config")
+    with timing.part("import"), importing_torch("profile"):
+        from mnist_ff.session.profiling import profiled
+        from mnist_ff.session.resolve import resolve
     with timing.part("data"):
         resolved = resolve(config)
     with interruptible() as stopped, Console(stderr=True).status("training, timing, tracing"):
@@ -92,27 +98,27 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _checked(arguments: argparse.Namespace) -> tuple[Config, Path]:
-    """The config of the run, and the trace's file. Errors: ConfigError."""
-    if not 1 <= arguments.steps <= MOST_STEPS:
-        raise ConfigError(f"--steps {arguments.steps}: must be from 1 to {MOST_STEPS:,}")
+    """The config of the run, and the path of the trace. Errors: ConfigError."""
+    if not 1 <= arguments.steps <= MAX_STEPS:
+        raise ConfigError(f"--steps {arguments.steps}: must be from 1 to {MAX_STEPS:,}")
     words = list(arguments.overrides)
     for word in words:
         if key_of(word).startswith(("hydra.", "hydra/", "sweep", "resume", "dry_run")):
-            raise ConfigError(f"{word}: profile trains a run that is thrown away; leave it out")
+            raise ConfigError(f"{word}: profile does not keep its run; leave it out")
     if not any(key_of(word) == "trainer.epochs" for word in words):
         words.append(f"trainer.epochs={EPOCHS}")
     config = compose(words)
     outside = elsewhere(config.logger)
     if outside:
         names = ", ".join(outside)
-        raise ConfigError(f"logger={names}: would keep a run that is thrown away here; leave it out")
+        raise ConfigError(f"logger={names}: profile does not keep its run; leave it out")
     check_new(config)
     check(config)
     return config, _trace_file(arguments.out)
 
 
 def _trace_file(given: str | None) -> Path:
-    """Errors: ConfigError for a place where no file can be."""
+    """The path of the trace. Errors: ConfigError for a path that cannot be written."""
     if given is None:
         return PROFILE_FOLDER / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}" / "trace.json"
     out = Path(given)
@@ -138,14 +144,15 @@ def _print(found: Profile, console: Console) -> None:
     _table(console, "an epoch", found.epoch, "times")
     _table(console, "a step", found.step, "times")
     if found.uncaptured:
-        tell(console, "(of a step outside the CUDA graph, which hides its parts; part by part it takes longer)")
+        tell(console, "(of a step outside the CUDA graph, which hides the parts; it takes longer than in the graph)")
     in_run = found.step_in_run
     if in_run is not None:
         tell(console, f"In the run a step took {_ms(in_run)} ms. The profiler was off for these tables.")
     tell(console, "")
     _print_operations(trace.operations, trace.on_device, console)
-    slower = f"{trace.times_slower:.2f} times as long" if trace.times_slower > 1 else "no longer, within noise"
-    tell(console, f"The profiler makes a step {slower}: {_ms(trace.seconds)} ms, else {_ms(trace.plain_seconds)} ms.")
+    slower = f"{trace.times_slower:.2f} times" if trace.times_slower > 1 else "within noise"
+    times = f"{_ms(trace.seconds)} ms, without it {_ms(trace.plain_seconds)} ms"
+    tell(console, f"With the profiler a step takes {times} ({slower}).")
     steps = counted(trace.steps, "step")
     tell(console, f"trace  {display_path(trace.path)}")
     tell(console, f"       {steps} and an evaluation; open it in https://ui.perfetto.dev or chrome://tracing")
@@ -194,7 +201,7 @@ def _ms(seconds: float) -> str:
 
 
 def _values(found: Profile) -> dict[str, Any]:
-    """What --json prints."""
+    """The JSON document."""
     trace, score = found.trace, found.summary.score
     return {
         "device": found.device,

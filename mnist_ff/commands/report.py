@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Write the page and say where. Errors: BadRunError; RunError when it cannot be written."""
+    """Write the report and print its path. Errors: BadRunError; RunError if it cannot be written."""
     directory = resolve_run(arguments.path, note, sweeps=True)
     place = directory / REPORT if arguments.out is None else Path(arguments.out)
     drawn: list[str] = []

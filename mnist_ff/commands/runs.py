@@ -19,15 +19,15 @@ from mnist_ff.runs.find import OUTPUTS
 from mnist_ff.runs.reading import is_folder, why_no_folder
 
 ACTIONS = {
-    "delete": "RUN... or filters; moves to outputs/.trash; --purge empties that",
+    "delete": "RUN... or filters; moves to outputs/.trash; --purge empties it",
     "restore": "RUN...; brings deleted runs back; without RUN lists them",
     "tag": "RUN... TAG",
     "untag": "RUN... TAG",
     "note": "RUN TEXT",
-    "archive": "FILE RUN... or filters; one .zip or .tar.zst for others",
+    "archive": "FILE RUN... or filters; packs runs into one .zip or .tar.zst",
 }
-"""First words that are no folder, and what follows them. A folder that is called so is ./delete."""
-ALSO_CALLED = {
+"""The actions, with their arguments. A folder with such a name is given as ./delete."""
+ALIASES = {
     **dict.fromkeys(("rm", "remove", "del", "trash", "clean", "prune"), "delete"),
     **dict.fromkeys(("undelete", "undo", "recover"), "restore"),
     **dict.fromkeys(("pack", "zip", "export", "save", "share"), "archive"),
@@ -35,7 +35,7 @@ ALSO_CALLED = {
     **dict.fromkeys(("comment", "annotate", "describe"), "note"),
     **dict.fromkeys(("ls", "list", "show", "all"), ""),
 }
-"""What others call an action, or the list itself."""
+"""Other programs' words for an action, or for the list (""), to be suggested in errors."""
 EPILOG = "actions:\n" + "\n".join(f"  {name:<9} {what}" for name, what in ACTIONS.items())
 
 
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "'not started' or broken (repeatable: one of several)",
     )
     parser.add_argument("--data", metavar="DATA", help="only runs on this data set")
-    parser.add_argument("--name", metavar="GLOB", help="only runs whose name fits, such as 'lr*'")
+    parser.add_argument("--name", metavar="GLOB", help="only runs whose name matches, such as 'lr*'")
     parser.add_argument("--tag", action="append", metavar="TAG", help="only runs with this tag (repeatable)")
     parser.add_argument(
         "--where",
@@ -80,16 +80,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only runs with optimizer.lr=0.01, 'optimizer.lr>=0.01', 'score>0.98' (repeatable)",
     )
     parser.add_argument("--since", metavar="WHEN", help="only runs begun in the last 2d, 12h, 30m, 1w, or since a date")
-    parser.add_argument("--sort", metavar="KEY", help="began (default), score, seconds, name or a config's key")
-    parser.add_argument("--reverse", action="store_true", help="sort the other way round")
+    parser.add_argument("--sort", metavar="KEY", help="began (default), score, seconds, name or a config key")
+    parser.add_argument("--reverse", action="store_true", help="reverse the order")
     parser.add_argument("--limit", type=int, metavar="N", help=f"at most N lines (default: {MAX_ROWS_SHOWN})")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
-    parser.add_argument("--purge", action="store_true", help="with delete: remove what is in the trash for good")
+    parser.add_argument("--purge", action="store_true", help="with delete: empty the trash for good")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print the list, or do what the first word says. Errors: ConfigError, BadRunError, RunError."""
+    """Print the list, or perform the action. Errors: ConfigError, BadRunError, RunError."""
     action, *words = arguments.words or [""]
     if action in ACTIONS:
         _check_flags(arguments, action)
@@ -98,8 +98,8 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
         if arguments.json:
             tell_json(values)
         return 0
-    if words or (action and not is_folder(Path(action)) and action.lower() in ALSO_CALLED):
-        meant = ALSO_CALLED.get(action.lower())
+    if words or (action and not is_folder(Path(action)) and action.lower() in ALIASES):
+        meant = ALIASES.get(action.lower())
         hint = "see mnist-ff runs --help" if meant is None else f"type {' '.join(['mnist-ff runs', meant]).strip()}"
         raise ConfigError(f"runs {action}: takes one folder, or one of {', '.join(ACTIONS)} first; {hint}")
     if arguments.yes or arguments.purge:
@@ -124,12 +124,12 @@ def _list(arguments: argparse.Namespace, folder: Path, console: Console) -> int:
     elif chosen.is_empty:
         tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:
-        tell(console, f"No run in {folder}/ fits{other_data(folder, chosen)}.")
+        tell(console, f"No run in {folder}/ matches{other_data(folder, chosen)}.")
     return 0
 
 
 def filter_of(arguments: argparse.Namespace) -> Filter:
-    """What the command's flags choose. Errors: ConfigError."""
+    """The filter of the command's options. Errors: ConfigError."""
     return Filter.of(
         status=arguments.status or (),
         data=arguments.data,
@@ -141,7 +141,7 @@ def filter_of(arguments: argparse.Namespace) -> Filter:
 
 
 def _check_flags(arguments: argparse.Namespace, action: str) -> None:
-    """Errors: ConfigError for a flag that has no effect on an action."""
+    """Check the options of an action. Errors: ConfigError for one that has no effect."""
     for flag in ("sort", "reverse", "limit"):
         if getattr(arguments, flag):
             raise ConfigError(f"--{flag}: is for the list, not for runs {action}")

@@ -1,4 +1,4 @@
-"""Explain a config key, a group or an option: meaning, type, range, default and where it stands."""
+"""Explain a config key, a group or an option: meaning, type, range, default and its file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, console: Console) -> int:
-    """Print what the word names, or all groups. Errors: ConfigError with the nearest name."""
+    """Explain the key, group or option, or list all groups. Errors: ConfigError with the nearest name."""
     if arguments.word is None:
         found = describe_groups()
     else:

@@ -1,4 +1,4 @@
-"""Train a network: a new run, a sweep with -m, or more of an old run with resume=."""
+"""Train a network: a new run, a sweep with -m, or an old run further with resume=."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from mnist_ff.session.teacher import with_teacher
 from mnist_ff.session.timing import Timing, process_start
 from mnist_ff.session.validate import check, check_machine, check_new, require_target
 
-OF_A_SWEEP = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
-"""Beginnings of the overrides that mean nothing to a single run."""
+SWEEP_PREFIXES = ("hydra/launcher=", "hydra.launcher.", "hydra/sweeper=", "hydra.sweeper.")
+"""Prefixes of overrides that are for sweeps only."""
 NOT_SUPPORTED = ("config-path", "config-name", "info", "shell-completion", "experimental-rerun", "run")
-"""Flags of Hydra's own programs."""
+"""Flags of Hydra's command line that are refused."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-of", metavar="RUN", help="use the config of a past run")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
-        "--require-target", action="store_true", help="exit with 3 where trainer.target_accuracy is not reached"
+        "--require-target", action="store_true", help="exit with 3 if trainer.target_accuracy is not reached"
     )
     parser.add_argument(
         "--config-dir", action="append", metavar="DIR", help="folder with option files of your own, like conf/"
@@ -81,7 +81,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
     if resume is not None and arguments.config_of is not None:
         raise ConfigError("resume= and --config-of: give only one of them, once")
     for text in overrides:
-        if text.lstrip("+").startswith(OF_A_SWEEP) and not arguments.cfg:
+        if text.lstrip("+").startswith(SWEEP_PREFIXES) and not arguments.cfg:
             raise ConfigError(f"{text}: is only for sweeps: mnist-ff train -m ...")
         if key_of(text) in ("dry_run", "sweep", *sweep_keys()):
             raise ConfigError(f"{text}: is only for sweeps: mnist-ff train -m ...")
@@ -100,7 +100,7 @@ def main(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
-    for text in arguments.overrides:  # first of all: no other message may quote a password
+    for text in arguments.overrides:  # checked first: no other error message may quote a password
         if key_of(text).endswith("logger.mlflow.tracking_uri"):
             check_no_password(key_of(text), without_quotes(text.partition("=")[2]))
     for name in NOT_SUPPORTED:
@@ -125,14 +125,14 @@ def _single(composer: Composer, overrides: list[str], trainer: _Trainer) -> int:
 
 
 def _train_new(composed: ComposedRun, config: Config, trainer: _Trainer, files: Callable[[], Mapping[str, str]]) -> int:
-    """Train in the new directory that `composed` names, with these files in its `.hydra/`."""
+    """Train in the new directory of `composed`, with these files in its `.hydra/`."""
     check_new(config)
     trainer.check_target(config)
     check_machine(config)
     directory = output_directory("hydra.run.dir", composed.directory)
     if directory.exists():
         raise ConfigError(f"{directory}: already exists; two runs never share a directory")
-    resolved = trainer.resolve(config)  # before the directory is made: no data, no directory
+    resolved = trainer.resolve(config)  # before the directory is made, so that an error in the data leaves none
     check_saved(resolved)
     with interruptible() as stopped:
         run = Run.create(directory)
@@ -189,8 +189,8 @@ def _resume(composer: Composer, name: str, overrides: list[str], trainer: _Train
 
 
 def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Trainer) -> int:
-    """Train a saved experiment again, in a new directory: where data comes from and who hears of it are this user's.
-    The name stays with the run that has it."""
+    """Train a saved experiment again in a new directory. Paths of the data and trackers are this user's, and the name
+    is not copied."""
     from mnist_ff.runs.resolve import resolve_run
     from mnist_ff.session.resume import changed, foreign_places, given_values, saved_config
 
@@ -208,28 +208,28 @@ def _repeat(composer: Composer, source: str, overrides: list[str], trainer: _Tra
 
 
 class _Trainer:
-    """The training session, imported when it is needed and timed."""
+    """Runs the training session, whose import is delayed and timed."""
 
     def __init__(self, console: Console, timing: Timing, as_json: bool, requires_target: bool) -> None:
         self._console, self._timing = console, timing
         self._as_json, self._requires_target = as_json, requires_target
 
     def say(self, line: str, style: str | None = None) -> None:
-        """A line for people."""
+        """Print a line."""
         tell(self._console, line, style)
 
     def warn(self, line: str) -> None:
-        """A warning."""
+        """Print a warning."""
         self.say(f"warning: {line}", style="yellow")
 
     def _import(self, what: str) -> None:
-        """Import what trains, PyTorch above all; a line says that `what` waits for it. Errors: ImportError."""
+        """Import PyTorch and the session, after a line that says that `what` waits for it. Errors: ImportError."""
         waiting_for_torch(what)
         with ending_at_once(), importing(), self._timing.part("import"):
             from mnist_ff.session import session  # noqa: F401 (torch is imported here)
 
     def resolve(self, config: Config) -> Config:
-        """Find the data and draw a seed for null."""
+        """Load the data, and draw a seed if it is null."""
         model, data, epochs = config.model.name, config.data.name, config.trainer.epochs
         self._import(f"{model} on {data}, {epochs} {'epoch' if epochs == 1 else 'epochs'}")
         with self._timing.part("data"):
@@ -238,7 +238,7 @@ class _Trainer:
             return resolve(config)
 
     def train(self, config: Config, run: Run, stopped: Interruption, changes: dict[str, Any] | None = None) -> int:
-        """Train, and return the exit code: a signal after the last step has its own too."""
+        """Train, and return the exit code, that of a signal even after the last step."""
         self._import(f"{display_path(run.path)}: up to epoch {config.trainer.epochs}")
         self._timing.claim("config")
         from mnist_ff.session.request import RunRequest
@@ -252,12 +252,12 @@ class _Trainer:
         return self.finish(run, stopped.exit_code)
 
     def check_target(self, config: Config) -> None:
-        """Errors: ConfigError where --require-target has no target to require."""
+        """Errors: ConfigError for --require-target without a target."""
         if self._requires_target:
             require_target(config)
 
     def finish(self, run: Run, code: int = 0) -> int:
-        """Print the run's document where it is asked for, and return the exit code."""
+        """With --json, print the run's document. Returns the exit code."""
         self._print_document(run)
         summary = run.summary()
         missed = summary is not None and summary.target_reached is False

@@ -349,4 +349,5 @@ def no_command(word: str, commands: Collection[str]) -> ConfigError:
     for right, words in COMMANDS.items():
         if word.lower() in words.split() and (right.startswith("-") or right.split()[0] in commands):
             return ConfigError(f"{word}: no such command; type mnist-ff {right}")
-    return ConfigError(f"{word}: no such command (there are: {', '.join(commands)}){nearest(word, commands)}")
+    others = f" (there are: {', '.join(commands)})"
+    return ConfigError(f"{word}: no such command{nearest(word, commands) or others}")

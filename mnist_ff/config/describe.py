@@ -88,7 +88,7 @@ def describe(word: str) -> tuple[Described, str]:
     if key is not None:
         raise ConfigError(f"{word}: no such key; {key.advice}")
     known = [*every_name(), *TYPED_WORDS, *(name for group in options().files for name in options().names(group))]
-    raise ConfigError(f"{word}: no such key, group or option{nearest(word, known)}")
+    raise ConfigError(f"{word}: no such key, group or option{nearest(word, known)}; mnist-ff show lists the groups")
 
 
 def _exactly(word: str) -> tuple[Described, str] | None:

@@ -30,7 +30,8 @@ class Line(NamedTuple):
         head = f"{self.label:<{self.at}}"
         longest = max(map(len, self.text.split()), default=0)
         if self.label and self.text and (len(head) > self.at or width - self.at < max(longest, MIN_TEXT_COLUMNS)):
-            return [head.rstrip(), *Line(self.text, at=2).wrapped(width)]
+            indent = len(self.label) - len(self.label.lstrip())
+            return [head.rstrip(), *Line(self.text, at=indent + 2).wrapped(width)]
         wrapper = textwrap.TextWrapper(width, break_on_hyphens=False, break_long_words=False)
         wrapper.initial_indent, wrapper.subsequent_indent = head, " " * self.at
         return wrapper.wrap(self.text) or [head.rstrip()]

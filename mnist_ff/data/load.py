@@ -32,6 +32,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """In one line, without the pixels."""
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        return f"Split({len(self):,} images of {shape}, {self.images.dtype}, {self.images.device})"
+
     def batches(self, size: int = 1_000) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches in order: images float32 in [0, 1], and labels (B,) int64."""
         for images, labels in zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True):
@@ -102,8 +107,20 @@ class Data:
 
     @property
     def title(self) -> str:
-        """The data set's name for people."""
+        """The data set's name for people, and that of the one for which it stands in."""
         return self.facts.title or catalog.title_of(self.name, self.instead_of)
+
+    @property
+    def own_title(self) -> str:
+        """The data set's name for people."""
+        return self.facts.title or catalog.title_of(self.name, None)
+
+    def __repr__(self) -> str:
+        """In one line: a notebook that shows this object would else show all of its pixels."""
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        counts = ", ".join(f"{len(split):,} {part}" for part, split in parts.items() if split is not None)
+        shape = " x ".join(map(str, self.spec.shape))
+        return f"Data({self.title}: {counts} images of {shape}, {len(self.spec.classes)} classes)"
 
 
 def ensure(config: DataConfig) -> DataConfig:

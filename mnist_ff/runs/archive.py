@@ -33,7 +33,13 @@ def check_archive(target: Path) -> None:
         raise ConfigError(f"{target}: an archive's name ends with {ZIP} or {ZSTD}, such as runs{ZIP}")
     if target.name.endswith(ZSTD):
         _check_zstd(target)
-    if is_taken(target):
+    try:
+        os.lstat(target)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise ConfigError(f"{target}: {error.strerror}; choose another name") from None
+    else:
         raise ConfigError(f"{target}: already exists; choose another name")
     if not target.parent.is_dir():
         raise ConfigError(f"{target}: folder {target.parent} does not exist")

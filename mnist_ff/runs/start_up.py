@@ -19,6 +19,8 @@ _began = False
 
 _shown = False
 """Whether a line of going_on() is on the terminal."""
+_line = ""
+"""The last line of going_on()."""
 
 
 def begin() -> None:
@@ -79,11 +81,13 @@ def importing() -> Iterator[None]:
 
 def going_on(text: str) -> None:
     """Show on stderr, if it is a terminal, what the command is doing. Code that prints calls erase() first."""
-    global _shown
-    if _shown or _can_erase():
-        erase()
-        _shown = True
-        _write(f"{printable(text)} ..."[: _columns() - 1])
+    global _shown, _line
+    if not (_shown or _can_erase()):
+        return
+    line = f"{printable(text)} ..."[: _columns() - 1]
+    if not _shown or line != _line:  # writing the same line again would flicker
+        _write(f"\r\x1b[K{line}" if _shown else line)
+        _shown, _line = True, line
 
 
 def erase() -> None:

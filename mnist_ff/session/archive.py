@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mnist_ff.analysis.ranking import Ranking, rank_rows
 from mnist_ff.analysis.rows import collect
-from mnist_ff.errors import BadRunError, ConfigError, RunError
+from mnist_ff.errors import FULL, BadRunError, ConfigError, RunError
 from mnist_ff.report.run_page import write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs.archive import check_archive, write_archive
@@ -60,7 +60,9 @@ def pack(place: Path, paths: Sequence[Path]) -> Packed:
                 _write_pages(path, stage / name)
             sums = write_archive(place, stage)
         except OSError as error:
-            raise RunError(f"{error.filename or place}: {error.strerror}") from None
+            where = error.filename2 or error.filename or place  # of a copy that failed, the copy
+            remedy = f"; make room in {stage.parent}, or set TMPDIR to another folder" if error.errno in FULL else ""
+            raise RunError(f"{where}: {error.strerror}{remedy}") from None
         return Packed(place, tuple(names), len(sums), tuple(_warnings(stage)))
 
 

@@ -180,7 +180,10 @@ def bring_back(words: Sequence[str], console: Console) -> Json:
 
 def label(words: Sequence[str], console: Console, tag: str, remove: bool = False) -> Json:
     """Add a tag to runs, or remove it. Errors: BadRunError, ConfigError, RunError."""
-    paths = [_labelled(word) for word in words]
+    try:
+        paths = [_labelled(word) for word in words]
+    except BadRunError as error:
+        raise BadRunError(f"{error}; the last word, {tag}, is the tag" if len(words) > 1 else str(error)) from None
     done = [update_labels(path, remove=(tag,)) if remove else update_labels(path, add=(tag,)) for path in paths]
     for path, labels in zip(paths, done, strict=True):
         tell(console, f"{path}  {','.join(labels.tags) or '(no tags)'}")
@@ -209,12 +212,15 @@ def _labels_json(path: Path) -> Json:
 
 def archive(place: Path, chosen: Selection, console: Console) -> Json:
     """Pack runs into one file for others. Errors: ConfigError, BadRunError, RunError."""
-    packed = pack(place, chosen.paths("archive"))
+    paths = chosen.paths("archive")
+    if not paths:
+        raise ConfigError(f"{place}: not written, since no run fits; mnist-ff runs with these flags lists what does")
+    packed = pack(place, paths)
     for text in packed.warnings:
         warning(text)
     size = place.stat().st_size
     count = len(packed.folders)
-    what = f"{count} {'directory' if count == 1 else 'directories'}, {packed.files} files"
+    what = f"{count} {'directory' if count == 1 else 'directories'}, {counted(packed.files, 'file')}"
     tell(console, f"written to {place}: {what}, {_megabytes(size)}")
     tell(console, f"left out   {LEFT_OUT}")
     values = {"archive": str(place), "folders": list(packed.folders), "files": packed.files, "bytes": size}

@@ -30,7 +30,7 @@ from mnist_ff.runs.signals import Interruption
 from mnist_ff.session.request import RunRequest
 from mnist_ff.session.session import train
 from mnist_ff.session.step_trace import Trace, traced
-from mnist_ff.session.timing import PARTS, TRAINING, Timing
+from mnist_ff.session.timing import PARTS, TRAINING, CountedTiming
 from mnist_ff.training.learner import Learner
 
 WARM_UP_STEPS, TIMED_STEPS = 20, 100
@@ -75,21 +75,6 @@ class Profile:
         """Mean seconds per step in the run. None if it had no step."""
         steps = self.summary.steps
         return self.summary.seconds["train.steps"] / steps if steps else None
-
-
-class CountedTiming(Timing):
-    """Timing that also counts how often each part was entered."""
-
-    def __init__(self, began: float, started: float | None = None) -> None:
-        super().__init__(began, started)
-        self.counts: dict[str, int] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """As Timing.part()."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        with super().part(name):
-            yield
 
 
 def profiled(

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mnist_ff.analysis.console import tell
 from mnist_ff.config.schema import Config, with_absolute_paths
+from mnist_ff.data.catalog import title_of
 from mnist_ff.data.load import Data, ensure
 from mnist_ff.session.threads import with_threads
 from mnist_ff.session.validate import check
@@ -37,9 +38,11 @@ def resolve(config: Config) -> Config:
 def warn_of_fallback(data: Data, console: Console) -> None:
     """Say in bold that another data set stands in for the one that was asked for."""
     if data.instead_of is not None:
+        title = title_of(data.name, None)
         text = (
-            f"WARNING: {data.instead_of} could not be downloaded; using {data.name} instead, {data.title}: "
-            f"{len(data.train):,} images to train, {len(data.test):,} to test. Scores are not comparable with MNIST's."
+            f"WARNING: {data.instead_of} could not be downloaded; using {data.name} instead: {title}, "
+            f"{len(data.train):,} to train, {len(data.test):,} to test. Scores are not comparable with MNIST's. "
+            "For MNIST itself, set MNIST_FF_MIRROR to a folder or URL with its files."
         )
         tell(console, text, "bold yellow")
         log.warning(text)

@@ -257,7 +257,7 @@ def resumed_config(run: Run, values: Mapping[str, Any]) -> tuple[Config, dict[st
     if "trainer.epochs" in changes and depends_on_length(config.schedule):
         warnings.append(
             f"trainer.epochs changes from {old['trainer.epochs']} to {epochs}: the remaining batches follow "
-            f"schedule={config.schedule.name} over {epochs} epochs; earlier ones followed another schedule"
+            f"schedule={config.schedule.name} over {counted(epochs, 'epoch')}; earlier ones followed another schedule"
         )
     if "trainer.epochs" in changes:
         _check_epochs(run, epochs)
@@ -273,7 +273,7 @@ def _check_epochs(run: Run, epochs: int) -> None:
     last = next(iter(deque(read_batches(run.path), maxlen=1)), None)
     begun = summary.epochs if last is None else max(summary.epochs, int(last[BATCH_COLUMNS.index("epoch")] or 0) + 1)
     if epochs < begun:
-        state = f"has finished {begun} epochs" if begun == summary.epochs else f"is already in epoch {begun}"
+        state = f"has finished {counted(begun, 'epoch')}" if begun == summary.epochs else f"is already in epoch {begun}"
         raise ConfigError(f"trainer.epochs={epochs}: {run.path} {state}; give {begun} or more")
 
 

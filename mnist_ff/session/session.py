@@ -196,9 +196,8 @@ class _Training:
         if self.device.type == "cpu":
             how += f", {counted(torch.get_num_threads(), 'thread')}"
         say(
-            f"{learner.data.title}: {len(learner.data.train):,} images to train, "
-            f"{count_parameters(learner.model):,} parameters, "
-            f"on {self.device} ({how})"
+            f"{learner.data.own_title}: {len(learner.data.train):,} images to train, "
+            f"{count_parameters(learner.model):,} parameters, {self.device} ({how})"
         )
         if self.request.is_resume:
             say(_goes_on(self.plan))
@@ -316,9 +315,9 @@ class _Training:
 
 
 def _goes_on(plan: Plan) -> str:
-    """Where a resumed run goes on, counted from 1."""
+    """A message where a resumed run continues, counted from 1."""
     if plan.first_step == plan.steps:
-        return f"resumed after all {plan.epochs} epochs: only files of the end are missing"
+        return f"resumed after the last epoch ({plan.epochs}): only the final files are missing"
     where = f"epoch {plan.start.epoch + 1} of {plan.epochs}, batch {len(plan.start.batches) + 1} of {plan.batches}"
     return f"resumed from {where}"
 

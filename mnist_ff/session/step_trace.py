@@ -17,6 +17,7 @@ from mnist_ff.engine.device import variable
 from mnist_ff.engine.step import PARTS_OF_A_STEP, never
 from mnist_ff.errors import RunError
 from mnist_ff.files import replacing
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.records import Plan
 from mnist_ff.training.learner import Learner
 
@@ -198,7 +199,7 @@ def _operations(events: Iterable[Any], steps: int, seconds: float, on_device: bo
     rest = longest[MAX_LISTED:]
     if rest:
         seconds_of_rest, calls_of_rest = sum(own[name] for name in rest), sum(calls[name] for name in rest)
-        found.append(Operation(f"{len(rest)} others", None, seconds_of_rest / steps, calls_of_rest / steps))
+        found.append(Operation(counted(len(rest), "other"), None, seconds_of_rest / steps, calls_of_rest / steps))
     if not on_device:
         outside = max(0.0, seconds - sum(own.values()))
         found.append(Operation("Python", "between operations", outside / steps, 0))

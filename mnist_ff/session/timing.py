@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PARTS = ("start", "import", "config", "data", "build", "train", "keep", "plots", "report", "other")
-"""In the order of a run. `start` is the interpreter before our code, `data` also the choice of trainer.threads=auto,
-`keep` the files of a run's end."""
+"""Parts of a command in their order. `start` is the interpreter before our code, `data` includes the choice of
+trainer.threads=auto, and `keep` writes the files of a run's end."""
 TRAINING = ("train.steps", "train.scores", "train.records", "train.checkpoints", "train.callbacks", "train.other")
 """Parts of `train`, which they add up to."""
 LONGEST_START_S = 10.0
@@ -60,6 +60,21 @@ class Timing:
         now = time.perf_counter()
         self._spent[self._open] = self._spent.get(self._open, 0.0) + now - self._since
         self._open, self._since = name, now
+
+
+class CountedTiming(Timing):
+    """Timing that also counts how often each part was entered."""
+
+    def __init__(self, began: float, started: float | None = None) -> None:
+        super().__init__(began, started)
+        self.counts: dict[str, int] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """As Timing.part()."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+        with super().part(name):
+            yield
 
 
 def process_start(began: float) -> float | None:

@@ -16,6 +16,7 @@ from mnist_ff.config.schema import SELECTIONS, Config, LoggerConfig, TrainerConf
 from mnist_ff.data.catalog import description, training_images, validation_images
 from mnist_ff.errors import BadRunError, ConfigError, MissingPartsError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.parts import check_parts, unregistered
 from mnist_ff.runs.reading import is_file
 from mnist_ff.runs.records import DataSpec, Status
@@ -75,7 +76,7 @@ def _check_keys(config: Config) -> None:
     held_out = validation_images(config.data)
     if config.data.validation_split > 0 and min(held_out, images) < len(spec.classes):
         raise ConfigError(
-            f"data.validation_split={config.data.validation_split:g}: leaves {images} images to train and "
+            f"data.validation_split={config.data.validation_split:g}: leaves {counted(images, 'image')} to train and "
             f"{held_out} to validate; both need at least one per class"
         )
     if config.trainer.batch_size > images:

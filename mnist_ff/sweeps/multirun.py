@@ -26,6 +26,7 @@ from mnist_ff.config.yaml_io import read_yaml
 from mnist_ff.errors import MISSED_TARGET, BadRunError, ConfigError, Stopped
 from mnist_ff.runs.find import JOBS, OUTPUTS
 from mnist_ff.runs.jobs import LARGEST_JOBS_BYTES, SweepPlan, check_parts_of, read_plan
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.reading import read_object
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.session.teacher import with_teacher
@@ -98,7 +99,11 @@ def sweep(overrides: Sequence[str], console: Console, requires_target: bool = Fa
         return stopped or failed
     missed = missed_targets(directory)
     if missed:
-        tell(console, f"{len(missed)} finished jobs missed trainer.target_accuracy: {' '.join(missed)}", "yellow")
+        tell(
+            console,
+            f"{counted(len(missed), 'finished job')} missed trainer.target_accuracy: {' '.join(missed)}",
+            "yellow",
+        )
     return MISSED_TARGET if missed else 0
 
 

@@ -1,4 +1,7 @@
-"""Print one line per finished job, with every launcher: a thread watches the run directories."""
+"""Print one line per finished job, with every launcher: a thread watches the run directories.
+
+On a terminal, a line that changes says which jobs are being trained.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +19,19 @@ from mnist_ff.config.convert import experiment, flat
 from mnist_ff.errors import MnistError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job
+from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.numbers import duration, percent
 from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.records import Status, StopReason
+from mnist_ff.runs.start_up import erase, going_on
+from mnist_ff.runs.tables import last_epoch
 
 MAX_WIDTH = 40
 """Maximum width to which job names and values are padded, in characters."""
 PROGRESS_POLL_S = 0.3
 """Minimum seconds between two looks at all directories."""
+MAX_PROBED = 64
+"""Maximum number of unfinished jobs, in their order, that are checked for being trained."""
 
 
 def varied_keys(jobs: Sequence[Job]) -> list[str]:
@@ -65,6 +74,8 @@ class Watch:
 
     comes_back = False
     """Whether a job that SIGUSR2 stopped will be requeued."""
+    is_live = False
+    """Whether to show on the terminal which jobs are being trained."""
     columns: int | None = None
     """Width of the terminal, to which lines are shortened. None for no limit."""
 
@@ -93,12 +104,16 @@ class Watch:
         self._end.set()
         self._thread.join()
         self.look()
+        if self.is_live:
+            erase()
 
     def _run(self) -> None:
         pause = PROGRESS_POLL_S
         while not self._end.wait(pause):
             began = time.monotonic()
             self.look()
+            if self.is_live and (text := self.in_training()):
+                going_on(text)
             # less often if there are very many directories
             pause = max(PROGRESS_POLL_S, 20 * (time.monotonic() - began))
 
@@ -118,6 +133,21 @@ class Watch:
             del self._waiting[job.subdir]
             self._counter.end(_without_imports(self._sweep / job.subdir))
             self._say(self._line(job, row))
+
+    def in_training(self) -> str:
+        """The jobs that are being trained: the epoch of a single one, the names of several. Empty if there is none."""
+        waiting = [job for job, _ in list(self._waiting.values())[:MAX_PROBED]]
+        found = [job for job in waiting if is_locked(self._sweep / job.subdir)]
+        if len(found) != 1:
+            return f"{len(found)} jobs are training: {', '.join(job.subdir for job in found)}" if found else ""
+        (job,) = found
+        epochs = 0
+        with suppress(MnistError, OSError):  # before the end of the first epoch
+            epochs, _ = last_epoch(self._sweep / job.subdir)
+        of = job.config.trainer.epochs
+        place = count_of(self._counter.ended + 1, self._counter.of)
+        parts = [place, f"job {job.subdir}", named(job, self._keys), f"epoch {count_of(min(epochs + 1, of), of)}"]
+        return "  ".join(part for part in parts if part)
 
     def _summary_id(self, job: Job) -> tuple[int, int] | None:
         """Inode and modification time of the job's summary.json, to tell a new one from that before a resume."""

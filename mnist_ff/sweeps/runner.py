@@ -187,7 +187,8 @@ class Sweep(ABC):
             )
         self.say(
             "WARNING: mnist could not be downloaded; all jobs use mnist_5k, 5,000 images of it."
-            " Scores are not comparable with MNIST's.",
+            " Scores are not comparable with MNIST's. For MNIST itself, set MNIST_FF_MIRROR to a folder or URL with its"
+            " files.",
             style="bold yellow",
         )
         return True
@@ -260,6 +261,8 @@ class Sweep(ABC):
             console = self.request.console
             watch = Watch(self.request.directory, jobs, keys, counter, self.say, end.look)
             watch.columns = console.width if console.is_terminal else None
+            # what the user's own parts print in this process would follow on the same line
+            watch.is_live = console.is_terminal and not (self.launcher.in_process and in_use())
             watch.comes_back = self.launcher.requeues
             with watch:
                 try:

@@ -1,4 +1,4 @@
-"""Runs at hand in Python: what open_run() and runs() read, in pandas and in NumPy, also of broken directories."""
+"""Runs in Python: what open_run() and runs() read, in pandas and in NumPy, also of broken directories."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -155,19 +156,21 @@ def test_torch_loads_with_weights_only(run: Path, mnist_ff: Command) -> None:
     assert np.abs(model(torch.from_numpy(images())).detach().numpy() - logits(run, [20, 10])).max() < 1e-5
 
 
-@pytest.mark.parametrize(("form", "name"), [("safetensors", "save_file"), ("torch", "torch")])
+@pytest.mark.parametrize(
+    ("form", "saver"), [("safetensors", (safetensors.torch, "save_file")), ("torch", (torch, "save"))]
+)
 def test_file_that_does_not_round_trip_is_removed(
-    form: str, name: str, run: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
+    form: str, saver: tuple[Any, str], run: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One weight changes on its way to the file."""
-    save = getattr(export, name) if name == "save_file" else torch.save
+    save = getattr(*saver)
 
     def changed(values: dict[str, Any], path: Path, **rest: Any) -> None:
         weights = values.get("state_dict", values)
         weights["layers.1.bias"] = weights["layers.1.bias"] + 1
         save(values, path, **rest)
 
-    monkeypatch.setattr(*((export, name) if name == "save_file" else (torch, "save")), changed)
+    monkeypatch.setattr(*saver, changed)
     code, out, err = mnist_ff("export", "run", "--format", form)
     assert (code, out) == (1, "")
     assert "differs from the model; the file was deleted" in err

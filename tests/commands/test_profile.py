@@ -1,4 +1,4 @@
-"""`mnist-ff profile`: tables that add up, a trace that opens, and a run that is thrown away."""
+"""`mnist-ff profile`: tables that add up, a trace that opens, and a run that is not kept."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_tables_fit_80_columns_for_the_eager_engine_and_own_models(mnist_ff: Com
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
         (["optimiser.lr=1"], "type optimizer.lr=1"),
         (["seed=1,2"], "seed"),
-        (["hydra.run.dir=x"], "hydra.run.dir=x: profile trains a run that is thrown away; leave it out"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: profile does not keep its run; leave it out"),
         (["--steps", "0"], "--steps 0: must be from 1 to 1,000"),
         (["--out", "no/such/folder/t.json"], "--out no/such/folder/t.json: is not a file path"),
         (["--out", "/dev/null"], "--out /dev/null: already exists; choose another file"),

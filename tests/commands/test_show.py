@@ -119,13 +119,27 @@ def test_groups_and_options(mnist_ff: Command) -> None:
         ("optimzer", "did you mean optimizer?"),
         ("optimizer=adm", "did you mean adam?"),
         ("imgsz", "images keep the size"),
-        ("hydra.launcher.n_job", "no such key, group or option"),
+        ("hydra.launcher.n_job", "no such key, group or option; did you mean"),
+        ("xyzzyx", "no such key, group or option; mnist-ff show lists the groups"),
     ],
 )
 def test_what_does_not_exist(word: str, said: str, mnist_ff: Command) -> None:
     code, out, err = mnist_ff("show", word)
     assert (code, out) == (2, "")
     assert said in err
+
+
+@pytest.mark.parametrize(("word", "said"), [("lr", "show lr"), ("optimizer", "show optimizer"), ("fit", "train")])
+def test_help_of_no_command_says_what_to_type(word: str, said: str, mnist_ff: Command) -> None:
+    code, out, err = mnist_ff("help", word)
+    assert (code, out) == (2, "")
+    assert err.endswith(f"; type mnist-ff {said}\n")
+
+
+def test_a_text_below_its_key_is_no_key(mnist_ff: Command) -> None:
+    lines = mnist_ff("show", "experiment=debug")[1].splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.startswith("  metrics="))
+    assert lines[place + 1].startswith("    measured")
 
 
 def test_own_parts_and_files(mnist_ff: Command) -> None:

@@ -1,4 +1,4 @@
-"""Words of Keras, Lightning, ultralytics and scikit-learn: every message names the key that is meant here."""
+"""Messages about keys, flags and commands of other libraries suggest the right ones."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ TYPED = {
     "learning_rate=adaptive": "optimizer.lr=0.001",
     "model.init_weights=xavier": "model.init=glorot_uniform",
 }
-"""What people type, and what they should."""
+"""Overrides that people try, and the right ones."""
 ABSENT = {
     "imgsz=64": "28 x 28 for MNIST",
     "verbose=1": "mnist_ff.train(verbose=0)",
@@ -89,11 +89,11 @@ ABSENT = {
     "batchnorm=true": "--parts FILE.py",
     "warm_start=true": "resume=RUN",
 }
-"""What does not exist here, and what is said of it."""
+"""Overrides of settings that do not exist here, and a part of the message."""
 
 
 @pytest.mark.parametrize(("typed", "right"), [*TYPED.items(), *ABSENT.items()])
-def test_a_word_of_another_library_leads_to_the_right_key(typed: str, right: str) -> None:
+def test_a_name_of_another_library_leads_to_the_right_key(typed: str, right: str) -> None:
     with pytest.raises(ConfigError) as error:
         Composer().check([typed])
     message = str(error.value)
@@ -110,7 +110,7 @@ def test_every_suggestion_is_accepted() -> None:
         assert aliases.meant(typed.partition("=")[0]) is not None
 
 
-def test_every_target_exists_and_no_word_means_two_things() -> None:
+def test_every_target_exists_and_no_name_is_listed_twice() -> None:
     names = {*aliases.every_name(), "trainer.max_seconds"}
     assert set(aliases.WORDS) <= names
     words = [
@@ -155,7 +155,7 @@ def test_a_value_of_another_library_leads_to_the_right_one(typed: str, right: st
 @pytest.mark.parametrize(
     "words", [("train",), ("train", "-m"), ("lr-find",), ("bench",), ("reproduce", "tutorial")], ids=" ".join
 )
-def test_in_every_command_that_takes_overrides(words: tuple[str, ...], mnist_ff: Command) -> None:
+def test_every_command_with_overrides_suggests_the_key(words: tuple[str, ...], mnist_ff: Command) -> None:
     code, _, err = mnist_ff(*words, "epochs=5")
     assert (code, err) == (2, "error: epochs=5: no such key epochs; type trainer.epochs=5\n")
     code, _, err = mnist_ff(*words, "--lr", "0.01")
@@ -205,8 +205,8 @@ def test_a_flag_of_a_command_without_overrides(mnist_ff: Command) -> None:
         (("sweep",), "sweep: no such command; type mnist-ff train -m"),
         (("optimizer.lr=0.1",), "optimizer.lr=0.1: no such command; type mnist-ff train optimizer.lr=0.1"),
         (("trian",), "did you mean train?"),
-        (("--parts", "x.py", "train"), "--parts: options stand after the command: mnist-ff train --parts x.py"),
-        (("-m", "train", "seed=0,1"), "-m: options stand after the command: mnist-ff train -m seed=0,1"),
+        (("--parts", "x.py", "train"), "--parts: options come after the command: mnist-ff train --parts x.py"),
+        (("-m", "train", "seed=0,1"), "-m: options come after the command: mnist-ff train -m seed=0,1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -224,7 +224,7 @@ def test_every_command_that_is_named_exists() -> None:
     assert sorted({word for word in words if words.count(word) > 1}) == []
 
 
-def test_a_file_of_ones_own_is_told_the_right_key_too(mnist_ff: Command) -> None:
+def test_a_wrong_key_in_a_users_file_gets_the_right_one(mnist_ff: Command) -> None:
     Path("own/optimizer").mkdir(parents=True)
     Path("own/optimizer/mine.yaml").write_text("defaults: [sgd]\nlearning_rate: 0.1\n")
     code, _, err = mnist_ff("train", "--config-dir", "own", "optimizer=mine")

@@ -60,7 +60,7 @@ CASES = [
     (["data=kmnist", "data.fallback=mnist_5k"], ["data.fallback", "is not a key of data=kmnist", "data=mnist"]),
     (["trainer.device=gpu"], ["trainer.device=gpu", "auto, cpu, cuda"]),
     (["data.validation_split=1"], ["data.validation_split=1", "below 1"]),
-    (["data.validation_split=0.99999"], ["data.validation_split=0.99999", "leaves 1 images"]),
+    (["data.validation_split=0.99999"], ["data.validation_split=0.99999", "leaves 1 image to train"]),
     (["seed=-1"], ["seed=-1", "at least 0"]),
     (["seed=x"], ["seed=x", "an integer, or null"]),
     (["seed=???"], ["seed: has no value; set it with seed=VALUE"]),

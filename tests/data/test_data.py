@@ -239,10 +239,22 @@ def test_the_subset_is_part_of_mnists_training_images(real_mnist: Path) -> None:
         assert all(image.tobytes() in mnist for image in ours[part].numpy())
 
 
+def test_data_is_shown_in_one_line() -> None:
+    """A notebook shows the value of its last line."""
+    data = load_data(compose(["data=mnist_5k", "data.validation_split=0.1"]).data, 0)
+    parts = "3,600 training, 400 validation, 1,000 test"
+    assert repr(data) == f"Data(5,000 images of MNIST: {parts} images of 28 x 28, 10 classes)"
+    assert repr(data.test) == "Split(1,000 images of 28 x 28, torch.uint8, cpu)"
+
+
 def test_without_any_source_the_subset_is_used(no_network: Path, mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false")
     assert code == 0
-    assert out.count("WARNING: mnist could not be downloaded; using mnist_5k instead") == 2
+    counts = "4,000 to train, 1,000 to test."
+    warned = f"WARNING: mnist could not be downloaded; using mnist_5k instead: 5,000 images of MNIST, {counts}"
+    assert out.count(warned) == 2
+    assert "set MNIST_FF_MIRROR to a folder or URL" in out
+    assert "\n5,000 images of MNIST: 4,000 images to train, " in out
     assert out.index("WARNING") < out.index("epoch 1/1") < out.rindex("WARNING")
     (run,) = Path("outputs").iterdir()
     summary = json.loads((run / "summary.json").read_text())

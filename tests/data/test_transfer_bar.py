@@ -1,4 +1,4 @@
-"""What a terminal shows of a download: file, size, speed and time left, in one width, also in a narrow one."""
+"""The progress bar of a download: file, size, speed and time left, in terminals of each width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_ff.runs import progress_line
 
 
 class Answer(io.BytesIO):
-    """A server's answer with its length, a block a second."""
+    """A response with a known length that takes one second per block."""
 
     def __init__(self, size: int, clock: list[float]) -> None:
         super().__init__(bytes(size))
@@ -51,7 +51,7 @@ def test_a_download_shows_size_and_time_left(columns: int, monkeypatch: pytest.M
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Progress.update() that draws at once."""
+    """Progress.update() that redraws at once."""
     from rich.progress import Progress
 
     update = Progress.update

@@ -359,7 +359,7 @@ def test_auto_says_what_it_chose(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", "data=mnist_5k", "trainer.epochs=1", "trainer.device=cpu", "trainer.plots=false")
     assert code == 0
     threads = json.loads((only_run() / "environment.json").read_text())["threads"]
-    assert f"on cpu (fused, fp32, {threads} thread" in out
+    assert f"cpu (fused, fp32, {threads} thread" in out
     assert json.loads((only_run() / "environment.json").read_text())["engine"] == "fused"
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a folder gives, what is skipped and said; folders named after classes."""
+"""Finding pictures in folders, messages on skipped files, and folders named after classes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_read_is_named() -> None:
         Path("p/closed").chmod(0o700)
 
 
-def test_nothing_and_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_picture_and_too_many_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     touch("empty/a.txt", "p/1.png", "p/2.png", "p/3.png")
     with pytest.raises(ConfigError, match="contains no image files"):
         find_pictures(Path("empty"))

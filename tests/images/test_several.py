@@ -1,4 +1,4 @@
-"""Several digits in one picture are cut apart and put in order; one digit stays what it was."""
+"""Several digits in one picture are cut apart and ordered; a single digit is unchanged."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LINES = [[0, 1, 2], [3, 4]]
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:
-    """The correlation of two images, somewhat blurred: strokes may be a pixel apart."""
+    """The correlation of two blurred images, so that strokes may be a pixel apart."""
     pair = [ndimage.gaussian_filter(image.astype(float), 1.0).ravel() for image in (first, second)]
     return float(np.corrcoef(*pair)[0, 1])
 
 
 def check_order(file: bytes, path: Path, lines: list[list[int]]) -> None:
-    """Each part is likest to the digit that stands in its place, and in its line."""
+    """Check that each part is most similar to the digit at its place, and has its line number."""
     path.write_bytes(file)
     images = mnist_test_images()
     parts = digits_of(read_brightness(path))
@@ -64,7 +64,7 @@ def test_nine_of_ten_pairs_are_cut_in_two(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ruled", pytest.param("plain", marks=pytest.mark.slow)])
-def test_one_digit_is_what_it_was(kind: str, tmp_path: Path) -> None:
+def test_a_single_digit_is_unchanged(kind: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     for number in range(2):
         path = tmp_path / f"{number}.jpg"
@@ -73,8 +73,8 @@ def test_one_digit_is_what_it_was(kind: str, tmp_path: Path) -> None:
         assert np.array_equal(part.ink, ink_of(read_brightness(path)))
 
 
-def test_mnists_own_digits_are_one_each() -> None:
-    """Also those whose strokes are apart: a 5 without its bar, an open 4."""
+def test_mnist_digits_are_not_cut_apart() -> None:
+    """Also digits with separate strokes, such as a 5 with a detached bar or an open 4."""
     rows = [3893, 5420, 9940, 9639, 9616, 6548, 9669, 7267, *range(6)]
     cut = []
     for row in rows:
@@ -85,7 +85,7 @@ def test_mnists_own_digits_are_one_each() -> None:
 
 @pytest.mark.parametrize(("left", "right"), [(18, 2), (3, 18)])
 def test_digits_that_touch_are_one_part_with_both_halves(left: int, right: int) -> None:
-    """Two inks, the right one moved until it meets the left one."""
+    """The right digit is moved until it touches the left one."""
     first, second = (sharp_ink(mnist_test_images()[row], 60, 0) for row in (left, right))
     rows = max(len(first), len(second))
     first, second = (np.pad(ink, ((rows - len(ink), 0), (0, 0))) for ink in (first, second))

@@ -175,4 +175,6 @@ def test_a_comparison_on_different_test_images(browser: Browser, mnist_ff: Comma
     names = browser.js("return [...document.querySelectorAll('#legend .key')].map((one) => one.textContent)")
     assert len(set(names)) == 3
     charts = browser.js("return [...document.querySelectorAll('.accuracy-chart strong')].map((one) => one.textContent)")
-    assert charts == ["validation images of mnist", "validation images of fashion_mnist"]
+    assert charts == [f"accuracy, validation images of {data}" for data in ("mnist", "fashion_mnist")]
+    charts = browser.js("return [...document.querySelectorAll('.loss-chart strong')].map((one) => one.textContent)")
+    assert charts[0] == "cross-entropy (nats), validation images of mnist"

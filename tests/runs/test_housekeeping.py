@@ -70,6 +70,7 @@ def names_of(mnist_ff: Command, *words: str) -> list[str]:
         ("--where optimizer.lr=0.01", "sweeps a"),
         ("--where optimizer.lr=1e-2 --where score>0.92", "sweeps"),
         ("--where optimizer.lr>=0.1", "sweeps b"),
+        ("--where optimizer.lr==0.01", "sweeps a"),
         ("--where optimizer.lr!=0.01 --where seed=0", "sweeps b c"),
         ("--where model.hidden=[500,300] --limit 1", "sweeps"),
         ("--where trainer.patience=null --where trainer.plots=true --limit 2", "sweeps b"),
@@ -92,6 +93,8 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["--where", "lr=0.1"], "lr: no such key; did you mean optimizer.lr?"),
         (["--where", "optimizer.lrr=0.1"], "did you mean optimizer.lr?"),
         (["--where", "nonsense"], "give KEY=VALUE"),
+        (["--where", "began>0"], "began: no such key; use --since"),
+        (["--where", "path=a"], "path: no such key"),
         (["--where", "optimizer.lr>x"], "> compares numbers; x is not a number"),
         (["--sort", "scor"], "did you mean score?"),
         (["--since", "tomorrow"], "give 30m, 12h, 2d, 1w, or a date"),
@@ -121,6 +124,7 @@ def test_filters_and_order(words: str, expected: str, outputs: None, mnist_ff: C
         (["note", "a", "x" * 3000], "give one line of 1 to 2,000"),
         (["archive", "x.rar", "a"], "ends with .zip or .tar.zst"),
         (["archive", "no/x.zip", "a"], "folder no does not exist"),
+        (["archive", "x" * 300 + ".zip", "a"], "File name too long; choose another name"),
         (["restore", "zzz"], "zzz: is not in outputs/.trash"),
         (["--yes"], "are for mnist-ff runs delete"),
     ],
@@ -231,8 +235,8 @@ def test_elsewhere_a_name_of_several_runs_is_the_newest(mnist_ff: Command) -> No
 def test_a_list_without_runs_names_the_data_that_there_are(mnist_ff: Command) -> None:
     make("a")
     code, out, _ = mnist_ff("runs", "--data", "cifar10")
-    assert (code, out) == (0, "No run in outputs/ fits; their data: mnist_5k.\n")
-    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ fits.\n"
+    assert (code, out) == (0, "No run in outputs/ matches; their data: mnist_5k.\n")
+    assert mnist_ff("runs", "--name", "none")[1] == "No run in outputs/ matches.\n"
     assert mnist_ff("runs", "--data", "cifar10", "--json")[1].strip() == "[]"
 
 
@@ -461,6 +465,11 @@ def test_an_archive_is_whole_or_absent(mnist_ff: Command, monkeypatch: pytest.Mo
         monkeypatch.setattr(archive, "_read_back", broken)
         assert mnist_ff("runs", "archive", "x.zip", "outputs/a")[0] == 1
         assert [path.name for path in Path().iterdir() if "zip" in path.name] == []
+    full = OSError(28, "No space left on device", "outputs/a/model.safetensors", None, "/copy/model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *words, **options: (_ for _ in ()).throw(full))
+        code, _, err = mnist_ff("runs", "archive", "x.zip", "outputs/a")
+        assert (code, "error: /copy/model.safetensors: No space left on device; make room in " in err) == (1, True)
     if sys.version_info < (3, 14):
         monkeypatch.setattr(archive, "_has_zstandard", lambda: False)
         code, _, err = mnist_ff("runs", "archive", "x.tar.zst", "outputs/a")
@@ -475,6 +484,21 @@ def test_texts_lose_their_paths() -> None:
     words = ['data.mirrors=["https://ada:s3cr3t@host/x"]', "a@b", "x://k3y@h?y=1@2", "http://h/a@b"]
     assert cleaned(words) == ['data.mirrors=["https://host/x"]', "a@b", "x://h?y=1@2", "http://h/a@b"]
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
+
+
+def test_of_several_words_the_last_is_the_tag(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "tag", "small", "nice", "paper")
+    assert code == 2
+    assert "nice: does not exist" in err
+    assert "the last word, paper, is the tag" in err
+    assert read_labels(OUTPUTS / "a") == Labels()
+
+
+def test_an_archive_of_nothing_is_not_written(outputs: None, mnist_ff: Command) -> None:
+    code, _, err = mnist_ff("runs", "archive", "x.zip", "--tag", "no-such-tag")
+    assert code == 2
+    assert "x.zip: not written, since no run fits" in err
+    assert not Path("x.zip").exists()
 
 
 def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a run says at its end, where it goes on, and the presets that find faults."""
+"""The last lines of a run, resumes, and the presets debug and overfit."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_fewer_epochs_than_begun_are_refused_with_what_is_right(mnist_ff: Comman
     assert (code, "within is already in epoch 2; give 2 or more" in err) == (2, True)
     stopped_run("after", 16)
     code, out, _ = mnist_ff("train", "resume=after", "trainer.epochs=1")
-    assert code == 0, "as many epochs as are done: only the files of the end are made"
-    assert "resumed after all 1 epochs" in out
+    assert code == 0, "no epoch is left to train: only the final files are written"
+    assert "resumed after the last epoch (1): only the final files are missing" in out
     code, _, err = mnist_ff("train", "resume=after", "trainer.epochs=2")
     assert code == 0
     assert "after has finished 2 epochs" in mnist_ff("train", "resume=after", "trainer.epochs=1")[2] + err
@@ -70,11 +70,11 @@ def test_ctrl_c_prints_a_command_that_works_when_pasted(mnist_ff: Command) -> No
     assert f"resumed from epoch {epochs + 1} of {epochs + 1}, batch " in out
 
 
-def test_one_batch_is_learned_by_heart_or_it_is_said(mnist_ff: Command) -> None:
+def test_overfit_says_whether_one_batch_was_learned(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("train", "experiment=overfit", "trainer.epochs=75", "--json")
     assert code == 0
     assert json.loads(out)["steps"] == 75
-    assert err.count("\nepoch ") == 3, "a line where it is scored"
+    assert err.count("\nepoch ") == 3, "one line per evaluated epoch"
     assert "64 images to train" in err
     assert "learned by heart: its loss is 0.00" in err
     out = mnist_ff("train", "experiment=overfit", "trainer.epochs=10", "optimizer.lr=1e-6")[1]
@@ -82,7 +82,7 @@ def test_one_batch_is_learned_by_heart_or_it_is_said(mnist_ff: Command) -> None:
 
 
 @pytest.mark.slow
-def test_debug_finds_its_way_through_everything(mnist_ff: Command) -> None:
+def test_debug_turns_every_check_on(mnist_ff: Command) -> None:
     code, out, _ = mnist_ff("train", "experiment=debug", "hydra.run.dir=run")
     assert code == 0
     assert "warning" not in out

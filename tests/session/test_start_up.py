@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mnist_ff.analysis.console import note
-from mnist_ff.cli import COMMANDS, WITH_TORCH
+from mnist_ff.cli import COMMANDS
 from mnist_ff.data import download
 from mnist_ff.data.sets import mnist_5k
 from mnist_ff.runs import start_up
@@ -47,6 +47,17 @@ sys.exit(code)
 """
 NEVER_TO_TRAIN = {"torch._dynamo", "torch._inductor", "sympy", "scipy", "torchvision", "pandas", "onnx", "jinja2"}
 NEVER_TO_READ = {*NEVER_TO_TRAIN, "torch", "hydra", "joblib", "optuna"}
+
+
+WORDS = """
+import contextlib, sys
+from mnist_ff import cli
+for name in [name for name in cli.COMMANDS if name != "completion"]:
+    with contextlib.redirect_stdout(sys.stderr):
+        assert cli.main([name, "--help"]) == 0
+        assert cli.main([name, "--no-such-flag"]) == 2
+    print(name, *{"torch", "matplotlib", "scipy", "PIL", "pandas", "jinja2", "optuna"} & set(sys.modules))
+"""
 
 
 FIRST = """
@@ -101,8 +112,14 @@ def test_a_terminal_shows_a_line_before_anything_is_imported(monkeypatch: pytest
     lines = [line.split("|") for line in done.stdout.splitlines()]
     assert [name for name, *_ in lines] == [name for name in COMMANDS if name != "completion"], done.stderr
     for name, said, *heavy in lines:
-        assert said == f"{name}: loading{' PyTorch' if name in WITH_TORCH else ''} ..."
+        assert said == f"{name}: loading ..."
         assert heavy == []
+
+
+def test_no_help_and_no_mistyped_word_waits_for_a_large_library() -> None:
+    done = _ran(WORDS)
+    assert done.stdout.splitlines() == [name for name in COMMANDS if name != "completion"], done.stderr
+    assert "usage: mnist-ff predict" in done.stderr
 
 
 def test_the_line_on_a_terminal_goes_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:

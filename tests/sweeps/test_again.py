@@ -17,7 +17,7 @@ SWEEP = "my sweep"
 
 
 def said(out: str, label: str) -> str:
-    """What follows a label."""
+    """The text after a label."""
     (line,) = (line for line in out.splitlines() if line.startswith(f"{label} "))
     return line.removeprefix(label).strip()
 
@@ -36,12 +36,12 @@ def test_a_grid_ends_with_its_best_row_and_its_command(mnist_ff: Command) -> Non
     words = ["optimizer.lr=0.2,1e-9", "seed=null", "name='a, b'", "trainer.epochs=4", "trainer.target_accuracy=0.3"]
     place = f"hydra.sweep.dir='{SWEEP}'"
     code, out, _ = mnist_ff("train", "-m", *FIXED, *words, place, "--require-target")
-    assert code == 3, "a job that finished missed the target"
+    assert code == 3, "a finished job missed the target"
     assert said(out, "report") == f"'{SWEEP}/report.html'"
     assert said(out, "best").startswith("optimizer.lr=0.2  test accuracy ")
     assert re.search(r"optimizer.lr=1e-09 .* %  not learning", out)
     assert "warning: 1 of 2 jobs ended with a loss at chance level or above its start: 1 " in out
-    assert "1 finished jobs missed trainer.target_accuracy: 1" in out
+    assert "1 finished job missed trainer.target_accuracy: 1" in out
     assert mnist_ff(*again(out), "hydra.run.dir=again")[0] == 0
     assert bytes_of("again") == bytes_of(f"{SWEEP}/0")
     code, out, err = mnist_ff("train", "-m", f"resume={SWEEP}", "--json")
@@ -68,7 +68,7 @@ def test_a_presets_values_and_seeds_are_in_the_command(mnist_ff: Command) -> Non
     assert bytes_of("again/0") == bytes_of(f"{first}/{best}")
 
 
-def test_the_words_of_somebody_elses_sweep_are_not_repeated(
+def test_overrides_of_another_users_sweep_are_not_repeated(
     mnist_ff: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert mnist_ff("train", "-m", *FIXED, "trainer.epochs=1", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0

@@ -27,7 +27,9 @@ from mnist_ff.analysis.rows import collect, one_line, read_row
 from mnist_ff.analysis.statistics import Sample, differ, sample, t_975
 from mnist_ff.analysis.sweep_plot import draw_sweep, importance, spaced_by_factors, sweep_figure
 from mnist_ff.errors import BadRunError, ConfigError
+from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import SweepPlan, check_same_grid, read_job, read_plan, same_experiment, state_of, write_plan
+from mnist_ff.runs.progress_line import count_of
 from mnist_ff.runs.search_result import SearchResult, further, read_search_result, write_search_result
 from mnist_ff.sweeps import progress
 from mnist_ff.sweeps.summary import conclude
@@ -193,8 +195,6 @@ def test_every_status_is_a_row_with_its_reason() -> None:
 
 
 def test_a_run_in_training_is_running() -> None:
-    from mnist_ff.runs.directory import Run
-
     (job,) = jobs_of([{}])
     write_run(SWEEP / "0", job.config, 0.9)
     (SWEEP / "0" / "summary.json").unlink()
@@ -743,6 +743,24 @@ def test_each_finished_job_prints_the_time_left(monkeypatch: pytest.MonkeyPatch)
         watch.look()
     assert [line.partition("2.5 s")[2].split()[1:] for line in said] == [["0:08"], ["0:13"], ["21:11"], []]
     assert said[0] == "1/4  job 0  seed=0   90.00 %     2.5 s  ETA    0:08"
+
+
+def test_a_terminal_says_which_jobs_are_being_trained() -> None:
+    jobs = jobs_of(GRID[:4])
+    SWEEP.mkdir()
+    watch = progress.Watch(SWEEP, jobs, ["seed"], progress.JobCounter(4, 0), lambda line: None, lambda: None)
+    assert watch.in_training() == ""
+    for job in jobs[:2]:
+        (SWEEP / job.subdir).mkdir()
+    first, second = (Run(SWEEP / job.subdir) for job in jobs[:2])
+    with first.locked():
+        assert watch.in_training() == f"1/4  job 0  seed=0  epoch {count_of(1, jobs[0].config.trainer.epochs)}"
+        with second.locked():
+            assert watch.in_training() == "2 jobs are training: 0, 1"
+    write_run(SWEEP / "2", jobs[2].config, 0.9)
+    watch.look()
+    with second.locked():
+        assert watch.in_training().startswith("2/4  job 1  seed=")
 
 
 @pytest.mark.parametrize("columns", [120, 80, 60, 40])

@@ -1,4 +1,4 @@
-"""Runs that end by a number of seconds or an accuracy, and what a resume makes of them."""
+"""Runs that trainer.max_seconds or trainer.target_accuracy ends, and their resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TARGET = "trainer.target_accuracy=0.3"
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Let every look at the clock of training take so many seconds."""
+    """A function that makes the clock advance by so many seconds each time it is read."""
 
     def tick(seconds: float) -> None:
         moments = itertools.count(step=seconds)
@@ -38,7 +38,7 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return tick
 
 
-def test_a_clock_goes_on_from_earlier_processes(ticking: Callable[[float], None]) -> None:
+def test_a_clock_continues_after_a_resume(ticking: Callable[[float], None]) -> None:
     ticking(1.0)
     clock = Clock(10.0)
     clock.resume(8.5)
@@ -141,7 +141,7 @@ def test_a_run_stopped_within_an_epoch_reaches_its_target_by_its_score(
     assert re.search(r"finished: time limit.*after \d+ batch(es)?; trainer.target_accuracy=1 was not reached", out)
 
 
-def test_a_target_goes_with_keep_best_and_patience(mnist_ff: Command) -> None:
+def test_a_target_works_with_keep_best_and_patience(mnist_ff: Command) -> None:
     watched = ["data.validation_split=0.2", "trainer.keep_best=true", "trainer.patience=2"]
     assert mnist_ff("train", *WORDS, *watched, TARGET, "hydra.run.dir=run")[0] == 0
     summary = Run.open("run").summary()
@@ -159,13 +159,13 @@ def test_a_killed_run_that_had_reached_its_target_only_ends(mnist_ff: Command) -
     assert Run.open("run").summary().steps == 32  # type: ignore[union-attr]
 
 
-def test_require_target_needs_one(mnist_ff: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_require_target_needs_a_target(mnist_ff: Command, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["train"], ["train", "-m", "seed=0,1"], ["train", "-m", "dry_run=true", "seed=0,1"]):
         assert mnist_ff(*words, *WORDS, "--require-target")[0] == 2
     assert not Path("outputs").exists()
 
 
-def test_run_network_honours_both(small_data: Data) -> None:
+def test_run_network_honours_both_limits(small_data: Data) -> None:
     def batches(*overrides: str) -> int:
         return len(package.run_network(small_data, epochs=4, batch=100, verbose=False, overrides=overrides)[1])
 
@@ -174,7 +174,7 @@ def test_run_network_honours_both(small_data: Data) -> None:
     assert batches("trainer.max_seconds=1e-9") < 24
 
 
-def test_old_runs_go_on_with_the_seconds_of_their_epochs(mnist_ff: Command) -> None:
+def test_old_runs_continue_with_the_seconds_of_their_epochs(mnist_ff: Command) -> None:
     run = stopped_run("run", 20)
     path = run.file(CHECKPOINT)
     values = torch.load(path, weights_only=True)

@@ -1,4 +1,4 @@
-"""A loss at chance level or above its start is warned of once; what learns is not."""
+"""One warning for a loss at chance level or above its start, and none for a model that learns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABELS = torch.arange(1000) % 10
 
 
 def heard(losses: Sequence[float], batches: int, correct: float = 0.1, **keys: float) -> tuple[LossWatch, list[str]]:
-    """A watch that heard these losses in epochs of so many batches, and what it said."""
+    """A LossWatch after these losses, in epochs of so many batches, and its warnings."""
     said: list[str] = []
     config = make_config(optimizer__lr=keys.pop("lr", 0.001))
     watch = LossWatch(config, LABELS, 10, said.append)
@@ -41,7 +41,7 @@ def around(level: float, count: int, noise: float = 0.05) -> list[float]:
     return [level + rng.gauss(0, noise) for _ in range(count)]
 
 
-def test_what_learns_says_nothing() -> None:
+def test_no_warning_while_the_loss_falls() -> None:
     for batches in (1, 16, 235):
         for slope in (0.002, 0.02):
             falling = [max(0.05, 2.4 - slope * step) for step in range(470)]
@@ -64,7 +64,7 @@ def test_what_learns_says_nothing() -> None:
         ([0.05, *around(1.2, 100)], "too large"),
     ],
 )
-def test_what_does_not_learn_names_the_likely_key_once(losses: list[float], key: str) -> None:
+def test_one_warning_names_the_likely_key(losses: list[float], key: str) -> None:
     watch, said = heard(losses * 3, len(losses))
     assert len(said) == 1
     assert f"optimizer.lr=0.001 is likely {key}" in said[0]

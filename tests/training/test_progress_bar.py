@@ -1,4 +1,4 @@
-"""The live bar: its line keeps its width, fits the terminal, and tells the time left once that is measured."""
+"""The progress bar: its line has a constant width, fits the terminal, and shows the time left once it is measured."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = Plan(epochs=1_000, samples=60_000, batch_size=1, sync_every=25, learning_
 
 
 def lines(width: int, plan: Plan, monkeypatch: pytest.MonkeyPatch, steps: list[int], seconds: float) -> list[str]:
-    """The line at the beginning and after each of these steps, which take so long each."""
+    """The line at the start and after each of these steps. A step takes `seconds`."""
     now = [100.0]
     monkeypatch.setattr(progress_line.time, "perf_counter", lambda: now[0])
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
@@ -66,7 +66,7 @@ def test_the_time_left_begins_after_a_measured_chunk(monkeypatch: pytest.MonkeyP
 
 
 def test_the_first_chunk_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It compiles, captures or warms up."""
+    """It includes compilation, capture and warm-up."""
     now = [0.0]
     monkeypatch.setattr(progress_line.time, "perf_counter", lambda: now[0])
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
@@ -101,7 +101,7 @@ sys.exit(code)
 
 
 def test_in_a_real_terminal_of_each_width(mnist_ff: Command) -> None:
-    """Whole lines of one width, none broken; epochs and batches from 1; nothing of the bar is left behind."""
+    """Lines of one width, none wrapped; epochs and batches count from 1; the bar is removed at the end."""
     words = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=2", "trainer.sync_every=4", "trainer.plots=false")
     code, seen = in_a_terminal("train", *words, script=EACH_WIDTH)
     assert code == 0, seen

@@ -1,4 +1,4 @@
-"""A callback asks to stop, or raises: training ends in order, and nothing that was trained is lost."""
+"""If a callback asks to stop or raises, training ends properly and keeps everything so far."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Broken(mnist_ff.Callback):
 '''
 
 
-class Asks(Callback):
-    """Asks in one event, and writes down what it hears after that."""
+class AsksToStop(Callback):
+    """Asks to stop in one event, and records all events."""
 
     def __init__(self, event: str) -> None:
         self.event, self.heard, self.outcome = event, [], None
@@ -91,8 +91,8 @@ def learner_of(sync_every: int | None = 2) -> Learner:
         ("epoch 1 ends", 12, "epoch 1 ends"),
     ],
 )
-def test_training_stops_after_the_chunk_or_epoch_that_was_heard(event: str, steps: int, last: str) -> None:
-    learner, asks = learner_of(), Asks(event)
+def test_training_stops_before_the_next_chunk(event: str, steps: int, last: str) -> None:
+    learner, asks = learner_of(), AsksToStop(event)
     outcome = learner.fit(learner.plan(), [ChosenCallback("asks", asks, learner.model)])
     assert outcome.steps == steps
     assert outcome.stopped is not None
@@ -101,20 +101,20 @@ def test_training_stops_after_the_chunk_or_epoch_that_was_heard(event: str, step
     assert asks.outcome == outcome
 
 
-def test_a_wish_at_the_very_end_stops_nothing_and_is_forgotten_by_the_next_training() -> None:
-    learner, asks = learner_of(), Asks("epoch 2 ends")
+def test_a_request_after_the_last_epoch_changes_nothing_and_is_forgotten() -> None:
+    learner, asks = learner_of(), AsksToStop("epoch 2 ends")
     told = ChosenCallback("asks", asks, learner.model)
     assert learner.fit(learner.plan(), [told]).stopped is None
     asks.event = "never"
     assert learner.fit(learner.plan(), [told]).steps == 18
 
 
-def test_others_hear_the_end_before_an_exception_is_raised() -> None:
+def test_on_train_end_is_called_before_an_exception_is_raised() -> None:
     class Breaks(Callback):
         def on_batch_end(self, batch: BatchRecord) -> None:
             raise LookupError(f"at {batch.step}")
 
-    learner, other = learner_of(), Asks("never")
+    learner, other = learner_of(), AsksToStop("never")
     callbacks = [ChosenCallback("breaks", Breaks(), learner.model), ChosenCallback("other", other, learner.model)]
     with pytest.raises(LookupError, match="at 0"):
         learner.fit(learner.plan(), callbacks)
@@ -159,10 +159,10 @@ def test_run_network_keeps_model_and_losses(small_data: Data, capsys: pytest.Cap
     assert partial.model is model
     assert len(partial.losses) == 6
     assert not torch.equal(model[1].weight, first)
-    asks = Asks("epoch 0 ends")
+    asks = AsksToStop("epoch 0 ends")
     _, losses = package.run_network(small_data, model, epochs=3, batch=100, callbacks=[asks], overrides=words)
     assert len(losses) == -(-len(small_data.train) // 100)
-    assert f"stopped by callback Asks: mine, after {len(losses)} batches" in capsys.readouterr().out
+    assert f"stopped by callback AsksToStop: mine, after {len(losses)} batches" in capsys.readouterr().out
 
 
 def test_train_keeps_a_run_that_can_be_resumed(small_data: Data) -> None:

@@ -69,13 +69,13 @@ function charts(curves) {
   const shared = { height: 300, only: curves.length > MAX_NAMED, legendElsewhere: true };
   const made = parts.flatMap((part, index) => {
     const epochs = (what) => () => linesOf(curves.filter((curve) => curve.part === part), ({ epochs: found }) => found[what] && { xs: found.epoch, band: found[what] });
-    const chart = (name, what, spec) => [new Chart(document.querySelectorAll(`.${what}-chart`)[index], { ...BY_EPOCH, ...shared, title: `${name} per epoch, ${part}`, y: part, lines: epochs(what)(), ...spec }), epochs(what)];
-    return [chart("Accuracy", "accuracy", AS_PERCENT), chart("Loss", "loss", { log: true })];
+    const chart = (name, what, unit, spec) => [new Chart(document.querySelectorAll(`.${what}-chart`)[index], { ...BY_EPOCH, ...shared, title: `${name} per epoch, ${part}`, y: `${unit}, ${part}`, lines: epochs(what)(), ...spec }), epochs(what)];
+    return [chart("Accuracy", "accuracy", "accuracy", AS_PERCENT), chart("Loss", "loss", "cross-entropy (nats)", { log: true })];
   });
   const batches = () => linesOf(curves, ({ batches: found }) => found && { xs: found.batch, band: found.loss });
   const sizes = [...new Set(curves.filter((curve) => curve.batches).map((curve) => curve.batches.per_point))].sort((a, b) => a - b);
   const read = (x) => (sizes.length > 1 ? `means of ${sizes[0]} to ${sizes.at(-1)} batches up to batch ${whole(x)}` : upTo(x, sizes[0]));
-  const training = new Chart(byId("batch-chart"), { ...shared, title: "Loss while training", x: "batch", y: sizes.at(-1) > 1 ? "mean over some batches" : "loss of a batch", lines: batches(), log: true, read });
+  const training = new Chart(byId("batch-chart"), { ...shared, title: "Loss while training", x: "batch", y: `cross-entropy (nats), ${sizes.at(-1) > 1 ? "means of some batches" : "each batch"}`, lines: batches(), log: true, read });
   return [...made, [training, batches]];
 }
 

@@ -19,6 +19,7 @@ from mnist_ff.data.catalog import instead_of
 from mnist_ff.errors import ConfigError, RunError, Stopped
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, write_plan
+from mnist_ff.runs.numbers import counted
 from mnist_ff.runs.reading import is_taken
 from mnist_ff.runs.search_result import Refused, Repeated, SearchResult, read_search_result, write_search_result
 from mnist_ff.runs.signals import Interruption, interruptible
@@ -143,16 +144,15 @@ class SearchSweep(Sweep):
         return overrides if CHOSEN in overrides else (CHOSEN, *overrides)
 
     def dry_run(self) -> None:
-        """Say what would be searched: the jobs are not known before. Errors: ConfigError."""
+        """Print what would be searched. The jobs are not known in advance. Errors: ConfigError."""
         if self.request.saved is None:
             check_new_directory(self.request.directory)
         asked = self._checked(fetch=False)
         for key, dimension in asked.space.items():
             self.say(f"{key}  {dimension}")
         self._say_the_end(asked.plan)
-        self.say(
-            f"up to {asked.plan.trials} trials by {self._sampler}, pruned by {self._pruner.name}; nothing was written"
-        )
+        trials = counted(asked.plan.trials, "trial")
+        self.say(f"up to {trials} by {self._sampler}, pruned by {self._pruner.name}; nothing was written")
 
     def _say_the_end(self, plan: SearchPlan) -> None:
         if plan.trials < plan.n_trials:
@@ -233,9 +233,8 @@ class SearchSweep(Sweep):
         counter = JobCounter(search_result.n_trials, ended)
         before = f", {ended} of them already done" if ended else ""
         where = without_password(search.plan.storage)
-        self.say(
-            f"{search_result.n_trials} trials of study {self._study} ({where}) in {display_path(directory)}{before}"
-        )
+        trials = counted(search_result.n_trials, "trial")
+        self.say(f"{trials} of study {self._study} ({where}) in {display_path(directory)}{before}")
         self._say_the_end(asked.plan)
         if left and self.launcher.detached:
             self._run_batch(search, left, asked, counter)

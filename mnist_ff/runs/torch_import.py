@@ -1,0 +1,18 @@
+"""PyTorch, imported when a command has checked its words: --help and a mistyped word do not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mnist_ff.runs.signals import ending_at_once
+from mnist_ff.runs.start_up import going_on, importing
+
+
+@contextmanager
+def importing_torch(command: str) -> Iterator[None]:
+    """Inside the block a command imports PyTorch and what needs it; a line on the terminal says so."""
+    going_on(f"{command}: loading PyTorch")
+    with ending_at_once(), importing():
+        yield
+    going_on(f"{command}: working")
