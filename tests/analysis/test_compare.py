@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import save_file
 
 from mnist_ff.analysis.compare_plot import comparison_figure
@@ -18,6 +20,7 @@ from mnist_ff.analysis.formats import legend, table_of, to_csv
 from mnist_ff.analysis.group_curves import curves_of
 from mnist_ff.analysis.labels import group_labels, numbered, path_text, run_labels
 from mnist_ff.analysis.pivot import pivot_of
+from mnist_ff.analysis.ranked_table import show_tables
 from mnist_ff.analysis.ranking import Ranking, rank_rows, sorted_by
 from mnist_ff.analysis.rows import collect
 from mnist_ff.config.convert import config_to_dict, flat
@@ -299,6 +302,18 @@ def test_csv_keeps_its_columns_without_test_images() -> None:
     head = to_csv(ranking).splitlines()[0].split(",")
     assert head[:5] == ["rank", "run", "status", "name", "optimizer.lr"]
     assert head[-3:] == ["epochs", "seconds", "reason"]
+
+
+def test_beside_a_path_on_its_own_line_the_columns_have_the_whole_width() -> None:
+    name = "an experiment with a long name and its number 1"
+    path = Path("outputs/a long folder with spaces, as long as it can be without the score")
+    write_run(path, make_config("data=mnist_5k", f"name='{name}'"), 0.9)
+    said = io.StringIO()
+    show_tables(Console(file=said, force_terminal=True, width=80, no_color=True), rank_rows(collect([path])))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines()
+    row = next(line for line in lines if "90.00" in line)
+    assert name in row, "not cut: there is room"
+    assert f"  {path}" in lines
 
 
 @pytest.mark.slow
