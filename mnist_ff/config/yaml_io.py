@@ -101,7 +101,7 @@ def _quick_yaml(content: bytes) -> Any:
 
 
 NESTING = (b"\n", b"\r", b"[", b"{", b"-", b"?")
-"""What a level of a YAML text needs one of."""
+"""Bytes, one of which each nesting level of a YAML text needs."""
 
 
 def _check_events(content: bytes, loader: Any) -> None:
