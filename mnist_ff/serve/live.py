@@ -37,7 +37,7 @@ MAX_EPOCHS = 400
 EPOCH_FIELDS = tuple(f"{part}_{what}" for part in ("train", "test", "validation") for what in ("loss", "accuracy"))
 HEADER = ",".join(BATCH_COLUMNS).encode()
 UNREADABLE = ("broken", "removed")
-"""Statuses whose reason explains all other faults."""
+"""Statuses whose reason is shown in place of faults in single files."""
 UNFINISHED = ("running", "not started")
 """The statuses of runs that have not ended."""
 WATCHED = ("config.yaml", "summary.json", EPOCHS, "environment.json")
