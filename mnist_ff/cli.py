@@ -333,7 +333,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(message if "; type " in message else f"{message}; see {self.prog} --help")
 
     def _of_one_argument(self, message: str) -> str:
-        """argparse's words about one argument in ours: its name, what is wrong, what it takes."""
+        """Reword argparse's error about one argument: its name, what is wrong, what it takes."""
         import re
 
         found = re.fullmatch(r"argument (.+?): (.*)", message, re.DOTALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,9 @@ import pytest
 from filelock import FileLock
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # several tests share the cores: a thread that waits does not spin
+if WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # nor are there more threads than cores: two processes of two threads on two cores take half as much time again
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
 import torch
 
 os.environ.setdefault("MKL_CBWR", "AUTO")  # before any product of this process, as in a process of mnist-ff's own
@@ -30,6 +34,8 @@ from tests.support.commands import MARKUP, Command
 from tests.support.configs import make_config
 from tests.support.mnist import make_split, mirror_or_skip
 from tests.support.processes import Started
+
+gc.disable()  # until the tests begin: imports and the tests themselves are very many objects and no garbage
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # pytest was started in the background by a script, whose programs inherit this: those of the tests listen to Ctrl-C
@@ -73,6 +79,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
         if named & {item.nodeid, item.nodeid.split("::")[0]}:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """From now on look for garbage, in a process of several not among what is there."""
+    if WORKERS:
+        gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -56,22 +56,18 @@ def _show_ranked(console: Console, ranking: Ranking, made: Table) -> None:
 def print_ranked(console: Console, made: Table) -> list[str]:
     """Print the columns that fit, and return the names of those left out.
 
-    If not even rank, name, score and path fit, long names are cut in the middle; if that is not enough, each path is
-    printed on a line of its own, so that it can be copied.
+    If not even rank, name, score and path fit, long names are cut in the middle. If that is not enough, each path is
+    printed on a line of its own, so that it can be copied, and the other columns have the whole width.
     """
     room = room_of(console)
-    rows = made.ranked[:MAX_ROWS]
-    heads = [in_lines(column) for column in made.columns]
-    kept, gone = fitting(heads, rows, [in_lines(column) for column in made.spare], room)
-    heads, rows = [heads[column] for column in kept], picked(rows, kept)
-    if room is not None and table_width(heads, rows) > room and "name" in heads:
-        rows = _with_short_names(rows, heads, room)
+    heads, rows = [in_lines(column) for column in made.columns], made.ranked[:MAX_ROWS]
+    spare = [in_lines(column) for column in made.spare]
+    shown, cells, gone = _fitting(heads, rows, spare, room)
     paths: list[str] = []
-    if room is not None and table_width(heads, rows) > room:
-        paths, heads, rows = [row[-1] for row in rows], heads[:-1], [row[:-1] for row in rows]
-        if table_width(heads, rows) > room and "name" in heads:
-            rows = _with_short_names(rows, heads, room)
-    above, lines = table_lines(heads, rows, LEFT)
+    if room is not None and table_width(shown, cells) > room:
+        paths = [row[-1] for row in rows]
+        shown, cells, gone = _fitting(heads[:-1], [row[:-1] for row in rows], spare, room)
+    above, lines = table_lines(shown, cells, LEFT)
     for line in above:
         tell(console, line, style="bold")
     for number, line in enumerate(lines):
@@ -79,6 +75,17 @@ def print_ranked(console: Console, made: Table) -> list[str]:
         if paths:
             tell(console, f"  {paths[number]}")
     return [column for column in made.columns if in_lines(column) in gone]
+
+
+def _fitting(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], room: int | None
+) -> tuple[list[str], list[list[str]], Collection[str]]:
+    """The columns that fit with their cells, names cut where nothing else helps, and the columns left out."""
+    kept, gone = fitting(heads, rows, spare, room)
+    shown, cells = [heads[column] for column in kept], [list(row) for row in picked(rows, kept)]
+    if room is not None and table_width(shown, cells) > room and "name" in shown:
+        cells = _with_short_names(cells, shown, room)
+    return shown, cells, gone
 
 
 def _with_short_names(rows: Sequence[Sequence[str]], heads: Sequence[str], room: int) -> list[list[str]]:

@@ -46,7 +46,7 @@ ENTRY_FACTS: Mapping[str, Callable[[Entry], Any]] = {
 """Further values that a list can be sorted by."""
 SHORT_KEYS = {"data": "data.name", "model": "model.name", "optimizer": "optimizer.name", "schedule": "schedule.name"}
 SHARES = ("score", "test_accuracy", "validation_accuracy")
-"""Facts that are shares from 0 to 1."""
+"""Results that are shares from 0 to 1, and may be given as percent."""
 DESCENDING = ("began", "score", "test_accuracy", "validation_accuracy")
 """Keys that sort in descending order by default; all others sort in ascending order."""
 INSTEAD = {
@@ -55,7 +55,7 @@ INSTEAD = {
     "tags": "; use --tag",
     "note": "; mnist-ff runs shows the notes",
 }
-"""What to use for what neither a condition nor an order takes."""
+"""Hints for words that are not keys of --where."""
 OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -65,7 +65,7 @@ OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
 }
 CONDITION = re.compile(r"([\w./]+)\s*(>=|<=|!=|==|=|>|<)\s*(.*)", re.DOTALL)
-"""As on the command line; == is Python's =."""
+"""A key, an operator and a value. == means the same as =."""
 UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 """Seconds."""
 SINCE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([mhdw])")
@@ -105,7 +105,7 @@ class Condition:
 
 
 def _share_of_percent(text: str) -> str | None:
-    """98, 98 % and 98.5% as a share; None for what is no percentage."""
+    """Parse a percentage, such as 98, 98 % or 98.5%, as a share; None for other texts."""
     with suppress(ValueError):
         number = float(text.strip().removesuffix("%"))
         return f"{number / 100:g}" if 0 <= number <= 100 else None
@@ -210,7 +210,7 @@ def moment_of(text: str) -> float:
 
 
 def other_data(folder: Path, chosen: Filter) -> str:
-    """The end of a message that no run fits: the data that there are, where the filter names none of them."""
+    """The end of the message that no run matches: the runs' data sets, if the filter's is not one of them."""
     rows = [row for entry in found_in(folder, jobs=False) for row in entry.rows]
     there = {str(row.values["data.name"]) for row in rows if "data.name" in row.values}
     if chosen.data is None or chosen.data in there or not there:
@@ -228,7 +228,7 @@ class Order:
 
     @property
     def descending(self) -> bool:
-        """Whether the largest value comes first."""
+        """Whether the order is descending."""
         return (SHORT_KEYS.get(self.key, self.key) in DESCENDING) is not self.reverse
 
     def of(self, entry: Entry) -> tuple[int, Any] | None:

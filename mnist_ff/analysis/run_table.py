@@ -15,15 +15,15 @@ MAX_ROWS_SHOWN = 100
 """Rows printed without --limit; --json has all of them."""
 MAX_NOTE_LENGTH = 200
 """Letters printed of a note."""
-SPARE = ("seconds", "data", "began", "tags", "val. %")
+SPARE = ("seconds", "data", "began", "tags", "val. (%)")
 """Columns that a narrow terminal leaves out, first ones first. The date is usually in the path too."""
-OPTIONAL = ("tags", "val. %")
+OPTIONAL = ("tags", "val. (%)")
 """Columns that are left out if they are empty for all runs."""
 
 
 def show(entries: Sequence[Entry], more: int, console: Console) -> None:
     """Print the table, the notes, and why broken runs are broken. `more` is the number of entries not in the table."""
-    columns = ["began", "status", "test %", "val. %", "data", "seconds", "tags", "name", "path"]
+    columns = ["began", "status", "test (%)", "val. (%)", "data", "seconds", "tags", "name", "path"]
     rows = [_cells(entry) for entry in entries]
     for name in OPTIONAL:
         column = columns.index(name)

@@ -6,14 +6,13 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from antlr4 import CommonTokenStream, InputStream, Token  # type: ignore[import-untyped]
 from antlr4.error.ErrorListener import ErrorListener  # type: ignore[import-untyped]
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -29,6 +28,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from mnist_ff.config.convert import config_from, flat, sweep_from
 from mnist_ff.config.float32 import check_float32
+from mnist_ff.config.kept_loader import KeptLoader, state_of
 from mnist_ff.config.options import options
 from mnist_ff.config.overrides import (
     Override,
@@ -77,9 +77,8 @@ class Composer:
         search_path = create_config_search_path(str(conf_dir()))
         for folder in self._options.folders:
             search_path.prepend("config-dir", str(folder))
-        self._loader = ConfigLoaderImpl(search_path)
+        self._loader = KeptLoader(search_path, state_of(self._options.paths(), _store_own_parts()))
         self._parser = OverridesParser.create(config_loader=self._loader)
-        _store_own_parts()
         self.groups = {group: self._options.names(group) for group in self._options.files}
         """Every group with its options."""
 
@@ -154,16 +153,16 @@ class Composer:
             return head + OmegaConf.to_yaml(found)
 
 
-def _store_own_parts() -> None:
-    """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/."""
-    store = ConfigStore.instance()
-    for name, group in GROUPS.items():
-        if group.folder is None:
-            continue
-        store.repo.pop(group.folder, None)
+def _store_own_parts() -> Hashable:
+    """Let Hydra know the user's own parts with their defaults, as if each had a file in conf/; return them."""
+    store, known = ConfigStore.instance(), []
+    for name, folder in ((name, group.folder) for name, group in GROUPS.items() if group.folder is not None):
+        store.repo.pop(folder, None)
         for option, part in own_parts(name).items():
-            package = f"{group.folder}.{option}" if group.folder in SELECTIONS else None
-            store.store(option, node_of(part), group=group.folder, package=package, provider="mnist-ff")
+            package = f"{folder}.{option}" if folder in SELECTIONS else None
+            store.store(option, node_of(part), group=folder, package=package, provider="mnist-ff")
+            known.append((name, option, repr(node_of(part))))
+    return tuple(known)
 
 
 class _Composed:
@@ -214,7 +213,7 @@ class ComposedSweep(_Composed):
 
     directory_key = "hydra.sweep.dir"
 
-    def __init__(self, loader: ConfigLoaderImpl, composed: DictConfig) -> None:
+    def __init__(self, loader: KeptLoader, composed: DictConfig) -> None:
         super().__init__(composed)
         self._loader = loader
         self.is_numbered = str(composed.hydra.sweep._get_node("subdir")) == "${hydra.job.num}"

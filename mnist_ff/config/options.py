@@ -61,6 +61,10 @@ class Options:
         """The groups of an experiment, without Hydra's."""
         return [group for group in self.files if group not in HYDRA_GROUPS]
 
+    def paths(self) -> list[Path]:
+        """All files that a config is composed of."""
+        return [conf_dir() / "config.yaml", *(path for group in self.files.values() for path in group.values())]
+
     def names(self, group: str) -> list[str]:
         """The options that may be chosen in a group."""
         listed = [name for name in self.files.get(group, ()) if not name.startswith("_")]

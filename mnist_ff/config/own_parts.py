@@ -29,7 +29,7 @@ from mnist_ff.errors import ConfigError, Stopped, first_line
 FLAG = "--parts"
 VARIABLE = "MNIST_FF_PARTS"
 MAX_PARTS_BYTES = 1 << 20
-"""Of a parts file: each run keeps a copy."""
+"""Maximum size of a parts file. Each run keeps a copy."""
 PACKAGE = Path(__file__).resolve().parents[1]
 OTHERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 """Folders of installed code, which is nobody's own part."""

@@ -16,7 +16,7 @@ if os.name == "posix":
 USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The environment variables that Python's getpass.getuser() looks at before it asks the system."""
 NAME_MAX_BYTES = 255
-"""Of a file's name on Linux and macOS."""
+"""Maximum length of a file name on Linux and macOS, in bytes."""
 HOME_REMEDY = "give the full path, or set HOME"
 
 

@@ -75,9 +75,9 @@ class Part:
     defaults: Mapping[str, Any] | None = None
     """Values of its keys, of a user's own part; None where a file in conf/ has them."""
     source: str = ""
-    """Of a user's own part, the file and line where it is registered."""
+    """For a user's own part, the file and line of its registration."""
     taken: Callable[[Any], Any] | None = None
-    """Of a model, the DataSpec to the one whose images it takes, where that may be another."""
+    """For a model: the data's DataSpec to that of the images it takes. None: the same."""
 
 
 class Group(NamedTuple):
@@ -86,9 +86,9 @@ class Group(NamedTuple):
     section: type[Section]
     """Its keys that all parts have."""
     package: str
-    """Where the modules of built-in parts stand, below mnist_ff."""
+    """The package of the built-in parts, below mnist_ff."""
     folder: str | None
-    """Of its YAML files, below conf/; None for parts without keys."""
+    """The folder of its YAML files, below conf/. None for parts without keys."""
     first: str | None = None
     """The part that is listed first, in saved configs too; the other built-in ones follow by name."""
 

@@ -41,7 +41,7 @@ def yaml_values(path: Path, content: bytes) -> Any:
 
 
 def yaml_errors() -> tuple[type[Exception], ...]:
-    """What a text that is no YAML raises."""
+    """The exceptions that reading invalid YAML may raise."""
     from yaml import YAMLError
 
     return YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError
@@ -101,7 +101,7 @@ def _quick_yaml(content: bytes) -> Any:
 
 
 NESTING = (b"\n", b"\r", b"[", b"{", b"-", b"?")
-"""What a level of a YAML text needs one of."""
+"""Bytes, one of which each nesting level of a YAML text needs."""
 
 
 def _check_events(content: bytes, loader: Any) -> None:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from mnist_ff.runs.records import SIDE
 
 BOX = 20
-"""Pixels of the longer side of the digit in it."""
+"""Longer side of the scaled digit, in pixels."""
 TIE = 1e-9
-"""Added before a number is rounded down. Sums of products differ in their last bits from one matrix library to the next
-and from the page's script, and the middle between two greys or two places is common: it goes up everywhere."""
+"""Added before rounding down, so that ties round up everywhere. Ties between two grey levels or positions are common,
+and the last bits of a sum differ between matrix libraries and the report's script."""
 
 
 def centred(ink: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -55,9 +55,9 @@ def _averages(before: int, after: int) -> NDArray[np.float64]:
 
 
 def _offset(mass: NDArray[np.float64]) -> int:
-    """Where a line of masses begins, so that its centre, counted in whole pixels from 0, falls nearest to 14.
+    """The start of a row or column of masses, so that their centre, counted in pixels from 0, is nearest to 14.
 
-    MNIST's own images, measured: nearly all have theirs in [13.5, 14.5), half a pixel right of and below the field's.
+    Measured: nearly all MNIST images have theirs in [13.5, 14.5), half a pixel right of and below the field's centre.
     """
     centre = float((mass * np.arange(mass.size)).sum() / mass.sum())
     return int(min(max(np.floor(SIDE / 2 - centre + 0.5 + TIE), 0), SIDE - mass.size))

@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 from mnist_ff.errors import ConfigError
 
 PER_CLASS = 12
-"""Images of a class that are shown."""
+"""Images per class."""
 MOST_ROWS = 62
-"""Classes that are shown, an equal number of steps apart where there are more."""
+"""Maximum number of classes. Of more classes, evenly spaced ones are shown."""
 CELL_PX = 64
-"""Side of the square that an image is shown in, enlarged by whole factors or made smaller."""
+"""Side of the square in which an image is shown, enlarged by an integer factor or reduced, in pixels."""
 GAP_PX = 4
 NAME_PX = 150
 FONT_PX = 15

@@ -17,7 +17,7 @@ CURVE = tuple(sorted({*THRESHOLDS, *(step / 50 for step in range(50))}))
 
 
 def _bin(one: Bin) -> list[Any]:
-    """Mean confidence, accuracy, images, and the ends of the accuracy's 95 % interval."""
+    """Mean confidence, accuracy, number of images, and the limits of the accuracy's 95 % interval."""
     low, high = (min(max(end, 0.0), 1.0) for end in wilson_interval(one.accuracy or 0.0, one.count))
     return [one.confidence, one.accuracy, one.count, round(low, 6), round(high, 6)]
 

@@ -138,8 +138,8 @@ def _spread_out(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _variance(saved: Any) -> list[float] | None:
-    """The share of the variance along each axis; None of a run that did not record it. Errors: ValueError."""
-    if "map_variance" not in saved.keys():  # noqa: SIM118 (it is no dict)
+    """The share of the variance along each axis; None if the run did not record it. Errors: ValueError."""
+    if "map_variance" not in saved.keys():  # noqa: SIM118 (not a dict)
         return None
     check_tensors(saved, {"map_variance": Wanted(FLOAT_TYPES, (2,))})
     shares = np.asarray(saved.get_tensor("map_variance")).astype(np.float64)

@@ -23,7 +23,7 @@ ACTIVATIONS_MARK, SLOPES_MARK = "/* rows of models/activations.py */", "/* their
 MAX_PAGE_BYTES = 4_000_000
 """Size of a run's report; parts in LEFT_OUT are left out of a larger one."""
 BETWEEN_PARTS = re.compile(r"([/_=]|\.(?=[A-Za-z]))")
-"""Where a path, a key or key=value may break: not within a number."""
+"""Where a line may break in a path, a key or key=value: not within a number."""
 SCRIPT_ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 

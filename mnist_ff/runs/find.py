@@ -21,7 +21,7 @@ SWEEP_FILES = (JOBS, "multirun.yaml")
 MAX_DEPTH = 4
 """Folders below a sweep's or outputs/ in which a run may lie."""
 SWEEP_DEPTH = 2
-"""The same of a sweep: outputs/sweeps/ holds them."""
+"""Levels below a folder in which sweeps are found: they are in outputs/sweeps/."""
 START_BYTES = 4096
 """The part of environment.json and jobs.json in which "started" stands."""
 UNIX_EPOCH = datetime.fromtimestamp(0, UTC)
@@ -40,22 +40,22 @@ def runs_below(path: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
 
 
 def sweeps_below(folder: Path) -> list[Path]:
-    """Sweep directories in a folder, or one level below it as in outputs/sweeps/; none where it cannot be listed, of
-    which runs_below() says why."""
+    """Sweep directories in a folder, or one level below it as in outputs/sweeps/. Empty for a folder that cannot be
+    listed; runs_below() reports why."""
     with suppress(BadRunError):
         return [found for found, _ in _walk(_entries(folder), 0, SWEEP_DEPTH)]
     return []
 
 
 def runs_and_sweeps(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """What runs_below() and sweeps_below() find, of one walk, without the jobs of those sweeps; each with whether it
-    is a sweep. Errors: as runs_below()."""
+    """The runs and sweeps in a folder, without the jobs of these sweeps, in one walk. Pairs of a path and whether it is
+    a sweep. Errors: as runs_below()."""
     if is_folder(folder):
         yield from _walk(_entries(folder), MAX_DEPTH, SWEEP_DEPTH)
 
 
 def _walk(entries: Iterable[os.DirEntry[str]], runs: int, sweeps: int) -> Iterator[tuple[Path, bool]]:
-    """Runs and sweeps, looked for in so many levels. Links are followed to a run or sweep, and on to other sweeps."""
+    """Search runs and sweeps in this many levels. Links are followed to a run or sweep."""
     for entry in entries:
         if entry.name.startswith(".") or not _is_folder(entry):
             continue
@@ -79,7 +79,7 @@ def _walk(entries: Iterable[os.DirEntry[str]], runs: int, sweeps: int) -> Iterat
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, with the kind of each, which then needs not be asked for. Errors: BadRunError."""
+    """The entries of a folder, with their types, so that no file needs a stat() call. Errors: BadRunError."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -90,7 +90,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads in a circle
+    except OSError:  # a circular link
         return False
 
 

@@ -1,4 +1,4 @@
-"""The error of a share that was measured on a finite set."""
+"""Confidence intervals of shares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval (Wilson 1927) of a share, 0 to 1, that was seen among `count` things, one or more."""
+    """The 95 % Wilson interval (1927) of a share, 0 to 1, measured on `count` >= 1 items."""
     z = 1.959963984540054
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)

@@ -90,7 +90,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     descriptor, size = _descriptor(path, limit)
     try:
         content = os.read(descriptor, min(size, limit, PIECE_BYTES) + 1)
-        if len(content) > min(size, PIECE_BYTES) or len(content) < size:  # it is long, or grows, or was cut
+        if len(content) > min(size, PIECE_BYTES) or len(content) < size:  # the file is long, grows or was cut
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 content += file.read(max(0, min(size + PIECE_BYTES, limit) + 1 - len(content)))
     except OSError as error:
@@ -103,7 +103,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def head_of(path: Path, size: int) -> bytes:
-    """The first bytes of a file, at most `size` of them. Errors: as opened()."""
+    """The first `size` bytes of a file, or all of a shorter one. Errors: as opened()."""
     descriptor, _ = _descriptor(path, None)
     try:
         return os.read(descriptor, size)
@@ -288,7 +288,7 @@ def read_lines(path: Path, columns: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def lines_of(path: Path, file: BufferedReader, columns: int) -> Iterator[bytes]:
-    """The next lines of a CSV file of so many columns, each with its end. Errors: BadRunError."""
+    """The next lines of a CSV file with this many columns, each with its newline. Errors: BadRunError."""
     limit = max(MAX_ROW_BYTES, MAX_CELL_BYTES * columns)
     while line := file.readline(limit):
         if len(line) == limit:

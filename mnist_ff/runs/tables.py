@@ -74,7 +74,7 @@ def metric_columns(folder: Path) -> tuple[str, ...]:
 
 
 def _metrics_in(path: Path, head: str) -> tuple[str, ...]:
-    """The same of the file's first line."""
+    """Read the first line of the file in the same way."""
     columns = tuple(head.split(","))
     known, metrics = columns[: len(EPOCH_COLUMNS)], columns[len(EPOCH_COLUMNS) :]
     fit = len(metrics) <= MOST_METRIC_COLUMNS and all(map(METRIC_COLUMN.fullmatch, metrics))

@@ -1,4 +1,4 @@
-"""PyTorch, imported when a command has checked its words: --help and a mistyped word do not wait for it."""
+"""Import PyTorch after a command has checked its arguments, so that --help and errors do not wait for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mnist_ff.runs.start_up import going_on, importing
 
 @contextmanager
 def importing_torch(command: str) -> Iterator[None]:
-    """Inside the block a command imports PyTorch and what needs it; a line on the terminal says so."""
+    """Import PyTorch and modules that need it in this block, after a line on the terminal that says so."""
     going_on(f"{command}: loading PyTorch")
     with ending_at_once(), importing():
         yield

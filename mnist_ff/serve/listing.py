@@ -28,7 +28,7 @@ during the first scan."""
 KEEP_FRESH_S = 10.0
 """Seconds after the last request for which the list is kept up to date."""
 FIRST_PAGE = 100
-"""Newest runs that are shown as soon as they have been read."""
+"""The list is shown for the first time when this many of the newest runs have been read."""
 SHOWN_EVERY_S = 0.25
 """Least seconds between two later updates of the list during the first scan."""
 ID_LENGTH = 20
@@ -145,7 +145,7 @@ class Listing:
         return sorted(found, key=lambda one: one[0].name, reverse=True), jobs
 
     def _is_inside(self, path: Path, sweep: bool = False) -> bool:
-        """Whether a path that was found lies in the folder. On the way to a sweep there may be links too."""
+        """Whether a found path lies in the folder after links are resolved. The path to a sweep may contain links."""
         return self.holds(path) if sweep or path.is_symlink() else True
 
     def _show(self) -> None:

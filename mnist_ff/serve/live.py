@@ -36,6 +36,8 @@ MAX_EPOCHS = 400
 """Points of the curves with a point per epoch; longer ones are thinned."""
 EPOCH_FIELDS = tuple(f"{part}_{what}" for part in ("train", "test", "validation") for what in ("loss", "accuracy"))
 HEADER = ",".join(BATCH_COLUMNS).encode()
+UNREADABLE = ("broken", "removed")
+"""Statuses whose reason is shown in place of faults in single files."""
 UNFINISHED = ("running", "not started")
 """The statuses of runs that have not ended."""
 WATCHED = ("config.yaml", "summary.json", EPOCHS, "environment.json")
@@ -159,7 +161,7 @@ class Follower:
         self._epochs_seen: Any = None
         self._row: Row | None = None
         self._per_epoch: int | None = None
-        self._fault: str | None = None
+        self._faults: dict[str, str] = {}
         self._first = position is None
         self.over = False
         """Whether the run has ended and everything has been sent."""
@@ -179,10 +181,10 @@ class Follower:
             self._seen, self._row = seen, self._read()
         assert self._row is not None
         ended = self._row.status not in UNFINISHED
-        events, before = [], (self._per_epoch, self._fault)
+        events, before = [], (self._per_epoch, dict(self._faults))
         events += self._batches(ended)
         events += self._epochs(seen)
-        if changed or before != (self._per_epoch, self._fault):
+        if changed or before != (self._per_epoch, self._faults):
             events.append(("status", self._status(self._row, ended)))
         self.over = ended and not self.more
         return events
@@ -200,13 +202,14 @@ class Follower:
         return (*stats, not ended and is_locked(self._run.path))
 
     def _batches(self, ended: bool) -> list[tuple[str, Any]]:
+        self._faults.pop(BATCHES, None)
         try:
             new = read_new_points(self._run.file(BATCHES), self._position, ended)
         except MissingFileError:
             self.more = False
             return []
         except BadRunError as error:
-            self.more, self._fault = False, str(error)
+            self.more, self._faults[BATCHES] = False, str(error)
             return []
         again = new.again or self._first
         self._first, self._position, self.more = False, new.position, new.more
@@ -230,12 +233,13 @@ class Follower:
         if state == self._epochs_seen:
             return []
         self._epochs_seen = state
+        self._faults.pop(EPOCHS, None)
         try:
             points = epoch_points(self._run)
         except MissingFileError:
             return []
         except BadRunError as error:
-            self._fault = str(error)
+            self._faults[EPOCHS] = str(error)
             return []
         return [] if points is None else [("epochs", points)]
 
@@ -245,7 +249,7 @@ class Follower:
         per_epoch = self._per_epoch or self._planned_batches()
         return {
             "status": row.status,
-            "reason": self._fault or row.reason,
+            "reason": row.reason if row.status in UNREADABLE else next(iter(self._faults.values()), row.reason),
             "over": ended,
             "epochs": row.epochs,
             "of_epochs": of_epochs,

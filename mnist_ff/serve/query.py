@@ -48,7 +48,7 @@ ORDERS: Mapping[str, str] = {
     "data": "data.name",
     "seconds": "seconds",
 }
-"""The keys of `mnist-ff runs --sort` that the page's sort keys stand for."""
+"""The page's sort keys, and the keys of `mnist-ff runs --sort` that they use."""
 ASCENDING = ("name", "status", "data", "loss")
 """Sort keys that are ascending by default; the others are descending."""
 
@@ -142,7 +142,7 @@ def _text(line: Line, listing: Listing) -> str:
 
 
 def _in_order(lines: Sequence[Line], query: Query) -> list[Line]:
-    """The lines in the query's order; a run without a name is sorted by that of its directory."""
+    """The lines in the query's order. Runs without a name are sorted by the name of their directory."""
     order = Order(ORDERS[query.sort])
     descending = (query.sort not in ASCENDING) is not query.reverse
     if query.sort == "name":

@@ -79,7 +79,7 @@ def environment(config: Config, data: Data, device: torch.device, step: StepInfo
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of what this process has imported: a sweep's jobs ask once."""
+    """Versions of the installed packages. Cached for a sweep's jobs."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 

@@ -68,7 +68,7 @@ def write_failure(run: Run, config: Config, error: BaseException, timing: Timing
 
 
 def status_of(error: BaseException) -> Status:
-    """How a run ended that this error ended."""
+    """The status of a run that this error ended."""
     statuses: dict[type, Status] = {
         DivergedError: Status.DIVERGED,
         LostError: Status.INTERRUPTED,

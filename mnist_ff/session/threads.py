@@ -29,12 +29,12 @@ if TYPE_CHECKING:  # a sweep that imports this has no need of torch yet
     from torch import nn
 
 BUDGET_S = 0.3
-"""Of all timed steps together."""
+"""Seconds for all timed steps together."""
 CHUNK_S = 0.005
-"""About what is timed at once: longer than threads take to wake up."""
+"""Approximate seconds per measurement: longer than threads take to wake up."""
 MOST_BATCHES = 25
 GAIN = 1.1
-"""By how much more threads must be faster than fewer."""
+"""How many times faster more threads must be than fewer to be chosen."""
 Seconds = Callable[[int, int], float]
 """Seconds that so many threads take for so many batches."""
 

@@ -30,7 +30,7 @@ from mnist_ff.runs.records import Status
 from mnist_ff.session.peers import PEERS
 
 START_UPS = 3
-"""Times that whole commands are started."""
+"""How often each whole command is run."""
 JOB = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=1")
 """A job of --sweep, which takes a moment: what is measured is all that comes with it."""
 JOBS = 12
@@ -51,9 +51,9 @@ class StartUp:
     seconds: dict[str, float]
     """Medians by name."""
     parts: dict[str, float]
-    """Of the training with the median time: its summary's parts, and its end after the summary. They add up to it."""
+    """Seconds of the parts of the training with the median time, and of its end after the summary."""
     beyond_steps_percent: float
-    """Of a training: what is not its steps. The median."""
+    """Share of training time outside of steps, in percent: the median."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def in_turns(runners: Mapping[str, Runner], repeat: int) -> Turns:
 
 
 def beyond_steps_percent(seconds: Mapping[str, float]) -> float:
-    """Of a summary's seconds: how much of the training are not its steps."""
+    """The share of training time outside of steps, in percent, from a summary's seconds."""
     return 100 * (1 - seconds["train.steps"] / seconds["train"])
 
 
@@ -191,7 +191,7 @@ def _command(*words: str) -> list[str]:
 
 
 def _seconds(words: Sequence[str]) -> float:
-    """Of a whole command. Errors: RunError."""
+    """The seconds that a whole command takes. Errors: RunError."""
     began = time.perf_counter()
     done = subprocess.run(_command(*words), capture_output=True, text=True)
     taken = time.perf_counter() - began

@@ -37,7 +37,7 @@ Work = Callable[[int], None]
 
 IMAGES = 60_000
 MOST_NUMBERS = 1 << 30
-"""Of all images together; fewer images where each is large."""
+"""Maximum number of pixels of all images. If images are large, there are fewer of them."""
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "tf32": torch.float32}
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PARTS = ("start", "import", "config", "data", "build", "train", "keep", "plots", "report", "other")
-"""In the order of a run. `start` is the interpreter before our code, `data` also the choice of trainer.threads=auto,
-`keep` the files of a run's end."""
+"""Parts of a command in their order. `start` is the interpreter before our code, `data` includes the choice of
+trainer.threads=auto, and `keep` writes the files of a run's end."""
 TRAINING = ("train.steps", "train.scores", "train.records", "train.checkpoints", "train.callbacks", "train.other")
 """Parts of `train`, which they add up to."""
 LONGEST_START_S = 10.0

@@ -19,7 +19,7 @@ from types import FrameType
 FORKS = hasattr(os, "fork")
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 NOT_STARTED = (OSError, EOFError)
-"""What a process's start() makes where the system has no room for another one, or where this one is gone."""
+"""Errors of a process's start() if the system cannot create another process, or the fork server has ended."""
 
 
 def context() -> BaseContext:

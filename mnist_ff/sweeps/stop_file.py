@@ -15,7 +15,7 @@ from mnist_ff.runs.signals import Interruption
 
 STOP = ".stop"
 LARGEST_STOP_BYTES = 4096
-"""Of a stop file that is read."""
+"""Maximum size of a stop file that is read."""
 AFTER_AN_ERROR = "a failed job (sweep.on_error=stop)"
 STOP_POLL_S = 0.5
 """Seconds between two looks of a job in training."""

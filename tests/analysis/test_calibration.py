@@ -39,7 +39,7 @@ def test_reliability_equals_the_metric_of_training() -> None:
     assert found.images == sum(part.count for part in found.bins) == 2_000
 
 
-def test_bins_hold_their_upper_edge_and_say_none_where_they_are_empty() -> None:
+def test_bins_include_their_upper_edge_and_empty_ones_are_none() -> None:
     tops = np.array([0.6, 0.6, 0.60001, 1.0])
     found = reliability(*with_tops(tops, np.array([True, False, True, False])), bins=5)
     assert [part.count for part in found.bins] == [0, 0, 2, 1, 1]
@@ -50,7 +50,7 @@ def test_bins_hold_their_upper_edge_and_say_none_where_they_are_empty() -> None:
     assert found.brier == pytest.approx(2 * (0.4**2 + 0.6**2 + 0.39999**2 + 1) / 4)
 
 
-def test_coverage_tells_share_and_accuracy_among_those_at_or_above_a_threshold() -> None:
+def test_coverage_is_share_and_accuracy_at_or_above_each_threshold() -> None:
     found = reliability(
         *with_tops(np.array([0.6, 0.7, 0.9, 0.95]), np.array([False, True, True, True])), thresholds=(0, 0.7, 0.91, 1)
     )
@@ -59,7 +59,7 @@ def test_coverage_tells_share_and_accuracy_among_those_at_or_above_a_threshold()
     ]  # fmt: skip
 
 
-def test_many_images_are_summed_in_parts_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_summed_in_blocks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)
     probabilities = random.dirichlet(np.ones(4), size=1_000).astype(np.float32)
     labels = random.integers(0, 4, size=1_000)
@@ -73,14 +73,14 @@ def test_many_images_are_summed_in_parts_without_a_difference(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("probabilities", "labels"), [(np.ones((0, 2)), np.ones(0)), (np.ones(3), np.ones(3)), (np.ones((3, 2)), [1, 0])]
 )
-def test_other_shapes_are_an_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+def test_wrong_shapes_are_an_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
     for function in (reliability, threshold):
         with pytest.raises(ValueError, match="are not"):
             function(probabilities, labels)
 
 
 def test_threshold_is_the_smallest_at_which_the_target_is_met() -> None:
-    """1,000 images; of the least confident 100 every second is wrong, and 4 of the others are."""
+    """Of 1,000 images, half of the 100 least confident ones and 4 of the others are wrong."""
     tops = np.linspace(0.5, 0.999, 1_000)
     right = np.ones(1_000, dtype=bool)
     right[:100:2] = False
@@ -116,7 +116,7 @@ def test_without_mistakes_the_threshold_is_the_lowest_confidence_seen() -> None:
 
 @pytest.mark.parametrize("images", [20, 60, 399, 1_000, 20_000])
 def test_a_network_at_chance_is_unsure_of_everything(images: int) -> None:
-    """Also when its probabilities are 1, and whichever luck it has with its most confident images."""
+    """Also with probabilities of 1, and if its most confident predictions are right by chance."""
     random = np.random.default_rng(images)
     for tops in (np.ones(images), random.uniform(0.1, 1, size=images)):
         probabilities = np.concatenate([tops[:, None], np.repeat((1 - tops[:, None]) / 9, 9, axis=1)], axis=1)
@@ -132,7 +132,7 @@ def test_a_handful_of_images_gives_no_threshold() -> None:
 
 
 def test_a_confident_mistake_does_not_stop_the_search() -> None:
-    """Mislabelled images are among the most confident ones."""
+    """Mislabelled images are often among the most confident mistakes."""
     tops = np.linspace(0.5, 1, 2_000)
     right = np.ones(2_000, dtype=bool)
     right[[1_999, 1_998]] = False
@@ -141,8 +141,8 @@ def test_a_confident_mistake_does_not_stop_the_search() -> None:
     assert found.share == 1.0
 
 
-def test_the_answered_of_other_images_are_about_as_accurate() -> None:
-    """A calibrated network: the threshold of one half of the images, tried on the other half."""
+def test_the_threshold_holds_for_other_images() -> None:
+    """The threshold of a calibrated network, chosen on half of the images and checked on the other half."""
     random = np.random.default_rng(0)
     tops = 1 - random.beta(0.3, 4, size=20_000) / 2
     right = random.uniform(size=20_000) < tops
@@ -158,7 +158,7 @@ def test_a_target_outside_of_its_range_is_an_error(target: float) -> None:
         threshold(np.ones((30, 2)) / 2, np.zeros(30), target)
 
 
-def test_a_target_of_one_asks_for_no_mistake() -> None:
+def test_a_target_of_one_allows_no_mistake() -> None:
     tops = np.linspace(0.5, 1, 100)
     right = np.ones(100, dtype=bool)
     right[10] = False
@@ -167,7 +167,7 @@ def test_a_target_of_one_asks_for_no_mistake() -> None:
     assert (found.share, found.value) == (0.89, tops[11])
 
 
-def test_the_usual_bins_are_those_of_the_metric() -> None:
+def test_the_default_bins_are_those_of_the_metric() -> None:
     found: Reliability = reliability(np.full((5, 10), 0.1), np.zeros(5))
     assert len(found.bins) == BINS == 15
     assert (found.bins[1].low, found.bins[1].count) == (1 / 15, 5)

@@ -1,7 +1,8 @@
-"""compare: separate tables for different test images, keys without effect, labels, pivots, pictures, widths."""
+"""compare: separate tables for different test images, keys without effect, labels, pivot tables, plots, widths."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from safetensors.numpy import save_file
 
 from mnist_ff.analysis.compare_plot import comparison_figure
@@ -18,6 +20,7 @@ from mnist_ff.analysis.formats import legend, table_of, to_csv
 from mnist_ff.analysis.group_curves import curves_of
 from mnist_ff.analysis.labels import group_labels, numbered, path_text, run_labels
 from mnist_ff.analysis.pivot import pivot_of
+from mnist_ff.analysis.ranked_table import show_tables
 from mnist_ff.analysis.ranking import Ranking, rank_rows, sorted_by
 from mnist_ff.analysis.rows import collect
 from mnist_ff.config.convert import config_to_dict, flat
@@ -34,7 +37,7 @@ LONG = Path("outputs/2026-11-28_14-05-51_ab12")
 
 
 def write_runs(**words: Sequence[str]) -> list[Path]:
-    """Runs by name, with their overrides; the first ones are the best."""
+    """Runs by name, with their overrides, best first."""
     for number, (name, given) in enumerate(words.items()):
         config = make_config("data=mnist_5k", "seed=0", *given)
         write_run(Path(name), replace(config, name=config.name), 0.95 - number / 100)
@@ -50,7 +53,7 @@ def with_environment(path: str, sha: str | None) -> None:
     (Path(path) / "environment.json").write_text(json.dumps({"data": {"name": "npz", "sha256": sums}, "history": []}))
 
 
-def test_runs_on_different_test_images_are_ranked_apart(mnist_ff: Command) -> None:
+def test_runs_on_different_test_images_are_ranked_separately(mnist_ff: Command) -> None:
     write_runs(a=["data=mnist"], b=["data=fashion_mnist"], c=["data=mnist", "seed=1", "optimizer.lr=0.01"])
     code, out, err = mnist_ff("compare", "a", "b", "c")
     assert code == 0, err
@@ -71,7 +74,7 @@ def test_runs_on_different_test_images_are_ranked_apart(mnist_ff: Command) -> No
     assert sorted_by(rank_rows(collect([Path("a"), Path("b")])), "seconds").tables[1].groups
 
 
-def test_own_files_are_told_apart_by_their_digest() -> None:
+def test_own_files_differ_by_their_digest() -> None:
     write_runs(**{name: ["data=npz", f"data.path=/tmp/{name}"] for name in "abc"})
     for name, sha in (("a", "1" * 64), ("b", "1" * 64), ("c", "2" * 64)):
         with_environment(name, sha)
@@ -82,7 +85,7 @@ def test_own_files_are_told_apart_by_their_digest() -> None:
     ]
 
 
-def test_a_sets_part_and_size_count_and_a_split_does_not() -> None:
+def test_split_and_size_of_the_test_images_count_and_validation_split_does_not() -> None:
     ranking = ranked(
         a=["data=emnist", "data.split=letters"],
         b=["data=emnist", "data.split=digits"],
@@ -109,7 +112,7 @@ def test_keys_without_effect_are_left_out_and_named() -> None:
     assert [group.again for group in same.groups] == [False, True], "the same experiment twice"
 
 
-def test_keys_that_a_sweep_varies_on_purpose_stay() -> None:
+def test_keys_without_effect_that_a_sweep_varies_stay() -> None:
     make_sweep(Path("sweep"), list(product(trainer__threads=[1, 2])), lambda values: 0.9)
     assert rank_rows(collect([Path("sweep")])).keys == ("trainer.threads",)
 
@@ -123,7 +126,7 @@ def test_the_list_of_keys_without_effect_has_reasons_and_names_keys() -> None:
     assert not changing & set(NO_EFFECT)
 
 
-def test_no_two_labels_are_the_same() -> None:
+def test_labels_are_unique() -> None:
     ranking = ranked(a=["name=small"], b=["name=small", "optimizer.lr=0.01"], c=["name=big", "optimizer.lr=0.02"])
     assert group_labels(ranking) == ["small (1)", "small (2)", "big"]
     assert [cells[1] for cells in table_of(ranking).ranked] == ["small (1)", "small (2)", "big"]
@@ -133,14 +136,14 @@ def test_no_two_labels_are_the_same() -> None:
     assert numbered(["x", "x", "x (1)", "y"], ["b", "a", "c", "d"]) == ["x (3)", "x (2)", "x (1)", "y"]
 
 
-def test_paths_of_a_group_are_as_a_shell_reads_them() -> None:
+def test_paths_of_a_group_are_a_brace_expansion() -> None:
     assert path_text(["0", "1"]) == "0 1"
     assert path_text(["out/0", "out/1"]) == "out/{0,1}"
     assert path_text([f"out/{number}" for number in range(9)]) == "out/{0,1,…,8}"
     assert path_text(["out/a b", "out/c"]) == "out/a b out/c"
 
 
-def test_the_same_run_twice_is_said(mnist_ff: Command) -> None:
+def test_a_run_given_twice_is_reported(mnist_ff: Command) -> None:
     write_run(LONG, make_config("data=mnist_5k", "seed=0"), 0.9)
     code, out, err = mnist_ff("compare", "last", "best")
     assert code == 0
@@ -166,7 +169,7 @@ def test_a_picture_of_a_run_that_ended_before_its_first_epoch(mnist_ff: Command)
 
 
 def test_a_sweeps_file_has_the_calibration_of_its_runs(mnist_ff: Command) -> None:
-    """As keys of sweep.json; its tables stay as they are."""
+    """As keys of sweep.json, without new columns in its tables."""
     make_sweep(Path("sweep"), [{"optimizer.lr": lr} for lr in (0.01, 0.1)], lambda values: 0.9)
     probabilities = np.full((50, 10), 0.02, np.float32)
     probabilities[:, 3] = 0.82
@@ -215,7 +218,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("sweep")
 
 
-def test_a_pivot_is_the_means_of_cells(sweep: Path, mnist_ff: Command) -> None:
+def test_a_pivot_has_the_mean_of_each_cell(sweep: Path, mnist_ff: Command) -> None:
     found = pivot_of(rank_rows(collect([sweep])), "model.hidden", "optimizer.lr")
     assert found is not None
     assert (found.row_values, found.column_values) == ([[32], [64]], [0.001, 0.01, 0.1])
@@ -244,7 +247,7 @@ def test_a_pivot_is_the_means_of_cells(sweep: Path, mnist_ff: Command) -> None:
         (("seed", "seed"), "needs two different keys"),
     ],
 )
-def test_a_pivot_over_no_such_keys_is_refused(sweep: Path, keys: Sequence[str], said: str, mnist_ff: Command) -> None:
+def test_a_pivot_over_wrong_keys_is_refused(sweep: Path, keys: Sequence[str], said: str, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("compare", "sweep", "--pivot", *keys)
     assert code == 2
     assert said in err
@@ -288,17 +291,29 @@ def test_a_picture_of_several_runs(sweep: Path, mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     ("place", "said"), [("x.jpg", "must end in .png, .svg or .pdf"), ("no/x.png", "folder no does not exist")]
 )
-def test_a_picture_that_cannot_be_is_refused_first(place: str, said: str, sweep: Path, mnist_ff: Command) -> None:
+def test_an_invalid_plot_path_is_refused_first(place: str, said: str, sweep: Path, mnist_ff: Command) -> None:
     code, out, err = mnist_ff("compare", "sweep", "--plot", place)
     assert (code, out) == (2, "")
     assert said in err
 
 
-def test_no_test_images_but_csv_keeps_its_columns() -> None:
+def test_csv_keeps_its_columns_without_test_images() -> None:
     ranking = ranked(a=["name=x"], b=["name=y", "optimizer.lr=0.01"])
     head = to_csv(ranking).splitlines()[0].split(",")
     assert head[:5] == ["rank", "run", "status", "name", "optimizer.lr"]
     assert head[-3:] == ["epochs", "seconds", "reason"]
+
+
+def test_beside_a_path_on_its_own_line_the_columns_have_the_whole_width() -> None:
+    name = "an experiment with a long name and its number 1"
+    path = Path("outputs/a long folder with spaces, as long as it can be without the score")
+    write_run(path, make_config("data=mnist_5k", f"name='{name}'"), 0.9)
+    said = io.StringIO()
+    show_tables(Console(file=said, force_terminal=True, width=80, no_color=True), rank_rows(collect([path])))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines()
+    row = next(line for line in lines if "90.00" in line)
+    assert name in row, "not cut: there is room"
+    assert f"  {path}" in lines
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Runs at hand in Python: what open_run() and runs() read, in pandas and in NumPy, also of broken directories."""
+"""`mnist_ff.open_run` and `mnist_ff.runs`, with pandas and with NumPy, also for broken directories."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_run_is_opened_by_path_word_and_name(here: Path, capsys: pytest.Captur
     assert repr(run).startswith("OpenedRun('outputs/2026-01-02_00-00-00_bbbb', finished, ")
 
 
-def test_tables_of_both_kinds_hold_the_same(here: Path) -> None:
+def test_pandas_and_numpy_tables_are_equal(here: Path) -> None:
     frames, arrays = mnist_ff.open_run("last"), mnist_ff.open_run("last", tables="numpy")
     for name, length in (("batches", 2 * 13), ("epochs", 2), ("predictions", 1_000)):
         frame, array = getattr(frames, name), getattr(arrays, name)
@@ -89,7 +89,7 @@ def test_the_model_gives_the_saved_predictions(here: Path) -> None:
         run.model(nn.Linear(784, 10))
 
 
-def test_models_of_their_own_are_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_models_need_their_module_or_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     first, second = make_split(300, 1), make_split(100, 2)
     data = [first.images, second.images, first.labels, second.labels]
@@ -157,14 +157,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG, ids=[str(options) for options, _ in WRONG])
-def test_wrong_filters_are_one_of_our_errors(options: dict[str, Any], message: str, here: Path) -> None:
+def test_wrong_filters_raise_our_errors(options: dict[str, Any], message: str, here: Path) -> None:
     with pytest.raises(MnistError) as caught:
         mnist_ff.runs(**options)
     assert message in str(caught.value)
     assert "--" not in str(caught.value)
 
 
-def test_no_folder_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert mnist_ff.runs() == []
     for word in ("last", "nothing", "", "/", "a\0b", "x" * 5000):
@@ -218,7 +218,7 @@ def test_broken_directories_raise_our_errors_only(tables: Any, trained: Path, tm
         assert repr(run)
 
 
-def test_predictions_of_classes_that_are_none_are_refused(trained: Path, tmp_path: Path) -> None:
+def test_predictions_of_unknown_classes_are_refused(trained: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "run"
@@ -229,7 +229,7 @@ def test_predictions_of_classes_that_are_none_are_refused(trained: Path, tmp_pat
         _ = mnist_ff.open_run(copy).predictions
 
 
-def test_a_run_that_has_not_ended_says_so(trained: Path, tmp_path: Path) -> None:
+def test_a_run_that_has_not_ended(trained: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "run"
@@ -247,7 +247,7 @@ def test_a_run_that_has_not_ended_says_so(trained: Path, tmp_path: Path) -> None
     assert len(mnist_ff.open_run(resumed).epochs) == 2
 
 
-def test_the_function_and_the_folder_of_code_share_a_name(mnist_ff: Command) -> None:
+def test_runs_is_a_function_and_a_package(mnist_ff: Command) -> None:
     import mnist_ff as package
     from mnist_ff import runs
 

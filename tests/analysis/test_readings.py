@@ -1,4 +1,4 @@
-"""Readings of pictures: what is unsure, what is cut, and how both look at any width."""
+"""Predictions for pictures: unsure ones, touching digits, and their text at any width."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTHS = (120, 80, 60, 40)
 
 
 def told(digit: int, probability: float) -> np.ndarray:
-    """An image that `predict` takes for this digit."""
+    """An image that `predict` classifies as this digit."""
     return np.full((28, 28), [digit, round(100 * probability)] * 14, dtype=np.uint8)
 
 
@@ -51,7 +51,7 @@ def test_a_prediction_below_the_threshold_is_unsure() -> None:
     assert not any(one.is_unsure for one in readings(Seen("b", (Glyph(told(3, 0.2)),)), threshold=None))
 
 
-def test_touching_digits_are_cut_where_each_is_surer_than_the_whole() -> None:
+def test_touching_digits_are_cut_if_each_part_is_surer_than_the_whole() -> None:
     halves = (told(4, 0.95), told(2, 0.93))
     cut, whole = readings(
         Seen("a", (Glyph(told(8, 0.91), 0, halves),)), Seen("b", (Glyph(told(8, 0.94), 0, halves, is_wide=True),))
@@ -74,7 +74,7 @@ def test_json_of_one_and_of_several() -> None:
 
 
 def shown(width: int | None, *tellers: object) -> list[str]:
-    """The lines that these print on a terminal of this width, or to a file."""
+    """The lines that are printed to a terminal of this width, or to a file."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=width is not None, width=width, color_system=None)
     for teller in tellers:
@@ -105,12 +105,12 @@ def test_no_line_is_wider_than_the_terminal(width: int, spec: DataSpec) -> None:
         assert words in text, words
 
 
-def test_a_file_gets_whole_lines() -> None:
+def test_lines_in_a_file_are_not_wrapped() -> None:
     (line, *_) = shown(None, lambda console: tell_reading(console, readings(page("x" * 200))[0], SPEC, False))
     assert line == "x" * 200 + "   42 / 1   3 digits in 2 lines"
 
 
-def test_labelled_figures_and_tables() -> None:
+def test_accuracy_and_tables_of_labelled_pictures() -> None:
     seen = [(3, 3, 0.95), (3, 5, 0.99), (5, 5, 0.6), (5, 5, 0.95)]
     found = Labelled(SPEC, readings(*(Seen(f"{n}.png", (Glyph(told(p, s)),), t) for n, (p, t, s) in enumerate(seen))))
     values = found.as_json(["x.png: no digit found"])
@@ -125,6 +125,6 @@ def test_labelled_figures_and_tables() -> None:
     assert lines[-2:] == ["1.png", "   read as 3  99.00 %"]
 
 
-def test_without_mistakes_there_is_no_heading_of_them() -> None:
+def test_without_mistakes_there_is_no_heading_for_them() -> None:
     found = Labelled(SPEC, readings(Seen("a.png", (Glyph(told(3, 0.95)),), 3)))
     assert "mistakes" not in " ".join(shown(80, lambda console: tell_labelled(console, found, 0.9)))

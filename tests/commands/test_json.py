@@ -1,4 +1,4 @@
-"""--json: one document on stdout, in every command, and all of them documented."""
+"""--json: every command prints one document to stdout, as documented."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "conf" / "README.md"
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != A_SCRIPT])
 def test_every_command_has_the_flag(command: str) -> None:
-    """Read as Tab completion reads it: from the command's source."""
+    """As Tab completion reads it from the command's source."""
     assert ("--json",) in [argument.names for argument in arguments_of(command)]
 
 
@@ -53,7 +53,7 @@ def test_the_table_has_a_row_for_every_command() -> None:
         ("serve nowhere", 2),
     ],
 )
-def test_a_failure_is_one_document_too(words: str, code: int, mnist_ff: Command) -> None:
+def test_a_failure_prints_one_document(words: str, code: int, mnist_ff: Command) -> None:
     found, out, err = mnist_ff(*words.split(), "--json")
     assert found == code, err
     document = json.loads(out)
@@ -61,11 +61,11 @@ def test_a_failure_is_one_document_too(words: str, code: int, mnist_ff: Command)
     assert f"error: {document['error']}\n" in err
 
 
-def test_without_the_flag_a_failure_leaves_stdout_alone(mnist_ff: Command) -> None:
+def test_without_the_flag_a_failure_prints_nothing_to_stdout(mnist_ff: Command) -> None:
     assert mnist_ff("runs", "nowhere")[:2] == (2, "")
 
 
-def test_a_document_is_plain_ascii_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_document_is_always_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     values = {"name": "\x1b[2J\x7f\x9b é\n\u2028", "path": "\udce9", "share": 0.25, "missing": None}
     tell_json(values)
     said, error = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""predict on folders, labelled folders and pictures of several digits; evaluate's reliability; unsure answers."""
+"""predict on folders, labelled folders and pictures of several digits; unsure predictions; calibration in evaluate."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_pictures_are_read_in_batches(trained_run: Path, mnist_ff: Command, monk
     assert [Path(entry["image"]).stem for entry in entries] == [f"{row:02}" for row in range(14)] + ["test image 5"]
 
 
-def test_evaluate_prints_and_keeps_the_reliability(trained_run: Path, mnist_ff: Command) -> None:
+def test_evaluate_prints_and_saves_the_calibration(trained_run: Path, mnist_ff: Command) -> None:
     saved = read_probabilities(Run(trained_run))
     expected = reliability(saved.probabilities, saved.labels)
     code, out, err = mnist_ff("evaluate", str(trained_run), "--json")
@@ -108,7 +108,7 @@ def test_evaluate_prints_and_keeps_the_reliability(trained_run: Path, mnist_ff: 
     assert f"ECE {100 * expected.ece:.2f} %, Brier score {expected.brier:.4f}" in out
 
 
-def test_a_run_with_a_validation_split_keeps_its_probabilities() -> None:
+def test_a_run_with_a_validation_split_saves_its_probabilities() -> None:
     found = read_held_out(whole_run("run", "data.validation_split=0.1"))
     assert (found.images, len(found.labels)) == ("validation", 400)
     assert np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)

@@ -161,7 +161,7 @@ def test_no_setting_of_the_process_is_left_behind(mnist_ff: Command) -> None:
 
 @pytest.mark.parametrize("left", ["", '{"traceEvents": [{"name": "a"}, {'])
 def test_a_trace_is_whole_or_absent(left: str, tmp_path: Path) -> None:
-    """As torch leaves it on a full disk, without an error."""
+    """On a full disk torch leaves an incomplete file, without an error."""
 
     class Profiler:
         def export_chrome_trace(self, path: str) -> None:

@@ -123,20 +123,25 @@ def test_groups_and_options(mnist_ff: Command) -> None:
         ("xyzzyx", "no such key, group or option; mnist-ff show lists the groups"),
     ],
 )
-def test_what_does_not_exist(word: str, said: str, mnist_ff: Command) -> None:
+def test_unknown_words(word: str, said: str, mnist_ff: Command) -> None:
     code, out, err = mnist_ff("show", word)
     assert (code, out) == (2, "")
     assert said in err
 
 
 @pytest.mark.parametrize(("word", "said"), [("lr", "show lr"), ("optimizer", "show optimizer"), ("fit", "train")])
-def test_help_of_no_command_says_what_to_type(word: str, said: str, mnist_ff: Command) -> None:
+def test_help_for_an_unknown_command_suggests_one(word: str, said: str, mnist_ff: Command) -> None:
     code, out, err = mnist_ff("help", word)
     assert (code, out) == (2, "")
     assert err.endswith(f"; type mnist-ff {said}\n")
 
 
-def test_a_text_below_its_key_is_no_key(mnist_ff: Command) -> None:
+def test_the_command_of_a_switch_turns_it(described: Callable[[str], Any]) -> None:
+    assert described("trainer.keep_best")["command"] == "mnist-ff train trainer.keep_best=true"
+    assert described("trainer.shuffle")["command"] == "mnist-ff train trainer.shuffle=false"
+
+
+def test_a_text_on_the_lines_below_its_key_is_not_a_key(mnist_ff: Command) -> None:
     lines = mnist_ff("show", "experiment=debug")[1].splitlines()
     (place,) = (number for number, line in enumerate(lines) if line.startswith("  metrics="))
     assert lines[place + 1].startswith("    measured")
@@ -159,7 +164,7 @@ def test_own_parts_and_files(mnist_ff: Command) -> None:
 
 
 def test_every_text_fits_a_terminal(described: Callable[[str], Any]) -> None:
-    """Only a word that is longer itself, such as a path, is left for the terminal to break."""
+    """Only words longer than a line, such as paths, are wrapped by the terminal."""
     for word in [*WORDS[::3], *options().files]:
         found = described(word)
         for columns in (120, 80, 60, 40):
@@ -176,7 +181,7 @@ def test_neither_needs_torch_nor_hydra() -> None:
     assert done.stderr.split() == ["hydra"], "train's own module imports it"
 
 
-def test_tab_knows_their_words() -> None:
+def test_tab_completes_their_arguments() -> None:
     assert candidates(["help"], "lr", COMMANDS) == ["lr-find "]
     assert candidates(["show"], "optimizer.l", COMMANDS) == ["optimizer.lr "]
     assert "optimizer " in candidates(["show"], "opt", COMMANDS)

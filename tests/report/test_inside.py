@@ -1,4 +1,4 @@
-"""What a run records of its hidden layers, and what a page makes of that file."""
+"""The record of a run's hidden layers, and the parts of a page that show it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def copied(made: Path) -> Run:
 
 
 def test_a_run_records_its_hidden_layers(copied: Run) -> None:
-    """As a second forward pass finds them; the map's points lie where the two principal components put them."""
+    """The record equals a second forward pass, and the map its first two principal components."""
     saved = load_file(copied.file(HIDDEN))
     test = load_data(copied.config().data, 0).test
     model = MLP([16, 12], "relu", 0.0)
@@ -108,7 +108,7 @@ def test_a_model_without_hidden_layers_has_no_file(tmp_path: Path) -> None:
 
 
 def test_many_images_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 2,500 images in blocks of 1,000 every third is kept where memory holds no more."""
+    """With memory for a third of 2,500 images in blocks of 1,000, every third is kept."""
     monkeypatch.setattr(hidden_module, "MAX_VALUES", 2500 * 20 // 3 + 20)
     split, model = make_split(2500), MLP([20], "tanh", 0.0)
     listener = HiddenUnits(len(split))
@@ -153,8 +153,8 @@ def test_the_page_shows_what_was_recorded(made: Path) -> None:
     assert f"Expected calibration error {100 * expected.ece:.2f} %" in page
 
 
-def test_each_bin_of_the_reliability_diagram_says_how_far_chance_goes(made: Path) -> None:
-    """Wilson's interval of the accuracy: wide where a bin has few images, so that noise is not read as a fault."""
+def test_each_bin_of_the_reliability_diagram_has_an_interval(made: Path) -> None:
+    """Wilson's interval of the accuracy, which is wide for bins with few images."""
     for confidence, accuracy, count, low, high in facts((made / "report.html").read_text())["calibration"]["bins"]:
         expected = Score(0.0, accuracy, 0, count).interval()
         assert (low, high) == (
@@ -173,7 +173,7 @@ def test_a_map_from_before_its_variance_was_recorded(copied: Run) -> None:
     assert facts(page)["map"]["variance"] is None
 
 
-def test_an_old_run_has_no_place_for_it(copied: Run) -> None:
+def test_pages_of_old_runs_have_no_such_sections(copied: Run) -> None:
     copied.file(HIDDEN).unlink()
     page = run_page(copied)
     assert (facts(page)["layers"], facts(page)["map"]) == ([], None)
@@ -214,7 +214,7 @@ def test_a_map_of_one_point_is_one_point(copied: Run) -> None:
     assert set(base64.b64decode(facts(run_page(copied))["map"]["points"])) == {0}
 
 
-def test_probabilities_that_are_none_have_no_calibration(copied: Run) -> None:
+def test_invalid_probabilities_have_no_calibration(copied: Run) -> None:
     good = load_file(copied.file("predictions.safetensors"))
     for spoilt in (good["probabilities"] * np.nan, good["probabilities"] + 5, -good["probabilities"]):
         save_file({**good, "probabilities": spoilt}, copied.file("predictions.safetensors"))
@@ -232,7 +232,7 @@ def test_the_map_is_left_out_first(copied: Run, monkeypatch: pytest.MonkeyPatch)
     assert "with the map of the test images, so it is not included" in page
 
 
-def test_a_picture_of_noise_holds_fewer_images(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_noise_are_fewer_in_the_sheet(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.report import hidden as part
 
     monkeypatch.setattr(part, "SHEET_BYTES", 20_000)
@@ -244,21 +244,21 @@ def test_a_picture_of_noise_holds_fewer_images(copied: Run, monkeypatch: pytest.
     assert len(hidden_layers(copied)) == 2
 
 
-def test_a_constant_rate_is_a_line_of_text(made: Path) -> None:
+def test_a_constant_learning_rate_is_a_line_of_text(made: Path) -> None:
     page = (made / "report.html").read_text()
     assert '<p id="constant-lr">0.001 in every batch.</p>' in page
     assert 'id="lr-chart"' not in page
     assert facts(page)["batches"]["lr"] is None
 
 
-def test_the_head_says_data_and_seed(made: Path) -> None:
+def test_the_head_shows_data_and_seed(made: Path) -> None:
     page = (made / "report.html").read_text()
     assert "<dt>seed</dt><dd>0</dd>" in page
     assert "4,000 training, 1,000 test images</dd>" in page
     assert "images a second; " in page
 
 
-def test_the_head_says_what_people_noted(copied: Run) -> None:
+def test_the_head_shows_tags_and_note(copied: Run) -> None:
     assert "<dt>tags</dt>" not in run_page(copied)
     update_labels(copied.path, add=("baseline", "<b>bold"), note="with & without")
     page = run_page(copied)
@@ -268,7 +268,7 @@ def test_the_head_says_what_people_noted(copied: Run) -> None:
     assert "<dt>tags</dt>" not in run_page(copied)
 
 
-def test_no_mistakes_no_heading(copied: Run) -> None:
+def test_without_mistakes_there_is_no_heading(copied: Run) -> None:
     good = load_file(copied.file("predictions.safetensors"))
     save_file({**good, "labels": good["answers"]}, copied.file("predictions.safetensors"))
     page = run_page(copied)

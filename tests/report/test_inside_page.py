@@ -92,8 +92,8 @@ def test_saliency_is_drawn_over_the_field_where_wanted(page: Browser) -> None:
 LINES = "return document.querySelectorAll(`#${arguments[0]} .plot path.line`).length"
 
 
-def test_a_legends_entry_hides_its_line(page: Browser) -> None:
-    """By click and by keyboard; the entry says whether it is shown, and keeps the focus."""
+def test_a_legend_entry_hides_its_line(page: Browser) -> None:
+    """By click and by keyboard; the entry shows its state and keeps the focus."""
     from selenium.webdriver.common.keys import Keys
 
     for chart, count in (("epoch-loss-chart", 3), ("loss-chart", 2), ("coverage-chart", 2), ("activity-chart", 2)):
@@ -113,7 +113,7 @@ def test_a_legends_entry_hides_its_line(page: Browser) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390, 320])
-def test_no_chart_moves_as_it_is_read(width: int, page: Browser) -> None:
+def test_charts_do_not_move_under_the_pointer(width: int, page: Browser) -> None:
     page.frame(width)
     for chart in ("loss-chart", "epoch-accuracy-chart", "metric_weight_norms", "reliability-chart"):
         box = box_of(page, chart)
@@ -131,7 +131,7 @@ return one.scrollHeight <= one.clientHeight + 1;
 """
 
 
-def test_words_under_the_pointer(page: Browser) -> None:
+def test_the_readout_under_the_pointer(page: Browser) -> None:
     plot = "document.querySelector(`#${arguments[0]} svg.plot`)"
     press = f"{plot}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'End', bubbles: true}}))"
     for chart, words in (
@@ -186,15 +186,15 @@ return [...document.querySelectorAll(".zoom")].filter((one) => rows(one) > 1).le
 
 
 def test_plots_side_by_side_begin_at_one_height(page: Browser) -> None:
-    """Whatever their legends take."""
+    """Whatever the height of their legends."""
     found = [heights for heights in page.js(PLOTS) if heights]
     assert len(found) >= 3
     for heights in found:
         assert all(one == other for one, other in zip(heights[::2], heights[1::2], strict=False)), found
 
 
-def test_a_bins_whisker_says_how_far_chance_goes(page: Browser) -> None:
-    """One for each bin, in numbers under the pointer too; no line joins bins of few images."""
+def test_bins_have_error_bars(page: Browser) -> None:
+    """Each bin has one, with its limits in the readout; bins with few images are not joined by a line."""
     bins = page.js("return FACTS.calibration.bins")
     assert page.js(WHISKERS) == [len(bins)]
     assert (
@@ -220,7 +220,7 @@ return [along(0), along(1)].map((all) => [Math.min(...all), Math.max(...all)]);
 
 
 def test_the_maps_axes_have_names(page: Browser) -> None:
-    """And points from edge to edge along both, however different their spread is."""
+    """Points reach from edge to edge along both axes, however different their spread is."""
     names = page.js("return [...document.querySelectorAll('.frame span')].map((one) => one.textContent)")
     assert [re.sub(r"[\d.]+", "N", name) for name in names] == [
         "second component (N % of the variance)", "first component (N % of the variance)"
@@ -253,7 +253,7 @@ def test_axes_of_a_phone_have_numbers_and_whole_names(page: Browser) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_all_parts_fit_and_can_be_read(width: int, scheme: str, page: Browser) -> None:
-    """Tables without cut columns; text on every shade stands out by 4.5 to 1."""
+    """Tables have no cut columns; text on every shade has a contrast of at least 4.5 to 1."""
     page.frame(width, 900, scheme, mobile=width < 600)
     page.js("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.js("return document.documentElement.scrollWidth") <= width
@@ -313,7 +313,7 @@ return [canvas.getAttribute("aria-label"), Array.from({length: 784}, (_, at) => 
 
 @pytest.mark.parametrize("kind", ["click", "tap", "key"])
 def test_the_map_shows_the_image_of_a_point(kind: str, page: Browser, made: Path) -> None:
-    """The pixels of the test image itself, of those in the page and of those in the sheet."""
+    """The pixels of the test image itself, for images of the page's mistakes and of the map's sheet."""
     page.driver.execute_async_script(READY)
     if kind == "tap":
         page.frame(390, 800, mobile=True)

@@ -50,12 +50,12 @@ def test_each_metric_has_a_chart_with_a_line_for_each_value(browser: Browser, tm
         "metric_weight_norms": 12,
         "metric_never_finite": 0,
     }
-    assert browser.js(READING, "calibration") == "epoch 2: ece 0.125"
+    assert browser.js(READING, "calibration") == "epoch 2: ECE 0.125"
     assert browser.js(READING, "constructor") == "epoch 2: constructor 4"
     assert browser.js(READING, "weight_norms").startswith("epoch 2: layers.")
     text = browser.js(LEGEND, "calibration")
-    assert "ece" in text
-    assert "brier" in text
+    assert "ECE" in text
+    assert "Brier score" in text
     assert "Metrics, validation images" in browser.js("return document.getElementById('training').textContent")
 
 

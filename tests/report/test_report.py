@@ -38,7 +38,7 @@ from mnist_ff.runs.tables import BATCH_COLUMNS, EPOCH_COLUMNS
 from mnist_ff.training.evaluation import Evaluation
 from tests.support.commands import Command, only_run
 from tests.support.configs import make_config
-from tests.support.sweep_maker import make_sweep, product
+from tests.support.sweep_maker import make_sweep, product, write_run
 
 QUICK = ("data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu")
 
@@ -382,6 +382,19 @@ def test_a_picture_whose_colours_mean_something_keeps_them_in_the_dark(keys: int
     draw_sweep(ranking, Path("sweep/sweep.png"), "a sweep")
     page = sweep_page.sweep_page(ranking, Path("sweep"), lambda path: None)
     assert ('class="picture inverted"' in page, 'class="picture"' in page) == (inverted, not inverted)
+
+
+def test_every_table_has_a_name(quick: Path, mnist_ff: Command) -> None:
+    """A screen reader says it before the cells."""
+    assert mnist_ff("compare", str(quick), "--html", "page.html")[0] == 0
+    grid = list(product(optimizer__lr=[0.01, 0.02], model__dropout=[0.1, 0.2], seed=[0]))
+    make_sweep(Path("sweep"), grid, accuracy)
+    write_run(Path("bad"), make_config("data=mnist_5k"), 0.5, "failed", "no disk")
+    assert mnist_ff("compare", "sweep", "bad", "--html", "sweep.html")[0] == 0
+    for page in (quick / "report.html", Path("page.html"), Path("sweep.html")):
+        tables = re.findall(r"<table[^>]*>", page.read_text())
+        assert tables
+        assert [table for table in tables if 'aria-label="' not in table and "aria-labelledby=" not in table] == []
 
 
 def test_compare_writes_a_page(mnist_ff: Command) -> None:

@@ -1,4 +1,4 @@
-"""The pages of a sweep and of a comparison, in a browser: at three widths, light and dark, with what they promise."""
+"""The pages of a sweep and of a comparison in a browser, at three widths, light and dark."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ return [words, Math.round(reading.offsetHeight / 20), reading.scrollHeight <= re
 """
 
 
-def test_one_line_at_a_time_is_read_where_all_would_take_the_page(browser: Browser, mnist_ff: Command) -> None:
-    """Six settings: one at a time on a phone, which arrow keys choose."""
+def test_on_a_phone_one_line_is_read_at_a_time(browser: Browser, mnist_ff: Command) -> None:
+    """With six settings, arrow keys choose the one that is read out."""
     browser.open(grid_sweep(3, mnist_ff), 320)
     words, rows, whole = browser.js(READ)
     assert rows <= 3

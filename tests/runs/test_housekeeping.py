@@ -1,4 +1,4 @@
-"""`mnist-ff runs` as a filter, and what it does to runs: delete, restore, tag, note, archive."""
+"""`mnist-ff runs`: filters and sort order, and its actions delete, restore, tag, note, archive."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_folder_with_the_name_of_an_action_is_listed(mnist_ff: Command) -> Non
     assert json.loads(mnist_ff("runs", "./delete", "--json")[1])[0]["path"] == "delete/x"
 
 
-def test_the_words_that_completion_knows_are_the_commands_own() -> None:
+def test_completion_knows_the_commands_actions() -> None:
     assert tuple(command.ACTIONS) == RUN_ACTIONS
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -161,7 +161,7 @@ def test_python_and_pages_filter_alike(outputs: None) -> None:
         Filter.of(status=["fine"])
 
 
-def test_ten_of_many_runs_are_read_for_ten_lines(outputs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_as_many_runs_are_read_as_lines_are_printed(outputs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.analysis import run_list
 
     read: list[Path] = []
@@ -212,7 +212,7 @@ def test_delete_by_filter_and_purge(outputs: None, mnist_ff: Command) -> None:
     assert not (OUTPUTS / ".trash").exists()
 
 
-def test_several_runs_of_a_name_are_not_deleted_by_it(mnist_ff: Command) -> None:
+def test_a_name_of_several_runs_deletes_none(mnist_ff: Command) -> None:
     make("a", name="x")
     make("b", name="x")
     code, _, err = mnist_ff("runs", "delete", "x", "--yes")
@@ -222,7 +222,7 @@ def test_several_runs_of_a_name_are_not_deleted_by_it(mnist_ff: Command) -> None
     assert sorted(one.path.name for one in trash.in_trash()) == ["a", "b"]
 
 
-def test_elsewhere_a_name_of_several_runs_is_the_newest(mnist_ff: Command) -> None:
+def test_other_actions_take_the_newest_of_several_runs(mnist_ff: Command) -> None:
     make("a", name="x")
     make("b", name="x", at=2000)
     for words in (["tag", "x", "paper"], ["note", "x", "text"], ["untag", "x", "paper"], ["archive", "x.zip", "x"]):
@@ -232,7 +232,7 @@ def test_elsewhere_a_name_of_several_runs_is_the_newest(mnist_ff: Command) -> No
         assert "outputs/a" not in out
 
 
-def test_a_list_without_runs_names_the_data_that_there_are(mnist_ff: Command) -> None:
+def test_an_empty_list_names_the_data_sets_of_the_runs(mnist_ff: Command) -> None:
     make("a")
     code, out, _ = mnist_ff("runs", "--data", "cifar10")
     assert (code, out) == (0, "No run in outputs/ matches; their data: mnist_5k.\n")
@@ -273,7 +273,7 @@ def test_jobs_that_slurm_still_has_are_not_deleted(outputs: None, monkeypatch: p
     trash.check_deletable(SWEEP)
 
 
-def test_no_link_and_no_other_folder_is_deleted(
+def test_links_and_other_folders_are_not_deleted(
     tmp_path: Path, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -308,13 +308,13 @@ def test_no_link_and_no_other_folder_is_deleted(
 
 
 def test_a_user_without_a_home_can_delete(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that runs under a number that has no name."""
+    """As in a container whose user id has no name."""
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda number: (_ for _ in ()).throw(KeyError(number)))
     assert Run(trash.move_to_trash(make("a"))).config()
 
 
-def test_a_purge_follows_no_link_and_a_note_leads_nowhere_else(tmp_path: Path, mnist_ff: Command) -> None:
+def test_purge_follows_no_link_and_records_restore_nowhere_else(tmp_path: Path, mnist_ff: Command) -> None:
     keep = tmp_path / "keep"
     keep.mkdir()
     (keep / "file").touch()
@@ -329,8 +329,8 @@ def test_a_purge_follows_no_link_and_a_note_leads_nowhere_else(tmp_path: Path, m
     assert (keep / "file").exists()
 
 
-def test_a_purge_leaves_what_nobody_deleted(mnist_ff: Command) -> None:
-    """A run that was moved to the trash by hand, or deleted after the list was shown, is not removed unasked."""
+def test_purge_leaves_what_delete_did_not_put_there(mnist_ff: Command) -> None:
+    """Such as a run that was moved to the trash by hand, or deleted after the list was shown."""
     asked, later = (trash.move_to_trash(make(name)).parent for name in ("a", "b"))
     for name in ("by hand", "2026-01-01_00-00-00_0123abcd"):
         shutil.copytree(asked / trash.CONTENT, OUTPUTS / ".trash" / name)
@@ -350,7 +350,7 @@ def test_a_purge_leaves_what_nobody_deleted(mnist_ff: Command) -> None:
 def test_a_run_from_elsewhere_returns_by_the_path_that_delete_prints(
     tmp_path_factory: pytest.TempPathFactory, mnist_ff: Command
 ) -> None:
-    """By its name alone it goes to outputs/, which is said: a note names any place."""
+    """By its name alone it goes to outputs/, with a note, as a record can name any path."""
     for number, word in enumerate(("{path}", "far run")):
         path = tmp_path_factory.mktemp("elsewhere") / "far run"
         write_run(path, CONFIG, 0.9)
@@ -365,7 +365,7 @@ def test_a_run_from_elsewhere_returns_by_the_path_that_delete_prints(
         assert (f"{there} was {path}" in err) == bool(number)
 
 
-def test_a_crash_between_note_and_move_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_record_and_move_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     path = make("a")
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", lambda *words: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
@@ -399,7 +399,7 @@ def test_tags_and_notes(outputs: None, mnist_ff: Command) -> None:
 @pytest.mark.parametrize(
     "text", ["[", "[]", '{"tags": [1]}', '{"tags": ["a b"]}', '{"note": "\\u001b[2J"}', '{"note": 3}', "x" * 70_000]
 )
-def test_hostile_labels_are_no_labels(text: str, mnist_ff: Command) -> None:
+def test_invalid_labels_files_are_refused(text: str, mnist_ff: Command) -> None:
     path = make("a")
     (path / LABELS).write_text(text)
     assert labels_of(path) == Labels()
@@ -450,7 +450,7 @@ def test_a_colleague_can_use_an_archive(name: str, mnist_ff: Command, monkeypatc
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.zst"])
 @pytest.mark.parametrize("folder", [b"a\xff", b"..\\..\\a", b"a\nb", b"a\x1b[2J"])
-def test_an_archive_has_no_name_that_leads_elsewhere(folder: bytes, name: str, mnist_ff: Command) -> None:
+def test_names_in_an_archive_are_safe(folder: bytes, name: str, mnist_ff: Command) -> None:
     pytest.importorskip("zstandard")
     make(os.fsdecode(folder))
     code, _, err = mnist_ff("runs", "archive", name, os.fsdecode(b"outputs/" + folder))
@@ -477,7 +477,7 @@ def test_an_archive_is_whole_or_absent(mnist_ff: Command, monkeypatch: pytest.Mo
         assert "pip install 'mnist-ff[zstd]'" in err
 
 
-def test_texts_lose_their_paths() -> None:
+def test_paths_in_texts_are_cut() -> None:
     assert clean_text("hydra.run.dir=/home/ada/x y /tmp/z.py 3 / 4 a/b https://host/x") == (
         "hydra.run.dir=x y z.py 3 / 4 a/b https://host/x"
     )
@@ -486,7 +486,7 @@ def test_texts_lose_their_paths() -> None:
     assert cleaned({"places": "x", "a": ["/etc/passwd", 1, None]}) == {"a": ["passwd", 1, None]}
 
 
-def test_of_several_words_the_last_is_the_tag(outputs: None, mnist_ff: Command) -> None:
+def test_the_last_of_several_words_is_the_tag(outputs: None, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("runs", "tag", "small", "nice", "paper")
     assert code == 2
     assert "nice: does not exist" in err
@@ -494,15 +494,15 @@ def test_of_several_words_the_last_is_the_tag(outputs: None, mnist_ff: Command) 
     assert read_labels(OUTPUTS / "a") == Labels()
 
 
-def test_an_archive_of_nothing_is_not_written(outputs: None, mnist_ff: Command) -> None:
+def test_an_empty_archive_is_not_written(outputs: None, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("runs", "archive", "x.zip", "--tag", "no-such-tag")
     assert code == 2
     assert "x.zip: not written, since no run fits" in err
     assert not Path("x.zip").exists()
 
 
-def test_two_at_once_lose_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a process that was killed while it wrote leaves nothing for ever."""
+def test_tags_written_at_the_same_time_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it writes leaves no file behind for good."""
     path, wrote = make("a"), labels.write_text
     (path / f".{labels.LABELS}.x.tmp").touch()
 

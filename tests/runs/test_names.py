@@ -1,4 +1,4 @@
-"""Names as handles: a run's name, its directory's name and its ending stand for its path in every command."""
+"""Runs by name: every command takes a run's name, its directory's name, or the four hex digits at its end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
-def test_a_run_that_is_not_there_is_said_before_torch_is_loaded(
+def test_an_unknown_run_is_reported_before_torch_is_loaded(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mnist_ff import cli
@@ -85,7 +85,7 @@ def test_a_path_comes_first_then_last_and_best_then_names() -> None:
     assert resolve_run("small", silent) == run
 
 
-def test_of_several_the_newest_is_taken_and_said() -> None:
+def test_the_newest_of_several_runs_is_taken_with_a_note() -> None:
     make("a", "small", 1)
     newest = make("b", "small", 3)
     make("c", "small", 2)
@@ -108,7 +108,7 @@ def test_a_directorys_own_name_and_its_ending() -> None:
     assert ending_of(Path("c5a6")) is None
 
 
-def test_a_sweeps_name_is_the_sweep_where_one_is_taken(mnist_ff: Command) -> None:
+def test_commands_for_sweeps_take_the_name_of_its_jobs(mnist_ff: Command) -> None:
     sweep = OUTPUTS / "sweeps" / "2026-11-24_21-03-02_30a5"
     make_sweep(sweep, list(product(seed=[0, 1])), lambda _: 0.9, "name=wide")
     assert resolve_run("wide", silent, sweeps=True) == sweep
@@ -130,7 +130,7 @@ def test_a_sweeps_name_is_the_sweep_where_one_is_taken(mnist_ff: Command) -> Non
         ("zzzzzz", "mnist-ff runs lists them"),
     ],
 )
-def test_an_unknown_name_says_the_nearest(word: str, hint: str, mnist_ff: Command) -> None:
+def test_an_unknown_name_suggests_the_nearest(word: str, hint: str, mnist_ff: Command) -> None:
     make("2026-11-24_21-02-24_c5a6", "small")
     make("b", "my run")
     for command in (["evaluate", word], ["compare", "small", word], ["report", word], ["train", f"resume={word}"]):
@@ -143,7 +143,7 @@ def test_an_unknown_name_says_the_nearest(word: str, hint: str, mnist_ff: Comman
     assert f"trainer.teacher={word}: does not exist" in mnist_ff("train", *WORDS, *teacher)[2]
 
 
-def test_a_name_that_the_shell_split_is_told_how_to_quote(mnist_ff: Command) -> None:
+def test_a_name_split_by_the_shell_suggests_quotes(mnist_ff: Command) -> None:
     make("a", "my last run")
     for command in (["evaluate"], ["export"], ["report"], ["compare"], ["predict"]):
         more = {"export": ["--format", "torch"], "predict": ["--index", "0"]}.get(command[0], [])
@@ -176,7 +176,7 @@ def test_names_work_in_every_command(mnist_ff: Command) -> None:
 
 
 @pytest.mark.parametrize("before", [["evaluate"], ["compare"], ["report"], ["train", "--config-of"]])
-def test_tab_offers_names(before: Sequence[str]) -> None:
+def test_tab_completes_names(before: Sequence[str]) -> None:
     make("a", "my run")
     make("b", "my run")
     make("c", "-x")
@@ -188,7 +188,7 @@ def test_tab_offers_names(before: Sequence[str]) -> None:
     assert candidates(["train"], "trainer.teacher=m", ["train"]) == ["trainer.teacher=my run "]
 
 
-def test_hostile_directories_name_nothing(tmp_path: Path) -> None:
+def test_hostile_directories_have_no_name(tmp_path: Path) -> None:
     text = to_yaml(replace(CONFIG, name="small"))
     secret = tmp_path / "secret"
     secret.mkdir()

@@ -1,4 +1,4 @@
-"""One style for numbers: what it writes, and that nothing else writes percent."""
+"""The formats of numbers, and a check that no other code formats percentages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_style() -> None:
 
 
 def other_percents(source: str) -> Iterator[int]:
-    """The lines of f-strings that write a number with a percent sign themselves."""
+    """The lines of f-strings that format a number with a percent sign."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.JoinedStr):
             continue
@@ -50,7 +50,7 @@ def other_percents(source: str) -> Iterator[int]:
         ('f"{percent(x)} of 95 % intervals"', False),
     ],
 )
-def test_other_percents_are_seen(line: str, found: bool) -> None:
+def test_the_check_finds_other_percents(line: str, found: bool) -> None:
     assert bool(list(other_percents(line))) == found
 
 

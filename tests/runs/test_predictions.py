@@ -1,4 +1,4 @@
-"""A run's saved probabilities as everything after training reads them; a file from a stranger is an error."""
+"""Reading a run's saved probabilities; invalid files are an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = DataSpec((28, 28), ("a", "b", "c"))
 
 
 def save(**changes: Any) -> Run:
-    """A run directory with predictions of six images; a tensor of None is left out."""
+    """A run directory with predictions for six images. Tensors that are None are left out."""
     row = np.array([0.5, 0.25, 0.25], dtype=np.float32)
     tensors = {"probabilities": np.tile(row, (6, 1)), "labels": np.array([0, 1, 2, 0, 1, 2], dtype=np.uint8)}
     tensors = {name: tensor for name, tensor in {**tensors, **changes}.items() if tensor is not None}
@@ -34,7 +34,7 @@ def test_probabilities_and_labels_of_the_test_images(tmp_path: Path) -> None:
     assert (found.probabilities.dtype, found.labels.dtype) == (np.float32, np.int64)
 
 
-def test_held_out_are_the_validation_images_where_a_run_kept_them(tmp_path: Path) -> None:
+def test_held_out_images_are_the_validation_images_if_saved(tmp_path: Path) -> None:
     own = np.array([[0, 1, 0]] * 2, dtype=np.float32)
     run = save(validation_probabilities=own, validation_labels=np.array([1, 2], dtype=np.int16))
     found = read_held_out(run, SPEC)
@@ -56,20 +56,20 @@ def test_held_out_are_the_validation_images_where_a_run_kept_them(tmp_path: Path
         ({"validation_probabilities": np.ones((2, 3), np.float32)}, "validation_labels is missing"),
     ],
 )
-def test_what_is_not_a_predictions_file_is_an_error(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_an_invalid_predictions_file_is_an_error(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     run = save(**changes)
     with pytest.raises(BadRunError, match=said) as caught:
         read_held_out(run, SPEC)
     assert "\n" not in str(caught.value)
 
 
-def test_more_predictions_than_are_read_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_predictions_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnist_ff.runs.predictions.MAX_PREDICTIONS", 5)
     with pytest.raises(BadRunError, match="more than 5 predictions"):
         read_probabilities(save(), SPEC)
 
 
-def test_no_file_and_no_safetensors_file(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_that_is_not_safetensors(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         read_probabilities(Run(Path()), SPEC)
     Path("predictions.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))

@@ -1,4 +1,4 @@
-"""`mnist-ff runs` in a real terminal: what is asked, what is seen at every width."""
+"""`mnist-ff runs` in a real terminal: its question, and its output at every width."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RUN = OUTPUTS / "2026-11-24_21-02-24_c5a6"
 
 
 @pytest.mark.slow
-def test_a_person_lists_deletes_and_restores(tmp_path: Path) -> None:
-    """One process for the whole session, as a shell would start its commands."""
+def test_list_delete_and_restore_in_a_terminal(tmp_path: Path) -> None:
+    """One process runs all commands, as a shell would start them."""
     write_run(RUN, changed(make_config("data=mnist_5k"), {"name": "two words"}), 0.9847)
     make_sweep(SWEEP, list(product(seed=[0, 1, 2])), lambda _: 0.95, "name=seeds")
     script = tmp_path / "session.py"

@@ -180,6 +180,22 @@ def test_an_invalid_file_is_named(content: str, training: Path) -> None:
     assert "batches.csv" in told["reason"]
 
 
+def test_a_fault_is_told_until_it_is_gone(training: Path) -> None:
+    good = (training / "batches.csv").read_bytes()
+    follower = Follower(training)
+    before = dict(follower.look())["status"]["reason"]
+    (training / "batches.csv").write_bytes(b"\0" * 5_000)
+    assert "batches.csv" in dict(follower.look())["status"]["reason"]
+    assert follower.look() == []
+    (training / "batches.csv").write_bytes(good)
+    assert dict(follower.look())["status"]["reason"] == before
+    (training / "batches.csv").write_text("x")
+    (training / "config.yaml").write_text("[")
+    told = dict(follower.look())["status"]
+    assert told["status"] == "broken"
+    assert "config.yaml" in told["reason"]
+
+
 def test_values_that_are_not_finite_become_gaps(training: Path) -> None:
     (training / "batches.csv").write_text(
         HEADER + "0,0,0,nan,0.001,256\n1,0,1,inf,0.001,256\n2,0,2,,0.001,256\nnan,inf,-1,0.5,1,1\n"

@@ -119,7 +119,9 @@ def test_search_sort_jobs_and_comparison_in_the_list(opened: Browser) -> None:
     head = opened.driver.find_element(By.CSS_SELECTOR, "[data-part='head test']")
     head.send_keys(Keys.ENTER)
     until(
-        opened, "return document.querySelector('th[aria-sort=descending] button')?.textContent", lambda t: t == "test %"
+        opened,
+        "return document.querySelector('th[aria-sort=descending] button')?.textContent",
+        lambda t: t == "test (%)",
     )
     assert opened.js("return document.activeElement.dataset.part") == "head test"  # where the keyboard was
     assert opened.js(NAMES)[0] == "grid"

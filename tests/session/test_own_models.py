@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import signal
@@ -262,8 +263,13 @@ def test_a_model_of_another_size_allocates_nothing(mnist_ff: Command) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
-def test_compiled_own_model_has_the_same_losses(mnist_ff: Command) -> None:
-    words = ["--parts", PARTS, *NOISY, "model=cnn", "trainer.epochs=1", "model.channels=2"]
+def test_compiled_own_model_has_the_same_losses(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the graph that torch.compile captures, run as it is; code for it takes half a minute to generate."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    words = ["--parts", PARTS, *NOISY, "model=cnn", "trainer.epochs=1", "model.channels=2", "trainer.plots=false"]
     assert mnist_ff("train", *words, "trainer.compile=true", "hydra.run.dir=compiled")[0] == 0
+    assert mnist_ff("train", *words, "trainer.engine=eager", "hydra.run.dir=plain")[0] == 0
+    compiled, plain = Run.open("compiled").losses(), Run.open("plain").losses()
+    assert max(abs(a - b) for a, b in zip(compiled, plain, strict=True)) < 1e-4
     assert json.loads(Path("compiled/summary.json").read_text())["status"] == "finished"
     assert all("_orig_mod" not in name for name in load_file("compiled/model.safetensors"))

@@ -16,6 +16,7 @@ from mnist_ff.config.own_parts import MAX_PARTS_BYTES, loaded
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import read_plan
 from mnist_ff.runs.parts import read_parts
+from mnist_ff.session import timed_commands
 from tests.support.commands import Command
 from tests.support.runs import assert_equal_runs
 
@@ -544,7 +545,8 @@ def test_a_large_file_is_no_parts_file(mnist_ff: Command) -> None:
     assert mnist_ff("train", "--parts", "own.py", *SMALL)[0] == 2
 
 
-def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command) -> None:
+def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed_commands, "START_UPS", 1)  # each takes two processes
     words = ("data=stripes", "model=small_cnn", "trainer.batch_size=20")
     code, out, err = mnist_ff("lr-find", *PARTS, *words, "optimizer=signs")
     assert code == 0, err

@@ -15,7 +15,7 @@ from mnist_ff.errors import OwnDataError
 from mnist_ff.runs.records import MAX_CHANNELS, MAX_CLASSES, MAX_SIDE, DataSpec
 
 MOST_BYTES = 8 << 30
-"""Of one part's decoded images: 43,000 of the largest ones."""
+"""Maximum size of a split's decoded images: 43,000 of the largest ones."""
 NAMED = 8
 """Classes that a message lists."""
 

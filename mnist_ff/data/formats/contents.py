@@ -40,7 +40,7 @@ class Contents:
     arrays: Arrays
     classes: tuple[str, ...]
     duplicates: Mapping[str, int]
-    """Of each other part: how many of its images the training images have too."""
+    """For each other split, how many of its images are training images, too."""
     sums: Mapping[str, str]
     """SHA-256 of each array, with its type and shape; of the class names too."""
 

@@ -22,7 +22,7 @@ from mnist_ff.errors import ConfigError
 from mnist_ff.files import replacing
 
 VERSION = 1
-"""Of how pictures are read: another one reads them anew."""
+"""Version of how pictures are decoded. Caches of other versions are not used."""
 
 
 def decoded_folder(root: Path, reading: Reading, config: FileDataConfig) -> Contents:

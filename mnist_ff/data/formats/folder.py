@@ -20,7 +20,7 @@ from mnist_ff.images.image_io import PICTURE_SUFFIXES, is_coloured, read_brightn
 from mnist_ff.images.segment import NoDigitError, ink_of
 
 FOLDERS = {"train": ("train",), "test": ("test",), "validation": ("val", "validation")}
-"""What the folder of each part may be called."""
+"""Allowed names of the folder of each split."""
 PARTED = ("train", "test")
 KINDS = ("images", "labels")
 DIFFERENT = "they need one size; set data.size=PIXELS to resize them"
@@ -46,7 +46,7 @@ class Pictures:
     parts: Mapping[str, tuple[tuple[Path, int], ...]]
     """Each with its class's number."""
     folders: Mapping[str, Path]
-    """Of each part, for messages."""
+    """The folder of each split, for messages."""
 
     @property
     def files(self) -> list[Path]:

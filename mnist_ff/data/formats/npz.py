@@ -24,7 +24,7 @@ KINDS = {
     "Keras": ("x_{}", "y_{}", {"train": "train", "test": "test", "validation": "val"}),
     "MedMNIST": ("{}_images", "{}_labels", {"train": "train", "test": "test", "validation": "val"}),
 }
-"""How images and labels are called, and each part."""
+"""Keys of images and labels in each style, and its names of the splits."""
 UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError, RuntimeError)
 """What zipfile raises for archives that are damaged, encrypted or packed in an unknown way."""
 LABEL_BYTES = 8

@@ -23,7 +23,7 @@ State: TypeAlias = tuple[tuple[str, int, int], ...]
 """Files with the time of their last change and their size."""
 
 _described: dict[FileDataConfig, tuple[State, DataDescription]] = {}
-"""What was read last, with the state of what `OwnFiles.watched` named then."""
+"""The description that was read last for each config, with the state of the files at that time."""
 
 
 @dataclasses.dataclass(frozen=True)

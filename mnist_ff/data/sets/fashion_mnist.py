@@ -14,7 +14,7 @@ CONTENTS = (
     "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 )
-"""Of the decompressed files: Debian's package dataset-fashion-mnist compresses the same bytes again."""
+"""SHA-256 of the decompressed files. Debian's package dataset-fashion-mnist compresses the same bytes differently."""
 CLASSES = (
     "T-shirt/top",
     "Trouser",

@@ -15,8 +15,8 @@ const asPercent = (share) => (share === null ? NONE : (100 * share).toFixed(2));
 const COLUMNS = [
   { key: "name", head: "run", look: "name text" },
   { key: "status", head: "status", look: "status-of text" },
-  { key: "test", head: "test %", look: "", cell: (row) => asPercent(row.test) },
-  { key: "validation", head: "valid. %", look: "middle", cell: (row) => asPercent(row.validation) },
+  { key: "test", head: "test (%)", look: "", cell: (row) => asPercent(row.test) },
+  { key: "validation", head: "valid. (%)", look: "middle", cell: (row) => asPercent(row.validation) },
   { key: "loss", head: "test loss", look: "middle", cell: (row) => (row.loss === null ? NONE : row.loss.toFixed(4)) },
   { key: "epochs", head: "epochs", look: "wide", cell: epochsOf },
   { key: "data", head: "data", look: "wide text data", cell: (row) => row.data || NONE },

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PASSWORD = "MNIST_FF_STORAGE_PASSWORD"
 """The environment variable with the password of a database storage."""
 LARGEST_JOURNAL_BYTES = 1 << 30
-"""Of a journal that is opened; Optuna reads it line by line."""
+"""Maximum size of a journal that is opened. Optuna reads it line by line."""
 PIECE_BYTES = 1 << 16
 EXTRA = "hydra/sweeper=optuna: needs optuna, which is not installed: pip install 'mnist-ff[search]'"
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("mnist_ff")
 
 EXPERIMENT, REPEATS, WAITS_FOR, CERTAIN = "experiment", "repeats", "waits_for", "certain"
-"""What a trial's record says beside its values: its configuration's SHA-256; the number of the trial with the same one
-whose result it has, or waits for; whether its failure would come again."""
+"""User attributes of a trial: the SHA-256 of its configuration; the number of the trial with the same configuration
+whose result it repeats, or waits for; whether its failure would occur again."""
 UNCLAIMED_S = 60.0
 """Seconds after which a running trial without an owner is a dead one, where no lock guards a claim."""
 
