@@ -19,8 +19,9 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     It must be written where it is, not replaced: this process holds it, and whoever removes leftovers sees that.
     What stood at `path` before is kept as `keep`, if that is given; at every moment one of the two is whole.
 
-    Errors: OSError when the folder cannot be written or the disk is full; `path` is then as before.
+    Errors: OSError when the folder cannot be written or the disk is full, or `path` is a device; it is then as before.
     """
+    _refuse_device(path)
     descriptor, temporary = _temporary(path)
     try:
         hold(descriptor)
@@ -37,6 +38,14 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     finally:
         os.close(descriptor)
     sync_folder(path.parent)
+
+
+def _refuse_device(path: Path) -> None:
+    """A rename would put a file in the place of /dev/full. Errors: OSError."""
+    with suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise OSError(errno.EINVAL, "is a device", os.fspath(path))
 
 
 def _temporary(path: Path) -> tuple[int, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +193,16 @@ def test_files_have_the_rights_that_the_umask_leaves(mask: int) -> None:
     finally:
         os.umask(before)
     assert [Path(name).stat().st_mode & 0o777 for name in ("whole", "growing")] == [0o666 & ~mask] * 2
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    device = tmp_path / "full"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+    for write in (files.write_text, lambda path, text: files.write_bytes(path, text.encode())):
+        with pytest.raises(OSError, match="is a device"):
+            write(device, "text")
+    assert stat.S_ISCHR(device.stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

@@ -311,12 +311,12 @@ def _places(values: Sequence[Any]) -> tuple[np.ndarray, list[tuple[float, str]]]
         scaled = np.log(numbers) if log else numbers
         low, high = scaled.min(), scaled.max()
         marks = np.linspace(low, high, 5)
-        labels = [f"{math.exp(mark) if log else mark:.3g}" for mark in marks]
-        return (scaled - low) / (high - low), list(zip((marks - low) / (high - low), labels, strict=True))
+        texts = [f"{math.exp(mark) if log else mark:.3g}" for mark in marks]
+        return (scaled - low) / (high - low), list(zip((marks - low) / (high - low), texts, strict=True))
     names = [text(value) for value in levels]
     heights = np.linspace(0, 1, len(names)) if len(names) > 1 else np.array([0.5])
-    place = dict(zip(names, heights, strict=True))
-    found = np.array([place[text(value)] for value in values])
+    height_of = dict(zip(names, heights, strict=True))
+    found = np.array([height_of[text(value)] for value in values])
     labels = [(float(height), brief(value)) for value, height in zip(levels, heights, strict=True)]
     return found, labels[:: max(1, len(labels) // 12)]
 

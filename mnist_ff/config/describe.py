@@ -138,9 +138,11 @@ def describe_key(key: str) -> Described:
 
 
 def _command(key: str, option: str, default: Setting | None, hints: Sequence[Any]) -> str:
-    """A command that sets a key, to its default value if that is a plain value."""
+    """A command that sets a key: to its default if that is a plain value, true or false to the opposite of it."""
     words = ["mnist-ff train", *(["-m"] if key.startswith(("sweep.", "hydra.")) and key != "hydra.run.dir" else [])]
     value = None if default is None else _value(default)
+    if isinstance(value, bool):
+        value = not value
     example = "VALUE" if value is None or "${" in str(value) else value_text(value)
     if value == [] and (listed := [name for hint in hints for name in choices(hint)]):
         example = f"[{listed[0]}]"

@@ -31,11 +31,11 @@ def _key_by_key(texts: list[bytes] | None) -> Config | None:
     """The config of the texts of its keys; None where only the whole text says what it means or what is wrong."""
     if texts is None:
         return None
-    refusals: tuple[type[Exception], ...] = (ConfigError, *yaml_errors())
+    expected: tuple[type[Exception], ...] = (ConfigError, *yaml_errors())
     try:
         made = dict(map(_made, texts))
         return None if len(made) < len(texts) else config_of({**_absent(), **made})
-    except refusals:
+    except expected:
         return None
 
 

@@ -41,7 +41,7 @@ def yaml_values(path: Path, content: bytes) -> Any:
 
 
 def yaml_errors() -> tuple[type[Exception], ...]:
-    """What a text that is no YAML raises."""
+    """The exceptions that reading invalid YAML may raise."""
     from yaml import YAMLError
 
     return YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError

@@ -12,7 +12,7 @@ both halves are as high as digits. The shape does not tell whether it is one dig
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ MIN_OVERLAP = 0.5
 """Minimum horizontal overlap of two pieces of one digit, as a fraction of the narrower one's width."""
 MAX_STACK_GAP = 0.15
 """Maximum vertical gap between two pieces of one digit, as a fraction of their height together."""
+SAME_HEIGHT = 0.7
+"""Minimum ratio of the heights, the smaller by the larger, of two pieces that show each other to be whole digits."""
 MIN_LINE_OVERLAP = 0.5
 """Minimum vertical overlap of two neighbours in one line, as a fraction of the shorter one's height."""
 MAX_NEIGHBOUR_GAP = 4.0
@@ -176,12 +178,13 @@ def _edges(box: tuple[slice, slice]) -> tuple[int, int, int, int]:
 
 def _joined(single: Sequence[_Digit]) -> list[_Digit]:
     """The pieces, joined by their positions for as long as any two belong to one digit."""
+    pieces = [replace(piece) for piece in single]  # as they were: joined ones grow
     joined = list(single)
     changed = True
     while changed:
         changed = False
         for place, first in enumerate(joined):
-            second = next((other for other in joined[place + 1 :] if _are_one(first, other)), None)
+            second = next((other for other in joined[place + 1 :] if _are_one(first, other, pieces)), None)
             if second is not None:
                 first.take(second)
                 joined.remove(second)
@@ -190,14 +193,33 @@ def _joined(single: Sequence[_Digit]) -> list[_Digit]:
     return joined
 
 
-def _are_one(first: _Digit, second: _Digit) -> bool:
-    """Whether two pieces overlap horizontally, and overlap vertically or lie close above each other."""
+def _are_one(first: _Digit, second: _Digit, pieces: Sequence[_Digit]) -> bool:
+    """Whether two pieces overlap horizontally, and overlap vertically or lie close above each other.
+
+    Two digits of different lines may lie as close. They are told apart by their neighbours among all pieces.
+    """
     shared = min(first.right, second.right) - max(first.left, second.left)
     if shared < MIN_OVERLAP * min(first.width, second.width):
         return False
     gap = max(first.top, second.top) - min(first.bottom, second.bottom)
     both = max(first.bottom, second.bottom) - min(first.top, second.top)
-    return gap <= 0 or gap <= MAX_STACK_GAP * both
+    if gap > MAX_STACK_GAP * both:
+        return False
+    return gap <= 0 or not (_has_own_line(first, second, pieces) or _has_own_line(second, first, pieces))
+
+
+def _has_own_line(digit: _Digit, other: _Digit, pieces: Sequence[_Digit]) -> bool:
+    """Whether a piece of about the digit's height stands beside it, and not beside the other one, which is no less
+    than half as high: then the digit is whole. The halves of a broken digit have no such neighbour."""
+    if min(digit.height, other.height) < MIN_HEIGHT * max(digit.height, other.height):
+        return False
+    return any(
+        (one.left >= digit.right or one.right <= digit.left)
+        and min(one.height, digit.height) >= SAME_HEIGHT * max(one.height, digit.height)
+        and _in_line(one, digit)
+        and not _in_line(one, other)
+        for one in pieces
+    )
 
 
 def _distance(first: _Digit, second: _Digit) -> int:

@@ -136,6 +136,11 @@ def test_help_for_an_unknown_command_suggests_one(word: str, said: str, mnist_ff
     assert err.endswith(f"; type mnist-ff {said}\n")
 
 
+def test_the_command_of_a_switch_turns_it(described: Callable[[str], Any]) -> None:
+    assert described("trainer.keep_best")["command"] == "mnist-ff train trainer.keep_best=true"
+    assert described("trainer.shuffle")["command"] == "mnist-ff train trainer.shuffle=false"
+
+
 def test_a_text_on_the_lines_below_its_key_is_not_a_key(mnist_ff: Command) -> None:
     lines = mnist_ff("show", "experiment=debug")[1].splitlines()
     (place,) = (number for number, line in enumerate(lines) if line.startswith("  metrics="))

@@ -45,6 +45,33 @@ def test_a_photographs_digits_are_read_line_by_line(kind: str, tmp_path: Path) -
     check_order(photograph_of(lines, kind, np.random.default_rng(1)), tmp_path / "page.jpg", LINES)
 
 
+def written(lines: list[list[np.ndarray]], gap: int) -> np.ndarray:
+    """White paper with lines of digits that are all 60 pixels high, `gap` pixels apart from top to bottom."""
+    page = np.ones((60 + len(lines) * (60 + gap), 60 + 80 * max(map(len, lines))), dtype=np.float32)
+    for row, line in enumerate(lines):
+        for column, image in enumerate(line):
+            ink = image[image.any(1)][:, image.any(0)] / 255
+            ink = ndimage.zoom(ink, (60 / len(ink), 50 / ink.shape[1] if ink.shape[1] > 8 else 2), order=1)
+            top, left = 30 + row * (60 + gap), 30 + column * 80
+            page[top : top + len(ink), left : left + ink.shape[1]] -= ink
+    return np.clip(page, 0, 1)
+
+
+@pytest.mark.parametrize("gap", [16, 20, 40])
+def test_lines_that_are_close_stay_apart(gap: int) -> None:
+    """From a quarter of the height of the digits on; two pieces of one digit may be as far apart."""
+    lines = [[mnist_test_images()[row] for row in line] for line in ([2, 1, 4], [3, 5, 8])]
+    assert [part.line for part in digits_of(written(lines, gap))] == [0, 0, 0, 1, 1, 1]
+
+
+def test_the_halves_of_a_broken_digit_stay_together() -> None:
+    images = mnist_test_images()
+    page = written([[images[61], images[2]]], 0)
+    assert len(digits_of(page)) == 2
+    page[57:64, 30:80] = 1  # through the waist of the 8
+    assert len(digits_of(page)) == 2
+
+
 def test_drawn_digits_keep_their_greys(tmp_path: Path) -> None:
     images = mnist_test_images()
     check_order(drawing_of([[images[4], images[1]]], np.random.default_rng(0)), tmp_path / "drawn.png", [[4, 1]])
