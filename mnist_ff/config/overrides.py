@@ -274,7 +274,7 @@ def remedy_for(override: str, several: bool, meaning: Callable[[str], Any]) -> s
     Errors: ConfigError where the key has another name here.
     """
     key, equals, value = override.partition("=")
-    found = meant(key) if value and "hydra" not in key else None
+    found = meant(key) if value and "hydra" not in key and re.fullmatch(r"[\w.+~/-]+", key) else None
     if found is not None and found.name != key.lstrip("+~"):
         raise _no_such_key(override, key, suggestion(key, value))
     if not equals and meant(key) is not None:

@@ -72,6 +72,13 @@ def test_one_warning_names_the_likely_key(losses: list[float], key: str) -> None
     assert watch.found is not None
 
 
+def test_two_short_epochs_at_chance_are_warned_of() -> None:
+    _, said = heard(around(2.41, 32), 16)
+    assert len(said) == 1
+    assert "after epoch 2" in said[0]
+    assert "optimizer.lr=0.001 is likely too small" in said[0]
+
+
 def test_a_run_that_recovers_is_not_marked() -> None:
     watch, said = heard([*around(2.4, 100), *around(0.3, 100)], 100)
     assert len(said) == 1
