@@ -82,7 +82,8 @@ def _overrides_of(job: Job) -> list[str] | None:
     if not all(KEY_VALUE.fullmatch(word) and not word.startswith("hydra") for word in words):
         return None
     planned = replace(job.config, seed=None)
-    words += _missing(compose([*words, f"{SEED}=null"]), planned)
+    missing = _missing(compose([*words, f"{SEED}=null"]), planned)  # a path that the sweep made absolute, too
+    words = [word for word in words if key_of(word) not in {key_of(one) for one in missing}] + missing
     if not same_experiment(planned, compose([*words, f"{SEED}=null"])):
         return None
     return words
