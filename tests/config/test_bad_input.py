@@ -65,7 +65,7 @@ CASES = [
     (["seed=x"], ["seed=x", "an integer, or null"]),
     (["seed=???"], ["seed: has no value; set it with seed=VALUE"]),
     (["-m", "seed=0,1", "hydra.launcher=null"], ["hydra.launcher=None", "a group of keys"]),
-    (["optimizer.lr=0.1,0.2"], ["mnist-ff train -m"]),
+    (["optimizer.lr=0.1,0.2"], ["has several values; -m makes a run of each"]),
     (["foo"], ["foo", "KEY=VALUE"]),
     (["model.hidden=[500"], ["model.hidden=[500"]),
     (["--nosuch"], ["--nosuch"]),
