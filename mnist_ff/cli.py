@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
         _replace_unencodable()
         with settled():  # before a command imports torch
             code = _run(words, began, argv is None)
-        _flush()
+        unwritten = _flush()
+        if unwritten is not None and words[:1] != ["train"]:  # what a training prints is in its run directory too
+            unwritten.filename = "stdout"
+            raise unwritten
         return code
     except MnistError as error:
         traceback = _own_code(error.__cause__)[0]
@@ -161,13 +164,16 @@ def _replace_unencodable() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _flush() -> None:
-    """Flush stdout. If its reader has gone, redirect it to the null device, so that Python's exit raises no error."""
+def _flush() -> OSError | None:
+    """Flush stdout. If that fails, return the error and redirect stdout to the null device, so that Python's exit
+    raises no second one."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
 
 
 def _run(argv: list[str], began: float, is_process: bool) -> int:

@@ -35,13 +35,29 @@ def test_closed_stdout_does_not_end_training(tmp_path: Path) -> None:
         shutil.rmtree("run")
 
 
-@pytest.mark.parametrize("words", [["help"], ["show", "lr"], ["runs"], ["runs", "--json"]], ids=" ".join)
-def test_a_reader_that_has_enough_is_no_error(words: list[str]) -> None:
+def ended_with_stdout(to: int, words: list[str], unbuffered: str) -> tuple[int, list[str]]:
+    """The exit code of a command that writes to an open file, and its errors."""
+    command, environment = [sys.executable, "-c", COMMAND, *words], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=to, stderr=subprocess.PIPE, env=environment, text=True, timeout=120)
+    return done.returncode, [line for line in done.stderr.splitlines() if "error" in line]
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("words", [["help"], ["runs", "--json"]], ids=" ".join)
+def test_a_reader_that_has_enough_is_no_error(words: list[str], unbuffered: str) -> None:
     end, start = os.pipe()
     os.close(end)
-    done = subprocess.run([sys.executable, "-c", COMMAND, *words], stdout=start, stderr=subprocess.PIPE, timeout=120)
+    assert ended_with_stdout(start, words, unbuffered) == (1, [])
     os.close(start)
-    assert (done.returncode, [line for line in done.stderr.splitlines() if b"error" in line]) == (1, [])
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("words", [["help"], ["runs", "--json"]], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_an_error(words: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "wb") as full:
+        code, errors = ended_with_stdout(full.fileno(), words, unbuffered)
+    assert (code, len(errors)) == (1, 1)
+    assert "No space left on device" in errors[0]
 
 
 def test_no_room_for_a_file(mnist_ff: Command) -> None:
