@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 MOST_CHOICES = 64
 """Choices of options whose configs are kept."""
@@ -59,6 +59,7 @@ class KeptLoader(ConfigLoaderImpl):
                 self._kept.chosen.clear()
             self._kept.chosen[key] = load([*key[-1]], validate_sweep_overrides=False)
         config = copy.deepcopy(self._kept.chosen[key])
+        OmegaConf.clear_cache(config)  # of resolvers such as ${now:}, whose values are of the first config
         self._apply_overrides_to_config(values, config)
         _record(parsed, config)
         return config

@@ -183,10 +183,10 @@ def check_override(override: Override, groups: Mapping[str, list[str]]) -> None:
         return
     if key.endswith(".name") and key.removesuffix(".name") in groups:
         raise ConfigError(f"{override.text}: use {key.removesuffix('.name')}={override.value}")
-    sections = {name.split(".")[0] for name in {**known_keys(), **sweep_keys()} if "." in name}
-    if not hints_at(key) and key not in sections:
+    if not hints_at(key):
         known = [*known_keys(), *sweep_keys(), *groups, "hydra.run.dir"]
-        if key not in known:
+        sections = {name.split(".")[0] for name in known if "." in name}
+        if key not in known and key not in sections:
             raise _no_such_key(override.text, key, suggestion(key, override.text.partition("=")[2], known))
 
 

@@ -61,7 +61,11 @@ def test_sentences_below_a_table_are_broken_between_words(width: int, outputs: N
 def test_score_status_name_and_path_are_seen_at_every_width(width: int, outputs: None) -> None:
     name = "a name of some length, which says what was tried"
     lines = shown_at(width, "runs")
-    assert lines[0].split()[:4] == ["began", "status", "test", "%"] or lines[0].split()[:3] == ["status", "test", "%"]
+    assert lines[0].split()[:4] == ["began", "status", "test", "(%)"] or lines[0].split()[:3] == [
+        "status",
+        "test",
+        "(%)",
+    ]
     for path, status, score in ((RUN, "finished", "90.00"), (WIDE, "finished", "80.00"), (SWEEP, "4 jobs:", "90.00")):
         (place,) = [number for number, line in enumerate(lines) if line.endswith(str(path))]
         row = next(line for line in reversed(lines[: place + 1]) if status in line)

@@ -89,6 +89,12 @@ def test_each_config_has_a_directory_of_its_own() -> None:
     assert len({Composer().run(["optimizer=adam"]).directory for _ in range(5)}) == 5
 
 
+def test_the_time_is_looked_up_for_each_config() -> None:
+    words = ["hydra.run.dir=${now:%s_%f}"]  # seconds and microseconds
+    first, second = (Composer().run(words).directory for _ in range(2))
+    assert first < second
+
+
 def test_the_working_folder_is_the_one_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compose()
     monkeypatch.chdir(tmp_path)

@@ -204,7 +204,7 @@ def test_runs_lists_newest_first_sweeps_as_one(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("runs")
     assert (code, err) == (0, "")
     head, *lines = out.splitlines()
-    assert head.split() == ["began", "status", "test", "%", "data", "seconds", "name", "path"]
+    assert head.split() == ["began", "status", "test", "(%)", "data", "seconds", "name", "path"]
     assert [line.split()[-1].split("_")[-1] for line in lines[:4]] == ["dddd", "bbbb", "cccc", "aaaa"]
     assert "broken" in lines[0]
     assert "failed" in lines[1]

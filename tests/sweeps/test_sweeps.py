@@ -680,7 +680,7 @@ def test_compare_prints_and_rebuilds(mnist_ff: Command) -> None:
     assert len(out.splitlines()) == 10
     code, _, err = mnist_ff("compare", "sweep", "--sort", "nonsense")
     assert code == 2
-    assert "there is optimizer.lr, validation_accuracy" in err
+    assert "must be one of optimizer.lr, validation_accuracy" in err
     code, _, err = mnist_ff("compare", "nowhere")
     assert (code, "does not exist" in err) == (2, True)
 
