@@ -1,4 +1,4 @@
-"""Hydra's loader for a process that composes many configs, as the jobs of a sweep: what files say is kept meanwhile."""
+"""Hydra's config loader with a cache, for processes that compose many configs, such as the jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-MOST_CHOICES = 64
-"""Choices of options whose configs are kept."""
-OF_MORE = ("hydra.job.", "hydra.runtime.", "hydra.searchpath")
-"""Beginnings of keys that other values are made of."""
+MAX_CHOICES = 64
+"""Maximum number of choices of options whose configs are cached."""
+UNCACHED = ("hydra.job.", "hydra.runtime.", "hydra.searchpath")
+"""Prefixes of keys that change how Hydra makes other values: configs with such an override are not cached."""
 
 
 class KeptLoader(ConfigLoaderImpl):
-    """Composes as Hydra does, in a fraction of its time from the second config on.
+    """Composes the same configs as Hydra, in a fraction of the time from the second one on.
 
-    Kept are the files as read and, for each choice of options, the config before values are overridden. Both are only
-    copied. `state` stands for all that they are made of: with another one, everything is read again; see state_of().
+    It caches the content of the files and, for each choice of options, the config before values are overridden. Callers
+    get copies. The cache is emptied if `state` differs from the last one; see state_of().
     """
 
     def __init__(self, search_path: ConfigSearchPath, state: Hashable) -> None:
@@ -51,15 +51,15 @@ class KeptLoader(ConfigLoaderImpl):
             self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
         choices = [override for override in parsed if self._is_choice(override)]
         values = [override for override in parsed if override not in choices and not override.is_sweep_override()]
-        if any(str(override.key_or_group).startswith(OF_MORE) for override in values):
+        if any(str(override.key_or_group).startswith(UNCACHED) for override in values):
             return load(overrides, from_shell=from_shell, validate_sweep_overrides=validate_sweep_overrides)
         key = config_name, run_mode, tuple(str(override.input_line) for override in choices)
         if key not in self._kept.chosen:
-            if len(self._kept.chosen) >= MOST_CHOICES:
+            if len(self._kept.chosen) >= MAX_CHOICES:
                 self._kept.chosen.clear()
             self._kept.chosen[key] = load([*key[-1]], validate_sweep_overrides=False)
         config = copy.deepcopy(self._kept.chosen[key])
-        OmegaConf.clear_cache(config)  # of resolvers such as ${now:}, whose values are of the first config
+        OmegaConf.clear_cache(config)  # values of resolvers such as ${now:}, which are those of the first config
         self._apply_overrides_to_config(values, config)
         _record(parsed, config)
         return config

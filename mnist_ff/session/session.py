@@ -172,17 +172,13 @@ class _Training:
         held_out = self.learner.data.validation
         within = outcome.stopped is not None and outcome.steps % self.plan.batches > 0
         validation = score_on(self.learner.model, held_out) if within and held_out is not None else None
-        target = self.target
+        unfinished_epoch = (validation or score) if within else None
         return Ended(
             self.plan,
             outcome,
             score,
             trained_seconds=self.clock.seconds,
-            target_reached=None
-            if target is None
-            else target.reached_by(validation or score)
-            if within
-            else target.reached,
+            target_reached=None if self.target is None else self.target.reached_by(unfinished_epoch),
             validation=validation,
             not_learning=self.loss_watch.found,
         )

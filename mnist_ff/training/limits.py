@@ -90,9 +90,11 @@ class TargetAccuracy(Callback):
         for epoch, accuracy in enumerate(accuracies):
             self._check(epoch, part, accuracy)
 
-    def reached_by(self, score: Score) -> bool:
-        """Whether an epoch so far reached it, or this score of a run that ended within an epoch does."""
-        return self.reached or float(f"{score.accuracy:.9g}") >= self._target
+    def reached_by(self, unfinished_epoch: Score | None) -> bool:
+        """Whether an epoch reached it, or the score of a run that ended within an epoch, None if it did not."""
+        return self.reached or (
+            unfinished_epoch is not None and float(f"{unfinished_epoch.accuracy:.9g}") >= self._target
+        )
 
     def on_epoch_end(self, epoch: EpochRecord) -> None:
         if epoch.watched is not None:

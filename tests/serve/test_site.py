@@ -62,10 +62,15 @@ def test_a_sweep_removed_during_a_scan_is_left_out(folder: Path, monkeypatch: py
     assert (len(listing.entries), listing.complete) == (6, True)
 
 
+def empty_runs(folder: Path, count: int) -> None:
+    """Directories 0000, 0001, ... that the list shows as broken runs."""
+    for number in range(count):
+        (folder / f"{number:04d}").mkdir()
+        (folder / f"{number:04d}" / "config.yaml").touch()
+
+
 def test_the_newest_runs_are_shown_before_the_others_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(250):
-        (tmp_path / f"{number:04d}").mkdir()
-        (tmp_path / f"{number:04d}" / "config.yaml").touch()
+    empty_runs(tmp_path, 250)
     monkeypatch.setattr(listing_module, "SHOWN_EVERY_S", 1000)
     listing, shown = Listing(tmp_path), []
     show = listing._show
@@ -82,9 +87,7 @@ def test_the_newest_runs_are_shown_before_the_others_are_read(tmp_path: Path, mo
 
 def test_showing_a_list_takes_a_small_part_of_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at it sorts all of it: of many runs it must not be taken after every run."""
-    for number in range(150):
-        (tmp_path / f"{number:04d}").mkdir()
-        (tmp_path / f"{number:04d}" / "config.yaml").touch()
+    empty_runs(tmp_path, 150)
     monkeypatch.setattr(listing_module, "SHOWN_EVERY_S", 0)
     listing, shown = Listing(tmp_path), []
     monkeypatch.setattr(listing, "_show", lambda: (shown.append(listing.read), time.sleep(0.05)))
