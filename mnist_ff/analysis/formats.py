@@ -37,6 +37,8 @@ class Table:
     """Columns that a narrow terminal leaves out, first ones first."""
     bad: list[list[str]]
     """Status, reason, keys and path of each run that did not finish."""
+    keys: tuple[str, ...] = ()
+    """The columns of keys that differ between the runs."""
 
 
 def table_of(ranking: Ranking, labels: Sequence[str] = ()) -> Table:
@@ -52,7 +54,7 @@ def table_of(ranking: Ranking, labels: Sequence[str] = ()) -> Table:
     ranked = [
         [cell(group, label) for cell in columns.values()] for group, label in zip(ranking.groups, found, strict=True)
     ]
-    return Table(names, _printable(ranked), _spare(names, ranking), _printable(bad))
+    return Table(names, _printable(ranked), _spare(names, ranking), _printable(bad), tuple(ranking.varied))
 
 
 Cell = Callable[[Group, str], str]

@@ -56,17 +56,19 @@ def _show_ranked(console: Console, ranking: Ranking, made: Table) -> None:
 def print_ranked(console: Console, made: Table) -> list[str]:
     """Print the columns that fit, and return the names of those left out.
 
-    If not even rank, name, score and path fit, long names are cut in the middle. If that is not enough, each path is
-    printed on a line of its own, so that it can be copied, and the other columns have the whole width.
+    If not even rank, name, score and path fit, long names are cut in the middle. If that is not enough, or if there is
+    room for a key only without the path, each path is printed on a line of its own, so that it can be copied, and the
+    other columns have the whole width.
     """
     room = room_of(console)
     heads, rows = [in_lines(column) for column in made.columns], made.ranked[:MAX_ROWS]
     spare = [in_lines(column) for column in made.spare]
     shown, cells, gone = _fitting(heads, rows, spare, room)
-    paths: list[str] = []
-    if room is not None and table_width(shown, cells) > room:
-        paths = [row[-1] for row in rows]
-        shown, cells, gone = _fitting(heads[:-1], [row[:-1] for row in rows], spare, room)
+    keys, paths = {in_lines(key) for key in made.keys}, list[str]()
+    if room is not None and (table_width(shown, cells) > room or keys & {*gone}):
+        without_path = _fitting(heads[:-1], [row[:-1] for row in rows], spare, room)
+        if table_width(shown, cells) > room or len(keys & {*without_path[2]}) < len(keys & {*gone}):
+            (shown, cells, gone), paths = without_path, [row[-1] for row in rows]
     above, lines = table_lines(shown, cells, LEFT)
     for line in above:
         tell(console, line, style="bold")

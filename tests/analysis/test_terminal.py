@@ -197,3 +197,10 @@ def test_no_command_prints_a_name_raw(mnist_ff: Command) -> None:
         assert not [letter for letter in out_ + err if not letter.isprintable() and letter != "\n"], words
     log = Path(run, "train.log").read_text()
     assert not [letter for letter in log if not letter.isprintable() and letter != "\n"]
+
+
+def test_a_path_gives_its_room_to_the_keys(outputs: None) -> None:
+    lines = shown_at(80, "compare", str(SWEEP), str(RUN))
+    assert any("lr" in line for line in lines[:3])
+    assert not any("optimizer.lr" in line for line in lines if "lack of space" in line)
+    assert any(line.strip() == str(RUN) for line in lines), "on a line of its own"
