@@ -111,27 +111,21 @@ def tell_rows(
     In a narrow terminal the columns of `spare` are left out, first ones first. If that is not enough, each row's path,
     and then its name too, is printed below the row. Returns the columns that were left out.
     """
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
-    for below in range(3):
-        count = len(columns) - below
-        kept = list(range(count))
-        while True:
-            widths = [max(cell_len(text) for text in (columns[at], *(row[at] for row in cells))) for at in kept]
-            fits = not console.is_terminal or sum(widths) + 2 * (len(widths) - 1) <= console.width
-            more = [name for name in spare if name in [columns[at] for at in kept]]
-            if fits or not more:
-                break
-            kept = [at for at in kept if columns[at] != more[0]]
-        if fits:
+    cells, room = [[printable(str(cell)) for cell in row] for row in rows], room_of(console)
+    for count in range(len(columns), len(columns) - 3, -1):
+        kept, left_out = fitting(columns[:count], cells, spare, room)
+        shown = [columns[at] for at in kept]
+        if room is None or table_width(shown, picked(cells, kept)) <= room:
             break
-    flush = [number == 0 or columns[at] in left for number, at in enumerate(kept)]
-    tell(console, _line([columns[at] for at in kept], widths, flush), "bold")
-    for row in cells:
-        tell(console, _line([row[at] for at in kept], widths, flush))
+    heads, lines = table_lines(shown, picked(cells, kept), left)
+    for head in heads:
+        tell(console, head, "bold")
+    for line, row in zip(lines, cells, strict=True):
+        tell(console, line)
         for text in row[count:]:
             if text:
                 tell(console, f"  {text}")
-    return [name for name in spare if name in columns and columns.index(name) not in kept]
+    return left_out
 
 
 def tell_table(
