@@ -8,7 +8,6 @@ import math
 import shutil
 import signal
 import threading
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -21,7 +20,7 @@ from safetensors.numpy import load_file
 from mnist_ff import cli
 from mnist_ff.runs.directory import Run
 from tests.support.commands import Command, only_run
-from tests.support.processes import Started, in_a_terminal
+from tests.support.processes import Held, Started, in_a_terminal
 from tests.support.runs import assert_seconds_add_up
 
 QUICK = ("data=mnist_5k", "trainer.epochs=2", "model.hidden=[32]")
@@ -370,21 +369,15 @@ def test_ctrl_c_keeps_all_files() -> None:
 
 
 def test_second_ctrl_c_leaves_no_partial_files() -> None:
-    words = (
-        "model.hidden=[3000,3000]",
-        "trainer.epochs=100000",
-        "trainer.sync_every=1",
-    )  # its checkpoint takes a while
-    started = Started("train", "data=mnist_5k", *words)
-    started.wait_for_rows(3)
+    words = ("model.hidden=[3000,3000]", "trainer.epochs=100000", "trainer.sync_every=1")
+    started = Held("run", 3, "train", "data=mnist_5k", *words, "hydra.run.dir=run")
+    started.hear(signal.SIGINT)
     started.process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    started.process.send_signal(signal.SIGINT)  # before the summary is written
     code, _, err = started.end()
     assert code == 130
     assert "Traceback" not in err
-    assert not (only_run() / "summary.json").exists(), "the second must not wait for the run's end"
-    assert not list(only_run().glob(".*.tmp"))
+    assert not Path("run/summary.json").exists(), "the second must not wait for the run's end"
+    assert not list(Path("run").glob(".*.tmp"))
 
 
 def test_ctrl_c_ends_a_sweep_keeping_jobs() -> None:

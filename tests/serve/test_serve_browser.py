@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +15,7 @@ pytest.importorskip("starlette", reason="the extra serve is not installed")
 from tests.support.browser import Browser
 from tests.support.commands import MARKUP
 from tests.support.many_runs import make_run, make_runs
-from tests.support.processes import COMMAND, Forked
+from tests.support.processes import COMMAND, Forked, Held
 from tests.support.sweep_maker import make_sweep
 
 pytestmark = pytest.mark.slow
@@ -75,21 +72,18 @@ def test_a_live_page_follows_a_training_to_its_end(opened: Browser, folder: Path
     """From the list, over lost connections, to the report, with requests to this server only."""
     run = folder / "2028-01-01_00-00-00_live"
     words = ["data=mnist_5k", "model.hidden=[32]", "trainer.epochs=40", "trainer.plots=false", "name=followed"]
-    command = [sys.executable, "-m", "mnist_ff", "train", *words, f"hydra.run.dir={run}"]
-    with (folder.parent / "log").open("w") as log:
-        training = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ)
-        try:
-            until(opened, NAMES, lambda names: "followed" in names)
-            until(opened, "return document.querySelector('#rows .going')?.textContent", lambda said: said == "running")
-            opened.js("[...document.querySelectorAll('#rows th a')].find((a) => a.textContent === 'followed').click()")
-            first = until(opened, "return typeof curve === 'undefined' ? 0 : curve.xs.length * curve.size")
-            opened.js("window.never_loaded_again = true; stop();")  # as a tab in the background does
-            opened.js("start()")
-            assert until(opened, POINTS, lambda points: points > first) <= 40 * 16
-            until(opened, "return document.getElementById('status').textContent", lambda said: said == "finished")
-        finally:
-            training.kill()
-            training.wait()
+    training = Held(str(run), 40, "train", *words, f"hydra.run.dir={run}")
+    until(opened, NAMES, lambda names: "followed" in names)
+    until(opened, "return document.querySelector('#rows .going')?.textContent", lambda said: said == "running")
+    opened.js("[...document.querySelectorAll('#rows th a')].find((a) => a.textContent === 'followed').click()")
+    first = until(opened, "return typeof curve === 'undefined' ? 0 : curve.xs.length * curve.size")
+    assert 40 <= first < 40 * 16
+    opened.js("window.never_loaded_again = true; stop();")  # as a tab in the background does
+    opened.js("start()")
+    training.let_go()
+    assert until(opened, POINTS, lambda points: points > first) <= 40 * 16
+    until(opened, "return document.getElementById('status').textContent", lambda said: said == "finished")
+    assert training.end()[0] == 0
     until(opened, POINTS, lambda points: points == 40 * 16)
     assert opened.js("return curve.xs") == [*range(1, 40 * 16 + 1)]
     rows = (run / "batches.csv").read_text().splitlines()[1:]

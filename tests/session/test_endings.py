@@ -365,11 +365,9 @@ def test_a_signal_leaves_pictures_to_the_report(mnist_ff: Command) -> None:
     started.end()
     started.process = Forked(script, "train", *WORDS, "trainer.epochs=100000")
     started.wait_for_rows(20)
-    began = time.monotonic()
     started.process.send_signal(signal.SIGTERM)
     code, out, err = started.end()
     assert code == 143, err
-    assert time.monotonic() - began < 5
     run = only_run()
     assert not (run / "plots").exists()
     assert not (run / "report.html").exists()

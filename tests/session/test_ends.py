@@ -56,7 +56,7 @@ def test_fewer_epochs_than_begun_are_refused_with_what_is_right(mnist_ff: Comman
 def test_ctrl_c_prints_a_command_that_works_when_pasted(mnist_ff: Command) -> None:
     Path("my parts").mkdir()
     Path("my parts/own.py").write_text(PARTS.read_text())
-    words = ["--parts", "my parts/own.py", "data=mnist_5k", "trainer.epochs=400", "trainer.plots=false"]
+    words = ["--parts", "my parts/own.py", "data=mnist_5k", "trainer.epochs=100000", "trainer.plots=false"]
     started = Started("train", *words, "optimizer=signs", "hydra.run.dir='my runs/a b'")
     started.wait_for_rows(20, "my runs")
     started.process.send_signal(signal.SIGINT)

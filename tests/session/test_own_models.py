@@ -22,7 +22,7 @@ from mnist_ff.training.checkpoint import CHECKPOINT
 from mnist_ff.training.learner import Learner
 from tests.support.commands import Command
 from tests.support.configs import make_config
-from tests.support.processes import Started
+from tests.support.processes import Held
 from tests.support.runs import BATCHES, SAME, assert_equal_runs, stopped_run, whole_run
 
 PARTS = str(Path(__file__).parents[1] / "support" / "own_models.py")
@@ -97,9 +97,10 @@ def test_own_optimizer_resumes_to_the_bit_with_the_built_in_network(mnist_ff: Co
 def test_own_model_resumes_after_ctrl_c_and_kill(number: signal.Signals, mnist_ff: Command) -> None:
     words = ["--parts", PARTS, *NOISY, "trainer.epochs=20", "trainer.sync_every=1"]
     assert mnist_ff("train", *words, "hydra.run.dir=whole")[0] == 0
-    started = Started("train", *words, "trainer.checkpoint_every=5", "hydra.run.dir=outputs/parted")
-    started.wait_for_rows(20)
-    started.process.send_signal(number)
+    parted = "outputs/parted"
+    started = Held(parted, 20, "train", *words, "trainer.checkpoint_every=5", f"hydra.run.dir={parted}")
+    started.hear(number)
+    started.let_go()
     assert started.end()[0] == (130 if number == signal.SIGINT else -9)
     assert (Path("outputs/parted/summary.json").exists()) == (number == signal.SIGINT)
     code, _, err = mnist_ff("train", "--parts", PARTS, "resume=outputs/parted")

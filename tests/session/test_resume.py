@@ -23,7 +23,7 @@ from mnist_ff.runs.search_result import SearchResult, write_search_result
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
-from tests.support.processes import Started
+from tests.support.processes import Held, Started
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, assert_seconds_add_up, stopped_run, whole_run
 from tests.support.sweep_maker import make_sweep, product
 
@@ -67,11 +67,11 @@ def test_for_every_optimizer_engine_and_precision(
 def test_in_a_new_process_after_a_real_signal(mnist_ff: Command) -> None:
     words = [*WORDS, "trainer.epochs=30", "trainer.sync_every=2"]
     assert mnist_ff("train", *words, "hydra.run.dir=whole")[0] == 0
-    started = Started("train", *words)
-    started.wait_for_rows(20)
-    started.process.send_signal(signal.SIGTERM)
+    parted = Path("outputs/parted")
+    started = Held(str(parted), 20, "train", *words, f"hydra.run.dir={parted}")
+    started.hear(signal.SIGTERM)
+    started.let_go()
     assert started.end()[0] == 143
-    parted = only_run()
     assert json.loads((parted / "summary.json").read_text())["status"] == "interrupted"
     code, _, err = Started("train", "resume=last").end()
     assert code == 0, err
@@ -239,8 +239,8 @@ def test_failed_resume_leaves_the_run_unchanged(mnist_ff: Command) -> None:
 
 def test_run_killed_in_its_first_epoch_resumes(mnist_ff: Command) -> None:
     whole_run("whole")
-    started = Started("train", *WORDS, "hydra.run.dir=outputs/parted", "trainer.sync_every=1")
-    started.wait_for_rows(1)
+    parted = "outputs/parted"
+    started = Held(parted, 1, "train", *WORDS, f"hydra.run.dir={parted}", "trainer.sync_every=1")
     started.process.kill()
     started.process.communicate()
     Path("outputs/empty").mkdir()
@@ -255,9 +255,10 @@ def test_resume_uses_the_saved_thread_count(mnist_ff: Command) -> None:
     words = ["data=mnist_5k", "trainer.epochs=2", "trainer.plots=false", "trainer.device=cpu"]
     code, _, err = Started("train", *words, "hydra.run.dir=whole", OMP_NUM_THREADS="1").end()
     assert code == 0, err
-    started = Started("train", *words, "hydra.run.dir=outputs/parted", "trainer.sync_every=1", OMP_NUM_THREADS="1")
-    started.wait_for_rows(3)
-    started.process.send_signal(signal.SIGINT)
+    words += ["hydra.run.dir=outputs/parted", "trainer.sync_every=1"]
+    started = Held("outputs/parted", 3, "train", *words, OMP_NUM_THREADS="1")
+    started.hear(signal.SIGINT)
+    started.let_go()
     assert started.end()[0] == 130
     assert mnist_ff("train", "resume=last")[0] == 0
     assert_equal_runs(Path("whole"), Path("outputs/parted"))
@@ -391,14 +392,13 @@ def kill_and_resume(kills: int, epochs: int, mnist_ff: Command) -> None:
     """SIGKILL at random moments, half of them inside a save, each followed by a resume, until the run is done."""
     words = [*WORDS, f"trainer.epochs={epochs}", "trainer.checkpoint_every=2", "trainer.sync_every=1"]
     assert mnist_ff("train", *words, "hydra.run.dir=whole")[0] == 0
-    rng = random.Random(7)
+    rng, run = random.Random(7), Path("outputs/killed")
     survived = 0
     for number in range(kills):
         shutil.rmtree("outputs", ignore_errors=True)
-        started = Started("train", *words)
-        started.wait_for_rows(3 + rng.randrange(5 * epochs))
-        run = only_run()
+        started = Held(str(run), 3 + rng.randrange(5 * epochs), "train", *words, f"hydra.run.dir={run}")
         if number % 2:
+            started.let_go()
             deadline = time.monotonic() + 5
             while not list(run.glob(".checkpoint.pt.*.tmp")) and time.monotonic() < deadline:
                 pass  # a save is being written when its temporary file is there

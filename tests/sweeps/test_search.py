@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.sweeps.search.reporter import Reporter, StudyLink
 from mnist_ff.sweeps.search.study import Search
 from tests.support.commands import Command
-from tests.support.processes import Started
+from tests.support.processes import Held, Started
 from tests.support.search import COUNTABLE, LR, SPLIT, TWO_POINTS, WORDS, plan, run_all, runs_in, states, sweep_dir
 
 
@@ -222,10 +221,8 @@ def test_a_search_leaves_no_connection_open(mnist_ff: Command) -> None:
 @pytest.mark.slow
 def test_killed_search_resumes_to_n_trials() -> None:
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
-    started = Started("train", "-m", *words, "trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
-    deadline = time.monotonic() + 60
-    while not Path("s/1/epochs.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    words += ("trainer.epochs=25", "hydra.sweeper.n_trials=4", "hydra.sweep.dir=s")
+    started = Held("s/1", 20, "train", "-m", *words)
     started.process.kill()
     started.end()
     again = Started("train", "-m", "resume=s")
@@ -241,9 +238,10 @@ def test_killed_search_resumes_to_n_trials() -> None:
 @pytest.mark.slow
 def test_interrupted_search_resumes_its_trial_from_checkpoint() -> None:
     words = (*WORDS, SPLIT, "optimizer.lr=tag(log,interval(1e-3,1e-2))", "hydra.sweeper.pruner=none")
-    started = Started("train", "-m", *words, "trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
-    started.wait_for_rows(40, "s")
-    started.process.send_signal(signal.SIGINT)
+    words += ("trainer.epochs=60", "hydra.sweeper.n_trials=2", "hydra.sweep.dir=s")
+    started = Held("s/0", 40, "train", "-m", *words)
+    started.hear(signal.SIGINT)
+    started.let_go()
     assert started.end()[0] == 130
     assert statuses(Path("s")) == ["interrupted"]
     assert states("s/search.journal", "mnist-ff")[0] == "WAITING"

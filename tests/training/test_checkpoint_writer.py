@@ -35,7 +35,7 @@ from mnist_ff.training.checkpoint_writer import CheckpointWriter
 from mnist_ff.training.snapshot import Snapshots
 from tests.support.commands import Command
 from tests.support.configs import make_config
-from tests.support.processes import Forked
+from tests.support.processes import SAY_WHAT_IS_HEARD, Forked, wait_for_file
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, whole_run
 
 CPU = torch.device("cpu")
@@ -319,18 +319,17 @@ def test_without_room_for_a_thread_training_waits(way: str, monkeypatch: pytest.
     assert_equal_runs(Path("whole"), Path("run"))
 
 
-SCRIPT = """
+SCRIPT = SAY_WHAT_IS_HEARD + """
 import sys, time
 from mnist_ff import cli
 from mnist_ff.training import checkpoint_writer
 from mnist_ff.training.checkpoint_writer import CheckpointWriter
-way, seconds = sys.argv.pop(1), float(sys.argv.pop(1))
-calls = []
+way, calls = sys.argv.pop(1), []
 def slow(real):
     def call(*given):
         calls.append(1)
-        if len(calls) == 2:
-            time.sleep(seconds)
+        while len(calls) == 2 and not Path("let_go").exists():
+            time.sleep(0.01)
         return real(*given)
     return call
 if way == "from a copy":
@@ -340,12 +339,12 @@ else:
     CheckpointWriter._sync_all = slow(CheckpointWriter._sync_all)
 sys.exit(cli.main(["train", *sys.argv[1:]]))
 """
-"""The save after the first epoch takes so many seconds."""
+"""The save after the first epoch waits to be let go."""
 
 
-def slow_run(way: str, seconds: float) -> Forked:
+def slow_run(way: str) -> Forked:
     """Train WORDS in `run`, until it is some steps past the first epoch, whose checkpoint is being written."""
-    started = Forked(SCRIPT, way, str(seconds), *WORDS, "trainer.sync_every=1", "hydra.run.dir=run")
+    started = Forked(SCRIPT, way, *WORDS, "trainer.sync_every=1", "hydra.run.dir=run")
     deadline = time.monotonic() + 60
     rows = Path("run/batches.csv")
     while not rows.exists() or rows.read_text().count("\n") < BATCHES + 4:
@@ -357,7 +356,7 @@ def slow_run(way: str, seconds: float) -> Forked:
 
 @pytest.mark.parametrize("way", SLOW_AND_FAST)
 def test_a_kill_during_a_save_loses_that_one_only(way: str, mnist_ff: Command) -> None:
-    started = slow_run(way, 60)
+    started = slow_run(way)
     started.kill()
     started.communicate()
     assert torch.load("run/checkpoint.pt", weights_only=True)["epoch"] == 0
@@ -366,11 +365,13 @@ def test_a_kill_during_a_save_loses_that_one_only(way: str, mnist_ff: Command) -
 
 @pytest.mark.parametrize("way", SLOW_AND_FAST)
 def test_a_signal_during_a_save_waits_for_it(way: str, mnist_ff: Command) -> None:
-    started = slow_run(way, 1)
-    began = time.monotonic()
+    started = slow_run(way)
     started.send_signal(signal.SIGTERM)
+    wait_for_file(f"heard {signal.SIGTERM.value}", started)
+    time.sleep(0.2)
+    assert started.poll() is None
+    Path("let_go").touch()
     _, err = started.communicate()
-    assert time.monotonic() - began < 5
     assert started.returncode == 143, err
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["status"] == "interrupted"
@@ -381,13 +382,11 @@ def test_a_signal_during_a_save_waits_for_it(way: str, mnist_ff: Command) -> Non
 
 @pytest.mark.parametrize("way", SLOW_AND_FAST)
 def test_a_second_signal_waits_for_no_save(way: str, mnist_ff: Command) -> None:
-    started = slow_run(way, 60)
-    began = time.monotonic()
+    started = slow_run(way)
     started.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    wait_for_file(f"heard {signal.SIGTERM.value}", started)
     started.send_signal(signal.SIGINT)
     _, err = started.communicate()
-    assert time.monotonic() - began < 10
     assert started.returncode == 130, err
     assert "Traceback" not in err
     assert not Path("run/summary.json").exists()
