@@ -319,7 +319,7 @@ def test_without_room_for_a_thread_training_waits(way: str, monkeypatch: pytest.
     assert_equal_runs(Path("whole"), Path("run"))
 
 
-SCRIPT = SAY_WHAT_IS_HEARD + """
+SLOW_SAVE = """
 import sys, time
 from mnist_ff import cli
 from mnist_ff.training import checkpoint_writer
@@ -344,7 +344,7 @@ sys.exit(cli.main(["train", *sys.argv[1:]]))
 
 def slow_run(way: str) -> Forked:
     """Train WORDS in `run`, until it is some steps past the first epoch, whose checkpoint is being written."""
-    started = Forked(SCRIPT, way, *WORDS, "trainer.sync_every=1", "hydra.run.dir=run")
+    started = Forked(SAY_WHAT_IS_HEARD + SLOW_SAVE, way, *WORDS, "trainer.sync_every=1", "hydra.run.dir=run")
     deadline = time.monotonic() + 60
     rows = Path("run/batches.csv")
     while not rows.exists() or rows.read_text().count("\n") < BATCHES + 4:
