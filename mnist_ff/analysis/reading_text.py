@@ -14,7 +14,7 @@ from mnist_ff.analysis.calibration import Reliability, Threshold
 from mnist_ff.analysis.console import room_of, tell, tell_picture, tell_table, tell_wrapped
 from mnist_ff.analysis.readings import Answer, Reading
 from mnist_ff.errors import printable
-from mnist_ff.runs.numbers import percent, percent_cell
+from mnist_ff.runs.numbers import fixed, percent, percent_cell
 from mnist_ff.runs.records import DataSpec
 
 if TYPE_CHECKING:  # they need scipy, which evaluate does not
@@ -126,7 +126,7 @@ def tell_threshold(console: Console, readings: int, unsure: int, found: Threshol
 
 def tell_reliability(console: Console, found: Reliability) -> None:
     """Print ECE and Brier score, and the share of images and the accuracy above each confidence threshold."""
-    tell_wrapped(console, f"ECE {percent(found.ece)}, Brier score {found.brier:.4f}")
+    tell_wrapped(console, f"ECE {percent(found.ece)}, Brier score {fixed(found.brier, 4)}")
     rows = [
         (percent_cell(row.threshold, 1), f"{row.images:,}", percent_cell(row.share), percent_cell(row.accuracy))
         for row in found.coverage

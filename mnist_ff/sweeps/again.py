@@ -17,7 +17,7 @@ from mnist_ff.config.schema import Config
 from mnist_ff.errors import BadRunError, ConfigError
 from mnist_ff.runs.directory import Run
 from mnist_ff.runs.jobs import Job, SweepPlan, read_plan, same_experiment
-from mnist_ff.runs.numbers import loss_text, percent
+from mnist_ff.runs.numbers import loss_text, percent, percent_cell
 
 KEY_VALUE = re.compile(r"[A-Za-z][\w./@]*=.*")
 """KEY=VALUE. Other overrides of a saved job are not repeated."""
@@ -43,7 +43,7 @@ def _score_text(group: Group, by_loss: bool) -> str:
     show = loss_text if by_loss else percent
     if found.half is None or found.std is None:
         return show(found.mean)
-    spread = loss_text(found.half) if by_loss else f"{100 * found.half:.2f}"
+    spread = loss_text(found.half) if by_loss else percent_cell(found.half)
     return f"{show(found.mean).removesuffix(' %')} ± {spread}{'' if by_loss else ' %'} (n = {found.n})"
 
 

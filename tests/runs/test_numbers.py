@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_ff.runs import numbers
-from mnist_ff.runs.numbers import MISSING, loss_text, percent, percent_cell, percent_change, score_text
+from mnist_ff.runs.numbers import MISSING, fixed, loss_text, percent, percent_cell, percent_change, score_text
 from mnist_ff.runs.records import Score
 
 PACKAGE = Path(numbers.__file__).resolve().parents[1]
@@ -23,6 +24,18 @@ def test_the_style() -> None:
     assert [percent_cell(0.98471), percent_change(0.0131), percent_change(-0.0131)] == ["98.47", "+1.3 %", "-1.3 %"]
     assert {percent(None), percent_cell(None), percent_change(None), loss_text(None)} == {MISSING} == {"-"}
     assert score_text(Score(0.06123, 0.9847, 9847, 10_000)) == "loss 0.0612, accuracy 98.47 %"
+
+
+def test_a_tie_is_rounded_as_on_a_page() -> None:
+    """JavaScript's toFixed() gives these."""
+    values = [94.625, -94.625, 1.005, 2.5, 0.5, -0.001, math.nan, math.inf]
+    assert [fixed(value, 2) for value in values[:3]] == ["94.63", "-94.63", "1.00"]
+    assert [fixed(value, 0) for value in values[3:5]] == ["3", "1"]
+    assert [fixed(value, 2) for value in values[5:]] == ["-0.00", "nan", "inf"]
+    assert [percent(0.94625), percent_cell(0.94625), loss_text(0.03125), percent_change(0.5 / 16)] == [
+        "94.63 %", "94.63", "0.0313", "+3.1 %",
+    ]  # fmt: skip
+    assert fixed(1e30, 2) == f"{1e30:.2f}"
 
 
 def other_percents(source: str) -> Iterator[int]:
