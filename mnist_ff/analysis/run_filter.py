@@ -257,6 +257,12 @@ class Selected:
     more: int = 0
     """Entries left out by the limit. With a filter this may be too large: not all of them were checked."""
 
+    @property
+    def partial(self) -> list[tuple[Entry, int]]:
+        """The sweeps of which only some jobs match, with the number of those jobs."""
+        matched = [(entry, len(self.fitting[entry.path])) for entry in self.entries if entry.path in self.fitting]
+        return [(entry, count) for entry, count in matched if count < len(entry.rows)]
+
 
 def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs: bool = False) -> Selected:
     """The runs and sweeps of a folder that match, in order. A sweep matches if one of its jobs does. With `jobs`, jobs

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mnist_ff.analysis.console import tell, tell_json
+from mnist_ff.analysis.console import note, tell, tell_json
 from mnist_ff.analysis.run_filter import Filter, Order, other_data, select
 from mnist_ff.analysis.run_list import entry_json
 from mnist_ff.analysis.run_table import MAX_ROWS_SHOWN, show
@@ -121,6 +121,9 @@ def _list(arguments: argparse.Namespace, folder: Path, console: Console) -> int:
         tell_json([entry_json(entry) for entry in selected.entries])
     elif selected.entries:
         show(selected.entries, selected.more if arguments.limit is None else 0, console)
+        for entry, count in selected.partial:
+            matched = f"{count} of its {len(entry.rows)} jobs {'matches' if count == 1 else 'match'}"
+            note(f"{entry.path}: {matched}; --all lists single jobs")
     elif chosen.is_empty:
         tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:

@@ -14,7 +14,7 @@ from mnist_ff.config.yaml_io import key_texts, key_values, yaml_errors, yaml_val
 from mnist_ff.errors import ConfigError
 
 
-def saved_config(path: Path, content: bytes) -> Config:
+def parsed_config(path: Path, content: bytes) -> Config:
     """The config that a config.yaml of this content holds; keys that are younger than it mean what they meant then.
 
     Errors: ConfigError naming the file, and the key where it is one.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from mnist_ff.config.convert import config_to_dict, flat
 from mnist_ff.config.registry import names, part
-from mnist_ff.config.saved import saved_config
+from mnist_ff.config.saved import parsed_config
 from mnist_ff.config.schema import Config
 from mnist_ff.config.yaml_io import to_yaml
 from mnist_ff.errors import BadRunError, ConfigError, MissingFileError, RunError
@@ -81,7 +81,7 @@ def _check_same(config: Config, content: bytes) -> None:
     """Errors: ConfigError where a config.yaml of this content means another config."""
     path = Path("config.yaml")
     try:
-        found = flat(config_to_dict(saved_config(path, content)))
+        found = flat(config_to_dict(parsed_config(path, content)))
     except ConfigError as error:
         raise ConfigError(f"config.yaml could not be read back: {error}") from None
     for key, value in flat(config_to_dict(config)).items():
@@ -147,7 +147,7 @@ class Run:
         if not content:
             raise BadRunError(f"{path}: is empty; {KILLED_EARLY}")
         try:
-            return saved_config(path, content)
+            return parsed_config(path, content)
         except ConfigError as error:
             raise BadRunError(str(error)) from None
 

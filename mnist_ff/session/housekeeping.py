@@ -63,12 +63,11 @@ class Selection:
     def _fitting(self) -> list[Path]:
         """The runs that match the filter, and the sweeps of which all jobs match."""
         selected = select(OUTPUTS, self.filter, jobs=self.jobs)
-        whole = [entry for entry in selected.entries if len(selected.fitting[entry.path]) == len(entry.rows)]
-        for entry in selected.entries:
-            if entry not in whole:
-                count = len(selected.fitting[entry.path])
-                note(f"{entry.path}: {count} of its {len(entry.rows)} jobs fit, so it is left alone; --all takes jobs")
-        return [entry.path for entry in whole]
+        partial = selected.partial
+        for entry, count in partial:
+            note(f"{entry.path}: {count} of its {len(entry.rows)} jobs fit, so it is left alone; --all takes jobs")
+        left = {entry.path for entry, _ in partial}
+        return [entry.path for entry in selected.entries if entry.path not in left]
 
 
 def resolve_one(word: str) -> Path:

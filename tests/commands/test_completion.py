@@ -207,7 +207,7 @@ class Shell:
             os.environ.update(TERM="dumb", PS1="$ ", COLUMNS="200")
             os.execvp(command[0], command)
 
-    def type(self, keys: str, until: str, seconds: float = 20) -> str:
+    def type(self, keys: str, until: str, seconds: float = 60) -> str:
         """Send keys and read until the pattern is there. Errors: AssertionError with what was seen."""
         os.write(self.terminal, keys.encode())
         seen, end = "", time.monotonic() + seconds

@@ -186,7 +186,7 @@ class Terminal:
         self.seen = b""
         self.enter(f"{SETTING_UP[shell]}; mnist-ff ready", ["ready"])
 
-    def enter(self, keys: str, words: list[str], seconds: float = 30) -> None:
+    def enter(self, keys: str, words: list[str], seconds: float = 60) -> None:
         """Type these keys and Enter; `mnist-ff` must then be given these words. Errors: AssertionError."""
         os.write(self._terminal, os.fsencode(f"{keys}\r"))
         end = time.monotonic() + seconds
@@ -221,7 +221,7 @@ class Terminal:
         while time.monotonic() < end:
             self._read(0.05)
 
-    def press(self, keys: str, until: bytes, seconds: float = 30) -> bytes:
+    def press(self, keys: str, until: bytes, seconds: float = 60) -> bytes:
         """Type these keys, and read what the shell shows until this is there. Errors: AssertionError."""
         os.write(self._terminal, os.fsencode(keys))
         end = time.monotonic() + seconds

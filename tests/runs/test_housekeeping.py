@@ -161,6 +161,17 @@ def test_python_and_pages_filter_alike(outputs: None) -> None:
         Filter.of(status=["fine"])
 
 
+def test_a_sweep_that_matches_in_part_says_so(outputs: None, mnist_ff: Command) -> None:
+    assert mnist_ff("runs", "tag", str(SWEEP / "1"), "good")[0] == 0
+    _, out, err = mnist_ff("runs", "--tag", "good")
+    assert str(SWEEP) in out
+    assert err == f"{SWEEP}: 1 of its 4 jobs matches; --all lists single jobs\n"
+    _, out, err = mnist_ff("runs", "--tag", "good", "--all")
+    assert (str(SWEEP / "1") in out, err) == (True, "")
+    assert "2 of its 4 jobs match;" in mnist_ff("runs", "--where", "optimizer.lr=0.01")[2]
+    assert mnist_ff("runs", "--name", "swept")[2] == mnist_ff("runs")[2] == ""
+
+
 def test_only_as_many_runs_are_read_as_lines_are_printed(outputs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_ff.analysis import run_list
 

@@ -85,7 +85,7 @@ def following(port: int, token: str, word: str) -> Iterator[None]:
     lines = [f"GET /events/{word} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", "", ""]
     with socket.create_connection(("127.0.0.1", port)) as viewer:
         viewer.sendall("\r\n".join(lines).encode())
-        viewer.settimeout(20)
+        viewer.settimeout(60)
         heard = b""
         while b"event: status" not in heard:
             heard += (more := viewer.recv(1 << 16))
@@ -101,7 +101,7 @@ class Answer:
 
 
 def ask(port: int, path: str, method: str = "GET", host: str | None = None, **headers: str) -> Answer:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}", **headers})
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read())
@@ -109,7 +109,7 @@ def ask(port: int, path: str, method: str = "GET", host: str | None = None, **he
 
 def listed(port: int, cookie: dict[str, str]) -> dict[str, str]:
     """The first row of the list, once the folder has been read."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (rows := json.loads(ask(port, "/runs.json", **cookie).body)["rows"]):
         assert time.monotonic() < deadline
         time.sleep(0.02)

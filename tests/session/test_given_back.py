@@ -133,7 +133,7 @@ def test_a_run_ignores_what_its_shell_ignores(before: str, ignored: str | None, 
         time.sleep(1)
         assert process.poll() is None
     process.send_signal(getattr(signal, f"SIG{heard}"))
-    assert process.wait(timeout=30) == code
+    assert process.wait(timeout=60) == code
 
 
 def wait_for(there: Callable[[], bool]) -> None:

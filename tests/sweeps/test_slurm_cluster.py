@@ -17,7 +17,7 @@ def answer(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
