@@ -195,7 +195,10 @@ def test_several_processes_draw_each_run_once(mnist_ff: Command, monkeypatch: py
 
     def complete(run: Run, *given: Any, **more: Any) -> list[str]:
         drawn.append(run.path)
-        time.sleep(3)  # as long as the other process takes to start
+        others = run.path.with_name("10"[int(run.path.name)]) / "plots"
+        deadline = time.monotonic() + 120
+        while not others.exists() and time.monotonic() < deadline:  # until the other process has started
+            time.sleep(0.05)
         return real(run, *given, **more)
 
     real = pictures.complete
