@@ -13,6 +13,7 @@ from mnist_ff.config.spelled import spelled
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.jobs import Job, SweepPlan, check_same_grid
 from mnist_ff.runs.numbers import counted
+from mnist_ff.session.teacher import with_teacher
 from mnist_ff.sweeps.progress import JobCounter, varied_keys
 from mnist_ff.sweeps.runner import Sweep, check_new_directory, check_of_jobs, on_subset
 
@@ -94,7 +95,7 @@ class Grid(Sweep):
         last: dict[str, Override] = {override.element: override for override in self.overrides_of_jobs()}
         jobs = list(itertools.product(*(override.alternatives() for override in last.values())))
         given = self.request.options.rows or ({},)
-        rows = [[f"{key}={in_grammar(value)}" for key, value in row.items()] for row in given]
+        rows = [with_teacher([f"{key}={in_grammar(value)}" for key, value in row.items()]) for row in given]
         for row in rows:
             check_of_jobs(self.composer.check(row), "sweep.rows")
         return [_crossed(job, row) for row, job in itertools.product(rows, jobs)]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mnist_ff.runs.directory import Run
 from mnist_ff.session.resume import changed
 from mnist_ff.session.teacher import with_teacher
+from tests.support.commands import Command
 from tests.support.configs import make_config
 from tests.support.sweep_maker import write_run
 
@@ -42,3 +44,15 @@ def runs() -> None:
 )
 def test_names_become_paths(given: str, found: str) -> None:
     assert with_teacher([f"trainer.teacher={given}", "seed=1,2"]) == [f"trainer.teacher={found}", "seed=1,2"]
+
+
+def test_the_rows_of_a_sweep_may_name_teachers(mnist_ff: Command) -> None:
+    for name in ("small", "two words"):
+        words = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false")
+        assert mnist_ff("train", *words, f"name='{name}'", f"hydra.run.dir='outputs/{name} trained'")[0] == 0
+    rows = "sweep.rows=[{trainer.teacher:small},{trainer.teacher:'two words'}]"
+    code, _, err = mnist_ff("train", "-m", *words, rows, "trainer.teacher_weight=0.5", "hydra.sweep.dir=s")
+    assert code == 0, err
+    assert "small is outputs/small trained: the newest of 2 runs with this name" in err
+    taught_by = [Run(Path("s", job)).config().trainer.teacher for job in "01"]
+    assert [Path(str(teacher)).name for teacher in taught_by] == ["small trained", "two words trained"]
