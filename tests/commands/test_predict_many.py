@@ -12,6 +12,7 @@ from PIL import Image
 
 from mnist_ff.analysis.calibration import reliability, threshold
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import fixed, percent
 from mnist_ff.runs.predictions import read_held_out, read_probabilities
 from tests.support.commands import Command
 from tests.support.mnist import mnist_test_images, mnist_test_labels
@@ -105,7 +106,7 @@ def test_evaluate_prints_and_saves_the_calibration(trained_run: Path, mnist_ff: 
         "run": str(trained_run), "data": "mnist", "split": "test",
     }  # fmt: skip
     out = mnist_ff("evaluate", str(trained_run))[1]
-    assert f"ECE {100 * expected.ece:.2f} %, Brier score {expected.brier:.4f}" in out
+    assert f"ECE {percent(expected.ece)}, Brier score {fixed(expected.brier, 4)}" in out
 
 
 def test_a_run_with_a_validation_split_saves_its_probabilities() -> None:

@@ -15,7 +15,7 @@ from mnist_ff.config.compose import compose
 from mnist_ff.config.paths import conf_dir
 from mnist_ff.config.schema import Config
 from mnist_ff.runs.directory import Run
-from mnist_ff.runs.numbers import percent
+from mnist_ff.runs.numbers import percent, percent_cell
 from tests.readme_recipes import CHECK_HEAD, GPU_HEAD, ORDER, RESULTS, name_of, refuse_others, rows_in, with_row
 from tests.support.commands import Command
 
@@ -117,7 +117,7 @@ def test_reproduce_row_uses_fresh_runs_only(mnist_ff: Command) -> None:
     }
     text = path.with_suffix(".md").read_text()
     assert text in out
-    cells = f"| {percent(row['accuracy'])} | {100 * row['std']:.2f} | 2 |"
+    cells = f"| {percent(row['accuracy'])} | {percent_cell(row['std'])} | 2 |"
     assert (
         f"| `clean` `data.name=mnist_5k` `data.validation_split=0.1` `model.hidden=[16]` `trainer.epochs=1` {cells}"
         in text

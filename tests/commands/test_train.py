@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from mnist_ff import cli
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import loss_text, percent
 from tests.support.commands import Command, only_run
 from tests.support.processes import Held, Started, in_a_terminal
 from tests.support.runs import assert_seconds_add_up
@@ -85,7 +86,7 @@ def test_the_run_directory_holds_everything(finished: tuple[Path, str]) -> None:
     assert_seconds_add_up(summary["seconds"])
     assert {"import", "data", "build", "train", "train.steps", "keep", "plots", "report"} <= summary["seconds"].keys()
     score = summary["score"]
-    assert f"score          loss {score['loss']:.4f}, accuracy {100 * score['accuracy']:.2f} %" in out
+    assert f"score          loss {loss_text(score['loss'])}, accuracy {percent(score['accuracy'])}" in out
     assert f"outputs/{run.name}" in out
     assert out.count("\nepoch ") == 2
     environment = json.loads((run / "environment.json").read_text())

@@ -23,6 +23,7 @@ from mnist_ff.report.predictions import read_predictions
 from mnist_ff.report.run_page import run_page
 from mnist_ff.runs.directory import HIDDEN, Run
 from mnist_ff.runs.labels import update_labels
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import MNIST_SPEC, Score
 from mnist_ff.session.artifacts import save_hidden
 from mnist_ff.training import hidden as hidden_module
@@ -143,14 +144,14 @@ def test_the_page_shows_what_was_recorded(made: Path) -> None:
     low, high = saved["map"].min(0), saved["map"].max(0)
     assert (points / 32767 + 1) / 2 == pytest.approx((saved["map"] - low) / (high - low), abs=1e-4)
     shares = saved["map_variance"]
-    assert f"first component ({100 * shares[0]:.1f} % of the variance)" in page
-    assert f"second component ({100 * shares[1]:.1f} % of the variance)" in page
+    assert f"first component ({percent(shares[0], 1)} of the variance)" in page
+    assert f"second component ({percent(shares[1], 1)} of the variance)" in page
     assert found["map"]["image_rows"] == saved["image_rows"].tolist()
     kept = load_file(made / "predictions.safetensors")
     expected = reliability(kept["probabilities"], kept["labels"])
     assert found["calibration"]["ece"] == pytest.approx(expected.ece, abs=1e-6)
     assert found["calibration"]["brier"] == pytest.approx(expected.brier, abs=1e-6)
-    assert f"Expected calibration error {100 * expected.ece:.2f} %" in page
+    assert f"Expected calibration error {percent(expected.ece)}" in page
 
 
 def test_each_bin_of_the_reliability_diagram_has_an_interval(made: Path) -> None:

@@ -24,6 +24,7 @@ from mnist_ff.models.mlp import MLP
 from mnist_ff.report.augmented import augmented_part
 from mnist_ff.report.run_page import write_report
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import MNIST_SPEC
 from mnist_ff.runs.tables import BATCH_COLUMNS
 from mnist_ff.training.checkpoint import load_weights, save_weights
@@ -536,7 +537,7 @@ def test_the_worst_mistakes_say_label_answer_and_probability(page: Browser, trai
     for row, caption in zip(kept["worst_rows"], captions, strict=True):
         label, answer = kept["labels"][row], kept["answers"][row]
         assert caption.startswith(f"{label} → {answer}")
-        assert f"{100 * float(kept['probabilities'][row, answer]):.1f} % sure" in caption
+        assert f"{percent(float(kept['probabilities'][row, answer]), 1)} sure" in caption
         assert ("wrong label" in caption) == (int(row) in MISLABELLED)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
+from mnist_ff.runs.numbers import percent
 from tests.support.browser import Browser
 from tests.support.commands import MARKUP
 from tests.support.many_runs import make_run, make_runs
@@ -92,7 +93,7 @@ def test_a_live_page_follows_a_training_to_its_end(opened: Browser, folder: Path
     assert opened.js("return window.never_loaded_again")
     assert "40 of 40 epochs" in opened.js("return document.getElementById('said').textContent")
     accuracy = json.loads((run / "summary.json").read_text())["score"]["accuracy"]
-    assert f"{100 * accuracy:.2f} %" in opened.js("return document.getElementById('tiles').textContent")
+    assert percent(accuracy) in opened.js("return document.getElementById('tiles').textContent")
     assert opened.problems() == []
     opened.js("document.getElementById('report').click()")
     until(opened, "return document.querySelector('#mistakes h2')?.textContent")

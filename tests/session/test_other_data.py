@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from mnist_ff import cli
 from mnist_ff.data.cache import METADATA_KEY
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import loss_text
 from mnist_ff.runs.records import DataSpec
 from tests.support.commands import Command
 from tests.support.own_data import keras_arrays, write_npz, write_pictures
@@ -86,7 +87,7 @@ def test_evaluate_repeats_the_score(trained: tuple[str, Path], mnist_ff: Command
     summary = Run(folder / "run").summary()
     assert summary is not None
     assert summary.score is not None
-    assert f"loss      {summary.score.loss:.4f}" in out
+    assert f"loss      {loss_text(summary.score.loss)}" in out
     values = json.loads((folder / "run" / "evaluation.json").read_text())["npz test"]
     assert [row["class"] for row in values["classes"]] == list(range(KINDS[kind][1]))
     assert not any("name" in row for row in values["classes"])

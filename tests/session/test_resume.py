@@ -23,7 +23,7 @@ from mnist_ff.runs.search_result import SearchResult, write_search_result
 from mnist_ff.session.resume import find_sweep
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
-from tests.support.processes import Held, Started
+from tests.support.processes import Held, Started, wait_for_file
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, assert_seconds_add_up, stopped_run, whole_run
 from tests.support.sweep_maker import make_sweep, product
 
@@ -268,6 +268,7 @@ def checkpoint_of_a_killed_run(rows: int, *words: str) -> dict[str, Any]:
     """What a run leaves that is killed after so many batches."""
     started = Started("train", *words)
     started.wait_for_rows(rows)
+    wait_for_file(str(only_run() / CHECKPOINT), started.process)
     started.process.kill()
     started.process.communicate()
     state: dict[str, Any] = torch.load(only_run() / CHECKPOINT, weights_only=True)
@@ -275,7 +276,7 @@ def checkpoint_of_a_killed_run(rows: int, *words: str) -> dict[str, Any]:
 
 
 def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
-    words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_every=5"]
+    words = [*WORDS, "trainer.epochs=100000", "trainer.checkpoint_every=5"]
     state = checkpoint_of_a_killed_run(40, *words)
     assert len(state["batches"]) % 5 == 0
     whole_run("many", "trainer.checkpoint_every=5")
@@ -284,7 +285,7 @@ def test_mid_epoch_checkpoints(mnist_ff: Command) -> None:
 
 
 def test_checkpoints_may_be_epochs_apart(mnist_ff: Command) -> None:
-    words = [*WORDS, "trainer.epochs=400", "trainer.checkpoint_epochs=7"]
+    words = [*WORDS, "trainer.epochs=100000", "trainer.checkpoint_epochs=7"]
     state = checkpoint_of_a_killed_run(200, *words)
     assert state["epoch"] > 0
     assert state["epoch"] % 7 == 0

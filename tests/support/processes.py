@@ -181,8 +181,8 @@ RunWriter.on_chunk_end = write_and_hold
 
 
 class Held(Started):
-    """mnist-ff train, once `folder` has so many batches in batches.csv: it then waits to be let go or killed, so
-    that neither a fast nor a slow machine changes what a test sees."""
+    """mnist-ff train, once `folder` has so many batches in batches.csv, and a checkpoint: it then waits to be let go
+    or killed, so that neither a fast nor a slow machine changes what a test sees."""
 
     script = SAY_WHAT_IS_HEARD + HOLD + COMMAND
     fresh = ("-c", script)
@@ -192,6 +192,7 @@ class Held(Started):
             said.unlink(missing_ok=True)
         super().__init__(folder, str(rows), *words, **environment)
         wait_for_file("held", self.process)
+        wait_for_file(f"{folder}/checkpoint.pt", self.process)
 
     def hear(self, number: int) -> None:
         """Send a signal, and wait until it is heard."""

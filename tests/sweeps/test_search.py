@@ -13,6 +13,7 @@ import pytest
 
 from mnist_ff.errors import ConfigError
 from mnist_ff.runs.directory import Run
+from mnist_ff.runs.numbers import percent
 from mnist_ff.runs.records import Score
 from mnist_ff.runs.tables import EPOCH_COLUMNS
 from mnist_ff.sweeps.search.reporter import Reporter, StudyLink
@@ -80,7 +81,7 @@ def test_a_search_prunes_and_ends_in_a_result(mnist_ff: Command) -> None:
             accuracies[job] = float(rows[-1].split(",")[EPOCH_COLUMNS.index("validation_accuracy")])
     best = max(accuracies, key=lambda job: accuracies[job])
     assert (search_result["best_trial"], search_result["best_value"]) == (best, accuracies[best])
-    assert f"best trial {best}: validation accuracy {100 * accuracies[best]:.2f} %  optimizer.lr=" in out
+    assert f"best trial {best}: validation accuracy {percent(accuracies[best])}  optimizer.lr=" in out
     assert json.loads((directory / "sweep.json").read_text())["search"] == search_result
     assert f"best trial {best}" in (directory / "sweep.md").read_text()
     assert out.count("  job ") == 6
