@@ -191,6 +191,7 @@ def test_no_argument_is_ignored(small_data: Data, wrong: dict[str, object]) -> N
         mnist_ff.run_network(data=small_data, **{**ONE, **wrong})
 
 
+@pytest.mark.slow
 def test_own_data_is_measured_by_its_own_size() -> None:
     rows = np.zeros((70_000, 784), np.uint8)
     labels = np.zeros(70_000, int)

@@ -66,6 +66,7 @@ def test_the_python_session_runs_alone(real_mnist: Path) -> None:
     assert Path("losses.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_each_other_python_snippet_runs_alone(mnist_ff: Command) -> None:
     overrides = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "hydra.run.dir=here"]
     assert mnist_ff("train", *overrides)[0] == 0

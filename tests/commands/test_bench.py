@@ -33,6 +33,7 @@ def test_every_peer_can_be_named() -> None:
     assert sorted(bench.PEER_WORDS) == sorted(peer.word for peer in PEERS.values())
 
 
+@pytest.mark.slow
 def test_the_table_and_the_file(mnist_ff: Command) -> None:
     code, out, err = mnist_ff("bench", *SMALL, *QUICK, "--no-start-up")
     assert code == 0, err
@@ -163,6 +164,7 @@ def test_options_choose_what_runs(processes: Processes, mnist_ff: Command) -> No
         assert said in out
 
 
+@pytest.mark.slow
 def test_processes_beside_are_there_while_measured_and_gone_after(
     mnist_ff: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

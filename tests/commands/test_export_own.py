@@ -22,6 +22,7 @@ needs_onnxscript = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_onnxscript
 @pytest.mark.parametrize("softmax", [False, True])
 def test_own_model_as_onnx_answers_as_the_model(softmax: bool, mnist_ff: Command) -> None:

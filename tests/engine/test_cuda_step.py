@@ -191,6 +191,7 @@ def layer_of(z: torch.Tensor) -> Any:
     return SimpleNamespace(pre_act=z, act=z, bias=bias, grad=grad, scale=1.0)
 
 
+@pytest.mark.slow
 def test_graph_of_kernels_equals_single_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GraphSteps, "TOGETHER", 2)
     split, results = make_split(300).to(DEVICE), []

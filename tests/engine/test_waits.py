@@ -205,6 +205,7 @@ def test_the_same_numbers_with_and_without(
     assert not isinstance(Learner(make_config(), small_data).step, AdaptedStep)
 
 
+@pytest.mark.slow
 def test_a_process_with_a_team_ends(team: SleepingTeam) -> None:
     """Neither its end nor Ctrl-C waits for the sleepers."""
     del team

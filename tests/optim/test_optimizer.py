@@ -103,6 +103,7 @@ def test_momentum_and_decay_reach_the_optimizer() -> None:
     assert np.abs(nesterov - momentum).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_no_optimizer_imports_torchs_compiler() -> None:
     """Its import takes seconds, which every training would wait for."""
     code = (

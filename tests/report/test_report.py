@@ -289,6 +289,7 @@ def test_the_config_is_shown_as_what_was_chosen() -> None:
     }
 
 
+@pytest.mark.slow
 def test_report_of_long_run_stays_below_4_mb(copied: Run) -> None:
     """Two hundred thousand batches and ten thousand epochs, and the largest network that a page takes."""
     rows = "".join(f"{step},{step // 100},{step % 100},0.{step % 9 + 1},0.001,256\n" for step in range(200_000))

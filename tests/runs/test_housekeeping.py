@@ -420,6 +420,7 @@ def test_invalid_labels_files_are_refused(text: str, mnist_ff: Command) -> None:
     assert mnist_ff("runs", "tag", "outputs/a", "x")[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["runs.zip", "runs.tar.zst"])
 def test_a_colleague_can_use_an_archive(name: str, mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("zstandard")

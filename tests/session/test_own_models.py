@@ -93,6 +93,7 @@ def test_own_optimizer_resumes_to_the_bit_with_the_built_in_network(mnist_ff: Co
     assert_equal_runs(Path("whole"), Path("parted"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_own_model_resumes_after_ctrl_c_and_kill(number: signal.Signals, mnist_ff: Command) -> None:
     words = ["--parts", PARTS, *NOISY, "trainer.epochs=20", "trainer.sync_every=1"]

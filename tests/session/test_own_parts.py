@@ -545,6 +545,7 @@ def test_a_large_file_is_no_parts_file(mnist_ff: Command) -> None:
     assert mnist_ff("train", "--parts", "own.py", *SMALL)[0] == 2
 
 
+@pytest.mark.slow
 def test_bench_lr_find_and_reproduce_take_own_parts(mnist_ff: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timed_commands, "START_UPS", 1)  # each takes two processes
     words = ("data=stripes", "model=small_cnn", "trainer.batch_size=20")

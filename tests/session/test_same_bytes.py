@@ -55,6 +55,7 @@ def test_same_bytes_with_progress_bar_and_extra_evaluations(mnist_ff: Command) -
     assert bytes_of(Path("more")) == bytes_of(Path("base"))
 
 
+@pytest.mark.slow
 def test_mkl_runs_in_reproducible_mode() -> None:
     """MKL says of each call whether its conditional numerical reproducibility is on."""
     if not torch.backends.mkl.is_available():

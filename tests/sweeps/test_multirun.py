@@ -496,6 +496,7 @@ print(result.status)
 """
 
 
+@pytest.mark.slow
 def test_job_can_be_pickled_to_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task is plain data: the sweep's directory and the job's place in it."""
 

@@ -182,6 +182,7 @@ def test_ended_trial_of_a_killed_process_counts(tmp_path: Path) -> None:
     assert search.result().best_value == 0.75
 
 
+@pytest.mark.slow
 def test_ended_run_is_settled_by_its_own_sweep(tmp_path: Path) -> None:
     """A job that was left in Slurm and ends as the sweep is resumed would else stay running for ever."""
     search = Search(plan(sampler="random", n_trials=3))
@@ -272,6 +273,7 @@ def test_a_storage_that_goes_away_stops_no_run(caplog: pytest.LogCaptureFixture)
     assert "could not be reported" in caplog.text
 
 
+@pytest.mark.slow
 def test_two_searches_share_a_storage() -> None:
     words = (*WORDS, SPLIT, LR, "trainer.epochs=1", "hydra.sweeper.n_trials=7", "hydra.sweeper.storage=shared.journal")
     pair = [Started("train", "-m", *words, f"hydra.sweep.dir={place}") for place in "ab"]

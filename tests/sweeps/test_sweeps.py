@@ -784,6 +784,7 @@ def test_a_jobs_line_fits_the_terminal_and_keeps_its_columns(columns: int, monke
     assert ("seed=" in said[0]) == (columns > 60)
 
 
+@pytest.mark.slow
 def test_comparing_many_runs_needs_no_torch() -> None:
     make_sweep(SWEEP, list(product(seed=range(300))), lambda values: 0.9)
     code = (

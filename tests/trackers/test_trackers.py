@@ -304,6 +304,7 @@ def once(told: list[tuple[int, float]], steps: list[int], worth: Callable[[int],
     assert dict(told) == pytest.approx({step: worth(step) for step in steps}, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
 def test_figures_are_heard_once_after_any_kill(kind: str, tracked: Path) -> None:
     """Killed when the tracker had more than the last checkpoint, then less, then nothing new at all."""
@@ -546,6 +547,7 @@ def test_a_tracker_that_fails_is_one_warning(moment: str, mnist_ff: Command, mon
     assert json.loads((only_run() / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_unreachable_trackers_warn_once(mnist_ff: Command) -> None:
     Path("taken").touch()
     words = ["logger.mlflow.tracking_uri=http://127.0.0.1:9", "logger.tensorboard.directory=taken/x"]
