@@ -15,7 +15,7 @@ from mnist_ff.report.run_page import write_report
 from mnist_ff.report.sweep_page import write_sweep_report
 from mnist_ff.runs.archive import check_archive, write_archive
 from mnist_ff.runs.directory import REPORT, Run
-from mnist_ff.runs.find import holds_runs, is_sweep, runs_below
+from mnist_ff.runs.find import holds_runs, is_sweep, runs_below, sweep_of
 from mnist_ff.runs.lock import is_locked
 from mnist_ff.runs.portable import copy_portable, private_paths
 from mnist_ff.runs.reading import is_file
@@ -37,7 +37,7 @@ class Packed:
 
 
 def pack(place: Path, paths: Sequence[Path]) -> Packed:
-    """Write runs and sweeps to one archive, each in a folder of the same name.
+    """Write runs and sweeps to one archive, each in a folder of the same name; a job of a sweep in SWEEP-JOB.
 
     Errors: ConfigError for the archive's name and for two directories with the same name; BadRunError; RunError for a
     run that is training, or if the archive cannot be written.
@@ -48,7 +48,7 @@ def pack(place: Path, paths: Sequence[Path]) -> Packed:
             Run.open(path)
         if any(is_locked(run) for run in [path, *runs_below(path)]):
             raise RunError(f"{path}: a process trains in it; archive it when that has ended")
-    names = [os.path.basename(os.path.abspath(path)) for path in paths]
+    names = [_name_of(path) for path in paths]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise ConfigError(f"{repeated}: is the name of two of the directories; archive them one by one")
@@ -64,6 +64,13 @@ def pack(place: Path, paths: Sequence[Path]) -> Packed:
             remedy = f"; make room in {stage.parent}, or set TMPDIR to another folder" if error.errno in FULL else ""
             raise RunError(f"{where}: {error.strerror}{remedy}") from None
         return Packed(place, tuple(names), len(sums), tuple(_warnings(stage)))
+
+
+def _name_of(path: Path) -> str:
+    """The name of a run's or sweep's folder in the archive. Jobs are numbered alike in all sweeps."""
+    whole = Path(os.path.abspath(path))
+    sweep = sweep_of(whole)
+    return whole.name if sweep is None else "-".join(whole.relative_to(sweep.parent).parts)
 
 
 def _write_pages(source: Path, copy: Path) -> None:

@@ -57,17 +57,19 @@ class Selection:
             why = "takes runs, or flags such as --status failed that choose some"
             raise ConfigError(f"runs {action}: {why}{', not both' if self.words else ''}")
         resolve = resolve_unique if action == "delete" else resolve_one
-        found = [resolve(word) for word in self.words] if self.words else self._fitting()
+        found = [resolve(word) for word in self.words] if self.words else self._fitting(action == "archive")
         return list({os.path.abspath(path): path for path in reversed(found)}.values())[::-1]
 
-    def _fitting(self) -> list[Path]:
-        """The runs that match the filter, and the sweeps of which all jobs match."""
+    def _fitting(self, part_of_sweep: bool) -> list[Path]:
+        """The runs that match the filter, and the sweeps of which all jobs match. Of other sweeps the jobs that match,
+        with `part_of_sweep`, else nothing."""
         selected = select(OUTPUTS, self.filter, jobs=self.jobs)
         partial = selected.partial
+        becomes = "only these are taken" if part_of_sweep else "so it is left alone; --all takes jobs"
         for entry, count in partial:
-            note(f"{entry.path}: {count} of its {len(entry.rows)} jobs fit, so it is left alone; --all takes jobs")
-        left = {entry.path for entry, _ in partial}
-        return [entry.path for entry in selected.entries if entry.path not in left]
+            note(f"{entry.path}: {count} of its {len(entry.rows)} jobs fit, {becomes}")
+        jobs = {entry.path: [row.path for row in selected.fitting[entry.path] if part_of_sweep] for entry, _ in partial}
+        return [path for entry in selected.entries for path in jobs.get(entry.path, [entry.path])]
 
 
 def resolve_one(word: str) -> Path:

@@ -506,6 +506,23 @@ def test_the_last_of_several_words_is_the_tag(outputs: None, mnist_ff: Command) 
     assert read_labels(OUTPUTS / "a") == Labels()
 
 
+def test_jobs_that_fit_are_archived_alone(mnist_ff: Command) -> None:
+    """Of two sweeps, whose jobs have the same numbers, and a whole sweep."""
+    whole = SWEEP.with_name("2026-11-02_00-00-00_0000")
+    for sweep in (SWEEP, SWEEP.with_name("2026-11-01_00-00-00_ffff"), whole):
+        make_sweep(sweep, list(product(seed=[0, 1])), lambda _: 0.9)
+        assert mnist_ff("runs", "tag", str(sweep if sweep == whole else sweep / "1"), "paper")[0] == 0
+    code, out, err = mnist_ff("runs", "archive", "x.zip", "--tag", "paper", "--json")
+    assert code == 0, err
+    assert sorted(json.loads(out)["folders"]) == ["2026-11-01_00-00-00_ffff-1", whole.name, f"{SWEEP.name}-1"]
+    assert f"{SWEEP}: 1 of its 2 jobs fit, only these are taken" in err
+    with zipfile.ZipFile("x.zip") as packed:
+        packed.extractall("colleague/outputs")
+    listed = json.loads(mnist_ff("runs", "colleague/outputs", "--json")[1])
+    assert sorted(one["kind"] for one in listed) == ["run", "run", "sweep"]
+    assert mnist_ff("compare", f"colleague/outputs/{SWEEP.name}-1")[0] == 0
+
+
 def test_an_empty_archive_is_not_written(outputs: None, mnist_ff: Command) -> None:
     code, _, err = mnist_ff("runs", "archive", "x.zip", "--tag", "no-such-tag")
     assert code == 2
