@@ -258,10 +258,10 @@ class Selected:
     """Entries left out by the limit. With a filter this may be too large: not all of them were checked."""
 
     @property
-    def partial(self) -> list[tuple[Entry, int]]:
-        """The sweeps of which only some jobs match, with the number of those jobs."""
-        matched = [(entry, len(self.fitting[entry.path])) for entry in self.entries if entry.path in self.fitting]
-        return [(entry, count) for entry, count in matched if count < len(entry.rows)]
+    def partial(self) -> dict[Entry, list[Row]]:
+        """The sweeps of which only some jobs match, with these jobs."""
+        matched = {entry: self.fitting[entry.path] for entry in self.entries if entry.path in self.fitting}
+        return {entry: rows for entry, rows in matched.items() if len(rows) < len(entry.rows)}
 
 
 def select(folder: Path, chosen: Filter = Filter(), order: Order = Order(), jobs: bool = False) -> Selected:

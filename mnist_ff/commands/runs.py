@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from mnist_ff.analysis.console import note, tell, tell_json
+from mnist_ff.analysis.rows import Row
 from mnist_ff.analysis.run_filter import Filter, Order, other_data, select
-from mnist_ff.analysis.run_list import entry_json
+from mnist_ff.analysis.run_list import Entry, entry_json
 from mnist_ff.analysis.run_table import MAX_ROWS_SHOWN, show
 from mnist_ff.config.paths import argument
 from mnist_ff.errors import BadRunError, ConfigError
@@ -121,14 +122,21 @@ def _list(arguments: argparse.Namespace, folder: Path, console: Console) -> int:
         tell_json([entry_json(entry) for entry in selected.entries])
     elif selected.entries:
         show(selected.entries, selected.more if arguments.limit is None else 0, console)
-        for entry, count in selected.partial:
-            matched = f"{count} of its {len(entry.rows)} jobs {'matches' if count == 1 else 'match'}"
-            note(f"{entry.path}: {matched}; --all lists single jobs")
+        if partial := selected.partial:
+            note(f"{_matched(partial)}; --all lists single jobs")
     elif chosen.is_empty:
         tell(console, f"No runs in {folder}/ yet. mnist-ff train starts one.")
     else:
         tell(console, f"No run in {folder}/ matches{other_data(folder, chosen)}.")
     return 0
+
+
+def _matched(partial: Mapping[Entry, Sequence[Row]]) -> str:
+    """Describe the sweeps of which only some jobs match."""
+    if len(partial) > 1:
+        return f"{len(partial)} sweeps match in part"
+    ((entry, rows),) = partial.items()
+    return f"{entry.path}: {len(rows)} of its {len(entry.rows)} jobs {'matches' if len(rows) == 1 else 'match'}"
 
 
 def filter_of(arguments: argparse.Namespace) -> Filter:

@@ -64,12 +64,12 @@ class Selection:
         """The runs that match the filter, and the sweeps of which all jobs match. Of other sweeps the jobs that match,
         with `part_of_sweep`, else nothing."""
         selected = select(OUTPUTS, self.filter, jobs=self.jobs)
-        partial = selected.partial
+        paths = {entry: [entry.path] for entry in selected.entries}
         becomes = "only these are taken" if part_of_sweep else "so it is left alone; --all takes jobs"
-        for entry, count in partial:
-            note(f"{entry.path}: {count} of its {len(entry.rows)} jobs fit, {becomes}")
-        jobs = {entry.path: [row.path for row in selected.fitting[entry.path] if part_of_sweep] for entry, _ in partial}
-        return [path for entry in selected.entries for path in jobs.get(entry.path, [entry.path])]
+        for entry, rows in selected.partial.items():
+            note(f"{entry.path}: {len(rows)} of its {len(entry.rows)} jobs fit, {becomes}")
+            paths[entry] = [row.path for row in rows] if part_of_sweep else []
+        return [path for found in paths.values() for path in found]
 
 
 def resolve_one(word: str) -> Path:

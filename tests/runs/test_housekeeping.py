@@ -170,6 +170,8 @@ def test_a_sweep_that_matches_in_part_says_so(outputs: None, mnist_ff: Command) 
     assert (str(SWEEP / "1") in out, err) == (True, "")
     assert "2 of its 4 jobs match;" in mnist_ff("runs", "--where", "optimizer.lr=0.01")[2]
     assert mnist_ff("runs", "--name", "swept")[2] == mnist_ff("runs")[2] == ""
+    make_sweep(SWEEP.with_name("other"), list(product(optimizer__lr=[0.01, 0.1])), lambda _: 0.9)
+    assert mnist_ff("runs", "--where", "optimizer.lr=0.01")[2] == "2 sweeps match in part; --all lists single jobs\n"
 
 
 def test_only_as_many_runs_are_read_as_lines_are_printed(outputs: None, monkeypatch: pytest.MonkeyPatch) -> None:
