@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,11 +95,16 @@ class Grid(Sweep):
         """The overrides of each job. If a key is given twice, the last one counts."""
         last: dict[str, Override] = {override.element: override for override in self.overrides_of_jobs()}
         jobs = list(itertools.product(*(override.alternatives() for override in last.values())))
+        return [_crossed(job, row) for row, job in itertools.product(self._rows, jobs)]
+
+    @functools.cached_property
+    def _rows(self) -> list[list[str]]:
+        """The overrides of each row; one without overrides if there are no rows. Errors: ConfigError."""
         given = self.request.options.rows or ({},)
         rows = [with_teacher([f"{key}={in_grammar(value)}" for key, value in row.items()]) for row in given]
         for row in rows:
             check_of_jobs(self.composer.check(row), "sweep.rows")
-        return [_crossed(job, row) for row, job in itertools.product(rows, jobs)]
+        return rows
 
 
 def _crossed(job: Sequence[str], row: Sequence[str]) -> list[str]:
