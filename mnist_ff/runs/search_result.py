@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnist_ff.errors import BadRunError, MissingFileError, printable
 from mnist_ff.files import write_text
-from mnist_ff.runs.numbers import percent
+from mnist_ff.runs.numbers import loss_text, percent
 from mnist_ff.runs.reading import Fields, read_json
 
 SEARCH = "search.json"
@@ -138,7 +138,7 @@ def lines(result: SearchResult) -> list[str]:
     if result.best_trial is not None and result.best_value is not None:
         words = " ".join(f"{key}={word}" for key, word in result.best_words.items())
         what = result.objective.replace("_", " ")
-        value = percent(result.best_value) if what.endswith("accuracy") else f"{result.best_value:.4f}"
+        value = percent(result.best_value) if what.endswith("accuracy") else loss_text(result.best_value)
         said.append(f"best trial {result.best_trial}: {what} {value}  {words}")
     if result.repeated:
         pairs = ", ".join(f"{trial.number} as {trial.of}" for trial in result.repeated[:MAX_REPEATED_SHOWN])
