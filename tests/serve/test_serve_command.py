@@ -26,7 +26,7 @@ from mnist_ff.serve.listing import id_of
 from mnist_ff.serve.server import has_browser
 from tests.support.commands import Command
 from tests.support.many_runs import make_run
-from tests.support.processes import COMMAND, Forked
+from tests.support.processes import COMMAND, PROMPT_S, Forked
 
 
 def test_a_server_from_start_to_ctrl_c(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_server_from_start_to_ctrl_c(tmp_path: Path) -> None:
     assert ask(info["port"], "/", Cookie="x" * 40_000).status in (400, 403)
     with FileLock(run / ".lock"), following(info["port"], info["token"], row["id"]):
         started.send_signal(signal.SIGINT)
-        out, err = started.communicate()
+        out, err = started.communicate(PROMPT_S)
     assert started.returncode == 0
     assert (out.count("\n"), err) == (1, "")
 

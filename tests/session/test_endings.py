@@ -26,7 +26,7 @@ from mnist_ff.runs.jobs import Job
 from mnist_ff.sweeps.job_run import SweepJob
 from mnist_ff.sweeps.launchers.sequential import SequentialLauncher
 from tests.support.commands import Command, only_run
-from tests.support.processes import Forked, Started
+from tests.support.processes import PROMPT_S, Forked, Started
 
 WORDS = ["data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "augment=shift", "trainer.device=cpu"]
 LAST = ["model.safetensors", "predictions.safetensors", "augmented.safetensors", "summary.json", "report.html"]
@@ -369,7 +369,7 @@ def test_a_signal_leaves_pictures_to_the_report(mnist_ff: Command) -> None:
     started.process = Forked(script, "train", *WORDS, "trainer.epochs=100000")
     started.wait_for_rows(20)
     started.process.send_signal(signal.SIGTERM)
-    code, out, err = started.end()
+    code, out, err = started.end(PROMPT_S)
     assert code == 143, err
     run = only_run()
     assert not (run / "plots").exists()

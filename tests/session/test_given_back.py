@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from mnist_ff import run_network
 from mnist_ff.runs.records import StopReason
 from mnist_ff.runs.signals import NAMES, ending_at_once, interruptible
 from tests.support.mnist import make_split
+from tests.support.processes import wait_for
 
 NUMBERS = [getattr(signal, name) for name in NAMES]
 
@@ -134,10 +134,3 @@ def test_a_run_ignores_what_its_shell_ignores(before: str, ignored: str | None, 
         assert process.poll() is None
     process.send_signal(getattr(signal, f"SIG{heard}"))
     assert process.wait(timeout=60) == code
-
-
-def wait_for(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

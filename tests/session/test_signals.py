@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Command, only_run
-from tests.support.processes import Started
+from tests.support.processes import PROMPT_S, Started
 from tests.support.runs import assert_seconds_add_up
 from tests.support.training import WORDS, bytes_of, patched
 
@@ -23,7 +23,7 @@ def test_signal_ends_a_run_with_its_exit_code(number: str) -> None:
     started = Started("train", "data=mnist_5k", "trainer.epochs=100000", "trainer.plots=false")
     started.wait_for_rows(30)
     started.process.send_signal(getattr(signal, number))
-    code, _, err = started.end()
+    code, _, err = started.end(PROMPT_S)
     assert code == 128 + getattr(signal, number).value, err
     summary = json.loads((only_run() / "summary.json").read_text())
     assert (summary["status"], summary["cause"]) == ("interrupted", f"stopped by {number}")
@@ -39,7 +39,7 @@ def test_a_signal_is_heard_within_a_long_chunk() -> None:
         time.sleep(0.01)
     time.sleep(0.5)
     started.process.send_signal(signal.SIGTERM)
-    code, _, err = started.end()
+    code, _, err = started.end(PROMPT_S)
     assert code == 143, err
     steps = json.loads((only_run() / "summary.json").read_text())["steps"]
     assert steps % 250, "a chunk is an epoch: 4,000 images in batches of 16"

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["mnist_ff.session.session", "mnist_ff.analysis.plots", "mnist_ff.commands.train"])
+T = TypeVar("T")
+PROMPT_S = 30
+"""Seconds for what takes at most five on a quiet machine, such as the end after a signal: a busy one takes longer."""
 COMMAND = "import sys\nfrom mnist_ff.cli import main\nsys.exit(main(sys.argv[1:]))"
 
 
@@ -148,9 +151,9 @@ class Started:
             time.sleep(0.01)
         raise AssertionError("no rows after three minutes")
 
-    def end(self) -> tuple[int, str, str]:
-        """Exit code, stdout, stderr."""
-        out, err = self.process.communicate(timeout=60)
+    def end(self, within: float = 60) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr; an error if it has not ended within so many seconds."""
+        out, err = self.process.communicate(timeout=within)
         return self.process.returncode, out, err
 
 
@@ -196,19 +199,35 @@ class Held(Started):
 
     def hear(self, number: int) -> None:
         """Send a signal, and wait until it is heard."""
-        self.process.send_signal(number)
-        if number != signal.SIGKILL:
-            wait_for_file(f"heard {int(number)}", self.process)
+        send_and_wait(number, self.process)
 
     def let_go(self) -> None:
         """Training goes on."""
         Path("let_go").touch()
 
 
+def send_and_wait(number: int, process: Forked | subprocess.Popen[str]) -> None:
+    """Send a signal to a process with SAY_WHAT_IS_HEARD, and wait until it is heard; SIGKILL is not."""
+    process.send_signal(number)
+    if number != signal.SIGKILL:
+        wait_for_file(f"heard {int(number)}", process)
+
+
 def wait_for_file(name: str, writer: Forked | subprocess.Popen[str]) -> None:
-    """Until a process has made a file."""
-    deadline = time.monotonic() + 180
-    while not Path(name).exists():
-        assert writer.poll() is None, writer.communicate()
-        assert time.monotonic() < deadline, f"no {name} after three minutes"
-        time.sleep(0.01)
+    """Wait until a process has made a file."""
+
+    def is_there() -> bool:
+        has_ended, exists = writer.poll() is not None, Path(name).exists()
+        assert exists or not has_ended, writer.communicate()
+        return exists
+
+    wait_for(is_there, 180)
+
+
+def wait_for(happened: Callable[[], T], seconds: float = 60) -> T:
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"waited in vain for {seconds} s"
+        time.sleep(0.02)
+    return found

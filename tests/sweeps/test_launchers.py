@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from mnist_ff.sweeps import multirun
 from mnist_ff.sweeps.launchers.base import shared
 from mnist_ff.sweeps.launchers.joblib import ended_with
 from tests.support.commands import Command
+from tests.support.processes import PROMPT_S, wait_for
 from tests.support.runs import assert_seconds_add_up
 
 pytestmark = pytest.mark.slow  # three minutes of processes that start, die and wait; .ci/run runs them by name
@@ -50,14 +49,6 @@ def table(sweep: str = "sweep") -> list[dict[str, Any]]:
     """The rows by job, in the sweep's order."""
     rows: list[dict[str, Any]] = json.loads(Path(sweep, "sweep.json").read_text())["runs"]
     return sorted(rows, key=lambda row: int(row["run"]))
-
-
-def wait_for(happened: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
 
 
 def scontrol(*words: str) -> None:
@@ -280,7 +271,7 @@ def test_ctrl_c_ends_all_jobs_resumably(name: str, to_the_group: bool) -> None:
         os.killpg(sweep.process.pid, signal.SIGINT)
     else:
         sweep.process.send_signal(signal.SIGINT)
-    wait_for(lambda: workers_of(Path("sweep").absolute()) == {})
+    wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, PROMPT_S)
     code, out = sweep.end()
     assert code == 130
     assert statuses() == ["finished", "interrupted", "interrupted", "not started"]
@@ -294,7 +285,7 @@ def test_jobs_end_with_the_process_that_launched_them() -> None:
     sweep.wait_for_training("0", "1")
     sweep.process.kill()
     sweep.end()
-    wait_for(lambda: workers_of(Path("sweep").absolute()) == {})
+    wait_for(lambda: workers_of(Path("sweep").absolute()) == {}, PROMPT_S)
     assert [Run(Path("sweep", job)).summary().cause for job in "01"] == ["stopped by SIGTERM"] * 2  # type: ignore[union-attr]
 
 

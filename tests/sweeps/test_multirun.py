@@ -30,7 +30,7 @@ from mnist_ff.sweeps.launchers.joblib import JoblibLauncher
 from mnist_ff.sweeps.launchers.sequential import SequentialLauncher
 from mnist_ff.sweeps.worker import Task
 from tests.support.commands import Command
-from tests.support.processes import COMMAND, Forked, Held, Started
+from tests.support.processes import COMMAND, PROMPT_S, Forked, Held, Started
 
 SMALL = ("data=mnist_5k", "model.hidden=[8]", "trainer.epochs=1", "trainer.plots=false", "trainer.threads=1")
 SIX = ("optimizer=sgd", "optimizer.lr=0.1,1e30,0.2", "seed=0,1", "hydra.sweep.dir=sweep")
@@ -194,7 +194,7 @@ def test_a_signal_ends_the_whole_sweep(number: signal.Signals, code: int, mnist_
     started = Started("train", "-m", *words)
     started.wait_for_rows(40, "sweep/1")
     started.process.send_signal(number)
-    found, out, err = started.end()
+    found, out, err = started.end(PROMPT_S)
     assert found == code, err
     assert statuses() == ["finished", "interrupted", "not started"]
     assert f"stopped by {number.name}" in table()[1]["reason"]

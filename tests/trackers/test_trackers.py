@@ -30,7 +30,7 @@ from mnist_ff.trackers.wandb import Wandb, WandbConfig
 from mnist_ff.trackers.wandb_file import history_of
 from mnist_ff.training.checkpoint import CHECKPOINT, PREVIOUS
 from tests.support.commands import Command, only_run
-from tests.support.processes import Held, Started
+from tests.support.processes import PROMPT_S, Held, Started
 from tests.support.runs import stopped_run
 
 WORDS = ["data=mnist_5k", "model.hidden=[16]", "trainer.epochs=2", "trainer.device=cpu"]
@@ -513,7 +513,7 @@ def test_a_signal_ends_the_tracker_run_as_interrupted() -> None:
     started = Started("train", *WORDS, "trainer.epochs=100000", "logger=tensorboard", "trainer.plots=false")
     started.wait_for_rows(40)
     started.process.send_signal(signal.SIGTERM)
-    code, out, err = started.end()
+    code, out, err = started.end(PROMPT_S)
     assert code == 143, err
     assert "continues without it" not in out
     found = events(only_run() / "tensorboard")

@@ -35,7 +35,7 @@ from mnist_ff.training.checkpoint_writer import CheckpointWriter
 from mnist_ff.training.snapshot import Snapshots
 from tests.support.commands import Command
 from tests.support.configs import make_config
-from tests.support.processes import SAY_WHAT_IS_HEARD, Forked, wait_for_file
+from tests.support.processes import PROMPT_S, SAY_WHAT_IS_HEARD, Forked, send_and_wait
 from tests.support.runs import BATCHES, WORDS, assert_equal_runs, whole_run
 
 CPU = torch.device("cpu")
@@ -366,12 +366,11 @@ def test_a_kill_during_a_save_loses_that_one_only(way: str, mnist_ff: Command) -
 @pytest.mark.parametrize("way", SLOW_AND_FAST)
 def test_a_signal_during_a_save_waits_for_it(way: str, mnist_ff: Command) -> None:
     started = slow_run(way)
-    started.send_signal(signal.SIGTERM)
-    wait_for_file(f"heard {signal.SIGTERM.value}", started)
+    send_and_wait(signal.SIGTERM, started)
     time.sleep(0.2)
     assert started.poll() is None
     Path("let_go").touch()
-    _, err = started.communicate()
+    _, err = started.communicate(PROMPT_S)
     assert started.returncode == 143, err
     summary = json.loads(Path("run/summary.json").read_text())
     assert summary["status"] == "interrupted"
@@ -383,10 +382,9 @@ def test_a_signal_during_a_save_waits_for_it(way: str, mnist_ff: Command) -> Non
 @pytest.mark.parametrize("way", SLOW_AND_FAST)
 def test_a_second_signal_waits_for_no_save(way: str, mnist_ff: Command) -> None:
     started = slow_run(way)
-    started.send_signal(signal.SIGTERM)
-    wait_for_file(f"heard {signal.SIGTERM.value}", started)
+    send_and_wait(signal.SIGTERM, started)
     started.send_signal(signal.SIGINT)
-    _, err = started.communicate()
+    _, err = started.communicate(PROMPT_S)
     assert started.returncode == 130, err
     assert "Traceback" not in err
     assert not Path("run/summary.json").exists()
